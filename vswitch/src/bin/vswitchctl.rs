@@ -1,0 +1,2 @@
+//! vswitchctl.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A userspace packet switch for containers: the daemon, its control tool, and the glue between the crates.
