@@ -1,1 +1,20 @@
 //! How frames get in and out: buffers, bursts, offload state and the ports.
+//!
+//! * [`buffer`]: [`Pool`], [`PktBuf`] and [`Burst`]. A frame is an owning handle to a slot in an arena
+//!   that is never unmapped: it can be sent to any thread and dropped anywhere.
+//! * [`offload`]: what the kernel knew about a frame ([`Offload`]) travels with it, and is worked off in
+//!   software (segmentation, checksums, coalescing) only before a port that cannot take it.
+//! * [`port`]: the [`Port`] trait, which every kind of port implements.
+//! * [`wire`]: header layouts, the one header parser and checksum arithmetic.
+//!
+//! Nothing here decides where a frame goes: that is the `flows` crate. This crate depends on no
+//! sibling. `unsafe` lives only in `buffer/arena.rs`, `sys.rs` and `xdp/ring.rs`.
+
+pub mod buffer;
+pub mod offload;
+pub mod port;
+pub mod wire;
+
+pub use buffer::{Burst, PktBuf, Pool, PoolConfig, PoolError};
+pub use offload::{Accepts, Csum, Gso, Offload};
+pub use port::{Missed, Port, PortFault, Sent};

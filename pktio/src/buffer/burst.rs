@@ -1,0 +1,61 @@
+//! [`Burst`]: the frames that move together.
+
+use std::ops::RangeBounds;
+
+use super::PktBuf;
+
+/// The most frames that a port hands over at once.
+pub const BURST_FRAMES: usize = 64;
+
+/// A port stops filling a burst once it holds this many bytes, so that a burst of super-frames is still
+/// in L2 when it is written out again. See `docs/PERFORMANCE.md`.
+pub const BURST_BYTES: usize = 128 * 1024;
+
+/// A list of frames, in order. Allocated once, with room for [`Burst::CAPACITY`] frames.
+#[derive(Debug)]
+pub struct Burst {
+    frames: Vec<PktBuf>,
+}
+
+impl Burst {
+    /// Room for what two full receive bursts bring, so that an outbox that is flushed when a full burst
+    /// waits in it never grows.
+    pub const CAPACITY: usize = 2 * BURST_FRAMES;
+
+    /// An empty burst.
+    pub fn new() -> Self {
+        Self { frames: Vec::with_capacity(Self::CAPACITY) }
+    }
+
+    /// Appends a frame.
+    #[inline]
+    pub fn push(&mut self, frame: PktBuf) {
+        self.frames.push(frame);
+    }
+
+    /// Removes and yields the frames of `range`, in order.
+    #[inline]
+    pub fn drain(&mut self, range: impl RangeBounds<usize>) -> impl Iterator<Item = PktBuf> + '_ {
+        self.frames.drain(range)
+    }
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::ops::Deref for Burst {
+    type Target = [PktBuf];
+
+    fn deref(&self) -> &[PktBuf] {
+        &self.frames
+    }
+}
+
+impl std::ops::DerefMut for Burst {
+    fn deref_mut(&mut self) -> &mut [PktBuf] {
+        &mut self.frames
+    }
+}

@@ -1,0 +1,1 @@
+//! Header layouts, the one header parser and checksum arithmetic.
