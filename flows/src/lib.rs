@@ -1,1 +1,28 @@
-//! What is decided about a frame: parsing, tables, bridging and the pipeline. No I/O and no clock.
+//! What is decided about a frame: tables, bridging and the pipeline.
+//!
+//! No I/O and no clock: frames and the time come in, frames in outboxes and counted drops go out. The
+//! same code runs under the workers of the daemon, in simulated networks under fake time, and in the
+//! fuzzer.
+//!
+//! * [`Snapshot`]: the configuration, immutable, compiled by the control thread.
+//! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
+//! * [`Pipeline`]: decides about a burst, by the snapshot and the tables.
+//! * [`Outboxes`]: where decided frames wait to be transmitted.
+//! * [`Ledger`]: where every frame is accounted for; [`DropReason`]: why one was lost.
+#![forbid(unsafe_code)]
+
+mod drops;
+pub mod fdb;
+mod ids;
+mod ledger;
+mod outbox;
+mod pipeline;
+mod snapshot;
+
+pub use drops::DropReason;
+pub use fdb::Fdb;
+pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid};
+pub use ledger::{Discrepancy, DropSide, Ledger, Offender, PortBooks};
+pub use outbox::Outboxes;
+pub use pipeline::Pipeline;
+pub use snapshot::{BridgeDomain, PortConfig, Snapshot, SnapshotError, VlanPolicy, VlanSet};

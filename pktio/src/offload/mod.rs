@@ -5,6 +5,19 @@
 //! "ping works, TCP is dead". So a frame always carries [`Offload`], a port says what it
 //! [`Accepts`], and the difference is worked off in software, at the egress port only.
 
+pub mod checksum;
+mod fit;
+mod segment;
+
+#[cfg(test)]
+mod tests;
+
+pub use fit::fit;
+pub use segment::{Refusal, segment};
+
+use crate::PktBuf;
+use crate::wire::field::udp;
+
 /// What is known about a frame's transport checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Csum {
@@ -120,5 +133,17 @@ impl Accepts {
             Gso::Udp { .. } => self.udp,
         };
         gso && (self.partial_csum || !matches!(offload.csum, Csum::Partial { .. }))
+    }
+}
+
+/// Length of a super-frame's transport header in bytes; `None` when its state contradicts its headers or
+/// it is no super-frame.
+pub fn transport_bytes(frame: &PktBuf) -> Option<usize> {
+    let Csum::Partial { start, .. } = frame.offload.csum else { return None };
+    let start = usize::from(start);
+    match frame.offload.gso {
+        Gso::None => None,
+        Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => crate::wire::tcp_bytes(frame.data(), start),
+        Gso::Udp { .. } => (start + udp::BYTES <= frame.len()).then_some(udp::BYTES),
     }
 }

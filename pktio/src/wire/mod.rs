@@ -10,4 +10,5 @@ pub mod field;
 mod layers;
 
 pub use ethernet::{ETHERNET_BYTES, EthernetHeader, MacAddr, VLAN_BYTES, VlanTag};
+pub(crate) use layers::tcp_bytes;
 pub use layers::{Fragment, Layers, Malformed, Network};

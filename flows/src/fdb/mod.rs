@@ -1,0 +1,276 @@
+//! [`Fdb`]: the forwarding database of one bridge: which station (MAC, VLAN) is behind which port.
+//!
+//! # Structure
+//! Buckets of eight keys, one cache line each, and a parallel array of values. A station lives in one of
+//! two buckets that a keyed hash chooses, so a lookup reads at most two lines of keys and one value.
+//! There are no tombstones: a freed slot is simply empty. The table is sized to be at most half full at
+//! the bridge's MAC limit, which leaves a bucket pair full with negligible probability. Untouched memory
+//! is never resident, so a thousand quiet bridges cost little.
+//!
+//! ```text
+//!   key    mac 48 | vid 15 | 1           0 = empty
+//!   value  port 16 | flags 8 | version 8 | last seen, seconds 32
+//! ```
+//!
+//! # Ageing
+//! A lookup treats an entry that was last seen too long ago as absent, so ageing is exact without
+//! anybody sweeping; [`Fdb::sweep`] only frees the slots, a bounded number per call. A frame refreshes
+//! its station's entry once a second at most.
+//!
+//! # Threads and memory order
+//! Any number of workers look up, refresh and move stations without waiting. Inserting and removing is
+//! for whoever holds `writer`: a worker that finds it taken does not wait but leaves learning to the
+//! station's next frame; control calls wait for it.
+//!
+//! * A reader loads the key (acquire), then the value (acquire). A writer frees a slot by storing the
+//!   value [`Value::VACANT`] with the next version, and then the key 0 (release); it fills a slot by
+//!   storing the key (release) and then the value (release), whose port says "vacant" until then. So a
+//!   reader that matches a key sees the value of that incarnation, or of a later one, or "vacant", which
+//!   it takes for absent; it never sees the value of an earlier incarnation.
+//! * Refreshing and moving replace a value by compare-exchange against the value that was read. Its
+//!   version makes the exchange fail if the slot was freed or reused meanwhile (short of dozens of
+//!   incarnations within one lookup).
+//! * Counters are relaxed: they are limits and statistics, and order nothing.
+//!
+//! After MAC tables of Snabb (`mac_table.lua`) and VPP (`l2_fib.h`); the two-choice buckets are those of
+//! A. Broder and M. Mitzenmacher, "Using Multiple Hash Functions to Improve IP Lookups", 2001.
+
+mod table;
+mod value;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use pktio::wire::MacAddr;
+
+use crate::{PortIndex, Seconds, Vid};
+use table::{Slot, Table};
+use value::Value;
+
+/// What became of an attempt to learn a station.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learned {
+    /// It was known, at this port.
+    Known,
+    /// It is new.
+    New,
+    /// It was at another port.
+    Moved,
+    /// It is a static entry of another port, and stays there.
+    Static,
+    /// A limit or the table is full, or another worker was writing: not learned this time.
+    Refused,
+}
+
+/// The most stations that may be learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// On the bridge.
+    pub bridge: u32,
+    /// On the port that the station is on.
+    pub port: u32,
+}
+
+/// One station, as shown to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// The station's VLAN.
+    pub vid: Vid,
+    /// The station's address.
+    pub mac: MacAddr,
+    /// The port that it is behind.
+    pub port: PortIndex,
+    /// Seconds since it was last heard.
+    pub age_seconds: u32,
+    /// Entered by hand: does not age or move.
+    pub is_static: bool,
+}
+
+/// What happened to a forwarding database since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Stations learned.
+    pub learned: u64,
+    /// Stations that came to another port.
+    pub moved: u64,
+    /// Stations that aged out and were swept.
+    pub expired: u64,
+    /// Stations not learned because of a limit or a full table.
+    pub refused: u64,
+}
+
+/// The forwarding database of one bridge. See the module's documentation.
+#[derive(Debug)]
+pub struct Fdb {
+    table: Table,
+    ageing_seconds: u32,
+}
+
+impl Fdb {
+    /// An empty database for up to `stations` stations that age after `ageing_seconds`. `seed` keys
+    /// the hash, so that nobody outside can choose addresses that collide.
+    pub fn new(stations: u32, ageing_seconds: u32, seed: u64) -> Self {
+        Self { table: Table::new(stations, seed), ageing_seconds }
+    }
+
+    /// The port of a station, unless it aged out.
+    #[inline]
+    pub fn lookup(&self, mac: MacAddr, vid: Vid, now: Seconds) -> Option<PortIndex> {
+        let (_, value) = self.table.find(key(mac, vid))?;
+        (!self.is_aged(value, now)).then(|| value.port())
+    }
+
+    /// Notes that a station sent a frame from `port`.
+    #[inline]
+    pub fn learn(
+        &self,
+        mac: MacAddr,
+        vid: Vid,
+        port: PortIndex,
+        now: Seconds,
+        limits: Limits,
+    ) -> Learned {
+        let key = key(mac, vid);
+        match self.table.find(key) {
+            Some((_, value)) if value.is_at(port, now) => Learned::Known,
+            Some((slot, value)) => self.renew(slot, value, port, now, limits),
+            None => self.insert(key, port, now, limits),
+        }
+    }
+
+    /// Refreshes or moves an entry that was found.
+    #[cold]
+    fn renew(
+        &self,
+        slot: Slot,
+        value: Value,
+        port: PortIndex,
+        now: Seconds,
+        limits: Limits,
+    ) -> Learned {
+        if value.is_static() {
+            return if value.port() == port { Learned::Known } else { Learned::Static };
+        }
+        if value.port() == port {
+            self.table.replace(slot, value, value.seen_at(now));
+            return Learned::Known;
+        }
+        if self.table.learned_on(port) >= limits.port {
+            self.table.count_refused();
+            return Learned::Refused;
+        }
+        if self.table.replace(slot, value, value.moved_to(port, now)) {
+            self.table.count_move(value.port(), port);
+        }
+        Learned::Moved
+    }
+
+    #[cold]
+    fn insert(&self, key: u64, port: PortIndex, now: Seconds, limits: Limits) -> Learned {
+        let Some(mut writer) = self.table.try_write() else { return Learned::Refused };
+        let full =
+            self.table.learned() >= limits.bridge || self.table.learned_on(port) >= limits.port;
+        if full || !writer.insert(key, Value::learned(port, now)) {
+            self.table.count_refused();
+            return Learned::Refused;
+        }
+        Learned::New
+    }
+
+    /// Enters a station by hand, in place of what was known of it. False when its buckets are full.
+    #[must_use]
+    pub fn add_static(&self, mac: MacAddr, vid: Vid, port: PortIndex) -> bool {
+        let mut writer = self.table.write();
+        writer.remove(key(mac, vid));
+        writer.insert(key(mac, vid), Value::fixed(port))
+    }
+
+    /// Removes a station. False when it was not there.
+    pub fn remove(&self, mac: MacAddr, vid: Vid) -> bool {
+        self.table.write().remove(key(mac, vid))
+    }
+
+    /// Removes the stations that `doomed` chooses, and returns how many.
+    pub fn flush(&self, now: Seconds, mut doomed: impl FnMut(&Entry) -> bool) -> usize {
+        let mut writer = self.table.write();
+        let mut removed = 0;
+        for (slot, key, value) in self.table.iter() {
+            if doomed(&self.entry(key, value, now)) {
+                writer.free(slot);
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// Frees the slots of aged stations among `count` buckets from bucket `from` on, and returns where
+    /// to go on. Control thread.
+    pub fn sweep(&self, now: Seconds, from: usize, count: usize) -> usize {
+        let mut writer = self.table.write();
+        for (slot, _, value) in self.table.iter_buckets(from, count) {
+            if self.is_aged(value, now) {
+                writer.free(slot);
+                self.table.count_expired();
+            }
+        }
+        let next = from + count;
+        if next >= self.table.buckets() { 0 } else { next }
+    }
+
+    /// The stations that are known, in no particular order.
+    pub fn entries(&self, now: Seconds) -> Vec<Entry> {
+        self.table
+            .iter()
+            .filter(|(_, _, value)| !self.is_aged(*value, now))
+            .map(|(_, key, value)| self.entry(key, value, now))
+            .collect()
+    }
+
+    /// Number of entries, aged ones that were not swept yet included.
+    pub fn len(&self) -> u32 {
+        self.table.learned()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What happened so far.
+    pub fn events(&self) -> Events {
+        self.table.events()
+    }
+
+    /// Takes over the entries of another database, e.g. one of another size.
+    pub fn take_over(&self, other: &Self, now: Seconds) {
+        let mut writer = self.table.write();
+        for (_, key, value) in other.table.iter() {
+            if !other.is_aged(value, now) {
+                writer.insert(key, value);
+            }
+        }
+    }
+
+    #[inline]
+    fn is_aged(&self, value: Value, now: Seconds) -> bool {
+        !value.is_static() && now.since(value.seen()) > self.ageing_seconds
+    }
+
+    fn entry(&self, key: u64, value: Value, now: Seconds) -> Entry {
+        Entry {
+            vid: Vid(u16::try_from((key >> 1) & 0x7fff).unwrap_or(0)),
+            mac: MacAddr::from_bits(key >> 16),
+            port: value.port(),
+            age_seconds: if value.is_static() { 0 } else { now.since(value.seen()) },
+            is_static: value.is_static(),
+        }
+    }
+}
+
+/// The key of a station; never 0, which marks an empty slot.
+#[inline]
+fn key(mac: MacAddr, vid: Vid) -> u64 {
+    mac.to_bits() << 16 | u64::from(vid.0) << 1 | 1
+}

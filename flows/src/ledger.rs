@@ -1,0 +1,328 @@
+//! The drop ledger: every frame that a worker touched is accounted for.
+//!
+//! For every port, always at the end of a turn:
+//! * `received = forwarded + dropped on ingress`: each received frame went on, once or as many copies,
+//!   or was dropped with a reason;
+//! * `offered = transmitted + dropped on egress + handed over`: each frame put into the port's outbox
+//!   was sent, dropped with a reason, or given to the worker that owns the port, whose `offered` then
+//!   counts it too (as `taken`).
+//!
+//! For the whole switch: `Σ offered - Σ taken = Σ forwarded + Σ copies`. A frame is what a port delivered: a
+//! super-frame counts as one, however many segments it leaves as.
+//!
+//! [`Ledger::drop_frame`] is the only way to lose a frame.
+
+use pktio::{PktBuf, Pool};
+
+use crate::{DropReason, Nanos, PortIndex};
+
+/// Bytes kept of a dropped frame: enough for Ethernet, two tags, IPv6 and TCP with options.
+pub(crate) const OFFENDER_BYTES: usize = 96;
+/// Dropped frames that are remembered.
+const OFFENDERS: usize = 256;
+
+/// On which side of the switch a frame was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropSide {
+    /// It came in by the port, and was never offered to another.
+    Ingress,
+    /// It was offered to the port, and never left.
+    Egress,
+}
+
+/// The books of one port at one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortBooks {
+    /// Frames received.
+    pub received: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Received frames that went on to at least one outbox.
+    pub forwarded: u64,
+    /// Copies beyond the first that floods of received frames made.
+    pub copies: u64,
+    /// Frames put into the port's outbox.
+    pub offered: u64,
+    /// Of these, frames that came from another worker.
+    pub taken: u64,
+    /// Frames given to the worker that owns the port.
+    pub handed: u64,
+    /// Frames transmitted.
+    pub transmitted: u64,
+    /// Bytes transmitted.
+    pub transmitted_bytes: u64,
+    /// Frames dropped on ingress, by reason.
+    pub ingress_drops: [u64; DropReason::COUNT],
+    /// Frames dropped on egress, by reason.
+    pub egress_drops: [u64; DropReason::COUNT],
+}
+
+impl Default for PortBooks {
+    fn default() -> Self {
+        Self {
+            received: 0,
+            received_bytes: 0,
+            forwarded: 0,
+            copies: 0,
+            offered: 0,
+            taken: 0,
+            handed: 0,
+            transmitted: 0,
+            transmitted_bytes: 0,
+            ingress_drops: [0; DropReason::COUNT],
+            egress_drops: [0; DropReason::COUNT],
+        }
+    }
+}
+
+impl PortBooks {
+    /// All drops, both sides.
+    pub fn dropped(&self) -> u64 {
+        self.ingress_dropped() + self.egress_dropped()
+    }
+
+    /// Drops on ingress.
+    pub fn ingress_dropped(&self) -> u64 {
+        self.ingress_drops.iter().sum()
+    }
+
+    /// Drops on egress.
+    pub fn egress_dropped(&self) -> u64 {
+        self.egress_drops.iter().sum()
+    }
+
+    /// Adds another worker's books of the same port.
+    pub fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.forwarded += other.forwarded;
+        self.copies += other.copies;
+        self.offered += other.offered;
+        self.taken += other.taken;
+        self.handed += other.handed;
+        self.transmitted += other.transmitted;
+        self.transmitted_bytes += other.transmitted_bytes;
+        for reason in 0..DropReason::COUNT {
+            self.ingress_drops[reason] += other.ingress_drops[reason];
+            self.egress_drops[reason] += other.egress_drops[reason];
+        }
+    }
+}
+
+/// A dropped frame, remembered.
+#[derive(Debug, Clone, Copy)]
+pub struct Offender {
+    /// When it was dropped.
+    pub at: Nanos,
+    /// The port: ingress or egress, see `side`.
+    pub port: PortIndex,
+    /// Which side of the switch.
+    pub side: DropSide,
+    /// Why.
+    pub reason: DropReason,
+    /// The frame's length in bytes.
+    pub frame_bytes: u32,
+    headers: [u8; OFFENDER_BYTES],
+}
+
+impl Offender {
+    /// The frame's first bytes, at most 96.
+    pub fn headers(&self) -> &[u8] {
+        let kept = usize::try_from(self.frame_bytes).unwrap_or(OFFENDER_BYTES);
+        &self.headers[..kept.min(OFFENDER_BYTES)]
+    }
+}
+
+/// Books that do not add up, which is a bug in the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Discrepancy {
+    /// A port's received frames are not all accounted for.
+    #[error("port {port:?}: {received} received, but {forwarded} forwarded + {dropped} dropped")]
+    Ingress {
+        /// The port.
+        port: PortIndex,
+        /// Frames received.
+        received: u64,
+        /// Frames forwarded.
+        forwarded: u64,
+        /// Frames dropped on ingress.
+        dropped: u64,
+    },
+    /// A port's offered frames are not all accounted for.
+    #[error("port {port:?}: {offered} offered, but {sent} sent or handed over + {dropped} dropped")]
+    Egress {
+        /// The port.
+        port: PortIndex,
+        /// Frames offered.
+        offered: u64,
+        /// Frames transmitted or handed over.
+        sent: u64,
+        /// Frames dropped on egress.
+        dropped: u64,
+    },
+    /// What came in does not equal what went out.
+    #[error("switch: {forwarded} forwarded + {copies} copies, but {offered} offered")]
+    Switch {
+        /// Frames forwarded.
+        forwarded: u64,
+        /// Copies beyond the first.
+        copies: u64,
+        /// Frames offered, without those taken from other workers.
+        offered: u64,
+    },
+}
+
+/// The books of all ports at one worker, and the frames dropped last.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    ports: Vec<PortBooks>,
+    offenders: Vec<Offender>,
+    next_offender: usize,
+    /// Books of ports that are no more, so that the whole still adds up.
+    closed: PortBooks,
+}
+
+impl Ledger {
+    /// Empty books.
+    pub fn new() -> Self {
+        Self { offenders: Vec::with_capacity(OFFENDERS), ..Self::default() }
+    }
+
+    /// Makes room for ports below `count`, so that nothing grows on the packet path.
+    pub fn reserve(&mut self, count: usize) {
+        if self.ports.len() < count {
+            self.ports.resize(count, PortBooks::default());
+        }
+    }
+
+    /// The books of a port, to write. Within the reserved range this is an index.
+    #[inline]
+    pub fn port_mut(&mut self, port: PortIndex) -> &mut PortBooks {
+        let slot = port.slot();
+        if slot >= self.ports.len() {
+            self.reserve(slot + 1);
+        }
+        &mut self.ports[slot]
+    }
+
+    /// The books of a port.
+    pub fn port(&self, port: PortIndex) -> PortBooks {
+        self.ports.get(port.slot()).copied().unwrap_or_default()
+    }
+
+    /// The only way to lose a frame: counts it, remembers it, and takes its buffer back.
+    pub fn drop_frame(
+        &mut self,
+        pool: &mut Pool,
+        frame: PktBuf,
+        (port, side, reason): (PortIndex, DropSide, DropReason),
+        at: Nanos,
+    ) {
+        let books = self.port_mut(port);
+        match side {
+            DropSide::Ingress => books.ingress_drops[reason as usize] += 1,
+            DropSide::Egress => books.egress_drops[reason as usize] += 1,
+        }
+        self.remember(&frame, (port, side, reason), at);
+        pool.recycle(frame);
+    }
+
+    /// Accounts for a copy of `frame` that could not be made for `port`, for want of a buffer.
+    pub fn lose_copy(&mut self, port: PortIndex, frame: &PktBuf, at: Nanos) {
+        let books = self.port_mut(port);
+        books.offered += 1;
+        books.egress_drops[DropReason::NoBuffer as usize] += 1;
+        self.remember(frame, (port, DropSide::Egress, DropReason::NoBuffer), at);
+    }
+
+    fn remember(
+        &mut self,
+        frame: &PktBuf,
+        (port, side, reason): (PortIndex, DropSide, DropReason),
+        at: Nanos,
+    ) {
+        let frame_bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        let mut headers = [0; OFFENDER_BYTES];
+        let kept = frame.len().min(OFFENDER_BYTES);
+        headers[..kept].copy_from_slice(&frame.data()[..kept]);
+        let offender = Offender { at, port, side, reason, frame_bytes, headers };
+        if self.offenders.len() < OFFENDERS {
+            self.offenders.push(offender);
+        } else {
+            self.offenders[self.next_offender] = offender;
+        }
+        self.next_offender = (self.next_offender + 1) % OFFENDERS;
+    }
+
+    /// The frames dropped last, in no particular order.
+    pub fn offenders(&self) -> &[Offender] {
+        &self.offenders
+    }
+
+    /// Closes the books of a port whose number will be used for another.
+    pub fn forget(&mut self, port: PortIndex) {
+        if let Some(books) = self.ports.get_mut(port.slot()) {
+            self.closed.add(books);
+            *books = PortBooks::default();
+            self.offenders.retain(|offender| offender.port != port);
+            self.next_offender = self.offenders.len() % OFFENDERS;
+        }
+    }
+
+    /// Makes this a copy of `other`, reusing memory.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.ports.clone_from(&other.ports);
+        self.offenders.clone_from(&other.offenders);
+        self.next_offender = other.next_offender;
+        self.closed = other.closed;
+    }
+
+    /// Adds the books of another worker.
+    pub fn add(&mut self, other: &Self) {
+        self.reserve(other.ports.len());
+        for (ours, theirs) in self.ports.iter_mut().zip(&other.ports) {
+            ours.add(theirs);
+        }
+        self.closed.add(&other.closed);
+        self.offenders.extend_from_slice(&other.offenders);
+    }
+
+    /// Books of all ports together, those that are no more included.
+    pub fn total(&self) -> PortBooks {
+        let mut total = self.closed;
+        self.ports.iter().for_each(|books| total.add(books));
+        total
+    }
+
+    /// Checks that every frame is accounted for.
+    ///
+    /// # Errors
+    /// The first [`Discrepancy`].
+    pub fn reconcile(&self) -> Result<(), Discrepancy> {
+        for (slot, books) in self.ports.iter().enumerate() {
+            let port = PortIndex::at(slot).unwrap_or(PortIndex(u16::MAX));
+            reconcile_port(port, books)?;
+        }
+        let PortBooks { forwarded, copies, offered, taken, .. } = self.total();
+        let offered = offered - taken;
+        if offered == forwarded + copies {
+            Ok(())
+        } else {
+            Err(Discrepancy::Switch { forwarded, copies, offered })
+        }
+    }
+}
+
+fn reconcile_port(port: PortIndex, books: &PortBooks) -> Result<(), Discrepancy> {
+    let PortBooks { received, forwarded, offered, .. } = *books;
+    let dropped = books.ingress_dropped();
+    if received != forwarded + dropped {
+        return Err(Discrepancy::Ingress { port, received, forwarded, dropped });
+    }
+    let sent = books.transmitted + books.handed;
+    let dropped = books.egress_dropped();
+    if offered != sent + dropped {
+        return Err(Discrepancy::Egress { port, offered, sent, dropped });
+    }
+    Ok(())
+}

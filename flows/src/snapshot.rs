@@ -1,0 +1,173 @@
+//! [`Snapshot`]: the configuration that the pipeline decides by, immutable.
+
+use std::sync::Arc;
+
+use crate::fdb::{Fdb, Limits};
+use crate::{BridgeIndex, Generation, PortIndex, Vid};
+
+/// A set of VLANs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VlanSet([u64; 64]);
+
+impl VlanSet {
+    /// Whether the VLAN is in the set.
+    #[inline]
+    pub fn contains(&self, vid: Vid) -> bool {
+        self.0[usize::from(vid.0 >> 6) & 63] >> (vid.0 & 63) & 1 == 1
+    }
+}
+
+impl FromIterator<Vid> for VlanSet {
+    fn from_iter<I: IntoIterator<Item = Vid>>(vids: I) -> Self {
+        let mut set = [0; 64];
+        for Vid(vid) in vids {
+            set[usize::from(vid >> 6) & 63] |= 1 << (vid & 63);
+        }
+        Self(set)
+    }
+}
+
+impl std::fmt::Debug for VlanSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries((0..4096).filter(|vid| self.contains(Vid(*vid)))).finish()
+    }
+}
+
+/// How a port handles VLANs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VlanPolicy {
+    /// Frames pass as they are, tagged or not, among the ports of the bridge that are unaware too.
+    Unaware,
+    /// Untagged frames belong to this VLAN; its frames leave untagged.
+    Access(Vid),
+    /// Tagged frames of these VLANs; untagged ones belong to the native VLAN, if there is one, and its
+    /// frames leave untagged.
+    Trunk {
+        /// The VLANs carried tagged.
+        allowed: Arc<VlanSet>,
+        /// The VLAN of untagged frames.
+        native: Option<Vid>,
+    },
+}
+
+impl VlanPolicy {
+    /// Whether the port carries the VLAN.
+    #[inline]
+    pub fn carries(&self, vid: Vid) -> bool {
+        match self {
+            Self::Unaware => vid == Vid::NONE,
+            Self::Access(own) => vid == *own,
+            Self::Trunk { allowed, native } => allowed.contains(vid) || *native == Some(vid),
+        }
+    }
+}
+
+/// A port as the pipeline sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortConfig {
+    /// The bridge that it belongs to.
+    pub bridge: BridgeIndex,
+    /// VLANs.
+    pub vlan: VlanPolicy,
+    /// Talks to no other isolated port.
+    pub isolated: bool,
+    /// Frames may go back to the port that they came from.
+    pub hairpin: bool,
+    /// The longest IP packet that may leave by it, in bytes.
+    pub mtu_bytes: u32,
+    /// The most stations that are learned on it.
+    pub mac_limit: u32,
+}
+
+/// A bridge as the pipeline sees it.
+#[derive(Debug, Clone)]
+pub struct BridgeDomain {
+    /// Its forwarding database, which outlives configurations.
+    pub fdb: Arc<Fdb>,
+    /// The most stations that are learned on it.
+    pub mac_limit: u32,
+    /// Its ports, filled in by [`Snapshot::new`].
+    pub members: Vec<PortIndex>,
+}
+
+/// Why a configuration cannot be compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// A port belongs to a bridge that is not there.
+    #[error("port {port:?} belongs to bridge {bridge:?}, which does not exist")]
+    NoSuchBridge {
+        /// The port.
+        port: PortIndex,
+        /// The bridge.
+        bridge: BridgeIndex,
+    },
+    /// More ports than can be numbered.
+    #[error("{count} ports are more than the switch can number")]
+    TooManyPorts {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Everything the pipeline knows of the configuration. Made by the control thread, shared by all workers,
+/// never changed.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    generation: Generation,
+    ports: Vec<Option<PortConfig>>,
+    bridges: Vec<Option<BridgeDomain>>,
+}
+
+impl Snapshot {
+    /// Compiles a configuration: ports and bridges at the positions of their numbers.
+    ///
+    /// # Errors
+    /// [`SnapshotError`], when the parts do not fit together.
+    pub fn new(
+        generation: Generation,
+        ports: Vec<Option<PortConfig>>,
+        mut bridges: Vec<Option<BridgeDomain>>,
+    ) -> Result<Self, SnapshotError> {
+        for bridge in bridges.iter_mut().flatten() {
+            bridge.members.clear();
+        }
+        for (slot, port) in ports.iter().enumerate() {
+            let Some(PortConfig { bridge, .. }) = *port else { continue };
+            let index =
+                PortIndex::at(slot).ok_or(SnapshotError::TooManyPorts { count: ports.len() })?;
+            let Some(Some(domain)) = bridges.get_mut(usize::from(bridge.0)) else {
+                return Err(SnapshotError::NoSuchBridge { port: index, bridge });
+            };
+            domain.members.push(index);
+        }
+        Ok(Self { generation, ports, bridges })
+    }
+
+    /// Its number.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// One more than the highest port number.
+    pub fn port_slots(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// A port.
+    #[inline]
+    pub fn port(&self, port: PortIndex) -> Option<&PortConfig> {
+        self.ports.get(port.slot())?.as_ref()
+    }
+
+    /// A bridge.
+    #[inline]
+    pub fn bridge(&self, bridge: BridgeIndex) -> Option<&BridgeDomain> {
+        self.bridges.get(usize::from(bridge.0))?.as_ref()
+    }
+
+    /// The limits for stations on a port.
+    #[inline]
+    pub(crate) fn limits(bridge: &BridgeDomain, port: &PortConfig) -> Limits {
+        Limits { bridge: bridge.mac_limit, port: port.mac_limit }
+    }
+}

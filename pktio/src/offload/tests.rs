@@ -1,0 +1,200 @@
+//! Segmentation and checksums against an independent oracle: every frame that comes out is taken apart by
+//! `etherparse`, and its checksum computed by it.
+
+use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::checksum::{fold, pseudo_header};
+use crate::wire::field::put_be16;
+use crate::wire::{Layers, checksum as sums};
+use crate::{Burst, Pool, PoolConfig};
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Tcp4,
+    Tcp6,
+    Udp4,
+    Udp6,
+}
+
+/// A super-frame as a container's kernel hands it out: lengths of the whole, checksum half done.
+fn super_frame(kind: Kind, payload: &[u8], segment: u16, pool: &mut Pool) -> PktBuf {
+    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let mut bytes = Vec::new();
+    let v4 = |b: etherparse::PacketBuilderStep<etherparse::Ethernet2Header>| {
+        b.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+    };
+    let v6 = |b: etherparse::PacketBuilderStep<etherparse::Ethernet2Header>| {
+        b.ipv6([1; 16], [2; 16], 64)
+    };
+    match kind {
+        Kind::Tcp4 => {
+            v4(ethernet).tcp(1, 2, 1000, 500).psh().fin().ack(7).write(&mut bytes, payload)
+        }
+        Kind::Tcp6 => {
+            v6(ethernet).tcp(1, 2, 1000, 500).psh().fin().ack(7).write(&mut bytes, payload)
+        }
+        Kind::Udp4 => v4(ethernet).udp(1, 2).write(&mut bytes, payload),
+        Kind::Udp6 => v6(ethernet).udp(1, 2).write(&mut bytes, payload),
+    }
+    .unwrap();
+    let mut frame = pool.frame_from(&bytes).unwrap();
+    let layers = Layers::parse(&bytes).unwrap().unwrap();
+    let start = layers.l4;
+    let offset = layers.checksum_offset().unwrap();
+    let pseudo = pseudo_header(&bytes, &layers, bytes.len() - usize::from(start)).unwrap();
+    put_be16(frame.data_mut(), usize::from(start + offset), fold(pseudo));
+    frame.offload.csum = Csum::Partial { start, offset };
+    frame.offload.gso = match kind {
+        Kind::Tcp4 => Gso::Tcp4 { mss: segment },
+        Kind::Tcp6 => Gso::Tcp6 { mss: segment },
+        Kind::Udp4 | Kind::Udp6 => Gso::Udp { size: segment },
+    };
+    frame
+}
+
+fn pool() -> Pool {
+    Pool::new(PoolConfig { small: 2048, slabs: 4 }).unwrap()
+}
+
+/// Payload of a finished segment, after its checksums were verified.
+fn checked_payload(frame: &PktBuf) -> Vec<u8> {
+    let sliced = SlicedPacket::from_ethernet(frame.data()).unwrap();
+    let layers = Layers::parse(frame.data()).unwrap().unwrap();
+    assert_eq!(layers.end as usize, frame.len());
+    assert_eq!(checksum::verify(frame.data(), &layers), Some(true));
+    if let Some(etherparse::NetSlice::Ipv4(ip)) = &sliced.net {
+        assert_eq!(ip.header().header_checksum(), ip.header().to_header().calc_header_checksum());
+    }
+    match sliced.transport.unwrap() {
+        TransportSlice::Tcp(tcp) => tcp.payload().to_vec(),
+        TransportSlice::Udp(udp) => udp.payload().to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Tcp4), Just(Kind::Tcp6), Just(Kind::Udp4), Just(Kind::Udp6)]
+}
+
+proptest! {
+    #[test]
+    fn segments_carry_the_payload_in_order_with_right_headers(
+        kind in kinds(), payload in prop::collection::vec(any::<u8>(), 1..20_000), segment in 100u16..9000
+    ) {
+        let mut pool = pool();
+        let frame = super_frame(kind, &payload, segment, &mut pool);
+        let mut out = Burst::new();
+        fit(frame, &Accepts::PLAIN, &mut pool, &mut out).unwrap();
+        let pieces: Vec<_> = out.iter().map(checked_payload).collect();
+        prop_assert!(pieces.iter().rev().skip(1).all(|piece| piece.len() == usize::from(segment)));
+        prop_assert_eq!(pieces.concat(), payload);
+        pool.recycle_all(&mut out);
+        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 4 });
+    }
+
+    #[test]
+    fn tcp_segments_count_up_and_only_the_last_says_fin(
+        v6: bool, payload in prop::collection::vec(any::<u8>(), 1..20_000), segment in 100u16..3000
+    ) {
+        let mut pool = pool();
+        let kind = if v6 { Kind::Tcp6 } else { Kind::Tcp4 };
+        let frame = super_frame(kind, &payload, segment, &mut pool);
+        let mut out = Burst::new();
+        fit(frame, &Accepts::PLAIN, &mut pool, &mut out).unwrap();
+        for (number, piece) in out.iter().enumerate() {
+            let sliced = SlicedPacket::from_ethernet(piece.data()).unwrap();
+            let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { panic!() };
+            let sent = u32::try_from(number).unwrap() * u32::from(segment);
+            prop_assert_eq!(tcp.sequence_number(), 1000 + sent);
+            let is_last = number + 1 == out.len();
+            prop_assert_eq!((tcp.fin(), tcp.psh()), (is_last, is_last));
+        }
+        pool.recycle_all(&mut out);
+    }
+
+    #[test]
+    fn a_finished_partial_checksum_is_right(
+        kind in kinds(), payload in prop::collection::vec(any::<u8>(), 0..1400)
+    ) {
+        let mut pool = pool();
+        let mut frame = super_frame(kind, &payload, 1400, &mut pool);
+        frame.offload.gso = Gso::None;
+        prop_assert_eq!(checksum::classify(frame.data()), frame.offload.csum);
+        prop_assert!(checksum::complete(&mut frame));
+        prop_assert_eq!(frame.offload.csum, Csum::Valid);
+        prop_assert_eq!(checked_payload(&frame), payload);
+    }
+
+    #[test]
+    fn contradicting_state_is_refused_and_nothing_is_lost(
+        bytes in prop::collection::vec(any::<u8>(), 0..200), start: u16, offset: u16, mss: u16, which in 0usize..3
+    ) {
+        let mut pool = pool();
+        let mut frame = pool.frame_from(&bytes).unwrap();
+        frame.offload.csum = Csum::Partial { start, offset };
+        frame.offload.gso = [Gso::Tcp4 { mss }, Gso::Tcp6 { mss }, Gso::Udp { size: mss }][which];
+        let mut out = Burst::new();
+        if let Err((frame, _)) = fit(frame, &Accepts::PLAIN, &mut pool, &mut out) {
+            pool.recycle(frame);
+        }
+        pool.recycle_all(&mut out);
+        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 4 });
+    }
+}
+
+#[test]
+fn segments_may_keep_half_done_checksums_for_a_port_that_takes_them() {
+    let mut pool = pool();
+    let frame = super_frame(Kind::Tcp4, &[5; 5000], 1448, &mut pool);
+    let mut out = Burst::new();
+    let accepts = Accepts { partial_csum: true, ..Accepts::PLAIN };
+    fit(frame, &accepts, &mut pool, &mut out).unwrap();
+    assert_eq!(out.len(), 4);
+    for segment in out.iter() {
+        assert_eq!(checksum::classify(segment.data()), segment.offload.csum);
+    }
+}
+
+#[test]
+fn a_port_that_takes_everything_gets_the_super_frame_untouched() {
+    let mut pool = pool();
+    let frame = super_frame(Kind::Udp6, &[5; 5000], 1200, &mut pool);
+    let before = (frame.data().to_vec(), frame.offload);
+    let mut out = Burst::new();
+    fit(frame, &Accepts::ALL, &mut pool, &mut out).unwrap();
+    assert_eq!((out[0].data().to_vec(), out[0].offload), before);
+}
+
+#[test]
+fn a_super_frame_is_kept_whole_when_buffers_run_out() {
+    let mut pool = Pool::new(PoolConfig { small: 2, slabs: 1 }).unwrap();
+    let frame = super_frame(Kind::Tcp4, &[5; 9000], 1000, &mut pool);
+    let mut out = Burst::new();
+    let (frame, refusal) = fit(frame, &Accepts::PLAIN, &mut pool, &mut out).unwrap_err();
+    assert_eq!((refusal, frame.len(), out.len()), (Refusal::NoBuffer, 9054, 0));
+}
+
+#[test]
+fn udp_without_a_checksum_and_fragments_are_never_taken_as_half_done() {
+    let mut pool = pool();
+    let mut frame = super_frame(Kind::Udp4, &[0; 20], 20, &mut pool);
+    put_be16(frame.data_mut(), 34 + 6, 0);
+    assert_eq!(checksum::classify(frame.data()), Csum::None);
+    let mut frame = super_frame(Kind::Tcp4, &[0; 20], 20, &mut pool);
+    frame.data_mut()[20] = 0x20; // more fragments
+    assert_eq!(checksum::classify(frame.data()), Csum::None);
+}
+
+#[test]
+fn cwr_stays_on_the_first_segment_only() {
+    let mut pool = pool();
+    let mut frame = super_frame(Kind::Tcp4, &[5; 3000], 1000, &mut pool);
+    frame.data_mut()[34 + 13] |= 0x80;
+    let mut out = Burst::new();
+    fit(frame, &Accepts::PLAIN, &mut pool, &mut out).unwrap();
+    let cwr: Vec<bool> = out.iter().map(|segment| segment.data()[34 + 13] & 0x80 != 0).collect();
+    assert_eq!(cwr, [true, false, false]);
+    assert!(out.iter().all(|s| sums::fold(0) == 0 && s.offload.csum == Csum::Valid));
+}
