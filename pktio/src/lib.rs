@@ -8,11 +8,17 @@
 //! * [`wire`]: header layouts, the one header parser and checksum arithmetic.
 //!
 //! Nothing here decides where a frame goes: that is the `flows` crate. This crate depends on no
-//! sibling. `unsafe` lives only in `buffer/arena.rs`, `sys.rs` and `xdp/ring.rs`.
+//! sibling. `unsafe` lives only in `buffer/arena.rs` (and its caller
+//! `buffer/pktbuf.rs`), `sys.rs` and `bpf.rs`.
 
+pub mod bpf;
 pub mod buffer;
 pub mod offload;
+pub mod packet;
 pub mod port;
+mod sys;
+pub mod tap;
+mod vnet;
 pub mod wire;
 
 pub use buffer::{Burst, PktBuf, Pool, PoolConfig, PoolError};

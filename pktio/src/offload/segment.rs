@@ -120,21 +120,21 @@ fn make(
 /// IP and UDP lengths, IPv4 identification and header checksum.
 fn set_lengths(data: &mut [u8], plan: &Plan, number: usize) {
     let (l3, l4) = (usize::from(plan.layers.l3), usize::from(plan.layers.l4));
-    let length = |from: usize| u16::try_from(data.len() - from).unwrap_or(u16::MAX);
-    let (packet, payload_of_v6, datagram) = (length(l3), length(l3 + ipv6::BYTES), length(l4));
+    let bytes = data.len();
+    let length_from = |at: usize| u16::try_from(bytes.saturating_sub(at)).unwrap_or(u16::MAX);
     match plan.layers.network {
         Network::V4 => {
-            put_be16(data, l3 + ipv4::TOTAL_LENGTH, packet);
+            put_be16(data, l3 + ipv4::TOTAL_LENGTH, length_from(l3));
             let id = be16(data, l3 + ipv4::ID).unwrap_or(0);
             put_be16(data, l3 + ipv4::ID, id.wrapping_add(low16(number)));
             put_be16(data, l3 + ipv4::CHECKSUM, 0);
             let checksum = sums::finish(sums::sum(&data[l3..l4]));
             put_be16(data, l3 + ipv4::CHECKSUM, checksum);
         }
-        Network::V6 => put_be16(data, l3 + ipv6::PAYLOAD_LENGTH, payload_of_v6),
+        Network::V6 => put_be16(data, l3 + ipv6::PAYLOAD_LENGTH, length_from(l3 + ipv6::BYTES)),
     }
     if !plan.is_tcp {
-        put_be16(data, l4 + udp::LENGTH, datagram);
+        put_be16(data, l4 + udp::LENGTH, length_from(l4));
     }
 }
 

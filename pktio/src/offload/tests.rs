@@ -55,7 +55,7 @@ fn super_frame(kind: Kind, payload: &[u8], segment: u16, pool: &mut Pool) -> Pkt
 }
 
 fn pool() -> Pool {
-    Pool::new(PoolConfig { small: 2048, slabs: 4 }).unwrap()
+    Pool::new(PoolConfig { small: 2048, slabs: 32 }).unwrap()
 }
 
 /// Payload of a finished segment, after its checksums were verified.
@@ -91,7 +91,7 @@ proptest! {
         prop_assert!(pieces.iter().rev().skip(1).all(|piece| piece.len() == usize::from(segment)));
         prop_assert_eq!(pieces.concat(), payload);
         pool.recycle_all(&mut out);
-        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 4 });
+        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 32 });
     }
 
     #[test]
@@ -140,7 +140,7 @@ proptest! {
             pool.recycle(frame);
         }
         pool.recycle_all(&mut out);
-        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 4 });
+        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 32 });
     }
 }
 

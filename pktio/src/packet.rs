@@ -1,0 +1,272 @@
+//! The packet port: AF_PACKET with virtio-net headers, for a veth or a NIC that exists already.
+//!
+//! Super-frames pass whole, both ways (`PACKET_VNET_HDR`), and the far end keeps all of its offloads: this
+//! is the "gso" mode of a `netdev` port. Frames move in batches (`recvmmsg`, `sendmmsg`), past the
+//! queueing discipline. See `packet(7)` and `Documentation/networking/packet_mmap.rst`; the memory-mapped
+//! ring is not used because it cannot hold super-frames.
+//!
+//! The kernel takes a VLAN tag off a frame before a packet socket sees it, and says so beside it; the
+//! tag is put back.
+//!
+//! The host's own stack gets every frame too unless it is told not to. [`HostStack`] says what was done
+//! about that.
+//!
+//! Open the port in the namespace of its device; use it from any thread.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::bpf;
+use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool};
+use crate::offload::Accepts;
+use crate::port::{Missed, Port, PortFault, Sent};
+use crate::sys::{self, Messages};
+use crate::vnet::{self, VNET_BYTES};
+use crate::wire::VLAN_BYTES;
+
+/// Receive buffer asked for: a super-frame is charged with twice its length, and a container may send
+/// a whole TCP window at once.
+const RECEIVE_BUFFER_BYTES: i32 = 32 * 1024 * 1024;
+/// Frames per system call when super-frames are about: as many as [`BURST_BYTES`] holds.
+const FEW: usize = 4;
+
+/// Why there is no packet port.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} for interface {interface}: {source}{}", hint(.source))]
+pub struct PacketError {
+    operation: &'static str,
+    interface: u32,
+    source: io::Error,
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "; it needs CAP_NET_RAW and CAP_NET_ADMIN",
+        _ => "",
+    }
+}
+
+/// What keeps the host's own stack from also taking the frames that the port receives.
+#[derive(Debug)]
+pub enum HostStack {
+    /// A program on the device's ingress drops them behind the packet socket. It goes with the port.
+    Blocked(bpf::Link),
+    /// Nothing, and why. The host should have no address on the device.
+    Open(bpf::BpfError),
+}
+
+/// A packet socket on one interface.
+pub struct PacketPort {
+    fd: OwnedFd,
+    interface: u32,
+    messages: Messages,
+    /// Buffers that the last receive did not fill.
+    spare: Vec<PktBuf>,
+    /// Frames to ask for at the next receive: many when they are small, few when they are super-frames.
+    batch: usize,
+    host_stack: HostStack,
+    receive_buffer_bytes: i32,
+}
+
+impl PacketPort {
+    /// Opens a port on an interface of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// [`PacketError`]; nothing is left behind.
+    pub fn open(interface: u32) -> Result<Self, PacketError> {
+        let failed = |operation| move |source| PacketError { operation, interface, source };
+        let fd = sys::packet_socket().map_err(failed("open a packet socket"))?;
+        sys::packet_options(fd.as_fd()).map_err(failed("set up the packet socket"))?;
+        let receive_buffer_bytes = sys::receive_buffer(fd.as_fd(), RECEIVE_BUFFER_BYTES)
+            .map_err(failed("size the receive buffer"))?;
+        let host_stack = match bpf::ingress_drop(interface) {
+            Ok(link) => HostStack::Blocked(link),
+            Err(error) => HostStack::Open(error),
+        };
+        sys::packet_promiscuous(fd.as_fd(), interface)
+            .map_err(failed("receive every destination"))?;
+        sys::packet_bind(fd.as_fd(), interface).map_err(failed("bind the packet socket"))?;
+        Ok(Self {
+            fd,
+            interface,
+            messages: Messages::new(BURST_FRAMES),
+            spare: Vec::with_capacity(BURST_FRAMES),
+            batch: FEW,
+            host_stack,
+            receive_buffer_bytes,
+        })
+    }
+
+    /// What keeps the host's own stack away.
+    pub fn host_stack(&self) -> &HostStack {
+        &self.host_stack
+    }
+
+    /// Size of the receive buffer that the kernel granted.
+    pub fn receive_buffer_bytes(&self) -> i32 {
+        self.receive_buffer_bytes
+    }
+
+    /// Gets one batch. Returns how many frames came and their bytes.
+    fn receive(&mut self, pool: &mut Pool, out: &mut Burst) -> Result<Batch, PortFault> {
+        while self.spare.len() < self.batch {
+            let Some(buffer) = pool.take_slab() else { break };
+            self.spare.push(buffer);
+        }
+        let asked = self.batch.min(self.spare.len());
+        if asked == 0 {
+            return Ok(Batch::default());
+        }
+        // The buffer that was used last is at the end, and still in the cache: it goes first.
+        self.spare.reverse();
+        let got = match self.messages.receive(self.fd.as_fd(), &mut self.spare[..asked]) {
+            Ok(got) => got,
+            Err(error) => return self.quiet_or_fault("recvmmsg", error).map(|()| Batch::default()),
+        };
+        let mut batch = Batch { messages: got, ..Batch::default() };
+        for (at, mut frame) in self.spare.drain(..got).enumerate() {
+            if accept(&mut frame, self.messages.received(at)) {
+                batch.frames += 1;
+                batch.bytes += frame.len();
+                out.push(frame);
+            } else {
+                pool.recycle(frame);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Chooses the next batch size by how much the last one carried.
+    fn adapt(&mut self, batch: &Batch) {
+        let mean = batch.bytes / batch.messages.max(1);
+        self.batch = (BURST_BYTES / mean.max(1)).clamp(FEW, BURST_FRAMES);
+    }
+
+    /// Distinguishes "nothing there" and "the device is down" from a port that is lost.
+    fn quiet_or_fault(&self, operation: &'static str, source: io::Error) -> Result<(), PortFault> {
+        match source.raw_os_error() {
+            Some(libc::EAGAIN | libc::EINTR) => Ok(()),
+            Some(libc::ENETDOWN) if self.device_exists() => Ok(()),
+            Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO) => {
+                Err(PortFault::Gone { operation, source })
+            }
+            _ => Err(PortFault::Io { operation, source }),
+        }
+    }
+
+    /// Whether the device is still there. A socket whose device was deleted is bound to none (-1).
+    fn device_exists(&self) -> bool {
+        sys::packet_bound_to(self.fd.as_fd()).is_ok_and(|bound| bound == Some(self.interface))
+    }
+}
+
+/// What one system call brought.
+#[derive(Default)]
+struct Batch {
+    messages: usize,
+    frames: usize,
+    bytes: usize,
+}
+
+/// Completes a received frame. False for what this switch cannot represent.
+fn accept(frame: &mut PktBuf, message: sys::Received) -> bool {
+    let Some(bytes) = message.bytes.checked_sub(VNET_BYTES) else { return false };
+    if message.truncated {
+        return false;
+    }
+    let header = frame.receive_area(VNET_BYTES).first_chunk().copied();
+    let Some(offload) = header.and_then(vnet::decode) else { return false };
+    frame.set_len(bytes);
+    frame.offload = offload;
+    vnet::is_sound(frame) && message.vlan.is_none_or(|vlan| put_tag_back(frame, vlan))
+}
+
+/// Puts a VLAN tag that the kernel took off back behind the addresses.
+fn put_tag_back(frame: &mut PktBuf, (protocol, control): (u16, u16)) -> bool {
+    const ADDRESSES_BYTES: usize = 12;
+    if frame.len() < ADDRESSES_BYTES || !frame.grow_front(4) {
+        return false;
+    }
+    let data = frame.data_mut();
+    data.copy_within(VLAN_BYTES..VLAN_BYTES + ADDRESSES_BYTES, 0);
+    data[12..14].copy_from_slice(&protocol.to_be_bytes());
+    data[14..16].copy_from_slice(&control.to_be_bytes());
+    true
+}
+
+impl Port for PacketPort {
+    fn rx_burst(&mut self, pool: &mut Pool, out: &mut Burst) -> Result<usize, PortFault> {
+        let batch = self.receive(pool, out)?;
+        if batch.messages > 0 {
+            self.adapt(&batch);
+        }
+        Ok(batch.frames)
+    }
+
+    fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {
+        let mut result = Sent::default();
+        result.refused += refuse_unsound(pool, frames);
+        while !frames.is_empty() {
+            let bytes = frames.iter_mut().filter_map(|frame| {
+                let header = vnet::encode(frame)?;
+                frame.with_prefix(&header)
+            });
+            match self.messages.send(self.fd.as_fd(), bytes) {
+                Ok(sent) => {
+                    frames.drain(..sent).for_each(|frame| pool.recycle(frame));
+                    result.frames += sent;
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    // No room now: what remains is the caller's to drop.
+                    Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => return Ok(result),
+                    // This one frame will not do, or the far end is down: the others may.
+                    Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO) => {
+                        result.refused += refuse_first(pool, frames);
+                    }
+                    _ => {
+                        self.quiet_or_fault("sendmmsg", error)?;
+                        result.refused += refuse_first(pool, frames);
+                    }
+                },
+            }
+        }
+        Ok(result)
+    }
+
+    fn accepts(&self) -> Accepts {
+        Accepts::ALL
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
+    fn housekeep(&mut self, pool: &mut Pool) -> Result<(), PortFault> {
+        self.spare.drain(..).for_each(|buffer| pool.recycle(buffer));
+        match sys::take_error(self.fd.as_fd()) {
+            Ok(0) => Ok(()),
+            Ok(error) => self.quiet_or_fault("poll", io::Error::from_raw_os_error(error)),
+            Err(source) => self.quiet_or_fault("getsockopt", source),
+        }
+    }
+
+    fn take_missed(&mut self) -> Missed {
+        let ring_full = sys::packet_drops(self.fd.as_fd()).map_or(0, u64::from);
+        Missed { ring_full, no_buffer: 0 }
+    }
+}
+
+/// Takes the frames out whose header cannot be written, so that every other one can be sent in order.
+fn refuse_unsound(pool: &mut Pool, frames: &mut Burst) -> usize {
+    let mut refused = 0;
+    while let Some(at) = frames.iter().position(|frame| vnet::encode(frame).is_none()) {
+        frames.drain(at..=at).for_each(|frame| pool.recycle(frame));
+        refused += 1;
+    }
+    refused
+}
+
+fn refuse_first(pool: &mut Pool, frames: &mut Burst) -> usize {
+    frames.drain(..1).map(|frame| pool.recycle(frame)).count()
+}
