@@ -1,0 +1,136 @@
+//! [`Client`]: a connection to the daemon.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::wire::{Envelope, LineDecoder, MAX_RESPONSE_BYTES, parse_response, request_line};
+use crate::{CtlError, ErrorCode, Request};
+
+/// Where the daemon listens unless it is told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/vswitch/vswitch.sock";
+
+/// How long the daemon may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no answer, or what the answer says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "cannot reach vswitchd at {path}: {source}; is it running? Start it with `vswitchd`, or name its \
+         socket with --socket",
+        path = .path.display()
+    )]
+    Unreachable {
+        /// The socket's path.
+        path: PathBuf,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The socket does not let us in.
+    #[error("may not talk to vswitchd at {path}: {source}; run as root or as its user", path = .path.display())]
+    Denied {
+        /// The socket's path.
+        path: PathBuf,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("lost the connection to vswitchd: {0}")]
+    Lost(io::Error),
+    /// The answer is not understood.
+    #[error("the answer of vswitchd is not understood: {0}; are both of the same release?")]
+    Answer(String),
+    /// The daemon refused.
+    #[error(transparent)]
+    Refused(#[from] CtlError),
+}
+
+impl ClientError {
+    /// The exit code with which `vswitchctl` reports it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unreachable { .. } | Self::Lost(_) => ErrorCode::Unavailable.exit_code(),
+            Self::Denied { .. } => ErrorCode::Denied.exit_code(),
+            Self::Answer(_) => ErrorCode::Internal.exit_code(),
+            Self::Refused(error) => error.code.exit_code(),
+        }
+    }
+}
+
+/// A connection to the daemon. One request at a time.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    decoder: LineDecoder,
+    next_id: u64,
+}
+
+impl Client {
+    /// Connects to the daemon behind `socket`.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] or [`ClientError::Denied`].
+    pub fn connect(socket: &Path) -> Result<Self, ClientError> {
+        let path = || socket.to_owned();
+        let stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Denied { path: path(), source },
+            _ => ClientError::Unreachable { path: path(), source },
+        })?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+            .map_err(ClientError::Lost)?;
+        Ok(Self { stream, decoder: LineDecoder::new(MAX_RESPONSE_BYTES), next_id: 1 })
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// [`ClientError`]; what the daemon itself says is [`ClientError::Refused`].
+    pub fn call(&mut self, request: Request) -> Result<Value, ClientError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let line = request_line(&Envelope { id, request })?;
+        // A daemon that refuses the connection says why and closes: read that even if writing fails.
+        let written = self.stream.write_all(&line);
+        let answer = self.read_line();
+        let line = match (written, answer) {
+            (_, Ok(line)) => line,
+            (Err(error), Err(_)) => return Err(ClientError::Lost(error)),
+            (Ok(()), Err(error)) => return Err(error),
+        };
+        let (_, result) =
+            parse_response(&line).map_err(|error| ClientError::Answer(error.to_string()))?;
+        Ok(result?)
+    }
+
+    /// Sends a request and waits for its answer, which has a known form.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ask<T: DeserializeOwned>(&mut self, request: Request) -> Result<T, ClientError> {
+        let value = self.call(request)?;
+        serde_json::from_value(value).map_err(|error| ClientError::Answer(error.to_string()))
+    }
+
+    fn read_line(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = [0; 16 * 1024];
+        loop {
+            let line = self.decoder.next_line();
+            if let Some(line) = line.map_err(|error| ClientError::Answer(error.to_string()))? {
+                return Ok(line);
+            }
+            match self.stream.read(&mut bytes).map_err(ClientError::Lost)? {
+                0 => return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
+                count => self.decoder.push(&bytes[..count]),
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! [`CtlError`]: what goes wrong with a request, as it crosses the socket.
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of thing went wrong. Stable; each has an exit code of `vswitchctl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request is malformed, or a value is out of range.
+    Invalid,
+    /// What it names does not exist.
+    NotFound,
+    /// What it would make exists already.
+    Exists,
+    /// What it would remove is in use.
+    InUse,
+    /// The caller may not.
+    Denied,
+    /// The kernel refused; the message says what and why.
+    Host,
+    /// The request is longer than a request may be.
+    TooLarge,
+    /// The request speaks another version of the protocol.
+    Version,
+    /// The daemon cannot serve it now.
+    Unavailable,
+    /// A bug in the switch.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The exit code with which `vswitchctl` reports it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Invalid | Self::TooLarge | Self::Version => 2,
+            Self::NotFound => 3,
+            Self::Exists | Self::InUse => 4,
+            Self::Host => 5,
+            Self::Unavailable => 6,
+            Self::Denied => 7,
+            Self::Internal => 1,
+        }
+    }
+}
+
+/// Why a request was not carried out. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct CtlError {
+    /// What kind of thing went wrong.
+    pub code: ErrorCode,
+    /// What was attempted, why it failed, and what to do.
+    pub message: String,
+}
+
+impl CtlError {
+    /// An error.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// [`ErrorCode::Invalid`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Invalid, message)
+    }
+
+    /// [`ErrorCode::NotFound`].
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::NotFound, message)
+    }
+}

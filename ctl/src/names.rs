@@ -1,0 +1,317 @@
+//! Names, addresses and numbers as people type them. Each is checked when it is made, so that what
+//! exists is valid; each is a string (or a number) in JSON.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A text that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no {what}: {rule}")]
+pub struct BadName {
+    /// What it should be.
+    pub what: &'static str,
+    /// The text.
+    pub text: String,
+    /// The rule that it breaks.
+    pub rule: &'static str,
+}
+
+fn bad(what: &'static str, text: &str, rule: &'static str) -> BadName {
+    // A name that is far too long is not repeated whole.
+    BadName { what, text: text.chars().take(64).collect(), rule }
+}
+
+/// Serialises by `Display` and deserialises by `FromStr`.
+macro_rules! as_string {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use as_string;
+
+/// A name type: a string that keeps a rule.
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $longest:literal, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $type(String);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+                let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+                if starts && text.len() <= $longest && text.chars().all(plain) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(bad($what, text, $rule))
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        as_string!($type);
+    };
+}
+
+name!(
+    /// The name of a bridge.
+    BridgeName, "bridge name", 32,
+    "use 1 to 32 letters, digits, '_', '.' and '-', beginning with a letter or digit"
+);
+name!(
+    /// The name of a port. Longer than the kernel's interface names, because it is not one.
+    PortName, "port name", 64,
+    "use 1 to 64 letters, digits, '_', '.' and '-', beginning with a letter or digit"
+);
+name!(
+    /// The name of a network interface, by the kernel's rule and ours.
+    IfName, "interface name", 15,
+    "use 1 to 15 letters, digits, '_', '.' and '-', beginning with a letter or digit"
+);
+
+/// The MAC address of a station.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// A locally administered unicast address (IEEE 802, clause 8.2.2) of these random bits.
+    pub fn local(random: [u8; 6]) -> Self {
+        let [first, rest @ ..] = random;
+        let [b, c, d, e, f] = rest;
+        Self([first & 0xfc | 0x02, b, c, d, e, f])
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const RULE: &str = "write six hexadecimal bytes, such as 02:00:00:00:00:01";
+        let mut bytes = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2);
+            *byte = part
+                .and_then(|part| u8::from_str_radix(part, 16).ok())
+                .ok_or_else(|| bad("MAC address", text, RULE))?;
+        }
+        if parts.next().is_some() {
+            return Err(bad("MAC address", text, RULE));
+        }
+        if bytes[0] & 1 == 1 || bytes == [0; 6] {
+            let rule = "a station's address is neither a group address nor all zero";
+            return Err(bad("station address", text, rule));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+as_string!(MacAddr);
+
+/// An address of an interface and the length of its subnet's prefix, `10.0.0.2/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IpCidr {
+    /// The address.
+    pub addr: IpAddr,
+    /// Bits of the prefix.
+    pub prefix_len: u8,
+}
+
+impl IpCidr {
+    /// Whether an address is in the subnet.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        fn equal_prefix(a: &[u8], b: &[u8], bits: u8) -> bool {
+            let (whole, rest) = (usize::from(bits / 8), bits % 8);
+            let mask = !(0xffu8.checked_shr(u32::from(rest)).unwrap_or(0));
+            a[..whole] == b[..whole] && (rest == 0 || (a[whole] ^ b[whole]) & mask == 0)
+        }
+        match (self.addr, addr) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                equal_prefix(&a.octets(), &b.octets(), self.prefix_len)
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                equal_prefix(&a.octets(), &b.octets(), self.prefix_len)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for IpCidr {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let rule = "write an address and a prefix length, such as 10.0.0.2/24 or fd00::2/64";
+        let no_cidr = || bad("interface address", text, rule);
+        let (addr, prefix_len) = text.split_once('/').ok_or_else(no_cidr)?;
+        let addr: IpAddr = addr.parse().map_err(|_| no_cidr())?;
+        let prefix_len = prefix_len.parse().map_err(|_| no_cidr())?;
+        let longest = if addr.is_ipv4() { 32 } else { 128 };
+        if prefix_len > longest {
+            return Err(no_cidr());
+        }
+        if addr.is_multicast() || addr.is_unspecified() {
+            let rule = "an interface has neither a multicast nor the unspecified address";
+            return Err(bad("interface address", text, rule));
+        }
+        Ok(Self { addr, prefix_len })
+    }
+}
+
+impl fmt::Display for IpCidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.prefix_len)
+    }
+}
+
+as_string!(IpCidr);
+
+/// The longest IP packet of an interface, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Mtu(u32);
+
+impl Mtu {
+    /// Ethernet's.
+    pub const ETHERNET: Self = Self(1500);
+    /// The shortest: every IPv4 host takes 68 bytes (RFC 791).
+    pub const MIN: u32 = 68;
+    /// The longest that a TAP or veth device takes.
+    pub const MAX: u32 = 65521;
+
+    /// The value in bytes.
+    pub fn bytes(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for Mtu {
+    type Error = BadName;
+
+    fn try_from(bytes: u32) -> Result<Self, BadName> {
+        if (Self::MIN..=Self::MAX).contains(&bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(bad("MTU", &bytes.to_string(), "use 68 to 65521 bytes"))
+        }
+    }
+}
+
+impl FromStr for Mtu {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let bytes: u32 = text.parse().map_err(|_| bad("MTU", text, "use 68 to 65521 bytes"))?;
+        Self::try_from(bytes)
+    }
+}
+
+impl fmt::Display for Mtu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mtu {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(u32::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// How a person names a network namespace: a name in `/run/netns`, an absolute path, or the number of a
+/// process that is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetnsRef(RawNetns);
+
+/// The three ways to name a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RawNetns {
+    /// A name in `/run/netns`.
+    Name(String),
+    /// A file that refers to it.
+    Path(PathBuf),
+    /// A process that is in it.
+    Pid(u32),
+}
+
+impl NetnsRef {
+    /// The file that refers to the namespace.
+    pub fn path(&self) -> PathBuf {
+        match &self.0 {
+            RawNetns::Name(name) => Path::new("/run/netns").join(name),
+            RawNetns::Path(path) => path.clone(),
+            RawNetns::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
+        }
+    }
+
+    /// Which way it is named.
+    pub fn raw(&self) -> &RawNetns {
+        &self.0
+    }
+}
+
+impl FromStr for NetnsRef {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const RULE: &str = "give a name in /run/netns, an absolute path, or a process id";
+        let is_name = !text.is_empty() && text.len() <= 255 && !text.contains(['/', '\0']);
+        if text.starts_with('/') && text.len() < 4096 && !text.contains('\0') {
+            Ok(Self(RawNetns::Path(PathBuf::from(text))))
+        } else if !is_name || text == "." || text == ".." {
+            Err(bad("network namespace", text, RULE))
+        } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let pid = text.parse().map_err(|_| bad("process id", text, RULE))?;
+            Ok(Self(RawNetns::Pid(pid)))
+        } else {
+            Ok(Self(RawNetns::Name(text.to_owned())))
+        }
+    }
+}
+
+impl fmt::Display for NetnsRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            RawNetns::Name(name) => f.write_str(name),
+            RawNetns::Path(path) => path.display().fmt(f),
+            RawNetns::Pid(pid) => pid.fmt(f),
+        }
+    }
+}
+
+as_string!(NetnsRef);

@@ -1,0 +1,266 @@
+//! What the daemon answers. Fields may be added in later versions; clients skip what they do not know.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bridge, BridgeName, MacAddr, Port, PortName, VlanId};
+
+/// The answer to a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// False when everything was as asked for already.
+    pub changed: bool,
+    /// The port that was made or found, if it was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
+    /// How many entries were removed, if it was about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<usize>,
+}
+
+/// A bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeInfo {
+    /// Its name.
+    pub name: BridgeName,
+    /// Its settings.
+    pub settings: Bridge,
+    /// Its ports.
+    pub ports: Vec<PortName>,
+    /// Stations known now.
+    pub stations: u32,
+    /// Stations learned so far.
+    pub learned: u64,
+    /// Stations that came to another port so far.
+    pub moved: u64,
+    /// Stations that aged out so far.
+    pub expired: u64,
+    /// Attempts to learn a station that a limit or a full table prevented so far.
+    pub refused: u64,
+}
+
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Its name.
+    pub name: PortName,
+    /// Its settings.
+    pub settings: Port,
+    /// Whether it works.
+    pub state: PortState,
+    /// The MTU in force, in bytes.
+    pub mtu: u32,
+    /// What there is to know about the open device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceInfo>,
+}
+
+/// Whether a port works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortState {
+    /// It does.
+    Up,
+    /// Its device is not there (yet), for this reason; it is opened when it appears.
+    Waiting(String),
+}
+
+/// What an open device does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// How frames are moved: `tap`, `gso`, `xdp native`, ...; and why, where there was a choice.
+    pub mode: String,
+    /// The interface's number in its namespace.
+    pub index: u32,
+    /// The interface's MAC address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddr>,
+    /// What the device hands over without software work in the switch.
+    pub offloads: Vec<String>,
+    /// Which worker serves which queue.
+    pub queues: Vec<QueueInfo>,
+    /// What else is worth knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// One queue of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueInfo {
+    /// Its number.
+    pub queue: u16,
+    /// The worker that serves it.
+    pub worker: u16,
+    /// That worker's core.
+    pub core: usize,
+}
+
+/// A station.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbInfo {
+    /// The bridge.
+    pub bridge: BridgeName,
+    /// Its VLAN, on VLAN-aware ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<VlanId>,
+    /// Its address.
+    pub mac: MacAddr,
+    /// The port that it is behind.
+    pub port: PortName,
+    /// Seconds since it was last heard.
+    pub age_seconds: u32,
+    /// Entered by hand.
+    pub is_static: bool,
+}
+
+/// Frames and bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// By port.
+    pub ports: Vec<PortStats>,
+    /// Of the whole switch, ports that are no more included.
+    pub total: Counters,
+    /// Whether every frame is accounted for; if not, what is missing.
+    pub discrepancy: Option<String>,
+}
+
+/// Frames and bytes of a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStats {
+    /// The port.
+    pub port: PortName,
+    /// Its counters.
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+/// Counters. `received = forwarded + dropped_in` and `offered = transmitted + dropped_out`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Frames received.
+    pub received: u64,
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Received frames that went on.
+    pub forwarded: u64,
+    /// Copies beyond the first that floods made.
+    pub copies: u64,
+    /// Received frames that were dropped.
+    pub dropped_in: u64,
+    /// Frames to be transmitted.
+    pub offered: u64,
+    /// Frames transmitted.
+    pub transmitted: u64,
+    /// Bytes transmitted.
+    pub transmitted_bytes: u64,
+    /// Frames that should have been transmitted and were dropped.
+    pub dropped_out: u64,
+    /// Frames that the kernel lost before the switch received them.
+    pub missed: u64,
+}
+
+/// Lost frames of one port for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropInfo {
+    /// The port, or the whole number of one that is no more.
+    pub port: String,
+    /// `in` when it came by the port, `out` when it should have left by it.
+    pub side: String,
+    /// The reason's name.
+    pub reason: String,
+    /// What the reason means, and what to do.
+    pub explanation: String,
+    /// How many.
+    pub count: u64,
+    /// The last of them, if it is still remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastDrop>,
+}
+
+/// The last frame that was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDrop {
+    /// Milliseconds ago.
+    pub milliseconds_ago: u64,
+    /// Its length in bytes.
+    pub frame_bytes: u32,
+    /// Its headers, for people.
+    pub summary: String,
+    /// Its first bytes, hexadecimal.
+    pub bytes: String,
+}
+
+/// What a worker's time goes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerPerf {
+    /// The worker.
+    pub worker: u16,
+    /// Its core.
+    pub core: usize,
+    /// Frames received.
+    pub frames: u64,
+    /// Turns of its loop.
+    pub turns: u64,
+    /// Turns that moved no frame.
+    pub empty_turns: u64,
+    /// Cycles per frame, by stage.
+    pub cycles_per_frame: Vec<StageCost>,
+    /// Share of its waking time in which it moved frames, 0 to 1.
+    pub busy: f64,
+    /// Share of all time in which it slept, 0 to 1.
+    pub asleep: f64,
+    /// Receive bursts by size: of 1, 2 to 3, 4 to 7, ... 64 and more frames.
+    pub batches: Vec<u64>,
+    /// Times it went from polling to sleeping.
+    pub sleeps: u64,
+    /// Sleeps that something ended.
+    pub wakeups: u64,
+    /// Frames handed to other workers.
+    pub handed_out: u64,
+    /// Frames taken from other workers.
+    pub handed_in: u64,
+}
+
+/// What a stage costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageCost {
+    /// The stage.
+    pub stage: String,
+    /// Cycles per frame; in all if no frame was received.
+    pub cycles: f64,
+}
+
+/// The daemon's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// `adaptive` or `busy`.
+    pub poll: String,
+    /// Its workers' cores.
+    pub cores: Vec<usize>,
+    /// Number of bridges.
+    pub bridges: usize,
+    /// Number of ports that work.
+    pub ports_up: usize,
+    /// Number of ports that wait for their device.
+    pub ports_waiting: usize,
+    /// The state directory, if there is one.
+    pub state_directory: Option<String>,
+    /// Whether every frame is accounted for; if not, what is missing.
+    pub discrepancy: Option<String>,
+    /// What went wrong since the start, the newest last.
+    pub problems: Vec<String>,
+}
+
+/// The daemon's version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Of the program.
+    pub version: String,
+    /// Of the control protocol.
+    pub protocol: u32,
+}

@@ -1,0 +1,148 @@
+//! VLANs as people configure them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::names::{BadName, as_string};
+
+/// The number of a VLAN: 1 to 4094 (IEEE 802.1Q, 9.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct VlanId(u16);
+
+impl VlanId {
+    /// The number.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for VlanId {
+    type Error = BadName;
+
+    fn try_from(number: u16) -> Result<Self, BadName> {
+        if (1..=4094).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(BadName { what: "VLAN", text: number.to_string(), rule: "use 1 to 4094" })
+        }
+    }
+}
+
+impl FromStr for VlanId {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let number: u16 = text.parse().map_err(|_| BadName {
+            what: "VLAN",
+            text: text.chars().take(64).collect(),
+            rule: "use 1 to 4094",
+        })?;
+        Self::try_from(number)
+    }
+}
+
+impl fmt::Display for VlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for VlanId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(u16::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// A set of VLANs, written `1,2,10-20`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VlanIds(BTreeSet<VlanId>);
+
+impl VlanIds {
+    /// The VLANs, in order.
+    pub fn iter(&self) -> impl Iterator<Item = VlanId> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Whether a VLAN is in the set.
+    pub fn contains(&self, vlan: VlanId) -> bool {
+        self.0.contains(&vlan)
+    }
+}
+
+impl FromStr for VlanIds {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let mut set = BTreeSet::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last): (VlanId, VlanId) = (first.trim().parse()?, last.trim().parse()?);
+            if first > last {
+                return Err(BadName {
+                    what: "range of VLANs",
+                    text: part.to_owned(),
+                    rule: "write the smaller number first",
+                });
+            }
+            set.extend((first.0..=last.0).map(VlanId));
+        }
+        Ok(Self(set))
+    }
+}
+
+impl fmt::Display for VlanIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.iter().map(VlanId::number).peekable();
+        let mut separator = "";
+        while let Some(first) = rest.next() {
+            let mut last = first;
+            while let Some(next) = rest.next_if_eq(&(last + 1)) {
+                last = next;
+            }
+            match last - first {
+                0 => write!(f, "{separator}{first}")?,
+                _ => write!(f, "{separator}{first}-{last}")?,
+            }
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+as_string!(VlanIds);
+
+/// How a port handles VLANs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Vlan {
+    /// Not at all: frames pass as they are, among the ports of the bridge that do the same.
+    #[default]
+    Unaware,
+    /// Untagged frames belong to this VLAN.
+    Access(VlanId),
+    /// Tagged frames of these VLANs.
+    Trunk {
+        /// The VLANs carried tagged.
+        allowed: VlanIds,
+        /// The VLAN of untagged frames.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        native: Option<VlanId>,
+    },
+}
+
+impl fmt::Display for Vlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unaware => f.write_str("-"),
+            Self::Access(vlan) => write!(f, "access {vlan}"),
+            Self::Trunk { allowed, native: None } => write!(f, "trunk {allowed}"),
+            Self::Trunk { allowed, native: Some(native) } => {
+                write!(f, "trunk {allowed} native {native}")
+            }
+        }
+    }
+}

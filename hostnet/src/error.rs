@@ -1,0 +1,104 @@
+//! Why the host refused.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why an operation on the host's networking failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// A namespace cannot be found or entered.
+    #[error("cannot {operation} network namespace {namespace}: {source}{}", netns_hint(.source))]
+    Netns {
+        /// What was attempted.
+        operation: &'static str,
+        /// Which namespace, as it was given.
+        namespace: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The kernel refused a netlink request.
+    #[error("cannot {operation} {subject}: {source}{}", hint(.source))]
+    Netlink {
+        /// What was attempted.
+        operation: &'static str,
+        /// On what.
+        subject: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// There is no such interface.
+    #[error("there is no interface {name:?} in this network namespace")]
+    NoSuchLink {
+        /// Its name.
+        name: String,
+    },
+    /// A device setting cannot be read or changed.
+    #[error("cannot {operation} of interface {name:?}: {source}{}", hint(.source))]
+    Device {
+        /// What was attempted.
+        operation: &'static str,
+        /// The interface's name.
+        name: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// A file of the kernel cannot be written.
+    #[error("cannot write {path}: {source}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The kernel answered with something that makes no sense.
+    #[error("cannot {operation}: the kernel's answer is not understood ({detail})")]
+    Answer {
+        /// What was attempted.
+        operation: &'static str,
+        /// What is wrong with the answer.
+        detail: String,
+    },
+    /// A private namespace for tests and demonstrations cannot be made.
+    #[error(
+        "cannot {operation} for a private network: {source}; run as root, or enable user namespaces"
+    )]
+    Sandbox {
+        /// What was attempted.
+        operation: &'static str,
+        /// The kernel's error.
+        source: io::Error,
+    },
+}
+
+impl HostError {
+    /// The kernel's error, if it was the kernel's.
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Self::Netns { source, .. }
+            | Self::Netlink { source, .. }
+            | Self::Device { source, .. }
+            | Self::File { source, .. }
+            | Self::Sandbox { source, .. } => Some(source),
+            Self::NoSuchLink { .. } | Self::Answer { .. } => None,
+        }
+    }
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "; it needs CAP_NET_ADMIN in that namespace",
+        io::ErrorKind::AlreadyExists => "; remove what is there, or choose another name",
+        _ => "",
+    }
+}
+
+fn netns_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            "; give the name of one in /run/netns, an absolute path, or a process id"
+        }
+        io::ErrorKind::PermissionDenied => "; it needs CAP_SYS_ADMIN",
+        _ => "",
+    }
+}

@@ -1,0 +1,45 @@
+//! Making an interface what a container needs: the one place that does it, for the daemon and the
+//! laboratory alike.
+
+use std::net::IpAddr;
+
+use ctl::IpCidr;
+
+use crate::route::skip_duplicate_detection;
+use crate::{HostError, Link, MacBytes, Netlink};
+
+/// How an interface is to be.
+#[derive(Debug, Clone, Default)]
+pub struct Interface<'a> {
+    /// Its MAC address; as it is if not given.
+    pub mac: Option<MacBytes>,
+    /// Its MTU in bytes; as it is if not given.
+    pub mtu: Option<u32>,
+    /// Its addresses.
+    pub ips: &'a [IpCidr],
+    /// The default gateways by it.
+    pub gateways: &'a [IpAddr],
+}
+
+/// Configures an interface of the calling thread's namespace and switches it on. Its addresses, IPv6 too,
+/// are usable when this returns.
+///
+/// # Errors
+/// [`HostError`]; the interface may then be half configured, and is the caller's to remove.
+pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
+    let netlink = Netlink::open()?;
+    let index = netlink.link(name)?.index;
+    if let Some(mac) = wanted.mac {
+        netlink.set_mac(index, mac)?;
+    }
+    if let Some(mtu) = wanted.mtu {
+        netlink.set_mtu(index, mtu)?;
+    }
+    // A container without a writable /proc waits a second for its link-local address; its own addresses
+    // do not wait in any case.
+    let _ = skip_duplicate_detection(name);
+    netlink.set_up(index, true)?;
+    wanted.ips.iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
+    wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
+    netlink.link(name)
+}

@@ -1,0 +1,215 @@
+//! Links: network interfaces, by netlink.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+
+use crate::{HostError, Netlink};
+
+/// A MAC address.
+pub type MacBytes = [u8; 6];
+
+/// A network interface, as it was when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its MAC address, if it has one.
+    pub mac: Option<MacBytes>,
+    /// The longest packet that it sends, in bytes.
+    pub mtu: u32,
+    /// What made it: `veth`, `tun`, `bridge`; `None` for hardware.
+    pub kind: Option<String>,
+    /// Whether it is switched on.
+    pub up: bool,
+    /// The bridge that it belongs to.
+    pub controller: Option<u32>,
+    /// Number of receive queues.
+    pub rx_queues: u32,
+}
+
+impl Link {
+    pub(crate) fn from_message(message: &LinkMessage) -> Self {
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            mac: None,
+            mtu: 0,
+            kind: None,
+            up: message.header.flags.contains(LinkFlags::Up),
+            controller: None,
+            rx_queues: 1,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Controller(index) => link.controller = Some(*index),
+                LinkAttribute::NumRxQueues(count) => link.rx_queues = *count,
+                LinkAttribute::LinkInfo(infos) => link.kind = kind_of(infos),
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+fn kind_of(infos: &[LinkInfo]) -> Option<String> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    })
+}
+
+fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = attributes;
+    message
+}
+
+impl Netlink {
+    /// An interface by name.
+    ///
+    /// # Errors
+    /// [`HostError::NoSuchLink`] when there is none.
+    pub fn link(&self, name: &str) -> Result<Link, HostError> {
+        let request = message(0, vec![LinkAttribute::IfName(name.to_owned())]);
+        let absent = || HostError::NoSuchLink { name: name.to_owned() };
+        match self.query(RouteNetlinkMessage::GetLink(request), ("look up interface", name)) {
+            Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(Link::from_message(&link)),
+            Ok(_) => Err(absent()),
+            Err(HostError::Netlink { source, .. })
+                if source.raw_os_error() == Some(libc::ENODEV) =>
+            {
+                Err(absent())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All interfaces of the namespace.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn links(&self) -> Result<Vec<Link>, HostError> {
+        let request = RouteNetlinkMessage::GetLink(message(0, vec![]));
+        let answers = self.dump(request, ("list", "interfaces"))?;
+        let links = answers.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(Link::from_message(link)),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+
+    /// Makes a pair of connected Ethernet interfaces; the second one in another namespace if one is
+    /// given.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when a name is taken.
+    pub fn create_veth(
+        &self,
+        name: &str,
+        peer: &str,
+        peer_namespace: Option<BorrowedFd<'_>>,
+    ) -> Result<(), HostError> {
+        let mut far = vec![LinkAttribute::IfName(peer.to_owned())];
+        far.extend(peer_namespace.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
+        let data = InfoData::Veth(InfoVeth::Peer(message(0, far)));
+        self.create(name, InfoKind::Veth, Some(data))
+    }
+
+    /// Makes a Linux bridge, without spanning tree.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when the name is taken.
+    pub fn create_bridge(&self, name: &str) -> Result<(), HostError> {
+        let data = InfoData::Bridge(vec![InfoBridge::ForwardDelay(0)]);
+        self.create(name, InfoKind::Bridge, Some(data))
+    }
+
+    fn create(&self, name: &str, kind: InfoKind, data: Option<InfoData>) -> Result<(), HostError> {
+        let mut info = vec![LinkInfo::Kind(kind)];
+        info.extend(data.map(LinkInfo::Data));
+        let attributes =
+            vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::LinkInfo(info)];
+        let request = RouteNetlinkMessage::NewLink(message(0, attributes));
+        self.request(request, NLM_F_CREATE | NLM_F_EXCL, ("create interface", name))
+    }
+
+    /// Deletes an interface.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`].
+    pub fn delete_link(&self, index: u32) -> Result<(), HostError> {
+        let request = RouteNetlinkMessage::DelLink(message(index, vec![]));
+        self.request(request, 0, ("delete interface", &index.to_string()))
+    }
+
+    /// Switches an interface on or off.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`].
+    pub fn set_up(&self, index: u32, up: bool) -> Result<(), HostError> {
+        let mut request = message(index, vec![]);
+        request.header.change_mask = LinkFlags::Up;
+        request.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+        let operation = if up { "switch on interface" } else { "switch off interface" };
+        let request = RouteNetlinkMessage::SetLink(request);
+        self.request(request, 0, (operation, &index.to_string()))
+    }
+
+    /// Sets the longest packet of an interface, in bytes.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when the device does not do it.
+    pub fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), HostError> {
+        self.set(index, LinkAttribute::Mtu(mtu), "set the MTU of interface")
+    }
+
+    /// Sets the MAC address of an interface.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when the device does not do it.
+    pub fn set_mac(&self, index: u32, mac: MacBytes) -> Result<(), HostError> {
+        self.set(index, LinkAttribute::Address(mac.to_vec()), "set the address of interface")
+    }
+
+    /// Puts an interface under a bridge.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`].
+    pub fn set_controller(&self, index: u32, bridge: u32) -> Result<(), HostError> {
+        self.set(index, LinkAttribute::Controller(bridge), "put under a bridge the interface")
+    }
+
+    /// Moves an interface to another namespace, where it has another name.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when the name is taken there.
+    pub fn move_to(&self, index: u32, namespace: &impl AsFd, name: &str) -> Result<(), HostError> {
+        let attributes = vec![
+            LinkAttribute::NetNsFd(namespace.as_fd().as_raw_fd()),
+            LinkAttribute::IfName(name.to_owned()),
+        ];
+        let request = RouteNetlinkMessage::SetLink(message(index, attributes));
+        self.request(request, 0, ("move to the container an interface named", name))
+    }
+
+    fn set(
+        &self,
+        index: u32,
+        attribute: LinkAttribute,
+        operation: &'static str,
+    ) -> Result<(), HostError> {
+        let request = RouteNetlinkMessage::SetLink(message(index, vec![attribute]));
+        self.request(request, 0, (operation, &index.to_string()))
+    }
+}

@@ -1,0 +1,127 @@
+//! Network namespaces: naming, entering, making them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use ctl::NetnsRef;
+
+use crate::{HostError, sys};
+
+/// The identity of a namespace, for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetnsId {
+    /// Device of the namespace file system.
+    pub device: u64,
+    /// Inode.
+    pub inode: u64,
+}
+
+/// A network namespace. The handle keeps it alive: do not hold one longer than a call takes.
+#[derive(Debug)]
+pub struct Netns {
+    file: OwnedFd,
+    label: String,
+}
+
+impl Netns {
+    /// The namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`HostError::Netns`].
+    pub fn current() -> Result<Self, HostError> {
+        Self::open_path(PathBuf::from("/proc/thread-self/ns/net"), "of this thread".to_owned())
+    }
+
+    /// The namespace that a person named.
+    ///
+    /// # Errors
+    /// [`HostError::Netns`], when there is none by that name.
+    pub fn open(namespace: &NetnsRef) -> Result<Self, HostError> {
+        Self::open_path(namespace.path(), namespace.to_string())
+    }
+
+    fn open_path(path: PathBuf, label: String) -> Result<Self, HostError> {
+        match File::open(path) {
+            Ok(file) => Ok(Self { file: file.into(), label }),
+            Err(source) => Err(HostError::Netns { operation: "open", namespace: label, source }),
+        }
+    }
+
+    /// A fresh namespace with nothing but a loopback device that is down. It lives as long as the
+    /// handle, and what is in it.
+    ///
+    /// # Errors
+    /// [`HostError::Netns`].
+    pub fn create() -> Result<Self, HostError> {
+        let made = std::thread::spawn(|| {
+            sys::unshare(UnshareFlags::NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        });
+        let failed = |source| HostError::Netns {
+            operation: "create",
+            namespace: "(new)".to_owned(),
+            source,
+        };
+        let file = made.join().map_err(|_| failed(io::ErrorKind::Other.into()))?.map_err(failed)?;
+        Ok(Self { file: file.into(), label: "(anonymous)".to_owned() })
+    }
+
+    /// Another handle of the same namespace.
+    ///
+    /// # Errors
+    /// [`HostError::Netns`], when descriptors run out.
+    pub fn try_clone(&self) -> Result<Self, HostError> {
+        let file = self.file.try_clone().map_err(|source| self.failed("refer to", source))?;
+        Ok(Self { file, label: self.label.clone() })
+    }
+
+    /// Its identity.
+    ///
+    /// # Errors
+    /// [`HostError::Netns`].
+    pub fn id(&self) -> Result<NetnsId, HostError> {
+        let stat =
+            rustix::fs::fstat(&self.file).map_err(|errno| self.failed("look at", errno.into()))?;
+        Ok(NetnsId { device: stat.st_dev, inode: stat.st_ino })
+    }
+
+    /// Runs `work` inside the namespace, on a thread made for it; the caller's namespace stays what it is.
+    ///
+    /// # Errors
+    /// [`HostError::Netns`] when it cannot be entered; otherwise what `work` returns.
+    pub fn run<T: Send, E: From<HostError> + Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                self.enter()?;
+                work()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Moves the calling thread into the namespace, for good.
+    ///
+    /// # Errors
+    /// [`HostError::Netns`].
+    pub fn enter(&self) -> Result<(), HostError> {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|errno| self.failed("enter", errno.into()))
+    }
+
+    fn failed(&self, operation: &'static str, source: io::Error) -> HostError {
+        HostError::Netns { operation, namespace: self.label.clone(), source }
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

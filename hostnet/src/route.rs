@@ -1,0 +1,139 @@
+//! Addresses and routes, by netlink.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use ctl::IpCidr;
+
+use crate::{HostError, Netlink};
+
+fn family(addr: IpAddr) -> AddressFamily {
+    if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+impl Netlink {
+    /// Gives an interface an address. An IPv6 address is usable at once: nobody is asked whether he has it
+    /// already.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when the interface has the address.
+    pub fn add_address(&self, index: u32, cidr: IpCidr) -> Result<(), HostError> {
+        let mut message = AddressMessage::default();
+        message.header.family = family(cidr.addr);
+        message.header.prefix_len = cidr.prefix_len;
+        message.header.scope = AddressScope::Universe;
+        message.header.index = index;
+        message.attributes.push(AddressAttribute::Local(cidr.addr));
+        message.attributes.push(AddressAttribute::Address(cidr.addr));
+        match cidr.addr {
+            IpAddr::V4(addr) => message.attributes.extend(broadcast(addr, cidr.prefix_len)),
+            IpAddr::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
+        }
+        let request = RouteNetlinkMessage::NewAddress(message);
+        self.request(request, NLM_F_CREATE | NLM_F_EXCL, ("add address", &cidr.to_string()))
+    }
+
+    /// The addresses of an interface.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn addresses(&self, index: u32) -> Result<Vec<IpCidr>, HostError> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = self.dump(request, ("list", "addresses"))?;
+        let cidrs = answers.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
+                cidr_of(message)
+            }
+            _ => None,
+        });
+        Ok(cidrs.collect())
+    }
+
+    /// Adds or replaces a route: to `destination` by a gateway that is reached through the interface,
+    /// even when no subnet of it has the gateway.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`].
+    pub fn add_route(
+        &self,
+        destination: IpCidr,
+        gateway: IpAddr,
+        interface: u32,
+    ) -> Result<(), HostError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(gateway);
+        message.header.destination_prefix_length = destination.prefix_len;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        message.header.flags = RouteFlags::Onlink;
+        if destination.prefix_len > 0 {
+            message.attributes.push(RouteAttribute::Destination(route_address(destination.addr)));
+        }
+        message.attributes.push(RouteAttribute::Gateway(route_address(gateway)));
+        message.attributes.push(RouteAttribute::Oif(interface));
+        let request = RouteNetlinkMessage::NewRoute(message);
+        let subject = format!("{destination} by {gateway}");
+        self.request(request, NLM_F_CREATE | NLM_F_REPLACE, ("add route", &subject))
+    }
+
+    /// Adds the default route by a gateway.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`].
+    pub fn add_default_route(&self, gateway: IpAddr, interface: u32) -> Result<(), HostError> {
+        let any = match gateway {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        self.add_route(IpCidr { addr: any, prefix_len: 0 }, gateway, interface)
+    }
+}
+
+/// Makes IPv6 on an interface of the calling thread's namespace usable at once: its link-local address
+/// too is not checked for duplicates. An interface without IPv6 stays as it is.
+///
+/// # Errors
+/// [`HostError::File`].
+pub(crate) fn skip_duplicate_detection(interface: &str) -> Result<(), HostError> {
+    let path = PathBuf::from(format!("/proc/sys/net/ipv6/conf/{interface}/accept_dad"));
+    match std::fs::write(&path, "0") {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(HostError::File { path, source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn broadcast(addr: Ipv4Addr, prefix_len: u8) -> Option<AddressAttribute> {
+    let host_bits = 32u32.checked_sub(u32::from(prefix_len)).filter(|bits| *bits > 1)?;
+    let mask = u32::MAX.checked_shr(32 - host_bits).unwrap_or(0);
+    Some(AddressAttribute::Broadcast(Ipv4Addr::from(u32::from(addr) | mask)))
+}
+
+fn route_address(addr: IpAddr) -> RouteAddress {
+    match addr {
+        IpAddr::V4(addr) => RouteAddress::Inet(addr),
+        IpAddr::V6(addr) => RouteAddress::Inet6(addr),
+    }
+}
+
+fn cidr_of(message: &AddressMessage) -> Option<IpCidr> {
+    let prefix_len = message.header.prefix_len;
+    let find = |local: bool| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(addr) if local => Some(*addr),
+            AddressAttribute::Address(addr) if !local => Some(*addr),
+            _ => None,
+        })
+    };
+    Some(IpCidr { addr: find(true).or_else(|| find(false))?, prefix_len })
+}
