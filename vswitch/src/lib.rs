@@ -1,1 +1,16 @@
-//! A userspace packet switch for containers: the daemon, its control tool, and the glue between the crates.
+//! A userspace packet switch for containers: the glue between the crates.
+//!
+//! ```text
+//!   vswitchctl ──socket──► control thread ──lanes──► workers ──► ports
+//!   (cli)                  (control)       (fleet)   (worker)    (pktio)
+//! ```
+//!
+//! * [`worker`]: one turn of one worker: receive, decide (`flows`), transmit.
+//! * [`fleet`]: the workers as the control thread sees them.
+//! * [`control`]: the daemon: requests, configuration, state on disk, devices that come and go.
+//! * [`cli`]: `vswitchctl`.
+
+pub mod control;
+pub mod fleet;
+pub mod sys;
+pub mod worker;

@@ -40,9 +40,17 @@ impl Burst {
     }
 }
 
+impl Extend<PktBuf> for Burst {
+    fn extend<I: IntoIterator<Item = PktBuf>>(&mut self, frames: I) {
+        self.frames.extend(frames);
+    }
+}
+
 impl Default for Burst {
+    /// An empty burst without memory: what stays behind, at no cost, while a burst is taken out of its
+    /// place and worked on.
     fn default() -> Self {
-        Self::new()
+        Self { frames: Vec::new() }
     }
 }
 

@@ -1,2 +1,97 @@
-//! vswitchd.
-fn main() {}
+//! `vswitchd`: the switch.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use vswitch::control::{Options, run};
+use vswitch::fleet::{CoreSet, FleetOptions, default_cores};
+use vswitch::worker::PollMode;
+
+/// A userspace packet switch for containers.
+///
+/// Runs in the foreground, logs to standard error, and is given orders with `vswitchctl`.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  vswitchd                                     state in /var/lib/vswitch, one adaptive worker
+  vswitchd --cores 1,2 --poll busy             two workers that never sleep, on cores 1 and 2
+  vswitchd --socket /tmp/v.sock --state /tmp/v a switch of one's own, for a try"
+)]
+struct Arguments {
+    /// Where to listen for orders
+    #[arg(long, value_name = "PATH", default_value = ctl::DEFAULT_SOCKET, env = "VSWITCH_SOCKET")]
+    socket: PathBuf,
+
+    /// A group (by number) whose members may give orders too
+    #[arg(long, value_name = "GID")]
+    socket_group: Option<u32>,
+
+    /// Where to keep the state, so that networks survive a restart
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/vswitch")]
+    state: PathBuf,
+
+    /// Cores to run a worker on each, such as 1 or 0-3,6 [default: the last one]
+    #[arg(long, value_name = "LIST")]
+    cores: Option<CoreSet>,
+
+    /// How workers wait for frames
+    #[arg(long, value_enum, default_value_t = Mode::Adaptive)]
+    poll: Mode,
+
+    /// MTU-sized buffers of each worker
+    #[arg(long, value_name = "COUNT", default_value_t = 16384,
+          value_parser = clap::value_parser!(u32).range(256..=4_194_304))]
+    buffers: u32,
+
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: tracing_subscriber::filter::LevelFilter,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Poll while there is traffic, sleep when there is none
+    Adaptive,
+    /// Never sleep: the lowest latency, for cores that are the switch's alone
+    Busy,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_max_level(arguments.log)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    // The control socket is never open to others, not even between `bind` and `chmod`.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    match run(options(arguments), || tracing::info!("ready")) {
+        Ok(()) => {
+            tracing::info!("ended");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("vswitchd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options(arguments: Arguments) -> Options {
+    Options {
+        socket: arguments.socket,
+        socket_group: arguments.socket_group,
+        state: Some(arguments.state),
+        fleet: FleetOptions {
+            cores: arguments.cores.map_or_else(default_cores, |set| set.0),
+            mode: match arguments.poll {
+                Mode::Adaptive => PollMode::Adaptive,
+                Mode::Busy => PollMode::Busy,
+            },
+            pool: pktio::PoolConfig { small: arguments.buffers, ..pktio::PoolConfig::default() },
+        },
+    }
+}

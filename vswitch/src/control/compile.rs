@@ -1,0 +1,157 @@
+//! From the operator's configuration to what the pipeline decides by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ctl::{Bridge, BridgeName, Config, Port, PortName, Vlan};
+use flows::{
+    BridgeDomain, BridgeIndex, Fdb, Generation, PortConfig, PortIndex, Seconds, Snapshot,
+    SnapshotError, Vid, VlanPolicy,
+};
+use pktio::wire::MacAddr;
+
+/// A bridge's number and its forwarding database, which outlive configurations.
+#[derive(Debug, Clone)]
+pub struct BridgeSlot {
+    /// Its number.
+    pub index: BridgeIndex,
+    /// Its forwarding database.
+    pub fdb: Arc<Fdb>,
+}
+
+/// Where the parts of a configuration are in the snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct Numbering {
+    /// Bridges.
+    pub bridges: BTreeMap<BridgeName, BridgeSlot>,
+    /// Ports whose devices are open, with the MTU of each in bytes.
+    pub ports: BTreeMap<PortName, (PortIndex, u32)>,
+}
+
+impl Numbering {
+    /// The name of a port.
+    pub fn port_name(&self, index: PortIndex) -> Option<&PortName> {
+        self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name)
+    }
+
+    /// The lowest number that no port has.
+    pub fn free_port(&self) -> Option<PortIndex> {
+        let taken = |index: &PortIndex| self.ports.values().any(|(at, _)| at == index);
+        (0..u16::MAX).map(PortIndex).find(|index| !taken(index))
+    }
+
+    /// The lowest number that no bridge has.
+    pub fn free_bridge(&self) -> Option<BridgeIndex> {
+        let taken = |index: &BridgeIndex| self.bridges.values().any(|slot| slot.index == *index);
+        (0..u16::MAX).map(BridgeIndex).find(|index| !taken(index))
+    }
+}
+
+/// Compiles a configuration. Ports without an open device are left out.
+///
+/// # Errors
+/// [`SnapshotError`], when the numbering does not fit the configuration.
+pub fn snapshot(
+    config: &Config,
+    numbering: &Numbering,
+    generation: Generation,
+) -> Result<Snapshot, SnapshotError> {
+    let mut bridges = Vec::new();
+    for (name, slot) in &numbering.bridges {
+        let Some(bridge) = config.bridges.get(name) else { continue };
+        let domain = BridgeDomain {
+            fdb: Arc::clone(&slot.fdb),
+            mac_limit: bridge.mac_limit,
+            members: Vec::new(),
+        };
+        put(&mut bridges, usize::from(slot.index.0), domain);
+    }
+    let mut ports = Vec::new();
+    for (name, (index, mtu)) in &numbering.ports {
+        let Some(port) = config.ports.get(name) else { continue };
+        let Some(slot) = numbering.bridges.get(&port.bridge) else { continue };
+        let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
+        put(&mut ports, index.slot(), port_config(port, slot.index, *mtu, limit));
+    }
+    Snapshot::new(generation, ports, bridges)
+}
+
+fn put<T>(list: &mut Vec<Option<T>>, at: usize, item: T) {
+    if at >= list.len() {
+        list.resize_with(at + 1, || None);
+    }
+    list[at] = Some(item);
+}
+
+fn port_config(port: &Port, bridge: BridgeIndex, mtu_bytes: u32, limit: u32) -> PortConfig {
+    PortConfig {
+        bridge,
+        vlan: vlan_policy(&port.vlan),
+        isolated: port.isolated,
+        hairpin: port.hairpin,
+        mtu_bytes,
+        mac_limit: port.mac_limit.unwrap_or(limit),
+    }
+}
+
+fn vlan_policy(vlan: &Vlan) -> VlanPolicy {
+    match vlan {
+        Vlan::Unaware => VlanPolicy::Unaware,
+        Vlan::Access(vlan) => VlanPolicy::Access(Vid(vlan.number())),
+        Vlan::Trunk { allowed, native } => VlanPolicy::Trunk {
+            allowed: Arc::new(allowed.iter().map(|vlan| Vid(vlan.number())).collect()),
+            native: native.map(|vlan| Vid(vlan.number())),
+        },
+    }
+}
+
+/// The forwarding database of a bridge: the present one, or one of the right size and ageing time that
+/// takes over its stations.
+pub fn fdb_for(
+    bridge: &Bridge,
+    before: Option<(&Bridge, &Arc<Fdb>)>,
+    now: Seconds,
+    seed: u64,
+) -> Arc<Fdb> {
+    match before {
+        Some((old, fdb))
+            if (old.mac_limit, old.ageing_seconds) == (bridge.mac_limit, bridge.ageing_seconds) =>
+        {
+            Arc::clone(fdb)
+        }
+        _ => {
+            let fdb = Fdb::new(bridge.mac_limit, bridge.ageing_seconds, seed);
+            if let Some((_, old)) = before {
+                fdb.take_over(old, now);
+            }
+            Arc::new(fdb)
+        }
+    }
+}
+
+/// Makes the static entries of a bridge's database those of the configuration.
+pub fn put_statics(bridge: &Bridge, fdb: &Fdb, numbering: &Numbering, now: Seconds) {
+    let wanted: Vec<_> = bridge
+        .statics
+        .iter()
+        .filter_map(|station| {
+            let (index, _) = numbering.ports.get(&station.port)?;
+            let vid = station.vlan.map_or(Vid::NONE, |vlan| Vid(vlan.number()));
+            Some((MacAddr(station.mac.0), vid, *index))
+        })
+        .collect();
+    fdb.flush(now, |entry| {
+        entry.is_static && !wanted.contains(&(entry.mac, entry.vid, entry.port))
+    });
+    let present = fdb.entries(now);
+    for (mac, vid, port) in wanted {
+        let is_there = |entry: &flows::fdb::Entry| {
+            entry.is_static && (entry.mac, entry.vid, entry.port) == (mac, vid, port)
+        };
+        // With both of its buckets full of other stations the entry cannot be made; `fdb show` shows
+        // that it is missing.
+        if !present.iter().any(is_there) && !fdb.add_static(mac, vid, port) {
+            tracing::warn!(%mac, "no room for a static entry");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A frame's headers in one line, for people.
+
+use std::fmt::Write;
+
+use pktio::wire::field::{ethertype, protocol};
+use pktio::wire::{EthernetHeader, Fragment, Layers};
+
+/// What a frame is, by its first bytes. Says no more than they do.
+pub fn headers(frame: &[u8]) -> String {
+    let Some(header) = EthernetHeader::read(frame) else {
+        return format!("{} bytes, no Ethernet header", frame.len());
+    };
+    let mut line = format!("{} > {}", header.src, header.dst);
+    if let Some(Some(tag)) = header.vlan(frame) {
+        let _ = write!(line, " vlan {}", tag.vid());
+    }
+    let _ = match network(frame) {
+        Some(text) => write!(line, " {text}"),
+        None => match header.ethertype {
+            ethertype::ARP => write!(line, " arp"),
+            other => write!(line, " ethertype {other:#06x}"),
+        },
+    };
+    line
+}
+
+/// The IP part. What is remembered of a frame is cut off, so its length field is made to fit.
+fn network(frame: &[u8]) -> Option<String> {
+    let whole = padded(frame);
+    let layers = Layers::parse(&whole).ok()??;
+    let (src, dst) = layers.addresses(&whole)?;
+    let name = match layers.protocol {
+        protocol::TCP => "tcp".to_owned(),
+        protocol::UDP => "udp".to_owned(),
+        protocol::ICMP | protocol::ICMPV6 => "icmp".to_owned(),
+        other => format!("protocol {other}"),
+    };
+    let fragment = if layers.fragment == Fragment::Whole { "" } else { " fragment" };
+    Some(match layers.ports(&whole) {
+        Some((from, to)) => format!("{name} {src} port {from} > {dst} port {to}{fragment}"),
+        None => format!("{name} {src} > {dst}{fragment}"),
+    })
+}
+
+/// The longest frame, so that any length field fits.
+fn padded(frame: &[u8]) -> Vec<u8> {
+    let mut whole = frame.to_vec();
+    whole.resize(frame.len() + 65536, 0);
+    whole
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tcp_segment_is_described_by_its_addresses_and_ports() {
+        let mut frame = Vec::new();
+        etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .tcp(1234, 80, 0, 0)
+            .write(&mut frame, &[0; 500])
+            .unwrap();
+        let line = headers(&frame[..96]);
+        let expected = "02:00:00:00:00:01 > 02:00:00:00:00:02 \
+                        tcp 10.0.0.1 port 1234 > 10.0.0.2 port 80";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn garbage_is_described_without_panic() {
+        for length in 0..96 {
+            assert!(!headers(&vec![0x45; length]).is_empty());
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Opening what is behind a port. Everything that can fail about a port fails here, before any worker
+//! hears of it; dropping an [`OpenDevice`] undoes what opening it did.
+
+use std::io;
+
+use ctl::{
+    CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName, Tap,
+};
+use hostnet::{HostError, Interface, Link, Netlink, Netns};
+use pktio::packet::{HostStack, PacketError, PacketPort};
+use pktio::tap::{self, TapError, TapPort};
+
+/// An open device: its queues, and what there is to know about it.
+pub struct OpenDevice {
+    /// The queues, by number.
+    pub queues: Vec<Box<dyn pktio::Port>>,
+    /// What there is to know.
+    pub facts: Facts,
+}
+
+/// What there is to know about an open device.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// How frames are moved.
+    pub mode: String,
+    /// The interface's number in its namespace.
+    pub index: u32,
+    /// The interface's MAC address.
+    pub mac: Option<MacAddr>,
+    /// The longest packet that the interface takes, in bytes.
+    pub mtu: u32,
+    /// Whether it is one end of a veth pair, whose other end is a container's.
+    pub is_veth: bool,
+    /// What the device hands over without software work in the switch.
+    pub offloads: Vec<String>,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// Why a device cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The host's networking refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// No TAP device.
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    /// No packet socket.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// The interface cannot be a port.
+    #[error("interface {device} cannot be a port: {why}")]
+    Unfit {
+        /// The interface.
+        device: IfName,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+impl OpenError {
+    /// The error that the caller of the control socket sees.
+    pub fn for_port(&self, name: &PortName) -> CtlError {
+        let code = if self.is_absence() { ErrorCode::NotFound } else { ErrorCode::Host };
+        CtlError::new(code, format!("port {name}: {self}"))
+    }
+
+    /// Whether the namespace or the interface is not there.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Host(HostError::NoSuchLink { .. }) => true,
+            Self::Host(HostError::Netns { source, .. }) => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Opens what is behind a port.
+///
+/// # Errors
+/// [`OpenError`]; nothing is left behind.
+pub fn open(port: &Port, mtu: u32) -> Result<OpenDevice, OpenError> {
+    match &port.kind {
+        PortKind::Tap(tap) => open_tap(tap, mtu),
+        PortKind::Netdev { device, netns, mode } => {
+            let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
+            in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu))
+        }
+    }
+}
+
+/// Changes the MTU of an open port's interface.
+///
+/// # Errors
+/// [`OpenError`]; the MTU is then as it was.
+pub fn set_mtu(port: &Port, mtu: u32) -> Result<(), OpenError> {
+    let (netns, device) = port.kind.interface();
+    in_namespace(netns, || {
+        let netlink = Netlink::open()?;
+        netlink.set_mtu(netlink.link(device.as_str())?.index, mtu)?;
+        Ok(())
+    })
+}
+
+/// Runs `work` in the namespace that was named, or in the daemon's own.
+fn in_namespace<T: Send>(
+    netns: Option<&NetnsRef>,
+    work: impl FnOnce() -> Result<T, OpenError> + Send,
+) -> Result<T, OpenError> {
+    match netns {
+        Some(netns) => Netns::open(netns)?.run(work),
+        None => work(),
+    }
+}
+
+/// Makes a TAP device, moves it into the container and configures it there. The device goes away with its
+/// queues, whatever it is called and wherever it is by then.
+fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
+    let namespace = match &tap.netns {
+        Some(netns) => Netns::open(netns)?,
+        None => Netns::current()?,
+    };
+    namespace.run(|| refuse_existing(&tap.ifname))?;
+    let (device, queues) = tap::create("vsw%d", tap.queues)?;
+    Netlink::open()?.move_to(device.index, &namespace, tap.ifname.as_str())?;
+    let wanted = Interface {
+        mac: tap.mac.map(|mac| mac.0),
+        mtu: Some(mtu),
+        ips: &tap.ips,
+        gateways: &tap.gateways,
+    };
+    let link = namespace
+        .run(|| hostnet::configure(tap.ifname.as_str(), &wanted).map_err(OpenError::from))?;
+    let mut offloads = vec!["checksum".to_owned(), "tcp4-segmentation".to_owned()];
+    offloads.push("tcp6-segmentation".to_owned());
+    if device.udp_segmentation {
+        offloads.push("udp-segmentation".to_owned());
+    }
+    let facts = Facts { mode: "tap".to_owned(), offloads, notes: Vec::new(), ..facts_of(&link) };
+    Ok(OpenDevice { queues: queues.into_iter().map(boxed).collect(), facts })
+}
+
+fn boxed(port: TapPort) -> Box<dyn pktio::Port> {
+    Box::new(port)
+}
+
+/// The kernel's own message about a taken name comes only after the device was made.
+fn refuse_existing(ifname: &IfName) -> Result<(), OpenError> {
+    match Netlink::open()?.link(ifname.as_str()) {
+        Ok(_) => Err(OpenError::Unfit {
+            device: ifname.clone(),
+            why: "the namespace has an interface of that name already; choose another --ifname",
+        }),
+        Err(HostError::NoSuchLink { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes an interface of the calling thread's namespace.
+fn open_netdev(
+    device: &IfName,
+    mode: NetdevMode,
+    mtu: Option<u32>,
+) -> Result<OpenDevice, OpenError> {
+    let netlink = Netlink::open()?;
+    let link = netlink.link(device.as_str())?;
+    check_fit(device, &link)?;
+    if let Some(mtu) = mtu {
+        netlink.set_mtu(link.index, mtu)?;
+    }
+    netlink.set_up(link.index, true)?;
+    let link = netlink.link(device.as_str())?;
+    match mode {
+        NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode),
+        NetdevMode::Xdp => Err(OpenError::Unfit { device: device.clone(), why: "xdp" }),
+    }
+}
+
+fn check_fit(device: &IfName, link: &Link) -> Result<(), OpenError> {
+    let unfit = |why| Err(OpenError::Unfit { device: device.clone(), why });
+    if link.mac.is_none() {
+        return unfit("it is no Ethernet interface");
+    }
+    if link.controller.is_some() {
+        return unfit("it belongs to another bridge; take it out with `ip link set DEV nomaster`");
+    }
+    match link.kind.as_deref() {
+        Some("bridge") => unfit("it is a Linux bridge; take its members instead"),
+        _ if link.name == "lo" => unfit("it is the loopback interface"),
+        _ => Ok(()),
+    }
+}
+
+fn open_packet(link: &Link, mode: NetdevMode) -> Result<OpenDevice, OpenError> {
+    let port = PacketPort::open(link.index)?;
+    let host_stack = match port.host_stack() {
+        HostStack::Blocked(_) => "the host's own stack is kept away by a tcx program".to_owned(),
+        HostStack::Open(error) => {
+            format!(
+                "the host's own stack sees the frames too, and should have no address here: {error}"
+            )
+        }
+    };
+    let buffer = format!("receive buffer {} KiB", port.receive_buffer_bytes() / 1024);
+    let why = if mode == NetdevMode::Auto { " (auto: the far end keeps its offloads)" } else { "" };
+    let offloads = ["checksum", "tcp4-segmentation", "tcp6-segmentation", "udp-segmentation"];
+    let facts = Facts {
+        mode: format!("gso{why}"),
+        offloads: offloads.map(str::to_owned).to_vec(),
+        notes: vec![host_stack, buffer],
+        ..facts_of(link)
+    };
+    Ok(OpenDevice { queues: vec![Box::new(port)], facts })
+}
+
+fn facts_of(link: &Link) -> Facts {
+    Facts {
+        mode: String::new(),
+        index: link.index,
+        mac: link.mac.map(MacAddr),
+        mtu: link.mtu,
+        is_veth: link.kind.as_deref() == Some("veth"),
+        offloads: Vec::new(),
+        notes: Vec::new(),
+    }
+}

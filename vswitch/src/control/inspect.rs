@@ -1,0 +1,255 @@
+//! Answers to questions.
+
+use std::collections::BTreeMap;
+
+use ctl::response::{
+    BridgeInfo, Counters, DeviceInfo, DropInfo, FdbInfo, LastDrop, PortInfo, PortState, PortStats,
+    QueueInfo, StageCost, Stats, Version, WorkerPerf,
+};
+use ctl::{BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, PortName, VlanId, wire};
+use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex};
+
+use super::describe;
+use super::switch::Switch;
+use crate::worker::{Perf, Report, Stage};
+
+/// What all workers report, taken together.
+pub struct Books {
+    /// Their ledgers.
+    pub ledger: Ledger,
+    /// Frames that the kernel lost before the ports saw them, since the start.
+    pub missed: BTreeMap<PortIndex, u64>,
+    /// The reports themselves.
+    pub reports: Vec<Box<Report>>,
+}
+
+impl Switch {
+    /// Asks the workers for their books.
+    ///
+    /// # Errors
+    /// [`CtlError`], when one does not answer.
+    pub fn books(&mut self) -> Result<Books, CtlError> {
+        let reports = self
+            .fleet()
+            .reports()
+            .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
+        let mut ledger = Ledger::new();
+        for report in &reports {
+            ledger.add(&report.ledger);
+            for (port, missed) in &report.missed {
+                self.add_missed(*port, missed.ring_full + missed.no_buffer);
+            }
+        }
+        Ok(Books { ledger, missed: self.missed().clone(), reports })
+    }
+
+    /// All bridges.
+    pub fn bridges(&self) -> Vec<BridgeInfo> {
+        self.config().bridges.keys().filter_map(|name| self.bridge(name)).collect()
+    }
+
+    /// One bridge.
+    pub fn bridge(&self, name: &BridgeName) -> Option<BridgeInfo> {
+        let settings = self.config().bridges.get(name)?.clone();
+        let fdb = &self.numbering().bridges.get(name)?.fdb;
+        let events = fdb.events();
+        Some(BridgeInfo {
+            name: name.clone(),
+            settings,
+            ports: self.config().ports_of(name).map(|(name, _)| name.clone()).collect(),
+            stations: u32::try_from(fdb.entries(self.now()).len()).unwrap_or(u32::MAX),
+            learned: events.learned,
+            moved: events.moved,
+            expired: events.expired,
+            refused: events.refused,
+        })
+    }
+
+    /// All ports.
+    pub fn ports(&self) -> Vec<PortInfo> {
+        self.config().ports.keys().filter_map(|name| self.port(name)).collect()
+    }
+
+    /// One port.
+    pub fn port(&self, name: &PortName) -> Option<PortInfo> {
+        let settings = self.config().ports.get(name)?.clone();
+        let state = match self.why_waiting(name) {
+            Some(why) => PortState::Waiting(why.to_owned()),
+            None => PortState::Up,
+        };
+        let device = self.device(name);
+        let configured = self.config().mtu_of(&settings).bytes();
+        let mtu = self.facts(name).map_or(configured, |facts| facts.mtu);
+        Some(PortInfo { name: name.clone(), settings, state, mtu, device })
+    }
+
+    fn device(&self, name: &PortName) -> Option<DeviceInfo> {
+        let facts = self.facts(name)?;
+        let (index, _) = self.numbering().ports.get(name)?;
+        let fleet = self.fleet_ref();
+        let core = |worker| fleet.workers().find(|(id, _)| *id == worker).map_or(0, |(_, c)| c);
+        let queues = fleet.placement().iter().filter(|(queue, _)| queue.port == *index);
+        Some(DeviceInfo {
+            mode: facts.mode.clone(),
+            index: facts.index,
+            mac: facts.mac,
+            offloads: facts.offloads.clone(),
+            queues: queues
+                .map(|(id, worker)| QueueInfo {
+                    queue: id.queue,
+                    worker: worker.0,
+                    core: core(*worker),
+                })
+                .collect(),
+            notes: facts.notes.clone(),
+        })
+    }
+
+    /// The stations that a filter means.
+    pub fn stations(&self, filter: &FdbFilter) -> Vec<FdbInfo> {
+        let now = self.now();
+        let mut stations = Vec::new();
+        for (bridge, slot) in &self.numbering().bridges {
+            if filter.bridge.as_ref().is_some_and(|wanted| wanted != bridge) {
+                continue;
+            }
+            let mut entries = slot.fdb.entries(now);
+            entries.retain(|entry| self.matches(filter, entry));
+            entries.sort_unstable();
+            stations.extend(entries.iter().filter_map(|entry| {
+                Some(FdbInfo {
+                    bridge: bridge.clone(),
+                    vlan: VlanId::try_from(entry.vid.0).ok(),
+                    mac: MacAddr(entry.mac.0),
+                    port: self.numbering().port_name(entry.port)?.clone(),
+                    age_seconds: entry.age_seconds,
+                    is_static: entry.is_static,
+                })
+            }));
+        }
+        stations
+    }
+
+    /// Frames and bytes.
+    ///
+    /// # Errors
+    /// [`CtlError`], when a worker does not answer.
+    pub fn stats(&mut self) -> Result<Stats, CtlError> {
+        let books = self.books()?;
+        let missed = |index: &PortIndex| books.missed.get(index).copied().unwrap_or(0);
+        let ports = self.numbering().ports.iter().map(|(name, (index, _))| PortStats {
+            port: name.clone(),
+            counters: counters(&books.ledger.port(*index), missed(index)),
+        });
+        Ok(Stats {
+            ports: ports.collect(),
+            total: counters(&books.ledger.total(), books.missed.values().sum()),
+            discrepancy: books.ledger.reconcile().err().map(|error| error.to_string()),
+        })
+    }
+
+    /// Lost frames by port, side and reason.
+    ///
+    /// # Errors
+    /// [`CtlError`], when a worker does not answer.
+    pub fn drops(&mut self) -> Result<Vec<DropInfo>, CtlError> {
+        let books = self.books()?;
+        let now = self.fleet_ref().clock().now();
+        let mut drops = Vec::new();
+        for (name, (index, _)) in &self.numbering().ports {
+            let port = books.ledger.port(*index);
+            let sides =
+                [(DropSide::Ingress, &port.ingress_drops), (DropSide::Egress, &port.egress_drops)];
+            for (side, counts) in sides {
+                for (reason, count) in DropReason::ALL.into_iter().zip(counts) {
+                    if *count == 0 {
+                        continue;
+                    }
+                    let is_it =
+                        |o: &&Offender| (o.port, o.side, o.reason) == (*index, side, reason);
+                    let last = books.ledger.offenders().iter().filter(is_it).max_by_key(|o| o.at);
+                    drops.push(DropInfo {
+                        port: name.to_string(),
+                        side: if side == DropSide::Ingress { "in" } else { "out" }.to_owned(),
+                        reason: reason.name().to_owned(),
+                        explanation: reason.explain().to_owned(),
+                        count: *count,
+                        last: last.map(|offender| last_drop(offender, now)),
+                    });
+                }
+            }
+        }
+        Ok(drops)
+    }
+
+    /// What the workers' time goes to.
+    ///
+    /// # Errors
+    /// [`CtlError`], when a worker does not answer.
+    pub fn perf(&mut self) -> Result<Vec<WorkerPerf>, CtlError> {
+        let reports = self.books()?.reports;
+        let uptime_ns = self.fleet_ref().clock().now().as_nanos();
+        let cores: Vec<_> = self.fleet_ref().workers().collect();
+        let core = |report: &Report| {
+            cores.iter().find(|(id, _)| *id == report.worker).map_or(0, |(_, core)| *core)
+        };
+        Ok(reports.iter().map(|report| worker_perf(report, core(report), uptime_ns)).collect())
+    }
+}
+
+/// The daemon's version.
+pub fn version() -> Version {
+    Version { version: env!("CARGO_PKG_VERSION").to_owned(), protocol: wire::PROTOCOL_VERSION }
+}
+
+fn counters(books: &PortBooks, missed: u64) -> Counters {
+    Counters {
+        received: books.received,
+        received_bytes: books.received_bytes,
+        forwarded: books.forwarded,
+        copies: books.copies,
+        dropped_in: books.ingress_dropped(),
+        // A frame handed between workers is offered twice; people count it once.
+        offered: books.offered - books.taken,
+        transmitted: books.transmitted,
+        transmitted_bytes: books.transmitted_bytes,
+        dropped_out: books.egress_dropped(),
+        missed,
+    }
+}
+
+fn last_drop(offender: &Offender, now: flows::Nanos) -> LastDrop {
+    let ago = now.since(offender.at).as_millis();
+    LastDrop {
+        milliseconds_ago: u64::try_from(ago).unwrap_or(u64::MAX),
+        frame_bytes: offender.frame_bytes,
+        summary: describe::headers(offender.headers()),
+        bytes: describe::hex(offender.headers()),
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "figures for people")]
+fn worker_perf(report: &Report, core: usize, uptime_ns: u64) -> WorkerPerf {
+    let Perf { cycles, frames, .. } = report.perf;
+    let total: u64 = cycles.iter().sum();
+    let busy = total - cycles[Stage::Idle as usize];
+    let stages = Stage::ALL.iter().zip(cycles).map(|(stage, cycles)| StageCost {
+        stage: stage.name().to_owned(),
+        cycles: cycles as f64 / frames.max(1) as f64,
+    });
+    WorkerPerf {
+        worker: report.worker.0,
+        core,
+        frames,
+        turns: report.perf.turns,
+        empty_turns: report.perf.empty_turns,
+        cycles_per_frame: stages.collect(),
+        busy: busy as f64 / total.max(1) as f64,
+        asleep: report.perf.asleep_ns as f64 / uptime_ns.max(1) as f64,
+        batches: report.perf.batches.to_vec(),
+        sleeps: report.perf.sleeps,
+        wakeups: report.perf.wakeups,
+        handed_out: report.handed.out,
+        handed_in: report.handed.taken,
+    }
+}

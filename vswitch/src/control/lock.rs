@@ -1,0 +1,91 @@
+//! One daemon at a time: a lock on a file, held by the kernel for as long as the process lives.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Why a lock is not ours.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another process holds it.
+    #[error(
+        "in use by another vswitchd (pid {pid}, lock {path}); stop that one, or choose another place",
+        path = .path.display()
+    )]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// What the holder wrote into it.
+        pid: String,
+    },
+    /// The kernel refused an operation.
+    #[error("cannot {operation} lock file {path}: {source}", path = .path.display())]
+    Io {
+        /// What was attempted.
+        operation: &'static str,
+        /// The lock file.
+        path: PathBuf,
+        /// The kernel's error.
+        source: io::Error,
+    },
+}
+
+/// Locks `path`, making it if need be, until the result is dropped or the process ends. The file stays,
+/// and holds the process id of its last owner.
+///
+/// # Errors
+/// [`LockError::Held`] when another process has it; it is never waited for.
+pub fn hold(path: &Path) -> Result<OwnedFd, LockError> {
+    let io = |operation, source| LockError::Io { operation, path: path.to_owned(), source };
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| io("open", source))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let pid = fs::read_to_string(path).unwrap_or_default();
+            return Err(LockError::Held { path: path.to_owned(), pid: pid.trim().to_owned() });
+        }
+        Err(errno) => return Err(io("take", errno.into())),
+    }
+    write_pid(&mut file).map_err(|source| io("write", source))?;
+    Ok(file.into())
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_refused_while_held_and_granted_after() {
+        let directory = tempdir();
+        let path = directory.join("lock");
+        let held = hold(&path).unwrap();
+        let refused = hold(&path).unwrap_err();
+        assert!(refused.to_string().contains(&std::process::id().to_string()), "{refused}");
+        drop(held);
+        hold(&path).unwrap();
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    fn tempdir() -> PathBuf {
+        let path = std::env::temp_dir().join(format!("vswitch-lock-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+}

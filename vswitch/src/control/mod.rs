@@ -1,0 +1,180 @@
+//! The daemon: the control thread and everything that only it does.
+//!
+//! * `server`: the loop over the socket, its clients, the workers and signals.
+//! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
+//! * `device`: opening what is behind a port; `announce`: telling the network that a container moved.
+//! * `inspect`, `describe`: answers to questions.
+//! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
+
+mod announce;
+mod compile;
+mod describe;
+mod device;
+mod inspect;
+mod lock;
+mod server;
+mod socket;
+mod store;
+mod switch;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use ctl::response::Status;
+use ctl::{CtlError, ErrorCode, Query, Request};
+use serde_json::Value;
+
+pub use lock::LockError;
+pub use socket::SocketError;
+pub use store::StoreError;
+
+use crate::fleet::{Fleet, FleetError, FleetOptions};
+use crate::worker::PollMode;
+use server::Server;
+use socket::ControlSocket;
+use store::Store;
+use switch::Switch;
+
+/// How the daemon runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// A group whose members may give orders, besides root and the daemon's user.
+    pub socket_group: Option<u32>,
+    /// Where it keeps its state; nowhere if not given.
+    pub state: Option<PathBuf>,
+    /// The workers.
+    pub fleet: FleetOptions,
+}
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// No control socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// No state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No workers.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The kept state cannot be taken up.
+    #[error("cannot take up the kept state: {0}")]
+    Restore(CtlError),
+    /// The loop cannot go on.
+    #[error("cannot {operation} the control loop: {source}")]
+    Loop {
+        /// What was attempted.
+        operation: &'static str,
+        /// The kernel's error.
+        source: std::io::Error,
+    },
+}
+
+/// A running daemon.
+pub struct Daemon {
+    switch: Switch,
+    options: Options,
+    started: Instant,
+}
+
+/// Runs the daemon until a signal ends it; `ready` is called once it serves. What it made is removed when
+/// it ends; its state is kept.
+///
+/// # Errors
+/// [`DaemonError`].
+pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
+    // First what another daemon could have: nothing is touched before it is certain that there is none.
+    let socket = ControlSocket::bind(&options.socket, options.socket_group)?;
+    let store = options.state.as_deref().map(Store::open).transpose()?;
+    let kept = store.as_ref().map(Store::load).transpose()?.unwrap_or_default();
+    let fleet = Fleet::start(&options.fleet)?;
+    let mut switch = Switch::new(fleet, store);
+    switch.restore(&kept).map_err(DaemonError::Restore)?;
+    let mut daemon = Daemon { switch, options, started: Instant::now() };
+    let mut server = Server::new(socket, &mut daemon)?;
+    ready();
+    server.run(&mut daemon)
+}
+
+impl Daemon {
+    /// Carries out a request.
+    fn carry_out(&mut self, request: Request) -> Result<Value, CtlError> {
+        match request {
+            Request::Query(query) => self.answer(query),
+            Request::Mutation(mutation) => {
+                tracing::debug!(?mutation, "change");
+                json(self.switch.mutate(mutation)?)
+            }
+        }
+    }
+
+    fn answer(&mut self, query: Query) -> Result<Value, CtlError> {
+        match query {
+            Query::BridgeList => json(self.switch.bridges()),
+            Query::BridgeShow(named) => {
+                let bridge = self.switch.bridge(&named.name);
+                json(bridge.ok_or_else(|| no_such("bridge", named.name.as_str()))?)
+            }
+            Query::PortList => json(self.switch.ports()),
+            Query::PortShow(named) => {
+                let port = self.switch.port(&named.name);
+                json(port.ok_or_else(|| no_such("port", named.name.as_str()))?)
+            }
+            Query::FdbShow(filter) => json(self.stations(&filter)?),
+            Query::Stats => json(self.switch.stats()?),
+            Query::Drops => json(self.switch.drops()?),
+            Query::Perf => json(self.switch.perf()?),
+            Query::Status => json(self.status()?),
+            Query::Version => json(inspect::version()),
+        }
+    }
+
+    fn stations(&self, filter: &ctl::FdbFilter) -> Result<Vec<ctl::response::FdbInfo>, CtlError> {
+        let config = self.switch.config();
+        match (&filter.bridge, &filter.port) {
+            (Some(name), _) if !config.bridges.contains_key(name) => {
+                Err(no_such("bridge", name.as_str()))
+            }
+            (_, Some(name)) if !config.ports.contains_key(name) => {
+                Err(no_such("port", name.as_str()))
+            }
+            _ => Ok(self.switch.stations(filter)),
+        }
+    }
+
+    fn status(&mut self) -> Result<Status, CtlError> {
+        let discrepancy = self.switch.stats()?.discrepancy;
+        let config = self.switch.config();
+        let waits = |name: &&ctl::PortName| self.switch.why_waiting(name).is_some();
+        let ports_waiting = config.ports.keys().filter(waits).count();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            poll: match self.options.fleet.mode {
+                PollMode::Adaptive => "adaptive".to_owned(),
+                PollMode::Busy => "busy".to_owned(),
+            },
+            cores: self.options.fleet.cores.clone(),
+            bridges: config.bridges.len(),
+            ports_up: config.ports.len() - ports_waiting,
+            ports_waiting,
+            state_directory: self.options.state.as_ref().map(|path| path.display().to_string()),
+            discrepancy,
+            problems: self.switch.problems().to_vec(),
+        })
+    }
+}
+
+fn no_such(what: &str, name: &str) -> CtlError {
+    CtlError::not_found(format!("{what} {name} does not exist; `{what} list` shows those that do"))
+}
+
+fn json(value: impl serde::Serialize) -> Result<Value, CtlError> {
+    serde_json::to_value(value)
+        .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))
+}

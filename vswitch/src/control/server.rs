@@ -1,0 +1,244 @@
+//! The control thread: one loop over the control socket, its clients, the workers' doorbell and signals.
+//!
+//! No client can hold it up: sockets do not block, requests and unsent answers are bounded, and whoever
+//! stops in the middle of a request is put out. A request is carried out whole before the next is
+//! looked at.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use ctl::wire::{LineDecoder, MAX_REQUEST_BYTES, parse_request, response_line};
+use ctl::{CtlError, ErrorCode};
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use super::socket::ControlSocket;
+use super::{Daemon, DaemonError};
+
+const LISTENER: Token = Token(0);
+const DOORBELL: Token = Token(1);
+const SIGNALS: Token = Token(2);
+const FIRST_CLIENT: usize = 3;
+
+/// Clients at the same time; further ones wait in the socket's backlog.
+const MAX_CLIENTS: usize = 8192;
+/// How long a client may stop in the middle of a request, or leave an answer unread.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often ports that wait for their device are tried.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How often aged stations are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
+/// Unsent answers of one client beyond which its requests are not read.
+const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// One client.
+struct Client {
+    stream: UnixStream,
+    decoder: LineDecoder,
+    unsent: Vec<u8>,
+    /// Since when it has been in the middle of something.
+    busy_since: Option<Instant>,
+    /// It is put out as soon as it has its answers.
+    closing: bool,
+}
+
+/// The control thread's loop.
+pub(super) struct Server {
+    poll: Poll,
+    socket: ControlSocket,
+    signals: Signals,
+    clients: HashMap<Token, Client>,
+    next_token: usize,
+    retried: Instant,
+    swept: Instant,
+}
+
+impl Server {
+    /// A server of `socket` that also hears `daemon`'s workers and signals.
+    pub(super) fn new(mut socket: ControlSocket, daemon: &mut Daemon) -> Result<Self, DaemonError> {
+        let failed = |source| DaemonError::Loop { operation: "set up", source };
+        let poll = Poll::new().map_err(failed)?;
+        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+        let registry = poll.registry();
+        let read = Interest::READABLE;
+        registry.register(&mut socket.listener, LISTENER, read).map_err(failed)?;
+        registry.register(&mut signals, SIGNALS, read).map_err(failed)?;
+        let doorbell = daemon.switch.fleet().doorbell().as_raw_fd();
+        registry.register(&mut SourceFd(&doorbell), DOORBELL, read).map_err(failed)?;
+        Ok(Self {
+            poll,
+            socket,
+            signals,
+            clients: HashMap::new(),
+            next_token: FIRST_CLIENT,
+            retried: Instant::now(),
+            swept: Instant::now(),
+        })
+    }
+
+    /// Serves until a signal says that it is enough.
+    pub(super) fn run(&mut self, daemon: &mut Daemon) -> Result<(), DaemonError> {
+        let mut events = Events::with_capacity(256);
+        loop {
+            match self.poll.poll(&mut events, self.timeout(daemon)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(DaemonError::Loop { operation: "wait", source: error });
+                }
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.admit(),
+                    DOORBELL => daemon.switch.heed_faults(),
+                    SIGNALS => {
+                        if self.signals.pending().next().is_some() {
+                            return Ok(());
+                        }
+                    }
+                    token => self.serve(token, daemon),
+                }
+            }
+            self.look_after(daemon);
+        }
+    }
+
+    /// When to wake at the latest: never, on a switch with nothing to look after.
+    fn timeout(&self, daemon: &Daemon) -> Option<Duration> {
+        let retry = daemon.switch.has_waiting().then_some(RETRY_EVERY);
+        let sweep = daemon.switch.has_stations().then_some(SWEEP_EVERY);
+        let busy = |client: &Client| client.busy_since.is_some();
+        let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
+        [retry, sweep, clients].into_iter().flatten().min()
+    }
+
+    fn look_after(&mut self, daemon: &mut Daemon) {
+        let now = Instant::now();
+        if daemon.switch.has_waiting() && now - self.retried >= RETRY_EVERY {
+            self.retried = now;
+            daemon.switch.retry_waiting();
+        }
+        if now - self.swept >= SWEEP_EVERY {
+            self.swept = now;
+            daemon.switch.sweep();
+        }
+        let stuck = |client: &Client| client.busy_since.is_some_and(|since| now - since > PATIENCE);
+        let stuck: Vec<_> =
+            self.clients.iter().filter(|(_, client)| stuck(client)).map(|(t, _)| *t).collect();
+        stuck.into_iter().for_each(|token| self.put_out(token));
+    }
+
+    fn admit(&mut self) {
+        while self.clients.len() < MAX_CLIENTS {
+            let Ok((mut stream, _)) = self.socket.listener.accept() else { return };
+            let token = Token(self.next_token);
+            self.next_token += 1;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if self.poll.registry().register(&mut stream, token, interest).is_err() {
+                continue;
+            }
+            let mut client = Client {
+                stream,
+                decoder: LineDecoder::new(MAX_REQUEST_BYTES),
+                unsent: Vec::new(),
+                busy_since: None,
+                closing: false,
+            };
+            if let Err(uid) = self.socket.admit(&client.stream) {
+                let message = format!("user {uid} may not give orders to this switch; run as root");
+                client.answer(0, Err(CtlError::new(ErrorCode::Denied, message)));
+                client.closing = true;
+                client.send();
+            }
+            self.clients.insert(token, client);
+        }
+    }
+
+    fn serve(&mut self, token: Token, daemon: &mut Daemon) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        if !client.exchange(daemon) {
+            self.put_out(token);
+        }
+    }
+
+    fn put_out(&mut self, token: Token) {
+        if let Some(mut client) = self.clients.remove(&token) {
+            let _ = self.poll.registry().deregister(&mut client.stream);
+        }
+        // Whoever waited in the backlog was not announced a second time.
+        self.admit();
+    }
+}
+
+impl Client {
+    /// Reads what there is, carries it out, and answers. False when the connection is over.
+    fn exchange(&mut self, daemon: &mut Daemon) -> bool {
+        let mut bytes = [0; 16 * 1024];
+        loop {
+            if !self.carry_out(daemon) || !self.send() {
+                return false;
+            }
+            if self.closing || self.unsent.len() > MAX_UNSENT_BYTES {
+                break;
+            }
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return false,
+                Ok(count) => self.decoder.push(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        let busy = self.decoder.is_mid_line() || !self.unsent.is_empty();
+        self.busy_since =
+            if busy { self.busy_since.or_else(|| Some(Instant::now())) } else { None };
+        !(self.closing && self.unsent.is_empty())
+    }
+
+    /// Carries out the whole requests that were read.
+    fn carry_out(&mut self, daemon: &mut Daemon) -> bool {
+        while !self.closing && self.unsent.len() <= MAX_UNSENT_BYTES {
+            match self.decoder.next_line() {
+                Ok(None) => return true,
+                Ok(Some(line)) if line.is_empty() => {}
+                Ok(Some(line)) => match parse_request(&line) {
+                    Ok(envelope) => {
+                        let result = daemon.carry_out(envelope.request);
+                        self.answer(envelope.id, result);
+                    }
+                    Err((id, error)) => self.answer(id, Err(error)),
+                },
+                Err(error) => {
+                    let message = format!("{error}; send requests of one line each");
+                    self.answer(0, Err(CtlError::new(ErrorCode::TooLarge, message)));
+                    self.closing = true;
+                }
+            }
+        }
+        true
+    }
+
+    fn answer(&mut self, id: u64, result: Result<serde_json::Value, CtlError>) {
+        self.unsent.extend(response_line(id, result));
+    }
+
+    /// Sends what can be sent now. False when the connection is over.
+    fn send(&mut self) -> bool {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(count) => {
+                    self.unsent.drain(..count);
+                    self.busy_since = None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}

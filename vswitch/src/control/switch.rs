@@ -1,0 +1,510 @@
+//! [`Switch`]: the configuration in force, and how it changes.
+//!
+//! A change goes through fixed steps: the next configuration is computed (pure), the devices that it
+//! needs are opened, the state is saved, and only then do the workers hear of it. A failure in any of
+//! these drops what was opened, and everything is as it was. Used by the control thread only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ctl::response::Changed;
+use ctl::{
+    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Named, NetnsRef,
+    Port, PortKind, PortName, Tap, apply, plan,
+};
+use flows::fdb::Entry;
+use flows::{Generation, PortIndex, Seconds, Vid};
+use pktio::PortFault;
+
+use super::compile::{self, BridgeSlot, Numbering};
+use super::device::{self, Facts, OpenDevice};
+use super::{announce, store::Store};
+use crate::fleet::{Fault, Fleet, FleetError};
+use crate::worker::{Dataplane, QueueId};
+
+/// Problems that are remembered for `status`.
+const PROBLEMS: usize = 100;
+/// Buckets of a forwarding database that one sweep looks at.
+const SWEEP_BUCKETS: usize = 4096;
+
+/// The configuration in force, and everything that carries it out.
+pub struct Switch {
+    fleet: Fleet,
+    store: Option<Store>,
+    config: Config,
+    numbering: Numbering,
+    facts: BTreeMap<PortName, Facts>,
+    /// Ports whose device is not there, and why.
+    waiting: BTreeMap<PortName, String>,
+    generation: Generation,
+    /// Frames that the kernel lost before the ports saw them.
+    missed: BTreeMap<PortIndex, u64>,
+    problems: Vec<String>,
+    seed: u64,
+    sweep_from: usize,
+}
+
+impl Switch {
+    /// A switch without bridges and ports, whose state is kept in `store`.
+    pub fn new(fleet: Fleet, store: Option<Store>) -> Self {
+        Self {
+            fleet,
+            store,
+            config: Config::default(),
+            numbering: Numbering::default(),
+            facts: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            generation: Generation::default(),
+            missed: BTreeMap::new(),
+            problems: Vec::new(),
+            seed: u64::from_ne_bytes(random()),
+            sweep_from: 0,
+        }
+    }
+
+    /// Takes up a kept configuration: re-attaches what still exists, and says what does not. A container
+    /// that is gone is forgotten with its ports; a device of the host's own is waited for.
+    ///
+    /// # Errors
+    /// [`CtlError`], when the workers or the store fail.
+    pub fn restore(&mut self, kept: &Config) -> Result<(), CtlError> {
+        let bridges = Config { ports: BTreeMap::new(), ..kept.clone() };
+        self.commit(bridges, Prepared::default())?;
+        let mut next = self.config.clone();
+        let mut prepared = Prepared::default();
+        for (name, port) in &kept.ports {
+            match device::open(port, kept.mtu_of(port).bytes()) {
+                Ok(device) => _ = prepared.opened.insert(name.clone(), device),
+                Err(error) if error.is_absence() && is_bound_to_container(port) => {
+                    self.note_problem(format!("port {name}: {error}; the port is removed"));
+                    continue;
+                }
+                Err(error) => {
+                    self.note_problem(format!("port {name}: {error}; it is tried again"));
+                    self.waiting.insert(name.clone(), error.to_string());
+                }
+            }
+            next.ports.insert(name.clone(), port.clone());
+        }
+        for bridge in next.bridges.values_mut() {
+            bridge.statics.retain(|station| next.ports.contains_key(&station.port));
+        }
+        self.save(&next)?;
+        self.commit(next, prepared)
+    }
+
+    /// Carries out a change.
+    ///
+    /// # Errors
+    /// [`CtlError`]; nothing has changed then.
+    pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
+        let mutation = self.with_mac_chosen(mutation);
+        let next = apply(&self.config, &mutation)?;
+        let port = port_of(&mutation)?;
+        let removed = match &mutation {
+            Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key))),
+            Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
+            _ => None,
+        };
+        let changed = next != self.config || removed.is_some_and(|count| count > 0);
+        if next != self.config {
+            self.advance(next)?;
+        }
+        if matches!(mutation, Mutation::FdbDel(_)) && removed == Some(0) && !changed {
+            return Err(CtlError::not_found(
+                "that station is not known; `fdb show` shows those that are",
+            ));
+        }
+        Ok(Changed { changed, port, removed })
+    }
+
+    /// A change to the next configuration, through all steps.
+    fn advance(&mut self, next: Config) -> Result<(), CtlError> {
+        let mut prepared = Prepared::default();
+        let done = self.prepare(&next, &mut prepared).and_then(|()| self.save(&next));
+        match done {
+            Ok(()) => self.commit(next, prepared),
+            Err(error) => {
+                prepared.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Does what can fail.
+    fn prepare(&self, next: &Config, prepared: &mut Prepared) -> Result<(), CtlError> {
+        for action in plan(&self.config, next) {
+            if let Action::AddPort(name, port) = action {
+                let device = device::open(&port, next.mtu_of(&port).bytes())
+                    .map_err(|error| error.for_port(&name))?;
+                prepared.opened.insert(name, device);
+            }
+        }
+        for (name, facts) in &self.facts {
+            let Some(port) = next.ports.get(name) else { continue };
+            let ours = port.mtu.is_some() || matches!(port.kind, PortKind::Tap(_));
+            let to = next.mtu_of(port).bytes();
+            if ours && to != facts.mtu && !prepared.opened.contains_key(name) {
+                device::set_mtu(port, to).map_err(|error| error.for_port(name))?;
+                let (name, port, from) = (name.clone(), port.clone(), facts.mtu);
+                prepared.resized.push(Resized { name, port, from, to });
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&self, next: &Config) -> Result<(), CtlError> {
+        let Some(store) = &self.store else { return Ok(()) };
+        store.save(next).map_err(|error| CtlError::new(ErrorCode::Host, error.to_string()))
+    }
+
+    /// Tells the workers. Nothing here fails unless a worker is stuck.
+    fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
+        let now = self.now();
+        let Prepared { opened, resized } = prepared;
+        for Resized { name, to, .. } in resized {
+            if let Some(facts) = self.facts.get_mut(&name) {
+                facts.mtu = to;
+            }
+        }
+        let closed =
+            |name: &&PortName| !next.ports.contains_key(*name) || opened.contains_key(*name);
+        let closed: Vec<_> = self.numbering.ports.keys().filter(closed).cloned().collect();
+        closed.iter().try_for_each(|name| self.close(name)).map_err(stuck)?;
+        self.waiting.retain(|name, _| next.ports.contains_key(name) && !opened.contains_key(name));
+        self.number_bridges(&next, now)?;
+        self.config = next;
+        let fresh = self.number_ports(opened)?;
+        self.publish()?;
+        for (name, bridge) in &self.config.bridges {
+            if let Some(slot) = self.numbering.bridges.get(name) {
+                compile::put_statics(bridge, &slot.fdb, &self.numbering, now);
+            }
+        }
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        for (name, queues) in fresh {
+            self.start(&name, queues).map_err(stuck)?;
+        }
+        // Once more, now that it is known which worker transmits for the new ports.
+        self.publish()
+    }
+
+    /// Compiles the configuration and gives it to the workers.
+    fn publish(&mut self) -> Result<(), CtlError> {
+        self.generation = Generation(self.generation.0 + 1);
+        let snapshot = compile::snapshot(&self.config, &self.numbering, self.generation)
+            .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
+        let mut owners = vec![None; snapshot.port_slots()];
+        for (queue, worker) in self.fleet.placement() {
+            if let Some(owner) = owners.get_mut(queue.port.slot()) {
+                owner.get_or_insert(*worker);
+            }
+        }
+        let plane = Dataplane { snapshot: Arc::new(snapshot), owners };
+        self.fleet.adopt(&Arc::new(plane)).map_err(stuck)
+    }
+
+    /// Takes a port away from the workers, and forgets its stations.
+    fn close(&mut self, name: &PortName) -> Result<(), FleetError> {
+        let Some((index, _)) = self.numbering.ports.remove(name) else { return Ok(()) };
+        self.facts.remove(name);
+        self.missed.remove(&index);
+        self.fleet.detach(index)?;
+        let now = self.now();
+        for slot in self.numbering.bridges.values() {
+            slot.fdb.flush(now, |entry| entry.port == index);
+        }
+        Ok(())
+    }
+
+    fn number_bridges(&mut self, next: &Config, now: Seconds) -> Result<(), CtlError> {
+        self.numbering.bridges.retain(|name, _| next.bridges.contains_key(name));
+        for (name, bridge) in &next.bridges {
+            let slot = self.numbering.bridges.get(name);
+            let before = self.config.bridges.get(name).zip(slot.map(|slot| &slot.fdb));
+            let fdb = compile::fdb_for(bridge, before, now, self.seed);
+            let index = match slot {
+                Some(slot) => slot.index,
+                None => self.numbering.free_bridge().ok_or_else(|| full("bridges"))?,
+            };
+            self.numbering.bridges.insert(name.clone(), BridgeSlot { index, fdb });
+        }
+        Ok(())
+    }
+
+    /// Numbers the ports that were opened, and notes the MTU of all.
+    fn number_ports(
+        &mut self,
+        opened: BTreeMap<PortName, OpenDevice>,
+    ) -> Result<Vec<(PortName, Vec<Box<dyn pktio::Port>>)>, CtlError> {
+        let mut fresh = Vec::new();
+        for (name, OpenDevice { queues, facts }) in opened {
+            let index = self.numbering.free_port().ok_or_else(|| full("ports"))?;
+            self.numbering.ports.insert(name.clone(), (index, facts.mtu));
+            self.facts.insert(name.clone(), facts);
+            fresh.push((name, queues));
+        }
+        for (name, (_, mtu)) in &mut self.numbering.ports {
+            if let Some(facts) = self.facts.get(name) {
+                *mtu = facts.mtu;
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// Gives a port's queues to workers, and tells the network where the container is.
+    fn start(
+        &mut self,
+        name: &PortName,
+        queues: Vec<Box<dyn pktio::Port>>,
+    ) -> Result<(), FleetError> {
+        let Some((port, _)) = self.numbering.ports.get(name).copied() else { return Ok(()) };
+        for (queue, device) in (0u16..).zip(queues) {
+            let worker = self.fleet.least_loaded();
+            self.fleet.attach(worker, QueueId { port, queue }, device)?;
+        }
+        let Some(PortKind::Tap(tap)) = self.config.ports.get(name).map(|port| &port.kind) else {
+            return Ok(());
+        };
+        match tap.mac {
+            Some(mac) => self.fleet.inject(port, announce::frames(mac, &tap.ips)),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks after what changes by itself: queues that failed. Call it when the fleet's doorbell rings.
+    pub fn heed_faults(&mut self) {
+        for Fault { queue, fault } in self.fleet.take_faults() {
+            if let Some(name) = self.numbering.port_name(queue.port).cloned() {
+                self.heed_fault(&name, &fault);
+            }
+        }
+    }
+
+    /// A port whose device is gone goes with it if that was a container's; any other waits for it.
+    fn heed_fault(&mut self, name: &PortName, fault: &PortFault) {
+        let gone = matches!(fault, PortFault::Gone { .. });
+        let bound = self.config.ports.get(name).is_some_and(is_bound_to_container)
+            || self.facts.get(name).is_some_and(|facts| facts.is_veth);
+        let result = if gone && bound {
+            self.note_problem(format!("port {name}: {fault}; the port is removed"));
+            self.mutate(Mutation::PortDel(Named { name: name.clone(), if_exists: true }))
+                .map(|_| ())
+        } else {
+            self.note_problem(format!("port {name}: {fault}; it is tried again"));
+            self.waiting.insert(name.clone(), fault.to_string());
+            self.close(name).map_err(stuck).and_then(|()| self.publish())
+        };
+        if let Err(error) = result {
+            self.note_problem(format!("port {name}: {error}"));
+        }
+    }
+
+    /// Whether ports wait for their device.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Tries to open the ports that wait.
+    pub fn retry_waiting(&mut self) {
+        let mut prepared = Prepared::default();
+        for (name, why) in &mut self.waiting {
+            let Some(port) = self.config.ports.get(name) else { continue };
+            match device::open(port, self.config.mtu_of(port).bytes()) {
+                Ok(device) => _ = prepared.opened.insert(name.clone(), device),
+                Err(error) => *why = error.to_string(),
+            }
+        }
+        if prepared.opened.is_empty() {
+            return;
+        }
+        if let Err(error) = self.commit(self.config.clone(), prepared) {
+            self.note_problem(error.to_string());
+        }
+    }
+
+    /// Frees some slots of stations that aged out.
+    pub fn sweep(&mut self) {
+        let now = self.now();
+        let slots = self.numbering.bridges.values().filter(|slot| !slot.fdb.is_empty());
+        let next = slots.map(|slot| slot.fdb.sweep(now, self.sweep_from, SWEEP_BUCKETS)).max();
+        self.sweep_from = next.unwrap_or(0);
+    }
+
+    /// Whether any station is known, so that there is something to sweep.
+    pub fn has_stations(&self) -> bool {
+        self.numbering.bridges.values().any(|slot| !slot.fdb.is_empty())
+    }
+
+    fn forget_station(&self, key: &FdbKey) -> bool {
+        let vid = key.vlan.map_or(Vid::NONE, |vlan| Vid(vlan.number()));
+        let slot = self.numbering.bridges.get(&key.bridge);
+        slot.is_some_and(|slot| slot.fdb.remove(pktio::wire::MacAddr(key.mac.0), vid))
+    }
+
+    fn flush_stations(&self, filter: &FdbFilter) -> usize {
+        let now = self.now();
+        self.matching_bridges(filter)
+            .map(|slot| {
+                slot.fdb.flush(now, |entry| !entry.is_static && self.matches(filter, entry))
+            })
+            .sum()
+    }
+
+    /// The bridges that a filter means.
+    pub(super) fn matching_bridges<'a>(
+        &'a self,
+        filter: &'a FdbFilter,
+    ) -> impl Iterator<Item = &'a BridgeSlot> + 'a {
+        let wanted = |name: &ctl::BridgeName| filter.bridge.as_ref().is_none_or(|own| own == name);
+        self.numbering.bridges.iter().filter(move |(name, _)| wanted(name)).map(|(_, slot)| slot)
+    }
+
+    /// Whether a filter means a station.
+    pub(super) fn matches(&self, filter: &FdbFilter, entry: &Entry) -> bool {
+        let port = filter.port.as_ref().map(|name| self.numbering.ports.get(name));
+        port.is_none_or(|port| port.is_some_and(|(index, _)| *index == entry.port))
+            && filter.vlan.is_none_or(|vlan| vlan.number() == entry.vid.0)
+    }
+
+    /// An address for an interface that was given none, so that it keeps it from now on.
+    fn with_mac_chosen(&self, mutation: Mutation) -> Mutation {
+        let fresh = || Some(MacAddr::local(random()));
+        match mutation {
+            Mutation::PortAdd(mut add) => {
+                if let PortKind::Tap(tap) = &mut add.port.kind {
+                    tap.mac = tap.mac.or_else(fresh);
+                }
+                Mutation::PortAdd(add)
+            }
+            Mutation::Attach(mut attach) => {
+                let known = attach.port_name().ok().and_then(|name| self.config.ports.get(&name));
+                // What is attached already keeps its address, and is recognised as unchanged.
+                let kept = known.and_then(|port| match &port.kind {
+                    PortKind::Tap(Tap { mac, .. }) => *mac,
+                    PortKind::Netdev { .. } => None,
+                });
+                attach.mac = attach.mac.or(kept).or_else(fresh);
+                Mutation::Attach(attach)
+            }
+            other => other,
+        }
+    }
+
+    /// Remembers something that the operator should know.
+    fn note_problem(&mut self, problem: String) {
+        tracing::warn!("{problem}");
+        if self.problems.len() >= PROBLEMS {
+            self.problems.remove(0);
+        }
+        self.problems.push(problem);
+    }
+
+    /// The time on the switch's clock.
+    pub(super) fn now(&self) -> Seconds {
+        self.fleet.clock().now().seconds()
+    }
+
+    /// The workers.
+    pub fn fleet(&mut self) -> &mut Fleet {
+        &mut self.fleet
+    }
+
+    /// The workers, to look at.
+    pub(super) fn fleet_ref(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where its parts are.
+    pub(super) fn numbering(&self) -> &Numbering {
+        &self.numbering
+    }
+
+    /// What there is to know of an open port's device.
+    pub(super) fn facts(&self, port: &PortName) -> Option<&Facts> {
+        self.facts.get(port)
+    }
+
+    /// Why a port is not open.
+    pub(super) fn why_waiting(&self, port: &PortName) -> Option<&str> {
+        self.waiting.get(port).map(String::as_str)
+    }
+
+    /// Frames that the kernel lost before the ports saw them.
+    pub(super) fn missed(&self) -> &BTreeMap<PortIndex, u64> {
+        &self.missed
+    }
+
+    /// Adds to these.
+    pub(super) fn add_missed(&mut self, port: PortIndex, frames: u64) {
+        *self.missed.entry(port).or_default() += frames;
+    }
+
+    /// What went wrong since the start.
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+/// What a change opened and changed on the host before it was committed.
+#[derive(Default)]
+struct Prepared {
+    opened: BTreeMap<PortName, OpenDevice>,
+    resized: Vec<Resized>,
+}
+
+/// An interface whose MTU was changed.
+struct Resized {
+    name: PortName,
+    port: Port,
+    from: u32,
+    to: u32,
+}
+
+impl Prepared {
+    /// Leaves the host as it was: interfaces get their MTU back, and devices close with their handles.
+    fn undo(self) {
+        for Resized { port, from, .. } in self.resized.iter().rev() {
+            // It had this MTU a moment ago.
+            let _ = device::set_mtu(port, *from);
+        }
+    }
+}
+
+/// Whether a port lives and dies with a container.
+fn is_bound_to_container(port: &Port) -> bool {
+    let (netns, _): (Option<&NetnsRef>, _) = port.kind.interface();
+    netns.is_some()
+}
+
+/// The port that a change is about.
+fn port_of(mutation: &Mutation) -> Result<Option<PortName>, CtlError> {
+    match mutation {
+        Mutation::PortAdd(add) => Ok(Some(add.name.clone())),
+        Mutation::Attach(attach) => attach.port_name().map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn stuck(error: FleetError) -> CtlError {
+    CtlError::new(ErrorCode::Internal, error.to_string())
+}
+
+fn full(what: &str) -> CtlError {
+    CtlError::invalid(format!("the switch cannot number any more {what}"))
+}
+
+/// Random bytes of the kernel's. Where it gives none (it always does once it has booted) they are zero,
+/// which is a valid, if guessable, value for all uses here.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes
+}

@@ -1,0 +1,358 @@
+//! The workers as the control thread sees them: start, send, collect, stop.
+//!
+//! Only the control thread uses a [`Fleet`]. Nothing here decides what the configuration is; it carries
+//! finished configurations and open queues to the workers, and brings back what they are done with.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use core_affinity::CoreId;
+use flows::PortIndex;
+use pktio::{Pool, PoolConfig, PoolError, Port, PortFault};
+
+use crate::worker::{
+    Clock, Command, Dataplane, Event, Lane, PollMode, QueueId, Report, Worker, WorkerId,
+    WorkerOptions, doorbell, silence,
+};
+
+/// A worker that has not answered for this long is reported as stuck. A turn takes microseconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How often a wait for an answer looks.
+const LOOK_EVERY: Duration = Duration::from_micros(50);
+
+/// How the workers run.
+#[derive(Debug, Clone)]
+pub struct FleetOptions {
+    /// One worker is started and pinned for each of these cores.
+    pub cores: Vec<usize>,
+    /// How workers wait for frames.
+    pub mode: PollMode,
+    /// Packet memory of each worker.
+    pub pool: PoolConfig,
+}
+
+/// Why the workers cannot be started or do not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FleetError {
+    /// A core that this process may not use.
+    #[error(
+        "cannot use core {core}: this process may run on {allowed:?}; choose --cores from these"
+    )]
+    NoSuchCore {
+        /// The core asked for.
+        core: usize,
+        /// The cores that the process may run on.
+        allowed: Vec<usize>,
+    },
+    /// No packet memory.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The kernel refused a thread or an eventfd.
+    #[error("cannot start worker {worker}: {source}")]
+    Start {
+        /// The worker's number.
+        worker: usize,
+        /// The kernel's error.
+        source: std::io::Error,
+    },
+    /// A worker does not turn.
+    #[error("worker {worker} has not answered for {seconds} s; its thread is stuck or starved")]
+    Silent {
+        /// The worker's number.
+        worker: u16,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+}
+
+/// The running workers.
+pub struct Fleet {
+    lanes: Arc<[Lane]>,
+    threads: Vec<JoinHandle<()>>,
+    cores: Vec<usize>,
+    doorbell: Arc<OwnedFd>,
+    clock: Clock,
+    /// Which worker polls which queue.
+    placed: BTreeMap<QueueId, WorkerId>,
+    /// Configurations given to, and retired by, each worker.
+    adopting: Vec<u64>,
+    reports: Vec<Box<Report>>,
+    faults: Vec<Fault>,
+}
+
+/// A queue that a worker gave up.
+#[derive(Debug)]
+pub struct Fault {
+    /// The queue.
+    pub queue: QueueId,
+    /// Why.
+    pub fault: PortFault,
+}
+
+impl Fleet {
+    /// Starts one pinned worker per core, with nothing to do.
+    ///
+    /// # Errors
+    /// [`FleetError`]; workers that were started are stopped again.
+    pub fn start(options: &FleetOptions) -> Result<Self, FleetError> {
+        check_cores(&options.cores)?;
+        let failed = |worker| move |source| FleetError::Start { worker, source };
+        let bell = Arc::new(doorbell().map_err(failed(0))?);
+        let lanes = (0..options.cores.len())
+            .map(|worker| Lane::new(Arc::clone(&bell)).map_err(failed(worker)))
+            .collect::<Result<Arc<[Lane]>, _>>()?;
+        let mut fleet = Self {
+            lanes,
+            threads: Vec::new(),
+            cores: options.cores.clone(),
+            doorbell: bell,
+            clock: Clock::start(),
+            placed: BTreeMap::new(),
+            adopting: vec![0; options.cores.len()],
+            reports: Vec::new(),
+            faults: Vec::new(),
+        };
+        let plane = Arc::new(Dataplane::default());
+        for worker in 0..options.cores.len() {
+            let thread = fleet.spawn(worker, options, Arc::clone(&plane))?;
+            fleet.threads.push(thread);
+        }
+        Ok(fleet)
+    }
+
+    fn spawn(
+        &self,
+        worker: usize,
+        options: &FleetOptions,
+        plane: Arc<Dataplane>,
+    ) -> Result<JoinHandle<()>, FleetError> {
+        let core = CoreId { id: options.cores[worker] };
+        let id = WorkerId(u16::try_from(worker).unwrap_or(u16::MAX));
+        let own = WorkerOptions { id, mode: options.mode, clock: self.clock };
+        let state = Worker::new(own, Arc::clone(&self.lanes), plane, Pool::new(options.pool)?);
+        std::thread::Builder::new()
+            .name(format!("vswitch-w{worker}"))
+            .spawn(move || {
+                core_affinity::set_for_current(core);
+                state.run();
+            })
+            .map_err(|source| FleetError::Start { worker, source })
+    }
+
+    /// The daemon's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The workers, and the core of each.
+    pub fn workers(&self) -> impl Iterator<Item = (WorkerId, usize)> + '_ {
+        (0u16..).map(WorkerId).zip(self.cores.iter().copied())
+    }
+
+    /// Which worker polls which queue.
+    pub fn placement(&self) -> &BTreeMap<QueueId, WorkerId> {
+        &self.placed
+    }
+
+    /// Readable when workers have something to tell. Silenced by [`Fleet::take_faults`].
+    pub fn doorbell(&self) -> BorrowedFd<'_> {
+        self.doorbell.as_fd()
+    }
+
+    /// The worker with the fewest queues: where the next queue goes.
+    pub fn least_loaded(&self) -> WorkerId {
+        let load = |worker: &WorkerId| self.placed.values().filter(|at| *at == worker).count();
+        self.workers().map(|(worker, _)| worker).min_by_key(load).unwrap_or(WorkerId(0))
+    }
+
+    /// Gives a queue to a worker.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when the worker's lane stays full; the queue is then closed.
+    pub fn attach(
+        &mut self,
+        worker: WorkerId,
+        queue: QueueId,
+        port: Box<dyn Port>,
+    ) -> Result<(), FleetError> {
+        self.send(worker, Command::Attach(queue, port))?;
+        self.placed.insert(queue, worker);
+        Ok(())
+    }
+
+    /// Takes all queues of a port away from the workers and closes them. When this returns, no worker
+    /// touches the port.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when a worker does not turn.
+    pub fn detach(&mut self, port: PortIndex) -> Result<(), FleetError> {
+        for worker in self.workers_of(port) {
+            self.send(worker, Command::Detach(port))?;
+        }
+        self.wait(|fleet| fleet.workers_of(port).first().copied())?;
+        for worker in 0..self.lanes.len() {
+            self.send(worker_id(worker), Command::Forget(port))?;
+        }
+        Ok(())
+    }
+
+    /// Gives all workers a configuration. When this returns, all of them use it.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when a worker does not turn.
+    pub fn adopt(&mut self, plane: &Arc<Dataplane>) -> Result<(), FleetError> {
+        for worker in 0..self.lanes.len() {
+            self.send(worker_id(worker), Command::Adopt(Arc::clone(plane)))?;
+            self.adopting[worker] += 1;
+        }
+        self.wait(|fleet| fleet.adopting.iter().position(|waiting| *waiting > 0).map(worker_id))
+    }
+
+    /// Treats frames as if a port had received them. A port without a queue receives nothing.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when the worker does not turn.
+    pub fn inject(&mut self, port: PortIndex, frames: Vec<Vec<u8>>) -> Result<(), FleetError> {
+        match self.workers_of(port).first() {
+            Some(worker) => self.send(*worker, Command::Inject(port, frames)),
+            None => Ok(()),
+        }
+    }
+
+    /// A copy of every worker's books.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when a worker does not turn.
+    pub fn reports(&mut self) -> Result<Vec<Box<Report>>, FleetError> {
+        self.reports.clear();
+        for worker in 0..self.lanes.len() {
+            let id = worker_id(worker);
+            self.send(id, Command::Report(Box::new(Report::empty(id))))?;
+        }
+        self.wait(|fleet| {
+            let answered = |id: &WorkerId| fleet.reports.iter().any(|report| report.worker == *id);
+            fleet.workers().map(|(id, _)| id).find(|id| !answered(id))
+        })?;
+        self.reports.sort_by_key(|report| report.worker);
+        Ok(std::mem::take(&mut self.reports))
+    }
+
+    /// The queues that failed since the last call.
+    pub fn take_faults(&mut self) -> Vec<Fault> {
+        silence(&self.doorbell);
+        self.collect();
+        std::mem::take(&mut self.faults)
+    }
+
+    fn workers_of(&self, port: PortIndex) -> Vec<WorkerId> {
+        let mut workers: Vec<_> =
+            self.placed.iter().filter(|(id, _)| id.port == port).map(|(_, at)| *at).collect();
+        workers.dedup();
+        workers
+    }
+
+    fn send(&mut self, worker: WorkerId, command: Command) -> Result<(), FleetError> {
+        let mut unsent = Some(command);
+        self.wait(|fleet| {
+            let refused = fleet.lanes[usize::from(worker.0)].send(unsent.take()?).err();
+            unsent = refused;
+            unsent.is_some().then_some(worker)
+        })
+    }
+
+    /// Collects events until `missing` names no worker any more.
+    fn wait(
+        &mut self,
+        mut missing: impl FnMut(&mut Self) -> Option<WorkerId>,
+    ) -> Result<(), FleetError> {
+        let begun = Instant::now();
+        loop {
+            self.collect();
+            let Some(WorkerId(worker)) = missing(self) else { return Ok(()) };
+            if begun.elapsed() > ANSWER_WITHIN {
+                return Err(FleetError::Silent { worker, seconds: ANSWER_WITHIN.as_secs() });
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Notes what the workers have told. Retired configurations and detached ports are freed here, on
+    /// the control thread.
+    fn collect(&mut self) {
+        let lanes = Arc::clone(&self.lanes);
+        for (worker, lane) in lanes.iter().enumerate() {
+            while let Some(event) = lane.event() {
+                match event {
+                    Event::Retired(_) => self.adopting[worker] -= 1,
+                    Event::Detached(queue, _) => _ = self.placed.remove(&queue),
+                    Event::Fault(queue, _, fault) => {
+                        self.placed.remove(&queue);
+                        self.faults.push(Fault { queue, fault });
+                    }
+                    Event::Report(report) => self.reports.push(report),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Fleet {
+    /// Stops the workers and waits for them; their ports close.
+    fn drop(&mut self) {
+        for lane in self.lanes.iter() {
+            let _ = lane.send(Command::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn worker_id(worker: usize) -> WorkerId {
+    WorkerId(u16::try_from(worker).unwrap_or(u16::MAX))
+}
+
+fn check_cores(cores: &[usize]) -> Result<(), FleetError> {
+    let allowed: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    match cores.iter().find(|core| !allowed.contains(core)) {
+        Some(core) => Err(FleetError::NoSuchCore { core: *core, allowed }),
+        None => Ok(()),
+    }
+}
+
+/// A list of cores, as people write it: `0-3,6`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreSet(pub Vec<usize>);
+
+impl std::str::FromStr for CoreSet {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no list of cores, such as 1 or 0-3,6");
+        let mut cores = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let first: usize = first.trim().parse().map_err(|_| bad())?;
+            let last: usize = last.trim().parse().map_err(|_| bad())?;
+            if first > last || last > 4095 {
+                return Err(bad());
+            }
+            cores.extend(first..=last);
+        }
+        cores.sort_unstable();
+        cores.dedup();
+        Ok(Self(cores))
+    }
+}
+
+/// The cores that are used if none are named: the last one that this process may run on, which is the
+/// least likely to be everybody's first choice.
+pub fn default_cores() -> Vec<usize> {
+    let last = core_affinity::get_core_ids().and_then(|cores| cores.last().map(|core| core.id));
+    vec![last.unwrap_or(0)]
+}

@@ -1,0 +1,205 @@
+//! The way out: outboxes are emptied into the ports, or handed to the worker that owns the port.
+
+use flows::{DropReason, DropSide, Nanos, PortIndex};
+use pktio::offload::{Refusal, fit};
+use pktio::{Burst, PktBuf, PortFault};
+
+use super::{Parcel, Worker};
+
+impl Worker {
+    /// Empties every outbox that holds frames.
+    pub(super) fn flush_all(&mut self, now: Nanos) {
+        while let Some(port) = self.outboxes.next_dirty() {
+            self.flush(port, now);
+        }
+    }
+
+    fn flush(&mut self, port: PortIndex, now: Nanos) {
+        let Some(slot) = self.local.get(port.slot()).copied().flatten() else {
+            return self.hand_over(port, now);
+        };
+        let slot = usize::from(slot);
+        if let Err(fault) = self.transmit(slot, port, now) {
+            self.expel(slot, fault);
+            self.drop_outbox(port, DropReason::PortGone, now);
+        }
+    }
+
+    /// Transmits a port's outbox by a queue of this worker.
+    fn transmit(&mut self, slot: usize, port: PortIndex, now: Nanos) -> Result<(), PortFault> {
+        let accepts = self.queues[slot].accepts;
+        let outbox = self.outboxes.of(port);
+        if outbox.iter().all(|frame| accepts.covers(frame.offload)) {
+            let mut frames = std::mem::take(outbox);
+            let result = self.send(slot, port, &mut frames, now);
+            *self.outboxes.of(port) = frames;
+            return result;
+        }
+        self.transmit_fitted(slot, port, now)
+    }
+
+    /// Transmits an outbox with frames that the port cannot take as they are, in order. Frames that become
+    /// one frame each are sent together; a super-frame's segments are sent, or lost, as one.
+    fn transmit_fitted(
+        &mut self,
+        slot: usize,
+        port: PortIndex,
+        now: Nanos,
+    ) -> Result<(), PortFault> {
+        let accepts = self.queues[slot].accepts;
+        let mut frames = std::mem::take(self.outboxes.of(port));
+        let mut fitted = std::mem::take(&mut self.fitted);
+        let mut result = Ok(());
+        for frame in frames.drain(..) {
+            let is_super = frame.offload.gso.segment_bytes().is_some();
+            if is_super && result.is_ok() {
+                result = self.send(slot, port, &mut fitted, now);
+            }
+            if result.is_err() {
+                self.lose(port, frame, DropReason::PortGone, now);
+                continue;
+            }
+            let bytes = frame.len();
+            match fit(frame, &accepts, &mut self.pool, &mut fitted) {
+                Ok(()) if is_super => {
+                    result = self.send_segments(slot, port, &mut fitted, bytes, now);
+                }
+                Ok(()) => {}
+                Err((frame, Refusal::BadOffload)) => {
+                    self.lose(port, frame, DropReason::BadOffload, now);
+                }
+                Err((frame, Refusal::NoBuffer)) => {
+                    self.lose(port, frame, DropReason::NoBuffer, now);
+                }
+            }
+        }
+        if result.is_ok() {
+            result = self.send(slot, port, &mut fitted, now);
+        }
+        for frame in fitted.drain(..) {
+            self.lose(port, frame, DropReason::PortGone, now);
+        }
+        self.fitted = fitted;
+        *self.outboxes.of(port) = frames;
+        result
+    }
+
+    /// Sends frames, each of which is one offered frame, and accounts for them. On a fault what was not
+    /// sent is left in `frames`.
+    fn send(
+        &mut self,
+        slot: usize,
+        port: PortIndex,
+        frames: &mut Burst,
+        now: Nanos,
+    ) -> Result<(), PortFault> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let offered = frames.len();
+        let bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+        let sent = self.queues[slot].port.tx_burst(&mut self.pool, frames);
+        let left: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
+        let refused = sent.as_ref().map_or(0, |sent| sent.refused);
+        let books = self.ledger.port_mut(port);
+        books.transmitted += (offered - frames.len() - refused) as u64;
+        books.transmitted_bytes += bytes - left;
+        books.egress_drops[DropReason::TxRefused as usize] += refused as u64;
+        sent?;
+        for frame in frames.drain(..) {
+            self.lose(port, frame, DropReason::TxQueueFull, now);
+        }
+        Ok(())
+    }
+
+    /// Sends the segments of one super-frame, which is transmitted if all of them are.
+    fn send_segments(
+        &mut self,
+        slot: usize,
+        port: PortIndex,
+        segments: &mut Burst,
+        bytes: usize,
+        now: Nanos,
+    ) -> Result<(), PortFault> {
+        let sent = self.queues[slot].port.tx_burst(&mut self.pool, segments);
+        let mut unsent = segments.drain(..);
+        let first_unsent = unsent.next();
+        unsent.for_each(|segment| self.pool.recycle(segment));
+        let refused = sent.as_ref().map_or(0, |sent| sent.refused);
+        match (first_unsent, refused) {
+            (Some(segment), _) => {
+                let gone = sent.is_err();
+                let reason = if gone { DropReason::PortGone } else { DropReason::TxQueueFull };
+                self.lose(port, segment, reason, now);
+            }
+            (None, 0) => {
+                let books = self.ledger.port_mut(port);
+                books.transmitted += 1;
+                books.transmitted_bytes += bytes as u64;
+            }
+            (None, _) => {
+                self.ledger.port_mut(port).egress_drops[DropReason::TxRefused as usize] += 1;
+            }
+        }
+        sent.map(|_| ())
+    }
+
+    /// Gives a port's outbox to the worker that owns the port.
+    fn hand_over(&mut self, port: PortIndex, now: Nanos) {
+        let Some(owner) = self.plane.owners.get(port.slot()).copied().flatten() else {
+            return self.drop_outbox(port, DropReason::PortGone, now);
+        };
+        let lane = &self.lanes[usize::from(owner.0)];
+        let mut frames = std::mem::take(self.outboxes.of(port));
+        for frame in frames.drain(..) {
+            match lane.hand_over(Parcel { port, frame }) {
+                Ok(()) => {
+                    self.handed.out += 1;
+                    self.ledger.port_mut(port).handed += 1;
+                }
+                Err(parcel) => {
+                    let whose = (port, DropSide::Egress, DropReason::HandoffFull);
+                    self.ledger.drop_frame(&mut self.pool, parcel.frame, whose, now);
+                }
+            }
+        }
+        lane.wake_if_asleep();
+        *self.outboxes.of(port) = frames;
+    }
+
+    /// Takes in what other workers handed over. Returns how many frames that were.
+    pub(super) fn unpack_parcels(&mut self, now: Nanos) -> usize {
+        let mut taken = 0;
+        while let Some(Parcel { port, frame }) = self.lane().parcel() {
+            taken += 1;
+            self.handed.taken += 1;
+            let books = self.ledger.port_mut(port);
+            books.offered += 1;
+            books.taken += 1;
+            if self.local.get(port.slot()).copied().flatten().is_none() {
+                // The port moved on while the frame was on its way; it is not sent after it.
+                self.lose(port, frame, DropReason::PortGone, now);
+                continue;
+            }
+            self.outboxes.push(port, frame);
+            if self.outboxes.must_flush() {
+                self.flush_all(now);
+            }
+        }
+        taken
+    }
+
+    fn drop_outbox(&mut self, port: PortIndex, reason: DropReason, now: Nanos) {
+        let mut frames = std::mem::take(self.outboxes.of(port));
+        for frame in frames.drain(..) {
+            self.lose(port, frame, reason, now);
+        }
+        *self.outboxes.of(port) = frames;
+    }
+
+    /// Drops a frame that was offered to a port.
+    fn lose(&mut self, port: PortIndex, frame: PktBuf, reason: DropReason, now: Nanos) {
+        let whose = (port, DropSide::Egress, reason);
+        self.ledger.drop_frame(&mut self.pool, frame, whose, now);
+    }
+}

@@ -1,0 +1,198 @@
+//! The lane between the control thread and one worker: messages down, retired things up, and the
+//! doorbell that ends the worker's sleep.
+//!
+//! Every message is a box or an `Arc` that was made on the control thread, and whatever the worker is
+//! done with goes back up, so that a worker neither allocates nor frees. Order is kept: a message sent
+//! later takes effect later. A worker reads its lane once per turn, so a turn's end is the quiescent
+//! state: when the worker has answered a message, nothing sent before it is still in use.
+//!
+//! Going to sleep without losing a wake-up is Dekker's protocol: the worker stores `asleep`, issues a
+//! sequentially consistent fence, and looks at its queues once more; a sender pushes, issues the same
+//! fence, and looks at `asleep`. In every order at least one of them sees the other's store: the worker
+//! stays awake or the sender rings.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+use pktio::{PktBuf, Port, PortFault};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{Dataplane, Report};
+use flows::PortIndex;
+
+/// Identifies one queue of one port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId {
+    /// The port.
+    pub port: PortIndex,
+    /// The queue, counted from 0.
+    pub queue: u16,
+}
+
+/// From the control thread to a worker.
+pub enum Command {
+    /// Use this configuration from the next turn on.
+    Adopt(Arc<Dataplane>),
+    /// Poll this queue from now on.
+    Attach(QueueId, Box<dyn Port>),
+    /// Stop polling the port's queues, and hand them back.
+    Detach(PortIndex),
+    /// Forget the port's counters: its number is about to be used for another port.
+    Forget(PortIndex),
+    /// Treat these frames as if the port had received them.
+    Inject(PortIndex, Vec<Vec<u8>>),
+    /// Fill in the report and send it back.
+    Report(Box<Report>),
+    /// Close every queue and end.
+    Stop,
+}
+
+/// From a worker to the control thread.
+pub enum Event {
+    /// A configuration that the worker no longer uses.
+    Retired(Arc<Dataplane>),
+    /// A queue that was detached, to be closed.
+    Detached(QueueId, Box<dyn Port>),
+    /// A queue that failed. It is no longer polled.
+    Fault(QueueId, Box<dyn Port>, PortFault),
+    /// The report that was asked for.
+    Report(Box<Report>),
+}
+
+/// A frame on its way to the worker that owns the queue it leaves by.
+pub struct Parcel {
+    /// The port by which the frame leaves.
+    pub port: PortIndex,
+    /// The frame.
+    pub frame: PktBuf,
+}
+
+/// Messages that fit in a lane. The control thread waits for room; workers never do.
+const LANE_SLOTS: usize = 1024;
+/// Frames that fit in a worker's handoff ring.
+const HANDOFF_SLOTS: usize = 4096;
+
+/// Both directions of one worker's lane, and its handoff ring. Shared by reference count between the
+/// control thread, the worker, and the workers that hand frames to it.
+pub struct Lane {
+    commands: ArrayQueue<Command>,
+    events: ArrayQueue<Event>,
+    handoff: ArrayQueue<Parcel>,
+    asleep: AtomicBool,
+    doorbell: OwnedFd,
+    /// Rung when an event waits for the control thread.
+    control_doorbell: Arc<OwnedFd>,
+}
+
+impl Lane {
+    /// An empty lane whose events ring `control_doorbell`.
+    ///
+    /// # Errors
+    /// The kernel's error when it gives no eventfd.
+    pub fn new(control_doorbell: Arc<OwnedFd>) -> std::io::Result<Self> {
+        Ok(Self {
+            commands: ArrayQueue::new(LANE_SLOTS),
+            events: ArrayQueue::new(LANE_SLOTS),
+            handoff: ArrayQueue::new(HANDOFF_SLOTS),
+            asleep: AtomicBool::new(false),
+            doorbell: doorbell()?,
+            control_doorbell,
+        })
+    }
+
+    /// Control thread: sends a command and wakes the worker.
+    ///
+    /// # Errors
+    /// The command, when the lane is full because the worker does not turn.
+    pub fn send(&self, command: Command) -> Result<(), Command> {
+        self.commands.push(command)?;
+        self.wake_if_asleep();
+        Ok(())
+    }
+
+    /// Worker: the next command.
+    #[inline]
+    pub fn command(&self) -> Option<Command> {
+        if self.commands.is_empty() { None } else { self.commands.pop() }
+    }
+
+    /// Worker: sends an event up. With a full lane the control thread is long stuck; the event is then
+    /// dropped, which closes the port or frees the configuration here and now.
+    pub fn report(&self, event: Event) {
+        if self.events.push(event).is_ok() {
+            ring(&self.control_doorbell);
+        }
+    }
+
+    /// Control thread: the next event.
+    pub fn event(&self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// Another worker: hands a frame over. Call [`Lane::wake_if_asleep`] after the last one.
+    ///
+    /// # Errors
+    /// The parcel, when the ring is full.
+    #[inline]
+    pub fn hand_over(&self, parcel: Parcel) -> Result<(), Parcel> {
+        self.handoff.push(parcel)
+    }
+
+    /// Worker: the next frame that another worker handed over.
+    #[inline]
+    pub fn parcel(&self) -> Option<Parcel> {
+        if self.handoff.is_empty() { None } else { self.handoff.pop() }
+    }
+
+    /// Rings the worker's doorbell if it sleeps.
+    #[inline]
+    pub fn wake_if_asleep(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) {
+            ring(&self.doorbell);
+        }
+    }
+
+    /// Worker: announces that it is about to sleep. False when something came in meanwhile, and the
+    /// worker must not sleep.
+    pub fn doze(&self) -> bool {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let quiet = self.commands.is_empty() && self.handoff.is_empty();
+        if !quiet {
+            self.asleep.store(false, Ordering::Relaxed);
+        }
+        quiet
+    }
+
+    /// Worker: is awake again; silences the doorbell.
+    pub fn rouse(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+        silence(&self.doorbell);
+    }
+
+    /// What becomes readable when the doorbell was rung.
+    pub fn doorbell(&self) -> BorrowedFd<'_> {
+        self.doorbell.as_fd()
+    }
+}
+
+/// A doorbell: a non-blocking eventfd.
+///
+/// # Errors
+/// The kernel's error when it gives none.
+pub fn doorbell() -> std::io::Result<OwnedFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// Rings a doorbell. A counter that is full is ringing already.
+pub fn ring(doorbell: &OwnedFd) {
+    let _ = rustix::io::write(doorbell, &1u64.to_ne_bytes());
+}
+
+/// Silences a doorbell. One that was not rung is silent already.
+pub fn silence(doorbell: &OwnedFd) {
+    let _ = rustix::io::read(doorbell, &mut [0u8; 8]);
+}

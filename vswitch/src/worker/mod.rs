@@ -1,0 +1,324 @@
+//! One worker: a thread, pinned to a core, that carries frames from its ports to theirs.
+//!
+//! ```text
+//!   turn:  obey ──► for each queue: rx_burst ──► pipeline ──► outboxes ──► transmit ──► housekeep
+//!            ^                                      │              │
+//!        lane (control)                        drop(reason)   other workers' queues: handoff
+//! ```
+//!
+//! A worker owns its queues, its packet memory, its ledger and its counters; it shares only the
+//! forwarding tables (`flows::Fdb`), its [`Lane`] and the handoff rings. It takes no lock, allocates
+//! nothing per frame, and makes no system call per frame besides the ports' own.
+
+mod egress;
+mod idle;
+mod lane;
+mod perf;
+mod sleep;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use flows::{Ledger, Nanos, Outboxes, Pipeline, PortIndex, Snapshot};
+use pktio::{Accepts, Burst, Missed, Pool, Port, PortFault};
+
+pub use idle::{Idle, Next, PollMode};
+pub use lane::{Command, Event, Lane, Parcel, QueueId, doorbell, ring, silence};
+pub use perf::{BATCH_BUCKETS, Perf, Stage};
+
+use perf::Stopwatch;
+
+/// Identifies a worker: its position in the list of lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub u16);
+
+/// Everything that a worker needs to know of the configuration, immutable.
+#[derive(Debug, Default)]
+pub struct Dataplane {
+    /// What the pipeline decides by.
+    pub snapshot: Arc<Snapshot>,
+    /// By port number: the worker that transmits for those that own no queue of the port.
+    pub owners: Vec<Option<WorkerId>>,
+}
+
+/// The clock of the daemon: time since it started. The pipeline is given its readings.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self { origin: Instant::now() }
+    }
+
+    /// Time since the start.
+    #[inline]
+    pub fn now(&self) -> Nanos {
+        Nanos::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A copy of a worker's books, made by the worker between two turns, so that it is consistent.
+#[derive(Debug)]
+pub struct Report {
+    /// Who answers.
+    pub worker: WorkerId,
+    /// Frames received, forwarded, dropped, and the last offenders.
+    pub ledger: Ledger,
+    /// Cycles, batches, sleeps.
+    pub perf: Perf,
+    /// Frames that the kernel lost before the ports of this worker saw them, since the last report.
+    pub missed: Vec<(PortIndex, Missed)>,
+    /// Frames handed to other workers and received from them.
+    pub handed: Handed,
+}
+
+impl Report {
+    /// A report to be filled in.
+    pub fn empty(worker: WorkerId) -> Self {
+        Self {
+            worker,
+            ledger: Ledger::new(),
+            perf: Perf::default(),
+            missed: Vec::new(),
+            handed: Handed::default(),
+        }
+    }
+}
+
+/// Frames that crossed between workers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// To other workers.
+    pub out: u64,
+    /// From other workers.
+    pub taken: u64,
+}
+
+/// One queue that the worker polls.
+struct Queue {
+    id: QueueId,
+    port: Box<dyn Port>,
+    accepts: Accepts,
+}
+
+/// What a worker is made of, see [`Worker::new`].
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerOptions {
+    /// Which worker this is.
+    pub id: WorkerId,
+    /// How it waits.
+    pub mode: PollMode,
+    /// The daemon's clock.
+    pub clock: Clock,
+}
+
+/// A worker's state. Made on the control thread, moved to the worker's own.
+pub struct Worker {
+    id: WorkerId,
+    clock: Clock,
+    lanes: Arc<[Lane]>,
+    queues: Vec<Queue>,
+    /// By port number: the queue of this worker that transmits for the port.
+    local: Vec<Option<u16>>,
+    plane: Arc<Dataplane>,
+    pipeline: Pipeline,
+    pool: Pool,
+    received: Burst,
+    fitted: Burst,
+    outboxes: Outboxes,
+    ledger: Ledger,
+    handed: Handed,
+    idle: Idle,
+    perf: Perf,
+    stopped: bool,
+}
+
+impl Worker {
+    /// A worker with nothing to do, whose own lane is `lanes[id]`.
+    pub fn new(
+        options: WorkerOptions,
+        lanes: Arc<[Lane]>,
+        plane: Arc<Dataplane>,
+        pool: Pool,
+    ) -> Self {
+        let WorkerOptions { id, mode, clock } = options;
+        Self {
+            id,
+            clock,
+            lanes,
+            queues: Vec::new(),
+            local: Vec::new(),
+            pipeline: Pipeline::new(Arc::clone(&plane.snapshot)),
+            plane,
+            pool,
+            received: Burst::new(),
+            fitted: Burst::new(),
+            outboxes: Outboxes::new(),
+            ledger: Ledger::new(),
+            handed: Handed::default(),
+            idle: Idle::new(mode, clock.now()),
+            perf: Perf::default(),
+            stopped: false,
+        }
+    }
+
+    /// Turns until told to stop.
+    pub fn run(mut self) {
+        while !self.stopped {
+            let frames = self.turn();
+            match self.idle.after_turn(self.clock.now(), frames) {
+                Next::Poll => {}
+                Next::Yield => std::thread::yield_now(),
+                Next::Sleep => self.sleep(),
+            }
+        }
+    }
+
+    /// One turn: every queue is served once. Returns the number of frames received.
+    pub fn turn(&mut self) -> usize {
+        let mut watch = Stopwatch::start();
+        let now = self.clock.now();
+        self.obey(now);
+        let mut frames = self.unpack_parcels(now);
+        watch.charge(&mut self.perf, Stage::Housekeep);
+        let mut slot = 0;
+        while slot < self.queues.len() {
+            match self.serve(slot, now, &mut watch) {
+                Ok(received) => {
+                    frames += received;
+                    slot += 1;
+                }
+                Err(fault) => self.expel(slot, fault),
+            }
+        }
+        self.flush_all(now);
+        watch.charge(&mut self.perf, if frames > 0 { Stage::Tx } else { Stage::Idle });
+        self.perf.turns += 1;
+        self.perf.empty_turns += u64::from(frames == 0);
+        frames
+    }
+
+    /// Receives one burst from a queue and decides about it.
+    fn serve(
+        &mut self,
+        slot: usize,
+        now: Nanos,
+        watch: &mut Stopwatch,
+    ) -> Result<usize, PortFault> {
+        let queue = &mut self.queues[slot];
+        let received = queue.port.rx_burst(&mut self.pool, &mut self.received)?;
+        if received == 0 {
+            watch.charge(&mut self.perf, Stage::Idle);
+            return Ok(0);
+        }
+        let ingress = queue.id.port;
+        self.perf.batch(received);
+        watch.charge(&mut self.perf, Stage::Rx);
+        self.decide(ingress, now);
+        watch.charge(&mut self.perf, Stage::Pipeline);
+        if self.outboxes.must_flush() {
+            self.flush_all(now);
+            watch.charge(&mut self.perf, Stage::Tx);
+        }
+        Ok(received)
+    }
+
+    /// Carries out what the control thread sent.
+    fn obey(&mut self, now: Nanos) {
+        while let Some(command) = self.lane().command() {
+            match command {
+                Command::Adopt(plane) => self.adopt(plane),
+                Command::Attach(id, port) => self.attach(id, port),
+                Command::Detach(port) => self.detach(port),
+                Command::Forget(port) => self.ledger.forget(port),
+                Command::Inject(port, frames) => self.inject(port, &frames, now),
+                Command::Report(report) => self.fill(report),
+                Command::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    fn adopt(&mut self, plane: Arc<Dataplane>) {
+        self.pipeline.adopt(Arc::clone(&plane.snapshot));
+        self.outboxes.reserve(plane.snapshot.port_slots());
+        self.ledger.reserve(plane.snapshot.port_slots());
+        let retired = std::mem::replace(&mut self.plane, plane);
+        self.lane().report(Event::Retired(retired));
+    }
+
+    fn attach(&mut self, id: QueueId, port: Box<dyn Port>) {
+        let accepts = port.accepts();
+        self.queues.push(Queue { id, port, accepts });
+        self.map_queues();
+    }
+
+    fn detach(&mut self, port: PortIndex) {
+        while let Some(slot) = self.queues.iter().position(|queue| queue.id.port == port) {
+            let queue = self.remove(slot);
+            self.lane().report(Event::Detached(queue.id, queue.port));
+        }
+    }
+
+    /// A queue failed: it leaves the poll list, and the control thread hears why.
+    fn expel(&mut self, slot: usize, fault: PortFault) {
+        let queue = self.remove(slot);
+        self.lane().report(Event::Fault(queue.id, queue.port, fault));
+    }
+
+    fn remove(&mut self, slot: usize) -> Queue {
+        let queue = self.queues.remove(slot);
+        self.map_queues();
+        queue
+    }
+
+    /// Rebuilds the table from port to own queue; the first queue of a port transmits.
+    fn map_queues(&mut self) {
+        self.local.fill(None);
+        for (slot, queue) in self.queues.iter().enumerate().rev() {
+            let port = usize::from(queue.id.port.0);
+            if port >= self.local.len() {
+                self.local.resize(port + 1, None);
+            }
+            self.local[port] = u16::try_from(slot).ok();
+        }
+    }
+
+    /// Decides about frames that the control thread made on behalf of a port.
+    fn inject(&mut self, port: PortIndex, frames: &[Vec<u8>], now: Nanos) {
+        for bytes in frames {
+            self.received.extend(self.pool.frame_from(bytes));
+        }
+        self.decide(port, now);
+    }
+
+    /// Runs the pipeline over what was received from a port.
+    fn decide(&mut self, ingress: PortIndex, now: Nanos) {
+        self.pipeline.run(
+            now,
+            ingress,
+            &mut self.received,
+            &mut self.pool,
+            &mut self.outboxes,
+            &mut self.ledger,
+        );
+    }
+
+    fn fill(&mut self, mut report: Box<Report>) {
+        report.worker = self.id;
+        report.ledger.copy_from(&self.ledger);
+        report.perf = self.perf;
+        report.handed = self.handed;
+        report.missed.clear();
+        for queue in &mut self.queues {
+            report.missed.push((queue.id.port, queue.port.take_missed()));
+        }
+        self.lane().report(Event::Report(report));
+    }
+
+    fn lane(&self) -> &Lane {
+        &self.lanes[usize::from(self.id.0)]
+    }
+}

@@ -1,0 +1,53 @@
+//! How a worker sleeps: in `poll(2)` on its ports and its doorbell.
+//!
+//! The descriptors are handed to the kernel only for the time of the sleep. With an epoll set they would
+//! stay registered, and every frame that arrives while the worker is awake would pay for a callback
+//! that nobody needs.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::Worker;
+
+/// A port without a descriptor to wait for is looked at this often while the worker sleeps.
+const BLIND_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+impl Worker {
+    /// Sleeps until a frame or a message comes.
+    pub(super) fn sleep(&mut self) {
+        self.settle();
+        if !self.lane().doze() {
+            return;
+        }
+        let before = self.clock.now();
+        let woken = self.wait();
+        self.lane().rouse();
+        self.perf.sleeps += 1;
+        self.perf.wakeups += u64::from(woken);
+        self.perf.asleep_ns +=
+            u64::try_from(self.clock.now().since(before).as_nanos()).unwrap_or(0);
+    }
+
+    /// Lets every port do what it puts off while frames flow. A fault shows again at the next receive.
+    fn settle(&mut self) {
+        for queue in &mut self.queues {
+            let _ = queue.port.housekeep(&mut self.pool);
+        }
+        self.pool.reclaim();
+    }
+
+    /// Waits; false when only the timer ended it. An interrupted wait counts as woken: the turn that
+    /// follows finds nothing and the worker sleeps again.
+    fn wait(&self) -> bool {
+        let mut blind = false;
+        let mut fds = Vec::with_capacity(self.queues.len() + 1);
+        fds.push(PollFd::from_borrowed_fd(self.lane().doorbell(), PollFlags::IN));
+        for queue in &self.queues {
+            match queue.port.wake_fd() {
+                Some(fd) => fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+                None => blind = true,
+            }
+        }
+        let timeout = blind.then_some(&BLIND_INTERVAL);
+        !matches!(poll(&mut fds, timeout), Ok(0))
+    }
+}
