@@ -80,7 +80,7 @@ pub struct Fleet {
     placed: BTreeMap<QueueId, WorkerId>,
     /// Configurations given to, and retired by, each worker.
     adopting: Vec<u64>,
-    reports: Vec<Box<Report>>,
+    reports: Vec<Report>,
     faults: Vec<Fault>,
 }
 
@@ -227,7 +227,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`FleetError::Silent`] when a worker does not turn.
-    pub fn reports(&mut self) -> Result<Vec<Box<Report>>, FleetError> {
+    pub fn reports(&mut self) -> Result<Vec<Report>, FleetError> {
         self.reports.clear();
         for worker in 0..self.lanes.len() {
             let id = worker_id(worker);
@@ -293,7 +293,7 @@ impl Fleet {
                         self.placed.remove(&queue);
                         self.faults.push(Fault { queue, fault });
                     }
-                    Event::Report(report) => self.reports.push(report),
+                    Event::Report(report) => self.reports.push(*report),
                 }
             }
         }

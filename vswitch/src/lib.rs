@@ -5,12 +5,14 @@
 //!   (cli)                  (control)       (fleet)   (worker)    (pktio)
 //! ```
 //!
-//! * [`worker`]: one turn of one worker: receive, decide (`flows`), transmit.
-//! * [`fleet`]: the workers as the control thread sees them.
-//! * [`control`]: the daemon: requests, configuration, state on disk, devices that come and go.
-//! * [`cli`]: `vswitchctl`.
+//! * `worker`: one turn of one worker: receive, decide (`flows`), transmit.
+//! * `fleet`: the workers as the control thread sees them.
+//! * `control`: the daemon: requests, configuration, state on disk, devices that come and go.
+//! * `cli`: `vswitchctl`; `demo`: its demonstration.
 
+pub mod cli;
 pub mod control;
+pub mod demo;
 pub mod fleet;
 pub mod sys;
 pub mod worker;

@@ -1,2 +1,7 @@
-//! vswitchctl.
-fn main() {}
+//! `vswitchctl`: gives orders to vswitchd.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vswitch::cli::main()
+}

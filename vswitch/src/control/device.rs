@@ -10,10 +10,13 @@ use hostnet::{HostError, Interface, Link, Netlink, Netns};
 use pktio::packet::{HostStack, PacketError, PacketPort};
 use pktio::tap::{self, TapError, TapPort};
 
+/// The queues of a port, by number.
+pub type Queues = Vec<Box<dyn pktio::Port>>;
+
 /// An open device: its queues, and what there is to know about it.
 pub struct OpenDevice {
     /// The queues, by number.
-    pub queues: Vec<Box<dyn pktio::Port>>,
+    pub queues: Queues,
     /// What there is to know.
     pub facts: Facts,
 }

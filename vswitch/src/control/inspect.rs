@@ -20,7 +20,7 @@ pub struct Books {
     /// Frames that the kernel lost before the ports saw them, since the start.
     pub missed: BTreeMap<PortIndex, u64>,
     /// The reports themselves.
-    pub reports: Vec<Box<Report>>,
+    pub reports: Vec<Report>,
 }
 
 impl Switch {

@@ -17,7 +17,7 @@ use flows::{Generation, PortIndex, Seconds, Vid};
 use pktio::PortFault;
 
 use super::compile::{self, BridgeSlot, Numbering};
-use super::device::{self, Facts, OpenDevice};
+use super::device::{self, Facts, OpenDevice, Queues};
 use super::{announce, store::Store};
 use crate::fleet::{Fault, Fleet, FleetError};
 use crate::worker::{Dataplane, QueueId};
@@ -238,7 +238,7 @@ impl Switch {
     fn number_ports(
         &mut self,
         opened: BTreeMap<PortName, OpenDevice>,
-    ) -> Result<Vec<(PortName, Vec<Box<dyn pktio::Port>>)>, CtlError> {
+    ) -> Result<Vec<(PortName, Queues)>, CtlError> {
         let mut fresh = Vec::new();
         for (name, OpenDevice { queues, facts }) in opened {
             let index = self.numbering.free_port().ok_or_else(|| full("ports"))?;

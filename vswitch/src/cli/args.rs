@@ -1,0 +1,457 @@
+//! The command line, as typed.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ctl::{
+    BridgeName, IfName, IpCidr, MacAddr, Mtu, NetdevMode, NetnsRef, PortName, VlanId, VlanIds,
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done   1 internal error   2 bad request   3 does not exist   4 exists already or is in use
+  5 the kernel refused   6 vswitchd is not reachable   7 not permitted
+
+Examples:
+  vswitchctl demo
+  vswitchctl bridge add br0
+  vswitchctl attach web --bridge br0 --ip 10.0.0.2/24 --gateway 10.0.0.1
+  vswitchctl port add v0 --bridge br0 --netdev veth0
+  vswitchctl drops";
+
+/// Gives orders to vswitchd, the userspace packet switch for containers.
+#[derive(Debug, Parser)]
+#[command(name = "vswitchctl", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// The daemon's socket
+    #[arg(long, global = true, value_name = "PATH", default_value = ctl::DEFAULT_SOCKET,
+          env = "VSWITCH_SOCKET")]
+    pub socket: PathBuf,
+
+    /// Print the answer as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// In any case
+    Always,
+    /// Not at all
+    Never,
+}
+
+impl Color {
+    /// Whether to use colours on an output that is a terminal, or not (<https://no-color.org>).
+    pub fn applies(self, is_terminal: bool) -> bool {
+        let forbidden = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match self {
+            Self::Auto => is_terminal && !forbidden(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// See the switch at work: two containers, real traffic, next to a Linux bridge
+    Demo(DemoOptions),
+    /// Bridges
+    #[command(subcommand)]
+    Bridge(BridgeCommand),
+    /// Ports
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// Give a container an interface on a bridge; safe to repeat
+    #[command(after_help = "\
+Examples:
+  vswitchctl attach web --bridge br0 --ip 10.0.0.2/24 --gateway 10.0.0.1
+  vswitchctl attach 4711 --bridge br0 --ifname net1 --ip fd00::2/64
+  vswitchctl attach /proc/4711/ns/net --bridge br0 --access 10")]
+    Attach(AttachOptions),
+    /// Take a container's interface away; safe to repeat
+    #[command(
+        after_help = "Examples:\n  vswitchctl detach web\n  vswitchctl detach 4711 --ifname net1"
+    )]
+    Detach(DetachOptions),
+    /// Stations: who is behind which port
+    #[command(subcommand)]
+    Fdb(FdbCommand),
+    /// Frames and bytes by port
+    #[command(after_help = "Examples:\n  vswitchctl stats\n  vswitchctl --json stats | jq .total")]
+    Stats,
+    /// Lost frames by port and reason, with the last offender of each
+    #[command(after_help = "Examples:\n  vswitchctl drops\n  vswitchctl --json drops")]
+    Drops,
+    /// What the workers' time goes to
+    #[command(after_help = "Examples:\n  vswitchctl perf\n  vswitchctl pmd-perf-show")]
+    Perf,
+    /// Whether all is well
+    #[command(
+        after_help = "Examples:\n  vswitchctl status\n  vswitchctl --json status | jq .problems"
+    )]
+    Status,
+    /// Versions of the daemon and of the protocol
+    #[command(after_help = "Examples:\n  vswitchctl version")]
+    Version,
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  vswitchctl completions bash > /etc/bash_completion.d/vswitchctl
+  vswitchctl completions zsh > ~/.zfunc/_vswitchctl")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of the demonstration.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  vswitchctl demo
+  vswitchctl demo --seconds 1
+  vswitchctl --json demo")]
+pub struct DemoOptions {
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=60.0).contains(&seconds) => Ok(seconds),
+        _ => Err("use 0.1 to 60 seconds".to_owned()),
+    }
+}
+
+/// What to do with bridges.
+#[derive(Debug, Subcommand)]
+pub enum BridgeCommand {
+    /// Make a bridge
+    #[command(
+        after_help = "Examples:\n  vswitchctl bridge add br0\n  vswitchctl bridge add br0 --mtu 9000 --ageing 60 --may-exist"
+    )]
+    Add {
+        /// Its name
+        name: BridgeName,
+        #[command(flatten)]
+        settings: BridgeSettings,
+        /// Succeed if it exists already
+        #[arg(long)]
+        may_exist: bool,
+    },
+    /// Remove a bridge without ports
+    #[command(
+        after_help = "Examples:\n  vswitchctl bridge del br0\n  vswitchctl bridge del br0 --if-exists"
+    )]
+    Del {
+        /// Its name
+        name: BridgeName,
+        /// Succeed if it does not exist
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// List all bridges
+    #[command(after_help = "Examples:\n  vswitchctl bridge list")]
+    List,
+    /// Show one bridge
+    #[command(after_help = "Examples:\n  vswitchctl bridge show br0")]
+    Show {
+        /// Its name
+        name: BridgeName,
+    },
+    /// Change a bridge; what is not given stays
+    #[command(
+        after_help = "Examples:\n  vswitchctl bridge set br0 --ageing 60\n  vswitchctl bridge set br0 --mac-limit 100000"
+    )]
+    Set {
+        /// Its name
+        name: BridgeName,
+        #[command(flatten)]
+        settings: BridgeSettings,
+    },
+}
+
+/// Settings of a bridge.
+#[derive(Debug, Args)]
+pub struct BridgeSettings {
+    /// Forget a silent station after so many seconds [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub ageing: Option<u32>,
+    /// Learn at most so many stations [default: 8192]
+    #[arg(long, value_name = "COUNT")]
+    pub mac_limit: Option<u32>,
+    /// MTU of ports that have none of their own [default: 1500]
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<Mtu>,
+}
+
+/// What to do with ports.
+#[derive(Debug, Subcommand)]
+pub enum PortCommand {
+    /// Make a port: a new interface (--tap), or one that exists already (--netdev)
+    #[command(after_help = "\
+Examples:
+  vswitchctl port add web0 --bridge br0 --tap --netns web --ip 10.0.0.2/24 --gateway 10.0.0.1
+  vswitchctl port add web1 --bridge br0 --tap --netns 4711 --ifname net1 --mtu 9000 --queues 2
+  vswitchctl port add v0 --bridge br0 --netdev veth0
+  vswitchctl port add up0 --bridge br0 --netdev eth1 --mode xdp --trunk 10-20 --native 1")]
+    Add(Box<PortOptions>),
+    /// Remove a port
+    #[command(
+        after_help = "Examples:\n  vswitchctl port del web0\n  vswitchctl port del web0 --if-exists"
+    )]
+    Del {
+        /// Its name
+        name: PortName,
+        /// Succeed if it does not exist
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// List all ports
+    #[command(after_help = "Examples:\n  vswitchctl port list")]
+    List,
+    /// Show one port: its device, offloads and workers
+    #[command(after_help = "Examples:\n  vswitchctl port show web0")]
+    Show {
+        /// Its name
+        name: PortName,
+    },
+    /// Change a port; what is not given stays
+    #[command(after_help = "\
+Examples:
+  vswitchctl port set web0 --access 10
+  vswitchctl port set web0 --isolated true --mtu 1450")]
+    Set {
+        /// Its name
+        name: PortName,
+        #[command(flatten)]
+        vlan: VlanOptions,
+        /// Whether it talks to no other isolated port
+        #[arg(long, value_name = "BOOL")]
+        isolated: Option<bool>,
+        /// Whether frames may go back to the port that they came from
+        #[arg(long, value_name = "BOOL")]
+        hairpin: Option<bool>,
+        /// Learn at most so many stations on it
+        #[arg(long, value_name = "COUNT")]
+        mac_limit: Option<u32>,
+        /// Its MTU
+        #[arg(long, value_name = "BYTES")]
+        mtu: Option<Mtu>,
+    },
+}
+
+/// How a port handles VLANs.
+#[derive(Debug, Clone, Args)]
+pub struct VlanOptions {
+    /// Untagged frames belong to this VLAN
+    #[arg(long, value_name = "VLAN", conflicts_with = "trunk")]
+    pub access: Option<VlanId>,
+    /// Carry these VLANs tagged, such as 1,2,10-20
+    #[arg(long, value_name = "VLANS")]
+    pub trunk: Option<VlanIds>,
+    /// On a trunk, untagged frames belong to this VLAN
+    #[arg(long, value_name = "VLAN", requires = "trunk")]
+    pub native: Option<VlanId>,
+}
+
+/// A port to make.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("kind").required(true).args(["tap", "netdev"]))]
+pub struct PortOptions {
+    /// Its name
+    pub name: PortName,
+    /// The bridge
+    #[arg(long)]
+    pub bridge: BridgeName,
+    /// Make a new interface, and move it into the container
+    #[arg(long)]
+    pub tap: bool,
+    /// Take an interface that exists already
+    #[arg(long, value_name = "DEV")]
+    pub netdev: Option<IfName>,
+    /// How frames of an existing interface are moved: auto, gso or xdp
+    #[arg(long, value_name = "MODE", default_value = "auto", requires = "netdev")]
+    pub mode: NetdevMode,
+    /// The container's namespace: a name, a path or a process id
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Option<NetnsRef>,
+    #[command(flatten)]
+    pub interface: InterfaceOptions,
+    #[command(flatten)]
+    pub vlan: VlanOptions,
+    /// Queues, each of which may be served by another worker
+    #[arg(long, value_name = "COUNT", default_value_t = 1, conflicts_with = "netdev")]
+    pub queues: u16,
+    /// Talk to no other isolated port
+    #[arg(long)]
+    pub isolated: bool,
+    /// Frames may go back to the port that they came from
+    #[arg(long)]
+    pub hairpin: bool,
+    /// Learn at most so many stations on it
+    #[arg(long, value_name = "COUNT")]
+    pub mac_limit: Option<u32>,
+    /// Its MTU [default: the bridge's]
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<Mtu>,
+}
+
+/// An interface to make.
+#[derive(Debug, Args)]
+pub struct InterfaceOptions {
+    /// The interface's name in the container
+    #[arg(long, default_value = "eth0", conflicts_with = "netdev")]
+    pub ifname: IfName,
+    /// The interface's MAC address [default: chosen]
+    #[arg(long, conflicts_with = "netdev")]
+    pub mac: Option<MacAddr>,
+    /// An address of the interface (may be repeated)
+    #[arg(long = "ip", value_name = "CIDR", conflicts_with = "netdev")]
+    pub ips: Vec<IpCidr>,
+    /// The container's default gateway (one of each IP version)
+    #[arg(long = "gateway", value_name = "IP", conflicts_with = "netdev")]
+    pub gateways: Vec<IpAddr>,
+}
+
+/// A container to attach.
+#[derive(Debug, Args)]
+pub struct AttachOptions {
+    /// Its namespace: a name, a path or a process id
+    pub netns: NetnsRef,
+    /// The bridge
+    #[arg(long)]
+    pub bridge: BridgeName,
+    /// The interface's name in the container
+    #[arg(long, default_value = "eth0")]
+    pub ifname: IfName,
+    /// The interface's MAC address [default: chosen]
+    #[arg(long)]
+    pub mac: Option<MacAddr>,
+    /// An address of the interface (may be repeated)
+    #[arg(long = "ip", value_name = "CIDR")]
+    pub ips: Vec<IpCidr>,
+    /// The container's default gateway (one of each IP version)
+    #[arg(long = "gateway", value_name = "IP")]
+    pub gateways: Vec<IpAddr>,
+    /// The MTU [default: the bridge's]
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<Mtu>,
+    #[command(flatten)]
+    pub vlan: VlanOptions,
+}
+
+/// A container to detach.
+#[derive(Debug, Args)]
+pub struct DetachOptions {
+    /// Its namespace, as it was given to `attach`
+    pub netns: NetnsRef,
+    /// The interface's name in the container
+    #[arg(long, default_value = "eth0")]
+    pub ifname: IfName,
+}
+
+/// What to do with stations.
+#[derive(Debug, Subcommand)]
+pub enum FdbCommand {
+    /// Show stations
+    #[command(
+        after_help = "Examples:\n  vswitchctl fdb show\n  vswitchctl fdb show br0 --port web0\n  vswitchctl fdb/show br0"
+    )]
+    Show(FdbFilterOptions),
+    /// Enter a station by hand: it does not age or move
+    #[command(
+        after_help = "Examples:\n  vswitchctl fdb add br0 02:00:00:00:00:01 --port web0\n  vswitchctl fdb add br0 02:00:00:00:00:01 --port up0 --vlan 10"
+    )]
+    Add {
+        /// The bridge
+        bridge: BridgeName,
+        /// The station's address
+        mac: MacAddr,
+        /// The port that it is behind
+        #[arg(long)]
+        port: PortName,
+        /// Its VLAN, on a VLAN-aware port
+        #[arg(long)]
+        vlan: Option<VlanId>,
+    },
+    /// Remove a station, entered or learned
+    #[command(after_help = "Examples:\n  vswitchctl fdb del br0 02:00:00:00:00:01")]
+    Del {
+        /// The bridge
+        bridge: BridgeName,
+        /// The station's address
+        mac: MacAddr,
+        /// Its VLAN, on a VLAN-aware port
+        #[arg(long)]
+        vlan: Option<VlanId>,
+    },
+    /// Forget learned stations
+    #[command(
+        after_help = "Examples:\n  vswitchctl fdb flush\n  vswitchctl fdb flush br0 --port web0"
+    )]
+    Flush(FdbFilterOptions),
+}
+
+/// Which stations.
+#[derive(Debug, Args)]
+pub struct FdbFilterOptions {
+    /// Of this bridge only
+    pub bridge: Option<BridgeName>,
+    /// Behind this port only
+    #[arg(long)]
+    pub port: Option<PortName>,
+    /// In this VLAN only
+    #[arg(long)]
+    pub vlan: Option<VlanId>,
+}
+
+/// Names that people know from other switches, and what they are called here.
+const ALIASES: [(&str, &[&str]); 14] = [
+    ("fdb/show", &["fdb", "show"]),
+    ("fdb/add", &["fdb", "add"]),
+    ("fdb/del", &["fdb", "del"]),
+    ("fdb/flush", &["fdb", "flush"]),
+    ("dpif-netdev/pmd-perf-show", &["perf"]),
+    ("pmd-perf-show", &["perf"]),
+    ("pmd-stats-show", &["perf"]),
+    ("coverage/show", &["drops"]),
+    ("add-br", &["bridge", "add"]),
+    ("del-br", &["bridge", "del"]),
+    ("list-br", &["bridge", "list"]),
+    ("del-port", &["port", "del"]),
+    ("list-ports", &["port", "list"]),
+    ("show", &["status"]),
+];
+
+/// Replaces the first word that is a name from another switch.
+pub fn translate_aliases(words: Vec<String>) -> Vec<String> {
+    let known = |word: &String| ALIASES.iter().find(|(alias, _)| alias == word);
+    // Only the command's own place: what follows it may be anybody's name.
+    let mut is_value = false;
+    let place = words.iter().skip(1).position(|word| {
+        let found = !is_value && !word.starts_with('-');
+        is_value = matches!(word.as_str(), "--socket" | "--color");
+        found
+    });
+    let Some(at) = place.map(|at| at + 1) else { return words };
+    let Some((_, names)) = known(&words[at]) else { return words };
+    let names = names.iter().map(|name| (*name).to_owned());
+    words[..at].iter().cloned().chain(names).chain(words[at + 1..].iter().cloned()).collect()
+}
