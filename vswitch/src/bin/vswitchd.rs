@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use vswitch::control::{Options, run};
 use vswitch::fleet::{CoreSet, FleetOptions, default_cores};
-use vswitch::worker::PollMode;
+use vswitch::worker::{PollMode, doorbell, ring};
 
 /// A userspace packet switch for containers.
 ///
@@ -68,7 +71,9 @@ fn main() -> ExitCode {
         .init();
     // The control socket is never open to others, not even between `bind` and `chmod`.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    match run(options(arguments), || tracing::info!("ready")) {
+    let ended =
+        options(arguments).and_then(|options| Ok(run(options, || tracing::info!("ready"))?));
+    match ended {
         Ok(()) => {
             tracing::info!("ended");
             ExitCode::SUCCESS
@@ -80,8 +85,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn options(arguments: Arguments) -> Options {
-    Options {
+fn options(arguments: Arguments) -> Result<Options, Box<dyn std::error::Error>> {
+    let stop = Arc::new(doorbell()?);
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let bell = Arc::clone(&stop);
+    std::thread::Builder::new().name("vswitch-signals".to_owned()).spawn(move || {
+        for _ in &mut signals {
+            ring(&bell);
+        }
+    })?;
+    Ok(Options {
         socket: arguments.socket,
         socket_group: arguments.socket_group,
         state: Some(arguments.state),
@@ -93,5 +106,6 @@ fn options(arguments: Arguments) -> Options {
             },
             pool: pktio::PoolConfig { small: arguments.buffers, ..pktio::PoolConfig::default() },
         },
-    }
+        stop,
+    })
 }

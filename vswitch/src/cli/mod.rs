@@ -3,7 +3,7 @@
 mod args;
 mod requests;
 mod show;
-mod table;
+pub(crate) mod table;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

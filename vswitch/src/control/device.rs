@@ -6,7 +6,7 @@ use std::io;
 use ctl::{
     CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName, Tap,
 };
-use hostnet::{HostError, Interface, Link, Netlink, Netns};
+use hostnet::{HostError, Interface, Link, Netlink, Netns, NetnsId};
 use pktio::packet::{HostStack, PacketError, PacketPort};
 use pktio::tap::{self, TapError, TapPort};
 
@@ -28,6 +28,8 @@ pub struct Facts {
     pub mode: String,
     /// The interface's number in its namespace.
     pub index: u32,
+    /// The namespace in which it is, if it is not the daemon's.
+    pub netns: Option<NetnsId>,
     /// The interface's MAC address.
     pub mac: Option<MacAddr>,
     /// The longest packet that the interface takes, in bytes.
@@ -91,7 +93,10 @@ pub fn open(port: &Port, mtu: u32) -> Result<OpenDevice, OpenError> {
         PortKind::Tap(tap) => open_tap(tap, mtu),
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
-            in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu))
+            let mut opened =
+                in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu))?;
+            opened.facts.netns = netns.as_ref().map(|n| Netns::open(n)?.id()).transpose()?;
+            Ok(opened)
         }
     }
 }
@@ -224,6 +229,7 @@ fn facts_of(link: &Link) -> Facts {
     Facts {
         mode: String::new(),
         index: link.index,
+        netns: None,
         mac: link.mac.map(MacAddr),
         mtu: link.mtu,
         is_veth: link.kind.as_deref() == Some("veth"),

@@ -17,7 +17,9 @@ mod socket;
 mod store;
 mod switch;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ctl::response::Status;
@@ -46,6 +48,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// The workers.
     pub fleet: FleetOptions,
+    /// Rung to end the daemon ([`crate::worker::ring`]).
+    pub stop: Arc<OwnedFd>,
 }
 
 /// Why the daemon does not run.
@@ -61,6 +65,9 @@ pub enum DaemonError {
     /// No workers.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// The host's interfaces cannot be watched.
+    #[error(transparent)]
+    Host(#[from] hostnet::HostError),
     /// The kept state cannot be taken up.
     #[error("cannot take up the kept state: {0}")]
     Restore(CtlError),
@@ -81,7 +88,7 @@ pub struct Daemon {
     started: Instant,
 }
 
-/// Runs the daemon until a signal ends it; `ready` is called once it serves. What it made is removed when
+/// Runs the daemon until it is told to stop; `ready` is called once it serves. What it made is removed when
 /// it ends; its state is kept.
 ///
 /// # Errors

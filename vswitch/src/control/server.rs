@@ -1,4 +1,5 @@
-//! The control thread: one loop over the control socket, its clients, the workers' doorbell and signals.
+//! The control thread: one loop over the control socket, its clients, the workers' doorbell, the host's
+//! interfaces, and whoever stops it.
 //!
 //! No client can hold it up: sockets do not block, requests and unsent answers are bounded, and whoever
 //! stops in the middle of a request is put out. A request is carried out whole before the next is
@@ -6,24 +7,24 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use ctl::wire::{LineDecoder, MAX_REQUEST_BYTES, parse_request, response_line};
 use ctl::{CtlError, ErrorCode};
+use hostnet::{LinkEvent, LinkMonitor};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 
 use super::socket::ControlSocket;
 use super::{Daemon, DaemonError};
 
 const LISTENER: Token = Token(0);
 const DOORBELL: Token = Token(1);
-const SIGNALS: Token = Token(2);
-const FIRST_CLIENT: usize = 3;
+const STOP: Token = Token(2);
+const LINKS: Token = Token(3);
+const FIRST_CLIENT: usize = 4;
 
 /// Clients at the same time; further ones wait in the socket's backlog.
 const MAX_CLIENTS: usize = 8192;
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often aged stations are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
+/// How often it is looked whether containers whose own interfaces are ports still exist.
+const VISIT_EVERY: Duration = Duration::from_millis(500);
 /// Unsent answers of one client beyond which its requests are not read.
 const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -51,37 +54,42 @@ struct Client {
 pub(super) struct Server {
     poll: Poll,
     socket: ControlSocket,
-    signals: Signals,
+    links: LinkMonitor,
     clients: HashMap<Token, Client>,
     next_token: usize,
     retried: Instant,
     swept: Instant,
+    visited: Instant,
 }
 
 impl Server {
-    /// A server of `socket` that also hears `daemon`'s workers and signals.
+    /// A server of `socket` that also hears `daemon`'s workers and the host's interfaces.
     pub(super) fn new(mut socket: ControlSocket, daemon: &mut Daemon) -> Result<Self, DaemonError> {
         let failed = |source| DaemonError::Loop { operation: "set up", source };
         let poll = Poll::new().map_err(failed)?;
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(failed)?;
+        let links = LinkMonitor::open()?;
         let registry = poll.registry();
         let read = Interest::READABLE;
         registry.register(&mut socket.listener, LISTENER, read).map_err(failed)?;
-        registry.register(&mut signals, SIGNALS, read).map_err(failed)?;
+        let stop = daemon.options.stop.as_raw_fd();
+        registry.register(&mut SourceFd(&stop), STOP, read).map_err(failed)?;
+        let monitor = links.as_fd().as_raw_fd();
+        registry.register(&mut SourceFd(&monitor), LINKS, read).map_err(failed)?;
         let doorbell = daemon.switch.fleet().doorbell().as_raw_fd();
         registry.register(&mut SourceFd(&doorbell), DOORBELL, read).map_err(failed)?;
         Ok(Self {
             poll,
             socket,
-            signals,
+            links,
             clients: HashMap::new(),
             next_token: FIRST_CLIENT,
             retried: Instant::now(),
             swept: Instant::now(),
+            visited: Instant::now(),
         })
     }
 
-    /// Serves until a signal says that it is enough.
+    /// Serves until it is told to stop.
     pub(super) fn run(&mut self, daemon: &mut Daemon) -> Result<(), DaemonError> {
         let mut events = Events::with_capacity(256);
         loop {
@@ -95,11 +103,8 @@ impl Server {
                 match event.token() {
                     LISTENER => self.admit(),
                     DOORBELL => daemon.switch.heed_faults(),
-                    SIGNALS => {
-                        if self.signals.pending().next().is_some() {
-                            return Ok(());
-                        }
-                    }
+                    STOP => return Ok(()),
+                    LINKS => self.heed_links(daemon)?,
                     token => self.serve(token, daemon),
                 }
             }
@@ -111,9 +116,10 @@ impl Server {
     fn timeout(&self, daemon: &Daemon) -> Option<Duration> {
         let retry = daemon.switch.has_waiting().then_some(RETRY_EVERY);
         let sweep = daemon.switch.has_stations().then_some(SWEEP_EVERY);
+        let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
-        [retry, sweep, clients].into_iter().flatten().min()
+        [retry, sweep, visit, clients].into_iter().flatten().min()
     }
 
     fn look_after(&mut self, daemon: &mut Daemon) {
@@ -121,6 +127,10 @@ impl Server {
         if daemon.switch.has_waiting() && now - self.retried >= RETRY_EVERY {
             self.retried = now;
             daemon.switch.retry_waiting();
+        }
+        if now - self.visited >= VISIT_EVERY {
+            self.visited = now;
+            daemon.switch.visit_namespaces();
         }
         if now - self.swept >= SWEEP_EVERY {
             self.swept = now;
@@ -130,6 +140,17 @@ impl Server {
         let stuck: Vec<_> =
             self.clients.iter().filter(|(_, client)| stuck(client)).map(|(t, _)| *t).collect();
         stuck.into_iter().for_each(|token| self.put_out(token));
+    }
+
+    /// Interfaces of the host came, went or changed.
+    fn heed_links(&self, daemon: &mut Daemon) -> Result<(), DaemonError> {
+        for event in self.links.events()? {
+            match event {
+                LinkEvent::Gone(link) => daemon.switch.heed_gone_link(link.index),
+                LinkEvent::Changed(_) | LinkEvent::Missed => daemon.switch.retry_waiting(),
+            }
+        }
+        Ok(())
     }
 
     fn admit(&mut self) {

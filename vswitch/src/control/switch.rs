@@ -14,6 +14,7 @@ use ctl::{
 };
 use flows::fdb::Entry;
 use flows::{Generation, PortIndex, Seconds, Vid};
+use hostnet::{Netns, NetnsId};
 use pktio::PortFault;
 
 use super::compile::{self, BridgeSlot, Numbering};
@@ -283,22 +284,75 @@ impl Switch {
         }
     }
 
-    /// A port whose device is gone goes with it if that was a container's; any other waits for it.
     fn heed_fault(&mut self, name: &PortName, fault: &PortFault) {
-        let gone = matches!(fault, PortFault::Gone { .. });
+        match fault {
+            PortFault::Gone { .. } => self.lose_device(name, &fault.to_string()),
+            _ => self.wait_for(name, &fault.to_string()),
+        }
+    }
+
+    /// A port whose device is gone goes with it if that was a container's; any other waits for it.
+    fn lose_device(&mut self, name: &PortName, why: &str) {
         let bound = self.config.ports.get(name).is_some_and(is_bound_to_container)
             || self.facts.get(name).is_some_and(|facts| facts.is_veth);
-        let result = if gone && bound {
-            self.note_problem(format!("port {name}: {fault}; the port is removed"));
-            self.mutate(Mutation::PortDel(Named { name: name.clone(), if_exists: true }))
-                .map(|_| ())
-        } else {
-            self.note_problem(format!("port {name}: {fault}; it is tried again"));
-            self.waiting.insert(name.clone(), fault.to_string());
-            self.close(name).map_err(stuck).and_then(|()| self.publish())
-        };
-        if let Err(error) = result {
+        if !bound {
+            return self.wait_for(name, why);
+        }
+        self.note_problem(format!("port {name}: {why}; the port is removed"));
+        let removal = Mutation::PortDel(Named { name: name.clone(), if_exists: true });
+        if let Err(error) = self.mutate(removal) {
             self.note_problem(format!("port {name}: {error}"));
+        }
+    }
+
+    fn wait_for(&mut self, name: &PortName, why: &str) {
+        self.note_problem(format!("port {name}: {why}; it is tried again"));
+        self.waiting.insert(name.clone(), why.to_owned());
+        let closed = self.close(name).map_err(stuck).and_then(|()| self.publish());
+        if let Err(error) = closed {
+            self.note_problem(format!("port {name}: {error}"));
+        }
+    }
+
+    /// An interface of the daemon's own namespace is gone. Its packet socket does not always say so: an
+    /// interface that was switched off first goes silently.
+    pub fn heed_gone_link(&mut self, interface: u32) {
+        let is_it = |(name, facts): &(&PortName, &Facts)| {
+            let own = self
+                .config
+                .ports
+                .get(*name)
+                .is_some_and(|port| matches!(port.kind, PortKind::Netdev { netns: None, .. }));
+            own && facts.index == interface
+        };
+        let found = self.facts.iter().find(is_it).map(|(name, _)| name.clone());
+        if let Some(name) = found {
+            self.lose_device(&name, "its interface was deleted, or moved to another namespace");
+        }
+    }
+
+    /// Whether interfaces inside containers are ports. Their sockets keep the namespace alive, so its end
+    /// has to be looked for.
+    pub fn has_foreign_devices(&self) -> bool {
+        self.foreign_devices().next().is_some()
+    }
+
+    fn foreign_devices(&self) -> impl Iterator<Item = (&PortName, &NetnsRef, NetnsId)> + '_ {
+        self.facts.iter().filter_map(|(name, facts)| match &self.config.ports.get(name)?.kind {
+            PortKind::Netdev { netns: Some(netns), .. } => Some((name, netns, facts.netns?)),
+            _ => None,
+        })
+    }
+
+    /// Lets go of containers that are known by their name no longer.
+    pub fn visit_namespaces(&mut self) {
+        let gone = |(name, netns, id): (&PortName, &NetnsRef, NetnsId)| {
+            let same = Netns::open(netns).and_then(|netns| netns.id()).is_ok_and(|now| now == id);
+            (!same).then(|| name.clone())
+        };
+        let gone: Vec<_> = self.foreign_devices().filter_map(gone).collect();
+        for name in gone {
+            self.lose_device(&name, "its namespace ended");
         }
     }
 
