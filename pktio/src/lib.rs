@@ -9,7 +9,7 @@
 //!
 //! Nothing here decides where a frame goes: that is the `flows` crate. This crate depends on no
 //! sibling. `unsafe` lives only in `buffer/arena.rs` (and its caller
-//! `buffer/pktbuf.rs`), `sys.rs` and `bpf.rs`.
+//! `buffer/pktbuf.rs`), `sys.rs`, `bpf.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
 
 pub mod bpf;
 pub mod buffer;
@@ -20,6 +20,7 @@ mod sys;
 pub mod tap;
 mod vnet;
 pub mod wire;
+pub mod xdp;
 
 pub use buffer::{Burst, PktBuf, Pool, PoolConfig, PoolError};
 pub use offload::{Accepts, Csum, Gso, Offload};

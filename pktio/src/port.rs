@@ -41,8 +41,8 @@ pub trait Port: Send {
     /// never has any.
     fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Work that need not be done per burst (completions, refills, ring wake-ups), called once per turn
-    /// and before the worker sleeps.
+    /// Work that need not be done per burst (refills, completions, pending errors), called when the worker
+    /// takes the port over and each time before it sleeps.
     ///
     /// # Errors
     /// [`PortFault`] when the port can no longer be used.

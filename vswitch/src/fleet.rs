@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use flows::PortIndex;
+use pktio::buffer::Memory;
 use pktio::{Pool, PoolConfig, PoolError, Port, PortFault};
 
 use crate::worker::{
@@ -74,6 +75,7 @@ pub struct Fleet {
     lanes: Arc<[Lane]>,
     threads: Vec<JoinHandle<()>>,
     cores: Vec<usize>,
+    memories: Vec<Memory>,
     doorbell: Arc<OwnedFd>,
     clock: Clock,
     /// Which worker polls which queue.
@@ -109,6 +111,7 @@ impl Fleet {
             lanes,
             threads: Vec::new(),
             cores: options.cores.clone(),
+            memories: Vec::new(),
             doorbell: bell,
             clock: Clock::start(),
             placed: BTreeMap::new(),
@@ -125,7 +128,7 @@ impl Fleet {
     }
 
     fn spawn(
-        &self,
+        &mut self,
         worker: usize,
         options: &FleetOptions,
         plane: Arc<Dataplane>,
@@ -133,7 +136,9 @@ impl Fleet {
         let core = CoreId { id: options.cores[worker] };
         let id = WorkerId(u16::try_from(worker).unwrap_or(u16::MAX));
         let own = WorkerOptions { id, mode: options.mode, clock: self.clock };
-        let state = Worker::new(own, Arc::clone(&self.lanes), plane, Pool::new(options.pool)?);
+        let pool = Pool::new(options.pool)?;
+        self.memories.push(pool.memory());
+        let state = Worker::new(own, Arc::clone(&self.lanes), plane, pool);
         std::thread::Builder::new()
             .name(format!("vswitch-w{worker}"))
             .spawn(move || {
@@ -167,6 +172,11 @@ impl Fleet {
     pub fn least_loaded(&self) -> WorkerId {
         let load = |worker: &WorkerId| self.placed.values().filter(|at| *at == worker).count();
         self.workers().map(|(worker, _)| worker).min_by_key(load).unwrap_or(WorkerId(0))
+    }
+
+    /// The packet memory of a worker.
+    pub fn memory(&self, worker: WorkerId) -> Memory {
+        self.memories[usize::from(worker.0)]
     }
 
     /// Gives a queue to a worker.

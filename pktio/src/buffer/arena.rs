@@ -69,6 +69,11 @@ impl Arena {
         self.small
     }
 
+    /// Whether a slot is a small one.
+    pub(crate) fn is_small(&self, slot: u32) -> bool {
+        slot < self.small
+    }
+
     /// Number of slabs.
     pub(super) fn slab_slots(&self) -> u32 {
         self.slabs

@@ -26,6 +26,6 @@ mod returns;
 pub use arena::{HEADROOM_BYTES, SLAB_BYTES, SMALL_BYTES};
 pub use burst::{BURST_BYTES, BURST_FRAMES, Burst};
 pub use pktbuf::PktBuf;
-pub use pool::{Pool, PoolConfig, PoolError};
+pub use pool::{Memory, Pool, PoolConfig, PoolError};
 
 pub(crate) use arena::Arena;

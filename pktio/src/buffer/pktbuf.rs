@@ -133,6 +133,18 @@ impl PktBuf {
         true
     }
 
+    /// Appends bytes to the frame. False, and unchanged, when the slot is too small.
+    #[must_use]
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.tailroom() {
+            return false;
+        }
+        let before = self.len();
+        self.set_len(before + bytes.len());
+        self.data_mut()[before..].copy_from_slice(bytes);
+        true
+    }
+
     /// The arena that the slot belongs to.
     pub(crate) fn arena(&self) -> &'static Arena {
         self.arena

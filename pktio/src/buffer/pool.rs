@@ -49,6 +49,10 @@ pub struct Pool {
     slabs: Vec<u32>,
 }
 
+/// The packet memory of one worker, whoever has its slots.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory(pub(crate) &'static Arena);
+
 /// Arenas whose pool was dropped, with the slots that were free then. The others come home by the
 /// return stack.
 static IDLE: Mutex<Vec<Pool>> = Mutex::new(Vec::new());
@@ -149,6 +153,11 @@ impl Pool {
     /// The arena behind the pool.
     pub(crate) fn arena(&self) -> &'static Arena {
         self.arena
+    }
+
+    /// The memory behind the pool, to open AF_XDP ports with.
+    pub fn memory(&self) -> Memory {
+        Memory(self.arena)
     }
 
     #[inline]

@@ -7,8 +7,13 @@ use ctl::{
     CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName, Tap,
 };
 use hostnet::{HostError, Interface, Link, Netlink, Netns, NetnsId};
+use pktio::bpf::XdpAttach;
+use pktio::buffer::Memory;
 use pktio::packet::{HostStack, PacketError, PacketPort};
 use pktio::tap::{self, TapError, TapPort};
+use pktio::xdp::{self, XdpError};
+
+use crate::worker::WorkerId;
 
 /// The queues of a port, by number.
 pub type Queues = Vec<Box<dyn pktio::Port>>;
@@ -19,6 +24,17 @@ pub struct OpenDevice {
     pub queues: Queues,
     /// What there is to know.
     pub facts: Facts,
+    /// The only worker that can serve it, if it cannot be any.
+    pub home: Option<WorkerId>,
+}
+
+/// The worker that will serve a device that is bound to a worker's packet memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Home {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its packet memory.
+    pub memory: Memory,
 }
 
 /// What there is to know about an open device.
@@ -55,6 +71,9 @@ pub enum OpenError {
     /// No packet socket.
     #[error(transparent)]
     Packet(#[from] PacketError),
+    /// No AF_XDP socket.
+    #[error(transparent)]
+    Xdp(#[from] XdpError),
     /// The interface cannot be a port.
     #[error("interface {device} cannot be a port: {why}")]
     Unfit {
@@ -88,13 +107,13 @@ impl OpenError {
 ///
 /// # Errors
 /// [`OpenError`]; nothing is left behind.
-pub fn open(port: &Port, mtu: u32) -> Result<OpenDevice, OpenError> {
+pub fn open(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> {
     match &port.kind {
         PortKind::Tap(tap) => open_tap(tap, mtu),
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
             let mut opened =
-                in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu))?;
+                in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu, home))?;
             opened.facts.netns = netns.as_ref().map(|n| Netns::open(n)?.id()).transpose()?;
             Ok(opened)
         }
@@ -149,7 +168,7 @@ fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
         offloads.push("udp-segmentation".to_owned());
     }
     let facts = Facts { mode: "tap".to_owned(), offloads, notes: Vec::new(), ..facts_of(&link) };
-    Ok(OpenDevice { queues: queues.into_iter().map(boxed).collect(), facts })
+    Ok(OpenDevice { queues: queues.into_iter().map(boxed).collect(), facts, home: None })
 }
 
 fn boxed(port: TapPort) -> Box<dyn pktio::Port> {
@@ -173,6 +192,7 @@ fn open_netdev(
     device: &IfName,
     mode: NetdevMode,
     mtu: Option<u32>,
+    home: Home,
 ) -> Result<OpenDevice, OpenError> {
     let netlink = Netlink::open()?;
     let link = netlink.link(device.as_str())?;
@@ -184,7 +204,7 @@ fn open_netdev(
     let link = netlink.link(device.as_str())?;
     match mode {
         NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode),
-        NetdevMode::Xdp => Err(OpenError::Unfit { device: device.clone(), why: "xdp" }),
+        NetdevMode::Xdp => open_xdp(&link, home),
     }
 }
 
@@ -222,7 +242,27 @@ fn open_packet(link: &Link, mode: NetdevMode) -> Result<OpenDevice, OpenError> {
         notes: vec![host_stack, buffer],
         ..facts_of(link)
     };
-    Ok(OpenDevice { queues: vec![Box::new(port)], facts })
+    Ok(OpenDevice { queues: vec![Box::new(port)], facts, home: None })
+}
+
+fn open_xdp(link: &Link, home: Home) -> Result<OpenDevice, OpenError> {
+    let ports = xdp::open(link.index, link.rx_queues, home.memory)?;
+    let attach = match ports.first().map(|port| port.mode().attach) {
+        Some(XdpAttach::Native) => "native",
+        _ => "generic (the driver has no XDP of its own)",
+    };
+    let copies = match ports.first().map(|port| port.mode().zero_copy) {
+        Some(true) => "zero-copy",
+        _ => "copy mode (the driver cannot do without)",
+    };
+    let facts = Facts {
+        mode: format!("xdp {attach}, {copies}"),
+        offloads: vec!["checksum".to_owned()],
+        notes: vec!["super-frames are cut up before they leave by this port".to_owned()],
+        ..facts_of(link)
+    };
+    let queues = ports.into_iter().map(|port| Box::new(port) as Box<dyn pktio::Port>).collect();
+    Ok(OpenDevice { queues, facts, home: Some(home.worker) })
 }
 
 fn facts_of(link: &Link) -> Facts {

@@ -18,10 +18,10 @@ use hostnet::{Netns, NetnsId};
 use pktio::PortFault;
 
 use super::compile::{self, BridgeSlot, Numbering};
-use super::device::{self, Facts, OpenDevice, Queues};
+use super::device::{self, Facts, Home, OpenDevice, Queues};
 use super::{announce, store::Store};
 use crate::fleet::{Fault, Fleet, FleetError};
-use crate::worker::{Dataplane, QueueId};
+use crate::worker::{Dataplane, QueueId, WorkerId};
 
 /// Problems that are remembered for `status`.
 const PROBLEMS: usize = 100;
@@ -74,7 +74,7 @@ impl Switch {
         let mut next = self.config.clone();
         let mut prepared = Prepared::default();
         for (name, port) in &kept.ports {
-            match device::open(port, kept.mtu_of(port).bytes()) {
+            match device::open(port, kept.mtu_of(port).bytes(), self.home()) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) if error.is_absence() && is_bound_to_container(port) => {
                     self.note_problem(format!("port {name}: {error}; the port is removed"));
@@ -136,7 +136,7 @@ impl Switch {
     fn prepare(&self, next: &Config, prepared: &mut Prepared) -> Result<(), CtlError> {
         for action in plan(&self.config, next) {
             if let Action::AddPort(name, port) = action {
-                let device = device::open(&port, next.mtu_of(&port).bytes())
+                let device = device::open(&port, next.mtu_of(&port).bytes(), self.home())
                     .map_err(|error| error.for_port(&name))?;
                 prepared.opened.insert(name, device);
             }
@@ -152,6 +152,12 @@ impl Switch {
             }
         }
         Ok(())
+    }
+
+    /// The worker for a device that must know it before it is opened.
+    fn home(&self) -> Home {
+        let worker = self.fleet.least_loaded();
+        Home { worker, memory: self.fleet.memory(worker) }
     }
 
     fn save(&self, next: &Config) -> Result<(), CtlError> {
@@ -185,8 +191,8 @@ impl Switch {
         if fresh.is_empty() {
             return Ok(());
         }
-        for (name, queues) in fresh {
-            self.start(&name, queues).map_err(stuck)?;
+        for port in fresh {
+            self.start(port).map_err(stuck)?;
         }
         // Once more, now that it is known which worker transmits for the new ports.
         self.publish()
@@ -239,13 +245,13 @@ impl Switch {
     fn number_ports(
         &mut self,
         opened: BTreeMap<PortName, OpenDevice>,
-    ) -> Result<Vec<(PortName, Queues)>, CtlError> {
+    ) -> Result<Vec<Fresh>, CtlError> {
         let mut fresh = Vec::new();
-        for (name, OpenDevice { queues, facts }) in opened {
+        for (name, OpenDevice { queues, facts, home }) in opened {
             let index = self.numbering.free_port().ok_or_else(|| full("ports"))?;
             self.numbering.ports.insert(name.clone(), (index, facts.mtu));
             self.facts.insert(name.clone(), facts);
-            fresh.push((name, queues));
+            fresh.push(Fresh { name, queues, home });
         }
         for (name, (_, mtu)) in &mut self.numbering.ports {
             if let Some(facts) = self.facts.get(name) {
@@ -256,17 +262,14 @@ impl Switch {
     }
 
     /// Gives a port's queues to workers, and tells the network where the container is.
-    fn start(
-        &mut self,
-        name: &PortName,
-        queues: Vec<Box<dyn pktio::Port>>,
-    ) -> Result<(), FleetError> {
-        let Some((port, _)) = self.numbering.ports.get(name).copied() else { return Ok(()) };
+    fn start(&mut self, fresh: Fresh) -> Result<(), FleetError> {
+        let Fresh { name, queues, home } = fresh;
+        let Some((port, _)) = self.numbering.ports.get(&name).copied() else { return Ok(()) };
         for (queue, device) in (0u16..).zip(queues) {
-            let worker = self.fleet.least_loaded();
+            let worker = home.unwrap_or_else(|| self.fleet.least_loaded());
             self.fleet.attach(worker, QueueId { port, queue }, device)?;
         }
-        let Some(PortKind::Tap(tap)) = self.config.ports.get(name).map(|port| &port.kind) else {
+        let Some(PortKind::Tap(tap)) = self.config.ports.get(&name).map(|port| &port.kind) else {
             return Ok(());
         };
         match tap.mac {
@@ -364,9 +367,10 @@ impl Switch {
     /// Tries to open the ports that wait.
     pub fn retry_waiting(&mut self) {
         let mut prepared = Prepared::default();
+        let home = self.home();
         for (name, why) in &mut self.waiting {
             let Some(port) = self.config.ports.get(name) else { continue };
-            match device::open(port, self.config.mtu_of(port).bytes()) {
+            match device::open(port, self.config.mtu_of(port).bytes(), home) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) => *why = error.to_string(),
             }
@@ -505,6 +509,13 @@ impl Switch {
     pub(super) fn problems(&self) -> &[String] {
         &self.problems
     }
+}
+
+/// A port whose device was opened, and which no worker serves yet.
+struct Fresh {
+    name: PortName,
+    queues: Queues,
+    home: Option<WorkerId>,
 }
 
 /// What a change opened and changed on the host before it was committed.

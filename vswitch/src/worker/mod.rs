@@ -249,7 +249,10 @@ impl Worker {
         self.lane().report(Event::Retired(retired));
     }
 
-    fn attach(&mut self, id: QueueId, port: Box<dyn Port>) {
+    fn attach(&mut self, id: QueueId, mut port: Box<dyn Port>) {
+        if let Err(fault) = port.housekeep(&mut self.pool) {
+            return self.lane().report(Event::Fault(id, port, fault));
+        }
         let accepts = port.accepts();
         self.queues.push(Queue { id, port, accepts });
         self.map_queues();

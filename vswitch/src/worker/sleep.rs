@@ -27,10 +27,14 @@ impl Worker {
             u64::try_from(self.clock.now().since(before).as_nanos()).unwrap_or(0);
     }
 
-    /// Lets every port do what it puts off while frames flow. A fault shows again at the next receive.
+    /// Lets every port do what it puts off while frames flow.
     fn settle(&mut self) {
-        for queue in &mut self.queues {
-            let _ = queue.port.housekeep(&mut self.pool);
+        let mut slot = 0;
+        while slot < self.queues.len() {
+            match self.queues[slot].port.housekeep(&mut self.pool) {
+                Ok(()) => slot += 1,
+                Err(fault) => self.expel(slot, fault),
+            }
         }
         self.pool.reclaim();
     }

@@ -1,0 +1,384 @@
+//! The AF_XDP port: the most packets per second from a veth or a NIC that exists already.
+//!
+//! Frames come into, and go out of, memory that the kernel and the switch share (the UMEM): the small
+//! slots of the worker's packet memory. Every port of a worker registers the same memory, so a frame
+//! that one port received leaves by another without being copied in userspace
+//! (`Documentation/networking/af_xdp.rst`).
+//!
+//! ```text
+//!            fill ──► kernel ──► rx            slots travel: free list ─ fill ─ rx ─ PktBuf ─ tx ─
+//!   switch                            switch   completion ─ free list
+//!            tx   ──► kernel ──► completion
+//! ```
+//!
+//! * **Checksums.** A container's kernel leaves TCP and UDP checksums half done and AF_XDP does not say
+//!   so: received frames are classified ([`checksum::classify`]). To send a half-done one, its position
+//!   is put in front of the frame (`xsk-tx-metadata.rst`), and the far end takes it as it is.
+//! * **Long frames** come and go in several pieces (`XDP_USE_SG`): received ones are put together in a
+//!   slab, and frames that are no small slot of this memory are copied into some.
+//! * **Ownership.** A slot that the kernel has is marked in `held`; when the port is dropped the socket is
+//!   closed first, and then all of them come home.
+//!
+//! Open the ports in the namespace of their device, with the memory of the worker that will use them. The
+//! first `housekeep` gives the kernel slots to receive into.
+
+mod ring;
+mod socket;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use crate::bpf::{BpfError, Link, XdpAttach, XskMap};
+use crate::buffer::{
+    Arena, BURST_FRAMES, Burst, HEADROOM_BYTES, Memory, PktBuf, Pool, SMALL_BYTES,
+};
+use crate::offload::{Accepts, Csum, checksum};
+use crate::port::{Missed, Port, PortFault, Sent};
+use ring::Descriptor;
+use socket::{Rings, Socket, Statistics};
+
+/// The next piece of the frame is in the next descriptor (linux/if_xdp.h).
+const PKT_CONTD: u32 = 1;
+/// There is metadata in front of the frame.
+const TX_METADATA: u32 = 2;
+/// Length of the metadata in front of a frame to send.
+const METADATA_BYTES: usize = 24;
+/// `XDP_TXMD_FLAGS_CHECKSUM`.
+const METADATA_CHECKSUM: u64 = 2;
+/// Payload of one small slot.
+const PIECE_BYTES: usize = SMALL_BYTES - HEADROOM_BYTES;
+/// [`BURST_FRAMES`], as rings count.
+const BURST: u32 = 64;
+const _: () = assert!(BURST as usize == BURST_FRAMES);
+/// Slots that the kernel gets at least, before it is given more.
+const REFILL_AT: u32 = 64;
+/// Attempts to make the kernel take what is in the transmit ring.
+const KICKS: usize = 64;
+
+/// Why there is no AF_XDP port.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum XdpError {
+    /// The socket cannot be set up.
+    #[error("cannot {operation} for AF_XDP on interface {interface}: {source}")]
+    Socket {
+        /// What was attempted.
+        operation: &'static str,
+        /// The interface's number.
+        interface: u32,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The program that steers frames to the socket cannot be attached.
+    #[error("cannot steer interface {interface} to AF_XDP: {source}")]
+    Program {
+        /// The interface's number.
+        interface: u32,
+        /// The kernel's error.
+        source: BpfError,
+    },
+}
+
+/// What the device turned out to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// Where the program is attached.
+    pub attach: XdpAttach,
+    /// Whether frames are received and sent without a copy in the kernel.
+    pub zero_copy: bool,
+}
+
+/// The program on a device and the map it steers by. It goes with the last of the device's ports.
+#[derive(Debug)]
+struct Steering {
+    _link: Link,
+    map: XskMap,
+}
+
+/// One queue of an interface, by AF_XDP.
+pub struct XdpPort {
+    socket: Option<Socket>,
+    rings: Rings,
+    arena: &'static Arena,
+    held: Vec<bool>,
+    /// A frame of several pieces of which not all have come.
+    partial: Option<PktBuf>,
+    seen: Statistics,
+    mode: Mode,
+    _steering: Arc<Steering>,
+}
+
+/// Opens all queues of an interface of the calling thread's network namespace. The ports work with the
+/// packet memory `memory`, and only in the hands of the worker whose pool that is.
+///
+/// # Errors
+/// [`XdpError`]; nothing is left behind.
+pub fn open(interface: u32, queues: u32, memory: Memory) -> Result<Vec<XdpPort>, XdpError> {
+    let program = |source| XdpError::Program { interface, source };
+    let map = XskMap::new(queues).map_err(program)?;
+    let (link, attach) = match map.attach(interface, XdpAttach::Native) {
+        Ok(link) => (link, XdpAttach::Native),
+        Err(_) => (map.attach(interface, XdpAttach::Generic).map_err(program)?, XdpAttach::Generic),
+    };
+    let steering = Arc::new(Steering { _link: link, map });
+    (0..queues)
+        .map(|queue| XdpPort::open((interface, queue), memory.0, &steering, attach))
+        .collect()
+}
+
+impl XdpPort {
+    fn open(
+        (interface, queue): (u32, u32),
+        arena: &'static Arena,
+        steering: &Arc<Steering>,
+        attach: XdpAttach,
+    ) -> Result<Self, XdpError> {
+        let failed = |operation| move |source| XdpError::Socket { operation, interface, source };
+        let mut socket = Socket::open(arena).map_err(failed("register packet memory"))?;
+        let rings = socket.rings().map_err(failed("map the rings"))?;
+        let zero_copy = socket.bind(interface, queue).map_err(failed("bind the socket"))?;
+        let steered = steering.map.set(queue, socket.as_fd());
+        steered.map_err(|source| XdpError::Program { interface, source })?;
+        Ok(Self {
+            socket: Some(socket),
+            rings,
+            arena,
+            held: vec![false; arena.umem().1 / SMALL_BYTES],
+            partial: None,
+            seen: Statistics::default(),
+            mode: Mode { attach, zero_copy },
+            _steering: Arc::clone(steering),
+        })
+    }
+
+    /// What the device turned out to do.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Gives the kernel slots to receive into.
+    fn refill(&mut self, pool: &mut Pool) {
+        let wanted = self.rings.fill.free();
+        if wanted < REFILL_AT || !std::ptr::eq(pool.arena(), self.arena) {
+            return;
+        }
+        for _ in 0..wanted {
+            let Some(buffer) = pool.take_small() else { break };
+            let address = self.lend(buffer, 0);
+            self.rings.fill.push(address);
+        }
+        self.rings.fill.submit();
+    }
+
+    /// Gives a frame's slot to the kernel, and returns the address of byte `offset` of the slot.
+    fn lend(&mut self, frame: PktBuf, offset: usize) -> u64 {
+        let slot = frame.into_slot();
+        self.held[slot as usize] = true;
+        u64::from(slot) * SMALL_BYTES as u64 + offset as u64
+    }
+
+    /// Takes a slot back from the kernel. `None` for an address that it does not have.
+    fn take_back(&mut self, address: u64) -> Option<(PktBuf, usize)> {
+        let (slot, offset) = (address / SMALL_BYTES as u64, address % SMALL_BYTES as u64);
+        let slot = u32::try_from(slot).ok()?;
+        let held = self.held.get_mut(slot as usize)?;
+        if !std::mem::take(held) {
+            return None;
+        }
+        Some((PktBuf::own(self.arena, slot), usize::try_from(offset).ok()?))
+    }
+
+    /// Takes back what was sent.
+    fn reap(&mut self, pool: &mut Pool) {
+        for _ in 0..self.rings.completion.available() {
+            let address = self.rings.completion.pop();
+            if let Some((buffer, _)) = self.take_back(address) {
+                pool.recycle(buffer);
+            }
+        }
+        self.rings.completion.release();
+    }
+
+    /// One received piece. Returns the frame that it completes.
+    fn receive(&mut self, piece: Descriptor, pool: &mut Pool) -> Option<PktBuf> {
+        let (mut frame, offset) = self.take_back(piece.address)?;
+        frame.place(offset, piece.len as usize);
+        let more = piece.options & PKT_CONTD != 0;
+        if !more && self.partial.is_none() {
+            return Some(frame);
+        }
+        let whole = match self.partial.take() {
+            Some(whole) => Some(whole),
+            None => pool.take_slab(),
+        };
+        let appended = whole.and_then(|mut whole| whole.append(frame.data()).then_some(whole));
+        pool.recycle(frame);
+        if more {
+            // Without a slab the rest of the frame comes to nothing by itself.
+            self.partial = appended;
+            return None;
+        }
+        appended
+    }
+
+    /// Puts a frame into the transmit ring. Gives it back when there is no room.
+    fn enqueue(&mut self, frame: PktBuf, pool: &mut Pool) -> Result<(), PktBuf> {
+        let ours = std::ptr::eq(frame.arena(), self.arena) && self.arena.is_small(frame.slot());
+        if ours && frame.headroom() >= METADATA_BYTES {
+            if self.rings.tx.free() == 0 {
+                return Err(frame);
+            }
+            self.push_piece(frame, false);
+            return Ok(());
+        }
+        let pieces = frame.len().div_ceil(PIECE_BYTES).max(1);
+        let has_room = self.rings.tx.free() as usize >= pieces;
+        let buffers: Option<Vec<PktBuf>> =
+            if has_room { (0..pieces).map(|_| pool.take_small()).collect() } else { None };
+        let Some(buffers) = buffers else { return Err(frame) };
+        let chunks = frame.data().chunks(PIECE_BYTES);
+        for (number, (mut buffer, chunk)) in buffers.into_iter().zip(chunks).enumerate() {
+            if !buffer.fill_from(chunk) {
+                continue;
+            }
+            if number == 0 {
+                buffer.offload = frame.offload;
+            }
+            self.push_piece(buffer, number + 1 < pieces);
+        }
+        pool.recycle(frame);
+        Ok(())
+    }
+
+    fn push_piece(&mut self, mut piece: PktBuf, more: bool) {
+        let mut options = if more { PKT_CONTD } else { 0 };
+        if let Csum::Partial { start, offset } = piece.offload.csum {
+            let mut metadata = [0; METADATA_BYTES];
+            metadata[..8].copy_from_slice(&METADATA_CHECKSUM.to_ne_bytes());
+            metadata[8..10].copy_from_slice(&start.to_ne_bytes());
+            metadata[10..12].copy_from_slice(&offset.to_ne_bytes());
+            // The caller has seen to the headroom.
+            if piece.with_prefix(&metadata).is_some() {
+                options |= TX_METADATA;
+            }
+        }
+        let len = u32::try_from(piece.len()).unwrap_or(0);
+        let start = piece.start();
+        let address = self.lend(piece, start);
+        self.rings.tx.push(Descriptor { address, len, options });
+    }
+
+    /// Makes the kernel take what is in the transmit ring.
+    fn kick(&mut self, pool: &mut Pool) -> Result<(), PortFault> {
+        self.rings.tx.submit();
+        for _ in 0..KICKS {
+            if self.rings.tx.is_drained() {
+                break;
+            }
+            let Some(socket) = &self.socket else { break };
+            match socket.kick() {
+                Ok(()) => {}
+                Err(error) => match error.raw_os_error() {
+                    // It did a part, or its memory is full for now.
+                    Some(libc::EAGAIN | libc::EBUSY | libc::EINTR) => {}
+                    Some(libc::ENOBUFS | libc::ENOMEM) => break,
+                    _ => return Err(fault("sendto", error)),
+                },
+            }
+            self.reap(pool);
+        }
+        self.reap(pool);
+        Ok(())
+    }
+}
+
+impl Port for XdpPort {
+    fn rx_burst(&mut self, pool: &mut Pool, out: &mut Burst) -> Result<usize, PortFault> {
+        let waiting = self.rings.rx.available().min(BURST);
+        if waiting == 0 {
+            return Ok(0);
+        }
+        let before = out.len();
+        for _ in 0..waiting {
+            let piece = self.rings.rx.pop();
+            if let Some(mut frame) = self.receive(piece, pool) {
+                frame.offload.csum = checksum::classify(frame.data());
+                out.push(frame);
+            }
+        }
+        self.rings.rx.release();
+        self.refill(pool);
+        Ok(out.len() - before)
+    }
+
+    fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {
+        self.reap(pool);
+        let mut taken = std::mem::take(frames);
+        let mut sent = Sent::default();
+        let mut left = Burst::default();
+        let mut rest = taken.drain(..);
+        for frame in rest.by_ref() {
+            match self.enqueue(frame, pool) {
+                Ok(()) => sent.frames += 1,
+                Err(frame) => {
+                    left.push(frame);
+                    break;
+                }
+            }
+        }
+        left.extend(rest);
+        let kicked = self.kick(pool);
+        taken.extend(left.drain(..));
+        *frames = taken;
+        kicked.map(|()| sent)
+    }
+
+    fn accepts(&self) -> Accepts {
+        Accepts { partial_csum: true, ..Accepts::PLAIN }
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    fn housekeep(&mut self, pool: &mut Pool) -> Result<(), PortFault> {
+        self.reap(pool);
+        self.refill(pool);
+        let Some(socket) = &self.socket else { return Ok(()) };
+        match socket.take_error() {
+            Ok(0) => Ok(()),
+            Ok(error) => Err(fault("poll", io::Error::from_raw_os_error(error))),
+            Err(error) => Err(fault("getsockopt", error)),
+        }
+    }
+
+    fn take_missed(&mut self) -> Missed {
+        let Some(Ok(now)) = self.socket.as_ref().map(Socket::statistics) else {
+            return Missed::default();
+        };
+        let before = std::mem::replace(&mut self.seen, now);
+        Missed {
+            ring_full: (now.rx_ring_full - before.rx_ring_full)
+                + (now.rx_dropped - before.rx_dropped),
+            no_buffer: now.rx_fill_ring_empty_descs - before.rx_fill_ring_empty_descs,
+        }
+    }
+}
+
+impl Drop for XdpPort {
+    fn drop(&mut self) {
+        // Closing the socket ends the kernel's use of the slots; only then can they come home.
+        self.socket = None;
+        for slot in (0u32..).take(self.held.len()).filter(|slot| self.held[*slot as usize]) {
+            drop(PktBuf::own(self.arena, slot));
+        }
+    }
+}
+
+fn fault(operation: &'static str, source: io::Error) -> PortFault {
+    match source.raw_os_error() {
+        Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO) => PortFault::Gone { operation, source },
+        _ => PortFault::Io { operation, source },
+    }
+}
