@@ -122,9 +122,23 @@ pub fn open(interface: u32, queues: u32, memory: Memory) -> Result<Vec<XdpPort>,
         Err(_) => (map.attach(interface, XdpAttach::Generic).map_err(program)?, XdpAttach::Generic),
     };
     let steering = Arc::new(Steering { _link: link, map });
-    (0..queues)
-        .map(|queue| XdpPort::open((interface, queue), memory.0, &steering, attach))
-        .collect()
+    let mut ports = Vec::new();
+    for queue in 0..queues {
+        match XdpPort::open((interface, queue), memory.0, &steering, attach) {
+            Ok(port) => ports.push(port),
+            Err(error) if queue > 0 && error.is_no_such_queue() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ports)
+}
+
+impl XdpError {
+    /// Whether the queue is not in use: a device may have made more queues than it uses, and only the
+    /// latter can be bound to.
+    fn is_no_such_queue(&self) -> bool {
+        matches!(self, Self::Socket { source, .. } if source.raw_os_error() == Some(libc::EINVAL))
+    }
 }
 
 impl XdpPort {
