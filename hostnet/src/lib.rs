@@ -19,7 +19,7 @@ pub mod sandbox;
 mod sys;
 
 pub use error::HostError;
-pub use interface::{Interface, configure};
+pub use interface::{Interface, await_ready, configure};
 pub use link::{Link, MacBytes};
 pub use monitor::{LinkEvent, LinkMonitor};
 pub use netlink::Netlink;

@@ -6,6 +6,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    State,
 };
 
 use crate::{HostError, Netlink};
@@ -28,6 +29,9 @@ pub struct Link {
     pub kind: Option<String>,
     /// Whether it is switched on.
     pub up: bool,
+    /// Whether frames can leave by it: it is on, has a carrier, and the kernel has acted upon that.
+    /// Until then whatever is sent is lost.
+    pub ready: bool,
     /// The bridge that it belongs to.
     pub controller: Option<u32>,
     /// Number of receive queues.
@@ -43,6 +47,7 @@ impl Link {
             mtu: 0,
             kind: None,
             up: message.header.flags.contains(LinkFlags::Up),
+            ready: false,
             controller: None,
             rx_queues: 1,
         };
@@ -53,6 +58,10 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
                 LinkAttribute::NumRxQueues(count) => link.rx_queues = *count,
+                // RFC 2863: "unknown" is what devices without a notion of carrier say.
+                LinkAttribute::OperState(state) => {
+                    link.ready = link.up && matches!(state, State::Up | State::Unknown);
+                }
                 LinkAttribute::LinkInfo(infos) => link.kind = kind_of(infos),
                 _ => {}
             }
