@@ -34,7 +34,11 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The socket does not let us in.
-    #[error("may not talk to vswitchd at {path}: {source}; run as root or as its user", path = .path.display())]
+    #[error(
+        "may not talk to vswitchd at {path}: {source}; run as root, as its user, or in the group that its \
+         --socket-group names",
+        path = .path.display()
+    )]
     Denied {
         /// The socket's path.
         path: PathBuf,
@@ -44,6 +48,12 @@ pub enum ClientError {
     /// The connection broke.
     #[error("lost the connection to vswitchd: {0}")]
     Lost(io::Error),
+    /// No answer came in time.
+    #[error(
+        "vswitchd does not answer within {} s; whether it carries out the request is not known",
+        PATIENCE.as_secs()
+    )]
+    Silent,
     /// The answer is not understood.
     #[error("the answer of vswitchd is not understood: {0}; are both of the same release?")]
     Answer(String),
@@ -56,7 +66,9 @@ impl ClientError {
     /// The exit code with which `vswitchctl` reports it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable { .. } | Self::Lost(_) => ErrorCode::Unavailable.exit_code(),
+            Self::Unreachable { .. } | Self::Lost(_) | Self::Silent => {
+                ErrorCode::Unavailable.exit_code()
+            }
             Self::Denied { .. } => ErrorCode::Denied.exit_code(),
             Self::Answer(_) => ErrorCode::Internal.exit_code(),
             Self::Refused(error) => error.code.exit_code(),
@@ -103,11 +115,16 @@ impl Client {
         let answer = self.read_line();
         let line = match (written, answer) {
             (_, Ok(line)) => line,
-            (Err(error), Err(_)) => return Err(ClientError::Lost(error)),
+            (Err(error), Err(_)) => return Err(broken(error)),
             (Ok(()), Err(error)) => return Err(error),
         };
-        let (_, result) =
+        let (answered, result) =
             parse_response(&line).map_err(|error| ClientError::Answer(error.to_string()))?;
+        // What is wrong with the connection rather than with one request has number 0.
+        if answered != id && !(answered == 0 && result.is_err()) {
+            let message = format!("it is to request {answered}, not to {id}");
+            return Err(ClientError::Answer(message));
+        }
         Ok(result?)
     }
 
@@ -127,10 +144,18 @@ impl Client {
             if let Some(line) = line.map_err(|error| ClientError::Answer(error.to_string()))? {
                 return Ok(line);
             }
-            match self.stream.read(&mut bytes).map_err(ClientError::Lost)? {
+            match self.stream.read(&mut bytes).map_err(broken)? {
                 0 => return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
                 count => self.decoder.push(&bytes[..count]),
             }
         }
+    }
+}
+
+/// A socket that times out says that the operation would block.
+fn broken(error: io::Error) -> ClientError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent,
+        _ => ClientError::Lost(error),
     }
 }

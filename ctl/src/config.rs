@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, PortName, Vlan, VlanId};
+use crate::check::check;
+use crate::{BridgeName, CtlError, IfName, IpCidr, MacAddr, Mtu, NetnsRef, PortName, Vlan, VlanId};
 
 /// The version of the state format that this program writes.
 pub const CONFIG_VERSION: u32 = 1;
@@ -42,18 +43,13 @@ pub enum ConfigError {
         /// The version found.
         found: u32,
     },
-    /// A port belongs to a bridge that is not there.
-    #[error("port {port} belongs to bridge {bridge}, which is not in it")]
-    NoSuchBridge {
-        /// The port.
-        port: PortName,
-        /// The bridge.
-        bridge: BridgeName,
-    },
+    /// Its parts do not fit together, or a value is out of range.
+    #[error(transparent)]
+    Inconsistent(#[from] CtlError),
 }
 
 impl Config {
-    /// Reads a configuration.
+    /// Reads a configuration, and holds it to the same rules as one that requests made.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -68,12 +64,8 @@ impl Config {
             return Err(ConfigError::Version { found });
         }
         let config: Self = serde_json::from_slice(text)?;
-        match config.ports.iter().find(|(_, port)| !config.bridges.contains_key(&port.bridge)) {
-            Some((name, port)) => {
-                Err(ConfigError::NoSuchBridge { port: name.clone(), bridge: port.bridge.clone() })
-            }
-            None => Ok(config),
-        }
+        check(&config)?;
+        Ok(config)
     }
 
     /// Writes the configuration, for people to read.
@@ -141,7 +133,7 @@ pub struct Port {
     /// What is behind it.
     pub kind: PortKind,
     /// VLANs.
-    #[serde(default, skip_serializing_if = "is_unaware")]
+    #[serde(default, skip_serializing_if = "Vlan::is_unaware")]
     pub vlan: Vlan,
     /// Talks to no other isolated port of its bridge.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -155,10 +147,6 @@ pub struct Port {
     /// The MTU; its bridge's if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<Mtu>,
-}
-
-fn is_unaware(vlan: &Vlan) -> bool {
-    *vlan == Vlan::Unaware
 }
 
 /// What is behind a port.
@@ -197,7 +185,8 @@ pub struct Tap {
     /// The container's namespace; the daemon's own if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<NetnsRef>,
-    /// Its name there.
+    /// Its name there; `eth0` if not given.
+    #[serde(default)]
     pub ifname: IfName,
     /// Its MAC address; chosen when the port is added, and kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -208,8 +197,13 @@ pub struct Tap {
     /// Its default gateways, at most one of each IP version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<IpAddr>,
-    /// Queues, each of which may be served by another worker.
+    /// Queues, each of which may be served by another worker; one if not given.
+    #[serde(default = "one")]
     pub queues: u16,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// How frames of an existing interface are moved.

@@ -59,6 +59,11 @@ impl CtlError {
         Self { code, message: message.into() }
     }
 
+    /// The same error, told of a part of the whole.
+    pub(crate) fn within(self, what: &str, name: impl std::fmt::Display) -> Self {
+        Self { message: format!("{what} {name}: {}", self.message), ..self }
+    }
+
     /// [`ErrorCode::Invalid`].
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Invalid, message)

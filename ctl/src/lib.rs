@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod attach;
+mod check;
 mod client;
 mod config;
 mod error;

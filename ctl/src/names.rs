@@ -101,6 +101,18 @@ name!(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MacAddr(pub [u8; 6]);
 
+impl Default for IfName {
+    /// `eth0`, the name of a container's first interface.
+    fn default() -> Self {
+        Self("eth0".to_owned())
+    }
+}
+
+/// A number in decimal digits only: `str::parse` would take a sign as well.
+pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
 impl MacAddr {
     /// A locally administered unicast address (IEEE 802, clause 8.2.2) of these random bits.
     pub fn local(random: [u8; 6]) -> Self {
@@ -118,8 +130,12 @@ impl FromStr for MacAddr {
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2);
-            *byte = part
+            let is_byte = |part: &&str| {
+                part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit())
+            };
+            *byte = parts
+                .next()
+                .filter(is_byte)
                 .and_then(|part| u8::from_str_radix(part, 16).ok())
                 .ok_or_else(|| bad("MAC address", text, RULE))?;
         }
@@ -153,6 +169,15 @@ pub struct IpCidr {
 }
 
 impl IpCidr {
+    /// Whether this is the first or last address of an IPv4 subnet, which mean the subnet and its
+    /// broadcasts (RFC 1122, section 3.2.1.3), but in one of two addresses (RFC 3021) or one.
+    fn is_subnet_or_broadcast(&self) -> bool {
+        let IpAddr::V4(addr) = self.addr else { return false };
+        let host_bits = u32::MAX.checked_shr(u32::from(self.prefix_len)).unwrap_or(0);
+        let host = addr.to_bits() & host_bits;
+        addr.is_broadcast() || (self.prefix_len < 31 && (host == 0 || host == host_bits))
+    }
+
     /// Whether an address is in the subnet.
     pub fn contains(&self, addr: IpAddr) -> bool {
         fn equal_prefix(a: &[u8], b: &[u8], bits: u8) -> bool {
@@ -180,16 +205,17 @@ impl FromStr for IpCidr {
         let no_cidr = || bad("interface address", text, rule);
         let (addr, prefix_len) = text.split_once('/').ok_or_else(no_cidr)?;
         let addr: IpAddr = addr.parse().map_err(|_| no_cidr())?;
-        let prefix_len = prefix_len.parse().map_err(|_| no_cidr())?;
+        let prefix_len = digits(prefix_len).ok_or_else(no_cidr)?;
         let longest = if addr.is_ipv4() { 32 } else { 128 };
         if prefix_len > longest {
             return Err(no_cidr());
         }
-        if addr.is_multicast() || addr.is_unspecified() {
-            let rule = "an interface has neither a multicast nor the unspecified address";
+        let cidr = Self { addr, prefix_len };
+        if addr.is_multicast() || addr.is_unspecified() || cidr.is_subnet_or_broadcast() {
+            let rule = "multicast, unspecified, subnet and broadcast addresses are no interface's";
             return Err(bad("interface address", text, rule));
         }
-        Ok(Self { addr, prefix_len })
+        Ok(cidr)
     }
 }
 
@@ -213,6 +239,7 @@ impl Mtu {
     pub const MIN: u32 = 68;
     /// The longest that a TAP or veth device takes.
     pub const MAX: u32 = 65521;
+    const RULE: &str = "use 68 to 65521 bytes";
 
     /// The value in bytes.
     pub fn bytes(self) -> u32 {
@@ -227,7 +254,7 @@ impl TryFrom<u32> for Mtu {
         if (Self::MIN..=Self::MAX).contains(&bytes) {
             Ok(Self(bytes))
         } else {
-            Err(bad("MTU", &bytes.to_string(), "use 68 to 65521 bytes"))
+            Err(bad("MTU", &bytes.to_string(), Self::RULE))
         }
     }
 }
@@ -236,8 +263,7 @@ impl FromStr for Mtu {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let bytes: u32 = text.parse().map_err(|_| bad("MTU", text, "use 68 to 65521 bytes"))?;
-        Self::try_from(bytes)
+        Self::try_from(digits::<u32>(text).ok_or_else(|| bad("MTU", text, Self::RULE))?)
     }
 }
 
@@ -254,9 +280,15 @@ impl<'de> Deserialize<'de> for Mtu {
 }
 
 /// How a person names a network namespace: a name in `/run/netns`, an absolute path, or the number of a
-/// process that is in it.
+/// process that is in it. A path that means a name or a process becomes that, so that `web` and
+/// `/run/netns/web` are the same namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetnsRef(RawNetns);
+
+/// The most bytes of a file's name (`NAME_MAX` of `linux/limits.h`).
+const LONGEST_FILE_NAME: usize = 255;
+/// The most bytes of a path (`PATH_MAX` less its final NUL).
+const LONGEST_PATH: usize = 4095;
 
 /// The three ways to name a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -290,18 +322,43 @@ impl FromStr for NetnsRef {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         const RULE: &str = "give a name in /run/netns, an absolute path, or a process id";
-        let is_name = !text.is_empty() && text.len() <= 255 && !text.contains(['/', '\0']);
-        if text.starts_with('/') && text.len() < 4096 && !text.contains('\0') {
-            Ok(Self(RawNetns::Path(PathBuf::from(text))))
-        } else if !is_name || text == "." || text == ".." {
-            Err(bad("network namespace", text, RULE))
-        } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
-            let pid = text.parse().map_err(|_| bad("process id", text, RULE))?;
-            Ok(Self(RawNetns::Pid(pid)))
-        } else {
-            Ok(Self(RawNetns::Name(text.to_owned())))
-        }
+        let raw = match text.strip_prefix('/') {
+            Some(_) => path(text),
+            None if is_digits(text) => pid(text),
+            None => name(text),
+        };
+        raw.map(Self).ok_or_else(|| bad("network namespace", text, RULE))
     }
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn pid(text: &str) -> Option<RawNetns> {
+    digits(text).filter(|pid| *pid != 0).map(RawNetns::Pid)
+}
+
+/// A name of digits only would read as a process.
+fn name(text: &str) -> Option<RawNetns> {
+    let is_name = !matches!(text, "" | "." | "..")
+        && text.len() <= LONGEST_FILE_NAME
+        && !text.contains(['/', '\0'])
+        && !is_digits(text);
+    is_name.then(|| RawNetns::Name(text.to_owned()))
+}
+
+fn path(text: &str) -> Option<RawNetns> {
+    let named = ["/run/netns/", "/var/run/netns/"]
+        .iter()
+        .find_map(|directory| text.strip_prefix(directory).and_then(name));
+    let process = || {
+        let digits = text.strip_prefix("/proc/")?.strip_suffix("/ns/net")?;
+        is_digits(digits).then(|| pid(digits)).flatten()
+    };
+    let is_path = text.len() <= LONGEST_PATH && !text.contains('\0');
+    let other = || is_path.then(|| RawNetns::Path(PathBuf::from(text)));
+    named.or_else(process).or_else(other)
 }
 
 impl fmt::Display for NetnsRef {

@@ -92,20 +92,38 @@ pub enum Mutation {
     FdbFlush(FdbFilter),
 }
 
-/// Operations that are changes; all others are questions.
-pub(crate) const MUTATIONS: [&str; 11] = [
-    "bridge.add",
-    "bridge.del",
-    "bridge.set",
-    "port.add",
-    "port.del",
-    "port.set",
-    "attach",
-    "detach",
-    "fdb.add",
-    "fdb.del",
-    "fdb.flush",
-];
+impl Query {
+    /// The operations that are questions, by their names in the protocol.
+    pub const OPERATIONS: [&str; 10] = [
+        "bridge.list",
+        "bridge.show",
+        "port.list",
+        "port.show",
+        "fdb.show",
+        "stats",
+        "drops",
+        "perf",
+        "status",
+        "version",
+    ];
+}
+
+impl Mutation {
+    /// The operations that are changes, by their names in the protocol.
+    pub const OPERATIONS: [&str; 11] = [
+        "bridge.add",
+        "bridge.del",
+        "bridge.set",
+        "port.add",
+        "port.del",
+        "port.set",
+        "attach",
+        "detach",
+        "fdb.add",
+        "fdb.del",
+        "fdb.flush",
+    ];
+}
 
 /// Something by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,7 +221,8 @@ pub struct Attach {
     pub netns: NetnsRef,
     /// The bridge.
     pub bridge: BridgeName,
-    /// The name of its interface.
+    /// The name of its interface; `eth0` if not given.
+    #[serde(default)]
     pub ifname: IfName,
     /// The interface's MAC address; chosen if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,7 +237,7 @@ pub struct Attach {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<Mtu>,
     /// VLANs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vlan::is_unaware")]
     pub vlan: Vlan,
 }
 
@@ -228,7 +247,8 @@ pub struct Attach {
 pub struct Detach {
     /// Its namespace.
     pub netns: NetnsRef,
-    /// The name of its interface.
+    /// The name of its interface; `eth0` if not given.
+    #[serde(default)]
     pub ifname: IfName,
 }
 

@@ -1,12 +1,11 @@
 //! VLANs as people configure them.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::names::{BadName, as_string};
+use crate::names::{BadName, as_string, digits};
 
 /// The number of a VLAN: 1 to 4094 (IEEE 802.1Q, 9.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -36,12 +35,12 @@ impl FromStr for VlanId {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let number: u16 = text.parse().map_err(|_| BadName {
+        let bad = || BadName {
             what: "VLAN",
             text: text.chars().take(64).collect(),
             rule: "use 1 to 4094",
-        })?;
-        Self::try_from(number)
+        };
+        Self::try_from(digits::<u16>(text).ok_or_else(bad)?)
     }
 }
 
@@ -57,27 +56,38 @@ impl<'de> Deserialize<'de> for VlanId {
     }
 }
 
-/// A set of VLANs, written `1,2,10-20`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VlanIds(BTreeSet<VlanId>);
+/// A set of VLANs, at least one, written `1,2,10-20`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VlanIds(Box<[u64; 64]>);
 
 impl VlanIds {
     /// The VLANs, in order.
     pub fn iter(&self) -> impl Iterator<Item = VlanId> + '_ {
-        self.0.iter().copied()
+        (0..4096).map(VlanId).filter(|vlan| self.contains(*vlan))
     }
 
     /// Whether a VLAN is in the set.
     pub fn contains(&self, vlan: VlanId) -> bool {
-        self.0.contains(&vlan)
+        let (word, bit) = place(vlan);
+        self.0[word] & bit != 0
     }
+
+    fn insert(&mut self, vlan: VlanId) {
+        let (word, bit) = place(vlan);
+        self.0[word] |= bit;
+    }
+}
+
+/// The word and the bit of a VLAN in the bitmap.
+fn place(vlan: VlanId) -> (usize, u64) {
+    (usize::from(vlan.0 / 64), 1 << (vlan.0 % 64))
 }
 
 impl FromStr for VlanIds {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        let mut set = BTreeSet::new();
+        let mut set = Self(Box::new([0; 64]));
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (first, last): (VlanId, VlanId) = (first.trim().parse()?, last.trim().parse()?);
@@ -88,9 +98,15 @@ impl FromStr for VlanIds {
                     rule: "write the smaller number first",
                 });
             }
-            set.extend((first.0..=last.0).map(VlanId));
+            (first.0..=last.0).for_each(|number| set.insert(VlanId(number)));
         }
-        Ok(Self(set))
+        Ok(set)
+    }
+}
+
+impl fmt::Debug for VlanIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VlanIds({self})")
     }
 }
 
@@ -132,6 +148,25 @@ pub enum Vlan {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         native: Option<VlanId>,
     },
+}
+
+impl Vlan {
+    /// Whether VLANs are not handled at all.
+    pub fn is_unaware(&self) -> bool {
+        *self == Self::Unaware
+    }
+
+    /// Whether frames of a VLAN pass; of none, those that have no VLAN.
+    pub fn carries(&self, vlan: Option<VlanId>) -> bool {
+        match (self, vlan) {
+            (Self::Unaware, vlan) => vlan.is_none(),
+            (_, None) => false,
+            (Self::Access(own), Some(vlan)) => *own == vlan,
+            (Self::Trunk { allowed, native }, Some(vlan)) => {
+                allowed.contains(vlan) || *native == Some(vlan)
+            }
+        }
+    }
 }
 
 impl fmt::Display for Vlan {

@@ -3,10 +3,10 @@
 //! Sans I/O: [`LineDecoder`] cuts a byte stream into lines of bounded length, [`parse_request`] and
 //! [`response_line`] are the daemon's side, [`request_line`] and [`parse_response`] the client's.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use crate::request::MUTATIONS;
 use crate::{CtlError, ErrorCode, Mutation, Query, Request};
 
 /// The version of the protocol that this program speaks.
@@ -36,8 +36,8 @@ struct RawRequest {
     args: Value,
 }
 
+/// Fields that a later daemon may add are skipped.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawResponse {
     v: u32,
     id: u64,
@@ -52,46 +52,52 @@ struct RawResponse {
 /// # Errors
 /// [`CtlError`] with code `invalid` or `version`.
 pub fn parse_request(line: &[u8]) -> Result<Envelope, (u64, CtlError)> {
-    let raw: RawRequest = serde_json::from_slice(line).map_err(|error| {
-        let message = format!("this is no request: {error}; see docs/PROTOCOL.md");
-        (request_id(line), CtlError::invalid(message))
-    })?;
-    let id = raw.id;
-    if raw.v != PROTOCOL_VERSION {
+    let no_request = |id, error: serde_json::Error| {
+        (id, CtlError::invalid(format!("this is no request: {error}; see docs/PROTOCOL.md")))
+    };
+    // An object and nothing else: a struct would be read from an array as well.
+    let object: Map<String, Value> =
+        serde_json::from_slice(line).map_err(|error| no_request(0, error))?;
+    let id = object.get("id").and_then(Value::as_u64).unwrap_or(0);
+    // The version first: fields of a later one are not errors of this one.
+    if let Some(found) = object.get("v").and_then(Value::as_u64)
+        && found != u64::from(PROTOCOL_VERSION)
+    {
         let message = format!(
-            "the request speaks protocol version {}, and this daemon version {PROTOCOL_VERSION}; \
-             use the vswitchctl of the same release",
-            raw.v
+            "the request speaks protocol version {found}, and this daemon version {PROTOCOL_VERSION}; \
+             use the vswitchctl of the same release"
         );
         return Err((id, CtlError::new(ErrorCode::Version, message)));
     }
-    let request = request_of(&raw.op, raw.args).map_err(|error| {
-        (id, CtlError::invalid(format!("request {:?} is not valid: {error}", short(&raw.op))))
-    })?;
+    let raw = RawRequest::deserialize(object).map_err(|error| no_request(id, error))?;
+    let request = request_of(&raw.op, raw.args).map_err(|error| (id, error))?;
     Ok(Envelope { id, request })
 }
 
-fn request_of(op: &str, args: Value) -> Result<Request, serde_json::Error> {
-    let mut object = serde_json::Map::new();
-    object.insert("op".to_owned(), Value::String(op.to_owned()));
-    if !args.is_null() {
-        object.insert("args".to_owned(), args);
-    }
-    let object = Value::Object(object);
-    if MUTATIONS.contains(&op) {
-        Mutation::deserialize(object).map(Request::Mutation)
+fn request_of(op: &str, args: Value) -> Result<Request, CtlError> {
+    if Mutation::OPERATIONS.contains(&op) {
+        operation(op, args).map(Request::Mutation)
+    } else if Query::OPERATIONS.contains(&op) {
+        operation(op, args).map(Request::Query)
     } else {
-        Query::deserialize(object).map(Request::Query)
+        let all = [&Query::OPERATIONS[..], &Mutation::OPERATIONS].concat();
+        let (op, all) = (short(op), all.join(", "));
+        Err(CtlError::invalid(format!("there is no operation {op:?}; there are: {all}")))
     }
 }
 
-/// The number of a request that is otherwise not understood.
-fn request_id(line: &[u8]) -> u64 {
-    #[derive(Deserialize)]
-    struct Id {
-        id: u64,
+/// No arguments are the same as an empty object, whether or not the operation could have some.
+fn operation<T: DeserializeOwned>(op: &str, args: Value) -> Result<T, CtlError> {
+    let empty = args.is_null() || args.as_object().is_some_and(Map::is_empty);
+    if empty && let Ok(bare) = T::deserialize(json!({ "op": op })) {
+        return Ok(bare);
     }
-    serde_json::from_slice(line).map_or(0, |Id { id }| id)
+    let args = if empty { json!({}) } else { args };
+    if !args.is_object() {
+        return Err(CtlError::invalid(format!("the arguments of {op} are no object")));
+    }
+    T::deserialize(json!({ "op": op, "args": args }))
+        .map_err(|error| CtlError::invalid(format!("the arguments of {op} are not valid: {error}")))
 }
 
 fn short(text: &str) -> String {
@@ -132,13 +138,35 @@ pub fn response_line(id: u64, result: Result<Value, CtlError>) -> Vec<u8> {
     to_line(&RawResponse { v: PROTOCOL_VERSION, id, ok, error })
 }
 
+/// A line that is no response.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadResponse {
+    /// No JSON, or not of this form.
+    #[error(transparent)]
+    Syntax(#[from] serde_json::Error),
+    /// Of another version of the protocol.
+    #[error(
+        "it is of protocol version {found}, and this program speaks version {PROTOCOL_VERSION}"
+    )]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+}
+
 /// Reads a response: its number, and what became of the request.
 ///
 /// # Errors
-/// What is wrong with the line.
-pub fn parse_response(line: &[u8]) -> Result<(u64, Result<Value, CtlError>), serde_json::Error> {
+/// [`BadResponse`].
+pub fn parse_response(line: &[u8]) -> Result<(u64, Result<Value, CtlError>), BadResponse> {
     let raw: RawResponse = serde_json::from_slice(line)?;
-    Ok((raw.id, raw.error.map_or(Ok(raw.ok.unwrap_or_default()), Err)))
+    match raw.error {
+        // Whatever the daemon's version, that it refused is worth knowing.
+        Some(error) => Ok((raw.id, Err(error))),
+        None if raw.v != PROTOCOL_VERSION => Err(BadResponse::Version { found: raw.v }),
+        None => Ok((raw.id, Ok(raw.ok.unwrap_or_default()))),
+    }
 }
 
 fn to_line(value: &impl Serialize) -> Vec<u8> {
@@ -148,11 +176,14 @@ fn to_line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// Cuts a byte stream into lines.
+/// Cuts a byte stream into lines. Every byte is searched once and moved at most twice, however the stream
+/// is cut up.
 #[derive(Debug)]
 pub struct LineDecoder {
     buffer: Vec<u8>,
-    /// Bytes at the front in which no newline was found.
+    /// Where the next line begins.
+    start: usize,
+    /// How far newlines were looked for.
     searched: usize,
     longest: usize,
 }
@@ -168,37 +199,39 @@ pub struct LineTooLong {
 impl LineDecoder {
     /// A decoder of lines of at most `longest` bytes, the newline included.
     pub fn new(longest: usize) -> Self {
-        Self { buffer: Vec::new(), searched: 0, longest }
+        Self { buffer: Vec::new(), start: 0, searched: 0, longest }
     }
 
-    /// Takes the bytes that came next.
+    /// Takes the bytes that came next. Take all lines out before: what has not been taken is kept.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.start);
+        self.searched -= self.start;
+        self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole line, without its newline.
     ///
     /// # Errors
-    /// [`LineTooLong`].
+    /// [`LineTooLong`], from then on always.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, LineTooLong> {
-        let too_long = LineTooLong { longest: self.longest };
         let found = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
-        let Some(at) = found.map(|at| at + self.searched) else {
-            self.searched = self.buffer.len();
-            return if self.searched >= self.longest { Err(too_long) } else { Ok(None) };
-        };
-        if at >= self.longest {
-            return Err(too_long);
+        let end = found.map_or(self.buffer.len(), |at| self.searched + at);
+        if end - self.start >= self.longest {
+            return Err(LineTooLong { longest: self.longest });
         }
-        let rest = self.buffer.split_off(at + 1);
-        let mut line = std::mem::replace(&mut self.buffer, rest);
-        line.pop();
-        self.searched = 0;
+        self.searched = end;
+        if found.is_none() {
+            return Ok(None);
+        }
+        let line = self.buffer[self.start..end].to_vec();
+        self.start = end + 1;
+        self.searched = self.start;
         Ok(Some(line))
     }
 
     /// Whether a line has begun and not ended.
     pub fn is_mid_line(&self) -> bool {
-        !self.buffer.is_empty()
+        self.start < self.buffer.len()
     }
 }

@@ -18,7 +18,7 @@ pub enum HostError {
         source: io::Error,
     },
     /// The kernel refused a netlink request.
-    #[error("cannot {operation} {subject}: {source}{}", hint(.source))]
+    #[error("cannot {operation} {subject}: {source}{}{}", said(.remark), hint(.source))]
     Netlink {
         /// What was attempted.
         operation: &'static str,
@@ -26,6 +26,8 @@ pub enum HostError {
         subject: String,
         /// The kernel's error.
         source: io::Error,
+        /// What the kernel says about it.
+        remark: Option<String>,
     },
     /// There is no such interface.
     #[error("there is no interface {name:?} in this network namespace")]
@@ -85,10 +87,17 @@ impl HostError {
     }
 }
 
+fn said(remark: &Option<String>) -> String {
+    remark.as_ref().map_or_else(String::new, |remark| format!(" ({remark})"))
+}
+
 fn hint(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::PermissionDenied => "; it needs CAP_NET_ADMIN in that namespace",
-        io::ErrorKind::AlreadyExists => "; remove what is there, or choose another name",
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => "; it needs CAP_NET_ADMIN in that namespace",
+        Some(libc::EEXIST) => "; remove what is there, or choose another name",
+        Some(libc::ENODEV) => "; the interface is gone, look whether it was moved or deleted",
+        Some(libc::EBUSY) => "; the device is in use, take it out of its bridge or bond first",
+        Some(libc::EOPNOTSUPP) => "; this kernel or device does not do that",
         _ => "",
     }
 }

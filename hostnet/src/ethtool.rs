@@ -65,14 +65,22 @@ pub fn set(interface: &str, feature: Feature, on: bool) -> Result<(), HostError>
     )
 }
 
-/// Switches every feature of an interface.
+/// Switches every feature of an interface that its device lets be switched. Others stay as the device
+/// has them. Without checksums the kernel does not leave TCP or UDP segmentation to the device either.
 ///
 /// # Errors
-/// [`HostError::Device`].
+/// [`HostError::Device`], when the interface is not there, or for want of rights.
 pub fn set_all(interface: &str, on: bool) -> Result<(), HostError> {
     let mut features = Feature::ALL;
     if !on {
         features.reverse();
     }
-    features.into_iter().try_for_each(|feature| set(interface, feature, on))
+    features.into_iter().try_for_each(|feature| match set(interface, feature, on) {
+        Err(HostError::Device { source, .. })
+            if source.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+        {
+            Ok(())
+        }
+        result => result,
+    })
 }

@@ -1,12 +1,15 @@
 //! Making an interface what a container needs: the one place that does it, for the daemon and the
 //! laboratory alike.
 
+use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ctl::IpCidr;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::route::skip_duplicate_detection;
-use crate::{HostError, Link, MacBytes, Netlink};
+use crate::{HostError, Link, LinkMonitor, MacBytes, Netlink};
 
 /// How an interface is to be.
 #[derive(Debug, Clone, Default)]
@@ -42,4 +45,33 @@ pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     wanted.ips.iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
     wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
     netlink.link(name)
+}
+
+/// Waits until an interface of the calling thread's namespace is ready to send: the kernel acts upon the
+/// carrier of a veth pair only some time after its second end was switched on.
+///
+/// # Errors
+/// [`HostError::Device`] when its time is up; [`HostError::NoSuchLink`] when it is not there.
+pub fn await_ready(name: &str, patience: Duration) -> Result<Link, HostError> {
+    let failed = |source| HostError::Device {
+        operation: "wait for the carrier",
+        name: name.to_owned(),
+        source,
+    };
+    let deadline = Instant::now() + patience;
+    let (netlink, monitor) = (Netlink::open()?, LinkMonitor::open()?);
+    loop {
+        let link = netlink.link(name)?;
+        if link.ready {
+            return Ok(link);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or_default();
+        let mut waiting = [PollFd::new(&monitor, PollFlags::IN)];
+        match poll(&mut waiting, Some(&timeout)) {
+            Ok(0) => return Err(failed(io::ErrorKind::TimedOut.into())),
+            Ok(_) => drop(monitor.events()?),
+            Err(errno) => return Err(failed(errno.into())),
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod ethtool;
 mod interface;
 mod link;
 mod monitor;
+mod names;
 mod netlink;
 mod netns;
 mod route;
@@ -19,8 +20,8 @@ pub mod sandbox;
 mod sys;
 
 pub use error::HostError;
-pub use interface::{Interface, configure};
-pub use link::{Link, MacBytes};
+pub use interface::{Interface, await_ready, configure};
+pub use link::{Link, MacBytes, Traffic};
 pub use monitor::{LinkEvent, LinkMonitor};
 pub use netlink::Netlink;
 pub use netns::{Netns, NetnsId};

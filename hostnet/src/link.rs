@@ -1,14 +1,16 @@
 //! Links: network interfaces, by netlink.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    State, Stats64,
 };
 
-use crate::{HostError, Netlink};
+use crate::{HostError, Netlink, Netns};
 
 /// A MAC address.
 pub type MacBytes = [u8; 6];
@@ -28,10 +30,45 @@ pub struct Link {
     pub kind: Option<String>,
     /// Whether it is switched on.
     pub up: bool,
+    /// Whether frames can leave by it: it is on, has a carrier, and the kernel has acted upon that.
+    /// Until then whatever is sent is lost.
+    pub ready: bool,
     /// The bridge that it belongs to.
     pub controller: Option<u32>,
     /// Number of receive queues.
     pub rx_queues: u32,
+    /// What went through it.
+    pub traffic: Traffic,
+}
+
+/// What went through an interface since it was made, from its own point of view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Received frames that were dropped.
+    pub rx_dropped: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames that were to be sent and were dropped.
+    pub tx_dropped: u64,
+}
+
+impl Traffic {
+    fn from_stats(stats: &Stats64) -> Self {
+        Self {
+            rx_frames: stats.rx_packets,
+            rx_bytes: stats.rx_bytes,
+            rx_dropped: stats.rx_dropped,
+            tx_frames: stats.tx_packets,
+            tx_bytes: stats.tx_bytes,
+            tx_dropped: stats.tx_dropped,
+        }
+    }
 }
 
 impl Link {
@@ -43,8 +80,10 @@ impl Link {
             mtu: 0,
             kind: None,
             up: message.header.flags.contains(LinkFlags::Up),
+            ready: false,
             controller: None,
             rx_queues: 1,
+            traffic: Traffic::default(),
         };
         for attribute in &message.attributes {
             match attribute {
@@ -53,6 +92,11 @@ impl Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
                 LinkAttribute::NumRxQueues(count) => link.rx_queues = *count,
+                // RFC 2863: "unknown" is what devices without a notion of carrier say.
+                LinkAttribute::OperState(state) => {
+                    link.ready = link.up && matches!(state, State::Up | State::Unknown);
+                }
+                LinkAttribute::Stats64(stats) => link.traffic = Traffic::from_stats(stats),
                 LinkAttribute::LinkInfo(infos) => link.kind = kind_of(infos),
                 _ => {}
             }
@@ -192,15 +236,28 @@ impl Netlink {
 
     /// Moves an interface to another namespace, where it has another name.
     ///
+    /// The kernel moves first and renames then. So it is looked before whether the name is free; if
+    /// somebody takes it in that very moment, the interface ends up there under its old name.
+    ///
     /// # Errors
-    /// [`HostError::Netlink`], when the name is taken there.
-    pub fn move_to(&self, index: u32, namespace: &impl AsFd, name: &str) -> Result<(), HostError> {
+    /// [`HostError::Netlink`], when the name is taken there; the interface stays where it is.
+    pub fn move_to(&self, index: u32, namespace: &Netns, name: &str) -> Result<(), HostError> {
+        let operation = "move to the container an interface named";
+        match Self::open_in(namespace)?.link(name) {
+            Err(HostError::NoSuchLink { .. }) => {}
+            Err(error) => return Err(error),
+            Ok(_) => {
+                let source = io::Error::from_raw_os_error(libc::EEXIST);
+                let subject = name.to_owned();
+                return Err(HostError::Netlink { operation, subject, source, remark: None });
+            }
+        }
         let attributes = vec![
             LinkAttribute::NetNsFd(namespace.as_fd().as_raw_fd()),
             LinkAttribute::IfName(name.to_owned()),
         ];
         let request = RouteNetlinkMessage::SetLink(message(index, attributes));
-        self.request(request, 0, ("move to the container an interface named", name))
+        self.request(request, 0, (operation, name))
     }
 
     fn set(

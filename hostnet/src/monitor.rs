@@ -47,6 +47,7 @@ impl LinkMonitor {
             operation: "watch",
             subject: "interfaces".to_owned(),
             source,
+            remark: None,
         })?;
         Ok(Self { socket })
     }

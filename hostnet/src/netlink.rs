@@ -1,19 +1,33 @@
-//! The rtnetlink socket: requests, acknowledgements and dumps (`rtnetlink(7)`).
+//! The rtnetlink socket: requests, acknowledgements and dumps (`rtnetlink(7)`,
+//! `Documentation/userspace-api/netlink/intro.rst`).
+//!
+//! Every request has a number, and answers to another one (whose reading was broken off by an error) are
+//! passed over. The kernel is asked to say in words why it refuses.
 
+use std::cell::Cell;
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::{HostError, Netns};
 
-/// A netlink socket of one network namespace.
+/// Bytes of a message's header (linux/netlink.h), and of an attribute's.
+const HEADER_BYTES: usize = 16;
+const ATTRIBUTE_HEADER_BYTES: usize = 4;
+/// `NLMSGERR_ATTR_MSG`: the kernel's remark about an error, as text.
+const REMARK_ATTRIBUTE: u16 = 1;
+
+/// A netlink socket of one network namespace, for one thread at a time.
 #[derive(Debug)]
 pub struct Netlink {
     socket: Socket,
+    /// The number of the last request.
+    number: Cell<u32>,
 }
 
 impl Netlink {
@@ -26,14 +40,18 @@ impl Netlink {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
             socket.connect(&SocketAddr::new(0, 0))?;
+            // Errors come with a remark, and without the request that they are about.
+            socket.set_ext_ack(true)?;
+            socket.set_cap_ack(true)?;
             Ok(socket)
         };
         let socket = open().map_err(|source| HostError::Netlink {
             operation: "open",
             subject: "a netlink socket".to_owned(),
             source,
+            remark: None,
         })?;
-        Ok(Self { socket })
+        Ok(Self { socket, number: Cell::new(0) })
     }
 
     /// A socket of another namespace.
@@ -85,32 +103,64 @@ impl Netlink {
         (operation, subject): (&'static str, &str),
         mut each: impl FnMut(RouteNetlinkMessage),
     ) -> Result<(), HostError> {
-        let failed = |source| HostError::Netlink { operation, subject: subject.to_owned(), source };
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map_err(failed)?;
+        let failed = |source, remark| HostError::Netlink {
+            operation,
+            subject: subject.to_owned(),
+            source,
+            remark,
+        };
+        let number = self.send(message, flags).map_err(|source| failed(source, None))?;
         loop {
-            let (datagram, _) = self.socket.recv_from_full().map_err(failed)?;
+            let (datagram, _) =
+                self.socket.recv_from_full().map_err(|source| failed(source, None))?;
             for message in parse(&datagram, operation)? {
+                if message.header.sequence_number != number {
+                    continue;
+                }
                 match message.payload {
                     NetlinkPayload::InnerMessage(inner) => each(inner),
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(failed(io::Error::from_raw_os_error(-done.code), None));
+                    }
                     NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(()),
                     NetlinkPayload::Error(error) => {
-                        return if error.code.is_none() {
-                            Ok(())
-                        } else {
-                            Err(failed(error.to_io()))
-                        };
+                        return Err(failed(error.to_io(), remark(&error)));
                     }
                     _ => {}
                 }
             }
         }
     }
+
+    /// Sends a request, and returns its number.
+    fn send(&self, message: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
+        let number = self.number.get().wrapping_add(1);
+        self.number.set(number);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = number;
+        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(|_| number)
+    }
+}
+
+/// What the kernel remarks on its refusal: an attribute behind the header of the refused request.
+fn remark(error: &ErrorMessage) -> Option<String> {
+    let mut attributes = error.header.get(HEADER_BYTES..)?;
+    while let [l0, l1, t0, t1, ..] = *attributes {
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        if u16::from_ne_bytes([t0, t1]) == REMARK_ATTRIBUTE {
+            let text = attributes.get(ATTRIBUTE_HEADER_BYTES..length)?;
+            let text = text.strip_suffix(b"\0").unwrap_or(text);
+            return Some(String::from_utf8_lossy(text).into_owned());
+        }
+        attributes = attributes.get(length.max(ATTRIBUTE_HEADER_BYTES).next_multiple_of(4)..)?;
+    }
+    None
 }
 
 /// Takes a datagram apart.
@@ -124,7 +174,7 @@ pub(crate) fn parse(
             .map_err(|error| HostError::Answer { operation, detail: error.to_string() })?;
         let length = usize::try_from(message.header.length).unwrap_or(0).next_multiple_of(4);
         messages.push(message);
-        datagram = datagram.get(length.max(16)..).unwrap_or_default();
+        datagram = datagram.get(length.max(HEADER_BYTES)..).unwrap_or_default();
     }
     Ok(messages)
 }

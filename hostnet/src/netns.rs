@@ -57,16 +57,16 @@ impl Netns {
     /// # Errors
     /// [`HostError::Netns`].
     pub fn create() -> Result<Self, HostError> {
-        let made = std::thread::spawn(|| {
-            sys::unshare(UnshareFlags::NEWNET)?;
-            File::open("/proc/thread-self/ns/net")
-        });
         let failed = |source| HostError::Netns {
             operation: "create",
             namespace: "(new)".to_owned(),
             source,
         };
-        let file = made.join().map_err(|_| failed(io::ErrorKind::Other.into()))?.map_err(failed)?;
+        let file = on_a_scratch_thread(|| {
+            sys::unshare(UnshareFlags::NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        });
+        let file = file.map_err(failed)?.map_err(failed)?;
         Ok(Self { file: file.into(), label: "(anonymous)".to_owned() })
     }
 
@@ -97,13 +97,11 @@ impl Netns {
         &self,
         work: impl FnOnce() -> Result<T, E> + Send,
     ) -> Result<T, E> {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                self.enter()?;
-                work()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        let done = on_a_scratch_thread(|| {
+            self.enter()?;
+            work()
+        });
+        done.map_err(|source| self.failed("start a thread in", source))?
     }
 
     /// Moves the calling thread into the namespace, for good.
@@ -115,9 +113,17 @@ impl Netns {
             .map_err(|errno| self.failed("enter", errno.into()))
     }
 
-    fn failed(&self, operation: &'static str, source: io::Error) -> HostError {
+    pub(crate) fn failed(&self, operation: &'static str, source: io::Error) -> HostError {
         HostError::Netns { operation, namespace: self.label.clone(), source }
     }
+}
+
+/// Runs `work` on a thread of its own, which may then be in any namespace. A panic goes on in the caller.
+fn on_a_scratch_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 impl AsFd for Netns {

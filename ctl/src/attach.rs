@@ -1,0 +1,125 @@
+//! Attaching a container: a TAP port that is named after the container, so that the same request finds
+//! the same port.
+
+use std::fmt::Display;
+
+use crate::{
+    Attach, Config, CtlError, Detach, ErrorCode, IfName, NetnsRef, Port, PortKind, PortName,
+    RawNetns, Tap,
+};
+
+/// The most bytes of a port's name.
+const LONGEST_NAME: usize = 64;
+
+impl Attach {
+    /// The name of the port that it makes: after the namespace and the interface, so that the same
+    /// container always has the same.
+    ///
+    /// # Errors
+    /// [`CtlError`], when no valid name comes of it.
+    pub fn port_name(&self) -> Result<PortName, CtlError> {
+        port_name(&self.netns, &self.ifname)
+    }
+
+    /// The port that it makes.
+    pub fn port(&self) -> Port {
+        let tap = Tap {
+            netns: Some(self.netns.clone()),
+            ifname: self.ifname.clone(),
+            mac: self.mac,
+            ips: self.ips.clone(),
+            gateways: self.gateways.clone(),
+            queues: 1,
+        };
+        Port {
+            bridge: self.bridge.clone(),
+            kind: PortKind::Tap(tap),
+            vlan: self.vlan.clone(),
+            isolated: false,
+            hairpin: false,
+            mac_limit: None,
+            mtu: self.mtu,
+        }
+    }
+
+    /// In what a container's port is not as it is asked for here. What this request cannot say, such as
+    /// isolation, is no difference, and neither is an address that was chosen for it.
+    fn differences(&self, port: &Port, tap: &Tap) -> Vec<String> {
+        let mtu = |mtu: Option<_>| mtu.map_or("the bridge's".to_owned(), |mtu| format!("{mtu}"));
+        [
+            difference("bridge", &port.bridge, &self.bridge),
+            self.mac.zip(tap.mac).and_then(|(asked, has)| difference("MAC", has, asked)),
+            difference("addresses", list(&tap.ips), list(&self.ips)),
+            difference("gateways", list(&tap.gateways), list(&self.gateways)),
+            difference("VLANs", &port.vlan, &self.vlan),
+            difference("MTU", mtu(port.mtu), mtu(self.mtu)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn difference(what: &str, has: impl Display, asked: impl Display) -> Option<String> {
+    let (has, asked) = (has.to_string(), asked.to_string());
+    (has != asked).then(|| format!("{what} {has}, not {asked}"))
+}
+
+fn list(items: &[impl Display]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(" ") }
+}
+
+/// `web-eth0`, `pid4711-eth0`, `proc-7-fd-3-eth0`. The end of a long path tells it from others.
+fn port_name(netns: &NetnsRef, ifname: &IfName) -> Result<PortName, CtlError> {
+    let stem = match netns.raw() {
+        RawNetns::Pid(pid) => format!("pid{pid}"),
+        RawNetns::Name(name) => name.clone(),
+        RawNetns::Path(path) => path.display().to_string().trim_matches('/').replace('/', "-"),
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' };
+    let stem: String = stem.chars().map(plain).collect();
+    let room = LONGEST_NAME - ifname.as_str().len() - 1;
+    let start = stem.len().saturating_sub(room);
+    let name = format!("{}-{ifname}", stem[start..].trim_start_matches(['-', '.', '_']));
+    name.parse().map_err(|error| {
+        CtlError::invalid(format!(
+            "cannot name a port after namespace {netns}: {error}; use `port add`"
+        ))
+    })
+}
+
+/// Attaches a container, unless it is attached already just so.
+pub(crate) fn attach(config: &mut Config, attach: &Attach) -> Result<(), CtlError> {
+    let name = attach.port_name()?;
+    let wanted = attach.port();
+    let Some(existing) = config.ports.get(&name) else {
+        config.ports.insert(name, wanted);
+        return Ok(());
+    };
+    let taken = |why: String| Err(CtlError::new(ErrorCode::Exists, why));
+    match &existing.kind {
+        PortKind::Tap(tap) if existing.kind.interface() == wanted.kind.interface() => {
+            let differences = attach.differences(existing, tap);
+            if differences.is_empty() {
+                return Ok(());
+            }
+            taken(format!(
+                "namespace {} is attached already, by port {name}, otherwise: {}; `detach` it first",
+                attach.netns,
+                differences.join("; ")
+            ))
+        }
+        _ => taken(format!("port name {name} is taken by another interface; use `port add`")),
+    }
+}
+
+/// The port by which a container is attached, whoever named it.
+pub(crate) fn attached(config: &Config, detach: &Detach) -> Option<PortName> {
+    let wanted = (Some(&detach.netns), &detach.ifname);
+    config
+        .ports
+        .iter()
+        .find(|(_, port)| port.kind.interface() == wanted)
+        .map(|(name, _)| name.clone())
+}

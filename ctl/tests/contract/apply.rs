@@ -1,0 +1,253 @@
+//! What a change makes of a configuration. Requests are written as they cross the socket.
+
+use ctl::wire::parse_request;
+use ctl::{Config, CtlError, ErrorCode, Mutation, Request, apply};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::arbitrary;
+
+/// The change that a request asks for: `attach {"netns":"web","bridge":"br0"}`.
+pub fn change(text: &str) -> Mutation {
+    let (op, args) = text.split_once(' ').unwrap_or((text, "{}"));
+    let line = format!(r#"{{"v":1,"op":"{op}","args":{args}}}"#);
+    match parse_request(line.as_bytes()).unwrap_or_else(|error| panic!("{line}: {error:?}")).request
+    {
+        Request::Mutation(mutation) => mutation,
+        Request::Query(query) => panic!("{query:?} is no change"),
+    }
+}
+
+/// The configuration that these changes make.
+pub fn config_of(changes: &[&str]) -> Config {
+    changes.iter().fold(Config::default(), |config, text| {
+        apply(&config, &change(text)).unwrap_or_else(|error| panic!("{text}: {error}"))
+    })
+}
+
+/// A bridge with a VLAN-unaware port, one with an access VLAN, and a trunk.
+fn network() -> Config {
+    config_of(&[
+        r#"bridge.add {"name":"br0"}"#,
+        r#"bridge.add {"name":"br1"}"#,
+        r#"port.add {"name":"p0","port":{"bridge":"br0","kind":{"tap":{"netns":"web"}}}}"#,
+        r#"port.add {"name":"a10","port":{"bridge":"br0","kind":{"netdev":{"device":"veth0"}},
+            "vlan":{"access":10}}}"#,
+        r#"port.add {"name":"up0","port":{"bridge":"br0","kind":{"netdev":{"device":"eth1"}},
+            "vlan":{"trunk":{"allowed":"20-30","native":1}}}}"#,
+        r#"fdb.add {"bridge":"br0","station":{"mac":"02:00:00:00:00:01","port":"p0"}}"#,
+    ])
+}
+
+fn error_of(text: &str) -> CtlError {
+    let config = network();
+    let error = apply(&config, &change(text)).expect_err(text);
+    assert_eq!(config, network(), "{text}");
+    error
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_reason() {
+    use ErrorCode::{Exists, InUse, Invalid, NotFound};
+    let tap = |rest: &str| {
+        format!(r#"port.add {{"name":"x","port":{{"bridge":"br0","kind":{{"tap":{{{rest}}}}}}}}}"#)
+    };
+    let station = |rest: &str| {
+        format!(r#"fdb.add {{"bridge":"br0","station":{{"mac":"02:00:00:00:00:02",{rest}}}}}"#)
+    };
+    let port_of = |bridge: &str, name: &str| {
+        format!(
+            r#"port.add {{"name":"{name}","port":{{"bridge":"{bridge}","kind":{{"tap":{{}}}}}}}}"#
+        )
+    };
+    let cases = [
+        (r#"bridge.add {"name":"br0"}"#.to_owned(), Exists, "bridge br0 exists already"),
+        (r#"bridge.add {"name":"b","ageing_seconds":9}"#.into(), Invalid, "use 10 to 1000000"),
+        (r#"bridge.add {"name":"b","mac_limit":0}"#.into(), Invalid, "use 1 to 1048576"),
+        (r#"bridge.set {"name":"br9","mtu":1400}"#.into(), NotFound, "there are: br0, br1"),
+        (r#"bridge.set {"name":"br0","ageing_seconds":0}"#.into(), Invalid, "ageing time 0"),
+        (r#"bridge.del {"name":"br9"}"#.into(), NotFound, "bridge br9 does not exist"),
+        (r#"bridge.del {"name":"br0"}"#.into(), InUse, "a10, p0, up0"),
+        (port_of("br9", "x"), NotFound, "there are: br0, br1"),
+        (port_of("br0", "p0"), Exists, "port p0 exists already"),
+        (tap(r#""netns":"web""#), Exists, "eth0 of namespace web cannot be both port p0 and x"),
+        (tap(r#""netns":"/run/netns/web""#), Exists, "both port p0 and x"),
+        (tap(r#""ifname":"veth0""#), Exists, "veth0 cannot be both port a10 and x"),
+        (tap(r#""queues":0"#), Invalid, "number of queues 0 is out of range: use 1 to 16"),
+        (tap(r#""queues":17"#), Invalid, "use 1 to 16"),
+        (tap(r#""gateways":["10.0.0.1"]"#), Invalid, "in no subnet of its addresses (none)"),
+        (
+            tap(r#""ips":["10.0.0.2/24"],"gateways":["10.0.1.1"]"#),
+            Invalid,
+            "gateway 10.0.1.1 is in no subnet of its addresses (10.0.0.2/24)",
+        ),
+        (
+            tap(r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.2"]"#),
+            Invalid,
+            "both its address and its gateway",
+        ),
+        (
+            tap(r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.1","10.0.0.3"]"#),
+            Invalid,
+            "at most one gateway of each IP version",
+        ),
+        (tap(r#""ips":["10.0.0.2/24","10.0.0.2/16"]"#), Invalid, "10.0.0.2 is given twice"),
+        (r#"port.set {"name":"p9","mtu":1400}"#.into(), NotFound, "port p9 does not exist"),
+        (r#"port.set {"name":"p0","mac_limit":0}"#.into(), Invalid, "MAC limit 0"),
+        (
+            r#"port.set {"name":"p0","vlan":{"access":5}}"#.into(),
+            Invalid,
+            "station 02:00:00:00:00:01: port p0 (VLANs: access 5) carries VLANs: say which",
+        ),
+        (r#"port.del {"name":"p9"}"#.into(), NotFound, "`port list`"),
+        (station(r#""port":"p9""#), NotFound, "port p9 does not exist"),
+        (station(r#""port":"p0","vlan":10"#), Invalid, "does not carry VLAN 10"),
+        (station(r#""port":"a10","vlan":11"#), Invalid, "does not carry VLAN 11"),
+        (station(r#""port":"up0","vlan":2"#), Invalid, "does not carry VLAN 2"),
+        (station(r#""port":"up0""#), Invalid, "say which"),
+        (
+            r#"fdb.add {"bridge":"br1","station":{"mac":"02:00:00:00:00:02","port":"p0"}}"#.into(),
+            Invalid,
+            "port p0, which is of bridge br0",
+        ),
+        (
+            r#"fdb.add {"bridge":"br9","station":{"mac":"02:00:00:00:00:02","port":"p0"}}"#.into(),
+            NotFound,
+            "bridge br9 does not exist",
+        ),
+        (r#"fdb.del {"bridge":"br9","mac":"02:00:00:00:00:02"}"#.into(), NotFound, "br9"),
+        (r#"fdb.flush {"bridge":"br9"}"#.into(), NotFound, "br9"),
+        (r#"fdb.flush {"port":"p9"}"#.into(), NotFound, "p9"),
+    ];
+    for (text, code, part) in cases {
+        let error = error_of(&text);
+        assert_eq!(error.code, code, "{text}: {error}");
+        assert!(error.message.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_error_about_a_bridge_says_how_to_make_the_first() {
+    let error = apply(&Config::default(), &change(r#"bridge.del {"name":"br0"}"#)).unwrap_err();
+    assert_eq!(
+        error.message,
+        "bridge br0 does not exist; there are none yet; make it with `bridge add`"
+    );
+}
+
+#[test]
+fn an_mtu_too_small_for_ipv6_is_refused_whoever_sets_it() {
+    let port =
+        r#"port.add {"name":"v6","port":{"bridge":"br0","kind":{"tap":{"ips":["fd00::2/64"]}}}}"#;
+    let config = config_of(&[r#"bridge.add {"name":"br0"}"#, port]);
+    for text in [r#"port.set {"name":"v6","mtu":1279}"#, r#"bridge.set {"name":"br0","mtu":1279}"#]
+    {
+        let error = apply(&config, &change(text)).expect_err(text);
+        assert!(
+            error.message.contains("port v6: its IPv6 address needs an MTU of 1280"),
+            "{error}"
+        );
+    }
+    apply(&config, &change(r#"bridge.set {"name":"br0","mtu":1280}"#)).unwrap();
+}
+
+#[test]
+fn a_link_local_gateway_needs_no_address() {
+    config_of(&[
+        r#"bridge.add {"name":"br0"}"#,
+        r#"port.add {"name":"p0","port":{"bridge":"br0","kind":{"tap":{"gateways":["fe80::1"]}}}}"#,
+    ]);
+}
+
+#[test]
+fn a_port_has_its_bridges_mtu_unless_it_has_its_own() {
+    let config = config_of(&[
+        r#"bridge.add {"name":"br0","mtu":9000}"#,
+        r#"port.add {"name":"own","port":{"bridge":"br0","kind":{"tap":{"ifname":"a"}},"mtu":1400}}"#,
+        r#"port.add {"name":"with","port":{"bridge":"br0","kind":{"tap":{"ifname":"b"}}}}"#,
+    ]);
+    let mtu = |name: &str| config.mtu_of(&config.ports[&name.parse().unwrap()]).bytes();
+    assert_eq!((mtu("own"), mtu("with")), (1400, 9000));
+}
+
+#[test]
+fn what_is_not_given_stays() {
+    let after = |text: &str| apply(&network(), &change(text)).unwrap();
+    let config = after(r#"port.set {"name":"up0","isolated":true,"mtu":1450}"#);
+    let (before, port) =
+        (&network().ports[&"up0".parse().unwrap()], &config.ports[&"up0".parse().unwrap()]);
+    assert!(port.isolated && port.mtu.unwrap().bytes() == 1450);
+    assert_eq!((&port.vlan, port.hairpin, port.mac_limit), (&before.vlan, false, None));
+    let config = after(r#"bridge.set {"name":"br1","ageing_seconds":60}"#);
+    let bridge = &config.bridges[&"br1".parse().unwrap()];
+    assert_eq!((bridge.ageing_seconds, bridge.mac_limit, bridge.mtu.bytes()), (60, 8192, 1500));
+}
+
+#[test]
+fn what_may_be_there_or_not_is_no_error_either_way() {
+    for text in [
+        r#"bridge.add {"name":"br0","mtu":9000,"may_exist":true}"#,
+        r#"bridge.del {"name":"br9","if_exists":true}"#,
+        r#"port.del {"name":"p9","if_exists":true}"#,
+        r#"detach {"netns":"nobody"}"#,
+        r#"fdb.del {"bridge":"br0","mac":"02:00:00:00:00:09"}"#,
+        "fdb.flush",
+    ] {
+        assert_eq!(apply(&network(), &change(text)).unwrap(), network(), "{text}");
+    }
+}
+
+#[test]
+fn a_station_behind_a_port_goes_with_it() {
+    let bridge = |config: &Config| config.bridges[&"br0".parse().unwrap()].statics.len();
+    assert_eq!(bridge(&network()), 1);
+    for text in [r#"port.del {"name":"p0"}"#, r#"detach {"netns":"web"}"#] {
+        assert_eq!(bridge(&apply(&network(), &change(text)).unwrap()), 0, "{text}");
+    }
+}
+
+#[test]
+fn a_station_entered_again_moves() {
+    let config = config_of(&[
+        r#"bridge.add {"name":"br0"}"#,
+        r#"port.add {"name":"p0","port":{"bridge":"br0","kind":{"tap":{"ifname":"a"}}}}"#,
+        r#"port.add {"name":"p1","port":{"bridge":"br0","kind":{"tap":{"ifname":"b"}}}}"#,
+        r#"fdb.add {"bridge":"br0","station":{"mac":"02:00:00:00:00:01","port":"p0"}}"#,
+        r#"fdb.add {"bridge":"br0","station":{"mac":"02:00:00:00:00:01","port":"p1"}}"#,
+    ]);
+    let statics = &config.bridges[&"br0".parse().unwrap()].statics;
+    assert_eq!(statics.len(), 1);
+    assert_eq!(statics[0].port.as_str(), "p1");
+}
+
+#[test]
+fn stations_entered_by_hand_respect_the_mac_limit() {
+    let config = config_of(&[
+        r#"bridge.add {"name":"br0","mac_limit":1}"#,
+        r#"port.add {"name":"p0","port":{"bridge":"br0","kind":{"tap":{}}}}"#,
+        r#"fdb.add {"bridge":"br0","station":{"mac":"02:00:00:00:00:01","port":"p0"}}"#,
+    ]);
+    let more = r#"fdb.add {"bridge":"br0","station":{"mac":"02:00:00:00:00:02","port":"p0"}}"#;
+    let error = apply(&config, &change(more)).unwrap_err();
+    assert!(error.message.contains("exceed its MAC limit of 1"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn a_change_is_made_whole_or_not_at_all_and_its_result_is_a_valid_configuration(
+        mutations in vec(arbitrary::mutation(), 0..60),
+    ) {
+        let mut config = Config::default();
+        for mutation in &mutations {
+            let before = config.clone();
+            match apply(&config, mutation) {
+                Ok(next) => config = next,
+                Err(error) => prop_assert!(!error.message.is_empty()),
+            }
+            if config == before {
+                continue;
+            }
+            prop_assert_eq!(Config::from_json(config.to_json().as_bytes()).unwrap(), config.clone());
+        }
+    }
+}

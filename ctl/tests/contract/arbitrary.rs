@@ -1,0 +1,214 @@
+//! Values for properties. Names come from small sets, so that requests meet what others made.
+
+use std::net::IpAddr;
+
+use ctl::{
+    Attach, BridgeAdd, BridgeName, BridgeSet, Config, Detach, FdbFilter, FdbKey, FdbStatic, IfName,
+    IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd, PortKind, PortName,
+    PortSet, Query, Request, StaticMac, Tap, Vlan, VlanId, VlanIds, apply,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+fn parsed<T: std::str::FromStr<Err = ctl::BadName>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+fn bridge_name() -> impl Strategy<Value = BridgeName> {
+    select(vec!["br0", "br1", "9-lives"]).prop_map(parsed)
+}
+
+fn port_name() -> impl Strategy<Value = PortName> {
+    select(vec!["p0", "p1", "web-eth0", "pid7-eth0", "run-x-eth0"]).prop_map(parsed)
+}
+
+fn if_name() -> impl Strategy<Value = IfName> {
+    select(vec!["eth0", "net1"]).prop_map(parsed)
+}
+
+fn netns() -> impl Strategy<Value = NetnsRef> {
+    select(vec!["web", "7", "/run/x", "/run/netns/12", "\u{fc}ber \n"]).prop_map(parsed)
+}
+
+fn mac() -> impl Strategy<Value = MacAddr> {
+    (0u8..4).prop_map(|last| MacAddr::local([0, 0, 0, 0, 0, last]))
+}
+
+fn mtu() -> impl Strategy<Value = Mtu> {
+    (Mtu::MIN..=Mtu::MAX).prop_map(|bytes| Mtu::try_from(bytes).unwrap())
+}
+
+fn vlan_id() -> impl Strategy<Value = VlanId> {
+    select(vec![1u16, 10, 4094]).prop_map(|number| VlanId::try_from(number).unwrap())
+}
+
+/// Any set of VLANs, as text.
+pub fn vlan_numbers() -> impl Strategy<Value = Vec<u16>> {
+    vec(1u16..=4094, 1..40)
+}
+
+fn vlan_ids() -> impl Strategy<Value = VlanIds> {
+    vlan_numbers().prop_map(|numbers| {
+        let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+        parsed(&numbers.join(","))
+    })
+}
+
+fn vlan() -> impl Strategy<Value = Vlan> {
+    prop_oneof![
+        Just(Vlan::Unaware),
+        vlan_id().prop_map(Vlan::Access),
+        (vlan_ids(), option::of(vlan_id()))
+            .prop_map(|(allowed, native)| Vlan::Trunk { allowed, native }),
+    ]
+}
+
+fn ips() -> impl Strategy<Value = Vec<IpCidr>> {
+    let some = vec!["10.0.0.2/24", "10.0.0.3/24", "192.168.1.1/32", "fd00::2/64"];
+    vec(select(some).prop_map(parsed), 0..3)
+}
+
+fn gateways() -> impl Strategy<Value = Vec<IpAddr>> {
+    let some = ["10.0.0.1", "10.0.0.2", "fd00::1", "fe80::1", "8.8.8.8"];
+    vec(select(some.map(|text| text.parse().unwrap()).to_vec()), 0..3)
+}
+
+fn tap() -> impl Strategy<Value = Tap> {
+    (option::of(netns()), if_name(), option::of(mac()), ips(), gateways(), 0u16..18).prop_map(
+        |(netns, ifname, mac, ips, gateways, queues)| Tap {
+            netns,
+            ifname,
+            mac,
+            ips,
+            gateways,
+            queues,
+        },
+    )
+}
+
+fn kind() -> impl Strategy<Value = PortKind> {
+    let mode = select(vec![NetdevMode::Auto, NetdevMode::Gso, NetdevMode::Xdp]);
+    prop_oneof![
+        tap().prop_map(PortKind::Tap),
+        (if_name(), option::of(netns()), mode).prop_map(|(device, netns, mode)| PortKind::Netdev {
+            device,
+            netns,
+            mode
+        }),
+    ]
+}
+
+fn limit() -> impl Strategy<Value = Option<u32>> {
+    option::of(select(vec![0, 1, 2, 8192, 1_048_576, u32::MAX]))
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    (bridge_name(), kind(), vlan(), any::<(bool, bool)>(), limit(), option::of(mtu())).prop_map(
+        |(bridge, kind, vlan, (isolated, hairpin), mac_limit, mtu)| Port {
+            bridge,
+            kind,
+            vlan,
+            isolated,
+            hairpin,
+            mac_limit,
+            mtu,
+        },
+    )
+}
+
+fn named<T: std::fmt::Debug>(name: impl Strategy<Value = T>) -> impl Strategy<Value = Named<T>> {
+    (name, any::<bool>()).prop_map(|(name, if_exists)| Named { name, if_exists })
+}
+
+fn filter() -> impl Strategy<Value = FdbFilter> {
+    (option::of(bridge_name()), option::of(port_name()), option::of(vlan_id()))
+        .prop_map(|(bridge, port, vlan)| FdbFilter { bridge, port, vlan })
+}
+
+fn bridge_settings() -> impl Strategy<Value = (Option<u32>, Option<u32>, Option<Mtu>)> {
+    (option::of(select(vec![0, 10, 300, 1_000_001])), limit(), option::of(mtu()))
+}
+
+fn bridge_mutation() -> impl Strategy<Value = Mutation> {
+    let add = (bridge_name(), bridge_settings(), any::<bool>()).prop_map(
+        |(name, (ageing_seconds, mac_limit, mtu), may_exist)| {
+            Mutation::BridgeAdd(BridgeAdd { name, ageing_seconds, mac_limit, mtu, may_exist })
+        },
+    );
+    let set =
+        (bridge_name(), bridge_settings()).prop_map(|(name, (ageing_seconds, mac_limit, mtu))| {
+            Mutation::BridgeSet(BridgeSet { name, ageing_seconds, mac_limit, mtu })
+        });
+    prop_oneof![4 => add, 1 => named(bridge_name()).prop_map(Mutation::BridgeDel), 1 => set]
+}
+
+fn port_mutation() -> impl Strategy<Value = Mutation> {
+    let flags = any::<(Option<bool>, Option<bool>)>();
+    let set = (port_name(), option::of(vlan()), flags, limit(), option::of(mtu())).prop_map(
+        |(name, vlan, (isolated, hairpin), mac_limit, mtu)| {
+            Mutation::PortSet(PortSet { name, vlan, isolated, hairpin, mac_limit, mtu })
+        },
+    );
+    let add = (port_name(), port())
+        .prop_map(|(name, port)| Mutation::PortAdd(Box::new(PortAdd { name, port })));
+    prop_oneof![4 => add, 1 => named(port_name()).prop_map(Mutation::PortDel), 1 => set]
+}
+
+fn container_mutation() -> impl Strategy<Value = Mutation> {
+    let settings = (option::of(mac()), ips(), gateways(), option::of(mtu()), vlan());
+    let attach = (netns(), bridge_name(), if_name(), settings).prop_map(
+        |(netns, bridge, ifname, (mac, ips, gateways, mtu, vlan))| {
+            Mutation::Attach(Attach { netns, bridge, ifname, mac, ips, gateways, mtu, vlan })
+        },
+    );
+    let detach =
+        (netns(), if_name()).prop_map(|(netns, ifname)| Mutation::Detach(Detach { netns, ifname }));
+    prop_oneof![3 => attach, 1 => detach]
+}
+
+fn station_mutation() -> impl Strategy<Value = Mutation> {
+    let add = (bridge_name(), mac(), option::of(vlan_id()), port_name()).prop_map(
+        |(bridge, mac, vlan, port)| {
+            Mutation::FdbAdd(FdbStatic { bridge, station: StaticMac { mac, vlan, port } })
+        },
+    );
+    let del = (bridge_name(), mac(), option::of(vlan_id()))
+        .prop_map(|(bridge, mac, vlan)| Mutation::FdbDel(FdbKey { bridge, mac, vlan }));
+    prop_oneof![3 => add, 1 => del, 1 => filter().prop_map(Mutation::FdbFlush)]
+}
+
+/// Any change, sensible or not.
+pub fn mutation() -> impl Strategy<Value = Mutation> {
+    prop_oneof![bridge_mutation(), port_mutation(), container_mutation(), station_mutation()]
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    prop_oneof![
+        Just(Query::BridgeList),
+        named(bridge_name()).prop_map(Query::BridgeShow),
+        Just(Query::PortList),
+        named(port_name()).prop_map(Query::PortShow),
+        filter().prop_map(Query::FdbShow),
+        Just(Query::Stats),
+        Just(Query::Drops),
+        Just(Query::Perf),
+        Just(Query::Status),
+        Just(Query::Version),
+    ]
+}
+
+/// Any request, sensible or not.
+pub fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![query().prop_map(Request::Query), mutation().prop_map(Request::Mutation)]
+}
+
+/// A configuration that requests made.
+pub fn config() -> impl Strategy<Value = Config> {
+    vec(mutation(), 0..40).prop_map(|mutations| {
+        mutations
+            .iter()
+            .fold(Config::default(), |config, mutation| apply(&config, mutation).unwrap_or(config))
+    })
+}

@@ -1,0 +1,115 @@
+//! Attaching containers: safe to repeat, and clear about what is in the way.
+
+use ctl::{Attach, ErrorCode, Mutation, apply};
+
+use crate::apply::{change, config_of};
+
+const BRIDGES: [&str; 2] = [r#"bridge.add {"name":"br0"}"#, r#"bridge.add {"name":"br1"}"#];
+const WEB: &str =
+    r#"attach {"netns":"web","bridge":"br0","ips":["10.0.0.2/24"],"gateways":["10.0.0.1"]}"#;
+
+fn attach(text: &str) -> Attach {
+    match change(text) {
+        Mutation::Attach(attach) => attach,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_port_is_named_after_the_container() {
+    let long = format!("/run/{}", "x".repeat(100));
+    let cases = [
+        ("web", "web-eth0".to_owned()),
+        ("/run/netns/web", "web-eth0".to_owned()),
+        ("4711", "pid4711-eth0".to_owned()),
+        ("/proc/7/fd/3", "proc-7-fd-3-eth0".to_owned()),
+        ("/run/docker/netns/0a1b", "run-docker-netns-0a1b-eth0".to_owned()),
+        ("my web\\n", "my_web_-eth0".to_owned()),
+        ("-web", "web-eth0".to_owned()),
+        (&long, format!("{}-eth0", "x".repeat(59))),
+    ];
+    for (netns, name) in cases {
+        let text = format!(r#"attach {{"netns":"{netns}","bridge":"br0"}}"#);
+        assert_eq!(attach(&text).port_name().unwrap().as_str(), name, "{netns}");
+    }
+}
+
+#[test]
+fn a_namespace_after_which_no_port_can_be_named_is_refused_with_the_way_out() {
+    for netns in ["---", "/"] {
+        let text = format!(r#"attach {{"netns":"{netns}","bridge":"br0"}}"#);
+        let error = apply(&config_of(&BRIDGES), &change(&text)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Invalid);
+        assert!(error.message.contains("use `port add`"), "{error}");
+    }
+}
+
+#[test]
+fn attaching_again_changes_nothing() {
+    let once = config_of(&[&BRIDGES[..], &[WEB]].concat());
+    let again = [WEB, &WEB.replace("\"web\"", "\"/run/netns/web\"")];
+    for text in again {
+        assert_eq!(apply(&once, &change(text)).unwrap(), once);
+    }
+}
+
+#[test]
+fn what_attach_cannot_say_is_no_difference() {
+    let set = r#"port.set {"name":"web-eth0","isolated":true,"hairpin":true,"mac_limit":5}"#;
+    let changed = config_of(&[&BRIDGES[..], &[WEB, set]].concat());
+    assert_eq!(apply(&changed, &change(WEB)).unwrap(), changed);
+}
+
+#[test]
+fn attaching_otherwise_is_refused_with_what_differs() {
+    let once = config_of(&[&BRIDGES[..], &[WEB]].concat());
+    let otherwise = r#"attach {"netns":"web","bridge":"br1","ips":["10.0.0.3/24"],"mtu":1400}"#;
+    let error = apply(&once, &change(otherwise)).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Exists);
+    let expected = "namespace web is attached already, by port web-eth0, otherwise: bridge br0, not br1; \
+                    addresses 10.0.0.2/24, not 10.0.0.3/24; gateways 10.0.0.1, not none; \
+                    MTU the bridge's, not 1400; `detach` it first";
+    assert_eq!(error.message, expected);
+}
+
+#[test]
+fn an_address_that_was_chosen_is_no_difference_and_another_one_is() {
+    let with_mac = |mac: &str| WEB.replace("\"ips\"", &format!("\"mac\":\"{mac}\",\"ips\""));
+    let chosen = with_mac("02:00:00:00:00:01");
+    let once = config_of(&[&BRIDGES[..], &[&chosen]].concat());
+    apply(&once, &change(WEB)).unwrap();
+    let error = apply(&once, &change(&with_mac("02:00:00:00:00:02"))).unwrap_err();
+    assert!(error.message.contains("MAC 02:00:00:00:00:01, not 02:00:00:00:00:02"), "{error}");
+}
+
+#[test]
+fn an_interface_that_another_port_has_is_not_attached() {
+    let port = r#"port.add {"name":"p0","port":{"bridge":"br0","kind":{"tap":{"netns":"web"}}}}"#;
+    let error = apply(&config_of(&[&BRIDGES[..], &[port]].concat()), &change(WEB)).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Exists);
+    assert!(error.message.contains("cannot be both port p0 and web-eth0"), "{error}");
+}
+
+#[test]
+fn a_port_that_only_has_the_name_is_not_taken_for_the_containers() {
+    let named = |kind: &str| {
+        format!(r#"port.add {{"name":"web-eth0","port":{{"bridge":"br0","kind":{kind}}}}}"#)
+    };
+    for kind in [r#"{"tap":{"netns":"other"}}"#, r#"{"netdev":{"device":"eth0","netns":"web"}}"#] {
+        let config = config_of(&[&BRIDGES[..], &[&named(kind)]].concat());
+        let error = apply(&config, &change(WEB)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Exists);
+        assert!(error.message.contains("port name web-eth0 is taken"), "{error}");
+    }
+}
+
+#[test]
+fn detaching_undoes_attaching_and_may_be_repeated() {
+    let before = config_of(&BRIDGES);
+    let attached = config_of(&[&BRIDGES[..], &[WEB]].concat());
+    let other = r#"detach {"netns":"web","ifname":"net1"}"#;
+    assert_eq!(apply(&attached, &change(other)).unwrap(), attached);
+    let detach = change(r#"detach {"netns":"web"}"#);
+    assert_eq!(apply(&attached, &detach).unwrap(), before);
+    assert_eq!(apply(&before, &detach).unwrap(), before);
+}

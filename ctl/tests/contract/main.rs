@@ -1,0 +1,13 @@
+//! What the crate promises, one module for each part; `arbitrary` makes the values for properties.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod apply;
+mod arbitrary;
+mod attach;
+mod client;
+mod config;
+mod lines;
+mod names;
+mod plan;
+mod protocol;
+mod wire;

@@ -1,0 +1,103 @@
+//! The `main` of a test program whose tests need a network of their own.
+//!
+//! ```no_run
+//! use netlab::{Container, TestResult, test};
+//!
+//! fn a_container_has_a_loopback_interface() -> TestResult {
+//!     Container::new()?.link("lo")?;
+//!     Ok(())
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     netlab::test_main([test!(a_container_has_a_loopback_interface)])
+//! }
+//! ```
+//!
+//! The crate's manifest says `harness = false` for such a program. It enters the sandbox before there
+//! is a second thread, so its tests need no root; then they run in parallel, each in namespaces that it
+//! makes. What this kernel or user cannot do at all is found out by a [`Need`]'s probe, and said
+//! loudly; a test that fails is never taken for one that cannot be run.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+/// What a test returns: any error that can be printed fails it.
+pub type TestResult = Result<(), Failed>;
+
+/// Something that a test cannot do without, and that not every system has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The right to open `/dev/net/tun`. A user namespace cannot give it.
+    Tun,
+}
+
+impl Need {
+    /// Why it is not to be had here, if it is not.
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Tun => probe_tun().err().map(|error| {
+                format!("cannot open /dev/net/tun ({error}); run as root, or `chmod 666` it")
+            }),
+        }
+    }
+}
+
+fn probe_tun() -> io::Result<()> {
+    OpenOptions::new().read(true).write(true).open("/dev/net/tun").map(drop)
+}
+
+/// A test with its name.
+#[derive(Debug, Clone)]
+pub struct Test {
+    name: &'static str,
+    run: fn() -> TestResult,
+    needs: Vec<Need>,
+}
+
+impl Test {
+    /// A test. [`test!`](crate::test) makes one of a function.
+    pub fn new(name: &'static str, run: fn() -> TestResult) -> Self {
+        Self { name, run, needs: Vec::new() }
+    }
+
+    /// The same test, which cannot do without something.
+    #[must_use]
+    pub fn needs(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    fn into_trial(self) -> Trial {
+        match self.needs.iter().find_map(|need| need.missing()) {
+            None => Trial::test(self.name, self.run),
+            Some(reason) => {
+                eprintln!("NOT RUN: {}: {reason}", self.name);
+                Trial::ignorable_test(self.name, move || Ok(Completion::ignored_with(reason)))
+            }
+        }
+    }
+}
+
+/// Makes a [`Test`] of a function that has no parameters and returns [`TestResult`].
+#[macro_export]
+macro_rules! test {
+    ($function:ident) => {
+        $crate::Test::new(stringify!($function), $function)
+    };
+}
+
+/// Runs the tests as `cargo test` expects. Call it as the whole of `main`, while there is one thread.
+pub fn test_main(tests: impl IntoIterator<Item = Test>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(error) = hostnet::sandbox::enter()
+    {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let trials = tests.into_iter().map(Test::into_trial).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

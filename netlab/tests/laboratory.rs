@@ -1,0 +1,237 @@
+//! The laboratory's own instruments, on a wire and on the Linux bridge.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use netlab::raw::RawSocket;
+use netlab::topology::{LinuxBridge, veth};
+use netlab::transfer::Datagrams;
+use netlab::udp::Source;
+use netlab::{Container, LabError, Path, TestResult, ping, rr, tcp, test, transfer, udp};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Two containers, connected by a wire: 10.0.0.1 and fd00::1, 10.0.0.2 and fd00::2.
+fn wired() -> Result<(Container, Container), LabError> {
+    let (a, b) = (Container::new()?, Container::new()?);
+    veth(&a, "eth0", &b, "eth0")?;
+    addressed(&a, &b)?;
+    Ok((a, b))
+}
+
+fn addressed(a: &Container, b: &Container) -> Result<(), LabError> {
+    a.address("eth0", &["10.0.0.1/24", "fd00::1/64"])?;
+    b.address("eth0", &["10.0.0.2/24", "fd00::2/64"])?;
+    Ok(())
+}
+
+fn targets() -> [IpAddr; 2] {
+    [[10, 0, 0, 2].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 2].into()]
+}
+
+fn a_wire_answers_ping_at_once() -> TestResult {
+    let (a, _b) = wired()?;
+    for target in targets() {
+        ping::ping(&a, target, &ping::Options::default())?;
+    }
+    Ok(())
+}
+
+fn a_ping_carries_payloads_up_to_the_limit() -> TestResult {
+    let (a, _b) = wired()?;
+    for target in targets() {
+        for payload_bytes in [0, 1, 1400, 9000, 65_000] {
+            ping::ping(&a, target, &ping::Options { payload_bytes, ..Default::default() })?;
+        }
+    }
+    Ok(())
+}
+
+fn nobody_answers_for_an_absent_host() -> TestResult {
+    let (a, _b) = wired()?;
+    assert!(ping::is_silent(&a, [10, 0, 0, 9].into(), SHORT)?);
+    assert!(!ping::is_silent(&a, targets()[0], Duration::from_secs(5))?);
+    Ok(())
+}
+
+fn a_wire_carries_tcp_streams() -> TestResult {
+    let (a, b) = wired()?;
+    for target in targets() {
+        let options = tcp::Options { streams: 2, duration: SHORT, ..Default::default() };
+        let report = tcp::stream(&Path::new(&a, &b, target), &options)?;
+        assert!(report.bytes > 1_000_000, "{report:?}");
+    }
+    Ok(())
+}
+
+fn a_linux_bridge_carries_traffic() -> TestResult {
+    let bridge = LinuxBridge::new()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    bridge.connect(&a, "eth0")?;
+    bridge.connect(&b, "eth0")?;
+    addressed(&a, &b)?;
+    for target in targets() {
+        ping::ping(&a, target, &ping::Options::default())?;
+        transfer::tcp(&Path::new(&a, &b, target), 3_000_000, 7)?;
+    }
+    Ok(())
+}
+
+fn a_large_transfer_arrives_whole() -> TestResult {
+    let (a, b) = wired()?;
+    for target in targets() {
+        transfer::tcp(&Path::new(&a, &b, target), 100_000_001, 42)?;
+    }
+    Ok(())
+}
+
+fn a_transfer_without_offloads_arrives_whole() -> TestResult {
+    let (a, b) = wired()?;
+    a.set_offloads("eth0", false)?;
+    b.set_offloads("eth0", false)?;
+    for target in targets() {
+        transfer::tcp(&Path::new(&a, &b, target), 5_000_000, 1)?;
+    }
+    Ok(())
+}
+
+fn datagrams_of_all_sizes_arrive_whole() -> TestResult {
+    let (a, b) = wired()?;
+    for target in targets() {
+        let path = Path::new(&a, &b, target);
+        for payload_bytes in [8, 100, 1400, 8000, 65_507 - 20] {
+            let sent = Datagrams { count: 300, payload_bytes, segments: 1, seed: 3 };
+            let delivery = transfer::udp(&path, &sent)?;
+            assert_eq!(
+                (delivery.arrived, delivery.lost),
+                (300, 0),
+                "{payload_bytes}: {delivery:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn segmented_datagrams_arrive_whole() -> TestResult {
+    let (a, b) = wired()?;
+    for target in targets() {
+        let path = Path::new(&a, &b, target);
+        for (payload_bytes, segments) in [(1400, 40), (1000, 64), (8, 3), (1452, 1)] {
+            let sent = Datagrams { count: 1001, payload_bytes, segments, seed: 3 };
+            let delivery = transfer::udp(&path, &sent)?;
+            assert_eq!((delivery.arrived, delivery.lost), (1001, 0), "{segments}: {delivery:?}");
+        }
+    }
+    Ok(())
+}
+
+fn datagrams_that_make_no_sense_are_refused() -> TestResult {
+    let (a, b) = wired()?;
+    let path = Path::new(&a, &b, targets()[0]);
+    for (payload_bytes, segments) in [(7, 1), (1400, 0), (8, 65), (40_000, 2)] {
+        let sent = Datagrams { count: 1, payload_bytes, segments, seed: 0 };
+        assert!(matches!(transfer::udp(&path, &sent), Err(LabError::Parameters { .. })));
+    }
+    Ok(())
+}
+
+fn loss_is_reported_and_ends() -> TestResult {
+    let (a, b) = wired()?;
+    // The datagrams are longer than the far end of the wire takes.
+    let far = b.netlink()?;
+    far.set_mtu(b.link("eth0")?.index, 1280)?;
+    let path = Path::new(&a, &b, targets()[0]);
+    let sent = Datagrams { count: 10, payload_bytes: 1400, segments: 1, seed: 0 };
+    let delivery = transfer::udp(&path, &sent)?;
+    assert_eq!((delivery.arrived, delivery.lost), (0, 10));
+    Ok(())
+}
+
+fn requests_are_answered() -> TestResult {
+    let (a, b) = wired()?;
+    let options = rr::Options { duration: SHORT, ..Default::default() };
+    for target in targets() {
+        let path = Path::new(&a, &b, target);
+        for report in [rr::tcp(&path, &options)?, rr::udp(&path, &options)?] {
+            assert!(report.transactions() > 10 && report.lost == 0, "{report:?}");
+            assert!(report.percentile(50.0) <= report.percentile(99.0));
+        }
+    }
+    Ok(())
+}
+
+fn a_flood_is_counted() -> TestResult {
+    let (a, b) = wired()?;
+    let path = Path::new(&a, &b, targets()[0]);
+    let frames = Source::Frames {
+        interface: "eth0",
+        target_interface: "eth0",
+        source: [10, 0, 0, 1].into(),
+        flows: 100,
+    };
+    for source in [Source::Socket, frames] {
+        let options = udp::Options { duration: SHORT, source, ..Default::default() };
+        let report = udp::flood(&path, &options)?;
+        assert!(report.sent >= report.received && report.received > 1000, "{source:?} {report:?}");
+    }
+    Ok(())
+}
+
+fn a_frame_arrives_as_it_was_sent() -> TestResult {
+    let (a, b) = wired()?;
+    let (near, far) = (RawSocket::open(&a, "eth0")?, RawSocket::open(&b, "eth0")?);
+    let untagged = [&[0x02; 12][..], &[0x88, 0xb5], &[7; 46]].concat();
+    let tagged = [&[0x02; 12][..], &[0x81, 0x00, 0x60, 0x64, 0x88, 0xb5], &[7; 46]].concat();
+    let stacked =
+        [&[0x02; 12][..], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 0x88, 0xb5], &[7; 46]].concat();
+    for frame in [untagged, tagged, stacked] {
+        near.send(&frame)?;
+        let got = far.receive(Duration::from_secs(5), |bytes| bytes[..6] == [2; 6])?;
+        assert_eq!(got.map(|got| got.bytes), Some(frame));
+    }
+    assert_eq!(near.drain(|bytes| bytes[..6] == [2; 6])?, vec![], "own frames are not heard");
+    Ok(())
+}
+
+fn a_container_dies_with_its_last_inhabitant() -> TestResult {
+    let (a, b) = (Container::new()?, Container::new()?);
+    veth(&a, "eth0", &b, "eth0")?;
+    let inhabitant = b.inhabit()?;
+    assert_eq!(hostnet::Netns::open(&inhabitant.reference())?.id()?, b.namespace().id()?);
+    let path = inhabitant.path();
+    drop(b);
+    assert!(a.link("eth0").is_ok(), "the inhabitant keeps the namespace alive");
+    drop(inhabitant);
+    assert!(!path.exists());
+    let monitor = a.run(hostnet::LinkMonitor::open)?;
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while a.link("eth0").is_ok() {
+        assert!(std::time::Instant::now() < deadline, "the namespace is still there");
+        let mut waiting = [rustix::event::PollFd::new(&monitor, rustix::event::PollFlags::IN)];
+        let tenth = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        rustix::event::poll(&mut waiting, Some(&tenth))?;
+        monitor.events()?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    netlab::test_main([
+        test!(a_wire_answers_ping_at_once),
+        test!(a_ping_carries_payloads_up_to_the_limit),
+        test!(nobody_answers_for_an_absent_host),
+        test!(a_wire_carries_tcp_streams),
+        test!(a_linux_bridge_carries_traffic),
+        test!(a_large_transfer_arrives_whole),
+        test!(a_transfer_without_offloads_arrives_whole),
+        test!(datagrams_of_all_sizes_arrive_whole),
+        test!(segmented_datagrams_arrive_whole),
+        test!(datagrams_that_make_no_sense_are_refused),
+        test!(loss_is_reported_and_ends),
+        test!(requests_are_answered),
+        test!(a_flood_is_counted),
+        test!(a_frame_arrives_as_it_was_sent),
+        test!(a_container_dies_with_its_last_inhabitant),
+    ])
+}
