@@ -1,0 +1,185 @@
+//! The laboratory of the demonstration: two containers on the switch, two on a Linux bridge.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use ctl::response::{DropInfo, Stats};
+use ctl::{
+    BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Query, Request, Vlan,
+};
+use hostnet::{Interface, Netlink};
+use netlab::Container;
+use netlab::topology::LinuxBridge;
+use pktio::PoolConfig;
+
+use super::DemoError;
+use crate::control::{self, Options};
+use crate::fleet::{FleetOptions, default_cores};
+use crate::worker::{PollMode, doorbell, ring};
+
+/// Two connected containers.
+pub(super) struct Pair {
+    pub(super) name: &'static str,
+    pub(super) a: Container,
+    pub(super) b: Container,
+    /// Address of `a`.
+    pub(super) own_ip4: Ipv4Addr,
+    /// Addresses of `b`.
+    pub(super) ip4: Ipv4Addr,
+    pub(super) ip6: Ipv6Addr,
+}
+
+/// Everything that the demonstration needs.
+pub(super) struct Lab {
+    pub(super) switched: Pair,
+    pub(super) bridged: Pair,
+    socket: PathBuf,
+    daemon: Option<JoinHandle<()>>,
+    stop: Arc<OwnedFd>,
+    _bridge: LinuxBridge,
+}
+
+/// What the switch says of the frames that it carried.
+pub(super) struct Books {
+    pub(super) stats: Stats,
+    pub(super) drops: Vec<DropInfo>,
+}
+
+const IP4: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 99, 0, 1), Ipv4Addr::new(10, 99, 0, 2)];
+const IP6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 2)];
+
+fn addresses(number: usize) -> [IpCidr; 2] {
+    [
+        IpCidr { addr: IP4[number].into(), prefix_len: 24 },
+        IpCidr { addr: IP6[number].into(), prefix_len: 64 },
+    ]
+}
+
+impl Lab {
+    pub(super) fn set_up() -> Result<Self, DemoError> {
+        let socket = PathBuf::from("/run/vswitch-demo.sock");
+        let stop = Arc::new(doorbell().map_err(|error| DemoError::Daemon(error.to_string()))?);
+        let daemon = start_daemon(socket.clone(), Arc::clone(&stop))?;
+        let switched = switched(&mut Client::connect(&socket)?)?;
+        let (bridged, bridge) = bridged()?;
+        Ok(Self { switched, bridged, socket, daemon: Some(daemon), stop, _bridge: bridge })
+    }
+
+    pub(super) fn books(&self) -> Result<Books, DemoError> {
+        let mut client = Client::connect(&self.socket)?;
+        let stats = client.ask(Request::Query(Query::Stats))?;
+        let drops = client.ask(Request::Query(Query::Drops))?;
+        Ok(Books { stats, drops })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        ring(&self.stop);
+        if let Some(daemon) = self.daemon.take() {
+            let _ = daemon.join();
+        }
+    }
+}
+
+fn start_daemon(socket: PathBuf, stop: Arc<OwnedFd>) -> Result<JoinHandle<()>, DemoError> {
+    let options = Options {
+        socket,
+        socket_group: None,
+        state: None,
+        fleet: FleetOptions {
+            cores: default_cores(),
+            mode: PollMode::Adaptive,
+            pool: PoolConfig::default(),
+        },
+        stop,
+    };
+    let (tell, told) = mpsc::channel();
+    let ready = tell.clone();
+    let daemon = std::thread::spawn(move || {
+        if let Err(error) = control::run(options, move || _ = ready.send(Ok(()))) {
+            let _ = tell.send(Err(error.to_string()));
+        }
+    });
+    match told.recv() {
+        Ok(Ok(())) => Ok(daemon),
+        Ok(Err(why)) => Err(DemoError::Daemon(why)),
+        Err(_) => Err(DemoError::Daemon("it ended without a word".to_owned())),
+    }
+}
+
+/// Two containers on the switch: by TAP devices, or by veths where there is no access to TAP.
+fn switched(client: &mut Client) -> Result<Pair, DemoError> {
+    let bridge = "demo".parse::<ctl::BridgeName>()?;
+    client.call(Request::Mutation(Mutation::BridgeAdd(BridgeAdd {
+        name: bridge.clone(),
+        ageing_seconds: None,
+        mac_limit: None,
+        mtu: None,
+        may_exist: false,
+    })))?;
+    let containers = [Container::new()?, Container::new()?];
+    let has_tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok();
+    for (number, container) in containers.iter().enumerate() {
+        let kind = if has_tun { tap(container, number)? } else { veth(container, number)? };
+        let port = Port {
+            bridge: bridge.clone(),
+            kind,
+            vlan: Vlan::Unaware,
+            isolated: false,
+            hairpin: false,
+            mac_limit: None,
+            mtu: None,
+        };
+        let name = ["left", "right"][number].parse()?;
+        let add = Mutation::PortAdd(Box::new(PortAdd { name, port }));
+        client.call(Request::Mutation(add))?;
+    }
+    let name = if has_tun { "vswitch (tap)" } else { "vswitch (veth)" };
+    Ok(pair(name, containers))
+}
+
+/// An interface that the switch makes and moves into the container.
+fn tap(container: &Container, number: usize) -> Result<PortKind, DemoError> {
+    Ok(PortKind::Tap(Tap {
+        netns: Some(container.reference()),
+        ifname: "eth0".parse()?,
+        mac: None,
+        ips: addresses(number).to_vec(),
+        gateways: Vec::new(),
+        queues: 1,
+    }))
+}
+
+/// A pair of interfaces, one end of which the container has already.
+fn veth(container: &Container, number: usize) -> Result<PortKind, DemoError> {
+    let name = format!("demo{number}");
+    Netlink::open()?.create_veth(&name, "eth0", Some(container.namespace().as_fd()))?;
+    configure(container, number)?;
+    Ok(PortKind::Netdev { device: name.parse()?, netns: None, mode: NetdevMode::Auto })
+}
+
+/// Two containers on a Linux bridge.
+fn bridged() -> Result<(Pair, LinuxBridge), DemoError> {
+    let containers = [Container::new()?, Container::new()?];
+    let bridge = LinuxBridge::new()?;
+    for (number, container) in containers.iter().enumerate() {
+        bridge.connect(container, "eth0")?;
+        configure(container, number)?;
+    }
+    Ok((pair("Linux bridge", containers), bridge))
+}
+
+fn configure(container: &Container, number: usize) -> Result<(), DemoError> {
+    let wanted = Interface { ips: &addresses(number), ..Interface::default() };
+    container.configure("eth0", &wanted)?;
+    Ok(())
+}
+
+fn pair(name: &'static str, [a, b]: [Container; 2]) -> Pair {
+    Pair { name, a, b, own_ip4: IP4[0], ip4: IP4[1], ip6: IP6[1] }
+}
