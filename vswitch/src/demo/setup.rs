@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use ctl::response::{DropInfo, Stats};
 use ctl::{
-    BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Query, Request, Vlan,
+    BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Query, Request, Tap,
+    Vlan,
 };
 use hostnet::{Interface, Netlink};
 use netlab::Container;
