@@ -32,6 +32,8 @@ pub type TestResult = Result<(), Failed>;
 pub enum Need {
     /// The right to open `/dev/net/tun`. A user namespace cannot give it.
     Tun,
+    /// The right to load eBPF programs, which AF_XDP needs. A user namespace cannot give it.
+    Bpf,
 }
 
 impl Need {
@@ -41,8 +43,16 @@ impl Need {
             Self::Tun => probe_tun().err().map(|error| {
                 format!("cannot open /dev/net/tun ({error}); run as root, or `chmod 666` it")
             }),
+            Self::Bpf => (!is_in_initial_user_namespace())
+                .then(|| "no eBPF programs can be loaded in a user namespace; run as root".to_owned()),
         }
     }
+}
+
+/// Whether all users are mapped to themselves, as only the initial user namespace has it.
+fn is_in_initial_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 fn probe_tun() -> io::Result<()> {

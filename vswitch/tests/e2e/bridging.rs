@@ -1,0 +1,180 @@
+//! What a bridge does and does not do, seen from the wire.
+
+use std::time::Duration;
+
+use ctl::response::DropInfo;
+use ctl::{BridgeAdd, Mutation, Query, Vlan};
+use netlab::raw::RawSocket;
+use netlab::{Container, Need, Test, TestResult, ping, test};
+
+use crate::daemon::{Daemon, port, tap};
+
+/// Long enough for a frame that comes.
+const SOON: Duration = Duration::from_secs(5);
+
+pub fn tests() -> Vec<Test> {
+    [
+        test!(bridges_of_one_daemon_are_separate),
+        test!(isolated_ports_reach_others_but_not_each_other),
+        test!(vlans_separate_containers_and_a_trunk_carries_them_tagged),
+        test!(frames_that_are_too_long_for_a_port_are_dropped_with_that_reason),
+        test!(malformed_frames_are_counted_and_survived),
+        test!(a_known_station_is_not_flooded),
+    ]
+    .into_iter()
+    .map(|test| test.needs(Need::Tun))
+    .collect()
+}
+
+fn bridge(daemon: &Daemon, name: &str) -> Result<(), Box<dyn std::error::Error>> {
+    daemon.change(Mutation::BridgeAdd(BridgeAdd {
+        name: name.parse()?,
+        ageing_seconds: None,
+        mac_limit: None,
+        mtu: None,
+        may_exist: false,
+    }))?;
+    Ok(())
+}
+
+fn reaches(from: &Container, ip: &str) -> TestResult {
+    ping::ping(from, ip.parse()?, &ping::Options::default())?;
+    Ok(())
+}
+
+fn is_cut_off(from: &Container, ip: &str) -> TestResult {
+    if ping::is_silent(from, ip.parse()?, Duration::from_millis(500))? {
+        Ok(())
+    } else {
+        Err(format!("{ip} answers, and should not").into())
+    }
+}
+
+fn drops(daemon: &Daemon, reason: &str) -> Result<u64, ctl::ClientError> {
+    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
+}
+
+fn bridges_of_one_daemon_are_separate() -> TestResult {
+    let daemon = Daemon::start()?;
+    bridge(&daemon, "br1")?;
+    let (a, b, c) = (Container::new()?, Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    daemon.add("b", port("br1", tap(&b, &["10.0.0.2/24"])?)?)?;
+    daemon.add("c", port("br1", tap(&c, &["10.0.0.1/24"])?)?)?;
+    is_cut_off(&a, "10.0.0.2")?;
+    reaches(&c, "10.0.0.2")?;
+    daemon.check_ledger()
+}
+
+fn isolated_ports_reach_others_but_not_each_other() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b, c) = (Container::new()?, Container::new()?, Container::new()?);
+    for (name, container, ip, isolated) in [
+        ("a", &a, "10.0.0.1/24", true),
+        ("b", &b, "10.0.0.2/24", true),
+        ("c", &c, "10.0.0.3/24", false),
+    ] {
+        let mut port = port("br0", tap(container, &[ip])?)?;
+        port.isolated = isolated;
+        daemon.add(name, port)?;
+    }
+    is_cut_off(&a, "10.0.0.2")?;
+    reaches(&a, "10.0.0.3")?;
+    reaches(&b, "10.0.0.3")?;
+    daemon.check_ledger()
+}
+
+fn vlans_separate_containers_and_a_trunk_carries_them_tagged() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b, trunk) = (Container::new()?, Container::new()?, Container::new()?);
+    let vlans = [
+        ("a", &a, "10.0.0.1/24", Vlan::Access(10.try_into()?)),
+        ("b", &b, "10.0.0.2/24", Vlan::Access(20.try_into()?)),
+        ("t", &trunk, "10.0.0.3/24", Vlan::Trunk { allowed: "10,20".parse()?, native: None }),
+    ];
+    for (name, container, ip, vlan) in vlans {
+        let mut port = port("br0", tap(container, &[ip])?)?;
+        port.vlan = vlan;
+        daemon.add(name, port)?;
+    }
+    let capture = RawSocket::open(&trunk, "eth0")?;
+    is_cut_off(&a, "10.0.0.2")?;
+    // The request for the other's address left the trunk with the tag of VLAN 10.
+    capture.receive(SOON, |frame| frame.get(12..18) == Some(&[0x81, 0, 0, 10, 8, 6]))?;
+    // And what comes in tagged leaves untagged.
+    let listener = RawSocket::open(&b, "eth0")?;
+    let mut frame = vec![0xff; 6];
+    frame.extend([2, 0, 0, 0, 0, 9, 0x81, 0, 0, 20, 0x88, 0xb5]);
+    frame.resize(64, 0x5a);
+    capture.send(&frame)?;
+    listener.receive(SOON, |frame| frame.get(12..14) == Some(&[0x88, 0xb5]))?;
+    daemon.check_ledger()
+}
+
+fn frames_that_are_too_long_for_a_port_are_dropped_with_that_reason() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    let mut small = port("br0", tap(&b, &["10.0.0.2/24"])?)?;
+    small.mtu = Some(1500.try_into()?);
+    daemon.add("b", small)?;
+    reaches(&a, "10.0.0.2")?;
+    let before = drops(&daemon, "oversized")?;
+    let long = ping::Options { payload_bytes: 4000, patience: Duration::from_millis(300) };
+    assert!(ping::ping(&a, "10.0.0.2".parse()?, &long).is_err());
+    assert!(drops(&daemon, "oversized")? > before);
+    daemon.check_ledger()
+}
+
+fn malformed_frames_are_counted_and_survived() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    let mut aware = port("br0", tap(&a, &["10.0.0.1/24"])?)?;
+    aware.vlan = Vlan::Access(5.try_into()?);
+    daemon.add("a", aware.clone())?;
+    daemon.add("b", ctl::Port { kind: tap(&b, &["10.0.0.2/24"])?, ..aware })?;
+    let wire = RawSocket::open(&a, "eth0")?;
+    let header = |src: [u8; 6], rest: &[u8]| [&[0xff; 6][..], &src, rest].concat();
+    let own = [2, 0, 0, 0, 0, 9];
+    let frames = [
+        header([1, 0, 0, 0, 0, 9], &[8, 0, 0, 0]),
+        header([0; 6], &[8, 0, 0, 0]),
+        header(own, &[0x81, 0, 0]),
+        header(own, &[0x81, 0, 0, 5, 0x81, 0, 0, 6, 0x81, 0, 0, 7]),
+        header(own, &[8, 0, 0x45, 0, 0xff, 0xff]),
+        header(own, &[0x86, 0xdd, 0x60, 0, 0, 0, 0xff, 0xff, 44, 0]),
+        header(own, &[8, 0, 0x4f, 0, 0, 20]),
+    ];
+    for _ in 0..10 {
+        frames.iter().try_for_each(|frame| wire.send(frame))?;
+    }
+    reaches(&a, "10.0.0.2")?;
+    assert_eq!(drops(&daemon, "invalid-source")?, 20);
+    assert_eq!(drops(&daemon, "malformed-vlan")?, 10);
+    daemon.check_ledger()
+}
+
+fn a_known_station_is_not_flooded() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b, c) = (Container::new()?, Container::new()?, Container::new()?);
+    for (name, container, ip) in
+        [("a", &a, "10.0.0.1/24"), ("b", &b, "10.0.0.2/24"), ("c", &c, "10.0.0.3/24")]
+    {
+        daemon.add(name, port("br0", tap(container, &[ip])?)?)?;
+    }
+    let overhears = RawSocket::open(&c, "eth0")?;
+    reaches(&a, "10.0.0.2")?;
+    reaches(&b, "10.0.0.1")?;
+    // The marker comes after all the rest; no echo was overheard before it.
+    reaches(&a, "10.0.0.3")?;
+    let mut echoes = 0;
+    overhears.receive(SOON, |frame| {
+        let is_echo = frame.get(12..14) == Some(&[8, 0]) && frame.get(23) == Some(&1);
+        let to_c = frame.get(30..34) == Some(&[10, 0, 0, 3]);
+        echoes += u32::from(is_echo && !to_c);
+        is_echo && to_c
+    })?;
+    assert_eq!(echoes, 0);
+    daemon.check_ledger()
+}

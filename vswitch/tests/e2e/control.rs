@@ -1,0 +1,142 @@
+//! The control socket under bad and heavy use.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use ctl::{BridgeName, ClientError, ErrorCode, Mutation, Named, PortKind, Query, Tap};
+use netlab::{Container, Need, Test, TestResult, test};
+
+use crate::daemon::{Daemon, port, tap};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test!(the_socket_is_for_its_owner_only),
+        test!(a_thousand_clients_are_served_at_once),
+        test!(clients_that_hang_or_vanish_hold_nobody_up),
+        test!(garbage_is_answered_with_an_error_and_changes_nothing),
+        test!(a_request_without_end_is_refused_and_the_connection_closed),
+        test!(a_bridge_with_ports_is_not_removed).needs(Need::Tun),
+        test!(a_port_that_cannot_be_opened_leaves_nothing_behind).needs(Need::Tun),
+    ]
+}
+
+fn the_socket_is_for_its_owner_only() -> TestResult {
+    let daemon = Daemon::start()?;
+    let mode = std::fs::metadata(daemon.socket())?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    Ok(())
+}
+
+fn a_thousand_clients_are_served_at_once() -> TestResult {
+    let daemon = Daemon::start()?;
+    let mut clients = Vec::new();
+    for id in 0..1000 {
+        let mut stream = UnixStream::connect(daemon.socket())?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        writeln!(stream, r#"{{"v":1,"id":{id},"op":"version"}}"#)?;
+        clients.push(stream);
+    }
+    for (id, stream) in clients.into_iter().enumerate() {
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        assert!(line.contains(&format!(r#""id":{id},"#)) && line.contains("ok"), "{line}");
+    }
+    Ok(())
+}
+
+fn clients_that_hang_or_vanish_hold_nobody_up() -> TestResult {
+    let daemon = Daemon::start()?;
+    let mut hanging = UnixStream::connect(daemon.socket())?;
+    hanging.write_all(br#"{"v":1,"id":1,"#)?;
+    for _ in 0..100 {
+        let mut vanishing = UnixStream::connect(daemon.socket())?;
+        vanishing.write_all(br#"{"v":1,"id":2,"op":"status""#)?;
+    }
+    let _: ctl::response::Status = daemon.ask(Query::Status)?;
+    hanging.write_all(b"\"op\":\"version\"}\n")?;
+    let mut line = String::new();
+    BufReader::new(hanging).read_line(&mut line)?;
+    assert!(line.contains("ok"), "{line}");
+    Ok(())
+}
+
+fn garbage_is_answered_with_an_error_and_changes_nothing() -> TestResult {
+    let daemon = Daemon::start()?;
+    let before = std::fs::read(daemon.directory().join("state.json"))?;
+    let mut stream = UnixStream::connect(daemon.socket())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut answers = BufReader::new(stream.try_clone()?);
+    let garbage: [&[u8]; 9] = [
+        b"{}",
+        b"[1,2",
+        b"\xff\xfe\x00garbage",
+        br#"{"v":1,"id":1,"op":"no.such"}"#,
+        br#"{"v":2,"id":1,"op":"version"}"#,
+        br#"{"v":1,"id":1,"op":"bridge.add","args":{"name":"../etc"}}"#,
+        br#"{"v":1,"id":1,"op":"bridge.add","args":{"name":"x","mtu":10}}"#,
+        br#"{"v":1,"id":1,"op":"bridge.add","args":{"name":"x","typo":1}}"#,
+        br#"{"v":1,"id":1,"op":"bridge.add","args":{"name":"x","ageing_seconds":1}}"#,
+    ];
+    for line in garbage {
+        stream.write_all(line)?;
+        stream.write_all(b"\n")?;
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        assert!(answer.contains("\"error\""), "{} -> {answer}", String::from_utf8_lossy(line));
+    }
+    assert_eq!(std::fs::read(daemon.directory().join("state.json"))?, before);
+    Ok(())
+}
+
+fn a_request_without_end_is_refused_and_the_connection_closed() -> TestResult {
+    let daemon = Daemon::start()?;
+    let mut stream = UnixStream::connect(daemon.socket())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let endless = vec![b'a'; 100 * 1024];
+    // The daemon may close before it has read all of it.
+    let _ = stream.write_all(&endless);
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.contains("too_large"), "{answer}");
+    let _: ctl::response::Version = daemon.ask(Query::Version)?;
+    Ok(())
+}
+
+fn a_bridge_with_ports_is_not_removed() -> TestResult {
+    let daemon = Daemon::start()?;
+    let a = Container::new()?;
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    let name: BridgeName = "br0".parse()?;
+    match daemon.change(Mutation::BridgeDel(Named::new(name))) {
+        Err(ClientError::Refused(error)) => {
+            assert_eq!(error.code, ErrorCode::InUse);
+            assert!(error.message.contains('a'), "{error}");
+            Ok(())
+        }
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn a_port_that_cannot_be_opened_leaves_nothing_behind() -> TestResult {
+    let daemon = Daemon::start()?;
+    let a = Container::new()?;
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    let PortKind::Tap(first) = tap(&a, &["10.0.0.2/24"])? else { return Err("no tap".into()) };
+    // The gateway's address is refused by the kernel only after the device was made.
+    let clash = Tap { ifname: "lo".parse()?, ..first };
+    assert!(daemon.add("b", port("br0", PortKind::Tap(clash))?).is_err());
+    let nowhere = Tap { netns: Some("/proc/1/no/such".parse()?), ..tap_of(&a)? };
+    assert!(daemon.add("c", port("br0", PortKind::Tap(nowhere))?).is_err());
+    assert_eq!(daemon.ports()?.len(), 1);
+    assert_eq!(a.netlink()?.links()?.len(), 2);
+    Ok(())
+}
+
+fn tap_of(container: &Container) -> Result<Tap, Box<dyn std::error::Error>> {
+    match tap(container, &[])? {
+        PortKind::Tap(tap) => Ok(Tap { ifname: "eth7".parse()?, ..tap }),
+        PortKind::Netdev { .. } => Err("no tap".into()),
+    }
+}

@@ -1,0 +1,227 @@
+//! A daemon for one test: its own process, socket and state.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use ctl::response::{PortInfo, Stats, Status};
+use ctl::{
+    BridgeAdd, Client, ClientError, IfName, Mutation, NetdevMode, Port, PortAdd, PortKind, Query,
+    Request, Tap, Vlan,
+};
+use hostnet::{Interface, Netlink};
+use netlab::{Container, TestResult};
+use rustix::process::{Pid, Signal, kill_process};
+use std::os::fd::AsFd;
+
+/// How long anything may take to come true.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A running `vswitchd` with one bridge, `br0`. It is ended when dropped.
+pub struct Daemon {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Daemon {
+    /// Starts one with state of its own.
+    pub fn start() -> Result<Self, Box<dyn std::error::Error>> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = PathBuf::from(format!("/run/test-{}-{number}", std::process::id()));
+        let daemon = Self::start_in(&directory, &[])?;
+        daemon.change(Mutation::BridgeAdd(BridgeAdd {
+            name: "br0".parse()?,
+            ageing_seconds: None,
+            mac_limit: None,
+            mtu: Some(9000.try_into()?),
+            may_exist: true,
+        }))?;
+        Ok(daemon)
+    }
+
+    /// Starts one with the state in `directory`.
+    pub fn start_in(
+        directory: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let child = spawn(directory, arguments)?;
+        let daemon = Self { child, directory: directory.to_owned() };
+        eventually("the daemon serves", || daemon.client().is_ok())?;
+        Ok(daemon)
+    }
+
+    /// Its state and socket are here.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("socket")
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A connection to it.
+    pub fn client(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.socket())
+    }
+
+    /// Asks it something.
+    pub fn ask<T: serde::de::DeserializeOwned>(&self, query: Query) -> Result<T, ClientError> {
+        self.client()?.ask(Request::Query(query))
+    }
+
+    /// Changes something.
+    pub fn change(&self, mutation: Mutation) -> Result<ctl::response::Changed, ClientError> {
+        self.client()?.ask(Request::Mutation(mutation))
+    }
+
+    /// Sends a signal, and waits for its end if that is what the signal means.
+    pub fn end(&mut self, signal: Signal) -> TestResult {
+        let pid = i32::try_from(self.child.id())?;
+        kill_process(Pid::from_raw(pid).ok_or("no process")?, signal)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Adds a port.
+    pub fn add(&self, name: &str, port: Port) -> Result<(), Box<dyn std::error::Error>> {
+        let add = PortAdd { name: name.parse()?, port };
+        self.change(Mutation::PortAdd(Box::new(add)))?;
+        Ok(())
+    }
+
+    /// The ports that it has.
+    pub fn ports(&self) -> Result<Vec<PortInfo>, ClientError> {
+        self.ask(Query::PortList)
+    }
+
+    /// Checks that every frame is accounted for, and that nothing but this many frames were dropped for
+    /// want of anything.
+    pub fn check_ledger(&self) -> TestResult {
+        let stats: Stats = self.ask(Query::Stats)?;
+        if let Some(discrepancy) = stats.discrepancy {
+            return Err(format!("frames are missing: {discrepancy}").into());
+        }
+        for port in &stats.ports {
+            let c = &port.counters;
+            assert_eq!(c.received, c.forwarded + c.dropped_in, "{}", port.port);
+            assert_eq!(c.offered, c.transmitted + c.dropped_out, "{}", port.port);
+        }
+        let status: Status = self.ask(Query::Status)?;
+        assert_eq!(status.discrepancy, None);
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a daemon process and does not wait for it.
+pub fn spawn(directory: &Path, arguments: &[&str]) -> std::io::Result<Child> {
+    Command::new(env!("CARGO_BIN_EXE_vswitchd"))
+        .arg("--socket")
+        .arg(directory.join("socket"))
+        .arg("--state")
+        .arg(directory)
+        .args(["--log", "error", "--buffers", "4096"])
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Waits for something to become true.
+pub fn eventually(
+    what: &str,
+    mut is_so: impl FnMut() -> bool,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let begun = Instant::now();
+    while !is_so() {
+        if begun.elapsed() > PATIENCE {
+            return Err(format!("it did not come true that {what}").into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// A kind of port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An interface that the switch makes.
+    Tap,
+    /// A veth by packet socket.
+    Gso,
+    /// A veth by AF_XDP.
+    Xdp,
+}
+
+/// A port of a bridge with nothing special.
+pub fn port(bridge: &str, kind: PortKind) -> Result<Port, Box<dyn std::error::Error>> {
+    Ok(Port {
+        bridge: bridge.parse()?,
+        kind,
+        vlan: Vlan::Unaware,
+        isolated: false,
+        hairpin: false,
+        mac_limit: None,
+        mtu: None,
+    })
+}
+
+/// A TAP interface for a container.
+pub fn tap(
+    container: &Container,
+    addresses: &[&str],
+) -> Result<PortKind, Box<dyn std::error::Error>> {
+    let ips: Result<Vec<_>, _> = addresses.iter().map(|text| text.parse()).collect();
+    Ok(PortKind::Tap(Tap {
+        netns: Some(container.reference()),
+        ifname: "eth0".parse()?,
+        mac: None,
+        ips: ips?,
+        gateways: Vec::new(),
+        queues: 1,
+    }))
+}
+
+/// Connects a container to `br0` by a port of this kind, with this MTU and these addresses.
+pub fn connect(
+    daemon: &Daemon,
+    name: &str,
+    kind: Kind,
+    container: &Container,
+    (mtu, addresses): (u32, &[&str]),
+) -> Result<(), Box<dyn std::error::Error>> {
+    if kind == Kind::Tap {
+        let mut port = port("br0", tap(container, addresses)?)?;
+        port.mtu = Some(mtu.try_into()?);
+        return daemon.add(name, port);
+    }
+    let device = unique(name);
+    Netlink::open()?.create_veth(&device, "eth0", Some(container.namespace().as_fd()))?;
+    let ips: Result<Vec<ctl::IpCidr>, _> = addresses.iter().map(|text| text.parse()).collect();
+    let wanted = Interface { mtu: Some(mtu), ips: &ips?, ..Interface::default() };
+    container.configure("eth0", &wanted)?;
+    let mode = if kind == Kind::Xdp { NetdevMode::Xdp } else { NetdevMode::Gso };
+    let device: IfName = device.parse()?;
+    let mut port = port("br0", PortKind::Netdev { device, netns: None, mode })?;
+    port.mtu = Some(mtu.try_into()?);
+    daemon.add(name, port)
+}
+
+/// An interface name that no other test uses.
+pub fn unique(stem: &str) -> String {
+    format!("{stem}{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

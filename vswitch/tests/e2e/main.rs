@@ -1,0 +1,16 @@
+//! End-to-end tests: the real daemon, driven by its control socket, with real containers and kernel
+//! traffic. All of it happens in a private network that ends with the test program. Every test that
+//! moves traffic ends by checking that the drop ledger reconciles.
+
+mod bridging;
+mod control;
+mod daemon;
+mod lifecycle;
+mod matrix;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let tests = [lifecycle::tests(), matrix::tests(), bridging::tests(), control::tests()];
+    netlab::test_main(tests.into_iter().flatten())
+}
