@@ -16,8 +16,10 @@ use crate::{HostError, Netlink, sys};
 /// Moves this process into a private network. Call it first in `main`.
 ///
 /// # Errors
-/// [`HostError::Sandbox`], when the system permits neither; nothing has changed then.
+/// [`HostError::Sandbox`], when the system permits neither, or this process has several threads; nothing has
+/// changed then.
 pub fn enter() -> Result<(), HostError> {
+    refuse_threads()?;
     let spaces = UnshareFlags::NEWNET | UnshareFlags::NEWNS;
     if sys::unshare(spaces).is_err() {
         enter_as_user(spaces)?;
@@ -25,6 +27,15 @@ pub fn enter() -> Result<(), HostError> {
     private_files()?;
     let netlink = Netlink::open()?;
     netlink.set_up(netlink.link("lo")?.index, true)
+}
+
+/// Other threads would stay outside, and what they do would not be private.
+fn refuse_threads() -> Result<(), HostError> {
+    let failed = |source| HostError::Sandbox { operation: "move the only thread", source };
+    match fs::read_dir("/proc/self/task").map_err(failed)?.count() {
+        1 => Ok(()),
+        _ => Err(failed(io::ErrorKind::ResourceBusy.into())),
+    }
 }
 
 /// Without the right to make namespaces one becomes root of a user namespace first.

@@ -105,6 +105,14 @@ fn the_sandbox_has_a_network_and_a_run_directory_of_its_own() -> TestResult {
     Ok(())
 }
 
+fn a_process_with_several_threads_is_not_moved() -> TestResult {
+    let before = Netns::current()?.id()?;
+    let entered = std::thread::spawn(hostnet::sandbox::enter).join();
+    assert!(matches!(entered, Ok(Err(HostError::Sandbox { .. }))), "{entered:?}");
+    assert_eq!(Netns::current()?.id()?, before);
+    Ok(())
+}
+
 // Links
 
 fn a_veth_pair_spans_two_namespaces() -> TestResult {
@@ -337,7 +345,8 @@ fn offloads_are_switched_one_by_one() -> TestResult {
         }
         ethtool::set("eth0", Feature::Tso, false)?;
         assert!(!ethtool::is_on("eth0", Feature::Tso)?);
-        Ok::<_, HostError>(assert!(ethtool::is_on("eth0", Feature::TxChecksum)?))
+        assert!(ethtool::is_on("eth0", Feature::TxChecksum)?);
+        Ok::<_, HostError>(())
     })?;
     Ok(())
 }
@@ -424,6 +433,7 @@ fn main() -> ExitCode {
         test!(work_inside_a_namespace_leaves_the_caller_where_it_is),
         test!(a_panic_inside_a_namespace_reaches_the_caller),
         test!(the_sandbox_has_a_network_and_a_run_directory_of_its_own),
+        test!(a_process_with_several_threads_is_not_moved),
         test!(a_veth_pair_spans_two_namespaces),
         test!(a_wire_with_one_end_off_is_not_ready),
         test!(a_taken_interface_name_is_refused_with_advice),

@@ -12,6 +12,8 @@ use crate::{Cores, Path, cpu};
 
 /// How long a UDP request is waited for before it counts as lost.
 const UDP_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest latency that is told from longer ones: a minute.
+const LONGEST_NS: u64 = 60_000_000_000;
 /// Lost UDP requests in a row after which the network counts as dead.
 const MOST_LOST_IN_A_ROW: u64 = 10;
 
@@ -173,7 +175,8 @@ fn ask(
     mut transact: impl FnMut() -> io::Result<bool>,
 ) -> Result<Report, (u64, io::Error)> {
     cpu::pin(options.cores.sender);
-    let mut latency_ns = Histogram::new(3).expect("three significant digits are supported");
+    let mut latency_ns = Histogram::new_with_max(LONGEST_NS, 3)
+        .expect("three significant digits up to a minute are supported");
     let start = Instant::now();
     let mut asked = start;
     while asked - start < options.duration {

@@ -211,15 +211,14 @@ impl ReceiveBatch {
         Self { messages, _pieces: pieces, _room: room }
     }
 
-    /// Waits for a datagram, as long as the socket's timeout allows, and takes those that are there.
-    /// Returns how many.
+    /// Takes the datagrams that are there, without waiting, and returns how many.
     pub(crate) fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         let count = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
         let fd = socket.as_fd().as_raw_fd();
         let messages = self.messages.as_mut_ptr();
         // SAFETY: the messages point to the pieces and those to the room, all of which this batch owns;
         // nobody else looks at them.
-        let got = unsafe { libc::recvmmsg(fd, messages, count, libc::MSG_WAITFORONE, null_mut()) };
+        let got = unsafe { libc::recvmmsg(fd, messages, count, libc::MSG_DONTWAIT, null_mut()) };
         usize::try_from(got).map_err(|_| io::Error::last_os_error())
     }
 }

@@ -55,7 +55,7 @@ fn send_tcp(mut near: TcpStream, bytes: u64, seed: u64) -> Result<(), LabError> 
     near.shutdown(Shutdown::Write).map_err(socket("end a TCP transfer"))
 }
 
-fn receive_tcp(mut far: TcpStream, bytes: u64, seed: u64) -> Result<(), LabError> {
+fn receive_tcp(mut far: impl Read, bytes: u64, seed: u64) -> Result<(), LabError> {
     let operation = "a TCP transfer";
     let mut pattern = Pattern::new(seed);
     let (mut expected, mut got) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
@@ -80,7 +80,7 @@ fn receive_tcp(mut far: TcpStream, bytes: u64, seed: u64) -> Result<(), LabError
 }
 
 /// Reads until the buffer is full or the connection ends.
-fn read_full(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
+fn read_full(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match stream.read(&mut buffer[filled..])? {
@@ -285,4 +285,78 @@ fn part_of(chunk: &mut [u8], left: u64) -> &mut [u8] {
 
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATAGRAMS: Datagrams = Datagrams { count: 4, payload_bytes: 20, segments: 1, seed: 5 };
+
+    fn stream(bytes: usize) -> Vec<u8> {
+        let mut stream = vec![0; bytes];
+        Pattern::new(9).fill(&mut stream);
+        stream
+    }
+
+    fn datagram(number: u64) -> Vec<u8> {
+        let mut datagram = vec![0; 20];
+        DATAGRAMS.write(number, &mut datagram);
+        datagram
+    }
+
+    #[test]
+    fn a_whole_stream_is_accepted() {
+        for bytes in [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES - 8] {
+            let sent = stream(bytes);
+            receive_tcp(&sent[..], u64::try_from(bytes).unwrap(), 9).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_wrong_byte_of_a_stream_is_found() {
+        let mut sent = stream(2 * CHUNK_BYTES);
+        sent[CHUNK_BYTES + 77] ^= 1;
+        let error = receive_tcp(&sent[..], length(&sent), 9).unwrap_err();
+        let at = u64::try_from(CHUNK_BYTES + 77).unwrap();
+        assert!(matches!(error, LabError::Corrupt { offset, .. } if offset == at), "{error}");
+    }
+
+    #[test]
+    fn a_stream_that_is_too_short_or_too_long_is_refused() {
+        let sent = stream(1000);
+        for (promised, arrives) in [(1001, 1000), (999, 1000)] {
+            let error = receive_tcp(&sent[..], promised, 9).unwrap_err();
+            let LabError::Length { arrived, sent, .. } = error else { panic!("{error}") };
+            assert_eq!((arrived, sent), (arrives, promised));
+        }
+    }
+
+    #[test]
+    fn datagrams_are_told_apart() {
+        let mut tally = Tally::new(&DATAGRAMS).unwrap();
+        for number in [0, 2, 1, 2] {
+            tally.note(&DATAGRAMS, &datagram(number)).unwrap();
+        }
+        let expected = Delivery { arrived: 3, lost: 0, repeated: 1, late: 1 };
+        assert_eq!(tally.delivery, expected);
+    }
+
+    #[test]
+    fn datagrams_that_nobody_sent_are_refused() {
+        let mut wrong = datagram(1);
+        wrong[13] ^= 0x10;
+        for got in [wrong, datagram(1)[..19].to_vec(), datagram(4), Vec::new()] {
+            let mut tally = Tally::new(&DATAGRAMS).unwrap();
+            assert!(tally.note(&DATAGRAMS, &got).is_err(), "{got:?}");
+            assert_eq!(tally.delivery, Delivery::default());
+        }
+    }
+
+    #[test]
+    fn a_batch_waits_for_those_under_way() {
+        let many = Datagrams { segments: 64, payload_bytes: 1000, ..DATAGRAMS };
+        assert!(!many.must_wait(0) && many.must_wait(1));
+        assert!(!DATAGRAMS.must_wait(MOST_UNDER_WAY - 1) && DATAGRAMS.must_wait(MOST_UNDER_WAY));
+    }
 }
