@@ -1,1 +1,78 @@
+//! The table under every interleaving of a reader, a refresher and a writer.
 
+use loom::sync::Arc;
+use pktio::wire::MacAddr;
+
+use super::{Fdb, Learned, Limits};
+use crate::{PortIndex, Seconds, Vid};
+
+const LIMITS: Limits = Limits { bridge: 100, port: 100 };
+const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+
+fn fdb() -> Arc<Fdb> {
+    Arc::new(Fdb::new(1, 300, 7))
+}
+
+fn learn(fdb: &Fdb, mac: MacAddr, port: u16, now: u32) -> Learned {
+    fdb.learn(mac, Vid::NONE, PortIndex(port), Seconds(now), LIMITS)
+}
+
+/// What a lookup may say of a station that is only ever at one port.
+fn assert_absent_or_at(fdb: &Fdb, mac: MacAddr, port: u16) {
+    let found = fdb.lookup(mac, Vid::NONE, Seconds(1));
+    assert!(found.is_none() || found == Some(PortIndex(port)), "{found:?}");
+}
+
+#[test]
+fn loom_a_lookup_never_sees_another_stations_port() {
+    loom::model(|| {
+        let fdb = fdb();
+        learn(&fdb, A, 1, 0);
+        let writer = {
+            let fdb = Arc::clone(&fdb);
+            // B takes the slot that A leaves.
+            loom::thread::spawn(move || {
+                fdb.remove(A, Vid::NONE);
+                learn(&fdb, B, 2, 0);
+            })
+        };
+        assert_absent_or_at(&fdb, A, 1);
+        assert_absent_or_at(&fdb, B, 2);
+        writer.join().unwrap();
+        assert_eq!(fdb.lookup(A, Vid::NONE, Seconds(1)), None);
+        assert_eq!(fdb.lookup(B, Vid::NONE, Seconds(1)), Some(PortIndex(2)));
+    });
+}
+
+#[test]
+fn loom_a_refresh_never_writes_to_a_reused_slot() {
+    loom::model(|| {
+        let fdb = fdb();
+        learn(&fdb, A, 1, 0);
+        let refresher = {
+            let fdb = Arc::clone(&fdb);
+            loom::thread::spawn(move || learn(&fdb, A, 1, 1))
+        };
+        fdb.remove(A, Vid::NONE);
+        learn(&fdb, B, 2, 0);
+        refresher.join().unwrap();
+        assert_eq!(fdb.lookup(B, Vid::NONE, Seconds(1)), Some(PortIndex(2)));
+        assert_absent_or_at(&fdb, A, 1);
+    });
+}
+
+#[test]
+fn loom_two_workers_learn_one_station_once() {
+    loom::model(|| {
+        let fdb = fdb();
+        let other = {
+            let fdb = Arc::clone(&fdb);
+            loom::thread::spawn(move || learn(&fdb, A, 1, 0))
+        };
+        learn(&fdb, A, 1, 0);
+        other.join().unwrap();
+        assert_eq!(fdb.len(), 1);
+        assert_eq!(fdb.lookup(A, Vid::NONE, Seconds(1)), Some(PortIndex(1)));
+    });
+}
