@@ -13,8 +13,11 @@
 
 pub mod bpf;
 pub mod buffer;
+pub mod mem;
+pub mod null;
 pub mod offload;
 pub mod packet;
+pub mod pcap;
 pub mod port;
 mod sys;
 pub mod tap;

@@ -55,8 +55,12 @@ fn loom_a_refresh_never_writes_to_a_reused_slot() {
             loom::thread::spawn(move || learn(&fdb, A, 1, 1))
         };
         fdb.remove(A, Vid::NONE);
-        learn(&fdb, B, 2, 0);
+        let learned = learn(&fdb, B, 2, 0);
         refresher.join().unwrap();
+        if learned == Learned::Refused {
+            // The other one was writing: the station's next frame does it.
+            learn(&fdb, B, 2, 0);
+        }
         assert_eq!(fdb.lookup(B, Vid::NONE, Seconds(1)), Some(PortIndex(2)));
         assert_absent_or_at(&fdb, A, 1);
     });

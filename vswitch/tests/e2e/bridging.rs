@@ -37,6 +37,12 @@ fn bridge(daemon: &Daemon, name: &str) -> Result<(), Box<dyn std::error::Error>>
     Ok(())
 }
 
+/// Waits for a frame, which must come.
+fn comes(wire: &RawSocket, is_it: impl FnMut(&[u8]) -> bool) -> TestResult {
+    wire.receive(SOON, is_it)?.ok_or("the frame did not come")?;
+    Ok(())
+}
+
 fn reaches(from: &Container, ip: &str) -> TestResult {
     ping::ping(from, ip.parse()?, &ping::Options::default())?;
     Ok(())
@@ -101,14 +107,14 @@ fn vlans_separate_containers_and_a_trunk_carries_them_tagged() -> TestResult {
     let capture = RawSocket::open(&trunk, "eth0")?;
     is_cut_off(&a, "10.0.0.2")?;
     // The request for the other's address left the trunk with the tag of VLAN 10.
-    capture.receive(SOON, |frame| frame.get(12..18) == Some(&[0x81, 0, 0, 10, 8, 6]))?;
+    comes(&capture, |frame| frame.get(12..18) == Some(&[0x81, 0, 0, 10, 8, 6]))?;
     // And what comes in tagged leaves untagged.
     let listener = RawSocket::open(&b, "eth0")?;
     let mut frame = vec![0xff; 6];
     frame.extend([2, 0, 0, 0, 0, 9, 0x81, 0, 0, 20, 0x88, 0xb5]);
     frame.resize(64, 0x5a);
     capture.send(&frame)?;
-    listener.receive(SOON, |frame| frame.get(12..14) == Some(&[0x88, 0xb5]))?;
+    comes(&listener, |frame| frame.get(12..14) == Some(&[0x88, 0xb5]))?;
     daemon.check_ledger()
 }
 
@@ -169,7 +175,7 @@ fn a_known_station_is_not_flooded() -> TestResult {
     // The marker comes after all the rest; no echo was overheard before it.
     reaches(&a, "10.0.0.3")?;
     let mut echoes = 0;
-    overhears.receive(SOON, |frame| {
+    comes(&overhears, |frame| {
         let is_echo = frame.get(12..14) == Some(&[8, 0]) && frame.get(23) == Some(&1);
         let to_c = frame.get(30..34) == Some(&[10, 0, 0, 3]);
         echoes += u32::from(is_echo && !to_c);

@@ -102,9 +102,9 @@ fn an_attached_container_is_announced_to_the_others() -> TestResult {
     let arp = capture.receive(within, |frame| {
         frame.get(12..14) == Some(&[8, 6]) && frame.get(28..32) == Some(&[10, 0, 0, 2])
     });
-    arp.map_err(|error| format!("no gratuitous ARP: {error}"))?;
+    arp?.ok_or("no gratuitous ARP")?;
     let advertisement = capture.receive(within, |frame| frame.get(54) == Some(&136));
-    advertisement.map_err(|error| format!("no neighbour advertisement: {error}"))?;
+    advertisement?.ok_or("no neighbour advertisement")?;
     Ok(())
 }
 

@@ -1,0 +1,31 @@
+//! The contract of [`pktio::Port`], over every kind of port. A [`Rig`] is a port and a way to its far end:
+//! for `mem` another port, for `pcap` files, for the kernel's ports a packet socket in a container.
+
+mod kernel;
+mod memory;
+mod suite;
+
+use std::process::ExitCode;
+
+use netlab::{Need, test};
+
+fn main() -> ExitCode {
+    netlab::test_main([
+        test!(mem_keeps_the_contract),
+        test!(null_keeps_the_contract),
+        test!(pcap_keeps_the_contract),
+        test!(tap_keeps_the_contract).needs(Need::Tun),
+        test!(packet_keeps_the_contract),
+        test!(xdp_keeps_the_contract).needs(Need::Bpf),
+        test!(a_tap_reports_that_its_container_died).needs(Need::Tun),
+        test!(a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone),
+        test!(an_independent_tap_end_sees_what_a_packet_port_sends).needs(Need::Tun),
+    ])
+}
+
+use kernel::{
+    a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone,
+    a_tap_reports_that_its_container_died, an_independent_tap_end_sees_what_a_packet_port_sends,
+    packet_keeps_the_contract, tap_keeps_the_contract, xdp_keeps_the_contract,
+};
+use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_contract};
