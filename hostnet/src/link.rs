@@ -218,6 +218,14 @@ impl Netlink {
         self.set(index, LinkAttribute::Mtu(mtu), "set the MTU of interface")
     }
 
+    /// Sets how many frames the transmit queue of an interface holds.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when the device does not do it.
+    pub fn set_queue_length(&self, index: u32, frames: u32) -> Result<(), HostError> {
+        self.set(index, LinkAttribute::TxQueueLen(frames), "set the queue length of interface")
+    }
+
     /// Sets the MAC address of an interface.
     ///
     /// # Errors

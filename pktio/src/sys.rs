@@ -92,24 +92,6 @@ pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
     }
 }
 
-/// Sets the length of the transmit queue of the interface `name` (SIOCSIFTXQLEN).
-pub(crate) fn set_queue_length(name: &str, frames: c_int) -> io::Result<()> {
-    // SAFETY: socket(2) takes no pointers.
-    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    check(fd)?;
-    // SAFETY: a descriptor that was just opened and belongs to nobody else.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: an all-zero ifreq is a valid value of this plain C struct.
-    let mut request: libc::ifreq = unsafe { zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().take(15).zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    // `ifr_qlen` shares its place with the other ints of the union.
-    request.ifr_ifru.ifru_metric = frames;
-    // SAFETY: SIOCSIFTXQLEN reads one ifreq, which lives through the call.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFTXQLEN, &request) })
-}
-
 /// A packet socket for all protocols of one interface, non-blocking and not yet bound.
 pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;

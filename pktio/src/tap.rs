@@ -34,8 +34,9 @@ const TUN_F_TSO_ECN: u32 = 0x08;
 const TUN_F_USO4: u32 = 0x20;
 const TUN_F_USO6: u32 = 0x40;
 
-/// Frames that the container's transmit queue holds.
-const QUEUE_FRAMES: i32 = 8192;
+/// Frames that the container's transmit queue should hold. Set it by netlink (`IFLA_TXQLEN`): the ioctl is
+/// for the root of the host only, and not for that of a user namespace.
+pub const QUEUE_FRAMES: u32 = 8192;
 /// The most queues that the kernel gives one device.
 pub const MAX_QUEUES: u16 = 256;
 
@@ -99,7 +100,6 @@ pub fn create(name: &str, queues: u16) -> Result<(TapDevice, Vec<TapPort>), TapE
     for _ in 1..queues {
         fds.push(open_queue(&name, flags)?.1);
     }
-    sys::set_queue_length(&name, QUEUE_FRAMES).map_err(failed("set the queue length of"))?;
     let index = sys::interface_index(&name).map_err(failed("find"))?;
     let udp_segmentation = set_offload(fds[0].as_fd()).map_err(failed("set the offloads of"))?;
     let ports = fds.into_iter().map(|fd| TapPort { fd, accepts: Accepts::ALL }).collect();

@@ -153,7 +153,9 @@ fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
     };
     namespace.run(|| refuse_existing(&tap.ifname))?;
     let (device, queues) = tap::create("vsw%d", tap.queues)?;
-    Netlink::open()?.move_to(device.index, &namespace, tap.ifname.as_str())?;
+    let netlink = Netlink::open()?;
+    netlink.set_queue_length(device.index, tap::QUEUE_FRAMES)?;
+    netlink.move_to(device.index, &namespace, tap.ifname.as_str())?;
     let wanted = Interface {
         mac: tap.mac.map(|mac| mac.0),
         mtu: Some(mtu),

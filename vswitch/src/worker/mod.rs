@@ -167,8 +167,11 @@ impl Worker {
 
     /// Turns until told to stop.
     pub fn run(mut self) {
-        while !self.stopped {
+        loop {
             let frames = self.turn();
+            if self.stopped {
+                return;
+            }
             match self.idle.after_turn(self.clock.now(), frames) {
                 Next::Poll => {}
                 Next::Yield => std::thread::yield_now(),
