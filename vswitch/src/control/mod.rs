@@ -4,9 +4,11 @@
 //! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
 //! * `device`: opening what is behind a port; `announce`: telling the network that a container moved.
 //! * `inspect`, `describe`: answers to questions.
+//! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
 
 mod announce;
+mod background;
 mod compile;
 mod describe;
 mod device;
@@ -26,6 +28,7 @@ use ctl::response::Status;
 use ctl::{CtlError, ErrorCode, Query, Request};
 use serde_json::Value;
 
+pub use background::{Background, BackgroundError};
 pub use lock::LockError;
 pub use socket::SocketError;
 pub use store::StoreError;

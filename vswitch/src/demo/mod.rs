@@ -29,8 +29,8 @@ pub enum DemoError {
     #[error(transparent)]
     Host(#[from] hostnet::HostError),
     /// The daemon does not start.
-    #[error("the switch does not start: {0}")]
-    Daemon(String),
+    #[error(transparent)]
+    Daemon(#[from] crate::control::BackgroundError),
     /// The daemon refused an order.
     #[error(transparent)]
     Client(#[from] ctl::ClientError),

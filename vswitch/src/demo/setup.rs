@@ -1,10 +1,8 @@
 //! The laboratory of the demonstration: two containers on the switch, two on a Linux bridge.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 
 use ctl::response::{DropInfo, Stats};
 use ctl::{
@@ -14,12 +12,10 @@ use ctl::{
 use hostnet::{Interface, Netlink};
 use netlab::Container;
 use netlab::topology::LinuxBridge;
-use pktio::PoolConfig;
 
 use super::DemoError;
-use crate::control::{self, Options};
-use crate::fleet::{FleetOptions, default_cores};
-use crate::worker::{PollMode, doorbell, ring};
+use crate::control::Background;
+use crate::worker::PollMode;
 
 /// Two connected containers.
 pub(super) struct Pair {
@@ -38,8 +34,7 @@ pub(super) struct Lab {
     pub(super) switched: Pair,
     pub(super) bridged: Pair,
     socket: PathBuf,
-    daemon: Option<JoinHandle<()>>,
-    stop: Arc<OwnedFd>,
+    _daemon: Background,
     _bridge: LinuxBridge,
 }
 
@@ -63,11 +58,10 @@ fn addresses(number: usize) -> [IpCidr; 2] {
 impl Lab {
     pub(super) fn set_up() -> Result<Self, DemoError> {
         let socket = PathBuf::from("/run/vswitch-demo.sock");
-        let stop = Arc::new(doorbell().map_err(|error| DemoError::Daemon(error.to_string()))?);
-        let daemon = start_daemon(socket.clone(), Arc::clone(&stop))?;
+        let daemon = Background::start(socket.clone(), PollMode::Adaptive)?;
         let switched = switched(&mut Client::connect(&socket)?)?;
         let (bridged, bridge) = bridged()?;
-        Ok(Self { switched, bridged, socket, daemon: Some(daemon), stop, _bridge: bridge })
+        Ok(Self { switched, bridged, socket, _daemon: daemon, _bridge: bridge })
     }
 
     pub(super) fn books(&self) -> Result<Books, DemoError> {
@@ -75,41 +69,6 @@ impl Lab {
         let stats = client.ask(Request::Query(Query::Stats))?;
         let drops = client.ask(Request::Query(Query::Drops))?;
         Ok(Books { stats, drops })
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        ring(&self.stop);
-        if let Some(daemon) = self.daemon.take() {
-            let _ = daemon.join();
-        }
-    }
-}
-
-fn start_daemon(socket: PathBuf, stop: Arc<OwnedFd>) -> Result<JoinHandle<()>, DemoError> {
-    let options = Options {
-        socket,
-        socket_group: None,
-        state: None,
-        fleet: FleetOptions {
-            cores: default_cores(),
-            mode: PollMode::Adaptive,
-            pool: PoolConfig::default(),
-        },
-        stop,
-    };
-    let (tell, told) = mpsc::channel();
-    let ready = tell.clone();
-    let daemon = std::thread::spawn(move || {
-        if let Err(error) = control::run(options, move || _ = ready.send(Ok(()))) {
-            let _ = tell.send(Err(error.to_string()));
-        }
-    });
-    match told.recv() {
-        Ok(Ok(())) => Ok(daemon),
-        Ok(Err(why)) => Err(DemoError::Daemon(why)),
-        Err(_) => Err(DemoError::Daemon("it ended without a word".to_owned())),
     }
 }
 

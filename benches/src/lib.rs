@@ -1,1 +1,0 @@
-//! Microbenchmarks, and the harness that measures this switch and its peers in one run.

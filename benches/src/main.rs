@@ -1,0 +1,57 @@
+//! Measures the switch, next to its peers, in one run.
+//!
+//! * `pipeline`: the pipeline alone, from endless 64-byte frames to nowhere, in TSC cycles per frame.
+//! * `compare`: real kernel traffic between two containers by every kind of port and by a Linux bridge,
+//!   interleaved; medians and ratios.
+
+mod compare;
+mod pipeline;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    about,
+    after_help = "\
+Examples:
+  cargo run --release -p benches -- pipeline
+  cargo run --release -p benches -- compare --seconds 1 --rounds 5"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The pipeline alone, in cycles per frame
+    Pipeline,
+    /// Real traffic, next to a Linux bridge
+    Compare {
+        /// Seconds of each measurement
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+        /// Measurements of each figure, of which the median is shown
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+        /// Workers never sleep
+        #[arg(long)]
+        busy: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Pipeline => pipeline::run(),
+        Command::Compare { seconds, rounds, busy } => compare::run(seconds, rounds, busy),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
