@@ -21,21 +21,25 @@ Examples:
   vswitchctl port add v0 --bridge br0 --netdev veth0
   vswitchctl drops";
 
+/// The heading of options that every command has.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Gives orders to vswitchd, the userspace packet switch for containers.
 #[derive(Debug, Parser)]
 #[command(name = "vswitchctl", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// The daemon's socket
-    #[arg(long, global = true, value_name = "PATH", default_value = ctl::DEFAULT_SOCKET,
-          env = "VSWITCH_SOCKET")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH",
+          default_value = ctl::DEFAULT_SOCKET, env = "VSWITCH_SOCKET")]
     pub socket: PathBuf,
 
     /// Print the answer as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
 
-    /// When to use colours
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "WHEN",
+          default_value_t = Color::Auto, hide_possible_values = true)]
     pub color: Color,
 
     /// What to do
