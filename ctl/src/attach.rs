@@ -31,15 +31,8 @@ impl Attach {
             gateways: self.gateways.clone(),
             queues: 1,
         };
-        Port {
-            bridge: self.bridge.clone(),
-            kind: PortKind::Tap(tap),
-            vlan: self.vlan.clone(),
-            isolated: false,
-            hairpin: false,
-            mac_limit: None,
-            mtu: self.mtu,
-        }
+        let port = Port::new(self.bridge.clone(), PortKind::Tap(tap));
+        Port { vlan: self.vlan.clone(), mtu: self.mtu, ..port }
     }
 
     /// In what a container's port is not as it is asked for here. What this request cannot say, such as

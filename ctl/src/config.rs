@@ -149,6 +149,21 @@ pub struct Port {
     pub mtu: Option<Mtu>,
 }
 
+impl Port {
+    /// A port with nothing particular about it.
+    pub fn new(bridge: BridgeName, kind: PortKind) -> Self {
+        Self {
+            bridge,
+            kind,
+            vlan: Vlan::Unaware,
+            isolated: false,
+            hairpin: false,
+            mac_limit: None,
+            mtu: None,
+        }
+    }
+}
+
 /// What is behind a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]

@@ -108,6 +108,13 @@ impl Default for IfName {
     }
 }
 
+impl From<IfName> for PortName {
+    /// Every name of an interface is one for a port.
+    fn from(name: IfName) -> Self {
+        Self(name.0)
+    }
+}
+
 /// A number in decimal digits only: `str::parse` would take a sign as well.
 pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()

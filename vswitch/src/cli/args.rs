@@ -1,9 +1,10 @@
 //! The command line, as typed.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ctl::{
     BridgeName, IfName, IpCidr, MacAddr, Mtu, NetdevMode, NetnsRef, PortName, VlanId, VlanIds,
 };
@@ -20,21 +21,25 @@ Examples:
   vswitchctl port add v0 --bridge br0 --netdev veth0
   vswitchctl drops";
 
+/// The heading of options that every command has.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Gives orders to vswitchd, the userspace packet switch for containers.
 #[derive(Debug, Parser)]
 #[command(name = "vswitchctl", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// The daemon's socket
-    #[arg(long, global = true, value_name = "PATH", default_value = ctl::DEFAULT_SOCKET,
-          env = "VSWITCH_SOCKET")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH",
+          default_value = ctl::DEFAULT_SOCKET, env = "VSWITCH_SOCKET")]
     pub socket: PathBuf,
 
     /// Print the answer as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
 
-    /// When to use colours
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "WHEN",
+          default_value_t = Color::Auto, hide_possible_values = true)]
     pub color: Color,
 
     /// What to do
@@ -54,11 +59,11 @@ pub enum Color {
 }
 
 impl Color {
-    /// Whether to use colours on an output that is a terminal, or not (<https://no-color.org>).
-    pub fn applies(self, is_terminal: bool) -> bool {
-        let forbidden = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    /// Whether to use colours on an output that is a terminal, or not, with this value of the
+    /// environment's `NO_COLOR` (<https://no-color.org>).
+    pub fn applies(self, is_terminal: bool, no_color: Option<&OsStr>) -> bool {
         match self {
-            Self::Auto => is_terminal && !forbidden(),
+            Self::Auto => is_terminal && no_color.is_none_or(OsStr::is_empty),
             Self::Always => true,
             Self::Never => false,
         }
@@ -88,6 +93,14 @@ Examples:
         after_help = "Examples:\n  vswitchctl detach web\n  vswitchctl detach 4711 --ifname net1"
     )]
     Detach(DetachOptions),
+    /// Add an existing interface as a port of the same name, like `port add DEV --bridge BR --netdev DEV`
+    #[command(visible_alias = "addif", after_help = "Examples:\n  vswitchctl add-port br0 veth0")]
+    AddPort {
+        /// The bridge
+        bridge: BridgeName,
+        /// The interface
+        device: IfName,
+    },
     /// Stations: who is behind which port
     #[command(subcommand)]
     Fdb(FdbCommand),
@@ -95,13 +108,19 @@ Examples:
     #[command(after_help = "Examples:\n  vswitchctl stats\n  vswitchctl --json stats | jq .total")]
     Stats,
     /// Lost frames by port and reason, with the last offender of each
-    #[command(after_help = "Examples:\n  vswitchctl drops\n  vswitchctl --json drops")]
+    #[command(
+        after_help = "Examples:\n  vswitchctl drops\n  vswitchctl --json drops | jq '.[] | select(.side == \"in\")'"
+    )]
     Drops,
     /// What the workers' time goes to
-    #[command(after_help = "Examples:\n  vswitchctl perf\n  vswitchctl pmd-perf-show")]
+    #[command(
+        visible_alias = "pmd-perf-show",
+        after_help = "Examples:\n  vswitchctl perf\n  vswitchctl pmd-perf-show"
+    )]
     Perf,
     /// Whether all is well
     #[command(
+        visible_alias = "show",
         after_help = "Examples:\n  vswitchctl status\n  vswitchctl --json status | jq .problems"
     )]
     Status,
@@ -177,6 +196,7 @@ pub enum BridgeCommand {
     },
     /// Change a bridge; what is not given stays
     #[command(
+        group = change(&["ageing", "mac_limit", "mtu"]),
         after_help = "Examples:\n  vswitchctl bridge set br0 --ageing 60\n  vswitchctl bridge set br0 --mac-limit 100000"
     )]
     Set {
@@ -185,6 +205,11 @@ pub enum BridgeCommand {
         #[command(flatten)]
         settings: BridgeSettings,
     },
+}
+
+/// That at least one of these is to change.
+fn change(settings: &'static [&'static str]) -> ArgGroup {
+    ArgGroup::new("change").args(settings).required(true).multiple(true)
 }
 
 /// Settings of a bridge.
@@ -233,15 +258,22 @@ Examples:
         name: PortName,
     },
     /// Change a port; what is not given stays
-    #[command(after_help = "\
+    #[command(
+        group = change(&["access", "trunk", "no_vlans", "isolated", "hairpin", "mac_limit", "mtu"]),
+        after_help = "\
 Examples:
   vswitchctl port set web0 --access 10
-  vswitchctl port set web0 --isolated true --mtu 1450")]
+  vswitchctl port set web0 --no-vlans
+  vswitchctl port set web0 --isolated true --mtu 1450"
+    )]
     Set {
         /// Its name
         name: PortName,
         #[command(flatten)]
         vlan: VlanOptions,
+        /// Handle VLANs no longer
+        #[arg(long, conflicts_with_all = ["access", "trunk"])]
+        no_vlans: bool,
         /// Whether it talks to no other isolated port
         #[arg(long, value_name = "BOOL")]
         isolated: Option<bool>,
@@ -273,7 +305,7 @@ pub struct VlanOptions {
 
 /// A port to make.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("kind").required(true).args(["tap", "netdev"]))]
+#[command(group = ArgGroup::new("kind").required(true).args(["tap", "netdev"]))]
 pub struct PortOptions {
     /// Its name
     pub name: PortName,
@@ -287,7 +319,7 @@ pub struct PortOptions {
     #[arg(long, value_name = "DEV")]
     pub netdev: Option<IfName>,
     /// How frames of an existing interface are moved: auto, gso or xdp
-    #[arg(long, value_name = "MODE", default_value = "auto", requires = "netdev")]
+    #[arg(long, value_name = "MODE", default_value_t, conflicts_with = "tap")]
     pub mode: NetdevMode,
     /// The container's namespace: a name, a path or a process id
     #[arg(long, value_name = "NETNS")]
@@ -317,7 +349,7 @@ pub struct PortOptions {
 #[derive(Debug, Args)]
 pub struct InterfaceOptions {
     /// The interface's name in the container
-    #[arg(long, default_value = "eth0", conflicts_with = "netdev")]
+    #[arg(long, default_value_t, conflicts_with = "netdev")]
     pub ifname: IfName,
     /// The interface's MAC address [default: chosen]
     #[arg(long, conflicts_with = "netdev")]
@@ -339,7 +371,7 @@ pub struct AttachOptions {
     #[arg(long)]
     pub bridge: BridgeName,
     /// The interface's name in the container
-    #[arg(long, default_value = "eth0")]
+    #[arg(long, default_value_t)]
     pub ifname: IfName,
     /// The interface's MAC address [default: chosen]
     #[arg(long)]
@@ -363,7 +395,7 @@ pub struct DetachOptions {
     /// Its namespace, as it was given to `attach`
     pub netns: NetnsRef,
     /// The interface's name in the container
-    #[arg(long, default_value = "eth0")]
+    #[arg(long, default_value_t)]
     pub ifname: IfName,
 }
 
@@ -420,38 +452,4 @@ pub struct FdbFilterOptions {
     /// In this VLAN only
     #[arg(long)]
     pub vlan: Option<VlanId>,
-}
-
-/// Names that people know from other switches, and what they are called here.
-const ALIASES: [(&str, &[&str]); 14] = [
-    ("fdb/show", &["fdb", "show"]),
-    ("fdb/add", &["fdb", "add"]),
-    ("fdb/del", &["fdb", "del"]),
-    ("fdb/flush", &["fdb", "flush"]),
-    ("dpif-netdev/pmd-perf-show", &["perf"]),
-    ("pmd-perf-show", &["perf"]),
-    ("pmd-stats-show", &["perf"]),
-    ("coverage/show", &["drops"]),
-    ("add-br", &["bridge", "add"]),
-    ("del-br", &["bridge", "del"]),
-    ("list-br", &["bridge", "list"]),
-    ("del-port", &["port", "del"]),
-    ("list-ports", &["port", "list"]),
-    ("show", &["status"]),
-];
-
-/// Replaces the first word that is a name from another switch.
-pub fn translate_aliases(words: Vec<String>) -> Vec<String> {
-    let known = |word: &String| ALIASES.iter().find(|(alias, _)| alias == word);
-    // Only the command's own place: what follows it may be anybody's name.
-    let mut is_value = false;
-    let place = words.iter().skip(1).position(|word| {
-        let found = !is_value && !word.starts_with('-');
-        is_value = matches!(word.as_str(), "--socket" | "--color");
-        found
-    });
-    let Some(at) = place.map(|at| at + 1) else { return words };
-    let Some((_, names)) = known(&words[at]) else { return words };
-    let names = names.iter().map(|name| (*name).to_owned());
-    words[..at].iter().cloned().chain(names).chain(words[at + 1..].iter().cloned()).collect()
 }

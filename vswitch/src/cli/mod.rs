@@ -1,9 +1,13 @@
-//! `vswitchctl`: what it understands (`args`), what it asks for (`requests`), what it shows (`show`).
+//! `vswitchctl`: what it understands (`args`, `aliases`), what it asks for (`requests`), what it shows
+//! (`show`, `table`).
 
+mod aliases;
 mod args;
 mod requests;
 mod show;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -16,73 +20,74 @@ pub use args::{Arguments, Command, DemoOptions};
 
 /// Runs `vswitchctl` with the process's arguments.
 pub fn main() -> ExitCode {
-    let words = std::env::args().collect();
-    let arguments = Arguments::parse_from(args::translate_aliases(words));
+    let words = std::env::args_os().collect();
+    let arguments = Arguments::parse_from(aliases::translate(words));
     match execute(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
-        Err(Failure::Told(code)) => code,
-        Err(Failure::Client(error)) => {
-            eprintln!("vswitchctl: {}", table::printable(&error.to_string()));
-            ExitCode::from(error.exit_code())
+        // Whoever reads our output and has had enough is content.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
         }
+        Err(failure) => {
+            // There is nobody to tell that standard error is closed.
+            let _ =
+                writeln!(io::stderr(), "vswitchctl: {}", table::printable(&failure.to_string()));
+            ExitCode::from(failure.exit_code())
+        }
+        Ok(()) => ExitCode::SUCCESS,
     }
 }
 
 /// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
 enum Failure {
-    Client(ClientError),
-    /// Whoever read our output had enough.
-    BrokenPipe,
-    /// What went wrong was told already.
-    Told(ExitCode),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("demo: {0}")]
+    Demo(#[from] crate::demo::DemoError),
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] io::Error),
 }
 
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::BrokenPipe;
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(error) => error.exit_code(),
+            Self::Demo(_) | Self::Output(_) => 1,
         }
-        eprintln!("vswitchctl: cannot write: {error}");
-        Self::Told(ExitCode::FAILURE)
     }
 }
 
 fn execute(arguments: &Arguments) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    let request = match &arguments.command {
-        Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "vswitchctl", &mut out);
-            return Ok(());
-        }
-        Command::Demo(options) => {
-            drop(out);
-            return match crate::demo::run(options, arguments.json) {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    eprintln!("vswitchctl: demo: {error}");
-                    Err(Failure::Told(ExitCode::FAILURE))
-                }
-            };
-        }
-        command => requests::of(command).map_err(ClientError::Refused)?,
+    let text = match &arguments.command {
+        Command::Demo(options) => return Ok(crate::demo::run(options, arguments.json)?),
+        Command::Completions { shell } => completions(*shell),
+        command => ask(arguments, command)?,
     };
-    let answer = Client::connect(&arguments.socket)?.call(request)?;
-    if arguments.json {
-        writeln!(out, "{}", pretty(&answer))?;
-    } else {
-        let style = table::Style { color: arguments.color.applies(io::stdout().is_terminal()) };
-        write!(out, "{}", show::text(&arguments.command, answer, style)?)?;
-    }
+    let mut out = io::stdout().lock();
+    out.write_all(&text)?;
     Ok(out.flush()?)
 }
 
+/// Completions, whole before the first byte is written: their generator panics when it cannot write.
+fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "vswitchctl", &mut text);
+    text
+}
+
+/// Asks the daemon, and puts its answer into words.
+fn ask(arguments: &Arguments, command: &Command) -> Result<Vec<u8>, Failure> {
+    let request = requests::of(command).map_err(ClientError::Refused)?;
+    let answer = Client::connect(&arguments.socket)?.call(request)?;
+    if arguments.json {
+        return Ok(format!("{}\n", pretty(&answer)).into_bytes());
+    }
+    let no_color = std::env::var_os("NO_COLOR");
+    let color = arguments.color.applies(io::stdout().is_terminal(), no_color.as_deref());
+    Ok(show::text(command, answer, table::Style { color })?.into_bytes())
+}
+
 fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
+    // Control characters are escaped in JSON; the alternate form is indented.
+    format!("{value:#}")
 }

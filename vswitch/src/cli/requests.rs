@@ -1,8 +1,9 @@
 //! From the command line to the request.
 
 use ctl::{
-    Attach, BridgeAdd, BridgeSet, CtlError, Detach, FdbFilter, FdbKey, FdbStatic, Mutation, Named,
-    Port, PortAdd, PortKind, PortSet, Query, Request, StaticMac, Tap, Vlan,
+    Attach, BridgeAdd, BridgeName, BridgeSet, CtlError, Detach, FdbFilter, FdbKey, FdbStatic,
+    IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, PortSet, Query, Request,
+    StaticMac, Tap, Vlan,
 };
 
 use super::args::{
@@ -23,6 +24,7 @@ pub fn of(command: &Command) -> Result<Request, CtlError> {
             netns: options.netns.clone(),
             ifname: options.ifname.clone(),
         })),
+        Command::AddPort { bridge, device } => existing(bridge, device),
         Command::Fdb(command) => fdb(command),
         Command::Stats => Request::Query(Query::Stats),
         Command::Drops => Request::Query(Query::Drops),
@@ -75,10 +77,10 @@ fn port(command: &PortCommand) -> Request {
         }
         PortCommand::List => Request::Query(Query::PortList),
         PortCommand::Show { name } => Request::Query(Query::PortShow(Named::new(name.clone()))),
-        PortCommand::Set { name, vlan, isolated, hairpin, mac_limit, mtu } => {
+        PortCommand::Set { name, vlan, no_vlans, isolated, hairpin, mac_limit, mtu } => {
             Request::Mutation(Mutation::PortSet(PortSet {
                 name: name.clone(),
-                vlan: vlan_of(vlan),
+                vlan: vlan_of(vlan).or_else(|| no_vlans.then_some(Vlan::Unaware)),
                 isolated: *isolated,
                 hairpin: *hairpin,
                 mac_limit: *mac_limit,
@@ -86,6 +88,15 @@ fn port(command: &PortCommand) -> Request {
             }))
         }
     }
+}
+
+/// An existing interface as a port of its own name.
+fn existing(bridge: &BridgeName, device: &IfName) -> Request {
+    let kind =
+        PortKind::Netdev { device: device.clone(), netns: None, mode: NetdevMode::default() };
+    let port = Port::new(bridge.clone(), kind);
+    let add = PortAdd { name: device.clone().into(), port };
+    Request::Mutation(Mutation::PortAdd(Box::new(add)))
 }
 
 fn new_port(options: &PortOptions) -> Port {

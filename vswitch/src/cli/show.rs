@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
-use ctl::ClientError;
 use ctl::response::{
-    BridgeInfo, Changed, Counters, DropInfo, FdbInfo, PortInfo, PortState, Stats, Status, Version,
-    WorkerPerf,
+    BridgeInfo, Changed, Counters, DeviceInfo, DropInfo, FdbInfo, PortInfo, PortState, QueueInfo,
+    Stats, Status, Version, WorkerPerf,
 };
+use ctl::{ClientError, PortKind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::{BridgeCommand, Command, FdbCommand, PortCommand};
-use super::table::{Style, ago, aligned, bytes, count, printable};
+use super::table::{Style, aligned, bytes, count, duration, facts, printable};
 
 /// The text of an answer.
 ///
@@ -62,21 +62,13 @@ fn bridges(bridges: &[BridgeInfo]) -> String {
     aligned(&headings, &[1, 2, 3, 4, 5], rows.collect())
 }
 
-fn facts(rows: &[(&str, String)]) -> String {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    rows.iter().fold(String::new(), |mut text, (name, value)| {
-        let _ = writeln!(text, "{name:width$}  {}", printable(value));
-        text
-    })
-}
-
 fn bridge(bridge: &BridgeInfo) -> String {
     let ports: Vec<_> = bridge.ports.iter().map(ToString::to_string).collect();
     facts(&[
         ("bridge", bridge.name.to_string()),
         ("ports", ports.join(" ")),
         ("MTU", bridge.settings.mtu.to_string()),
-        ("ageing", format!("{} s", bridge.settings.ageing_seconds)),
+        ("ageing", duration(u64::from(bridge.settings.ageing_seconds) * 1000)),
         ("stations", format!("{} of at most {}", bridge.stations, bridge.settings.mac_limit)),
         ("learned", count(bridge.learned)),
         ("moved", count(bridge.moved)),
@@ -117,34 +109,46 @@ fn ports(ports: &[PortInfo]) -> String {
 }
 
 fn port(port: &PortInfo, style: Style) -> String {
-    let settings = &port.settings;
-    let mut rows = vec![
-        ("port", port.name.to_string()),
-        ("bridge", settings.bridge.to_string()),
-        ("interface", place(port)),
-        ("MTU", port.mtu.to_string()),
-        ("VLANs", settings.vlan.to_string()),
-        ("isolated", settings.isolated.to_string()),
-        ("hairpin", settings.hairpin.to_string()),
-    ];
-    if let Some(limit) = settings.mac_limit {
-        rows.push(("MAC limit", limit.to_string()));
-    }
-    if let Some(device) = &port.device {
-        rows.push(("mode", device.mode.clone()));
-        rows.extend(device.mac.map(|mac| ("MAC", mac.to_string())));
-        rows.push(("offloads", device.offloads.join(" ")));
-        for queue in &device.queues {
-            let text = format!("{} by worker {} on core {}", queue.queue, queue.worker, queue.core);
-            rows.push(("queue", text));
-        }
-        rows.extend(device.notes.iter().map(|note| ("note", note.clone())));
-    }
     let state = match &port.state {
         PortState::Up => style.good("up"),
         PortState::Waiting(why) => style.bad(&format!("waiting: {}", printable(why))),
     };
-    format!("{}state      {state}\n", facts(&rows))
+    let mut rows = settings(port);
+    if let Some(device) = &port.device {
+        rows.extend(device_facts(device));
+    }
+    format!("{} {state}\n{}", style.bold(port.name.as_str()), facts(&rows))
+}
+
+fn settings(port: &PortInfo) -> Vec<(&'static str, String)> {
+    let yes_or_no = |is_so| if is_so { "yes" } else { "no" }.to_owned();
+    let settings = &port.settings;
+    let mut rows = vec![
+        ("  bridge", settings.bridge.to_string()),
+        ("  interface", place(port)),
+        ("  MTU", port.mtu.to_string()),
+        ("  VLANs", settings.vlan.to_string()),
+        ("  isolated", yes_or_no(settings.isolated)),
+        ("  hairpin", yes_or_no(settings.hairpin)),
+    ];
+    rows.extend(settings.mac_limit.map(|limit| ("  MAC limit", limit.to_string())));
+    if let PortKind::Tap(tap) = &settings.kind {
+        rows.extend(tap.ips.iter().map(|cidr| ("  address", cidr.to_string())));
+        rows.extend(tap.gateways.iter().map(|gateway| ("  gateway", gateway.to_string())));
+    }
+    rows
+}
+
+fn device_facts(device: &DeviceInfo) -> Vec<(&'static str, String)> {
+    let mut rows = vec![("  mode", device.mode.clone())];
+    rows.extend(device.mac.map(|mac| ("  MAC", mac.to_string())));
+    rows.push(("  offloads", device.offloads.join(" ")));
+    rows.extend(device.queues.iter().map(|queue| {
+        let QueueInfo { queue, worker, core } = queue;
+        ("  queue", format!("{queue} by worker {worker} on core {core}"))
+    }));
+    rows.extend(device.notes.iter().map(|note| ("  note", note.clone())));
+    rows
 }
 
 fn stations(stations: &[FdbInfo]) -> String {
@@ -200,7 +204,7 @@ fn drops(drops: &[DropInfo], style: Style) -> String {
         let _ = writeln!(text, "{}: {}", style.bold(&printable(&heading)), count(drop.count));
         let _ = writeln!(text, "    {}", printable(&drop.explanation));
         if let Some(last) = &drop.last {
-            let (when, summary) = (ago(last.milliseconds_ago), printable(&last.summary));
+            let (when, summary) = (duration(last.milliseconds_ago), printable(&last.summary));
             let _ = writeln!(text, "    last {when} ago, {} bytes: {summary}", last.frame_bytes);
         }
     }
@@ -208,48 +212,42 @@ fn drops(drops: &[DropInfo], style: Style) -> String {
 }
 
 fn perf(workers: &[WorkerPerf], style: Style) -> String {
-    let mut text = String::new();
-    for worker in workers {
-        let heading = format!("worker {} on core {}", worker.worker, worker.core);
-        let _ = writeln!(text, "{}", style.bold(&heading));
-        let stages: Vec<_> = worker
-            .cycles_per_frame
-            .iter()
-            .map(|cost| format!("{} {:.0}", printable(&cost.stage), cost.cycles))
-            .collect();
-        let batches: Vec<_> = (0..)
-            .zip(&worker.batches)
-            .filter(|(_, bursts)| **bursts > 0)
-            .map(|(log, bursts)| format!("{}+: {}", 1u64 << log, count(*bursts)))
-            .collect();
-        text += &facts(&[
-            ("  frames", count(worker.frames)),
-            ("  cycles per frame", stages.join(", ")),
-            ("  bursts by size", batches.join(", ")),
-            ("  busy while awake", format!("{:.1} %", worker.busy * 100.0)),
-            ("  asleep", format!("{:.1} % of the time", worker.asleep * 100.0)),
-            (
-                "  turns",
-                format!("{}, {} of them empty", count(worker.turns), count(worker.empty_turns)),
-            ),
-            (
-                "  sleeps",
-                format!("{}, {} ended by a frame", count(worker.sleeps), count(worker.wakeups)),
-            ),
-            (
-                "  handed over",
-                format!("{} out, {} in", count(worker.handed_out), count(worker.handed_in)),
-            ),
-        ]);
-    }
-    text
+    let heading = |worker: &WorkerPerf| {
+        style.bold(&format!("worker {} on core {}", worker.worker, worker.core))
+    };
+    workers.iter().map(|worker| format!("{}\n{}", heading(worker), worker_facts(worker))).collect()
+}
+
+fn worker_facts(worker: &WorkerPerf) -> String {
+    let stages: Vec<_> = worker
+        .cycles_per_frame
+        .iter()
+        .map(|cost| format!("{} {:.0}", cost.stage, cost.cycles))
+        .collect();
+    let bursts: Vec<_> = (0..)
+        .zip(&worker.batches)
+        .filter(|(_, bursts)| **bursts > 0)
+        .map(|(log, bursts)| format!("{}+: {}", 1u64 << log, count(*bursts)))
+        .collect();
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let of = |all, what: &str, part| format!("{}, {} {what}", count(all), count(part));
+    facts(&[
+        ("  frames", count(worker.frames)),
+        ("  cycles per frame", stages.join(", ")),
+        ("  bursts by size", bursts.join(", ")),
+        ("  busy while awake", percent(worker.busy)),
+        ("  asleep", percent(worker.asleep)),
+        ("  turns", of(worker.turns, "of them empty", worker.empty_turns)),
+        ("  sleeps", of(worker.sleeps, "of them ended by a frame or a message", worker.wakeups)),
+        ("  handed over", of(worker.handed_out, "taken over", worker.handed_in)),
+    ])
 }
 
 fn status(status: &Status, style: Style) -> String {
     let cores: Vec<_> = status.cores.iter().map(ToString::to_string).collect();
     let mut text = facts(&[
         ("vswitchd", format!("{}, process {}", status.version, status.pid)),
-        ("up for", ago(status.uptime_seconds.saturating_mul(1000))),
+        ("up for", duration(status.uptime_seconds.saturating_mul(1000))),
         ("workers", format!("{} on cores {}, {}", cores.len(), cores.join(" "), status.poll)),
         ("bridges", status.bridges.to_string()),
         ("ports", format!("{} up, {} waiting", status.ports_up, status.ports_waiting)),
@@ -265,3 +263,6 @@ fn status(status: &Status, style: Style) -> String {
 fn version(version: &Version) -> String {
     format!("vswitchd {}, protocol {}\n", printable(&version.version), version.protocol)
 }
+
+#[cfg(test)]
+mod tests;

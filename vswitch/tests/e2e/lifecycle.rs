@@ -77,7 +77,8 @@ fn attaching_twice_changes_nothing_and_other_settings_are_refused() -> TestResul
     assert!(daemon.change(Mutation::Attach(request.clone()))?.changed);
     let before = a.link("eth0")?;
     assert!(!daemon.change(Mutation::Attach(request.clone()))?.changed);
-    assert_eq!(a.link("eth0")?, before);
+    let after = a.link("eth0")?;
+    assert_eq!((after.index, after.mac, after.mtu), (before.index, before.mac, before.mtu));
     let other = Attach { ips: vec!["10.0.0.9/24".parse()?], ..request };
     match daemon.change(Mutation::Attach(other)) {
         Err(ClientError::Refused(error)) => assert_eq!(error.code, ErrorCode::Exists),

@@ -1,0 +1,137 @@
+//! The program `vswitchctl`, against a daemon that this test plays.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use ctl::wire::{parse_request, response_line};
+use ctl::{CtlError, ErrorCode};
+use serde_json::{Value, json};
+
+/// A directory of this test's own, removed with everything in it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("vswitchctl-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("socket")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn vswitchctl(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vswitchctl"));
+    command.env_clear().env("VSWITCH_SOCKET", socket).args(arguments);
+    command
+}
+
+/// What the program says when the daemon's one answer is this.
+fn answered(test: &str, arguments: &[&str], answer: Result<Value, CtlError>) -> Output {
+    let directory = Directory::new(test);
+    let listener = UnixListener::bind(directory.socket()).unwrap();
+    let daemon = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        let id = parse_request(line.trim_end().as_bytes()).unwrap().id;
+        stream.write_all(&response_line(id, answer)).unwrap();
+    });
+    let output = vswitchctl(&directory.socket(), arguments).output().unwrap();
+    daemon.join().unwrap();
+    output
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn an_answer_is_shown_without_colours_to_what_is_no_terminal() {
+    let answer = json!({ "version": "9.9", "protocol": 1 });
+    let output = answered("plain", &["version"], Ok(answer));
+    assert_eq!(text(&output.stdout), "vswitchd 9.9, protocol 1\n");
+    assert_eq!((text(&output.stderr), output.status.code()), ("", Some(0)));
+}
+
+#[test]
+fn json_is_the_answer_itself() {
+    let answer = json!({ "version": "9.9", "protocol": 1, "new": [1, 2] });
+    let output = answered("json", &["version", "--json"], Ok(answer.clone()));
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), answer);
+}
+
+#[test]
+fn a_refusal_is_told_on_standard_error_and_by_the_exit_code() {
+    let error = CtlError::new(ErrorCode::InUse, "bridge br0 has ports: p0\u{1b}[2J");
+    let output = answered("refusal", &["bridge", "del", "br0"], Err(error));
+    let expected = "vswitchctl: bridge br0 has ports: p0\\u{1b}[2J\n";
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("", expected));
+    assert_eq!(output.status.code(), Some(4));
+}
+
+#[test]
+fn without_a_daemon_the_exit_code_says_so() {
+    let directory = Directory::new("nobody");
+    let output = vswitchctl(&directory.socket(), &["status"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert!(text(&output.stderr).starts_with("vswitchctl: cannot reach vswitchd at "));
+}
+
+#[test]
+fn the_option_says_where_the_socket_is() {
+    let directory = Directory::new("option");
+    let elsewhere = directory.0.join("elsewhere");
+    let arguments = ["--socket", elsewhere.to_str().unwrap(), "status"];
+    let output = vswitchctl(&directory.socket(), &arguments).output().unwrap();
+    assert!(text(&output.stderr).contains("/elsewhere: "), "{}", text(&output.stderr));
+}
+
+#[test]
+fn words_that_are_no_text_are_a_usage_error() {
+    let mut command = vswitchctl(Path::new("/nowhere"), &["bridge", "add"]);
+    let output = command.arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn completions_are_written_for_every_shell_without_a_daemon() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = vswitchctl(Path::new("/nowhere"), &["completions", shell]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        assert!(text(&output.stdout).contains("attach"), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let mut command = vswitchctl(Path::new("/nowhere"), &["completions", "bash"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    drop(command);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((text(&output.stderr), output.status.code()), ("", Some(0)));
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = vswitchctl(Path::new("/nowhere"), &["completions", "bash"]);
+    let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot write the answer"));
+}
