@@ -43,8 +43,9 @@ impl Need {
             Self::Tun => probe_tun().err().map(|error| {
                 format!("cannot open /dev/net/tun ({error}); run as root, or `chmod 666` it")
             }),
-            Self::Bpf => (!is_in_initial_user_namespace())
-                .then(|| "no eBPF programs can be loaded in a user namespace; run as root".to_owned()),
+            Self::Bpf => (!is_in_initial_user_namespace()).then(|| {
+                "no eBPF programs can be loaded in a user namespace; run as root".to_owned()
+            }),
         }
     }
 }

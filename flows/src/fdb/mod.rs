@@ -23,7 +23,7 @@
 //! station's next frame; control calls wait for it.
 //!
 //! * A reader loads the key (acquire), then the value (acquire). A writer frees a slot by storing the
-//!   value [`Value::VACANT`] with the next version, and then the key 0 (release); it fills a slot by
+//!   value "vacant" with the next version, and then the key 0 (release); it fills a slot by
 //!   storing the key (release) and then the value (release), whose port says "vacant" until then. So a
 //!   reader that matches a key sees the value of that incarnation, or of a later one, or "vacant", which
 //!   it takes for absent; it never sees the value of an earlier incarnation.
