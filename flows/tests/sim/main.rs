@@ -1,6 +1,8 @@
 //! Simulated networks: switches made of the real pipeline, links that lose, delay, reorder and duplicate
 //! by a seed, and smoltcp hosts that do real TCP. Time is simulated; the same seed gives the same run.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod host;
 mod link;
 mod network;

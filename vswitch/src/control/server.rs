@@ -207,7 +207,8 @@ impl Client {
                 break;
             }
             match self.stream.read(&mut bytes) {
-                Ok(0) => return false,
+                // It says no more, and gets what it is owed.
+                Ok(0) => self.closing = true,
                 Ok(count) => self.decoder.push(&bytes[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

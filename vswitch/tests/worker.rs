@@ -1,0 +1,242 @@
+//! Workers by themselves: no allocation per frame, handoff between workers, ports that move.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use flows::{
+    BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, PortConfig, PortIndex, Snapshot, VlanPolicy,
+};
+use pktio::mem::{self, MemPort};
+use pktio::{Accepts, Burst, Pool, PoolConfig, Port};
+use vswitch::worker::{
+    Clock, Command, Dataplane, Event, Lane, PollMode, QueueId, Report, Worker, WorkerId,
+    WorkerOptions, doorbell,
+};
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged; counting touches a constant-
+// initialised thread-local without a destructor, which allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}
+
+/// Workers that the test turns by hand, and the far ends of their ports.
+struct Rig {
+    workers: Vec<Worker>,
+    lanes: Arc<[Lane]>,
+    far: Vec<MemPort>,
+    pool: Pool,
+}
+
+const SMALL: PoolConfig = PoolConfig { small: 2048, slabs: 8 };
+
+impl Rig {
+    /// One bridge; port `n` is served by worker `placement[n]`.
+    fn new(workers: u16, placement: &[u16], accepts: Accepts) -> Self {
+        let bell = Arc::new(doorbell().unwrap());
+        let lanes: Arc<[Lane]> =
+            (0..workers).map(|_| Lane::new(Arc::clone(&bell)).unwrap()).collect();
+        let clock = Clock::start();
+        let worker = |id| {
+            let options = WorkerOptions { id: WorkerId(id), mode: PollMode::Busy, clock };
+            let plane = Arc::new(Dataplane::default());
+            Worker::new(options, Arc::clone(&lanes), plane, Pool::new(SMALL).unwrap())
+        };
+        let workers = (0..workers).map(worker).collect();
+        let mut rig = Self { workers, lanes, far: Vec::new(), pool: Pool::new(SMALL).unwrap() };
+        for (port, worker) in (0u16..).zip(placement) {
+            let (near, far) = mem::pair(1024, accepts);
+            rig.far.push(far);
+            let id = QueueId { port: PortIndex(port), queue: 0 };
+            rig.tell(*worker, Command::Attach(id, Box::new(near)));
+        }
+        rig.place(placement);
+        rig
+    }
+
+    fn tell(&self, worker: u16, command: Command) {
+        assert!(self.lanes[usize::from(worker)].send(command).is_ok());
+    }
+
+    /// Tells every worker which one serves which port.
+    fn place(&mut self, placement: &[u16]) {
+        let port = || PortConfig {
+            bridge: BridgeIndex(0),
+            vlan: VlanPolicy::Unaware,
+            isolated: false,
+            hairpin: false,
+            mtu_bytes: 1500,
+            mac_limit: 100,
+        };
+        let ports = placement.iter().map(|_| Some(port())).collect();
+        let fdb = Arc::new(Fdb::new(100, 300, 1));
+        let bridge = BridgeDomain { fdb, mac_limit: 100, members: Vec::new() };
+        let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)]).unwrap();
+        let owners = placement.iter().map(|worker| Some(WorkerId(*worker))).collect();
+        let plane = Arc::new(Dataplane { snapshot: Arc::new(snapshot), owners });
+        for worker in 0..self.workers.len() {
+            self.tell(u16::try_from(worker).unwrap(), Command::Adopt(Arc::clone(&plane)));
+        }
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        // Twice, so that what one hands to the one before it also arrives.
+        for _ in 0..2 {
+            for worker in &mut self.workers {
+                worker.turn();
+            }
+        }
+    }
+
+    /// Makes so many frames from one station to another arrive at a port.
+    fn inject(&mut self, port: usize, dst: u8, src: u8, frames: usize, burst: &mut Burst) {
+        let mut bytes = [0x5a; 60];
+        bytes[..12].copy_from_slice(&[2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src]);
+        burst.extend((0..frames).filter_map(|_| self.pool.frame_from(&bytes)));
+        assert_eq!(self.far[port].tx_burst(&mut self.pool, burst).unwrap().frames, frames);
+    }
+
+    /// How many frames left by a port.
+    fn left_by(&mut self, port: usize, burst: &mut Burst) -> usize {
+        let mut count = 0;
+        loop {
+            let received = self.far[port].rx_burst(&mut self.pool, burst).unwrap();
+            self.pool.recycle_all(burst);
+            count += received;
+            if received == 0 {
+                self.pool.reclaim();
+                return count;
+            }
+        }
+    }
+
+    /// The books of all workers, which must reconcile.
+    fn books(&mut self) -> Ledger {
+        let mut books = Ledger::new();
+        for worker in 0..self.workers.len() {
+            let id = WorkerId(u16::try_from(worker).unwrap());
+            self.tell(id.0, Command::Report(Box::new(Report::empty(id))));
+            self.turn();
+            while let Some(event) = self.lanes[worker].event() {
+                if let Event::Report(report) = event {
+                    books.add(&report.ledger);
+                }
+            }
+        }
+        assert_eq!(books.reconcile(), Ok(()));
+        books
+    }
+}
+
+#[test]
+fn a_worker_allocates_nothing_per_frame() {
+    let mut rig = Rig::new(1, &[0, 0], Accepts::ALL);
+    let mut burst = Burst::new();
+    let mut exchange = |rig: &mut Rig| {
+        rig.inject(0, 2, 1, 64, &mut burst);
+        rig.inject(1, 1, 2, 64, &mut burst);
+        rig.turn();
+        assert_eq!((rig.left_by(0, &mut burst), rig.left_by(1, &mut burst)), (64, 64));
+    };
+    exchange(&mut rig);
+    let before = allocations();
+    for _ in 0..1000 {
+        exchange(&mut rig);
+    }
+    assert_eq!(allocations() - before, 0, "128 000 frames were carried");
+    assert_eq!(rig.books().total().received, 128_128);
+}
+
+#[test]
+fn the_counting_allocator_counts() {
+    let before = allocations();
+    drop(Vec::<u8>::with_capacity(1));
+    assert_eq!(allocations() - before, 1);
+}
+
+#[test]
+fn frames_cross_to_the_worker_that_owns_the_port() {
+    let mut rig = Rig::new(2, &[0, 1], Accepts::ALL);
+    let mut burst = Burst::new();
+    rig.inject(0, 2, 1, 60, &mut burst);
+    rig.inject(1, 1, 2, 50, &mut burst);
+    rig.turn();
+    assert_eq!((rig.left_by(0, &mut burst), rig.left_by(1, &mut burst)), (50, 60));
+    let total = rig.books().total();
+    assert_eq!((total.handed, total.taken, total.transmitted), (110, 110, 110));
+}
+
+#[test]
+fn a_port_moves_to_another_worker_and_goes_on() {
+    let mut rig = Rig::new(2, &[0, 0], Accepts::ALL);
+    let mut burst = Burst::new();
+    rig.inject(0, 2, 1, 10, &mut burst);
+    rig.turn();
+    assert_eq!(rig.left_by(1, &mut burst), 10);
+    rig.tell(0, Command::Detach(PortIndex(1)));
+    rig.turn();
+    let mut moved = None;
+    while let Some(event) = rig.lanes[0].event() {
+        if let Event::Detached(id, port) = event {
+            moved = Some((id, port));
+        }
+    }
+    let (id, port) = moved.unwrap();
+    rig.tell(1, Command::Attach(id, port));
+    rig.place(&[0, 1]);
+    rig.inject(0, 2, 1, 20, &mut burst);
+    rig.inject(1, 1, 2, 30, &mut burst);
+    rig.turn();
+    assert_eq!((rig.left_by(0, &mut burst), rig.left_by(1, &mut burst)), (30, 20));
+    rig.books();
+}
+
+#[test]
+fn a_port_that_cannot_keep_up_is_accounted_for() {
+    let mut rig = Rig::new(1, &[0, 0], Accepts::ALL);
+    let mut burst = Burst::new();
+    // The far end's queue holds 1024 frames, and nobody empties it.
+    for _ in 0..20 {
+        rig.inject(0, 2, 1, 64, &mut burst);
+        rig.turn();
+    }
+    let books = rig.books();
+    let egress = books.port(PortIndex(1));
+    assert_eq!((egress.offered, egress.transmitted, egress.egress_dropped()), (1280, 1024, 256));
+}
+
+#[test]
+fn frames_for_a_port_that_no_worker_serves_are_accounted_for() {
+    let mut rig = Rig::new(1, &[0, 0], Accepts::ALL);
+    let mut burst = Burst::new();
+    rig.tell(0, Command::Detach(PortIndex(1)));
+    rig.inject(0, 2, 1, 10, &mut burst);
+    rig.turn();
+    assert_eq!(rig.books().port(PortIndex(1)).egress_dropped(), 10);
+}
