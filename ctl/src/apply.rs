@@ -107,8 +107,8 @@ fn set_port(config: &mut Config, set: &PortSet) -> Result<(), CtlError> {
     }
     port.isolated = set.isolated.unwrap_or(port.isolated);
     port.hairpin = set.hairpin.unwrap_or(port.hairpin);
-    port.mac_limit = set.mac_limit.or(port.mac_limit);
-    port.mtu = set.mtu.or(port.mtu);
+    port.mac_limit = set.mac_limit.unwrap_or(port.mac_limit);
+    port.mtu = set.mtu.unwrap_or(port.mtu);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Port, PortName, StaticMac, Vlan, VlanId,
@@ -205,12 +205,17 @@ pub struct PortSet {
     /// See [`crate::Port`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hairpin: Option<bool>,
-    /// See [`crate::Port`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac_limit: Option<u32>,
-    /// See [`crate::Port`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<Mtu>,
+    /// See [`crate::Port`]; `null`, which is `Some(None)`, for its bridge's again.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub mac_limit: Option<Option<u32>>,
+    /// See [`crate::Port`]; `null`, which is `Some(None)`, for its bridge's again.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Option<Mtu>>,
+}
+
+/// Tells a value that is `null` from one that is not given.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 /// A container to attach.

@@ -135,3 +135,12 @@ fn an_answer_that_cannot_be_written_is_an_error() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("cannot write the answer"));
 }
+
+#[test]
+fn the_protocol_lists_every_reason_for_a_drop() {
+    let document = include_str!("../../docs/PROTOCOL.md");
+    for reason in flows::DropReason::ALL {
+        let row = format!("| `{}` | {} |", reason.name(), reason.explain());
+        assert!(document.contains(&row), "no row {row}");
+    }
+}

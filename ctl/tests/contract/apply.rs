@@ -184,6 +184,19 @@ fn what_is_not_given_stays() {
 }
 
 #[test]
+fn a_port_can_have_its_bridges_settings_again() {
+    let own = config_of(&[
+        r#"bridge.add {"name":"br0"}"#,
+        r#"port.add {"name":"p0","port":{"bridge":"br0","kind":{"tap":{}},"mtu":1400,"mac_limit":5,
+            "vlan":{"access":10}}}"#,
+    ]);
+    let again = change(r#"port.set {"name":"p0","mtu":null,"mac_limit":null,"vlan":"unaware"}"#);
+    let config = apply(&own, &again).unwrap();
+    let port = &config.ports[&"p0".parse().unwrap()];
+    assert_eq!((port.mtu, port.mac_limit, port.vlan.is_unaware()), (None, None, true));
+}
+
+#[test]
 fn what_may_be_there_or_not_is_no_error_either_way() {
     for text in [
         r#"bridge.add {"name":"br0","mtu":9000,"may_exist":true}"#,

@@ -146,11 +146,16 @@ fn bridge_mutation() -> impl Strategy<Value = Mutation> {
 
 fn port_mutation() -> impl Strategy<Value = Mutation> {
     let flags = any::<(Option<bool>, Option<bool>)>();
-    let set = (port_name(), option::of(vlan()), flags, limit(), option::of(mtu())).prop_map(
-        |(name, vlan, (isolated, hairpin), mac_limit, mtu)| {
+    let set = (
+        port_name(),
+        option::of(vlan()),
+        flags,
+        option::of(limit()),
+        option::of(option::of(mtu())),
+    )
+        .prop_map(|(name, vlan, (isolated, hairpin), mac_limit, mtu)| {
             Mutation::PortSet(PortSet { name, vlan, isolated, hairpin, mac_limit, mtu })
-        },
-    );
+        });
     let add = (port_name(), port())
         .prop_map(|(name, port)| Mutation::PortAdd(Box::new(PortAdd { name, port })));
     prop_oneof![4 => add, 1 => named(port_name()).prop_map(Mutation::PortDel), 1 => set]

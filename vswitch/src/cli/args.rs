@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ctl::{
@@ -264,7 +265,8 @@ Examples:
 Examples:
   vswitchctl port set web0 --access 10
   vswitchctl port set web0 --no-vlans
-  vswitchctl port set web0 --isolated true --mtu 1450"
+  vswitchctl port set web0 --isolated true --mtu 1450
+  vswitchctl port set web0 --mtu bridge"
     )]
     Set {
         /// Its name
@@ -280,13 +282,25 @@ Examples:
         /// Whether frames may go back to the port that they came from
         #[arg(long, value_name = "BOOL")]
         hairpin: Option<bool>,
-        /// Learn at most so many stations on it
+        /// Learn at most so many stations on it; `bridge` for its bridge's limit
         #[arg(long, value_name = "COUNT")]
-        mac_limit: Option<u32>,
-        /// Its MTU
+        mac_limit: Option<OrBridge<u32>>,
+        /// Its MTU; `bridge` for its bridge's
         #[arg(long, value_name = "BYTES")]
-        mtu: Option<Mtu>,
+        mtu: Option<OrBridge<Mtu>>,
     },
+}
+
+/// A setting of a port's own, or none: its bridge's.
+#[derive(Debug, Clone, Copy)]
+pub struct OrBridge<T>(pub Option<T>);
+
+impl<T: FromStr> FromStr for OrBridge<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "bridge" { Ok(Self(None)) } else { text.parse().map(|own| Self(Some(own))) }
+    }
 }
 
 /// How a port handles VLANs.

@@ -83,8 +83,8 @@ fn port(command: &PortCommand) -> Request {
                 vlan: vlan_of(vlan).or_else(|| no_vlans.then_some(Vlan::Unaware)),
                 isolated: *isolated,
                 hairpin: *hairpin,
-                mac_limit: *mac_limit,
-                mtu: *mtu,
+                mac_limit: mac_limit.map(|limit| limit.0),
+                mtu: mtu.map(|mtu| mtu.0),
             }))
         }
     }

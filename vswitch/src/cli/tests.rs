@@ -128,6 +128,11 @@ fn each_command_asks_for_what_it_says() {
             "port.set",
             json!({ "name": "p0", "isolated": false, "mtu": 1400 }),
         ),
+        (
+            "port set p0 --mtu bridge --mac-limit bridge",
+            "port.set",
+            json!({ "name": "p0", "mtu": null, "mac_limit": null }),
+        ),
         ("port set p0 --no-vlans", "port.set", json!({ "name": "p0", "vlan": "unaware" })),
         (
             "attach web --bridge br0 --ip 10.0.0.2/24 --trunk 5",

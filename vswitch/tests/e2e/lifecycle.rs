@@ -193,7 +193,7 @@ fn the_mtu_of_a_running_port_changes_in_the_container() -> TestResult {
         isolated: None,
         hairpin: None,
         mac_limit: None,
-        mtu: Some(1400.try_into()?),
+        mtu: Some(Some(1400.try_into()?)),
     }))?;
     assert_eq!(a.link("eth0")?.mtu, 1400);
     assert_eq!(daemon.ports()?[0].mtu, 1400);
