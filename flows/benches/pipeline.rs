@@ -153,10 +153,8 @@ fn tsc_ghz() -> Option<f64> {
 
 fn main() {
     let ghz = tsc_ghz().unwrap_or(f64::NAN);
-    let trunk = || VlanPolicy::Trunk {
-        allowed: Arc::new([Vid(10)].into_iter().collect()),
-        native: None,
-    };
+    let trunk =
+        || VlanPolicy::Trunk { allowed: Arc::new([Vid(10)].into_iter().collect()), native: None };
     let access = || VlanPolicy::Access(Vid(10));
     let unaware = || VlanPolicy::Unaware;
     let cases = [
@@ -165,7 +163,10 @@ fn main() {
         ("L2, trunks", [(); 4].map(|()| trunk()), Some(10)),
     ];
     println!("64-byte frames, {STATIONS} stations, {PORTS} ports; cycles at {ghz:.3} GHz");
-    println!("{:<18}{:>6}{:>10}{:>10}{:>12}{:>12}", "", "burst", "ns", "cycles", "less bufs", "buffers");
+    println!(
+        "{:<18}{:>6}{:>10}{:>10}{:>12}{:>12}",
+        "", "burst", "ns", "cycles", "less bufs", "buffers"
+    );
     for (name, policies, tag) in cases {
         let mut rig = Rig::new(policies, tag);
         for batch in [1, 8, 32, 64] {

@@ -235,7 +235,7 @@ impl Port for PacketPort {
     }
 
     fn accepts(&self) -> Accepts {
-        Accepts::ALL
+        Accepts { coalesced: false, ..Accepts::ALL }
     }
 
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {

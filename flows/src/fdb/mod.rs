@@ -22,11 +22,12 @@
 //! for whoever holds `writer`: a worker that finds it taken does not wait but leaves learning to the
 //! station's next frame; control calls wait for it.
 //!
-//! * A reader loads the key (acquire), then the value (acquire). A writer frees a slot by storing the
-//!   value "vacant" with the next version, and then the key 0 (release); it fills a slot by
-//!   storing the key (release) and then the value (release), whose port says "vacant" until then. So a
-//!   reader that matches a key sees the value of that incarnation, or of a later one, or "vacant", which
-//!   it takes for absent; it never sees the value of an earlier incarnation.
+//! * A reader loads the key (acquire), then the value (acquire), then the key once more. A writer frees a
+//!   slot by storing a value whose port says "vacant", with the next version, and then the key 0 (release);
+//!   it fills a slot by storing the key (release) and then the value (release), whose port says "vacant"
+//!   until then. A reader that saw a later station's value therefore also sees, at the second look, that
+//!   station's key, and takes the station that it looked for as absent. (A slot that changes hands twice
+//!   within one lookup, back to the same station, can show the other's port once; nothing is written by it.)
 //! * Refreshing and moving replace a value by compare-exchange against the value that was read. Its
 //!   version makes the exchange fail if the slot was freed or reused meanwhile (short of dozens of
 //!   incarnations within one lookup).

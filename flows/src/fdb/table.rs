@@ -77,7 +77,9 @@ impl Table {
                 if candidate.load(Ordering::Acquire) == key {
                     let slot = Slot(start + at);
                     let value = self.value(slot);
-                    return (!value.is_vacant()).then_some((slot, value));
+                    // Once more: the slot may have changed hands before the value was read.
+                    let is_its = candidate.load(Ordering::Relaxed) == key && !value.is_vacant();
+                    return is_its.then_some((slot, value));
                 }
             }
         }

@@ -6,12 +6,14 @@
 //! [`Accepts`], and the difference is worked off in software, at the egress port only.
 
 pub mod checksum;
+mod coalesce;
 mod fit;
 mod segment;
 
 #[cfg(test)]
 mod tests;
 
+pub use coalesce::coalesce;
 pub use fit::fit;
 pub use segment::{Refusal, segment};
 
@@ -110,7 +112,8 @@ pub struct Accepts {
     pub tcp6: bool,
     /// [`Gso::Udp`] super-frames.
     pub udp: bool,
-    /// The port gains from coalescing: it takes super-frames, and each frame costs its receiver.
+    /// The port gains from coalescing: it takes super-frames, each frame costs its receiver, and it never
+    /// has to leave frames unsent.
     pub coalesced: bool,
 }
 

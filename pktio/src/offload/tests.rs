@@ -144,6 +144,62 @@ proptest! {
     }
 }
 
+/// The frames' bytes, and whether their checksum is finished.
+fn contents(burst: &Burst) -> Vec<Vec<u8>> {
+    burst.iter().map(|frame| frame.data().to_vec()).collect()
+}
+
+proptest! {
+    #[test]
+    fn coalescing_and_segmenting_gives_the_frames_that_went_in(
+        v6: bool, mss in 512u16..1460, lengths in prop::collection::vec(1usize..30_000, 1..4),
+        finished: bool, disorder in prop::option::of((0usize..40, 0usize..40)),
+    ) {
+        let mut pool = pool();
+        let kind = if v6 { Kind::Tcp6 } else { Kind::Tcp4 };
+        let accepts = Accepts { partial_csum: !finished, ..Accepts::PLAIN };
+        let mut burst = Burst::new();
+        for length in lengths {
+            let payload: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let mut frame = super_frame(kind, &payload, mss, &mut pool);
+            frame.data_mut()[if v6 { 54 } else { 34 } + 13] &= !1; // no FIN
+            fit(frame, &accepts, &mut pool, &mut burst).unwrap();
+        }
+        if let Some((a, b)) = disorder {
+            let count = burst.len();
+            burst.swap(a % count, b % count);
+        }
+        for frame in burst.iter_mut().filter(|_| finished) {
+            frame.offload.csum = Csum::None;
+        }
+        let before = contents(&burst);
+        let merged = coalesce(&mut burst, &mut Burst::new(), &mut pool);
+        prop_assert_eq!(burst.len() + merged, before.len());
+        let mut out = Burst::new();
+        for frame in burst.drain(..) {
+            fit(frame, &accepts, &mut pool, &mut out).map_err(|(_, why)| why).unwrap();
+        }
+        prop_assert_eq!(contents(&out), before);
+        pool.recycle_all(&mut out);
+        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 32 });
+    }
+}
+
+#[test]
+fn a_wrong_checksum_is_not_merged_and_passes_unchanged() {
+    let mut pool = pool();
+    let frame = super_frame(Kind::Tcp4, &[5; 5000], 1000, &mut pool);
+    let mut burst = Burst::new();
+    fit(frame, &Accepts::PLAIN, &mut pool, &mut burst).unwrap();
+    burst.iter_mut().for_each(|frame| frame.offload.csum = Csum::None);
+    burst[2].data_mut()[100] ^= 1;
+    let wrong = burst[2].data().to_vec();
+    assert_eq!(coalesce(&mut burst, &mut Burst::new(), &mut pool), 1);
+    assert_eq!(burst.len(), 4, "the last one has FIN and stays by itself");
+    assert_eq!(burst[1].data(), wrong);
+    pool.recycle_all(&mut burst);
+}
+
 #[test]
 fn segments_may_keep_half_done_checksums_for_a_port_that_takes_them() {
     let mut pool = pool();

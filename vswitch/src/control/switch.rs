@@ -102,15 +102,16 @@ impl Switch {
         let mutation = self.with_mac_chosen(mutation);
         let next = apply(&self.config, &mutation)?;
         let port = port_of(&mutation)?;
+        let differs = next != self.config;
+        if differs {
+            self.advance(next)?;
+        }
         let removed = match &mutation {
             Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key))),
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
             _ => None,
         };
-        let changed = next != self.config || removed.is_some_and(|count| count > 0);
-        if next != self.config {
-            self.advance(next)?;
-        }
+        let changed = differs || removed.is_some_and(|count| count > 0);
         if matches!(mutation, Mutation::FdbDel(_)) && removed == Some(0) && !changed {
             return Err(CtlError::not_found(
                 "that station is not known; `fdb show` shows those that are",

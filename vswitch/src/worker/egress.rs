@@ -1,7 +1,7 @@
 //! The way out: outboxes are emptied into the ports, or handed to the worker that owns the port.
 
 use flows::{DropReason, DropSide, Nanos, PortIndex};
-use pktio::offload::{Refusal, fit};
+use pktio::offload::{Refusal, coalesce, fit};
 use pktio::{Burst, PktBuf, PortFault};
 
 use super::{Parcel, Worker};
@@ -28,6 +28,11 @@ impl Worker {
     /// Transmits a port's outbox by a queue of this worker.
     fn transmit(&mut self, slot: usize, port: PortIndex, now: Nanos) -> Result<(), PortFault> {
         let accepts = self.queues[slot].accepts;
+        if accepts.coalesced && self.outboxes.of(port).len() > 1 {
+            let merged = coalesce(self.outboxes.of(port), &mut self.fitted, &mut self.pool);
+            // They travel inside another frame, which a port that asks for this never leaves unsent.
+            self.ledger.port_mut(port).transmitted += merged as u64;
+        }
         let outbox = self.outboxes.of(port);
         if outbox.iter().all(|frame| accepts.covers(frame.offload)) {
             let mut frames = std::mem::take(outbox);

@@ -1,0 +1,224 @@
+//! Receive coalescing (GRO): neighbouring TCP segments of one flow become one super-frame, before a port whose
+//! receiver pays per frame and not per byte.
+//!
+//! Exact: segmenting the result again gives the very frames that went in. So segments are merged only when
+//! all that segmentation will compute is as it would compute it (the kernel's `tcp_gro_receive` and
+//! `inet_gro_receive` have the same rules): equal headers but for length, identification, sequence number
+//! and checksum; identifications that count up; sequence numbers without a gap; no flags but ACK, and PSH on
+//! the last; equal lengths but for the last, which may be shorter. A checksum that nobody has verified is
+//! verified first, and a segment whose checksum is wrong passes by itself, for its receiver to refuse.
+//!
+//! Only neighbours in a burst are merged, so the order of all frames stays as it is. The payload is
+//! copied once, into a slab.
+
+use super::{Csum, Gso, checksum};
+use crate::wire::checksum as sums;
+use crate::wire::field::{be16, be32, ipv4, ipv6, protocol, put_be16, tcp};
+use crate::wire::{Fragment, Layers, Network};
+use crate::{Burst, PktBuf, Pool};
+
+/// The longest IP packet.
+const MOST_BYTES: usize = 65535;
+/// Segments with less payload than this are not worth a copy.
+const WORTHWHILE_BYTES: usize = 512;
+
+/// A segment that may be merged.
+#[derive(Clone, Copy)]
+struct Segment {
+    layers: Layers,
+    /// All headers.
+    headers: usize,
+    payload: usize,
+    sequence: u32,
+    is_push: bool,
+}
+
+/// Segments that follow each other, the first `frames` of which are merged in `head`.
+struct Run {
+    head: PktBuf,
+    first: Segment,
+    frames: u16,
+    payload: usize,
+    /// The last one was short or pushed: nothing follows.
+    is_closed: bool,
+}
+
+/// Merges neighbouring segments in `frames`, and returns how many frames fewer there are. `scratch` is an
+/// empty burst to work with, and is empty again afterwards.
+pub fn coalesce(frames: &mut Burst, scratch: &mut Burst, pool: &mut Pool) -> usize {
+    let before = frames.len();
+    std::mem::swap(frames, scratch);
+    let mut run: Option<Run> = None;
+    let mut merged = 0;
+    for frame in scratch.drain(..) {
+        let segment = segment_of(&frame);
+        if let (Some(current), Some(segment)) = (&mut run, segment)
+            && current.admits(&frame, &segment)
+            && current.take(&frame, &segment, pool)
+        {
+            pool.recycle(frame);
+            merged += 1;
+            continue;
+        }
+        frames.extend(run.take().map(Run::finish));
+        match segment {
+            Some(first) => run = Some(Run::begin(frame, first)),
+            None => frames.push(frame),
+        }
+    }
+    frames.extend(run.map(Run::finish));
+    debug_assert_eq!(frames.len() + merged, before);
+    merged
+}
+
+/// What a frame is, if it may be merged at all.
+fn segment_of(frame: &PktBuf) -> Option<Segment> {
+    if frame.offload.gso != Gso::None || frame.len() < WORTHWHILE_BYTES {
+        return None;
+    }
+    let data = frame.data();
+    let layers = Layers::parse(data).ok()??;
+    let plain = layers.protocol == protocol::TCP
+        && layers.fragment == Fragment::Whole
+        && layers.end as usize == data.len();
+    if !plain || !has_plain_network_header(data, &layers) {
+        return None;
+    }
+    let l4 = usize::from(layers.l4);
+    let headers = l4 + layers.transport_bytes(data)?;
+    let flags = *data.get(l4 + tcp::FLAGS)?;
+    let is_ack = flags & !tcp::PSH == tcp::ACK_FLAG;
+    let payload = data.len() - headers;
+    if !is_ack || payload < WORTHWHILE_BYTES || !is_known_good(frame, &layers) {
+        return None;
+    }
+    let sequence = be32(data, l4 + tcp::SEQUENCE)?;
+    Some(Segment { layers, headers, payload, sequence, is_push: flags & tcp::PSH != 0 })
+}
+
+/// Without options or extension headers.
+fn has_plain_network_header(data: &[u8], layers: &Layers) -> bool {
+    let (l3, l4) = (usize::from(layers.l3), usize::from(layers.l4));
+    match layers.network {
+        Network::V4 => l4 - l3 == ipv4::MIN_BYTES && sums::fold(sums::sum(&data[l3..l4])) == 0xffff,
+        Network::V6 => l4 - l3 == ipv6::BYTES,
+    }
+}
+
+fn is_known_good(frame: &PktBuf, layers: &Layers) -> bool {
+    match frame.offload.csum {
+        Csum::Valid => true,
+        Csum::Partial { start, offset } => {
+            start == layers.l4 && layers.checksum_offset() == Some(offset)
+        }
+        Csum::None => checksum::verify(frame.data(), layers) == Some(true),
+    }
+}
+
+impl Run {
+    fn begin(head: PktBuf, first: Segment) -> Self {
+        let (payload, is_closed) = (first.payload, first.is_push);
+        Self { head, first, frames: 1, payload, is_closed }
+    }
+
+    /// Whether a segment is the one that follows.
+    fn admits(&self, frame: &PktBuf, next: &Segment) -> bool {
+        let fits = self.head.len() + next.payload <= MOST_BYTES;
+        let follows = next.sequence == self.first.sequence.wrapping_add(low32(self.payload));
+        !self.is_closed
+            && fits
+            && follows
+            && next.headers == self.first.headers
+            && next.layers.l4 == self.first.layers.l4
+            && next.payload <= self.first.payload
+            && self.has_equal_headers(frame.data())
+    }
+
+    /// Whether all header bytes that segmentation will copy are equal.
+    fn has_equal_headers(&self, next: &[u8]) -> bool {
+        let head = self.head.data();
+        let (l3, l4) = (usize::from(self.first.layers.l3), usize::from(self.first.layers.l4));
+        let equal = |from: usize, to: usize| head[from..to] == next[from..to];
+        let network = match self.first.layers.network {
+            Network::V4 => {
+                let id = be16(head, l3 + ipv4::ID).map(|id| id.wrapping_add(self.frames));
+                equal(l3, l3 + ipv4::TOTAL_LENGTH)
+                    && id == be16(next, l3 + ipv4::ID)
+                    && equal(l3 + ipv4::FRAGMENT, l3 + ipv4::CHECKSUM)
+                    && equal(l3 + ipv4::ADDRESSES.start, l4)
+            }
+            Network::V6 => {
+                equal(l3, l3 + ipv6::PAYLOAD_LENGTH) && equal(l3 + ipv6::NEXT_HEADER, l4)
+            }
+        };
+        // The flags were seen to be the same; the urgent pointer stands behind the checksum.
+        network
+            && equal(0, l3)
+            && equal(l4, l4 + tcp::SEQUENCE)
+            && equal(l4 + tcp::ACK, l4 + tcp::FLAGS)
+            && equal(l4 + tcp::WINDOW, l4 + tcp::CHECKSUM)
+            && equal(l4 + tcp::CHECKSUM + 2, self.first.headers)
+    }
+
+    /// Appends a segment's payload. False when there is no slab for it.
+    fn take(&mut self, frame: &PktBuf, next: &Segment, pool: &mut Pool) -> bool {
+        if self.frames == 1 {
+            let Some(mut slab) = pool.take_slab() else { return false };
+            slab.offload = self.head.offload;
+            if !slab.fill_from(self.head.data()) {
+                pool.recycle(slab);
+                return false;
+            }
+            pool.recycle(std::mem::replace(&mut self.head, slab));
+        }
+        if !self.head.append(&frame.data()[next.headers..]) {
+            return false;
+        }
+        self.frames += 1;
+        self.payload += next.payload;
+        self.is_closed = next.is_push || next.payload < self.first.payload;
+        if next.is_push {
+            let flags = usize::from(self.first.layers.l4) + tcp::FLAGS;
+            self.head.data_mut()[flags] |= tcp::PSH;
+        }
+        true
+    }
+
+    /// The frame that the run became.
+    fn finish(mut self) -> PktBuf {
+        if self.frames == 1 {
+            return self.head;
+        }
+        let bytes = self.head.len();
+        let Layers { l3, l4, network, .. } = self.first.layers;
+        let (l3, l4) = (usize::from(l3), usize::from(l4));
+        let length_from = |at: usize| u16::try_from(bytes - at).unwrap_or(u16::MAX);
+        let data = self.head.data_mut();
+        match network {
+            Network::V4 => {
+                put_be16(data, l3 + ipv4::TOTAL_LENGTH, length_from(l3));
+                put_be16(data, l3 + ipv4::CHECKSUM, 0);
+                let checksum = sums::finish(sums::sum(&data[l3..l4]));
+                put_be16(data, l3 + ipv4::CHECKSUM, checksum);
+            }
+            Network::V6 => {
+                put_be16(data, l3 + ipv6::PAYLOAD_LENGTH, length_from(l3 + ipv6::BYTES));
+            }
+        }
+        let layers = Layers { end: low32(bytes), ..self.first.layers };
+        let pseudo = sums::pseudo_header(data, &layers, bytes - l4).unwrap_or(0);
+        put_be16(data, l4 + tcp::CHECKSUM, sums::fold(pseudo));
+        let mss = u16::try_from(self.first.payload).unwrap_or(u16::MAX);
+        self.head.offload.csum = Csum::Partial { start: layers.l4, offset: 16 };
+        self.head.offload.gso = match network {
+            Network::V4 => Gso::Tcp4 { mss },
+            Network::V6 => Gso::Tcp6 { mss },
+        };
+        self.head
+    }
+}
+
+/// A length that is far below 2^32.
+fn low32(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
