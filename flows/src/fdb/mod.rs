@@ -1,14 +1,15 @@
 //! [`Fdb`]: the forwarding database of one bridge: which station (MAC, VLAN) is behind which port.
 //!
 //! # Structure
-//! Buckets of eight keys, one cache line each, and a parallel array of values. A station lives in one of
-//! two buckets that a keyed hash chooses, so a lookup reads at most two lines of keys and one value.
-//! There are no tombstones: a freed slot is simply empty. The table is sized to be at most half full at
-//! the bridge's MAC limit, which leaves a bucket pair full with negligible probability. Untouched memory
-//! is never resident, so a thousand quiet bridges cost little.
+//! Slots of a key and a value, eight to a bucket. A keyed hash gives each station a home slot, and a
+//! second bucket. It is in its home if that was empty when it came, and else anywhere in the emptier of
+//! the home's bucket and the second one: a lookup mostly reads a single cache line. There are no
+//! tombstones: a freed slot is simply empty. The table is sized to be at most half full at the bridge's
+//! MAC limit, which leaves a bucket pair full with negligible probability. Untouched memory is never
+//! resident, so a thousand quiet bridges cost little.
 //!
 //! ```text
-//!   key    mac 48 | vid 15 | 1           0 = empty
+//!   key    mac 48 | vid 15 | 1                                0 = empty
 //!   value  port 16 | flags 8 | version 8 | last seen, seconds 32
 //! ```
 //!
@@ -20,17 +21,19 @@
 //! # Threads and memory order
 //! Any number of workers look up, refresh and move stations without waiting. Inserting and removing is
 //! for whoever holds `writer`: a worker that finds it taken does not wait but leaves learning to the
-//! station's next frame; control calls wait for it.
+//! station's next frame; control calls wait for it, and hold it for one entry at a time.
 //!
-//! * A reader loads the key (acquire), then the value (acquire), then the key once more. A writer frees a
-//!   slot by storing a value whose port says "vacant", with the next version, and then the key 0 (release);
-//!   it fills a slot by storing the key (release) and then the value (release), whose port says "vacant"
-//!   until then. A reader that saw a later station's value therefore also sees, at the second look, that
-//!   station's key, and takes the station that it looked for as absent. (A slot that changes hands twice
-//!   within one lookup, back to the same station, can show the other's port once; nothing is written by it.)
+//! * A slot lives through incarnations, each with its version: vacant, then filled, perhaps moved to
+//!   another port, then vacant again. Its key only changes while it is vacant. A writer frees it by
+//!   exchanging the value for "vacant" and then storing the key 0; it fills it by storing the
+//!   key and then the value. All of these are releases.
+//! * A reader loads value, key and value again, all acquire. If the key it saw had been stored after the
+//!   incarnation of the first value, the second load would come after the vacating exchange, and would
+//!   show another version. So equal versions mean that key and value belong together (short of 256
+//!   incarnations within one lookup); unequal ones mean that another thread made progress, and the
+//!   reader looks again.
 //! * Refreshing and moving replace a value by compare-exchange against the value that was read. Its
-//!   version makes the exchange fail if the slot was freed or reused meanwhile (short of dozens of
-//!   incarnations within one lookup).
+//!   version makes the exchange fail if the slot was freed or reused meanwhile.
 //! * Counters are relaxed: they are limits and statistics, and order nothing.
 //!
 //! After MAC tables of Snabb (`mac_table.lua`) and VPP (`l2_fib.h`); the two-choice buckets are those of
@@ -162,9 +165,10 @@ impl Fdb {
             self.table.count_refused();
             return Learned::Refused;
         }
-        if self.table.replace(slot, value, value.moved_to(port, now)) {
-            self.table.count_move(value.port(), port);
+        if !self.table.replace(slot, value, value.moved_to(port, now)) {
+            return Learned::Refused;
         }
+        self.table.count_move(value.port(), port);
         Learned::Moved
     }
 
@@ -172,7 +176,7 @@ impl Fdb {
     fn insert(&self, key: u64, port: PortIndex, now: Seconds, limits: Limits) -> Learned {
         let Some(mut writer) = self.table.try_write() else { return Learned::Refused };
         let full =
-            self.table.learned() >= limits.bridge || self.table.learned_on(port) >= limits.port;
+            self.table.stations() >= limits.bridge || self.table.learned_on(port) >= limits.port;
         if full || !writer.insert(key, Value::learned(port, now)) {
             self.table.count_refused();
             return Learned::Refused;
@@ -183,36 +187,28 @@ impl Fdb {
     /// Enters a station by hand, in place of what was known of it. False when its buckets are full.
     #[must_use]
     pub fn add_static(&self, mac: MacAddr, vid: Vid, port: PortIndex) -> bool {
-        let mut writer = self.table.write();
-        writer.remove(key(mac, vid));
-        writer.insert(key(mac, vid), Value::fixed(port))
+        self.table.write().insert(key(mac, vid), Value::fixed(port))
     }
 
     /// Removes a station. False when it was not there.
     pub fn remove(&self, mac: MacAddr, vid: Vid) -> bool {
-        self.table.write().remove(key(mac, vid))
+        self.table.write().remove_if(key(mac, vid), |_| true)
     }
 
     /// Removes the stations that `doomed` chooses, and returns how many.
     pub fn flush(&self, now: Seconds, mut doomed: impl FnMut(&Entry) -> bool) -> usize {
-        let mut writer = self.table.write();
-        let mut removed = 0;
-        for (slot, key, value) in self.table.iter() {
-            if doomed(&self.entry(key, value, now)) {
-                writer.free(slot);
-                removed += 1;
-            }
-        }
-        removed
+        let doomed = |(key, value): &(u64, Value)| {
+            doomed(&self.entry(*key, *value, now)) && self.table.write().remove_if(*key, |_| true)
+        };
+        self.table.iter().filter(doomed).count()
     }
 
     /// Frees the slots of aged stations among `count` buckets from bucket `from` on, and returns where
     /// to go on. Control thread.
     pub fn sweep(&self, now: Seconds, from: usize, count: usize) -> usize {
-        let mut writer = self.table.write();
-        for (slot, _, value) in self.table.iter_buckets(from, count) {
-            if self.is_aged(value, now) {
-                writer.free(slot);
+        let is_aged = |value| self.is_aged(value, now);
+        for (key, value) in self.table.iter_buckets(from, count) {
+            if is_aged(value) && self.table.write().remove_if(key, is_aged) {
                 self.table.count_expired();
             }
         }
@@ -224,17 +220,17 @@ impl Fdb {
     pub fn entries(&self, now: Seconds) -> Vec<Entry> {
         self.table
             .iter()
-            .filter(|(_, _, value)| !self.is_aged(*value, now))
-            .map(|(_, key, value)| self.entry(key, value, now))
+            .filter(|(_, value)| !self.is_aged(*value, now))
+            .map(|(key, value)| self.entry(key, value, now))
             .collect()
     }
 
-    /// Number of entries, aged ones that were not swept yet included.
+    /// Number of learned stations, aged ones that were not swept yet included.
     pub fn len(&self) -> u32 {
-        self.table.learned()
+        self.table.stations()
     }
 
-    /// Whether there is no entry.
+    /// Whether no station is learned.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -247,7 +243,7 @@ impl Fdb {
     /// Takes over the entries of another database, e.g. one of another size.
     pub fn take_over(&self, other: &Self, now: Seconds) {
         let mut writer = self.table.write();
-        for (_, key, value) in other.table.iter() {
+        for (key, value) in other.table.iter() {
             if !other.is_aged(value, now) {
                 writer.insert(key, value);
             }

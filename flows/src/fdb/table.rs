@@ -9,23 +9,31 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use super::{Events, Value};
 use crate::PortIndex;
 
-/// Keys per bucket: one cache line.
+/// Slots per bucket: two cache lines.
 const BUCKET: usize = 8;
 /// Ports whose stations are counted, for the per-port limit.
 const PORTS: usize = if cfg!(loom) { 4 } else { 16384 };
+
+/// Added to a counter, this takes one away.
+const LESS: u32 = u32::MAX;
 
 /// A slot's position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(usize);
 
+/// Where a key may be: its home, or else anywhere in two buckets, of which the first has the home.
+struct Places {
+    home: Slot,
+    buckets: [usize; 2],
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
-    keys: Box<[AtomicU64]>,
-    values: Box<[AtomicU64]>,
-    mask: u64,
+    /// Key and value of each slot.
+    slots: Box<[[AtomicU64; 2]]>,
     seed: u64,
     writer: AtomicBool,
-    entries: AtomicU32,
+    stations: AtomicU32,
     on_port: Box<[AtomicU32]>,
     learned: AtomicU64,
     moved: AtomicU64,
@@ -38,13 +46,11 @@ impl Table {
         let least = if cfg!(loom) { 1 } else { 8 };
         let buckets = (stations as usize * 2 / BUCKET).next_power_of_two().max(least);
         Self {
-            keys: zeroed_u64(buckets * BUCKET),
-            values: zeroed_u64(buckets * BUCKET),
-            mask: buckets as u64 - 1,
+            slots: zeroed_slots(buckets * BUCKET),
             seed,
             writer: AtomicBool::new(false),
-            entries: AtomicU32::new(0),
-            on_port: zeroed_u32(PORTS),
+            stations: AtomicU32::new(0),
+            on_port: zeroed_counts(PORTS),
             learned: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -53,47 +59,60 @@ impl Table {
     }
 
     pub(super) fn buckets(&self) -> usize {
-        self.keys.len() / BUCKET
+        self.slots.len() / BUCKET
     }
 
-    /// The two buckets in which a key may be.
     #[inline]
-    fn buckets_of(&self, key: u64) -> [usize; 2] {
+    fn places(&self, key: u64) -> Places {
         // Multiply and fold: every bit of key and seed reaches the hash through both halves.
         let product = u128::from(key ^ self.seed) * 0x9e37_79b9_7f4a_7c15;
         let hash = upper(product) ^ upper(product << 64);
-        let first = hash & self.mask;
-        let second = (hash >> 32) & self.mask;
-        [position(first), position(second)]
+        let home = position(hash) & (self.slots.len() - 1);
+        let other = position(hash >> 32) & (self.buckets() - 1);
+        Places { home: Slot(home), buckets: [home / BUCKET, other] }
     }
 
     /// The slot and value of a key that is present.
     #[inline]
     pub(super) fn find(&self, key: u64) -> Option<(Slot, Value)> {
-        for bucket in self.buckets_of(key) {
-            let start = bucket * BUCKET;
-            let keys = &self.keys[start..start + BUCKET];
-            for (at, candidate) in keys.iter().enumerate() {
-                if candidate.load(Ordering::Acquire) == key {
-                    let slot = Slot(start + at);
-                    let value = self.value(slot);
-                    // Once more: the slot may have changed hands before the value was read.
-                    let is_its = candidate.load(Ordering::Relaxed) == key && !value.is_vacant();
-                    return is_its.then_some((slot, value));
-                }
+        let places = self.places(key);
+        match self.read(places.home, key) {
+            Some(value) => Some((places.home, value)),
+            None => self.search(&places, key),
+        }
+    }
+
+    /// Finds a key that may be away from its home.
+    #[inline(never)]
+    fn search(&self, places: &Places, key: u64) -> Option<(Slot, Value)> {
+        let slots = places.buckets.into_iter().flat_map(slots_of);
+        slots.into_iter().find_map(|slot| Some((slot, self.read(slot, key)?)))
+    }
+
+    /// The value of a slot, if it holds this key and an entry: the value is read before and after the
+    /// key, so that both are of one incarnation of the slot.
+    #[inline]
+    fn read(&self, slot: Slot, key: u64) -> Option<Value> {
+        loop {
+            let before = self.value(slot);
+            if self.slots[slot.0][0].load(Ordering::Acquire) != key {
+                return None;
+            }
+            let value = self.value(slot);
+            if value.version() == before.version() {
+                return (!value.is_vacant()).then_some(value);
             }
         }
-        None
     }
 
     #[inline]
     fn value(&self, slot: Slot) -> Value {
-        Value(self.values[slot.0].load(Ordering::Acquire))
+        Value(self.slots[slot.0][1].load(Ordering::Acquire))
     }
 
     /// Replaces a value unless it changed meanwhile.
     pub(super) fn replace(&self, slot: Slot, old: Value, new: Value) -> bool {
-        self.values[slot.0]
+        self.slots[slot.0][1]
             .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
@@ -118,7 +137,7 @@ impl Table {
     }
 
     /// Every entry, as it was when the iterator passed it.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, u64, Value)> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Value)> + '_ {
         self.iter_buckets(0, self.buckets())
     }
 
@@ -127,17 +146,17 @@ impl Table {
         &self,
         from: usize,
         count: usize,
-    ) -> impl Iterator<Item = (Slot, u64, Value)> + '_ {
+    ) -> impl Iterator<Item = (u64, Value)> + '_ {
         let end = from.saturating_add(count).min(self.buckets());
-        (from * BUCKET..end * BUCKET).filter_map(|at| {
-            let key = self.keys[at].load(Ordering::Acquire);
-            let value = self.value(Slot(at));
-            (key != 0 && !value.is_vacant()).then_some((Slot(at), key, value))
+        (from..end).flat_map(slots_of).filter_map(|slot| {
+            let key = self.slots[slot.0][0].load(Ordering::Acquire);
+            Some(key).filter(|key| *key != 0).zip(self.read(slot, key))
         })
     }
 
-    pub(super) fn learned(&self) -> u32 {
-        self.entries.load(Ordering::Relaxed)
+    /// Learned stations, aged ones that were not swept yet included.
+    pub(super) fn stations(&self) -> u32 {
+        self.stations.load(Ordering::Relaxed)
     }
 
     pub(super) fn learned_on(&self, port: PortIndex) -> u32 {
@@ -145,7 +164,7 @@ impl Table {
     }
 
     pub(super) fn count_move(&self, from: PortIndex, to: PortIndex) {
-        self.count_on(from, u32::MAX);
+        self.count_on(from, LESS);
         self.count_on(to, 1);
         self.moved.fetch_add(1, Ordering::Relaxed);
     }
@@ -158,7 +177,14 @@ impl Table {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds to a port's count; `u32::MAX` takes one away.
+    /// Counts an entry that came, or went ([`LESS`]). Limits are about learned ones only.
+    fn count_entry(&self, value: Value, by: u32) {
+        if !value.is_static() {
+            self.stations.fetch_add(by, Ordering::Relaxed);
+            self.count_on(value.port(), by);
+        }
+    }
+
     fn count_on(&self, port: PortIndex, by: u32) {
         if let Some(count) = self.on_port.get(port.slot()) {
             count.fetch_add(by, Ordering::Relaxed);
@@ -187,48 +213,40 @@ impl Writer<'_> {
             self.free(slot);
         }
         let Some(slot) = self.vacancy(key) else { return false };
-        let left_over = self.table.value(slot);
-        let vacant = left_over.vacated();
-        self.table.values[slot.0].store(vacant.0, Ordering::Release);
-        self.table.keys[slot.0].store(key, Ordering::Release);
-        self.table.values[slot.0].store(value.with_version_after(vacant).0, Ordering::Release);
-        self.table.entries.fetch_add(1, Ordering::Relaxed);
-        self.table.count_on(value.port(), 1);
+        let vacant = self.table.value(slot).vacated();
+        let [key_cell, value_cell] = &self.table.slots[slot.0];
+        value_cell.store(vacant.0, Ordering::Release);
+        key_cell.store(key, Ordering::Release);
+        value_cell.store(value.with_version_after(vacant).0, Ordering::Release);
+        self.table.count_entry(value, 1);
         self.table.learned.fetch_add(u64::from(!value.is_static()), Ordering::Relaxed);
         true
     }
 
-    /// The first empty slot of the less crowded bucket of a key.
+    /// The home of a key, or else the first empty slot of the less crowded one of its buckets.
     fn vacancy(&self, key: u64) -> Option<Slot> {
-        let vacancies = |bucket: &usize| {
-            let start = bucket * BUCKET;
-            (start..start + BUCKET).filter(|at| self.table.keys[*at].load(Ordering::Relaxed) == 0)
-        };
-        let buckets = self.table.buckets_of(key);
-        let roomier = buckets.iter().max_by_key(|bucket| vacancies(bucket).count())?;
-        vacancies(roomier).next().map(Slot)
+        let is_empty = |slot: &Slot| self.table.slots[slot.0][0].load(Ordering::Relaxed) == 0;
+        let vacancies = |bucket: usize| slots_of(bucket).filter(is_empty);
+        let Places { home, buckets: [first, second] } = self.table.places(key);
+        let roomier =
+            if vacancies(second).count() > vacancies(first).count() { second } else { first };
+        Some(home).filter(is_empty).or_else(|| vacancies(roomier).next())
     }
 
-    /// Removes a key. False when it is not there.
-    pub(super) fn remove(&mut self, key: u64) -> bool {
-        match self.table.find(key) {
-            Some((slot, _)) => {
-                self.free(slot);
-                true
-            }
-            None => false,
-        }
+    /// Removes a key if it is there and its value is `doomed`.
+    pub(super) fn remove_if(&mut self, key: u64, doomed: impl FnOnce(Value) -> bool) -> bool {
+        let found = self.table.find(key).filter(|(_, value)| doomed(*value));
+        found.inspect(|(slot, _)| self.free(*slot)).is_some()
     }
 
     /// Frees a slot that holds an entry. A refresh or a move that comes between loses.
-    pub(super) fn free(&mut self, slot: Slot) {
+    fn free(&mut self, slot: Slot) {
         let mut value = self.table.value(slot);
         while !self.table.replace(slot, value, value.vacated()) {
             value = self.table.value(slot);
         }
-        self.table.keys[slot.0].store(0, Ordering::Release);
-        self.table.entries.fetch_sub(1, Ordering::Relaxed);
-        self.table.count_on(value.port(), u32::MAX);
+        self.table.slots[slot.0][0].store(0, Ordering::Release);
+        self.table.count_entry(value, LESS);
     }
 }
 
@@ -246,33 +264,37 @@ fn upper(product: u128) -> u64 {
 }
 
 #[inline]
-#[allow(clippy::cast_possible_truncation, reason = "a masked bucket number")]
-fn position(bucket: u64) -> usize {
-    bucket as usize
+#[allow(clippy::cast_possible_truncation, reason = "only the lower bits are used")]
+fn position(hash: u64) -> usize {
+    hash as usize
+}
+
+fn slots_of(bucket: usize) -> impl Iterator<Item = Slot> {
+    (bucket * BUCKET..(bucket + 1) * BUCKET).map(Slot)
 }
 
 #[cfg(loom)]
-fn zeroed_u64(count: usize) -> Box<[AtomicU64]> {
-    (0..count).map(|_| AtomicU64::new(0)).collect()
+fn zeroed_slots(count: usize) -> Box<[[AtomicU64; 2]]> {
+    (0..count).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect()
 }
 
 #[cfg(loom)]
-fn zeroed_u32(count: usize) -> Box<[AtomicU32]> {
+fn zeroed_counts(count: usize) -> Box<[AtomicU32]> {
     (0..count).map(|_| AtomicU32::new(0)).collect()
 }
 
 /// Zeroed memory that is not resident until it is touched. An allocation this small cannot fail short
 /// of the process being out of memory, which aborts it anyway.
 #[cfg(not(loom))]
-fn zeroed_u64(count: usize) -> Box<[AtomicU64]> {
-    match <AtomicU64 as zerocopy::FromZeros>::new_vec_zeroed(count) {
+fn zeroed_slots(count: usize) -> Box<[[AtomicU64; 2]]> {
+    match <[AtomicU64; 2] as zerocopy::FromZeros>::new_vec_zeroed(count) {
         Ok(vec) => Vec::into_boxed_slice(vec),
-        Err(_) => (0..count).map(|_| AtomicU64::new(0)).collect(),
+        Err(_) => (0..count).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect(),
     }
 }
 
 #[cfg(not(loom))]
-fn zeroed_u32(count: usize) -> Box<[AtomicU32]> {
+fn zeroed_counts(count: usize) -> Box<[AtomicU32]> {
     match <AtomicU32 as zerocopy::FromZeros>::new_vec_zeroed(count) {
         Ok(vec) => Vec::into_boxed_slice(vec),
         Err(_) => (0..count).map(|_| AtomicU32::new(0)).collect(),

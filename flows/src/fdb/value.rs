@@ -38,6 +38,11 @@ impl Value {
     }
 
     #[inline]
+    pub(super) fn version(self) -> u64 {
+        self.0 & VERSION
+    }
+
+    #[inline]
     pub(super) fn is_static(self) -> bool {
         self.0 & STATIC != 0
     }
@@ -50,7 +55,7 @@ impl Value {
     /// Whether nothing has to be written for a frame from `port` at `now`.
     #[inline]
     pub(super) fn is_at(self, port: PortIndex, now: Seconds) -> bool {
-        self.port() == port && (self.seen() == now || self.is_static())
+        self.port() == port && (self.seen() >= now || self.is_static())
     }
 
     pub(super) fn seen_at(self, now: Seconds) -> Self {
@@ -68,7 +73,7 @@ impl Value {
 
     /// This value with the version that follows `before`'s.
     pub(super) fn with_version_after(self, before: Self) -> Self {
-        let version = (before.0 & VERSION).wrapping_add(1 << VERSION_SHIFT) & VERSION;
+        let version = before.version().wrapping_add(1 << VERSION_SHIFT) & VERSION;
         Self(self.0 & !VERSION | version)
     }
 }
