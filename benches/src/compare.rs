@@ -13,7 +13,7 @@ use ctl::{
 };
 use hostnet::{Interface, Netlink};
 use netlab::topology::LinuxBridge;
-use netlab::{Container, Path, rr, tcp, udp};
+use netlab::{Container, Cores, Path, rr, tcp, udp};
 use vswitch::control::Background;
 use vswitch::worker::PollMode;
 
@@ -28,7 +28,15 @@ struct Pair {
 }
 
 /// One measurement.
-type Run = fn(&Pair, Duration) -> Result<f64, Box<dyn Error>>;
+type Run = fn(&Pair, Setting) -> Result<f64, Box<dyn Error>>;
+
+/// How measurements are taken.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    pub(crate) duration: Duration,
+    /// Where sender and receiver run.
+    pub(crate) cores: Cores,
+}
 
 /// What is measured, with its unit.
 #[derive(Clone, Copy)]
@@ -45,13 +53,12 @@ const MEASURES: [Measure; 4] = [
 ];
 
 /// Measures and prints.
-pub(crate) fn run(seconds: f64, rounds: u32, busy: bool) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(setting: Setting, rounds: u32, busy: bool) -> Result<(), Box<dyn Error>> {
     hostnet::sandbox::enter()?;
     let socket = PathBuf::from("/run/vswitch-bench.sock");
     let mode = if busy { PollMode::Busy } else { PollMode::Adaptive };
     let _daemon = Background::start(socket.clone(), mode)?;
     let pairs = pairs(&socket)?;
-    let time = Duration::from_secs_f64(seconds);
     let mut rows = Vec::new();
     for measure in MEASURES {
         let mut samples = vec![Vec::new(); pairs.len()];
@@ -60,7 +67,7 @@ pub(crate) fn run(seconds: f64, rounds: u32, busy: bool) -> Result<(), Box<dyn E
             for (pair, samples) in pairs.iter().zip(&mut samples) {
                 eprint!("\r\x1b[K{}: {} ({} of {rounds})", measure.name, pair.name, round + 1);
                 std::io::stderr().flush()?;
-                samples.push((measure.run)(pair, time)?);
+                samples.push((measure.run)(pair, setting)?);
             }
         }
         rows.push(samples.iter_mut().map(|samples| median(samples)).collect::<Vec<_>>());
@@ -98,33 +105,36 @@ fn path(pair: &Pair) -> Path<'_> {
     Path::new(&pair.containers[0], &pair.containers[1], ADDRESSES[1])
 }
 
-fn stream(pair: &Pair, duration: Duration) -> Result<f64, Box<dyn Error>> {
-    let options = tcp::Options { duration, ..tcp::Options::default() };
+fn stream(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
+    let Setting { duration, cores } = setting;
+    let options = tcp::Options { duration, cores, ..tcp::Options::default() };
     Ok(tcp::stream(&path(pair), &options)?.gbit_per_s())
 }
 
-fn flood(pair: &Pair, duration: Duration) -> Result<f64, Box<dyn Error>> {
+fn flood(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
+    let Setting { duration, cores } = setting;
     let source = udp::Source::Frames {
         interface: "eth0",
         target_interface: "eth0",
         source: ADDRESSES[0],
         flows: 1,
     };
-    let options = udp::Options { duration, source, ..udp::Options::default() };
+    let options = udp::Options { duration, source, cores, ..udp::Options::default() };
     Ok(udp::flood(&path(pair), &options)?.received_per_second() / 1e6)
 }
 
-fn latency(pair: &Pair, duration: Duration, percent: f64) -> Result<f64, Box<dyn Error>> {
-    let options = rr::Options { duration, ..rr::Options::default() };
+fn latency(pair: &Pair, setting: Setting, percent: f64) -> Result<f64, Box<dyn Error>> {
+    let Setting { duration, cores } = setting;
+    let options = rr::Options { duration, cores };
     Ok(rr::tcp(&path(pair), &options)?.percentile(percent).as_secs_f64() * 1e6)
 }
 
-fn median_latency(pair: &Pair, duration: Duration) -> Result<f64, Box<dyn Error>> {
-    latency(pair, duration, 50.0)
+fn median_latency(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
+    latency(pair, setting, 50.0)
 }
 
-fn high_latency(pair: &Pair, duration: Duration) -> Result<f64, Box<dyn Error>> {
-    latency(pair, duration, 99.0)
+fn high_latency(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
+    latency(pair, setting, 99.0)
 }
 
 /// All pairs, the Linux bridge's first. Each pair of the switch has a bridge of its own.

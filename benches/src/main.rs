@@ -8,8 +8,11 @@ mod compare;
 mod pipeline;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use compare::Setting;
+use netlab::Cores;
 
 #[derive(Parser)]
 #[command(
@@ -31,7 +34,7 @@ enum Command {
     /// Real traffic, next to a Linux bridge
     Compare {
         /// Seconds of each measurement
-        #[arg(long, default_value_t = 1.0)]
+        #[arg(long, default_value_t = 1.0, value_parser = seconds)]
         seconds: f64,
         /// Measurements of each figure, of which the median is shown
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -39,13 +42,30 @@ enum Command {
         /// Workers never sleep
         #[arg(long)]
         busy: bool,
+        /// Core of the sending end [default: the scheduler's choice]
+        #[arg(long)]
+        sender: Option<usize>,
+        /// Core of the receiving end [default: the scheduler's choice]
+        #[arg(long)]
+        receiver: Option<usize>,
     },
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.05..=60.0).contains(&seconds) => Ok(seconds),
+        _ => Err("use 0.05 to 60 seconds".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Pipeline => pipeline::run(),
-        Command::Compare { seconds, rounds, busy } => compare::run(seconds, rounds, busy),
+        Command::Compare { seconds, rounds, busy, sender, receiver } => {
+            let cores = Cores { sender, receiver };
+            let setting = Setting { duration: Duration::from_secs_f64(seconds), cores };
+            compare::run(setting, rounds, busy)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
