@@ -66,7 +66,7 @@ fn measure(stations: usize, burst_frames: usize) -> Result<(f64, f64), Box<dyn E
     let fdb = Arc::new(Fdb::new(1 << 18, 300, 7));
     let bridge = BridgeDomain { fdb, mac_limit: 1 << 18, members: Vec::new() };
     let snapshot = Snapshot::new(Generation(1), vec![port(), port()], vec![Some(bridge)])?;
-    let pipeline = Pipeline::new(Arc::new(snapshot));
+    let mut pipeline = Pipeline::new(Arc::new(snapshot));
     let mut pool = Pool::new(PoolConfig { small: 4096, slabs: 4 })?;
     let (mut outboxes, mut ledger, mut burst) = (Outboxes::new(), Ledger::new(), Burst::new());
     let now = Nanos::from_secs(1);

@@ -3,7 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::buffer::{BURST_FRAMES, Burst, Pool};
+use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, Pool};
 use crate::offload::Accepts;
 use crate::port::{Port, PortFault, Sent};
 
@@ -31,14 +31,15 @@ impl Port for NullPort {
         if self.template.is_empty() {
             return Ok(0);
         }
-        for received in 0..BURST_FRAMES {
-            let Some(frame) = pool.frame_from(&self.template[self.next]) else {
-                return Ok(received);
-            };
+        let (mut received, mut bytes) = (0, 0);
+        while received < BURST_FRAMES && bytes < BURST_BYTES {
+            let Some(frame) = pool.frame_from(&self.template[self.next]) else { break };
             self.next = if self.next + 1 == self.template.len() { 0 } else { self.next + 1 };
+            bytes += frame.len();
+            received += 1;
             out.push(frame);
         }
-        Ok(BURST_FRAMES)
+        Ok(received)
     }
 
     fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {

@@ -21,12 +21,6 @@ const LESS: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(usize);
 
-/// Where a key may be: its home, or else anywhere in two buckets, of which the first has the home.
-struct Places {
-    home: Slot,
-    buckets: [usize; 2],
-}
-
 #[derive(Debug)]
 pub(super) struct Table {
     /// Key and value of each slot.
@@ -63,49 +57,57 @@ impl Table {
     }
 
     #[inline]
-    fn places(&self, key: u64) -> Places {
+    fn hash(&self, key: u64) -> u64 {
         // Multiply and fold: every bit of key and seed reaches the hash through both halves.
         let product = u128::from(key ^ self.seed) * 0x9e37_79b9_7f4a_7c15;
-        let hash = upper(product) ^ upper(product << 64);
-        let home = position(hash) & (self.slots.len() - 1);
-        let other = position(hash >> 32) & (self.buckets() - 1);
-        Places { home: Slot(home), buckets: [home / BUCKET, other] }
+        upper(product) ^ upper(product << 64)
+    }
+
+    #[inline]
+    fn home(&self, hash: u64) -> Slot {
+        Slot(position(hash) & (self.slots.len() - 1))
+    }
+
+    /// The two buckets in which a key may be; its home is in the first.
+    fn buckets_of(&self, hash: u64) -> [usize; 2] {
+        [self.home(hash).0 / BUCKET, position(hash >> 32) & (self.buckets() - 1)]
     }
 
     /// The slot and value of a key that is present.
     #[inline]
     pub(super) fn find(&self, key: u64) -> Option<(Slot, Value)> {
-        let places = self.places(key);
-        match self.read(places.home, key) {
-            Some(value) => Some((places.home, value)),
-            None => self.search(&places, key),
+        let home = self.home(self.hash(key));
+        match self.read(home, key) {
+            Some(value) => Some((home, value)),
+            None => self.search(key),
         }
     }
 
     /// Finds a key that may be away from its home.
     #[inline(never)]
-    fn search(&self, places: &Places, key: u64) -> Option<(Slot, Value)> {
-        let slots = places.buckets.into_iter().flat_map(slots_of);
-        slots.into_iter().find_map(|slot| Some((slot, self.read(slot, key)?)))
+    fn search(&self, key: u64) -> Option<(Slot, Value)> {
+        let mut slots = self.buckets_of(self.hash(key)).into_iter().flat_map(slots_of);
+        slots.find_map(|slot| Some((slot, self.read(slot, key)?)))
     }
 
     /// The value of a slot, if it holds this key and an entry: the value is read before and after the
     /// key, so that both are of one incarnation of the slot.
     #[inline]
     fn read(&self, slot: Slot, key: u64) -> Option<Value> {
+        let [key_cell, value_cell] = &self.slots[slot.0];
+        let load = || Value(value_cell.load(Ordering::Acquire));
         loop {
-            let before = self.value(slot);
-            if self.slots[slot.0][0].load(Ordering::Acquire) != key {
+            let before = load();
+            if key_cell.load(Ordering::Acquire) != key {
                 return None;
             }
-            let value = self.value(slot);
+            let value = load();
             if value.version() == before.version() {
                 return (!value.is_vacant()).then_some(value);
             }
         }
     }
 
-    #[inline]
     fn value(&self, slot: Slot) -> Value {
         Value(self.slots[slot.0][1].load(Ordering::Acquire))
     }
@@ -227,10 +229,11 @@ impl Writer<'_> {
     fn vacancy(&self, key: u64) -> Option<Slot> {
         let is_empty = |slot: &Slot| self.table.slots[slot.0][0].load(Ordering::Relaxed) == 0;
         let vacancies = |bucket: usize| slots_of(bucket).filter(is_empty);
-        let Places { home, buckets: [first, second] } = self.table.places(key);
+        let hash = self.table.hash(key);
+        let [first, second] = self.table.buckets_of(hash);
         let roomier =
             if vacancies(second).count() > vacancies(first).count() { second } else { first };
-        Some(home).filter(is_empty).or_else(|| vacancies(roomier).next())
+        Some(self.table.home(hash)).filter(is_empty).or_else(|| vacancies(roomier).next())
     }
 
     /// Removes a key if it is there and its value is `doomed`.

@@ -9,6 +9,9 @@
 //! One straight line per frame, no callback and no queue between the stages. Bridging is IEEE 802.1Q
 //! with independent VLAN learning (clause 8); what differs per port is a [`VlanPolicy`](crate::VlanPolicy).
 //!
+//! A burst is gone over twice: first every frame is decided about, so that the table accesses of several
+//! frames overlap, then every frame is delivered.
+//!
 //! A pipeline belongs to one worker. Only the forwarding databases are shared.
 
 mod vlan;
@@ -19,23 +22,28 @@ use pktio::wire::{ETHERNET_BYTES, EthernetHeader, MacAddr};
 use pktio::{Burst, Csum, PktBuf, Pool};
 
 use crate::{
-    BridgeDomain, DropReason, DropSide, Ledger, Nanos, Outboxes, PortConfig, PortIndex, Snapshot,
-    Vid,
+    BridgeDomain, DropReason, DropSide, Ledger, Nanos, Outboxes, PortConfig, PortIndex, Seconds,
+    Snapshot, Vid,
 };
 
 /// Decides about frames by the configuration and the tables.
 #[derive(Debug)]
 pub struct Pipeline {
     snapshot: Arc<Snapshot>,
+    /// What becomes of each frame of the burst at hand.
+    verdicts: Vec<Verdict>,
 }
 
-/// Everything that is written to while a burst is decided about.
+/// What a burst is delivered by: the configuration, and everything that is written to.
 struct Desk<'a> {
     now: Nanos,
     ingress: PortIndex,
+    snapshot: &'a Snapshot,
     pool: &'a mut Pool,
     outboxes: &'a mut Outboxes,
     ledger: &'a mut Ledger,
+    /// Frames that went on, for the ingress port's books.
+    forwarded: u64,
 }
 
 /// The ingress side of a burst, looked up once.
@@ -60,7 +68,7 @@ enum Verdict {
 impl Pipeline {
     /// A pipeline that decides by `snapshot`.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot }
+        Self { snapshot, verdicts: Vec::with_capacity(Burst::CAPACITY) }
     }
 
     /// Decides by `snapshot` from now on.
@@ -71,7 +79,7 @@ impl Pipeline {
     /// Decides about every frame of `burst`, which came in by `ingress`: each one is in an outbox, or
     /// dropped into the ledger, when this returns.
     pub fn run(
-        &self,
+        &mut self,
         now: Nanos,
         ingress: PortIndex,
         burst: &mut Burst,
@@ -82,47 +90,51 @@ impl Pipeline {
         let books = ledger.port_mut(ingress);
         books.received += burst.len() as u64;
         books.received_bytes += burst.iter().map(|frame| frame.len() as u64).sum::<u64>();
-        let mut desk = Desk { now, ingress, pool, outboxes, ledger };
-        let Some(from) = self.ingress(ingress) else {
+        let snapshot = &*self.snapshot;
+        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        let Some(from) = Ingress::of(snapshot, ingress) else {
             burst.drain(..).for_each(|frame| desk.refuse(frame, DropReason::PortUnknown));
             return;
         };
-        for frame in burst.drain(..) {
-            match decide(from, &frame, now) {
-                Verdict::Forward(to, vid) => self.forward(&mut desk, from, frame, to, vid),
-                Verdict::Flood(vid) => self.flood(&mut desk, from, frame, vid),
+        self.verdicts.extend(burst.iter().map(|frame| decide(from, frame, now.seconds())));
+        for (frame, verdict) in burst.drain(..).zip(self.verdicts.drain(..)) {
+            match verdict {
+                Verdict::Forward(to, vid) => desk.forward(from, frame, to, vid),
+                Verdict::Flood(vid) => desk.flood(from, frame, vid),
                 Verdict::Drop(reason) => desk.refuse(frame, reason),
             }
         }
+        desk.ledger.port_mut(ingress).forwarded += desk.forwarded;
     }
+}
 
-    fn ingress(&self, index: PortIndex) -> Option<Ingress<'_>> {
-        let port = self.snapshot.port(index)?;
-        let bridge = self.snapshot.bridge(port.bridge)?;
-        Some(Ingress { index, port, bridge })
+impl<'a> Ingress<'a> {
+    fn of(snapshot: &'a Snapshot, index: PortIndex) -> Option<Self> {
+        let port = snapshot.port(index)?;
+        let bridge = snapshot.bridge(port.bridge)?;
+        Some(Self { index, port, bridge })
     }
+}
 
+impl Desk<'_> {
     /// Sends a frame to one port, if that may be.
     #[inline]
-    fn forward(&self, desk: &mut Desk, from: Ingress, mut frame: PktBuf, to: PortIndex, vid: Vid) {
+    fn forward(&mut self, from: Ingress, mut frame: PktBuf, to: PortIndex, vid: Vid) {
         let Some(port) = self.snapshot.port(to) else {
-            return desk.refuse(frame, DropReason::PortGone);
+            return self.refuse(frame, DropReason::PortGone);
         };
-        match admit(from, &frame, to, port, vid) {
-            Ok(()) => {
-                if vlan::dress(&mut frame, &port.vlan, vid) {
-                    desk.ledger.port_mut(desk.ingress).forwarded += 1;
-                    desk.offer(to, frame);
-                } else {
-                    desk.refuse(frame, DropReason::NoBuffer);
-                }
-            }
-            Err(reason) => desk.refuse(frame, reason),
+        if let Err(reason) = admit(from, &frame, to, port, vid) {
+            return self.refuse(frame, reason);
         }
+        if !vlan::dress(&mut frame, &port.vlan, vid) {
+            return self.refuse(frame, DropReason::NoBuffer);
+        }
+        self.forwarded += 1;
+        self.offer(to, frame);
     }
 
     /// Sends a copy of a frame to every other port of its VLAN, and the frame itself to the last.
-    fn flood(&self, desk: &mut Desk, from: Ingress, frame: PktBuf, vid: Vid) {
+    fn flood(&mut self, from: Ingress, frame: PktBuf, vid: Vid) {
         let mut last: Option<(PortIndex, &PortConfig)> = None;
         let mut reason = DropReason::NoDestination;
         for member in &from.bridge.members {
@@ -133,7 +145,7 @@ impl Pipeline {
             match admit(from, &frame, *member, port, vid) {
                 Ok(()) => {
                     if let Some(target) = last.replace((*member, port)) {
-                        desk.send_copy(&frame, target, vid);
+                        self.send_copy(&frame, target, vid);
                     }
                 }
                 // The frame is lost for a reason worth telling only if it is lost to everybody.
@@ -143,15 +155,13 @@ impl Pipeline {
         }
         match last {
             Some(target) => {
-                desk.ledger.port_mut(desk.ingress).forwarded += 1;
-                desk.send(frame, target, vid);
+                self.forwarded += 1;
+                self.send(frame, target, vid);
             }
-            None => desk.refuse(frame, reason),
+            None => self.refuse(frame, reason),
         }
     }
-}
 
-impl Desk<'_> {
     /// Drops a frame that was offered to no port.
     #[cold]
     fn refuse(&mut self, frame: PktBuf, reason: DropReason) {
@@ -190,27 +200,26 @@ impl Desk<'_> {
 
 /// Classifies, learns and looks up.
 #[inline]
-fn decide(from: Ingress, frame: &PktBuf, now: Nanos) -> Verdict {
+fn decide(from: Ingress, frame: &PktBuf, now: Seconds) -> Verdict {
     let data = frame.data();
     let Some(header) = EthernetHeader::read(data) else { return Verdict::Drop(DropReason::Runt) };
     let EthernetHeader { dst, src, .. } = header;
     if src.is_group() || src == MacAddr::default() {
         return Verdict::Drop(DropReason::InvalidSource);
     }
+    if dst.is_reserved() {
+        return Verdict::Drop(DropReason::ReservedGroup);
+    }
     let vid = match vlan::classify(&from.port.vlan, &header, data) {
         Ok(vid) => vid,
         Err(reason) => return Verdict::Drop(reason),
     };
-    if dst.is_reserved() {
-        return Verdict::Drop(DropReason::ReservedGroup);
-    }
     let fdb = &from.bridge.fdb;
-    let seconds = now.seconds();
-    fdb.learn(src, vid, from.index, seconds, Snapshot::limits(from.bridge, from.port));
+    fdb.learn(src, vid, from.index, now, Snapshot::limits(from.bridge, from.port));
     if dst.is_group() {
         return Verdict::Flood(vid);
     }
-    fdb.lookup(dst, vid, seconds).map_or(Verdict::Flood(vid), |to| Verdict::Forward(to, vid))
+    fdb.lookup(dst, vid, now).map_or(Verdict::Flood(vid), |to| Verdict::Forward(to, vid))
 }
 
 /// Whether a frame may leave by a port of its bridge.

@@ -24,7 +24,7 @@ pub(super) fn classify(
     header: &EthernetHeader,
     frame: &[u8],
 ) -> Result<Vid, DropReason> {
-    if *policy == VlanPolicy::Unaware {
+    if matches!(policy, VlanPolicy::Unaware) {
         return Ok(Vid::NONE);
     }
     // A priority tag (VLAN 0) says nothing about the VLAN.

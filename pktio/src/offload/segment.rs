@@ -9,7 +9,7 @@
 use super::{Accepts, Csum, Gso, checksum};
 use crate::wire::checksum as sums;
 use crate::wire::field::{be16, be32, ipv4, ipv6, put_be16, put_be32, tcp, udp};
-use crate::wire::{Layers, Network};
+use crate::wire::{Fragment, Layers, Network};
 use crate::{Burst, PktBuf, Pool};
 
 /// Why a frame could not be made fit for its egress port.
@@ -77,7 +77,8 @@ fn plan(frame: &PktBuf) -> Result<Plan, Refusal> {
     };
     let segment_bytes = usize::from(frame.offload.gso.segment_bytes().unwrap_or(0));
     let transport = layers.transport_bytes(frame.data()).ok_or(Refusal::BadOffload)?;
-    let fits = start == layers.l4
+    let fits = layers.fragment == Fragment::Whole
+        && start == layers.l4
         && usize::from(offset) == expected
         && layers.checksum_offset() == Some(offset)
         && network.is_none_or(|network| network == layers.network)

@@ -144,6 +144,45 @@ proptest! {
     }
 }
 
+proptest! {
+    /// What a hostile container can do with a super-frame: headers that are nearly right.
+    #[test]
+    fn headers_that_lie_are_refused_or_survived_and_nothing_is_lost(
+        which in 0usize..4, damage in prop::collection::vec((12usize..80, any::<u8>()), 1..6),
+    ) {
+        let mut pool = pool();
+        let kind = [Kind::Tcp4, Kind::Tcp6, Kind::Udp4, Kind::Udp6][which];
+        let mut frame = super_frame(kind, &[7; 3000], 1000, &mut pool);
+        for (at, value) in damage {
+            frame.data_mut()[at] = value;
+        }
+        let mut out = Burst::new();
+        if let Err((frame, _)) = fit(frame, &Accepts::PLAIN, &mut pool, &mut out) {
+            pool.recycle(frame);
+        }
+        coalesce(&mut out, &mut Burst::new(), &mut pool);
+        pool.recycle_all(&mut out);
+        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 32 });
+    }
+}
+
+/// Found by fuzzing: a later fragment has no transport header, whatever its bytes look like.
+#[test]
+fn a_super_frame_that_says_it_is_a_fragment_is_refused() {
+    for (flags, offset) in [(0x20, 0), (0x00, 1), (0x20, 1)] {
+        let mut pool = pool();
+        let mut frame = super_frame(Kind::Tcp4, &[7; 3000], 1000, &mut pool);
+        let data = frame.data_mut();
+        (data[20], data[21]) = (flags, offset);
+        data[34 + 12] = 0xf0; // a data offset beyond the packet's end
+        put_be16(data, 16, 40);
+        let (frame, refusal) =
+            fit(frame, &Accepts::PLAIN, &mut pool, &mut Burst::new()).unwrap_err();
+        assert_eq!(refusal, Refusal::BadOffload);
+        pool.recycle(frame);
+    }
+}
+
 /// The frames' bytes, and whether their checksum is finished.
 fn contents(burst: &Burst) -> Vec<Vec<u8>> {
     burst.iter().map(|frame| frame.data().to_vec()).collect()

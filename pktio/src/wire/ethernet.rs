@@ -34,7 +34,7 @@ impl MacAddr {
     #[inline]
     pub fn to_bits(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
-        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        u64::from(u32::from_be_bytes([a, b, c, d])) << 16 | u64::from(u16::from_be_bytes([e, f]))
     }
 
     /// The address of the lower 48 bits.
@@ -91,10 +91,14 @@ impl EthernetHeader {
     /// Reads the header; `None` for a runt.
     #[inline]
     pub fn read(frame: &[u8]) -> Option<Self> {
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *frame.first_chunk()?;
+        let header: &[u8; ETHERNET_BYTES] = frame.first_chunk()?;
+        // Two overlapping words are read much faster than three fields.
+        let front = u64::from_be_bytes(*header.first_chunk()?);
+        let back = u64::from_be_bytes(*header.last_chunk()?);
+        let [.., t0, t1] = back.to_be_bytes();
         Some(Self {
-            dst: MacAddr([d0, d1, d2, d3, d4, d5]),
-            src: MacAddr([s0, s1, s2, s3, s4, s5]),
+            dst: MacAddr::from_bits(front >> 16),
+            src: MacAddr::from_bits(back >> 16),
             ethertype: u16::from_be_bytes([t0, t1]),
         })
     }

@@ -116,11 +116,13 @@ impl Layers {
         Some((be16(frame, at)?, be16(frame, at + 2)?))
     }
 
-    /// Length of the transport header in bytes; `None` for protocols other than TCP and UDP.
+    /// Length of the transport header in bytes; `None` for protocols other than TCP and UDP, and for
+    /// later fragments, which have none.
     pub fn transport_bytes(&self, frame: &[u8]) -> Option<usize> {
+        let has_header = self.fragment != Fragment::Later;
         match self.protocol {
-            protocol::TCP => tcp_bytes(frame, usize::from(self.l4)),
-            protocol::UDP => Some(udp::BYTES),
+            protocol::TCP if has_header => tcp_bytes(frame, usize::from(self.l4)),
+            protocol::UDP if has_header => Some(udp::BYTES),
             _ => None,
         }
     }
