@@ -23,6 +23,16 @@ impl PortIndex {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BridgeIndex(pub u16);
 
+/// Where a five-tuple is unique: the number of the bridge that its packets come in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Zone(pub u16);
+
+impl From<BridgeIndex> for Zone {
+    fn from(bridge: BridgeIndex) -> Self {
+        Self(bridge.0)
+    }
+}
+
 /// A VLAN within a bridge: 1 to 4094, or 0 for the domain of the ports that know no VLANs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Vid(pub u16);

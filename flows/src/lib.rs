@@ -18,11 +18,13 @@ mod ledger;
 mod outbox;
 mod pipeline;
 mod snapshot;
+mod tuple;
 
 pub use drops::DropReason;
 pub use fdb::Fdb;
-pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid};
+pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, Offender, PortBooks};
 pub use outbox::Outboxes;
 pub use pipeline::Pipeline;
 pub use snapshot::{BridgeDomain, PortConfig, Snapshot, SnapshotError, VlanPolicy, VlanSet};
+pub use tuple::{Endpoint, Tuple};

@@ -33,6 +33,8 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// IPv6 destination options.
     pub const DESTINATION: u8 = 60;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
 }
 
 /// IPv4 (RFC 791).
@@ -93,6 +95,10 @@ pub mod tcp {
     pub const MIN_BYTES: usize = 20;
     /// FIN flag.
     pub const FIN: u8 = 0x01;
+    /// SYN flag.
+    pub const SYN: u8 = 0x02;
+    /// RST flag.
+    pub const RST: u8 = 0x04;
     /// PSH flag.
     pub const PSH: u8 = 0x08;
     /// ACK flag.
@@ -109,6 +115,25 @@ pub mod udp {
     pub const CHECKSUM: usize = 6;
     /// The header.
     pub const BYTES: usize = 8;
+}
+
+/// ICMP (RFC 792) and ICMPv6 (RFC 4443): type, code, checksum, and four bytes by type.
+pub mod icmp {
+    /// Checksum.
+    pub const CHECKSUM: usize = 2;
+    /// Identifier of a query or its reply.
+    pub const ID: usize = 4;
+    /// What every message begins with.
+    pub const BYTES: usize = 8;
+    /// Queries and their replies: echo, timestamp, information and address mask.
+    pub const QUERIES: [u8; 8] = [0, 8, 13, 14, 15, 16, 17, 18];
+    /// Errors, which quote the packet that caused them: unreachable, source quench, redirect, time
+    /// exceeded, parameter problem.
+    pub const ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
+    /// ICMPv6 echo request and reply.
+    pub const V6_QUERIES: [u8; 2] = [128, 129];
+    /// ICMPv6 errors: unreachable, packet too big, time exceeded, parameter problem.
+    pub const V6_ERRORS: [u8; 4] = [1, 2, 3, 4];
 }
 
 /// The big-endian 16-bit field at `at`; `None` beyond the end.
