@@ -1,4 +1,5 @@
-//! Real traffic between two containers: by this switch, with every kind of port, and by a Linux bridge.
+//! Real traffic between two containers: by this switch, with every kind of port, by a Linux bridge, and
+//! by a bare wire.
 
 use std::error::Error;
 use std::io::Write;
@@ -17,6 +18,8 @@ use netlab::{Container, Cores, Path, rr, tcp, udp};
 use vswitch::control::Background;
 use vswitch::worker::PollMode;
 
+use crate::wire::Wire;
+
 /// Where the containers of every pair are.
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 98, 0, 1), Ipv4Addr::new(10, 98, 0, 2)];
 
@@ -24,7 +27,14 @@ const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 98, 0, 1), Ipv4Addr::new(10,
 struct Pair {
     name: &'static str,
     containers: [Container; 2],
-    _bridge: Option<LinuxBridge>,
+    _between: Between,
+}
+
+/// What is kept alive while a pair is.
+enum Between {
+    Switch,
+    Kernel { _bridge: LinuxBridge },
+    Bare { _wire: Wire },
 }
 
 /// One measurement.
@@ -58,7 +68,7 @@ pub(crate) fn run(setting: Setting, rounds: u32, busy: bool) -> Result<(), Box<d
     let socket = PathBuf::from("/run/vswitch-bench.sock");
     let mode = if busy { PollMode::Busy } else { PollMode::Adaptive };
     let _daemon = Background::start(socket.clone(), mode)?;
-    let pairs = pairs(&socket)?;
+    let pairs = pairs(&socket, busy)?;
     let mut rows = Vec::new();
     for measure in MEASURES {
         let mut samples = vec![Vec::new(); pairs.len()];
@@ -137,9 +147,9 @@ fn high_latency(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
     latency(pair, setting, 99.0)
 }
 
-/// All pairs, the Linux bridge's first. Each pair of the switch has a bridge of its own.
-fn pairs(socket: &FilePath) -> Result<Vec<Pair>, Box<dyn Error>> {
-    let mut pairs = vec![linux_pair()?];
+/// All pairs, the Linux bridge's first, which the others are compared with. Each pair of the switch has a bridge of its own.
+fn pairs(socket: &FilePath, busy: bool) -> Result<Vec<Pair>, Box<dyn Error>> {
+    let mut pairs = vec![linux_pair()?, wired_pair(busy)?];
     let mut client = Client::connect(socket)?;
     for (name, mode) in
         [("tap", None), ("gso", Some(NetdevMode::Gso)), ("xdp", Some(NetdevMode::Xdp))]
@@ -166,7 +176,16 @@ fn linux_pair() -> Result<Pair, Box<dyn Error>> {
         bridge.connect(container, "eth0")?;
         configure(container, number)?;
     }
-    Ok(Pair { name: "Linux bridge", containers, _bridge: Some(bridge) })
+    Ok(Pair { name: "Linux bridge", containers, _between: Between::Kernel { _bridge: bridge } })
+}
+
+fn wired_pair(busy: bool) -> Result<Pair, Box<dyn Error>> {
+    let containers = [Container::new()?, Container::new()?];
+    let wire = Wire::between(&containers, busy)?;
+    for (number, container) in containers.iter().enumerate() {
+        configure(container, number)?;
+    }
+    Ok(Pair { name: "bare TAP wire", containers, _between: Between::Bare { _wire: wire } })
 }
 
 fn switched_pair(
@@ -212,5 +231,5 @@ fn switched_pair(
         let add = Mutation::PortAdd(Box::new(PortAdd { name: port_name.parse()?, port }));
         client.call(Request::Mutation(add))?;
     }
-    Ok(Pair { name, containers, _bridge: None })
+    Ok(Pair { name, containers, _between: Between::Switch })
 }

@@ -6,6 +6,7 @@
 
 mod compare;
 mod pipeline;
+mod wire;
 
 use std::process::ExitCode;
 use std::time::Duration;
