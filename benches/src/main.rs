@@ -21,7 +21,8 @@ use netlab::Cores;
     after_help = "\
 Examples:
   cargo run --release -p benches -- pipeline
-  cargo run --release -p benches -- compare --seconds 1 --rounds 5"
+  cargo run --release -p benches -- compare --seconds 1 --rounds 5
+  cargo run --release -p benches -- compare --core 0"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -43,11 +44,14 @@ enum Command {
         /// Workers never sleep
         #[arg(long)]
         busy: bool,
-        /// Core of the sending end [default: the scheduler's choice]
+        /// One core for everything, the switch included [default: all cores]
         #[arg(long)]
+        core: Option<usize>,
+        /// Core of the sending end [default: the scheduler's choice]
+        #[arg(long, conflicts_with = "core")]
         sender: Option<usize>,
         /// Core of the receiving end [default: the scheduler's choice]
-        #[arg(long)]
+        #[arg(long, conflicts_with = "core")]
         receiver: Option<usize>,
     },
 }
@@ -62,7 +66,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Pipeline => pipeline::run(),
-        Command::Compare { seconds, rounds, busy, sender, receiver } => {
+        Command::Compare { seconds, rounds, busy, core, sender, receiver } => {
+            // Threads inherit it, and the switch takes its cores from those that it may use.
+            netlab::cpu::pin(core);
             let cores = Cores { sender, receiver };
             let setting = Setting { duration: Duration::from_secs_f64(seconds), cores };
             compare::run(setting, rounds, busy)

@@ -1,13 +1,15 @@
 //! The drop ledger: every frame that a worker touched is accounted for.
 //!
 //! For every port, always at the end of a turn:
-//! * `received = forwarded + dropped on ingress`: each received frame went on, once or as many copies,
-//!   or was dropped with a reason;
+//! * `received = forwarded + answered + held + dropped on ingress`: each received frame went on, once or as
+//!   many copies; or was for the switch itself; or waits for something (a neighbour's address); or was
+//!   dropped with a reason;
 //! * `offered = transmitted + dropped on egress + handed over`: each frame put into the port's outbox
 //!   was sent, dropped with a reason, or given to the worker that owns the port, whose `offered` then
 //!   counts it too (as `taken`).
 //!
-//! For the whole switch: `Σ offered - Σ taken = Σ forwarded + Σ copies`. A frame is what a port delivered: a
+//! For the whole switch: `Σ offered - Σ taken = Σ forwarded + Σ copies + Σ originated`: what goes out came
+//! in, or was made by the switch itself. A frame is what a port delivered: a
 //! super-frame counts as one, however many segments it leaves as.
 //!
 //! [`Ledger::drop_frame`] is the only way to lose a frame.
@@ -39,10 +41,16 @@ pub struct PortBooks {
     pub received_bytes: u64,
     /// Received frames that went on to at least one outbox.
     pub forwarded: u64,
+    /// Received frames that were for the switch itself: its gateway's.
+    pub answered: u64,
+    /// Received frames that wait at the moment, for their next hop's address.
+    pub held: u64,
     /// Copies beyond the first that floods of received frames made.
     pub copies: u64,
     /// Frames put into the port's outbox.
     pub offered: u64,
+    /// Of these, frames that the switch itself made: its gateway's, or an ICMP error.
+    pub originated: u64,
     /// Of these, frames that came from another worker.
     pub taken: u64,
     /// Frames given to the worker that owns the port.
@@ -63,8 +71,11 @@ impl Default for PortBooks {
             received: 0,
             received_bytes: 0,
             forwarded: 0,
+            answered: 0,
+            held: 0,
             copies: 0,
             offered: 0,
+            originated: 0,
             taken: 0,
             handed: 0,
             transmitted: 0,
@@ -96,8 +107,11 @@ impl PortBooks {
         self.received += other.received;
         self.received_bytes += other.received_bytes;
         self.forwarded += other.forwarded;
+        self.answered += other.answered;
+        self.held += other.held;
         self.copies += other.copies;
         self.offered += other.offered;
+        self.originated += other.originated;
         self.taken += other.taken;
         self.handed += other.handed;
         self.transmitted += other.transmitted;
@@ -137,14 +151,14 @@ impl Offender {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Discrepancy {
     /// A port's received frames are not all accounted for.
-    #[error("port {port:?}: {received} received, but {forwarded} forwarded + {dropped} dropped")]
+    #[error("port {port:?}: {received} received, but {kept} forwarded or kept + {dropped} dropped")]
     Ingress {
         /// The port.
         port: PortIndex,
         /// Frames received.
         received: u64,
-        /// Frames forwarded.
-        forwarded: u64,
+        /// Frames forwarded, answered or held.
+        kept: u64,
         /// Frames dropped on ingress.
         dropped: u64,
     },
@@ -161,12 +175,10 @@ pub enum Discrepancy {
         dropped: u64,
     },
     /// What came in does not equal what went out.
-    #[error("switch: {forwarded} forwarded + {copies} copies, but {offered} offered")]
+    #[error("switch: {came} forwarded, copied or originated, but {offered} offered")]
     Switch {
-        /// Frames forwarded.
-        forwarded: u64,
-        /// Copies beyond the first.
-        copies: u64,
+        /// Frames forwarded, copied or originated.
+        came: u64,
         /// Frames offered, without those taken from other workers.
         offered: u64,
     },
@@ -303,21 +315,17 @@ impl Ledger {
             let port = PortIndex::at(slot).unwrap_or(PortIndex(u16::MAX));
             reconcile_port(port, books)?;
         }
-        let PortBooks { forwarded, copies, offered, taken, .. } = self.total();
-        let offered = offered - taken;
-        if offered == forwarded + copies {
-            Ok(())
-        } else {
-            Err(Discrepancy::Switch { forwarded, copies, offered })
-        }
+        let PortBooks { forwarded, copies, originated, offered, taken, .. } = self.total();
+        let (came, offered) = (forwarded + copies + originated, offered - taken);
+        if offered == came { Ok(()) } else { Err(Discrepancy::Switch { came, offered }) }
     }
 }
 
 fn reconcile_port(port: PortIndex, books: &PortBooks) -> Result<(), Discrepancy> {
-    let PortBooks { received, forwarded, offered, .. } = *books;
-    let dropped = books.ingress_dropped();
-    if received != forwarded + dropped {
-        return Err(Discrepancy::Ingress { port, received, forwarded, dropped });
+    let PortBooks { received, forwarded, answered, held, offered, .. } = *books;
+    let (kept, dropped) = (forwarded + answered + held, books.ingress_dropped());
+    if received != kept + dropped {
+        return Err(Discrepancy::Ingress { port, received, kept, dropped });
     }
     let sent = books.transmitted + books.handed;
     let dropped = books.egress_dropped();

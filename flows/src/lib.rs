@@ -11,6 +11,7 @@
 //! * [`Ledger`]: where every frame is accounted for; [`DropReason`]: why one was lost.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 mod drops;
 pub mod fdb;
 mod ids;

@@ -1,0 +1,119 @@
+//! [`FlowKey`]: everything about a packet that a decision may depend on.
+
+use pktio::wire::field::{be16, icmp, ipv4, ipv6, protocol, tcp};
+use pktio::wire::{EthernetHeader, Fragment, Layers, Network};
+
+use crate::{PortIndex, Vid};
+
+/// Which fields the configuration looks at beyond those that a key always holds. Packets that differ in
+/// others only are one flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyFields {
+    /// The TCP flags that some rule looks at.
+    pub tcp_flags: u8,
+    /// Whether some rule looks at the differentiated services code point.
+    pub dscp: bool,
+}
+
+/// The exact key of a flow, one cache line:
+///
+/// ```text
+///   ingress port 16 | VLAN 16 | version 8 | protocol 8 | DSCP 8 | TCP flags 8 · ICMP type 8
+///   destination MAC 48 | source port, or ICMP type and code 16
+///   source MAC 48 | destination port, or ICMP identifier 16
+///   (IPv4) source 32 | destination 32          (IPv6) source 128, destination 128
+/// ```
+///
+/// The first word is never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowKey([u64; 7]);
+
+impl FlowKey {
+    /// The key of a packet. `None` for what is decided about anew each time: fragments, ICMP other than
+    /// queries, and what is no IP.
+    #[inline]
+    pub fn of(
+        ingress: PortIndex,
+        vid: Vid,
+        header: &EthernetHeader,
+        frame: &[u8],
+        layers: &Layers,
+        fields: KeyFields,
+    ) -> Option<Self> {
+        if layers.fragment != Fragment::Whole {
+            return None;
+        }
+        let l4 = usize::from(layers.l4);
+        let (upper, lower, flags) = match layers.protocol {
+            protocol::TCP => {
+                let flags = *frame.get(l4 + tcp::FLAGS)? & fields.tcp_flags;
+                (be16(frame, l4)?, be16(frame, l4 + 2)?, flags)
+            }
+            protocol::UDP | protocol::SCTP => (be16(frame, l4)?, be16(frame, l4 + 2)?, 0),
+            protocol::ICMP if icmp::QUERIES.contains(frame.get(l4)?) => {
+                (be16(frame, l4)?, be16(frame, l4 + icmp::ID)?, 0)
+            }
+            protocol::ICMPV6 if icmp::V6_QUERIES.contains(frame.get(l4)?) => {
+                (be16(frame, l4)?, be16(frame, l4 + icmp::ID)?, 0)
+            }
+            protocol::ICMP | protocol::ICMPV6 => return None,
+            _ => (0, 0, 0),
+        };
+        let (version, dscp, addresses) = network(frame, layers)?;
+        let dscp = if fields.dscp { dscp } else { 0 };
+        Some(Self([
+            u64::from(ingress.0) << 48
+                | u64::from(vid.0) << 32
+                | version << 24
+                | u64::from(layers.protocol) << 16
+                | dscp << 8
+                | u64::from(flags),
+            header.dst.to_bits() << 16 | u64::from(upper),
+            header.src.to_bits() << 16 | u64::from(lower),
+            addresses[0],
+            addresses[1],
+            addresses[2],
+            addresses[3],
+        ]))
+    }
+
+    /// A hash of the key. The seed keeps outsiders from choosing flows that collide.
+    #[inline]
+    pub fn hash(&self, seed: u64) -> u64 {
+        let [a, b, c, d, e, f, g] = self.0;
+        let low =
+            fold(a ^ seed, b ^ 0x9e37_79b9_7f4a_7c15) ^ fold(c ^ 0xd6e8_feb8_6659_fd93, d ^ seed);
+        if e | f | g == 0 {
+            return low;
+        }
+        low ^ fold(e ^ 0xa076_1d64_78bd_642f, f ^ seed) ^ fold(g ^ 0xe703_7ed1_a0b4_28db, seed)
+    }
+}
+
+/// Multiplies and folds: every bit of both reaches the result.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    let bytes = product.to_le_bytes();
+    let (low, high) = bytes.split_at(8);
+    let word = |half: &[u8]| half.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    word(low) ^ word(high)
+}
+
+/// IP version, code point, and the addresses as words.
+#[inline]
+fn network(frame: &[u8], layers: &Layers) -> Option<(u64, u64, [u64; 4])> {
+    let packet = frame.get(usize::from(layers.l3)..)?;
+    let word = |at: usize| Some(u64::from_be_bytes(*packet.get(at..)?.first_chunk()?));
+    match layers.network {
+        Network::V4 => {
+            let dscp = u64::from(*packet.get(1)? >> 2);
+            Some((4, dscp, [word(ipv4::ADDRESSES.start)?, 0, 0, 0]))
+        }
+        Network::V6 => {
+            let dscp = u64::from(be16(packet, 0)? >> 6 & 0x3f);
+            let at = ipv6::ADDRESSES.start;
+            Some((6, dscp, [word(at)?, word(at + 8)?, word(at + 16)?, word(at + 24)?]))
+        }
+    }
+}
