@@ -7,6 +7,7 @@
 //! * [`Snapshot`]: the configuration, immutable, compiled by the control thread.
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
 //! * [`Pipeline`]: decides about a burst, by the snapshot and the tables.
+//! * [`router`]: gateways, routes, neighbours and the errors that a router owes.
 //! * [`Outboxes`]: where decided frames wait to be transmitted.
 //! * [`Ledger`]: where every frame is accounted for; [`DropReason`]: why one was lost.
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ mod ids;
 mod ledger;
 mod outbox;
 mod pipeline;
+pub mod router;
 mod snapshot;
 mod tuple;
 

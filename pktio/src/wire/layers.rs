@@ -146,7 +146,10 @@ pub(crate) fn tcp_bytes(frame: &[u8], at: usize) -> Option<usize> {
 }
 
 /// EtherType and position of what follows the VLAN tags.
-fn after_tags(frame: &[u8]) -> Result<(u16, usize), Malformed> {
+///
+/// # Errors
+/// [`Malformed`] when the frame is cut off before that, or has too many tags.
+pub fn after_tags(frame: &[u8]) -> Result<(u16, usize), Malformed> {
     let mut at = ETHERNET_BYTES;
     let mut kind = be16(frame, at - 2).ok_or(Malformed::Runt)?;
     for _ in 0..MAX_TAGS {

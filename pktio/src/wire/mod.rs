@@ -11,4 +11,4 @@ mod layers;
 
 pub use ethernet::{ETHERNET_BYTES, EthernetHeader, MacAddr, VLAN_BYTES, VlanTag};
 pub(crate) use layers::tcp_bytes;
-pub use layers::{Fragment, Layers, Malformed, Network};
+pub use layers::{Fragment, Layers, Malformed, Network, after_tags};

@@ -1,0 +1,190 @@
+//! [`Routes`]: where packets of one bridge go, by the longest prefix that their destination is in.
+//!
+//! One table per bridge that routes: it holds that bridge's own subnets, the subnets of the bridges that it
+//! may reach, and static routes whose next hops lie there. So what a bridge may not reach is simply not
+//! in its table, and subnets of unrelated bridges may overlap.
+//!
+//! Built whole by the control thread and immutable then; any thread looks up.
+
+use std::net::IpAddr;
+
+use super::prefix::{Prefix, PrefixMap};
+use crate::BridgeIndex;
+
+/// A router, or the destination itself, on a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NextHop {
+    /// The bridge to send by.
+    pub bridge: BridgeIndex,
+    /// Whom to send to: the address to resolve there.
+    pub ip: IpAddr,
+}
+
+/// What becomes of packets to a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// They are for the switch itself: a gateway address.
+    Local,
+    /// Their destination is a station of this bridge.
+    Connected {
+        /// The bridge.
+        bridge: BridgeIndex,
+    },
+    /// They go through one of these routers, each flow always through the same one.
+    Via {
+        /// The routers.
+        next_hops: Box<[NextHop]>,
+    },
+    /// They are answered with "destination unreachable".
+    Unreachable,
+    /// They are for all stations of a subnet, and dropped (RFC 2644: no directed broadcasts).
+    Broadcast,
+}
+
+/// A route that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route<'a> {
+    /// The prefix that matched.
+    pub prefix: Prefix,
+    /// What becomes of the packet.
+    pub target: &'a Target,
+}
+
+impl Route<'_> {
+    /// Whom to send a packet to. `None` when the route leads to no one.
+    ///
+    /// Among several routers each flow picks the one with the highest hash of the flow and the router
+    /// (rendezvous hashing, RFC 2992's "highest random weight"): their order does not matter, and when
+    /// one is removed only its own flows go elsewhere.
+    pub fn next_hop(&self, destination: IpAddr, flow_hash: u64) -> Option<NextHop> {
+        match self.target {
+            Target::Connected { bridge } => Some(NextHop { bridge: *bridge, ip: destination }),
+            Target::Via { next_hops } => {
+                next_hops.iter().copied().max_by_key(|hop| (weight(*hop, flow_hash), *hop))
+            }
+            Target::Local | Target::Unreachable | Target::Broadcast => None,
+        }
+    }
+}
+
+/// The routes of one bridge. Of several routes for one prefix the one that was given last counts.
+#[derive(Debug, Clone, Default)]
+pub struct Routes {
+    /// Positions in `routes`.
+    map: PrefixMap<u32>,
+    routes: Vec<(Prefix, Target)>,
+}
+
+impl Routes {
+    /// The route for a destination: that with the longest prefix.
+    #[inline]
+    pub fn lookup(&self, destination: IpAddr) -> Option<Route<'_>> {
+        let at = usize::try_from(self.map.get(destination)?).ok()?;
+        let (prefix, target) = self.routes.get(at)?;
+        Some(Route { prefix: *prefix, target })
+    }
+
+    /// All routes, as they were given.
+    pub fn iter(&self) -> impl Iterator<Item = Route<'_>> {
+        self.routes.iter().map(|(prefix, target)| Route { prefix: *prefix, target })
+    }
+}
+
+impl FromIterator<(Prefix, Target)> for Routes {
+    fn from_iter<I: IntoIterator<Item = (Prefix, Target)>>(routes: I) -> Self {
+        let routes: Vec<_> = routes.into_iter().collect();
+        let map = routes.iter().map(|(prefix, _)| *prefix).zip(0u32..).collect();
+        Self { map, routes }
+    }
+}
+
+/// How much a flow wants a router. Every bit of either reaches every bit of the result (the finaliser of
+/// MurmurHash3, 64 bits).
+fn weight(hop: NextHop, flow_hash: u64) -> u64 {
+    let mix = |hash: u64| {
+        let hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        hash ^ hash >> 33
+    };
+    let [high, low] = match hop.ip {
+        IpAddr::V4(ip) => [0, u64::from(ip.to_bits())],
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, e, f, g, h] = ip.segments().map(u64::from);
+            [a << 48 | b << 32 | c << 16 | d, e << 48 | f << 32 | g << 16 | h]
+        }
+    };
+    mix(flow_hash ^ mix(low ^ mix(high ^ mix(u64::from(hop.bridge.0)))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        let (ip, bits) = text.split_once('/').unwrap();
+        Prefix::new(ip.parse().unwrap(), bits.parse().unwrap()).unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn hop(last: u8) -> NextHop {
+        NextHop { bridge: BridgeIndex(7), ip: [10, 0, 0, last].into() }
+    }
+
+    fn via(last: &[u8]) -> Target {
+        Target::Via { next_hops: last.iter().copied().map(hop).collect() }
+    }
+
+    #[test]
+    fn the_longest_prefix_decides() {
+        let routes: Routes = [
+            (prefix("0.0.0.0/0"), via(&[1])),
+            (prefix("10.0.0.0/24"), Target::Connected { bridge: BridgeIndex(7) }),
+            (prefix("10.0.0.1/32"), Target::Local),
+            (prefix("10.0.0.255/32"), Target::Broadcast),
+            (prefix("192.168.0.0/16"), Target::Unreachable),
+        ]
+        .into_iter()
+        .collect();
+        let found = |to| routes.lookup(ip(to)).unwrap();
+        assert_eq!(found("8.8.8.8").next_hop(ip("8.8.8.8"), 0), Some(hop(1)));
+        assert_eq!(found("10.0.0.9").next_hop(ip("10.0.0.9"), 0), Some(hop(9)));
+        assert_eq!(found("10.0.0.9").prefix, prefix("10.0.0.0/24"));
+        assert_eq!(found("10.0.0.1").target, &Target::Local);
+        assert_eq!(found("10.0.0.255").target, &Target::Broadcast);
+        assert_eq!(found("192.168.3.4").next_hop(ip("192.168.3.4"), 0), None);
+        assert!(routes.lookup(ip("fd00::1")).is_none(), "there is no route for IPv6");
+    }
+
+    #[test]
+    fn the_last_of_equal_routes_counts() {
+        let routes: Routes =
+            [(prefix("::/0"), via(&[1])), (prefix("::/0"), via(&[2]))].into_iter().collect();
+        assert_eq!(routes.lookup(ip("::5")).unwrap().next_hop(ip("::5"), 3), Some(hop(2)));
+        assert_eq!(routes.iter().count(), 2);
+    }
+
+    fn picks(target: &Target) -> Vec<NextHop> {
+        let route = Route { prefix: prefix("0.0.0.0/0"), target };
+        (0..3000).map(|flow| route.next_hop(ip("8.8.8.8"), flow).unwrap()).collect()
+    }
+
+    #[test]
+    fn flows_spread_evenly_and_the_order_of_next_hops_does_not_matter() {
+        let picked = picks(&via(&[1, 2, 3]));
+        assert_eq!(picked, picks(&via(&[3, 1, 2])));
+        for last in 1..=3 {
+            let share = picked.iter().filter(|found| **found == hop(last)).count();
+            assert!((900..=1100).contains(&share), "{share} of 3000 flows");
+        }
+    }
+
+    #[test]
+    fn a_next_hop_that_goes_moves_only_its_own_flows() {
+        for (before, after) in picks(&via(&[1, 2, 3])).into_iter().zip(picks(&via(&[1, 3]))) {
+            assert!(before == after || before == hop(2));
+        }
+    }
+}
