@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, Nanos, Outboxes, Pipeline, PortConfig,
-    PortIndex, Snapshot, VlanPolicy,
+    PortIndex, Snapshot,
 };
 use pktio::{Burst, Pool, PoolConfig};
 use vswitch::sys::cycles;
@@ -31,17 +31,6 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn port() -> Option<PortConfig> {
-    Some(PortConfig {
-        bridge: BridgeIndex(0),
-        vlan: VlanPolicy::Unaware,
-        isolated: false,
-        hairpin: false,
-        mtu_bytes: 1500,
-        mac_limit: 1 << 20,
-    })
-}
-
 fn mac(number: usize) -> [u8; 6] {
     let [.., a, b, c, d] = (number as u64).to_be_bytes();
     [2, 0, a, b, c, d]
@@ -63,9 +52,9 @@ fn frames(stations: usize) -> Vec<[u8; 60]> {
 
 /// Cycles per frame: of the pipeline, and of everything.
 fn measure(stations: usize, burst_frames: usize) -> Result<(f64, f64), Box<dyn Error>> {
-    let fdb = Arc::new(Fdb::new(1 << 18, 300, 7));
-    let bridge = BridgeDomain { fdb, mac_limit: 1 << 18, members: Vec::new() };
-    let snapshot = Snapshot::new(Generation(1), vec![port(), port()], vec![Some(bridge)])?;
+    let bridge = BridgeDomain::new(Arc::new(Fdb::new(1 << 18, 300, 7)), 1 << 18);
+    let ports = [(); 2].map(|()| Some(PortConfig::new(BridgeIndex(0)))).to_vec();
+    let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)])?;
     let mut pipeline = Pipeline::new(Arc::new(snapshot));
     let mut pool = Pool::new(PoolConfig { small: 4096, slabs: 4 })?;
     let (mut outboxes, mut ledger, mut burst) = (Outboxes::new(), Ledger::new(), Burst::new());

@@ -73,19 +73,8 @@ fn circle(dice: &mut Dice, port: u32, tag: Option<u16>) -> Vec<[u8; 64]> {
 
 impl Rig {
     fn new(policies: [VlanPolicy; PORTS as usize], tag: Option<u16>) -> Self {
-        let domain = BridgeDomain {
-            fdb: Arc::new(Fdb::new(8192, 300, 0x5eed)),
-            mac_limit: 8192,
-            members: Vec::new(),
-        };
-        let port = |vlan| PortConfig {
-            bridge: BridgeIndex(0),
-            vlan,
-            isolated: false,
-            hairpin: false,
-            mtu_bytes: 1500,
-            mac_limit: 8192,
-        };
+        let domain = BridgeDomain::new(Arc::new(Fdb::new(8192, 300, 0x5eed)), 8192);
+        let port = |vlan| PortConfig { vlan, ..PortConfig::new(BridgeIndex(0)) };
         let ports = policies.into_iter().map(|vlan| Some(port(vlan))).collect();
         let snapshot =
             Snapshot::new(Generation(1), ports, vec![Some(domain)]).expect("a sound configuration");

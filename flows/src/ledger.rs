@@ -242,7 +242,6 @@ impl Ledger {
     /// Accounts for a copy of `frame` that could not be made for `port`, for want of a buffer.
     pub fn lose_copy(&mut self, port: PortIndex, frame: &PktBuf, at: Nanos) {
         let books = self.port_mut(port);
-        books.offered += 1;
         books.egress_drops[DropReason::NoBuffer as usize] += 1;
         self.remember(frame, (port, DropSide::Egress, DropReason::NoBuffer), at);
     }

@@ -29,5 +29,7 @@ pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, Offender, PortBooks};
 pub use outbox::Outboxes;
 pub use pipeline::Pipeline;
-pub use snapshot::{BridgeDomain, PortConfig, Snapshot, SnapshotError, VlanPolicy, VlanSet};
+pub use snapshot::{
+    BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,
+};
 pub use tuple::{Endpoint, Tuple};

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use pktio::wire::MacAddr;
+
 use crate::fdb::{Fdb, Limits};
+use crate::router::Routes;
 use crate::{BridgeIndex, Generation, PortIndex, Vid};
 
 /// A set of VLANs.
@@ -62,6 +65,18 @@ impl VlanPolicy {
     }
 }
 
+/// Ports that do not talk to each other (split horizon): those of equal horizon, unless it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Horizon {
+    /// Talks to every port.
+    #[default]
+    Open,
+    /// Talks to no other isolated port.
+    Isolated,
+    /// Leads to a VTEP: what one sent, the others have got from it already (RFC 7348 section 4.2).
+    Tunnel,
+}
+
 /// A port as the pipeline sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortConfig {
@@ -69,14 +84,31 @@ pub struct PortConfig {
     pub bridge: BridgeIndex,
     /// VLANs.
     pub vlan: VlanPolicy,
-    /// Talks to no other isolated port.
-    pub isolated: bool,
+    /// Which ports it does not talk to.
+    pub horizon: Horizon,
     /// Frames may go back to the port that they came from.
     pub hairpin: bool,
     /// The longest IP packet that may leave by it, in bytes.
     pub mtu_bytes: u32,
     /// The most stations that are learned on it.
     pub mac_limit: u32,
+    /// More than its addresses on the link decides about a frame that comes in by it: rules, or a guard.
+    pub is_inspected: bool,
+}
+
+impl PortConfig {
+    /// A port of a bridge with nothing particular about it.
+    pub fn new(bridge: BridgeIndex) -> Self {
+        Self {
+            bridge,
+            vlan: VlanPolicy::Unaware,
+            horizon: Horizon::Open,
+            hairpin: false,
+            mtu_bytes: 1500,
+            mac_limit: u32::MAX,
+            is_inspected: false,
+        }
+    }
 }
 
 /// A bridge as the pipeline sees it.
@@ -86,8 +118,26 @@ pub struct BridgeDomain {
     pub fdb: Arc<Fdb>,
     /// The most stations that are learned on it.
     pub mac_limit: u32,
+    /// The station address of its gateway; all zero if it has none, which is nobody's address.
+    pub gateway_mac: MacAddr,
+    /// Its gateway.
+    pub router: Option<Arc<RouterPort>>,
     /// Its ports, filled in by [`Snapshot::new`].
     pub members: Vec<PortIndex>,
+}
+
+impl BridgeDomain {
+    /// A bridge that does nothing but bridge.
+    pub fn new(fdb: Arc<Fdb>, mac_limit: u32) -> Self {
+        Self { fdb, mac_limit, gateway_mac: MacAddr::default(), router: None, members: Vec::new() }
+    }
+}
+
+/// What a bridge's gateway knows.
+#[derive(Debug)]
+pub struct RouterPort {
+    /// Where packets of the bridge's stations go.
+    pub routes: Routes,
 }
 
 /// Why a configuration cannot be compiled.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use flows::{
-    BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, Nanos, Outboxes, Pipeline, PortConfig,
+    BridgeDomain, BridgeIndex, Fdb, Generation, Horizon, Ledger, Nanos, Outboxes, Pipeline, PortConfig,
     PortIndex, Snapshot, Vid, VlanPolicy,
 };
 use libfuzzer_sys::fuzz_target;
@@ -14,7 +14,9 @@ const POOL: PoolConfig = PoolConfig { small: 256, slabs: 4 };
 
 fn port(vlan: VlanPolicy, isolated: bool) -> Option<PortConfig> {
     let bridge = BridgeIndex(0);
-    Some(PortConfig { bridge, vlan, isolated, hairpin: isolated, mtu_bytes: 200, mac_limit: 4 })
+    let horizon = if isolated { Horizon::Isolated } else { Horizon::Open };
+    let plain = PortConfig::new(bridge);
+    Some(PortConfig { vlan, horizon, hairpin: isolated, mtu_bytes: 200, mac_limit: 4, ..plain })
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -26,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         port(VlanPolicy::Trunk { allowed, native: Some(Vid(2)) }, true),
     ];
     let fdb = Arc::new(Fdb::new(16, 10, 1));
-    let bridge = BridgeDomain { fdb, mac_limit: 8, members: Vec::new() };
+    let bridge = BridgeDomain::new(fdb, 8);
     let Ok(snapshot) = Snapshot::new(Generation(1), ports, vec![Some(bridge)]) else { return };
     let mut pipeline = Pipeline::new(Arc::new(snapshot));
     let Ok(mut pool) = Pool::new(POOL) else { return };

@@ -6,9 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use flows::{
-    BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, PortConfig, PortIndex, Snapshot, VlanPolicy,
-};
+use flows::{BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, PortConfig, PortIndex, Snapshot};
 use pktio::mem::{self, MemPort};
 use pktio::{Accepts, Burst, Pool, PoolConfig, Port};
 use vswitch::worker::{
@@ -85,17 +83,8 @@ impl Rig {
 
     /// Tells every worker which one serves which port.
     fn place(&mut self, placement: &[u16]) {
-        let port = || PortConfig {
-            bridge: BridgeIndex(0),
-            vlan: VlanPolicy::Unaware,
-            isolated: false,
-            hairpin: false,
-            mtu_bytes: 1500,
-            mac_limit: 100,
-        };
-        let ports = placement.iter().map(|_| Some(port())).collect();
-        let fdb = Arc::new(Fdb::new(100, 300, 1));
-        let bridge = BridgeDomain { fdb, mac_limit: 100, members: Vec::new() };
+        let ports = placement.iter().map(|_| Some(PortConfig::new(BridgeIndex(0)))).collect();
+        let bridge = BridgeDomain::new(Arc::new(Fdb::new(100, 300, 1)), 100);
         let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)]).unwrap();
         let owners = placement.iter().map(|worker| Some(WorkerId(*worker))).collect();
         let plane = Arc::new(Dataplane { snapshot: Arc::new(snapshot), owners });

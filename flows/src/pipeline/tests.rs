@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::Pipeline;
 use crate::{
-    BridgeDomain, BridgeIndex, DropReason, Fdb, Generation, Ledger, Nanos, Outboxes, PortConfig,
-    PortIndex, Snapshot, Vid, VlanPolicy,
+    BridgeDomain, BridgeIndex, DropReason, Fdb, Generation, Horizon, Ledger, Nanos, Outboxes,
+    PortConfig, PortIndex, Snapshot, Vid, VlanPolicy,
 };
 
 const POOL: PoolConfig = PoolConfig { small: 512, slabs: 16 };
@@ -27,14 +27,7 @@ struct Rig {
 }
 
 fn plain(bridge: u16) -> PortConfig {
-    PortConfig {
-        bridge: BridgeIndex(bridge),
-        vlan: VlanPolicy::Unaware,
-        isolated: false,
-        hairpin: false,
-        mtu_bytes: 1500,
-        mac_limit: 100,
-    }
+    PortConfig { mac_limit: 100, ..PortConfig::new(BridgeIndex(bridge)) }
 }
 
 fn aware(vlan: VlanPolicy) -> PortConfig {
@@ -48,11 +41,7 @@ fn trunk(allowed: &[u16], native: Option<u16>) -> VlanPolicy {
 
 impl Rig {
     fn new(ports: Vec<PortConfig>) -> Self {
-        let domain = || BridgeDomain {
-            fdb: Arc::new(Fdb::new(1000, 300, 1)),
-            mac_limit: 1000,
-            members: Vec::new(),
-        };
+        let domain = || BridgeDomain::new(Arc::new(Fdb::new(1000, 300, 1)), 1000);
         let ports = ports.into_iter().map(Some).collect();
         let bridges = (0..3).map(|_| Some(domain())).collect();
         let snapshot = Snapshot::new(Generation(1), ports, bridges).unwrap();
@@ -170,7 +159,7 @@ fn reserved_groups_and_invalid_sources_are_dropped_with_their_reasons() {
 
 #[test]
 fn isolated_ports_do_not_reach_each_other() {
-    let isolated = PortConfig { isolated: true, ..plain(0) };
+    let isolated = PortConfig { horizon: Horizon::Isolated, ..plain(0) };
     let mut rig = Rig::new(vec![isolated.clone(), isolated, plain(0)]);
     rig.send(1, &frame(MacAddr::BROADCAST, station(2), None));
     assert_eq!(ports_of(&rig.send(0, &frame(MacAddr::BROADCAST, station(1), None))), [2]);
@@ -324,10 +313,11 @@ fn configs() -> impl Strategy<Value = PortConfig> {
         |(bridge, vlan, isolated, hairpin, mtu_bytes)| PortConfig {
             bridge: BridgeIndex(bridge),
             vlan,
-            isolated,
+            horizon: if isolated { Horizon::Isolated } else { Horizon::Open },
             hairpin,
             mtu_bytes,
             mac_limit: 3,
+            is_inspected: false,
         },
     )
 }
@@ -371,7 +361,7 @@ proptest! {
                 prop_assert!(egress < count && ingress < count);
                 let (from, to) = (&ports[usize::from(ingress)], &ports[usize::from(egress)]);
                 prop_assert_eq!(from.bridge, to.bridge);
-                prop_assert!(!(from.isolated && to.isolated));
+                prop_assert!(from.horizon == Horizon::Open || from.horizon != to.horizon);
                 prop_assert!(egress != ingress || to.hairpin);
             }
         }

@@ -4,6 +4,6 @@ mod forward;
 mod prefix;
 mod routes;
 
+pub use forward::{Obstacle, check, decrement, expires};
 pub use prefix::{Prefix, PrefixSet};
 pub use routes::{NextHop, Route, Routes, Target};
-pub use forward::{Obstacle, check, decrement, expires};

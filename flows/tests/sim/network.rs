@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, Nanos, Outboxes, Pipeline, PortConfig,
-    PortIndex, Snapshot, VlanPolicy,
+    PortIndex, Snapshot,
 };
 use pktio::{Burst, Pool, PoolConfig};
 
@@ -34,17 +34,8 @@ struct Switch {
 
 impl Switch {
     fn new() -> Self {
-        let port = PortConfig {
-            bridge: BridgeIndex(0),
-            vlan: VlanPolicy::Unaware,
-            isolated: false,
-            hairpin: false,
-            mtu_bytes: 1500,
-            mac_limit: 100,
-        };
-        let ports = (0..PORTS).map(|_| Some(port.clone())).collect();
-        let fdb = Arc::new(Fdb::new(100, 300, 1));
-        let bridge = BridgeDomain { fdb, mac_limit: 100, members: Vec::new() };
+        let ports = (0..PORTS).map(|_| Some(PortConfig::new(BridgeIndex(0)))).collect();
+        let bridge = BridgeDomain::new(Arc::new(Fdb::new(100, 300, 1)), 100);
         let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)]).unwrap();
         Self {
             pipeline: Pipeline::new(Arc::new(snapshot)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ctl::{Bridge, BridgeName, Config, Port, PortName, Vlan};
 use flows::{
-    BridgeDomain, BridgeIndex, Fdb, Generation, PortConfig, PortIndex, Seconds, Snapshot,
+    BridgeDomain, BridgeIndex, Fdb, Generation, Horizon, PortConfig, PortIndex, Seconds, Snapshot,
     SnapshotError, Vid, VlanPolicy,
 };
 use pktio::wire::MacAddr;
@@ -59,11 +59,7 @@ pub fn snapshot(
     let mut bridges = Vec::new();
     for (name, slot) in &numbering.bridges {
         let Some(bridge) = config.bridges.get(name) else { continue };
-        let domain = BridgeDomain {
-            fdb: Arc::clone(&slot.fdb),
-            mac_limit: bridge.mac_limit,
-            members: Vec::new(),
-        };
+        let domain = BridgeDomain::new(Arc::clone(&slot.fdb), bridge.mac_limit);
         put(&mut bridges, usize::from(slot.index.0), domain);
     }
     let mut ports = Vec::new();
@@ -85,12 +81,12 @@ fn put<T>(list: &mut Vec<Option<T>>, at: usize, item: T) {
 
 fn port_config(port: &Port, bridge: BridgeIndex, mtu_bytes: u32, limit: u32) -> PortConfig {
     PortConfig {
-        bridge,
         vlan: vlan_policy(&port.vlan),
-        isolated: port.isolated,
+        horizon: if port.isolated { Horizon::Isolated } else { Horizon::Open },
         hairpin: port.hairpin,
         mtu_bytes,
         mac_limit: port.mac_limit.unwrap_or(limit),
+        ..PortConfig::new(bridge)
     }
 }
 

@@ -1,0 +1,253 @@
+//! Bridging: the first look at a frame, and its way to one port of a bridge or to all.
+//!
+//! IEEE 802.1Q with independent VLAN learning (clause 8); what differs per port is a
+//! [`VlanPolicy`](crate::VlanPolicy).
+
+use pktio::wire::field::ethertype;
+use pktio::wire::{ETHERNET_BYTES, EthernetHeader, MacAddr};
+use pktio::{Csum, PktBuf};
+
+use super::desk::Desk;
+use super::vlan;
+use crate::{BridgeDomain, DropReason, Horizon, PortConfig, PortIndex, Seconds, Snapshot, Vid};
+
+/// The ingress side of a burst, looked up once.
+#[derive(Clone, Copy)]
+pub(super) struct Ingress<'a> {
+    pub(super) index: PortIndex,
+    pub(super) port: &'a PortConfig,
+    pub(super) bridge: &'a BridgeDomain,
+}
+
+/// What the first look at a frame finds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It goes to one port, in the form that its VLAN policy wants.
+    Forward(PortIndex, Vid),
+    /// It goes to every other port of the VLAN.
+    Flood(Vid),
+    /// It is to be looked into: for the gateway, or because rules apply.
+    Inspect(Vid),
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+/// Who puts a frame into a bridge.
+#[derive(Clone, Copy)]
+pub(super) enum Sender<'a> {
+    /// The port that it came in by.
+    Port(Ingress<'a>),
+    /// The router: it came in by a port of another bridge, or goes back to where it came from.
+    Router,
+    /// The switch itself: its gateway made it.
+    Gateway,
+}
+
+/// A frame that a bridge did not take, and why.
+pub(super) struct Undelivered {
+    pub(super) frame: PktBuf,
+    pub(super) reason: DropReason,
+    /// The port that it should have left by, if it is known.
+    pub(super) to: Option<PortIndex>,
+}
+
+impl<'a> Ingress<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot, index: PortIndex) -> Option<Self> {
+        let port = snapshot.port(index)?;
+        let bridge = snapshot.bridge(port.bridge)?;
+        Some(Self { index, port, bridge })
+    }
+
+    /// Classifies, learns and looks up.
+    #[inline]
+    pub(super) fn look(self, frame: &PktBuf, now: Seconds) -> Step {
+        let data = frame.data();
+        let Some(header) = EthernetHeader::read(data) else { return Step::Drop(DropReason::Runt) };
+        let EthernetHeader { dst, src, .. } = header;
+        if src.is_group() || src == MacAddr::default() {
+            return Step::Drop(DropReason::InvalidSource);
+        }
+        if dst.is_reserved() {
+            return Step::Drop(DropReason::ReservedGroup);
+        }
+        let vid = match vlan::classify(&self.port.vlan, &header, data) {
+            Ok(vid) => vid,
+            Err(reason) => return Step::Drop(reason),
+        };
+        let fdb = &self.bridge.fdb;
+        fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
+        if self.port.is_inspected || dst == self.bridge.gateway_mac {
+            return Step::Inspect(vid);
+        }
+        if dst.is_group() {
+            return if self.concerns_gateway(&header) {
+                Step::Inspect(vid)
+            } else {
+                Step::Flood(vid)
+            };
+        }
+        fdb.lookup(dst, vid, now).map_or(Step::Flood(vid), |to| Step::Forward(to, vid))
+    }
+
+    /// Whether a gateway of the bridge has to hear a group frame: address resolution. The tag of a tagged
+    /// frame hides what it carries; whoever looks into it sees.
+    #[inline]
+    fn concerns_gateway(self, header: &EthernetHeader) -> bool {
+        const HEARD: [u16; 3] = [ethertype::ARP, ethertype::IPV6, ethertype::VLAN];
+        self.bridge.router.is_some() && HEARD.contains(&header.ethertype)
+    }
+}
+
+impl Desk<'_> {
+    /// Sends a frame that is in `bridge` to whom it is addressed.
+    #[inline]
+    pub(super) fn deliver(
+        &mut self,
+        sender: Sender,
+        bridge: &BridgeDomain,
+        frame: PktBuf,
+        vid: Vid,
+    ) -> Result<(), Undelivered> {
+        let to = EthernetHeader::read(frame.data()).map(|header| header.dst);
+        let known = to.filter(|to| !to.is_group());
+        match known.and_then(|to| bridge.fdb.lookup(to, vid, self.now.seconds())) {
+            Some(port) => self.forward(sender, frame, port, vid),
+            None => self.flood(sender, bridge, frame, vid),
+        }
+    }
+
+    /// Sends a frame to one port, if that may be.
+    #[inline]
+    pub(super) fn forward(
+        &mut self,
+        sender: Sender,
+        mut frame: PktBuf,
+        to: PortIndex,
+        vid: Vid,
+    ) -> Result<(), Undelivered> {
+        let Some(port) = self.snapshot.port(to) else {
+            return Err(Undelivered { frame, reason: DropReason::PortGone, to: Some(to) });
+        };
+        if let Err(reason) = admit(sender, &frame, to, port, vid) {
+            return Err(Undelivered { frame, reason, to: Some(to) });
+        }
+        if !vlan::dress(&mut frame, &port.vlan, vid) {
+            return Err(Undelivered { frame, reason: DropReason::NoBuffer, to: Some(to) });
+        }
+        self.count_sent(sender);
+        self.offer(sender, to, frame);
+        Ok(())
+    }
+
+    /// Sends a copy of a frame to every other port of its VLAN, and the frame itself to the last.
+    pub(super) fn flood(
+        &mut self,
+        sender: Sender,
+        bridge: &BridgeDomain,
+        frame: PktBuf,
+        vid: Vid,
+    ) -> Result<(), Undelivered> {
+        let mut last: Option<(PortIndex, &PortConfig)> = None;
+        let mut reason = DropReason::NoDestination;
+        for member in &bridge.members {
+            let Some(port) = self.snapshot.port(*member) else { continue };
+            if !port.vlan.carries(vid) {
+                continue;
+            }
+            match admit(sender, &frame, *member, port, vid) {
+                Ok(()) => {
+                    if let Some(target) = last.replace((*member, port)) {
+                        self.send_copy(sender, &frame, target, vid);
+                    }
+                }
+                // The frame is lost for a reason worth telling only if it is lost to everybody.
+                Err(DropReason::SameSegment) => {}
+                Err(other) => reason = other,
+            }
+        }
+        match last {
+            Some(target) => {
+                self.count_sent(sender);
+                self.send(sender, frame, target, vid);
+                Ok(())
+            }
+            None => Err(Undelivered { frame, reason, to: None }),
+        }
+    }
+
+    /// Dresses a flooded frame for a port and puts it into its outbox.
+    fn send(
+        &mut self,
+        sender: Sender,
+        mut frame: PktBuf,
+        (to, port): (PortIndex, &PortConfig),
+        vid: Vid,
+    ) {
+        if vlan::dress(&mut frame, &port.vlan, vid) {
+            self.offer(sender, to, frame);
+        } else {
+            self.lose(sender, to, frame, DropReason::NoBuffer);
+        }
+    }
+
+    /// Sends a copy of a flooded frame. Without a free buffer the copy is accounted for as dropped at
+    /// the port that does not get it.
+    fn send_copy(
+        &mut self,
+        sender: Sender,
+        frame: &PktBuf,
+        target: (PortIndex, &PortConfig),
+        vid: Vid,
+    ) {
+        self.count_copy(sender);
+        match self.pool.copy(frame) {
+            Some(copy) => self.send(sender, copy, target, vid),
+            None => self.lose_copy(sender, target.0, frame),
+        }
+    }
+}
+
+/// Whether a frame may leave by a port of its bridge.
+#[inline]
+fn admit(
+    sender: Sender,
+    frame: &PktBuf,
+    to: PortIndex,
+    port: &PortConfig,
+    vid: Vid,
+) -> Result<(), DropReason> {
+    if let Sender::Port(from) = sender {
+        if to == from.index && !port.hairpin {
+            return Err(DropReason::SameSegment);
+        }
+        if port.horizon != Horizon::Open && port.horizon == from.port.horizon {
+            return Err(DropReason::Isolated);
+        }
+    }
+    if !port.vlan.carries(vid) {
+        return Err(DropReason::VlanEgress);
+    }
+    let mtu = port.mtu_bytes as usize;
+    // Almost every frame is short enough even when its tags are counted as payload.
+    if frame.len() <= ETHERNET_BYTES + mtu || packet_bytes(frame) <= mtu {
+        Ok(())
+    } else {
+        Err(DropReason::Oversized)
+    }
+}
+
+/// Bytes of the longest IP packet that a frame becomes on the wire: Ethernet header and VLAN tags do not
+/// count, and a super-frame counts as its longest segment.
+fn packet_bytes(frame: &PktBuf) -> usize {
+    let data = frame.data();
+    let headers = ETHERNET_BYTES + vlan::tag_bytes(data);
+    segment_bytes(frame).unwrap_or(frame.len()).saturating_sub(headers)
+}
+
+/// Length of a super-frame's longest segment; `None` for other frames.
+fn segment_bytes(frame: &PktBuf) -> Option<usize> {
+    let payload = usize::from(frame.offload.gso.segment_bytes()?);
+    let Csum::Partial { start, .. } = frame.offload.csum else { return None };
+    let transport = pktio::offload::transport_bytes(frame)?;
+    Some((usize::from(start) + transport + payload).min(frame.len()))
+}

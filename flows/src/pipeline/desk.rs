@@ -1,0 +1,82 @@
+//! [`Desk`]: what a burst is decided at: the configuration, and everything that is written to.
+
+use pktio::{PktBuf, Pool};
+
+use super::bridge::{Sender, Undelivered};
+use crate::{DropReason, DropSide, Ledger, Nanos, Outboxes, PortIndex, Snapshot};
+
+/// Everything at hand while one burst is decided about.
+pub(super) struct Desk<'a> {
+    pub(super) now: Nanos,
+    /// The port that the burst came in by.
+    pub(super) ingress: PortIndex,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) pool: &'a mut Pool,
+    pub(super) outboxes: &'a mut Outboxes,
+    pub(super) ledger: &'a mut Ledger,
+    /// Frames that went on, for the ingress port's books.
+    pub(super) forwarded: u64,
+}
+
+impl Desk<'_> {
+    /// Drops a received frame that was offered to no port.
+    #[cold]
+    pub(super) fn refuse(&mut self, frame: PktBuf, reason: DropReason) {
+        let whose = (self.ingress, DropSide::Ingress, reason);
+        self.ledger.drop_frame(self.pool, frame, whose, self.now);
+    }
+
+    /// Settles a received frame: it went on, or it is dropped.
+    #[inline]
+    pub(super) fn settle(&mut self, result: Result<(), Undelivered>) {
+        if let Err(Undelivered { frame, reason, .. }) = result {
+            self.refuse(frame, reason);
+        }
+    }
+
+    /// Counts that a frame goes on, once however many ports it goes to.
+    #[inline]
+    pub(super) fn count_sent(&mut self, sender: Sender) {
+        self.forwarded += u64::from(!matches!(sender, Sender::Gateway));
+    }
+
+    /// Counts a copy beyond the first.
+    pub(super) fn count_copy(&mut self, sender: Sender) {
+        if !matches!(sender, Sender::Gateway) {
+            self.ledger.port_mut(self.ingress).copies += 1;
+        }
+    }
+
+    /// Puts a frame into an outbox.
+    #[inline]
+    pub(super) fn offer(&mut self, sender: Sender, to: PortIndex, frame: PktBuf) {
+        self.count_offered(sender, to);
+        self.outboxes.push(to, frame);
+    }
+
+    /// Drops a frame that should have been put into an outbox.
+    pub(super) fn lose(
+        &mut self,
+        sender: Sender,
+        to: PortIndex,
+        frame: PktBuf,
+        reason: DropReason,
+    ) {
+        self.count_offered(sender, to);
+        let whose = (to, DropSide::Egress, reason);
+        self.ledger.drop_frame(self.pool, frame, whose, self.now);
+    }
+
+    /// Accounts for a copy that could not be made.
+    pub(super) fn lose_copy(&mut self, sender: Sender, to: PortIndex, frame: &PktBuf) {
+        self.count_offered(sender, to);
+        self.ledger.lose_copy(to, frame, self.now);
+    }
+
+    #[inline]
+    fn count_offered(&mut self, sender: Sender, to: PortIndex) {
+        let books = self.ledger.port_mut(to);
+        books.offered += 1;
+        books.originated += u64::from(matches!(sender, Sender::Gateway));
+    }
+}
