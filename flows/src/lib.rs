@@ -15,6 +15,7 @@ mod drops;
 pub mod fdb;
 mod ids;
 mod ledger;
+pub mod nat;
 mod outbox;
 mod pipeline;
 mod snapshot;
