@@ -17,6 +17,7 @@ mod drops;
 pub mod fdb;
 mod ids;
 mod ledger;
+pub mod nat;
 mod outbox;
 mod pipeline;
 pub mod router;
