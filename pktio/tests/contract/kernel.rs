@@ -49,7 +49,7 @@ fn veth() -> Outcome<(Container, Container)> {
 }
 
 /// Keeps a container's own chatter off its interface.
-fn quiet(container: &Container) -> Outcome {
+pub fn quiet(container: &Container) -> Outcome {
     container.run(|| -> Result<(), hostnet::HostError> {
         // Without IPv6 there is none of it; a kernel without IPv6 has none either.
         let _ = std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
@@ -76,10 +76,10 @@ fn tap_rig() -> Outcome<Kernel> {
 }
 
 /// An error that can cross threads.
-type Outcome2<T> = Result<T, Crossing>;
+pub type Outcome2<T> = Result<T, Crossing>;
 
 #[derive(Debug)]
-struct Crossing(String);
+pub struct Crossing(String);
 
 impl<E: std::error::Error> From<E> for Crossing {
     fn from(error: E) -> Self {
