@@ -7,6 +7,7 @@
 //! * [`Snapshot`]: the configuration, immutable, compiled by the control thread.
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
 //! * [`Pipeline`]: decides about a burst, by the snapshot and the tables.
+//! * [`vxlan`]: frames into tunnels and out of them.
 //! * [`Outboxes`]: where decided frames wait to be transmitted.
 //! * [`Ledger`]: where every frame is accounted for; [`DropReason`]: why one was lost.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod outbox;
 mod pipeline;
 mod snapshot;
 mod tuple;
+pub mod vxlan;
 
 pub use drops::DropReason;
 pub use fdb::Fdb;

@@ -14,7 +14,7 @@
 //!
 //! A pipeline belongs to one worker. Only the forwarding databases are shared.
 
-mod vlan;
+pub(crate) mod vlan;
 
 use std::sync::Arc;
 

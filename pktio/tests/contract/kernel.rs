@@ -49,7 +49,7 @@ fn veth() -> Outcome<(Container, Container)> {
 }
 
 /// Keeps a container's own chatter off its interface.
-pub fn quiet(container: &Container) -> Outcome {
+fn quiet(container: &Container) -> Outcome {
     container.run(|| -> Result<(), hostnet::HostError> {
         // Without IPv6 there is none of it; a kernel without IPv6 has none either.
         let _ = std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         test!(an_independent_tap_end_sees_what_a_packet_port_sends).needs(Need::Tun),
         test!(datagrams_arrive_whole_in_order_and_with_their_marks),
         test!(a_super_frame_is_cut_at_the_wire_and_nowhere_else),
+        test!(the_kernels_own_vxlan_device_understands_us_and_we_it),
     ])
 }
 
@@ -35,4 +36,5 @@ use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_con
 use underlay::{
     a_super_frame_is_cut_at_the_wire_and_nowhere_else,
     datagrams_arrive_whole_in_order_and_with_their_marks,
+    the_kernels_own_vxlan_device_understands_us_and_we_it,
 };

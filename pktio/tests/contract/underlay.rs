@@ -5,15 +5,17 @@ use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
+use hostnet::Netlink;
 use netlab::{Container, TestResult, topology};
 use pktio::offload::fit;
+use pktio::packet::PacketPort;
 use pktio::underlay::{self, Mark, Outer, TUNNEL_BYTES, Tally, Underlay, UnderlayConfig};
 use pktio::wire::Layers;
 use pktio::wire::checksum::{fold, pseudo_header};
 use pktio::wire::field::put_be16;
-use pktio::{Accepts, Burst, Csum, Gso, PktBuf, Pool};
+use pktio::{Accepts, Burst, Csum, Gso, PktBuf, Pool, PoolConfig, Port};
 
-use crate::kernel::{Crossing, Outcome2};
+use crate::kernel::Outcome2;
 use crate::suite::{MEMORY, Outcome};
 
 const PORT: u16 = 4789;
@@ -220,6 +222,81 @@ pub fn a_super_frame_is_cut_at_the_wire_and_nowhere_else() -> TestResult {
         }
         b.housekeep(&mut pool);
         assert_eq!(pool.free(), before);
+    }
+    Ok(())
+}
+
+/// The kernel's VXLAN device at the far end, and our packet port on it: what it sends and receives is what a
+/// bridge behind it would.
+struct KernelEnd {
+    far: PacketPort,
+    near: Underlay,
+    _hosts: (Container, Container),
+}
+
+fn kernel_end(outside: Outside) -> Outcome<KernelEnd> {
+    let hosts = hosts()?;
+    let far = &hosts.1;
+    let local = SocketAddr::new(outside.ip(2), PORT);
+    far.netlink()?.create_vxlan("vxlan0", 42, local, outside.ip(1))?;
+    // No chatter by the device, which gets no address of its own.
+    far.run(|| -> Outcome2<()> {
+        Ok(std::fs::write("/proc/sys/net/ipv6/conf/vxlan0/disable_ipv6", "1")?)
+    })?;
+    far.address("vxlan0", &[])?;
+    let port = far
+        .run(|| -> Outcome2<_> { Ok(PacketPort::open(Netlink::open()?.link("vxlan0")?.index)?) })?;
+    Ok(KernelEnd { far: port, near: open(&hosts.0, outside.config(1))?, _hosts: hosts })
+}
+
+pub fn the_kernels_own_vxlan_device_understands_us_and_we_it() -> TestResult {
+    for outside in BOTH {
+        let KernelEnd { mut far, mut near, _hosts } = kernel_end(outside)?;
+        let mut pool = Pool::new(PoolConfig { slabs: 256, ..MEMORY })?;
+        let mut burst = Burst::new();
+        for (kind, bytes, segment) in [
+            (Kind::Tcp4, 100, None),
+            (Kind::Tcp6, 1200, None),
+            (Kind::Udp4, 1200, None),
+            (Kind::Tcp4, 60_000, Some(1350)),
+            (Kind::Tcp6, 50_000, Some(1350)),
+        ] {
+            let payload: Vec<u8> = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            // From us to the kernel.
+            burst.push(from_container(&mut pool, kind, &payload, segment));
+            let expected = copies(&burst, &mut pool);
+            let tally = near.tx_burst(&mut pool, &mut burst, &[Mark::default()], outside.ip(2));
+            assert_eq!(tally.sent, 1);
+            let mut got = Vec::new();
+            let begun = Instant::now();
+            while got.len() < expected.len() {
+                assert!(begun.elapsed() < PATIENCE, "{kind:?}: {} of {}", got.len(), expected.len());
+                far.rx_burst(&mut pool, &mut burst)?;
+                got.extend(burst.drain(..).flat_map(|mut frame| {
+                    assert!(frame.grow_front(8));
+                    cut(frame, &mut pool)
+                }));
+            }
+            assert_eq!(got, expected, "{kind:?} to the kernel");
+            // And back, with every offload left to devices that there are not.
+            let mut frame = from_container(&mut pool, kind, &payload, segment);
+            assert!(frame.shrink_front(8));
+            burst.push(frame);
+            assert_eq!(far.tx_burst(&mut pool, &mut burst)?.frames, 1);
+            let mut outers = Vec::new();
+            let begun = Instant::now();
+            while near.rx_burst(&mut pool, &mut burst, &mut outers)? == 0 {
+                assert!(begun.elapsed() < PATIENCE, "{kind:?} from the kernel");
+            }
+            // Nothing says how long the segments were to be; all else is there.
+            let mut back = burst.drain(..).collect::<Vec<_>>();
+            match (&mut back[0].offload.gso, segment) {
+                (Gso::Tcp4 { mss } | Gso::Tcp6 { mss }, Some(segment)) => *mss = segment,
+                (gso, _) => assert_eq!(*gso, Gso::None),
+            }
+            let back: Vec<_> = back.into_iter().flat_map(|frame| cut(frame, &mut pool)).collect();
+            assert_eq!(back, expected, "{kind:?} from the kernel");
+        }
     }
     Ok(())
 }
