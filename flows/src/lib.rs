@@ -8,6 +8,7 @@
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
 //! * [`Pipeline`]: decides about a burst, by the snapshot and the tables.
 //! * [`router`]: gateways, routes, neighbours and the errors that a router owes.
+//! * [`vxlan`]: frames into tunnels and out of them.
 //! * [`Outboxes`]: where decided frames wait to be transmitted.
 //! * [`Ledger`]: where every frame is accounted for; [`DropReason`]: why one was lost.
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ mod pipeline;
 pub mod router;
 mod snapshot;
 mod tuple;
+pub mod vxlan;
 
 pub use drops::DropReason;
 pub use fdb::Fdb;

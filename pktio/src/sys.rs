@@ -47,7 +47,7 @@ struct PacketStats {
     drops: u32,
 }
 
-fn check(result: c_int) -> io::Result<()> {
+pub(crate) fn check(result: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -171,14 +171,20 @@ fn socklen<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0)
 }
 
-fn set_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+/// Sets a socket option that is a plain C value.
+pub(crate) fn set_option<T>(
+    fd: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: &T,
+) -> io::Result<()> {
     let pointer: *const c_void = (&raw const *value).cast();
     // SAFETY: the value lives through the call, and its size is given; the kernel only reads it.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, pointer, socklen::<T>()) })
 }
 
-/// Reads an option that is a plain C value.
-fn get_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<T> {
+/// Reads an option that is a plain C value: ints, or structs and arrays of ints.
+pub(crate) fn get_option<T>(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<T> {
     // SAFETY: only instantiated with ints and structs of ints, for which all-zero is valid.
     let mut value: T = unsafe { zeroed() };
     let mut bytes = socklen::<T>();

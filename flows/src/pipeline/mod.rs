@@ -20,7 +20,7 @@
 
 mod bridge;
 mod desk;
-mod vlan;
+pub(crate) mod vlan;
 
 use std::sync::Arc;
 

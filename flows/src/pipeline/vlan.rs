@@ -56,7 +56,7 @@ pub(super) fn dress(frame: &mut PktBuf, policy: &VlanPolicy, vid: Vid) -> bool {
 }
 
 /// Bytes of VLAN tags that a frame begins with.
-pub(super) fn tag_bytes(frame: &[u8]) -> usize {
+pub(crate) fn tag_bytes(frame: &[u8]) -> usize {
     let is_tag = |at| matches!(be16(frame, at), Some(ethertype::VLAN | ethertype::SERVICE_VLAN));
     let mut at = ADDRESSES_BYTES;
     while is_tag(at) && at < ADDRESSES_BYTES + 2 * VLAN_BYTES {

@@ -15,6 +15,7 @@ mod tests;
 
 pub use coalesce::coalesce;
 pub use fit::fit;
+pub(crate) use segment::Cut;
 pub use segment::{Refusal, segment};
 
 use crate::PktBuf;

@@ -6,31 +6,25 @@
 //!
 //! Every check comes before the first segment is made, so a super-frame is cut up whole or not at all.
 
-use super::{Accepts, Csum, Gso, checksum};
+use super::{Accepts, Csum, Gso, Offload};
 use crate::wire::checksum as sums;
 use crate::wire::field::{be16, be32, ipv4, ipv6, put_be16, put_be32, tcp, udp};
 use crate::wire::{Fragment, Layers, Network};
 use crate::{Burst, PktBuf, Pool};
 
+/// Into more segments than this nothing is cut: 64 KiB at the smallest segment size that TCP stacks use (48
+/// bytes) are fewer. A container can ask for segments of one byte.
+const MOST_SEGMENTS: usize = 2048;
+
 /// Why a frame could not be made fit for its egress port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Its offload state and its headers contradict each other.
+    /// Its offload state and its headers contradict each other, or ask for absurdly many segments.
     #[error("offload state and headers contradict each other")]
     BadOffload,
     /// There are not enough free buffers for its segments.
     #[error("no free buffers for the segments")]
     NoBuffer,
-}
-
-/// What is known about a super-frame before it is cut.
-struct Plan {
-    layers: Layers,
-    /// All headers.
-    header_bytes: usize,
-    /// Payload of each segment but the last.
-    segment_bytes: usize,
-    is_tcp: bool,
 }
 
 /// Cuts a super-frame into segments, appended to `out`. Their checksums are left half done where
@@ -44,15 +38,10 @@ pub fn segment(
     pool: &mut Pool,
     out: &mut Burst,
 ) -> Result<(), Refusal> {
-    let plan = plan(frame)?;
+    let cut = Cut::of(frame.data(), frame.offload)?;
     let begun = out.len();
-    let end = usize::try_from(plan.layers.end).map_err(|_| Refusal::BadOffload)?;
-    let payload = &frame.data()[plan.header_bytes..end];
-    let count = payload.len().div_ceil(plan.segment_bytes).max(1);
-    for number in 0..count {
-        let from = number * plan.segment_bytes;
-        let piece = &payload[from..payload.len().min(from + plan.segment_bytes)];
-        match make(frame, &plan, number, number + 1 == count, piece, accepts, pool) {
+    for number in 0..cut.count() {
+        match make(&cut, number, accepts, pool) {
             Some(segment) => out.push(segment),
             None => {
                 out.drain(begun..).for_each(|segment| pool.recycle(segment));
@@ -63,94 +52,146 @@ pub fn segment(
     Ok(())
 }
 
-/// Checks a super-frame's state against its headers.
-fn plan(frame: &PktBuf) -> Result<Plan, Refusal> {
-    let Csum::Partial { start, offset } = frame.offload.csum else {
-        return Err(Refusal::BadOffload);
-    };
-    let layers = Layers::parse(frame.data()).ok().flatten().ok_or(Refusal::BadOffload)?;
-    let (expected, network, is_tcp) = match frame.offload.gso {
-        Gso::None => return Err(Refusal::BadOffload),
-        Gso::Tcp4 { .. } => (tcp::CHECKSUM, Some(Network::V4), true),
-        Gso::Tcp6 { .. } => (tcp::CHECKSUM, Some(Network::V6), true),
-        Gso::Udp { .. } => (udp::CHECKSUM, None, false),
-    };
-    let segment_bytes = usize::from(frame.offload.gso.segment_bytes().unwrap_or(0));
-    let transport = layers.transport_bytes(frame.data()).ok_or(Refusal::BadOffload)?;
-    let fits = layers.fragment == Fragment::Whole
-        && start == layers.l4
-        && usize::from(offset) == expected
-        && layers.checksum_offset() == Some(offset)
-        && network.is_none_or(|network| network == layers.network)
-        && segment_bytes > 0;
-    if !fits {
-        return Err(Refusal::BadOffload);
-    }
-    Ok(Plan { layers, header_bytes: usize::from(start) + transport, segment_bytes, is_tcp })
-}
-
-/// Makes segment `number`: headers copied and adjusted, then the payload.
-fn make(
-    frame: &PktBuf,
-    plan: &Plan,
-    number: usize,
-    is_last: bool,
-    payload: &[u8],
-    accepts: &Accepts,
-    pool: &mut Pool,
-) -> Option<PktBuf> {
-    let bytes = plan.header_bytes + payload.len();
+/// Makes segment `number` in a buffer of its own.
+fn make(cut: &Cut, number: usize, accepts: &Accepts, pool: &mut Pool) -> Option<PktBuf> {
+    let payload = cut.payload(number);
+    let bytes = cut.header_bytes + payload.len();
     let mut segment = pool.take_for(bytes)?;
     segment.set_len(bytes);
-    let data = segment.data_mut();
-    data[..plan.header_bytes].copy_from_slice(&frame.data()[..plan.header_bytes]);
-    data[plan.header_bytes..].copy_from_slice(payload);
-    set_lengths(data, plan, number);
-    if plan.is_tcp {
-        set_tcp(data, plan, number, is_last);
-    }
-    let l4 = usize::from(plan.layers.l4);
-    let layers = Layers { end: u32::try_from(bytes).ok()?, ..plan.layers };
-    let pseudo = sums::pseudo_header(data, &layers, bytes - l4)?;
-    let Csum::Partial { offset, .. } = frame.offload.csum else { return None };
-    put_be16(data, l4 + usize::from(offset), sums::fold(pseudo));
-    segment.offload.csum = frame.offload.csum;
-    (accepts.partial_csum || checksum::complete(&mut segment)).then_some(segment)
+    let (headers, rest) = segment.data_mut().split_at_mut(cut.header_bytes);
+    cut.write_headers(number, headers, !accepts.partial_csum);
+    rest.copy_from_slice(payload);
+    segment.offload.csum = if accepts.partial_csum { cut.partial } else { Csum::Valid };
+    Some(segment)
 }
 
-/// IP and UDP lengths, IPv4 identification and header checksum.
-fn set_lengths(data: &mut [u8], plan: &Plan, number: usize) {
-    let (l3, l4) = (usize::from(plan.layers.l3), usize::from(plan.layers.l4));
-    let bytes = data.len();
-    let length_from = |at: usize| u16::try_from(bytes.saturating_sub(at)).unwrap_or(u16::MAX);
-    match plan.layers.network {
-        Network::V4 => {
-            put_be16(data, l3 + ipv4::TOTAL_LENGTH, length_from(l3));
-            let id = be16(data, l3 + ipv4::ID).unwrap_or(0);
-            put_be16(data, l3 + ipv4::ID, id.wrapping_add(low16(number)));
-            put_be16(data, l3 + ipv4::CHECKSUM, 0);
-            let checksum = sums::finish(sums::sum(&data[l3..l4]));
-            put_be16(data, l3 + ipv4::CHECKSUM, checksum);
+/// A super-frame that was found sound, and how it is cut: the one place that knows what the headers of each
+/// segment are. Who sends the segments decides where headers and payload are put together.
+pub(crate) struct Cut<'f> {
+    /// The frame up to the end of its packet.
+    packet: &'f [u8],
+    layers: Layers,
+    /// The checksum state of the super-frame, and of segments whose checksum is left half done.
+    partial: Csum,
+    /// Position of the checksum field.
+    checksum: usize,
+    /// Length of all headers.
+    header_bytes: usize,
+    /// Payload of each segment but the last.
+    segment_bytes: usize,
+    is_tcp: bool,
+}
+
+impl<'f> Cut<'f> {
+    /// Checks a super-frame's state against its headers.
+    pub(crate) fn of(frame: &'f [u8], offload: Offload) -> Result<Self, Refusal> {
+        let Csum::Partial { start, offset } = offload.csum else {
+            return Err(Refusal::BadOffload);
+        };
+        let layers = Layers::parse(frame).ok().flatten().ok_or(Refusal::BadOffload)?;
+        let (expected, network, is_tcp) = match offload.gso {
+            Gso::None => return Err(Refusal::BadOffload),
+            Gso::Tcp4 { .. } => (tcp::CHECKSUM, Some(Network::V4), true),
+            Gso::Tcp6 { .. } => (tcp::CHECKSUM, Some(Network::V6), true),
+            Gso::Udp { .. } => (udp::CHECKSUM, None, false),
+        };
+        let segment_bytes = usize::from(offload.gso.segment_bytes().unwrap_or(0));
+        let transport = layers.transport_bytes(frame).ok_or(Refusal::BadOffload)?;
+        let header_bytes = usize::from(start) + transport;
+        let end = usize::try_from(layers.end).map_err(|_| Refusal::BadOffload)?;
+        let fits = layers.fragment == Fragment::Whole
+            && start == layers.l4
+            && usize::from(offset) == expected
+            && layers.checksum_offset() == Some(offset)
+            && network.is_none_or(|network| network == layers.network)
+            && segment_bytes > 0
+            && header_bytes <= end
+            && (end - header_bytes).div_ceil(segment_bytes) <= MOST_SEGMENTS;
+        if !fits {
+            return Err(Refusal::BadOffload);
         }
-        Network::V6 => put_be16(data, l3 + ipv6::PAYLOAD_LENGTH, length_from(l3 + ipv6::BYTES)),
+        let checksum = usize::from(start) + expected;
+        let (packet, partial) = (&frame[..end], offload.csum);
+        Ok(Self { packet, layers, partial, checksum, header_bytes, segment_bytes, is_tcp })
     }
-    if !plan.is_tcp {
-        put_be16(data, l4 + udp::LENGTH, length_from(l4));
-    }
-}
 
-/// Sequence number and flags.
-fn set_tcp(data: &mut [u8], plan: &Plan, number: usize, is_last: bool) {
-    let l4 = usize::from(plan.layers.l4);
-    let sequence = be32(data, l4 + tcp::SEQUENCE).unwrap_or(0);
-    let sent = u32::try_from(number * plan.segment_bytes).unwrap_or(u32::MAX);
-    put_be32(data, l4 + tcp::SEQUENCE, sequence.wrapping_add(sent));
-    let flags = &mut data[l4 + tcp::FLAGS];
-    if !is_last {
-        *flags &= !(tcp::FIN | tcp::PSH);
+    /// Number of segments: at least one.
+    pub(crate) fn count(&self) -> usize {
+        (self.packet.len() - self.header_bytes).div_ceil(self.segment_bytes).max(1)
     }
-    if number > 0 {
-        *flags &= !tcp::CWR;
+
+    /// Length of each segment's headers.
+    pub(crate) fn header_bytes(&self) -> usize {
+        self.header_bytes
+    }
+
+    /// Payload of each segment but the last, which may have less.
+    pub(crate) fn segment_bytes(&self) -> usize {
+        self.segment_bytes
+    }
+
+    /// The payload of segment `number`.
+    pub(crate) fn payload(&self, number: usize) -> &'f [u8] {
+        let payload = &self.packet[self.header_bytes..];
+        let from = payload.len().min(number * self.segment_bytes);
+        &payload[from..payload.len().min(from + self.segment_bytes)]
+    }
+
+    /// Writes the headers of segment `number` to `headers`, which are [`Cut::header_bytes`] long, with a
+    /// checksum that is finished or left half done.
+    pub(crate) fn write_headers(&self, number: usize, headers: &mut [u8], finished: bool) {
+        headers.copy_from_slice(&self.packet[..self.header_bytes]);
+        let payload = self.payload(number);
+        self.set_lengths(headers, number, self.header_bytes + payload.len());
+        if self.is_tcp {
+            self.set_tcp(headers, number);
+        }
+        let l4 = usize::from(self.layers.l4);
+        let bytes = self.header_bytes - l4 + payload.len();
+        let pseudo = sums::pseudo_header(headers, &self.layers, bytes).unwrap_or(0);
+        put_be16(headers, self.checksum, sums::fold(pseudo));
+        if finished {
+            let total = sums::sum(&headers[l4..]) + sums::sum(payload);
+            let checksum = if self.is_tcp { sums::finish(total) } else { sums::udp_finish(total) };
+            put_be16(headers, self.checksum, checksum);
+        }
+    }
+
+    /// IP and UDP lengths, IPv4 identification and header checksum of a segment of so many bytes.
+    fn set_lengths(&self, headers: &mut [u8], number: usize, bytes: usize) {
+        let (l3, l4) = (usize::from(self.layers.l3), usize::from(self.layers.l4));
+        let length_from = |at: usize| u16::try_from(bytes.saturating_sub(at)).unwrap_or(u16::MAX);
+        match self.layers.network {
+            Network::V4 => {
+                put_be16(headers, l3 + ipv4::TOTAL_LENGTH, length_from(l3));
+                let id = be16(headers, l3 + ipv4::ID).unwrap_or(0);
+                put_be16(headers, l3 + ipv4::ID, id.wrapping_add(low16(number)));
+                put_be16(headers, l3 + ipv4::CHECKSUM, 0);
+                let checksum = sums::finish(sums::sum(&headers[l3..l4]));
+                put_be16(headers, l3 + ipv4::CHECKSUM, checksum);
+            }
+            Network::V6 => {
+                put_be16(headers, l3 + ipv6::PAYLOAD_LENGTH, length_from(l3 + ipv6::BYTES));
+            }
+        }
+        if !self.is_tcp {
+            put_be16(headers, l4 + udp::LENGTH, length_from(l4));
+        }
+    }
+
+    /// Sequence number and flags.
+    fn set_tcp(&self, headers: &mut [u8], number: usize) {
+        let l4 = usize::from(self.layers.l4);
+        let sequence = be32(headers, l4 + tcp::SEQUENCE).unwrap_or(0);
+        let sent = u32::try_from(number * self.segment_bytes).unwrap_or(u32::MAX);
+        put_be32(headers, l4 + tcp::SEQUENCE, sequence.wrapping_add(sent));
+        let flags = &mut headers[l4 + tcp::FLAGS];
+        if number + 1 < self.count() {
+            *flags &= !(tcp::FIN | tcp::PSH);
+        }
+        if number > 0 {
+            *flags &= !tcp::CWR;
+        }
     }
 }
 

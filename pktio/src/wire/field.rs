@@ -117,6 +117,18 @@ pub mod udp {
     pub const BYTES: usize = 8;
 }
 
+/// VXLAN (RFC 7348, section 5).
+pub mod vxlan {
+    /// Flags.
+    pub const FLAGS: usize = 0;
+    /// The VXLAN network identifier, in the upper 24 bits of the word here.
+    pub const VNI: usize = 4;
+    /// The header.
+    pub const BYTES: usize = 8;
+    /// The I flag: the network identifier is valid.
+    pub const VNI_VALID: u8 = 0x08;
+}
+
 /// ICMP (RFC 792) and ICMPv6 (RFC 4443): type, code, checksum, and four bytes by type.
 pub mod icmp {
     /// Checksum.

@@ -76,10 +76,10 @@ fn tap_rig() -> Outcome<Kernel> {
 }
 
 /// An error that can cross threads.
-type Outcome2<T> = Result<T, Crossing>;
+pub type Outcome2<T> = Result<T, Crossing>;
 
 #[derive(Debug)]
-struct Crossing(String);
+pub struct Crossing(String);
 
 impl<E: std::error::Error> From<E> for Crossing {
     fn from(error: E) -> Self {

@@ -4,6 +4,7 @@
 mod kernel;
 mod memory;
 mod suite;
+mod underlay;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,9 @@ fn main() -> ExitCode {
         test!(a_tap_reports_that_its_container_died).needs(Need::Tun),
         test!(a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone),
         test!(an_independent_tap_end_sees_what_a_packet_port_sends).needs(Need::Tun),
+        test!(datagrams_arrive_whole_in_order_and_with_their_marks),
+        test!(a_super_frame_is_cut_at_the_wire_and_nowhere_else),
+        test!(the_kernels_own_vxlan_device_understands_us_and_we_it),
     ])
 }
 
@@ -29,3 +33,8 @@ use kernel::{
     packet_keeps_the_contract, tap_keeps_the_contract, xdp_keeps_the_contract,
 };
 use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_contract};
+use underlay::{
+    a_super_frame_is_cut_at_the_wire_and_nowhere_else,
+    datagrams_arrive_whole_in_order_and_with_their_marks,
+    the_kernels_own_vxlan_device_understands_us_and_we_it,
+};

@@ -1,0 +1,153 @@
+//! Receiving: from batches of datagrams to frames.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use super::{MESSAGES, Outer, TUNNEL, TUNNEL_BYTES, Underlay};
+use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool};
+use crate::offload::{Csum, Gso, checksum};
+use crate::port::PortFault;
+use crate::wire::field::protocol;
+use crate::wire::{ETHERNET_BYTES, Layers, Network, VLAN_BYTES};
+
+/// Messages per system call when batches are about: as many as [`BURST_BYTES`] holds.
+pub(super) const FEW: usize = 4;
+
+/// A message that was received: one datagram, or a batch of equal ones of which the last may be shorter.
+pub(super) struct Arrival {
+    data: PktBuf,
+    outer: Outer,
+    /// Length of each datagram but the last.
+    unit: usize,
+    /// Bytes that were delivered.
+    done: usize,
+}
+
+impl Underlay {
+    /// Receives frames, tunnel header in front, into `frames`, and what their outer headers said into
+    /// `outers`, one for each. Returns how many; at most about a burst. Zero means that nothing waits.
+    ///
+    /// # Errors
+    /// [`PortFault`] when the socket can no longer be used.
+    pub fn rx_burst(
+        &mut self,
+        pool: &mut Pool,
+        frames: &mut Burst,
+        outers: &mut Vec<Outer>,
+    ) -> Result<usize, PortFault> {
+        if self.waiting.is_empty() {
+            self.receive(pool)?;
+        }
+        let (begun, mut bytes) = (frames.len(), 0);
+        while frames.len() - begun < BURST_FRAMES && bytes < BURST_BYTES {
+            let Some(arrival) = self.waiting.pop_front() else { break };
+            let outer = arrival.outer;
+            let Some(frame) = self.next_frame(arrival, pool) else { continue };
+            bytes += frame.len();
+            frames.push(frame);
+            outers.push(outer);
+        }
+        Ok(frames.len() - begun)
+    }
+
+    /// Gets messages from the kernel.
+    fn receive(&mut self, pool: &mut Pool) -> Result<(), PortFault> {
+        while self.spare.len() < self.batch {
+            let Some(buffer) = pool.take_slab() else { break };
+            self.spare.push(buffer);
+        }
+        let asked = self.batch.min(self.spare.len());
+        if asked == 0 {
+            return Ok(());
+        }
+        // The buffer that was used last is at the end, and still in the cache: it goes first.
+        self.spare.reverse();
+        let got = match self.inbound.receive(self.fd.as_fd(), &mut self.spare[..asked]) {
+            Ok(got) => got,
+            Err(error) => return quiet_or_fault(error),
+        };
+        let mut bytes = 0;
+        for (at, data) in self.spare.drain(..got).enumerate() {
+            let message = self.inbound.received(at);
+            bytes += message.bytes;
+            match accept(data, message) {
+                Ok(arrival) => self.waiting.push_back(arrival),
+                Err(data) => pool.recycle(data),
+            }
+        }
+        self.batch = (BURST_BYTES / (bytes / got.max(1)).max(1)).clamp(FEW, MESSAGES);
+        Ok(())
+    }
+
+    /// The first frame of an arrival; what remains of it waits on. `None` when it is lost for want of a
+    /// buffer.
+    fn next_frame(&mut self, mut arrival: Arrival, pool: &mut Pool) -> Option<PktBuf> {
+        if arrival.done == 0 && arrival.data.len() <= arrival.unit {
+            describe(&mut arrival.data, usize::from(self.config.inner_mtu_bytes));
+            return Some(arrival.data);
+        }
+        let whole = arrival.data.data();
+        let end = whole.len().min(arrival.done + arrival.unit);
+        let frame = pool.frame_from(&whole[arrival.done..end]);
+        arrival.done = end;
+        if end < whole.len() {
+            self.waiting.push_front(arrival);
+        } else {
+            pool.recycle(arrival.data);
+        }
+        let Some(mut frame) = frame else {
+            self.no_buffer += 1;
+            return None;
+        };
+        describe(&mut frame, usize::from(self.config.inner_mtu_bytes));
+        Some(frame)
+    }
+}
+
+/// Completes a received message. The buffer comes back when it was cut off, or says nothing of its sender.
+fn accept(mut data: PktBuf, message: super::sys::Received) -> Result<Arrival, PktBuf> {
+    let (false, Some(remote)) = (message.truncated, message.remote) else { return Err(data) };
+    data.set_len(message.bytes);
+    let unit = message.facts.unit.filter(|unit| *unit > 0).unwrap_or(message.bytes);
+    Ok(Arrival { data, outer: Outer { remote, tos: message.facts.tos }, unit, done: 0 })
+}
+
+/// Says what can be known about the offload state of a frame behind its tunnel header.
+fn describe(frame: &mut PktBuf, inner_mtu_bytes: usize) {
+    let Some(inner) = frame.data().get(TUNNEL_BYTES..) else { return };
+    let csum = checksum::classify(inner);
+    let longest = inner_mtu_bytes + ETHERNET_BYTES + VLAN_BYTES;
+    let is_long = matches!(csum, Csum::Partial { .. }) && inner.len() > longest;
+    let gso = if is_long { uncut(inner, inner_mtu_bytes) } else { Gso::None };
+    frame.offload.csum = csum;
+    frame.offload.gso = gso;
+    frame.offload.shift_right(TUNNEL);
+}
+
+/// A TCP super-frame that the sending kernel left to a device to cut, and none did. Nothing says how long
+/// its segments are to be, so they become as long as they may.
+fn uncut(inner: &[u8], inner_mtu_bytes: usize) -> Gso {
+    let segment_bytes = || {
+        let layers = Layers::parse(inner).ok()??;
+        let is_tcp = layers.protocol == protocol::TCP;
+        let headers = usize::from(layers.l4) + layers.transport_bytes(inner)?;
+        let room = inner_mtu_bytes.checked_sub(headers - usize::from(layers.l3))?;
+        let mss = u16::try_from(room).ok().filter(|mss| is_tcp && *mss > 0)?;
+        Some((layers.network, mss))
+    };
+    match segment_bytes() {
+        Some((Network::V4, mss)) => Gso::Tcp4 { mss },
+        Some((Network::V6, mss)) => Gso::Tcp6 { mss },
+        None => Gso::None,
+    }
+}
+
+/// Distinguishes "nothing there" and the errors of networks from a socket that is lost.
+fn quiet_or_fault(source: io::Error) -> Result<(), PortFault> {
+    match source.raw_os_error() {
+        Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::EINVAL) => {
+            Err(PortFault::Io { operation: "recvmmsg", source })
+        }
+        _ => Ok(()),
+    }
+}

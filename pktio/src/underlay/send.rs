@@ -1,0 +1,259 @@
+//! Sending: from frames to datagrams, each super-frame cut by the kernel.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use super::control::Control;
+use super::socket::Source;
+use super::sys::{Batch, Name};
+use super::{Mark, TUNNEL, TUNNEL_BYTES, Underlay};
+use crate::buffer::{Burst, PktBuf, Pool};
+use crate::offload::{Cut, Gso, checksum};
+
+/// The most segments that one message is cut into (`UDP_MAX_SEGMENTS` of all kernels).
+const MOST_SEGMENTS: usize = 64;
+/// The longest message: what an IPv4 packet holds.
+const MOST_BYTES: usize = 65507;
+/// Pieces of all messages of one system call: headers and payload of four full ones.
+pub(super) const PIECES: usize = 2 * MOST_SEGMENTS * 4;
+/// Room for the headers of all segments of one system call.
+pub(super) const HEADER_BYTES: usize = 32 * 1024;
+
+/// What became of frames that were to be sent. Each frame counts once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Taken by the kernel.
+    pub sent: usize,
+    /// Longer than what reaches the remote; [`mtu_towards`](super::mtu_towards) says how long that is.
+    pub too_long: usize,
+    /// There is no route to the remote, it does not answer to its neighbours, or a firewall forbids it.
+    pub unreachable: usize,
+    /// The send buffer was full.
+    pub no_room: usize,
+    /// The frame's state contradicts its headers, or the kernel will not have it.
+    pub refused: usize,
+}
+
+/// What is to be done with a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Sent as it is.
+    Whole,
+    /// A super-frame, cut by the kernel.
+    Cut,
+    /// Sent, or lost.
+    Over,
+}
+
+impl Underlay {
+    /// Sends all frames, which have the tunnel header in front, to a remote endpoint; each is marked by the
+    /// mark at its position, and refused when there is none. `frames` is empty afterwards.
+    pub fn tx_burst(
+        &mut self,
+        pool: &mut Pool,
+        frames: &mut Burst,
+        marks: &[Mark],
+        remote: IpAddr,
+    ) -> Tally {
+        self.steps.clear();
+        self.steps.extend(frames.iter_mut().map(prepare));
+        self.steps.iter_mut().skip(marks.len()).for_each(|step| *step = Step::Over);
+        let refused = self.steps.iter().filter(|step| **step == Step::Over).count();
+        let mut tally = Tally { refused, ..Tally::default() };
+        let to = Name::of(SocketAddr::new(remote, self.config.local.port()));
+        for number in 0..self.sources.len() {
+            let mut sender = Sender {
+                frames,
+                marks,
+                steps: &mut self.steps,
+                sources: &self.sources,
+                number,
+                is_v4: remote.is_ipv4(),
+                tally: &mut tally,
+                cursor: Cursor::default(),
+            };
+            while sender.find().is_some() {
+                let batch = self.outbound.batch(to);
+                sender.send_some(batch, &mut self.headers);
+            }
+        }
+        let lost = tally.too_long + tally.unreachable + tally.no_room + tally.refused;
+        tally.sent = frames.len() - lost;
+        pool.recycle_all(frames);
+        tally
+    }
+}
+
+/// Makes a frame ready, as far as it is done in place.
+fn prepare(frame: &mut PktBuf) -> Step {
+    if frame.len() < TUNNEL_BYTES {
+        return Step::Over;
+    }
+    let is_ready = match frame.offload.gso {
+        Gso::None => return if checksum::complete(frame) { Step::Whole } else { Step::Over },
+        _ => cut_of(frame).is_some_and(|cut| {
+            let header_bytes = TUNNEL_BYTES + cut.header_bytes();
+            header_bytes <= HEADER_BYTES && header_bytes + cut.segment_bytes() <= MOST_BYTES
+        }),
+    };
+    if is_ready { Step::Cut } else { Step::Over }
+}
+
+/// How the super-frame behind the tunnel header is cut.
+fn cut_of(frame: &PktBuf) -> Option<Cut<'_>> {
+    let mut offload = frame.offload;
+    offload.shift_left(TUNNEL);
+    Cut::of(frame.data().get(TUNNEL_BYTES..)?, offload).ok()
+}
+
+/// Where in a burst the sender is.
+#[derive(Default)]
+struct Cursor {
+    frame: usize,
+    segment: usize,
+}
+
+/// The frames of a burst that leave by one source port.
+struct Sender<'a> {
+    frames: &'a [PktBuf],
+    marks: &'a [Mark],
+    steps: &'a mut [Step],
+    sources: &'a [Source],
+    /// The source port's position.
+    number: usize,
+    is_v4: bool,
+    tally: &'a mut Tally,
+    cursor: Cursor,
+}
+
+impl<'a> Sender<'a> {
+    /// What is to be done with the next frame that leaves by this source port.
+    fn find(&mut self) -> Option<Step> {
+        loop {
+            let at = self.cursor.frame;
+            let step = *self.steps.get(at)?;
+            if step != Step::Over && self.source_of(self.marks.get(at)?) == self.number {
+                return Some(step);
+            }
+            self.cursor = Cursor { frame: at + 1, segment: 0 };
+        }
+    }
+
+    /// Position of the source port that a frame leaves by.
+    fn source_of(&self, mark: &Mark) -> usize {
+        (usize::from(mark.entropy) * self.sources.len()) >> u16::BITS
+    }
+
+    /// Sends as many frames of one kind as one system call takes.
+    fn send_some<'d>(&mut self, mut batch: Batch<'_, 'd>, mut headers: &'d mut [u8])
+    where
+        'a: 'd,
+    {
+        let Some(kind) = self.find() else { return };
+        while self.find() == Some(kind) {
+            let is_added = match kind {
+                Step::Cut => self.add_segments(&mut batch, &mut headers),
+                _ => self.add_whole(&mut batch),
+            };
+            if !is_added {
+                break;
+            }
+        }
+        self.deliver(batch, kind == Step::Cut);
+    }
+
+    /// Adds a message for a frame that needs no cutting. False when there is no room.
+    fn add_whole<'d>(&mut self, batch: &mut Batch<'_, 'd>) -> bool
+    where
+        'a: 'd,
+    {
+        if !batch.has_room(1) {
+            return false;
+        }
+        batch.message(self.control(None), self.cursor.frame);
+        batch.push(self.frames[self.cursor.frame].data());
+        self.cursor.frame += 1;
+        true
+    }
+
+    /// Adds a message for as many segments of a super-frame as one takes. False when there is no room.
+    fn add_segments<'d>(&mut self, batch: &mut Batch<'_, 'd>, headers: &mut &'d mut [u8]) -> bool
+    where
+        'a: 'd,
+    {
+        let frame = &self.frames[self.cursor.frame];
+        let (Some(cut), Some(tunnel)) = (cut_of(frame), frame.data().get(..TUNNEL_BYTES)) else {
+            // `prepare` has seen that there are both.
+            self.steps[self.cursor.frame] = Step::Over;
+            return true;
+        };
+        let header_bytes = TUNNEL_BYTES + cut.header_bytes();
+        let unit = header_bytes + cut.segment_bytes();
+        let first = self.cursor.segment;
+        let most = MOST_SEGMENTS.min(MOST_BYTES / unit).min(HEADER_BYTES / header_bytes);
+        let count = most.min(cut.count() - first);
+        if !batch.has_room(2 * count) || headers.len() < count * header_bytes {
+            return false;
+        }
+        batch.message(self.control(u16::try_from(unit).ok()), self.cursor.frame);
+        for number in first..first + count {
+            let (own, rest) = std::mem::take(headers).split_at_mut(header_bytes);
+            *headers = rest;
+            own[..TUNNEL_BYTES].copy_from_slice(tunnel);
+            cut.write_headers(number, &mut own[TUNNEL_BYTES..], true);
+            batch.push(own);
+            batch.push(cut.payload(number));
+        }
+        self.cursor.segment += count;
+        if self.cursor.segment == cut.count() {
+            self.cursor = Cursor { frame: self.cursor.frame + 1, segment: 0 };
+        }
+        true
+    }
+
+    /// What the current frame's mark says, and what length its message is cut into.
+    fn control(&self, unit: Option<u16>) -> Control {
+        let mark = self.marks[self.cursor.frame];
+        Control::of(self.is_v4, mark.tos, mark.ttl, unit)
+    }
+
+    /// Gives all messages to the kernel. What it refuses is lost, with all of its frame that is still to
+    /// come.
+    fn deliver(&mut self, mut batch: Batch<'_, '_>, cuts: bool) {
+        let fd = self.sources[self.number].fd(cuts);
+        let mut from = 0;
+        while from < batch.len() {
+            match batch.send(fd, from) {
+                Ok(sent) => from += sent.max(1),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let frame = batch.owner(from);
+                    self.tally.count(&error);
+                    self.steps[frame] = Step::Over;
+                    while from < batch.len() && batch.owner(from) == frame {
+                        from += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Tally {
+    /// Counts a frame that the kernel refused.
+    fn count(&mut self, error: &io::Error) {
+        let counter = match error.raw_os_error() {
+            Some(libc::EMSGSIZE) => &mut self.too_long,
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => &mut self.no_room,
+            Some(
+                libc::ENETUNREACH
+                | libc::EHOSTUNREACH
+                | libc::ENETDOWN
+                | libc::EPERM
+                | libc::EACCES,
+            ) => &mut self.unreachable,
+            _ => &mut self.refused,
+        };
+        *counter += 1;
+    }
+}
