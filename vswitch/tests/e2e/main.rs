@@ -5,12 +5,19 @@
 mod bridging;
 mod control;
 mod daemon;
+mod foreign;
 mod lifecycle;
 mod matrix;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [lifecycle::tests(), matrix::tests(), bridging::tests(), control::tests()];
+    let tests = [
+        lifecycle::tests(),
+        foreign::tests(),
+        matrix::tests(),
+        bridging::tests(),
+        control::tests(),
+    ];
     netlab::test_main(tests.into_iter().flatten())
 }
