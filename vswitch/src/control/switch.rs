@@ -191,11 +191,14 @@ impl Switch {
         if fresh.is_empty() {
             return Ok(());
         }
+        let names: Vec<_> = fresh.iter().map(|port| port.name.clone()).collect();
         for port in fresh {
             self.start(port).map_err(stuck)?;
         }
-        // Once more, now that it is known which worker transmits for the new ports.
-        self.publish()
+        // Once more, now that it is known which worker transmits for the new ports. Only then can all of
+        // them hear what is announced.
+        self.publish()?;
+        names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 
     /// Compiles the configuration and gives it to the workers.
@@ -261,7 +264,7 @@ impl Switch {
         Ok(fresh)
     }
 
-    /// Gives a port's queues to workers, and tells the network where the container is.
+    /// Gives a port's queues to workers.
     fn start(&mut self, fresh: Fresh) -> Result<(), FleetError> {
         let Fresh { name, queues, home } = fresh;
         let Some((port, _)) = self.numbering.ports.get(&name).copied() else { return Ok(()) };
@@ -269,7 +272,13 @@ impl Switch {
             let worker = home.unwrap_or_else(|| self.fleet.least_loaded());
             self.fleet.attach(worker, QueueId { port, queue }, device)?;
         }
-        let Some(PortKind::Tap(tap)) = self.config.ports.get(&name).map(|port| &port.kind) else {
+        Ok(())
+    }
+
+    /// Tells the network where a container is.
+    fn announce(&mut self, name: &PortName) -> Result<(), FleetError> {
+        let Some((port, _)) = self.numbering.ports.get(name).copied() else { return Ok(()) };
+        let Some(PortKind::Tap(tap)) = self.config.ports.get(name).map(|port| &port.kind) else {
             return Ok(());
         };
         match tap.mac {

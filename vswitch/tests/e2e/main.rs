@@ -8,6 +8,7 @@ mod daemon;
 mod foreign;
 mod lifecycle;
 mod matrix;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let tests = [
         lifecycle::tests(),
         foreign::tests(),
+        workers::tests(),
         matrix::tests(),
         bridging::tests(),
         control::tests(),
