@@ -85,6 +85,20 @@ impl HostError {
             Self::NoSuchLink { .. } | Self::Answer { .. } => None,
         }
     }
+
+    /// Whether it says that the namespace or the interface is not there; a failure to find out says
+    /// nothing about that.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::NoSuchLink { .. } => true,
+            // Nothing by that name; a process that has ended; or something that is no namespace.
+            Self::Netns { source, .. } => matches!(
+                source.raw_os_error(),
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ESRCH | libc::EINVAL | libc::ENXIO)
+            ),
+            _ => false,
+        }
+    }
 }
 
 fn said(remark: &Option<String>) -> String {

@@ -1,8 +1,9 @@
 //! Network namespaces: naming, entering, making them.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -45,7 +46,8 @@ impl Netns {
     }
 
     fn open_path(path: PathBuf, label: String) -> Result<Self, HostError> {
-        match File::open(path) {
+        // Whatever was named, such as a pipe without a writer, is not waited for.
+        match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
             Ok(file) => Ok(Self { file: file.into(), label }),
             Err(source) => Err(HostError::Netns { operation: "open", namespace: label, source }),
         }

@@ -14,6 +14,7 @@ use netlab::{Container, LabError, Need, PATIENCE, Path, TestResult, tcp, test};
 use pktio::tap;
 use pktio::{Burst, Pool, PoolConfig, Port, PortFault};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode};
 
 /// Waits until something can be read, or one's patience ends.
 fn await_readable(fd: &impl std::os::fd::AsFd) -> Result<(), LabError> {
@@ -70,6 +71,14 @@ fn a_file_that_is_no_namespace_cannot_be_entered() -> TestResult {
     let namespace = Netns::open(&"/proc/self/status".parse()?)?;
     let entered = namespace.run(|| Ok::<_, HostError>(()));
     assert!(matches!(entered, Err(HostError::Netns { operation: "enter", .. })), "{entered:?}");
+    Ok(())
+}
+
+fn a_pipe_that_is_no_namespace_is_not_waited_for() -> TestResult {
+    let path = format!("/run/pipe-{}", std::process::id());
+    rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0)?;
+    let error = Netns::open(&path.parse()?)?.enter().err().ok_or("it was entered")?;
+    assert!(error.is_absence(), "{error}");
     Ok(())
 }
 
@@ -133,7 +142,7 @@ fn a_wire_with_one_end_off_is_not_ready() -> TestResult {
         let monitor = LinkMonitor::open()?;
         while Netlink::open()?.link("eth0")?.ready {
             await_readable(&monitor)?;
-            monitor.events()?;
+            monitor.events();
         }
         Ok::<_, LabError>(hostnet::await_ready("eth0", Duration::from_millis(1)))
     })?;
@@ -224,7 +233,7 @@ fn links_that_come_change_and_go_are_reported() -> TestResult {
     let netlink = container.netlink()?;
     let next = |wanted: &dyn Fn(&LinkEvent) -> bool| -> Result<(), LabError> {
         loop {
-            if monitor.events()?.iter().any(wanted) {
+            if monitor.events().iter().any(wanted) {
                 return Ok(());
             }
             await_readable(&monitor)?;
@@ -246,7 +255,7 @@ fn a_monitor_hears_its_own_namespace_only() -> TestResult {
     there.netlink()?.create_bridge("br0")?;
     here.netlink()?.create_bridge("br1")?;
     await_readable(&monitor)?;
-    for event in monitor.events()? {
+    for event in monitor.events() {
         assert!(matches!(&event, LinkEvent::Changed(link) if link.name == "br1"), "{event:?}");
     }
     Ok(())
@@ -430,6 +439,7 @@ fn main() -> ExitCode {
         test!(a_taken_name_is_refused_and_stays_what_it_is),
         test!(a_namespace_that_is_not_there_is_named_in_the_error),
         test!(a_file_that_is_no_namespace_cannot_be_entered),
+        test!(a_pipe_that_is_no_namespace_is_not_waited_for),
         test!(work_inside_a_namespace_leaves_the_caller_where_it_is),
         test!(a_panic_inside_a_namespace_reaches_the_caller),
         test!(the_sandbox_has_a_network_and_a_run_directory_of_its_own),

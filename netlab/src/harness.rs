@@ -34,6 +34,8 @@ pub enum Need {
     Tun,
     /// The right to load eBPF programs, which AF_XDP needs. A user namespace cannot give it.
     Bpf,
+    /// Two cores that this process may use.
+    TwoCores,
 }
 
 impl Need {
@@ -46,6 +48,8 @@ impl Need {
             Self::Bpf => (!is_in_initial_user_namespace()).then(|| {
                 "no eBPF programs can be loaded in a user namespace; run as root".to_owned()
             }),
+            Self::TwoCores => (cores() < 2)
+                .then(|| "this process may use one core only; give it another".to_owned()),
         }
     }
 }
@@ -58,6 +62,10 @@ fn is_in_initial_user_namespace() -> bool {
 
 fn probe_tun() -> io::Result<()> {
     OpenOptions::new().read(true).write(true).open("/dev/net/tun").map(drop)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// A test with its name.

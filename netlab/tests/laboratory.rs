@@ -215,7 +215,7 @@ fn a_container_dies_with_its_last_inhabitant() -> TestResult {
         let mut waiting = [rustix::event::PollFd::new(&monitor, rustix::event::PollFlags::IN)];
         let tenth = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         rustix::event::poll(&mut waiting, Some(&tenth))?;
-        monitor.events()?;
+        monitor.events();
     }
     Ok(())
 }

@@ -204,6 +204,9 @@ impl Fleet {
             self.send(worker, Command::Detach(port))?;
         }
         self.wait(|fleet| fleet.workers_of(port).first().copied())?;
+        // Its queues may have failed meanwhile. That concerns nobody any more, least of all the port that
+        // gets its number.
+        self.faults.retain(|fault| fault.queue.port != port);
         for worker in 0..self.lanes.len() {
             self.send(worker_id(worker), Command::Forget(port))?;
         }

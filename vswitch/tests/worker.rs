@@ -4,13 +4,14 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use flows::{BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, PortConfig, PortIndex, Snapshot};
 use pktio::mem::{self, MemPort};
-use pktio::{Accepts, Burst, Pool, PoolConfig, Port};
+use pktio::{Accepts, Burst, Pool, PoolConfig, Port, PortFault, Sent};
 use vswitch::worker::{
-    Clock, Command, Dataplane, Event, Lane, PollMode, QueueId, Report, Worker, WorkerId,
+    Clock, Command, Dataplane, Event, Lane, Parcel, PollMode, QueueId, Report, Worker, WorkerId,
     WorkerOptions, doorbell,
 };
 
@@ -179,6 +180,53 @@ fn frames_cross_to_the_worker_that_owns_the_port() {
     assert_eq!((rig.left_by(0, &mut burst), rig.left_by(1, &mut burst)), (50, 60));
     let total = rig.books().total();
     assert_eq!((total.handed, total.taken, total.transmitted), (110, 110, 110));
+}
+
+/// What it sends is handed to its worker at once, so many times.
+struct Echo {
+    lanes: Arc<[Lane]>,
+    left: usize,
+}
+
+impl Port for Echo {
+    fn rx_burst(&mut self, _: &mut Pool, _: &mut Burst) -> Result<usize, PortFault> {
+        Ok(0)
+    }
+
+    fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {
+        let sent = Sent { frames: frames.len(), refused: 0 };
+        for frame in frames.drain(..) {
+            match self.left.checked_sub(1) {
+                Some(left) => {
+                    self.left = left;
+                    assert!(self.lanes[0].hand_over(Parcel { port: PortIndex(0), frame }).is_ok());
+                }
+                None => pool.recycle(frame),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn accepts(&self) -> Accepts {
+        Accepts::PLAIN
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+#[test]
+fn a_turn_ends_however_fast_others_hand_frames_over() {
+    let mut rig = Rig::new(1, &[], Accepts::ALL);
+    let echo = Echo { lanes: Arc::clone(&rig.lanes), left: 10_000 };
+    rig.tell(0, Command::Attach(QueueId { port: PortIndex(0), queue: 0 }, Box::new(echo)));
+    for _ in 0..256 {
+        let frame = rig.pool.frame_from(&[0; 60]).unwrap();
+        assert!(rig.lanes[0].hand_over(Parcel { port: PortIndex(0), frame }).is_ok());
+    }
+    assert_eq!(rig.workers[0].turn(), 256);
+    rig.books();
 }
 
 #[test]

@@ -296,7 +296,8 @@ impl XdpPort {
                 Err(error) => match error.raw_os_error() {
                     // It did a part, or its memory is full for now.
                     Some(libc::EAGAIN | libc::EBUSY | libc::EINTR) => {}
-                    Some(libc::ENOBUFS | libc::ENOMEM) => break,
+                    // Short of memory, or the device is off (one that is gone says ENXIO): later.
+                    Some(libc::ENOBUFS | libc::ENOMEM | libc::ENETDOWN) => break,
                     _ => return Err(fault("sendto", error)),
                 },
             }

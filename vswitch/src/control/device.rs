@@ -1,18 +1,19 @@
 //! Opening what is behind a port. Everything that can fail about a port fails here, before any worker
 //! hears of it; dropping an [`OpenDevice`] undoes what opening it did.
 
-use std::io;
+use std::sync::Arc;
 
 use ctl::{
     CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName, Tap,
 };
-use hostnet::{HostError, Interface, Link, Netlink, Netns, NetnsId};
+use hostnet::{HostError, Interface, Link, Netlink, Netns};
 use pktio::bpf::XdpAttach;
 use pktio::buffer::Memory;
 use pktio::packet::{HostStack, PacketError, PacketPort};
 use pktio::tap::{self, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
 
+use super::watch::Watch;
 use crate::worker::WorkerId;
 
 /// The queues of a port, by number.
@@ -44,8 +45,8 @@ pub struct Facts {
     pub mode: String,
     /// The interface's number in its namespace.
     pub index: u32,
-    /// The namespace in which it is, if it is not the daemon's.
-    pub netns: Option<NetnsId>,
+    /// What looks after it, if it exists without the switch in another namespace.
+    pub watch: Option<Arc<Watch>>,
     /// The interface's MAC address.
     pub mac: Option<MacAddr>,
     /// The longest packet that the interface takes, in bytes.
@@ -93,13 +94,7 @@ impl OpenError {
 
     /// Whether the namespace or the interface is not there.
     pub fn is_absence(&self) -> bool {
-        match self {
-            Self::Host(HostError::NoSuchLink { .. }) => true,
-            Self::Host(HostError::Netns { source, .. }) => {
-                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
-            }
-            _ => false,
-        }
+        matches!(self, Self::Host(error) if error.is_absence())
     }
 }
 
@@ -112,9 +107,10 @@ pub fn open(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> 
         PortKind::Tap(tap) => open_tap(tap, mtu),
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
+            let watch = netns.as_ref().map(Watch::begin).transpose()?.map(Arc::new);
             let mut opened =
                 in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu, home))?;
-            opened.facts.netns = netns.as_ref().map(|n| Netns::open(n)?.id()).transpose()?;
+            opened.facts.watch = watch;
             Ok(opened)
         }
     }
@@ -271,7 +267,7 @@ fn facts_of(link: &Link) -> Facts {
     Facts {
         mode: String::new(),
         index: link.index,
-        netns: None,
+        watch: None,
         mac: link.mac.map(MacAddr),
         mtu: link.mtu,
         is_veth: link.kind.as_deref() == Some("veth"),

@@ -209,8 +209,9 @@ fn counters(books: &PortBooks, missed: u64) -> Counters {
         forwarded: books.forwarded,
         copies: books.copies,
         dropped_in: books.ingress_dropped(),
-        // A frame handed between workers is offered twice; people count it once.
-        offered: books.offered - books.taken,
+        // A frame handed between workers is offered twice. People count it once: by the worker that took
+        // it, whose books say in the same moment what became of it.
+        offered: books.offered - books.handed,
         transmitted: books.transmitted,
         transmitted_bytes: books.transmitted_bytes,
         dropped_out: books.egress_dropped(),

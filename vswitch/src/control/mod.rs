@@ -2,7 +2,8 @@
 //!
 //! * `server`: the loop over the socket, its clients, the workers and signals.
 //! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
-//! * `device`: opening what is behind a port; `announce`: telling the network that a container moved.
+//! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
+//!   network that a container moved.
 //! * `inspect`, `describe`: answers to questions.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
@@ -18,6 +19,7 @@ mod server;
 mod socket;
 mod store;
 mod switch;
+mod watch;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

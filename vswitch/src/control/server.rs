@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often aged stations are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
-/// How often it is looked whether containers whose own interfaces are ports still exist.
+/// How often it is looked whether ports' devices in other namespaces still exist.
 const VISIT_EVERY: Duration = Duration::from_millis(500);
 /// Unsent answers of one client beyond which its requests are not read.
 const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
@@ -104,7 +104,7 @@ impl Server {
                     LISTENER => self.admit(),
                     DOORBELL => daemon.switch.heed_faults(),
                     STOP => return Ok(()),
-                    LINKS => self.heed_links(daemon)?,
+                    LINKS => self.heed_links(daemon),
                     token => self.serve(token, daemon),
                 }
             }
@@ -143,14 +143,17 @@ impl Server {
     }
 
     /// Interfaces of the host came, went or changed.
-    fn heed_links(&self, daemon: &mut Daemon) -> Result<(), DaemonError> {
-        for event in self.links.events()? {
+    fn heed_links(&self, daemon: &mut Daemon) {
+        for event in self.links.events() {
             match event {
                 LinkEvent::Gone(link) => daemon.switch.heed_gone_link(link.index),
-                LinkEvent::Changed(_) | LinkEvent::Missed => daemon.switch.retry_waiting(),
+                LinkEvent::Changed(_) => daemon.switch.retry_waiting(),
+                LinkEvent::Missed => {
+                    daemon.switch.heed_missed_links();
+                    daemon.switch.retry_waiting();
+                }
             }
         }
-        Ok(())
     }
 
     fn admit(&mut self) {

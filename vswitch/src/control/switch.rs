@@ -4,29 +4,28 @@
 //! needs are opened, the state is saved, and only then do the workers hear of it. A failure in any of
 //! these drops what was opened, and everything is as it was. Used by the control thread only.
 
+mod lookout;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ctl::response::Changed;
 use ctl::{
-    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Named, NetnsRef,
-    Port, PortKind, PortName, Tap, apply, plan,
+    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
+    PortName, Tap, apply, plan,
 };
 use flows::fdb::Entry;
 use flows::{Generation, PortIndex, Seconds, Vid};
-use hostnet::{Netns, NetnsId};
-use pktio::PortFault;
 
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
 use super::{announce, store::Store};
-use crate::fleet::{Fault, Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError};
 use crate::worker::{Dataplane, QueueId, WorkerId};
+use lookout::is_bound_to_container;
 
 /// Problems that are remembered for `status`.
 const PROBLEMS: usize = 100;
-/// Buckets of a forwarding database that one sweep looks at.
-const SWEEP_BUCKETS: usize = 4096;
 
 /// The configuration in force, and everything that carries it out.
 pub struct Switch {
@@ -192,11 +191,14 @@ impl Switch {
         if fresh.is_empty() {
             return Ok(());
         }
+        let names: Vec<_> = fresh.iter().map(|port| port.name.clone()).collect();
         for port in fresh {
             self.start(port).map_err(stuck)?;
         }
-        // Once more, now that it is known which worker transmits for the new ports.
-        self.publish()
+        // Once more, now that it is known which worker transmits for the new ports. Only then can all of
+        // them hear what is announced.
+        self.publish()?;
+        names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 
     /// Compiles the configuration and gives it to the workers.
@@ -262,7 +264,7 @@ impl Switch {
         Ok(fresh)
     }
 
-    /// Gives a port's queues to workers, and tells the network where the container is.
+    /// Gives a port's queues to workers.
     fn start(&mut self, fresh: Fresh) -> Result<(), FleetError> {
         let Fresh { name, queues, home } = fresh;
         let Some((port, _)) = self.numbering.ports.get(&name).copied() else { return Ok(()) };
@@ -270,131 +272,19 @@ impl Switch {
             let worker = home.unwrap_or_else(|| self.fleet.least_loaded());
             self.fleet.attach(worker, QueueId { port, queue }, device)?;
         }
-        let Some(PortKind::Tap(tap)) = self.config.ports.get(&name).map(|port| &port.kind) else {
+        Ok(())
+    }
+
+    /// Tells the network where a container is.
+    fn announce(&mut self, name: &PortName) -> Result<(), FleetError> {
+        let Some((port, _)) = self.numbering.ports.get(name).copied() else { return Ok(()) };
+        let Some(PortKind::Tap(tap)) = self.config.ports.get(name).map(|port| &port.kind) else {
             return Ok(());
         };
         match tap.mac {
             Some(mac) => self.fleet.inject(port, announce::frames(mac, &tap.ips)),
             None => Ok(()),
         }
-    }
-
-    /// Looks after what changes by itself: queues that failed. Call it when the fleet's doorbell rings.
-    pub fn heed_faults(&mut self) {
-        for Fault { queue, fault } in self.fleet.take_faults() {
-            if let Some(name) = self.numbering.port_name(queue.port).cloned() {
-                self.heed_fault(&name, &fault);
-            }
-        }
-    }
-
-    fn heed_fault(&mut self, name: &PortName, fault: &PortFault) {
-        match fault {
-            PortFault::Gone { .. } => self.lose_device(name, &fault.to_string()),
-            _ => self.wait_for(name, &fault.to_string()),
-        }
-    }
-
-    /// A port whose device is gone goes with it if that was a container's; any other waits for it.
-    fn lose_device(&mut self, name: &PortName, why: &str) {
-        let bound = self.config.ports.get(name).is_some_and(is_bound_to_container)
-            || self.facts.get(name).is_some_and(|facts| facts.is_veth);
-        if !bound {
-            return self.wait_for(name, why);
-        }
-        self.note_problem(format!("port {name}: {why}; the port is removed"));
-        let removal = Mutation::PortDel(Named { name: name.clone(), if_exists: true });
-        if let Err(error) = self.mutate(removal) {
-            self.note_problem(format!("port {name}: {error}"));
-        }
-    }
-
-    fn wait_for(&mut self, name: &PortName, why: &str) {
-        self.note_problem(format!("port {name}: {why}; it is tried again"));
-        self.waiting.insert(name.clone(), why.to_owned());
-        let closed = self.close(name).map_err(stuck).and_then(|()| self.publish());
-        if let Err(error) = closed {
-            self.note_problem(format!("port {name}: {error}"));
-        }
-    }
-
-    /// An interface of the daemon's own namespace is gone. Its packet socket does not always say so: an
-    /// interface that was switched off first goes silently.
-    pub fn heed_gone_link(&mut self, interface: u32) {
-        let is_it = |(name, facts): &(&PortName, &Facts)| {
-            let own = self
-                .config
-                .ports
-                .get(*name)
-                .is_some_and(|port| matches!(port.kind, PortKind::Netdev { netns: None, .. }));
-            own && facts.index == interface
-        };
-        let found = self.facts.iter().find(is_it).map(|(name, _)| name.clone());
-        if let Some(name) = found {
-            self.lose_device(&name, "its interface was deleted, or moved to another namespace");
-        }
-    }
-
-    /// Whether interfaces inside containers are ports. Their sockets keep the namespace alive, so its end
-    /// has to be looked for.
-    pub fn has_foreign_devices(&self) -> bool {
-        self.foreign_devices().next().is_some()
-    }
-
-    fn foreign_devices(&self) -> impl Iterator<Item = (&PortName, &NetnsRef, NetnsId)> + '_ {
-        self.facts.iter().filter_map(|(name, facts)| match &self.config.ports.get(name)?.kind {
-            PortKind::Netdev { netns: Some(netns), .. } => Some((name, netns, facts.netns?)),
-            _ => None,
-        })
-    }
-
-    /// Lets go of containers that are known by their name no longer.
-    pub fn visit_namespaces(&mut self) {
-        let gone = |(name, netns, id): (&PortName, &NetnsRef, NetnsId)| {
-            let same = Netns::open(netns).and_then(|netns| netns.id()).is_ok_and(|now| now == id);
-            (!same).then(|| name.clone())
-        };
-        let gone: Vec<_> = self.foreign_devices().filter_map(gone).collect();
-        for name in gone {
-            self.lose_device(&name, "its namespace ended");
-        }
-    }
-
-    /// Whether ports wait for their device.
-    pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Tries to open the ports that wait.
-    pub fn retry_waiting(&mut self) {
-        let mut prepared = Prepared::default();
-        let home = self.home();
-        for (name, why) in &mut self.waiting {
-            let Some(port) = self.config.ports.get(name) else { continue };
-            match device::open(port, self.config.mtu_of(port).bytes(), home) {
-                Ok(device) => _ = prepared.opened.insert(name.clone(), device),
-                Err(error) => *why = error.to_string(),
-            }
-        }
-        if prepared.opened.is_empty() {
-            return;
-        }
-        if let Err(error) = self.commit(self.config.clone(), prepared) {
-            self.note_problem(error.to_string());
-        }
-    }
-
-    /// Frees some slots of stations that aged out.
-    pub fn sweep(&mut self) {
-        let now = self.now();
-        let slots = self.numbering.bridges.values().filter(|slot| !slot.fdb.is_empty());
-        let next = slots.map(|slot| slot.fdb.sweep(now, self.sweep_from, SWEEP_BUCKETS)).max();
-        self.sweep_from = next.unwrap_or(0);
-    }
-
-    /// Whether any station is known, so that there is something to sweep.
-    pub fn has_stations(&self) -> bool {
-        self.numbering.bridges.values().any(|slot| !slot.fdb.is_empty())
     }
 
     fn forget_station(&self, key: &FdbKey) -> bool {
@@ -542,12 +432,6 @@ impl Prepared {
             let _ = device::set_mtu(port, *from);
         }
     }
-}
-
-/// Whether a port lives and dies with a container.
-fn is_bound_to_container(port: &Port) -> bool {
-    let (netns, _): (Option<&NetnsRef>, _) = port.kind.interface();
-    netns.is_some()
 }
 
 /// The port that a change is about.

@@ -172,10 +172,12 @@ impl Worker {
         *self.outboxes.of(port) = frames;
     }
 
-    /// Takes in what other workers handed over. Returns how many frames that were.
+    /// Takes in what other workers have handed over. What comes meanwhile is for the next turn, so that
+    /// this one ends. Returns how many frames that were.
     pub(super) fn unpack_parcels(&mut self, now: Nanos) -> usize {
         let mut taken = 0;
-        while let Some(Parcel { port, frame }) = self.lane().parcel() {
+        for _ in 0..self.lane().parcels_waiting() {
+            let Some(Parcel { port, frame }) = self.lane().parcel() else { break };
             taken += 1;
             self.handed.taken += 1;
             let books = self.ledger.port_mut(port);

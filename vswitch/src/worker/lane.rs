@@ -140,10 +140,16 @@ impl Lane {
         self.handoff.push(parcel)
     }
 
+    /// Worker: how many frames others have handed over.
+    #[inline]
+    pub fn parcels_waiting(&self) -> usize {
+        self.handoff.len()
+    }
+
     /// Worker: the next frame that another worker handed over.
     #[inline]
     pub fn parcel(&self) -> Option<Parcel> {
-        if self.handoff.is_empty() { None } else { self.handoff.pop() }
+        self.handoff.pop()
     }
 
     /// Rings the worker's doorbell if it sleeps.

@@ -29,9 +29,14 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one with state of its own.
     pub fn start() -> Result<Self, Box<dyn std::error::Error>> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with state of its own and these arguments.
+    pub fn start_with(arguments: &[&str]) -> Result<Self, Box<dyn std::error::Error>> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = PathBuf::from(format!("/run/test-{}-{number}", std::process::id()));
-        let daemon = Self::start_in(&directory, &[])?;
+        let daemon = Self::start_in(&directory, arguments)?;
         daemon.change(Mutation::BridgeAdd(BridgeAdd {
             name: "br0".parse()?,
             ageing_seconds: None,

@@ -3,7 +3,7 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use ctl::response::{FdbInfo, PortState, Status};
+use ctl::response::{DropInfo, FdbInfo, PortState, Status};
 use ctl::{Attach, ClientError, Detach, ErrorCode, FdbFilter, Mutation, Query, Vlan};
 use hostnet::Netlink;
 use netlab::raw::RawSocket;
@@ -124,6 +124,8 @@ fn a_killed_daemon_comes_back_with_the_same_networks() -> TestResult {
     };
     assert_eq!(settings(daemon.ports()?), settings(before));
     assert_eq!(a.link("eth0")?.mac, mac);
+    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    assert!(drops.iter().all(|drop| drop.reason != "port-gone"), "{drops:?}");
     transfer::tcp(&Path::new(&a, &b, [10, 0, 0, 2]), 1 << 20, 1)?;
     daemon.check_ledger()
 }

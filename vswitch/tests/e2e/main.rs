@@ -5,12 +5,21 @@
 mod bridging;
 mod control;
 mod daemon;
+mod foreign;
 mod lifecycle;
 mod matrix;
+mod workers;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [lifecycle::tests(), matrix::tests(), bridging::tests(), control::tests()];
+    let tests = [
+        lifecycle::tests(),
+        foreign::tests(),
+        workers::tests(),
+        matrix::tests(),
+        bridging::tests(),
+        control::tests(),
+    ];
     netlab::test_main(tests.into_iter().flatten())
 }

@@ -1,0 +1,138 @@
+//! What changes by itself: queues fail, interfaces and namespaces go, devices come back, stations age.
+
+use ctl::{Mutation, Named, NetnsRef, Port, PortKind, PortName};
+use hostnet::Netlink;
+use pktio::PortFault;
+
+use super::{Prepared, Switch, stuck};
+use crate::control::device::{self, Facts};
+use crate::control::watch::DELETED;
+use crate::fleet::Fault;
+
+/// Buckets of a forwarding database that one sweep looks at.
+const SWEEP_BUCKETS: usize = 4096;
+
+impl Switch {
+    /// Looks after what changes by itself: queues that failed. Call it when the fleet's doorbell rings.
+    pub fn heed_faults(&mut self) {
+        for Fault { queue, fault } in self.fleet.take_faults() {
+            if let Some(name) = self.numbering.port_name(queue.port).cloned() {
+                self.heed_fault(&name, &fault);
+            }
+        }
+    }
+
+    fn heed_fault(&mut self, name: &PortName, fault: &PortFault) {
+        match fault {
+            PortFault::Gone { .. } => self.lose_device(name, &fault.to_string()),
+            _ => self.wait_for(name, &fault.to_string()),
+        }
+    }
+
+    /// A port whose device is gone goes with it if that was a container's; any other waits for it.
+    fn lose_device(&mut self, name: &PortName, why: &str) {
+        let bound = self.config.ports.get(name).is_some_and(is_bound_to_container)
+            || self.facts.get(name).is_some_and(|facts| facts.is_veth);
+        if !bound {
+            return self.wait_for(name, why);
+        }
+        self.note_problem(format!("port {name}: {why}; the port is removed"));
+        let removal = Mutation::PortDel(Named { name: name.clone(), if_exists: true });
+        if let Err(error) = self.mutate(removal) {
+            self.note_problem(format!("port {name}: {error}"));
+            self.wait_for(name, why);
+        }
+    }
+
+    fn wait_for(&mut self, name: &PortName, why: &str) {
+        self.note_problem(format!("port {name}: {why}; it is tried again"));
+        self.waiting.insert(name.clone(), why.to_owned());
+        let closed = self.close(name).map_err(stuck).and_then(|()| self.publish());
+        if let Err(error) = closed {
+            self.note_problem(format!("port {name}: {error}"));
+        }
+    }
+
+    /// An interface of the daemon's own namespace is gone. Its packet socket does not always say so: an
+    /// interface that was switched off first goes silently.
+    pub fn heed_gone_link(&mut self, interface: u32) {
+        let found = self.own_devices().find(|(_, facts)| facts.index == interface);
+        if let Some(name) = found.map(|(name, _)| name.clone()) {
+            self.lose_device(&name, DELETED);
+        }
+    }
+
+    /// Any interface of the daemon's own namespace may be gone: the kernel had more to tell than fits.
+    pub fn heed_missed_links(&mut self) {
+        let Ok(links) = Netlink::open().and_then(|netlink| netlink.links()) else { return };
+        let is_gone = |facts: &Facts| links.iter().all(|link| link.index != facts.index);
+        let gone = self.own_devices().filter(|(_, facts)| is_gone(facts));
+        let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
+        gone.iter().for_each(|name| self.lose_device(name, DELETED));
+    }
+
+    /// Ports whose device exists without the switch, in the daemon's own namespace.
+    fn own_devices(&self) -> impl Iterator<Item = (&PortName, &Facts)> + '_ {
+        self.facts.iter().filter(|(name, _)| {
+            let kind = self.config.ports.get(*name).map(|port| &port.kind);
+            matches!(kind, Some(PortKind::Netdev { netns: None, .. }))
+        })
+    }
+
+    /// Whether devices in other namespaces are ports, which have to be looked after.
+    pub fn has_foreign_devices(&self) -> bool {
+        self.facts.values().any(|facts| facts.watch.is_some())
+    }
+
+    /// Looks whether the devices in other namespaces are still there.
+    pub fn visit_namespaces(&mut self) {
+        let loss = |(name, facts): (&PortName, &Facts)| {
+            Some((name.clone(), facts.watch.as_ref()?.loss_of(facts.index)?))
+        };
+        let lost: Vec<_> = self.facts.iter().filter_map(loss).collect();
+        lost.iter().for_each(|(name, why)| self.lose_device(name, why));
+    }
+
+    /// Whether ports wait for their device.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Tries to open the ports that wait.
+    pub fn retry_waiting(&mut self) {
+        let mut prepared = Prepared::default();
+        let home = self.home();
+        for (name, why) in &mut self.waiting {
+            let Some(port) = self.config.ports.get(name) else { continue };
+            match device::open(port, self.config.mtu_of(port).bytes(), home) {
+                Ok(device) => _ = prepared.opened.insert(name.clone(), device),
+                Err(error) => *why = error.to_string(),
+            }
+        }
+        if prepared.opened.is_empty() {
+            return;
+        }
+        if let Err(error) = self.commit(self.config.clone(), prepared) {
+            self.note_problem(error.to_string());
+        }
+    }
+
+    /// Frees some slots of stations that aged out.
+    pub fn sweep(&mut self) {
+        let now = self.now();
+        let slots = self.numbering.bridges.values().filter(|slot| !slot.fdb.is_empty());
+        let next = slots.map(|slot| slot.fdb.sweep(now, self.sweep_from, SWEEP_BUCKETS)).max();
+        self.sweep_from = next.unwrap_or(0);
+    }
+
+    /// Whether any station is known, so that there is something to sweep.
+    pub fn has_stations(&self) -> bool {
+        self.numbering.bridges.values().any(|slot| !slot.fdb.is_empty())
+    }
+}
+
+/// Whether a port lives and dies with a container.
+pub(super) fn is_bound_to_container(port: &Port) -> bool {
+    let (netns, _): (Option<&NetnsRef>, _) = port.kind.interface();
+    netns.is_some()
+}

@@ -1,0 +1,157 @@
+//! Ports whose device exists already, in the daemon's namespace or in another: what carries on, and what
+//! is noticed, when the device or its namespace changes or ends.
+
+use std::time::Duration;
+
+use ctl::response::{PortState, Status};
+use ctl::{NetdevMode, PortKind, Query};
+use hostnet::Netlink;
+use netlab::{Container, Need, Path, Test, TestResult, ping, test, topology, transfer};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
+
+pub fn tests() -> Vec<Test> {
+    let gso = [
+        test!(a_device_in_another_namespace_carries_traffic),
+        test!(a_namespace_that_ends_takes_its_devices_port_along),
+        test!(a_device_deleted_in_another_namespace_takes_its_port_along),
+        test!(a_device_that_was_off_when_it_was_deleted_takes_its_port_along),
+        test!(a_device_that_is_switched_off_and_on_carries_on),
+        test!(a_daemon_out_of_descriptors_takes_no_namespace_for_ended),
+    ];
+    let xdp = [
+        test!(a_device_in_another_namespace_carries_traffic_by_xdp).needs(Need::Bpf),
+        test!(a_namespace_that_ends_takes_its_xdp_port_along).needs(Need::Bpf),
+        test!(an_xdp_device_that_is_switched_off_and_on_carries_on).needs(Need::Bpf),
+    ];
+    gso.into_iter().chain(xdp).map(|test| test.needs(Need::Tun)).collect()
+}
+
+/// A container whose interface is connected to a device in another namespace, which is a port.
+struct Foreign {
+    daemon: Daemon,
+    /// Where the device `v0` is.
+    place: Container,
+    /// Whose `eth0` is at the other end of it: 10.0.0.1.
+    far: Container,
+}
+
+const FAR: [u8; 4] = [10, 0, 0, 1];
+const NEAR: [u8; 4] = [10, 0, 0, 2];
+
+impl Foreign {
+    fn new(mode: NetdevMode) -> Result<Self, Box<dyn std::error::Error>> {
+        let daemon = Daemon::start()?;
+        let (place, far) = (Container::new()?, Container::new()?);
+        topology::veth(&place, "v0", &far, "eth0")?;
+        far.address("eth0", &["10.0.0.1/24"])?;
+        let netns = Some(place.reference());
+        let kind = PortKind::Netdev { device: "v0".parse()?, netns, mode };
+        daemon.add("foreign", port("br0", kind)?)?;
+        Ok(Self { daemon, place, far })
+    }
+
+    /// Moves traffic both ways between the far container and one on a TAP port.
+    fn exchange(&self) -> TestResult {
+        let near = Container::new()?;
+        self.daemon.add("near", port("br0", tap(&near, &["10.0.0.2/24"])?)?)?;
+        transfer::tcp(&Path::new(&near, &self.far, FAR), 1 << 20, 1)?;
+        transfer::tcp(&Path::new(&self.far, &near, NEAR), 1 << 20, 2)?;
+        self.daemon.check_ledger()
+    }
+
+    /// Waits until the port is gone, and checks that the operator is told.
+    fn port_goes(&self) -> TestResult {
+        eventually("the port is gone", || self.daemon.ports().is_ok_and(|ports| ports.is_empty()))?;
+        let status: Status = self.daemon.ask(Query::Status)?;
+        assert_eq!(status.problems.len(), 1, "{:?}", status.problems);
+        assert!(status.problems[0].contains("foreign"), "{:?}", status.problems);
+        Ok(())
+    }
+}
+
+fn a_device_in_another_namespace_carries_traffic() -> TestResult {
+    Foreign::new(NetdevMode::Gso)?.exchange()
+}
+
+fn a_device_in_another_namespace_carries_traffic_by_xdp() -> TestResult {
+    Foreign::new(NetdevMode::Xdp)?.exchange()
+}
+
+fn a_namespace_that_ends_takes_its_devices_port_along() -> TestResult {
+    the_end_of_its_namespace(NetdevMode::Gso)
+}
+
+fn a_namespace_that_ends_takes_its_xdp_port_along() -> TestResult {
+    the_end_of_its_namespace(NetdevMode::Xdp)
+}
+
+fn the_end_of_its_namespace(mode: NetdevMode) -> TestResult {
+    let mut foreign = Foreign::new(mode)?;
+    // Dropping the container ends its name; only the daemon's sockets still keep the namespace.
+    foreign.place = Container::new()?;
+    foreign.port_goes()?;
+    // And they keep it no longer: with the namespace went the device, and its other end.
+    eventually("the namespace has ended", || foreign.far.link("eth0").is_err())?;
+    foreign.daemon.check_ledger()
+}
+
+fn a_device_deleted_in_another_namespace_takes_its_port_along() -> TestResult {
+    let foreign = Foreign::new(NetdevMode::Gso)?;
+    let netlink = foreign.place.netlink()?;
+    netlink.delete_link(netlink.link("v0")?.index)?;
+    foreign.port_goes()
+}
+
+fn a_device_that_was_off_when_it_was_deleted_takes_its_port_along() -> TestResult {
+    let foreign = Foreign::new(NetdevMode::Gso)?;
+    let netlink = foreign.place.netlink()?;
+    let index = netlink.link("v0")?.index;
+    netlink.set_up(index, false)?;
+    // The worker hears of the first event before the second comes, as it mostly does.
+    foreign.daemon.check_ledger()?;
+    netlink.delete_link(index)?;
+    foreign.port_goes()
+}
+
+fn a_device_that_is_switched_off_and_on_carries_on() -> TestResult {
+    off_and_on(Kind::Gso)
+}
+
+fn an_xdp_device_that_is_switched_off_and_on_carries_on() -> TestResult {
+    off_and_on(Kind::Xdp)
+}
+
+fn off_and_on(kind: Kind) -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    let name = unique("o");
+    connect(&daemon, &name, kind, &a, (1500, &["10.0.0.1/24"]))?;
+    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    let path = Path::new(&a, &b, [10, 0, 0, 2]);
+    transfer::tcp(&path, 1 << 16, 1)?;
+    let device = daemon.ports()?.into_iter().find(|port| port.name.as_str() == name);
+    let index = device.and_then(|port| port.device).ok_or("no device")?.index;
+    let netlink = Netlink::open()?;
+    netlink.set_up(index, false)?;
+    // It is sent to while it is off: frames are lost, and the port is not.
+    assert!(ping::is_silent(&b, FAR.into(), Duration::from_millis(300))?);
+    netlink.set_up(index, true)?;
+    a.await_ready("eth0")?;
+    transfer::tcp(&path, 1 << 20, 1)?;
+    assert!(daemon.ports()?.iter().all(|port| port.state == PortState::Up));
+    daemon.check_ledger()
+}
+
+fn a_daemon_out_of_descriptors_takes_no_namespace_for_ended() -> TestResult {
+    let foreign = Foreign::new(NetdevMode::Gso)?;
+    let pid = Pid::from_raw(i32::try_from(foreign.daemon.pid())?);
+    let before = getrlimit(Resource::Nofile);
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(0), ..before })?;
+    // Nothing tells of a look that comes to nothing: time for two.
+    std::thread::sleep(Duration::from_millis(1200));
+    prlimit(pid, Resource::Nofile, before)?;
+    assert_eq!(foreign.daemon.ports()?.len(), 1);
+    foreign.exchange()
+}

@@ -1,0 +1,117 @@
+//! Several workers: queues served by different ones, frames that cross between them, and the books that
+//! must add up all the same.
+
+use std::collections::BTreeSet;
+
+use ctl::response::{DeviceInfo, Stats, WorkerPerf};
+use ctl::{PortKind, Query};
+use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
+
+use crate::daemon::{Daemon, eventually, port, tap};
+
+pub fn tests() -> Vec<Test> {
+    [
+        test!(a_port_with_two_queues_is_served_by_two_workers),
+        test!(frames_cross_to_the_worker_that_owns_the_port),
+        test!(the_books_add_up_while_frames_cross),
+    ]
+    .into_iter()
+    .map(|test| test.needs(Need::Tun).needs(Need::TwoCores))
+    .collect()
+}
+
+fn two_workers() -> Result<Daemon, Box<dyn std::error::Error>> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let cores: Vec<_> = cores.iter().take(2).map(|core| core.id.to_string()).collect();
+    Daemon::start_with(&["--cores", &cores.join(",")])
+}
+
+/// A TAP interface with so many queues.
+fn queues(kind: PortKind, queues: u16) -> PortKind {
+    match kind {
+        PortKind::Tap(tap) => PortKind::Tap(ctl::Tap { queues, ..tap }),
+        other => other,
+    }
+}
+
+fn device(daemon: &Daemon, name: &str) -> Result<DeviceInfo, Box<dyn std::error::Error>> {
+    let port = daemon.ports()?.into_iter().find(|port| port.name.as_str() == name);
+    Ok(port.and_then(|port| port.device).ok_or("no such device")?)
+}
+
+/// Moves data both ways by so many connections.
+fn exchange(a: &Container, b: &Container, connections: u64) -> TestResult {
+    for seed in 0..connections {
+        transfer::tcp(&Path::new(a, b, [10, 0, 0, 2]), 1 << 18, seed)?;
+        transfer::tcp(&Path::new(b, a, [10, 0, 0, 1]), 1 << 18, seed)?;
+    }
+    Ok(())
+}
+
+fn a_port_with_two_queues_is_served_by_two_workers() -> TestResult {
+    let daemon = two_workers()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", queues(tap(&a, &["10.0.0.1/24"])?, 2))?)?;
+    daemon.add("b", port("br0", queues(tap(&b, &["10.0.0.2/24"])?, 2))?)?;
+    for name in ["a", "b"] {
+        let workers: BTreeSet<_> =
+            device(&daemon, name)?.queues.iter().map(|queue| queue.worker).collect();
+        assert_eq!(workers, BTreeSet::from([0, 1]), "{name}");
+    }
+    let before: Vec<WorkerPerf> = daemon.ask(Query::Perf)?;
+    // The container's kernel spreads connections over the queues by their addresses and ports.
+    eventually("both queues carry frames", || {
+        let after: Vec<WorkerPerf> = daemon.ask(Query::Perf).unwrap_or_default();
+        exchange(&a, &b, 4).is_ok()
+            && before.iter().zip(&after).all(|(before, after)| after.frames >= before.frames + 100)
+    })?;
+    // Each worker sends by its own queue: nothing needs to cross.
+    let perf: Vec<WorkerPerf> = daemon.ask(Query::Perf)?;
+    assert!(perf.iter().all(|worker| worker.handed_out == 0), "{perf:?}");
+    daemon.check_ledger()
+}
+
+/// Two containers whose ports are served by different workers.
+fn apart(daemon: &Daemon) -> Result<(Container, Container), Box<dyn std::error::Error>> {
+    let (a, b) = (Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24", "fd00::1/64"])?)?)?;
+    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24", "fd00::2/64"])?)?)?;
+    assert_ne!(device(daemon, "a")?.queues[0].worker, device(daemon, "b")?.queues[0].worker);
+    Ok((a, b))
+}
+
+fn frames_cross_to_the_worker_that_owns_the_port() -> TestResult {
+    let daemon = two_workers()?;
+    let (a, b) = apart(&daemon)?;
+    transfer::tcp(&Path::new(&a, &b, [10, 0, 0, 2]), 16 << 20, 1)?;
+    transfer::tcp(&Path::new(&b, &a, "fd00::1".parse::<std::net::IpAddr>()?), 16 << 20, 2)?;
+    let handed = || -> Result<_, ctl::ClientError> {
+        let perf: Vec<WorkerPerf> = daemon.ask(Query::Perf)?;
+        let sum = |of: fn(&WorkerPerf) -> u64| perf.iter().map(of).sum::<u64>();
+        Ok((sum(|worker| worker.handed_out), sum(|worker| worker.handed_in)))
+    };
+    assert!(handed()?.0 > 100);
+    // What was handed over arrives, once whatever is under way has: none is lost on the way.
+    eventually("everything handed over was taken", || {
+        handed().is_ok_and(|(out, taken)| out == taken)
+    })?;
+    daemon.check_ledger()
+}
+
+fn the_books_add_up_while_frames_cross() -> TestResult {
+    let daemon = two_workers()?;
+    let (a, b) = apart(&daemon)?;
+    std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| exchange(&a, &b, 40));
+        let mut looks = 0;
+        while !traffic.is_finished() || looks == 0 {
+            daemon.check_ledger()?;
+            let stats: Stats = daemon.ask(Query::Stats)?;
+            let total = stats.total;
+            assert_eq!(total.received, total.forwarded + total.dropped_in);
+            assert_eq!(total.offered, total.transmitted + total.dropped_out);
+            looks += 1;
+        }
+        traffic.join().map_err(|_| "the traffic broke off")?
+    })
+}
