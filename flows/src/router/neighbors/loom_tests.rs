@@ -1,0 +1,79 @@
+//! The table under every interleaving of a reader and writers.
+
+use loom::sync::Arc;
+use pktio::wire::MacAddr;
+
+use super::*;
+
+const BRIDGE: BridgeIndex = BridgeIndex(1);
+const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+const MAC_A: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const MAC_B: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+const NOW: Nanos = Nanos::from_secs(1);
+
+fn neighbors() -> Arc<Neighbors> {
+    Arc::new(Neighbors::new(1, Timers::default(), 7))
+}
+
+/// What a lookup may say of a neighbour that only ever has one MAC.
+fn assert_absent_or(neighbors: &Neighbors, ip: IpAddr, mac: MacAddr) {
+    match neighbors.lookup(BRIDGE, ip, NOW) {
+        Lookup::Known(found) => assert_eq!(found.mac, mac),
+        other => assert_eq!(other, Lookup::Unknown),
+    }
+}
+
+#[test]
+fn loom_a_lookup_never_sees_another_neighbours_mac() {
+    loom::model(|| {
+        let neighbors = neighbors();
+        neighbors.learn(BRIDGE, A, &Claim::asking(MAC_A), NOW);
+        let writer = {
+            let neighbors = Arc::clone(&neighbors);
+            // B takes the slot that A leaves.
+            loom::thread::spawn(move || {
+                neighbors.remove(BRIDGE, A);
+                neighbors.learn(BRIDGE, B, &Claim::asking(MAC_B), NOW);
+            })
+        };
+        assert_absent_or(&neighbors, A, MAC_A);
+        assert_absent_or(&neighbors, B, MAC_B);
+        writer.join().unwrap();
+        assert_eq!(neighbors.lookup(BRIDGE, A, NOW), Lookup::Unknown);
+    });
+}
+
+#[test]
+fn loom_a_confirmation_never_writes_to_a_reused_slot() {
+    loom::model(|| {
+        let neighbors = neighbors();
+        neighbors.learn(BRIDGE, A, &Claim::asking(MAC_A), NOW);
+        let other = {
+            let neighbors = Arc::clone(&neighbors);
+            loom::thread::spawn(move || {
+                neighbors.learn(BRIDGE, A, &Claim::answering(MAC_A), NOW);
+            })
+        };
+        neighbors.remove(BRIDGE, A);
+        neighbors.learn(BRIDGE, B, &Claim::asking(MAC_B), NOW);
+        other.join().unwrap();
+        assert_absent_or(&neighbors, A, MAC_A);
+        assert_absent_or(&neighbors, B, MAC_B);
+    });
+}
+
+#[test]
+fn loom_one_of_two_workers_asks() {
+    loom::model(|| {
+        let neighbors = neighbors();
+        neighbors.learn(BRIDGE, A, &Claim::asking(MAC_A), NOW);
+        let other = {
+            let neighbors = Arc::clone(&neighbors);
+            loom::thread::spawn(move || neighbors.begin(BRIDGE, A, NOW))
+        };
+        let ours = neighbors.begin(BRIDGE, A, NOW);
+        let theirs = other.join().unwrap();
+        assert!(ours != theirs);
+    });
+}

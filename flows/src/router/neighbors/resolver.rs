@@ -1,0 +1,123 @@
+//! [`Resolver`]: who asks for neighbours, and when.
+
+use std::net::IpAddr;
+
+use pktio::wire::MacAddr;
+
+use super::{Asked, Lookup, Neighbor, Neighbors};
+use crate::{BridgeIndex, Nanos};
+
+/// A question to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Solicitation {
+    /// The bridge to ask on.
+    pub bridge: BridgeIndex,
+    /// Whose MAC is asked for.
+    pub ip: IpAddr,
+    /// The station to ask; everybody when `None`.
+    pub to: Option<MacAddr>,
+}
+
+/// How a packet's next hop can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// Send it.
+    Known(Neighbor),
+    /// Hold the packet: an answer or a failure will come.
+    Pending,
+    /// Nobody answers: "host unreachable".
+    Unreachable,
+    /// Too much is being asked for already, or the table is full: drop the packet.
+    Busy,
+}
+
+/// The neighbours that this worker asks for: the one that first needed a neighbour asks until there is an
+/// answer, or none. So each question is sent once however many workers wait for it, and nobody searches
+/// the table for what is due. Bounded, so that a scan of absent addresses neither floods a bridge with
+/// questions nor fills the table (RFC 6583).
+///
+/// One per worker; only [`Neighbors`] is shared.
+#[derive(Debug)]
+pub struct Resolver {
+    asking: Vec<(BridgeIndex, IpAddr)>,
+    capacity: usize,
+}
+
+impl Resolver {
+    /// Asks for up to `capacity` neighbours at a time.
+    pub fn new(capacity: usize) -> Self {
+        Self { asking: Vec::with_capacity(capacity), capacity }
+    }
+
+    /// How to reach a next hop. Sees to it that one that is not known is asked for, and one that was not
+    /// heard of lately is asked after.
+    pub fn resolve(
+        &mut self,
+        neighbors: &Neighbors,
+        bridge: BridgeIndex,
+        ip: IpAddr,
+        now: Nanos,
+    ) -> Resolution {
+        match neighbors.lookup(bridge, ip, now) {
+            Lookup::Known(neighbor) => {
+                if neighbor.wants_probe {
+                    self.begin(neighbors, bridge, ip, now);
+                }
+                Resolution::Known(neighbor)
+            }
+            Lookup::Resolving => Resolution::Pending,
+            Lookup::Failed => Resolution::Unreachable,
+            Lookup::Unknown if self.begin(neighbors, bridge, ip, now) => Resolution::Pending,
+            // Another worker may have begun in between.
+            Lookup::Unknown => match neighbors.lookup(bridge, ip, now) {
+                Lookup::Resolving => Resolution::Pending,
+                _ => Resolution::Busy,
+            },
+        }
+    }
+
+    fn begin(
+        &mut self,
+        neighbors: &Neighbors,
+        bridge: BridgeIndex,
+        ip: IpAddr,
+        now: Nanos,
+    ) -> bool {
+        let begun = self.asking.len() < self.capacity && neighbors.begin(bridge, ip, now);
+        if begun {
+            self.asking.push((bridge, ip));
+        }
+        begun
+    }
+
+    /// Whether there is anything to ask for.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.asking.is_empty()
+    }
+
+    /// Calls `ask` for each question that is to be sent now, at most `budget` of them. Call it each turn
+    /// in which the resolver is not idle.
+    pub fn due(
+        &mut self,
+        neighbors: &Neighbors,
+        now: Nanos,
+        mut budget: usize,
+        mut ask: impl FnMut(Solicitation),
+    ) {
+        self.asking.retain(|(bridge, ip)| {
+            if budget == 0 {
+                return true;
+            }
+            match neighbors.ask(*bridge, *ip, now) {
+                Asked::Now(question) => {
+                    budget -= 1;
+                    ask(question);
+                    true
+                }
+                Asked::Waiting => true,
+                Asked::Over => false,
+            }
+        });
+    }
+}
