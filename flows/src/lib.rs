@@ -23,6 +23,7 @@ mod outbox;
 mod pipeline;
 pub mod router;
 mod snapshot;
+mod tables;
 mod tuple;
 pub mod vxlan;
 
@@ -35,4 +36,5 @@ pub use pipeline::Pipeline;
 pub use snapshot::{
     BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,
 };
+pub use tables::{TableSizes, Tables};
 pub use tuple::{Endpoint, Tuple};

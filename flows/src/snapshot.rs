@@ -1,9 +1,11 @@
 //! [`Snapshot`]: the configuration that the pipeline decides by, immutable.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pktio::wire::MacAddr;
 
+use crate::cache::KeyFields;
 use crate::fdb::{Fdb, Limits};
 use crate::router::Routes;
 use crate::{BridgeIndex, Generation, PortIndex, Vid};
@@ -138,6 +140,15 @@ impl BridgeDomain {
 pub struct RouterPort {
     /// Where packets of the bridge's stations go.
     pub routes: Routes,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl RouterPort {
+    /// An address of the gateway of the same family as another.
+    pub fn address_like(&self, other: IpAddr) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|ip| ip.is_ipv4() == other.is_ipv4())
+    }
 }
 
 /// Why a configuration cannot be compiled.
@@ -196,6 +207,12 @@ impl Snapshot {
     /// Its number.
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// Which fields of packets the configuration looks at beyond those that it always does.
+    #[inline]
+    pub fn key_fields(&self) -> KeyFields {
+        KeyFields::default()
     }
 
     /// One more than the highest port number.

@@ -65,6 +65,12 @@ impl Tuple {
         })
     }
 
+    /// A number that spreads flows over several ways: the same for all packets of a flow.
+    pub fn spread(&self) -> u64 {
+        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(self)
+    }
+
     /// The tuple of what comes back.
     #[must_use]
     pub fn reversed(self) -> Self {

@@ -39,6 +39,8 @@ pub(super) enum Sender<'a> {
     Port(Ingress<'a>),
     /// The router: it came in by a port of another bridge, or goes back to where it came from.
     Router,
+    /// The router, of a packet's pieces all but the first.
+    Piece,
     /// The switch itself: its gateway made it.
     Gateway,
 }
@@ -238,7 +240,7 @@ fn admit(
 
 /// Bytes of the longest IP packet that a frame becomes on the wire: Ethernet header and VLAN tags do not
 /// count, and a super-frame counts as its longest segment.
-fn packet_bytes(frame: &PktBuf) -> usize {
+pub(super) fn packet_bytes(frame: &PktBuf) -> usize {
     let data = frame.data();
     let headers = ETHERNET_BYTES + vlan::tag_bytes(data);
     segment_bytes(frame).unwrap_or(frame.len()).saturating_sub(headers)

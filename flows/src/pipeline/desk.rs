@@ -37,7 +37,11 @@ impl Desk<'_> {
     /// Counts that a frame goes on, once however many ports it goes to.
     #[inline]
     pub(super) fn count_sent(&mut self, sender: Sender) {
-        self.forwarded += u64::from(!matches!(sender, Sender::Gateway));
+        match sender {
+            Sender::Port(_) | Sender::Router => self.forwarded += 1,
+            Sender::Piece => self.count_copy(sender),
+            Sender::Gateway => {}
+        }
     }
 
     /// Counts a copy beyond the first.

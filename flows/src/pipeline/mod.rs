@@ -20,15 +20,20 @@
 
 mod bridge;
 mod desk;
+mod evaluate;
+mod inspect;
+mod route;
+mod transform;
 pub(crate) mod vlan;
 
 use std::sync::Arc;
 
 use pktio::{Burst, Pool};
 
-use crate::{DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot};
+use crate::{DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
+use inspect::Memory;
 
 /// Decides about frames by the configuration and the tables.
 #[derive(Debug)]
@@ -36,12 +41,14 @@ pub struct Pipeline {
     snapshot: Arc<Snapshot>,
     /// What the first look at each frame of the burst at hand found out.
     steps: Vec<Step>,
+    memory: Memory,
 }
 
 impl Pipeline {
-    /// A pipeline that decides by `snapshot`.
-    pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot, steps: Vec::with_capacity(Burst::CAPACITY) }
+    /// A pipeline that decides by `snapshot` and the tables that all workers share.
+    pub fn new(snapshot: Arc<Snapshot>, tables: Arc<Tables>) -> Self {
+        let steps = Vec::with_capacity(Burst::CAPACITY);
+        Self { snapshot, steps, memory: Memory::new(tables) }
     }
 
     /// Decides by `snapshot` from now on.
@@ -80,10 +87,7 @@ impl Pipeline {
                     let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);
                     desk.settle(result);
                 }
-                Step::Inspect(vid) => {
-                    let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
-                    desk.settle(result);
-                }
+                Step::Inspect(vid) => self.memory.inspect(&mut desk, from, frame, vid),
                 Step::Drop(reason) => desk.refuse(frame, reason),
             }
         }

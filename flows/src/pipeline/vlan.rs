@@ -71,7 +71,7 @@ fn own_tag(frame: &PktBuf) -> Option<VlanTag> {
 }
 
 /// Takes the outermost customer tag off, if there is one.
-fn untag(frame: &mut PktBuf) -> bool {
+pub(super) fn untag(frame: &mut PktBuf) -> bool {
     if own_tag(frame).is_none() {
         return true;
     }

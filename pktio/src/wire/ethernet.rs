@@ -103,6 +103,15 @@ impl EthernetHeader {
         })
     }
 
+    /// Gives a frame other stations. A runt stays as it is.
+    #[inline]
+    pub fn readdress(frame: &mut [u8], dst: MacAddr, src: MacAddr) {
+        if let Some(addresses) = frame.get_mut(..12) {
+            addresses[..6].copy_from_slice(&dst.0);
+            addresses[6..].copy_from_slice(&src.0);
+        }
+    }
+
     /// The customer VLAN tag, if the frame has one as its outermost tag. `Some(None)` when it says so
     /// and is cut off inside the tag.
     #[inline]

@@ -1,0 +1,172 @@
+//! A hop further: how routed packets leave, and what their senders are told when they do not.
+
+use pktio::offload::fit;
+use pktio::wire::field::{be16, ipv4};
+use pktio::wire::{EthernetHeader, MacAddr, Network};
+use pktio::{Accepts, PktBuf};
+
+use super::bridge::{Ingress, Sender, packet_bytes};
+use super::desk::Desk;
+use super::evaluate::Refusal;
+use super::inspect::{Case, Memory};
+use super::transform::Hop;
+use crate::nat::{Rewrite, Unapplied};
+use crate::router::{Held, IcmpError, NextHop, Station, decrement, expires, fragment, make};
+use crate::{BridgeDomain, DropReason, DropSide, Vid};
+
+impl Memory {
+    /// Rewrites a packet and sends it to its next hop.
+    pub(super) fn send_hop(
+        &mut self,
+        desk: &mut Desk,
+        case: Case,
+        mut frame: PktBuf,
+        hop: Hop,
+        rewrite: Option<Rewrite>,
+    ) {
+        let Some(bridge) = desk.snapshot.bridge(hop.bridge) else {
+            return desk.refuse(frame, DropReason::NoRoute);
+        };
+        if expires(frame.data(), &case.layers) {
+            let refusal = Refusal::Tell(DropReason::TtlExpired, IcmpError::TimeExceeded);
+            return self.refuse(desk, case, frame, refusal);
+        }
+        let mtu_bytes = desk.mtu_towards(bridge, hop.to);
+        let is_long = mtu_bytes.is_some_and(|mtu| packet_bytes(&frame) > mtu as usize);
+        if is_long && !may_be_fragmented(&frame, &case) {
+            let error = IcmpError::TooBig { mtu_bytes: mtu_bytes.unwrap_or(u32::MAX) };
+            return self.refuse(desk, case, frame, Refusal::Tell(DropReason::TooBig, error));
+        }
+        if let Err(reason) = renew(&mut frame, &case, hop, rewrite) {
+            return desk.refuse(frame, reason);
+        }
+        match mtu_bytes.filter(|_| is_long) {
+            Some(mtu) => self.send_fragments(desk, case, frame, bridge, mtu),
+            None => {
+                let result = desk.deliver(Sender::Router, bridge, frame, Vid::NONE);
+                desk.settle(result);
+            }
+        }
+    }
+
+    /// Cuts a packet that may be fragmented, and sends the pieces in order.
+    fn send_fragments(
+        &mut self,
+        desk: &mut Desk,
+        case: Case,
+        frame: PktBuf,
+        bridge: &BridgeDomain,
+        mtu_bytes: u32,
+    ) {
+        // A super-frame becomes its segments first, any other frame is its own only one.
+        if let Err((frame, _)) = fit(frame, &Accepts::PLAIN, desk.pool, &mut self.segments) {
+            return desk.refuse(frame, DropReason::BadOffload);
+        }
+        for segment in self.segments.drain(..) {
+            let mtu = mtu_bytes as usize;
+            let broken = fragment(segment, &case.layers, mtu, desk.pool, &mut self.pieces);
+            if let Err((segment, _)) = broken {
+                desk.pool.recycle(segment);
+            }
+        }
+        let mut sender = Sender::Router;
+        for piece in self.pieces.drain(..) {
+            match (desk.deliver(sender, bridge, piece, Vid::NONE), sender) {
+                // The packet went on with its first piece, or was refused with it.
+                (Err(undelivered), Sender::Piece) => desk.pool.recycle(undelivered.frame),
+                (result, _) => desk.settle(result),
+            }
+            sender = Sender::Piece;
+        }
+    }
+
+    /// A packet does not go on: it waits, or is lost and its sender is told.
+    #[cold]
+    pub(super) fn refuse(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, refusal: Refusal) {
+        match refusal {
+            Refusal::Drop(reason) => desk.refuse(frame, reason),
+            Refusal::Tell(reason, error) => {
+                self.tell(desk, case, &frame, error);
+                desk.refuse(frame, reason);
+            }
+            Refusal::Hold(next) => self.wait(desk, case.from, next, frame),
+            Refusal::Local => self.answer(desk, case, frame),
+        }
+    }
+
+    /// Lets a packet wait for the address of its next hop.
+    fn wait(&mut self, desk: &mut Desk, from: Ingress, next: NextHop, frame: PktBuf) {
+        desk.ledger.port_mut(from.index).held += 1;
+        let displaced = self.hold.hold(next.bridge, next.ip, from.index, frame, desk.now);
+        if let Some(Held { ingress, frame, .. }) = displaced {
+            desk.ledger.port_mut(ingress).held -= 1;
+            let whose = (ingress, DropSide::Ingress, DropReason::HoldFull);
+            desk.ledger.drop_frame(desk.pool, frame, whose, desk.now);
+        }
+    }
+
+    fn answer(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
+        let refusal = Refusal::Tell(DropReason::Unserved, IcmpError::PortUnreachable);
+        self.refuse(desk, case, frame, refusal);
+    }
+
+    /// Tells the sender of a packet why it is lost, if that may be.
+    fn tell(&mut self, desk: &mut Desk, case: Case, frame: &PktBuf, error: IcmpError) {
+        let Some((source, destination)) = case.layers.addresses(frame.data()) else { return };
+        let Some(header) = EthernetHeader::read(frame.data()) else { return };
+        let router = case.from.bridge.router.as_deref();
+        // Between stations of one bridge the answer comes from whom the packet was for: there may be no
+        // gateway, and the sender knows nobody else.
+        let own = router.and_then(|router| router.address_like(source));
+        let ip = if case.is_routed { own } else { own.or(Some(destination)) };
+        let Some(ip) = ip else { return };
+        if !self.errors.allow(source, desk.now) {
+            return;
+        }
+        let station = Station { mac: header.dst, ip };
+        if let Some(reply) = make(frame, &case.layers, error, station, desk.pool) {
+            desk.originate(case.from.bridge, reply, case.vid);
+        }
+    }
+}
+
+/// Whether an IPv4 packet may be cut up on its way.
+fn may_be_fragmented(frame: &PktBuf, case: &Case) -> bool {
+    let field = be16(frame.data(), usize::from(case.layers.l3) + ipv4::FRAGMENT);
+    case.layers.network == Network::V4
+        && field.is_some_and(|field| field & ipv4::DONT_FRAGMENT == 0)
+}
+
+/// Gives a packet its new addresses, one hop less, and the stations of its next link.
+fn renew(
+    frame: &mut PktBuf,
+    case: &Case,
+    hop: Hop,
+    rewrite: Option<Rewrite>,
+) -> Result<(), DropReason> {
+    match rewrite {
+        Some(rewrite) => rewrite.apply(frame, &case.layers).map_err(|error| match error {
+            Unapplied::HopLimit => DropReason::TtlExpired,
+            Unapplied::SctpFragment | Unapplied::OtherFlow => DropReason::MalformedPacket,
+        })?,
+        None => decrement(frame.data_mut(), &case.layers),
+    }
+    EthernetHeader::readdress(frame.data_mut(), hop.to, hop.from);
+    Ok(())
+}
+
+impl Desk<'_> {
+    /// The MTU of the port by which a station of a bridge is reached, if that is known.
+    fn mtu_towards(&self, bridge: &BridgeDomain, station: MacAddr) -> Option<u32> {
+        let port = bridge.fdb.lookup(station, Vid::NONE, self.now.seconds())?;
+        Some(self.snapshot.port(port)?.mtu_bytes)
+    }
+
+    /// Sends a frame that the switch itself made. What nobody can be reached with is forgotten: it was
+    /// never anybody's.
+    pub(super) fn originate(&mut self, bridge: &BridgeDomain, frame: PktBuf, vid: Vid) {
+        if let Err(undelivered) = self.deliver(Sender::Gateway, bridge, frame, vid) {
+            self.pool.recycle(undelivered.frame);
+        }
+    }
+}

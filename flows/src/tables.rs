@@ -1,0 +1,49 @@
+//! [`Tables`]: what all workers share besides the forwarding databases.
+
+use crate::router::{Neighbors, Timers};
+
+/// How large the tables are, and the seed of their hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableSizes {
+    /// Neighbours of all gateways.
+    pub neighbors: u32,
+    /// Flows that each worker remembers the decision about.
+    pub cached_flows: usize,
+    /// Keys the hashes, so that nobody outside can choose addresses that collide.
+    pub seed: u64,
+}
+
+impl Default for TableSizes {
+    /// 16384 neighbours and 262144 cached flows; memory is used as they fill.
+    fn default() -> Self {
+        Self { neighbors: 16_384, cached_flows: 1 << 18, seed: 0 }
+    }
+}
+
+/// State that outlives configurations, shared by all workers and the control thread. Nothing in it ever
+/// waits for a lock on the packet path.
+#[derive(Debug)]
+pub struct Tables {
+    sizes: TableSizes,
+    /// Who has which address on the link, by bridge.
+    pub neighbors: Neighbors,
+}
+
+impl Tables {
+    /// Empty tables.
+    pub fn new(sizes: TableSizes) -> Self {
+        let neighbors = Neighbors::new(sizes.neighbors, Timers::default(), sizes.seed);
+        Self { sizes, neighbors }
+    }
+
+    /// What they were made for.
+    pub fn sizes(&self) -> TableSizes {
+        self.sizes
+    }
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self::new(TableSizes::default())
+    }
+}
