@@ -6,6 +6,7 @@
 //!
 //! * [`Snapshot`]: the configuration, immutable, compiled by the control thread.
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
+//! * [`session::Sessions`]: connections and their translations, shared by all workers, lock-free.
 //! * [`Pipeline`]: decides about a burst, by the snapshot and the tables.
 //! * [`router`]: gateways, routes, neighbours and the errors that a router owes.
 //! * [`vxlan`]: frames into tunnels and out of them.
@@ -22,6 +23,7 @@ pub mod nat;
 mod outbox;
 mod pipeline;
 pub mod router;
+pub mod session;
 mod snapshot;
 mod tables;
 mod tuple;

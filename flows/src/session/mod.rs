@@ -1,0 +1,278 @@
+//! [`Sessions`]: who talks to whom, seen by all workers. Connection tracking, and what NAT changed.
+//!
+//! A session is recognised by two keys (zone and five-tuple): that of the packets which began it, and that
+//! of their replies, as they come in. Without NAT the second is the first reversed; with NAT, between the
+//! two lies the translation. A packet of either finds the session and learns its [`Direction`].
+//!
+//! # Structure
+//! *Records*, two cache lines each, and an *index* of words in buckets of one cache line, in which each
+//! session has an entry per direction. A key has two buckets, and is mostly in the first. Nothing moves
+//! once it is entered, and there are no tombstones. The index is about half full when all records are in
+//! use, so that a full pair of buckets is a curiosity, and the insertion fails then.
+//!
+//! ```text
+//!   record, line 0, the original direction        line 1, the reply direction
+//!     version 32 | state 4 | flags 4 | seen 24      owner 32 | created 32
+//!     IPv6 1 | window 7 | protocol 8 | zone 16 | source port 16 | destination port 16
+//!     source address 128
+//!     destination address 128
+//!     tag 8 | end of the TCP sequence 32 | packets 40 | bytes 48
+//!   index
+//!     bucket   last entered: version 32, slot 30, direction 1, 1 | seven words
+//!     word     fingerprint 32 | slot 30 | direction 1 | 1              0 = empty
+//! ```
+//!
+//! A packet that needs no state of the other direction (all but TCP) touches one line of the index, and
+//! one or two of the record. Untouched memory is never resident; freed records are used again first.
+//!
+//! # Life
+//! A record lives through incarnations, each with its version. A session is inserted by
+//! [`Sessions::insert`], and ends by [`Sessions::end`], [`Sessions::flush`], [`Sessions::expire`], or because
+//! the table is full and somebody needs the record: then one that was never answered, or never
+//! completed its handshake, makes room, or else one that is over. Established ones never do. Whoever ends a session gets it, so that what depends on
+//! it (a NAT mapping) can be released. A [`SessionRef`] of an ended session is recognised by its
+//! version.
+//!
+//! # Threads and memory order
+//! All methods are for any thread. Lookups are wait-free: they read at most two buckets. Everything else
+//! is lock-free: whoever has to try again does so because another made progress.
+//!
+//! * **Reading.** As in the [forwarding database](crate::fdb), keys only change while the record is
+//!   vacant, all stores to it are releases and all loads acquire. A reader loads the control word, the
+//!   key and the control word again. If a part of the key had been stored after the incarnation of the
+//!   first load, the second would come after the exchange that vacated the record, and would show another
+//!   version or no session. If it does, the session ended meanwhile, and the reader goes on as if it had
+//!   come after that.
+//! * **Writing.** The control word changes by compare-exchange only, and holds the version: nobody changes the
+//!   state of another session than the one he looked at. Counts are plain loads and stores, because
+//!   the packets of one direction mostly come by one worker, and an atomic increment costs more than the rest of a
+//!   packet's tracking; when two do count at once, some counts are lost. A count that is stored after its session
+//!   ended carries the tag of that session (the lower bits of its version), and counts as none in the next.
+//! * **Entering.** Two workers may insert the same session at once. The insertions of keys with the same home bucket are put
+//!   into an order by that bucket's header, which names the session entered last. To enter a key, a
+//!   worker puts its word into a vacancy, where nobody heeds it yet; reads the header; *finishes* the
+//!   session that the header names, i.e. sets the flag in its control word that makes it findable; looks for the key; and, if it is
+//!   not there, exchanges the header for its own session's name, and finishes that. Whoever wins the exchange knows that
+//!   no insertion with this home took effect since it read the header, and that all before were finished
+//!   before: each was named by the header, and each successor finished it first. So its look for the key was
+//!   complete, and the key is entered once. Who loses looks again, and finds the winner's. A header never
+//!   takes the same value twice, because it contains a version.
+//! * **Both keys.** The lesser key is entered first, whichever direction it has. So of two workers that insert the same session,
+//!   or its two ends' (who called each other at once), one fails at its first key and
+//!   withdraws. If the second key is another session's, the first is withdrawn, and the insertion fails as a
+//!   [clash](InsertError::Clash).
+//! * **Leaving.** Whoever replaces a living control word by the vacated one has ended the session. If both keys
+//!   were entered, it takes them out of the index and frees the record; if not, whoever inserts it does
+//!   so, when it is through. As flags and state are one word, both know who.
+//! * Counters are relaxed: they order nothing.
+//!
+//! The order of insertions after the "helping" of M. Herlihy, "Wait-Free Synchronization", 1991; the two-choice
+//! buckets are those of the forwarding database.
+
+mod bits;
+mod control;
+mod ending;
+mod free;
+mod index;
+mod inserting;
+mod key;
+mod lines;
+mod record;
+mod table;
+mod tcp;
+mod timeouts;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use pktio::wire::Layers;
+
+pub use inserting::{InsertError, Inserted, NewSession};
+pub use key::Key;
+pub use table::{DEFAULT_CAPACITY, Found, Sessions, Verdict};
+pub use tcp::{Invalid, Segment, TcpPolicy, TcpState};
+pub use timeouts::{MAX_TIMEOUT_SECONDS, Timeouts};
+
+/// A direction of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// That of the packet that began it.
+    Original,
+    /// That of the answers.
+    Reply,
+}
+
+impl Direction {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Original, Self::Reply];
+
+    /// The other one.
+    #[must_use]
+    #[inline]
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Original => Self::Reply,
+            Self::Reply => Self::Original,
+        }
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        usize::from(self == Self::Reply)
+    }
+}
+
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// The protocol has no states that could be seen from here.
+    Open,
+    /// A TCP connection.
+    Tcp(TcpState),
+}
+
+impl State {
+    /// The states by number; number 0 is no state.
+    const NUMBERED: [Self; 13] = [
+        Self::Open,
+        Self::Tcp(TcpState::SynSent),
+        Self::Tcp(TcpState::SimultaneousOpen),
+        Self::Tcp(TcpState::SynReceived),
+        Self::Tcp(TcpState::Established),
+        Self::Tcp(TcpState::FinWait(Direction::Original)),
+        Self::Tcp(TcpState::FinWait(Direction::Reply)),
+        Self::Tcp(TcpState::CloseWait(Direction::Original)),
+        Self::Tcp(TcpState::CloseWait(Direction::Reply)),
+        Self::Tcp(TcpState::LastAck(Direction::Original)),
+        Self::Tcp(TcpState::LastAck(Direction::Reply)),
+        Self::Tcp(TcpState::TimeWait),
+        Self::Tcp(TcpState::Closed),
+    ];
+
+    fn from_number(number: u64) -> Option<Self> {
+        Self::NUMBERED.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+    }
+
+    fn number(self) -> u64 {
+        use Direction::{Original, Reply};
+        let Self::Tcp(state) = self else { return 1 };
+        match state {
+            TcpState::SynSent => 2,
+            TcpState::SimultaneousOpen => 3,
+            TcpState::SynReceived => 4,
+            TcpState::Established => 5,
+            TcpState::FinWait(Original) => 6,
+            TcpState::FinWait(Reply) => 7,
+            TcpState::CloseWait(Original) => 8,
+            TcpState::CloseWait(Reply) => 9,
+            TcpState::LastAck(Original) => 10,
+            TcpState::LastAck(Reply) => 11,
+            TcpState::TimeWait => 12,
+            TcpState::Closed => 13,
+        }
+    }
+}
+
+/// Which session: valid until it ends, and recognised as stale after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionRef {
+    slot: u32,
+    version: u32,
+}
+
+/// What matters of a packet to the session that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Length of its frame.
+    pub bytes: u32,
+    /// Its TCP header, if it has one.
+    pub segment: Option<Segment>,
+}
+
+impl Packet {
+    /// That of a frame.
+    pub fn of(frame: &[u8], layers: &Layers) -> Self {
+        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        Self { bytes, segment: Segment::of(frame, layers) }
+    }
+}
+
+/// What passed in one direction. A super-frame counts as one packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Volume {
+    /// Packets, modulo 2^40.
+    pub packets: u64,
+    /// Bytes of their frames, modulo 2^48.
+    pub bytes: u64,
+}
+
+/// A session, as it was when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// By which it can be tracked and ended.
+    pub reference: SessionRef,
+    /// What the packets that began it are recognised by.
+    pub initiator: Key,
+    /// What their replies are recognised by. Its zone is the one that the session goes out to.
+    pub responder: Key,
+    /// Whatever [`NewSession::owner`] said.
+    pub owner: u32,
+    /// How far it has come.
+    pub state: State,
+    /// Whether an answer was seen.
+    pub is_replied: bool,
+    /// Whether it was established: answered, with TCP after the handshake. Others make room first.
+    pub is_assured: bool,
+    /// Seconds since it began.
+    pub age_seconds: u32,
+    /// Seconds since its last packet.
+    pub idle_seconds: u32,
+    /// What passed in the original direction.
+    pub original: Volume,
+    /// What passed in the reply direction.
+    pub reply: Volume,
+}
+
+impl Session {
+    /// The name of its state, as `conn list` shows it.
+    pub fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Open if self.is_replied => "REPLIED",
+            State::Open => "UNREPLIED",
+            State::Tcp(TcpState::SynSent) => "SYN_SENT",
+            State::Tcp(TcpState::SimultaneousOpen) => "SYN_SENT2",
+            State::Tcp(TcpState::SynReceived) => "SYN_RECV",
+            State::Tcp(TcpState::Established) => "ESTABLISHED",
+            State::Tcp(TcpState::FinWait(_)) => "FIN_WAIT",
+            State::Tcp(TcpState::CloseWait(_)) => "CLOSE_WAIT",
+            State::Tcp(TcpState::LastAck(_)) => "LAST_ACK",
+            State::Tcp(TcpState::TimeWait) => "TIME_WAIT",
+            State::Tcp(TcpState::Closed) => "CLOSED",
+        }
+    }
+}
+
+/// How a table is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gauges {
+    /// Sessions that there are.
+    pub used: u32,
+    /// Sessions that there can be.
+    pub capacity: u32,
+    /// Sessions that were inserted.
+    pub inserted: u64,
+    /// Sessions that timed out.
+    pub expired: u64,
+    /// Sessions that made room for others.
+    pub evicted: u64,
+    /// Sessions that were ended or flushed.
+    pub ended: u64,
+    /// Sessions not inserted because the table was full of established ones.
+    pub refused: u64,
+    /// Sessions not inserted because their replies would have been another session's.
+    pub clashed: u64,
+    /// Sessions that another worker inserted at the same time.
+    pub lost_races: u64,
+}

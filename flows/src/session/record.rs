@@ -1,0 +1,213 @@
+//! A session's record: sixteen words, two cache lines.
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Direction;
+use super::bits::{halves, high32, joined, low8, low32};
+use super::control::Control;
+use super::key::{KEY_WORDS, Packed, WINDOW, WINDOW_SHIFT};
+use super::tcp::Side;
+use crate::Seconds;
+
+/// Words of a record.
+pub(super) const WORDS: usize = 16;
+/// Words of a direction: a cache line.
+const LINE: usize = 8;
+
+const CONTROL: usize = 0;
+/// `owner 32 | created, seconds 32`; in a free record, the next free one.
+const ORIGIN: usize = LINE;
+/// Within a direction's line.
+const KEY: usize = 1;
+/// Within a direction's line.
+const TRAFFIC: usize = KEY + KEY_WORDS;
+
+/// Where a direction's line begins.
+#[inline]
+fn line(direction: Direction) -> usize {
+    direction.index() * LINE
+}
+
+/// A session's record. The layout and the memory order are explained in the parent module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record<'a>(pub(super) &'a [AtomicU64; WORDS]);
+
+impl Record<'_> {
+    #[inline]
+    fn load(self, word: usize) -> u64 {
+        self.0[word].load(Ordering::Acquire)
+    }
+
+    fn store(self, word: usize, value: u64) {
+        self.0[word].store(value, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn control(self) -> Control {
+        Control(self.load(CONTROL))
+    }
+
+    /// Makes a session visible, in a record that nobody else may write to.
+    pub(super) fn publish(self, control: Control) {
+        self.store(CONTROL, control.0);
+    }
+
+    /// Replaces the control word unless it changed meanwhile.
+    #[inline]
+    pub(super) fn replace(self, old: Control, new: Control) -> bool {
+        self.0[CONTROL].compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Changes the control word while the session of that version lives. False when it does not.
+    #[inline]
+    pub(super) fn update(self, version: u32, change: impl Fn(Control) -> Control) -> bool {
+        loop {
+            let old = self.control();
+            let new = change(old);
+            if !old.is(version) {
+                return false;
+            }
+            if new == old || self.replace(old, new) {
+                return true;
+            }
+        }
+    }
+
+    /// Whether this is the key of that direction.
+    #[inline]
+    pub(super) fn has_key(self, direction: Direction, key: &Packed) -> bool {
+        let at = line(direction) + KEY;
+        let differs = |word: usize| self.load(at + word) ^ key.0[word];
+        let others = (1..KEY_WORDS).fold(0, |sum, word| sum | differs(word));
+        differs(0) & !WINDOW | others == 0
+    }
+
+    pub(super) fn key(self, direction: Direction) -> Packed {
+        let at = line(direction) + KEY;
+        let mut words = std::array::from_fn(|word| self.load(at + word));
+        words[0] &= !WINDOW;
+        Packed(words)
+    }
+
+    #[inline]
+    pub(super) fn protocol(self) -> u8 {
+        Packed::protocol(self.load(KEY))
+    }
+
+    /// Writes the key of a direction, and its sender's window, into a record that nobody else may write to.
+    pub(super) fn set_key(self, direction: Direction, key: &Packed, side: Side) {
+        let at = line(direction) + KEY;
+        for (word, value) in key.0.iter().enumerate().skip(1) {
+            self.store(at + word, *value);
+        }
+        self.store(at, key.0[0] | u64::from(side.pack()) << WINDOW_SHIFT);
+    }
+
+    /// Owner and time of creation.
+    pub(super) fn origin(self) -> (u32, Seconds) {
+        let word = self.load(ORIGIN);
+        (high32(word), Seconds(low32(word)))
+    }
+
+    pub(super) fn set_origin(self, owner: u32, created: Seconds) {
+        self.store(ORIGIN, u64::from(owner) << 32 | u64::from(created.0));
+    }
+
+    /// In a free record, the next free one.
+    pub(super) fn next(self) -> u32 {
+        low32(self.load(ORIGIN))
+    }
+
+    pub(super) fn set_next(self, next: u32) {
+        self.store(ORIGIN, u64::from(next));
+    }
+
+    /// What was counted of a direction's packets in the session of that tag.
+    #[inline]
+    pub(super) fn traffic(self, direction: Direction, tag: u8) -> Traffic {
+        let at = line(direction) + TRAFFIC;
+        Traffic::from_words([self.load(at), self.load(at + 1)]).of(tag)
+    }
+
+    #[inline]
+    pub(super) fn set_traffic(self, direction: Direction, traffic: Traffic) {
+        let at = line(direction) + TRAFFIC;
+        let [upper, lower] = traffic.into_words();
+        self.0[at].store(upper, Ordering::Release);
+        self.0[at + 1].store(lower, Ordering::Release);
+    }
+
+    /// What is known of the numbers of a TCP sender.
+    #[inline]
+    pub(super) fn side(self, direction: Direction, tag: u8) -> Side {
+        let head = self.load(line(direction) + KEY);
+        let traffic = self.traffic(direction, tag);
+        let end = (traffic.packets > 0).then_some(traffic.end);
+        Side::unpack(end, low8((head & WINDOW) >> WINDOW_SHIFT))
+    }
+
+    /// Notes a TCP sender's window. It rarely changes.
+    pub(super) fn set_window(self, direction: Direction, side: Side) {
+        let word = &self.0[line(direction) + KEY];
+        let head = word.load(Ordering::Acquire);
+        let new = head & !WINDOW | u64::from(side.pack()) << WINDOW_SHIFT;
+        // Whoever was faster noted a window of the same sender.
+        let _ = word.compare_exchange(head, new, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+const TAG_SHIFT: u32 = 120;
+const END_SHIFT: u32 = 88;
+const PACKETS_SHIFT: u32 = 48;
+const PACKETS: u64 = (1 << 40) - 1;
+const BYTES: u64 = (1 << 48) - 1;
+
+/// What was counted of one direction: `tag 8 | end of the TCP sequence 32 | packets 40 | bytes 48`, in two
+/// words. Counts start anew when they overflow, after 10^12 packets or 256 TiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Traffic {
+    pub(super) tag: u8,
+    pub(super) end: u32,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+impl Traffic {
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "fields are cut out")]
+    fn from_words(words: [u64; 2]) -> Self {
+        let whole = joined(words);
+        Self {
+            tag: (whole >> TAG_SHIFT) as u8,
+            end: (whole >> END_SHIFT) as u32,
+            packets: (whole >> PACKETS_SHIFT) as u64 & PACKETS,
+            bytes: whole as u64 & BYTES,
+        }
+    }
+
+    #[inline]
+    fn into_words(self) -> [u64; 2] {
+        halves(
+            u128::from(self.tag) << TAG_SHIFT
+                | u128::from(self.end) << END_SHIFT
+                | u128::from(self.packets & PACKETS) << PACKETS_SHIFT
+                | u128::from(self.bytes & BYTES),
+        )
+    }
+
+    /// These counts if they are of the session of that tag, and else none.
+    #[inline]
+    fn of(self, tag: u8) -> Self {
+        if self.tag == tag { self } else { Self { tag, ..Self::default() } }
+    }
+
+    /// With one packet more.
+    #[inline]
+    pub(super) fn with_packet(self, bytes: u32) -> Self {
+        let bytes = self.bytes.wrapping_add(u64::from(bytes));
+        Self { packets: self.packets + 1, bytes, ..self }
+    }
+}

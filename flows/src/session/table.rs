@@ -1,0 +1,278 @@
+//! [`Sessions`]: looking up, tracking and listing.
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::control::Control;
+use super::free::FreeList;
+use super::index::{Entry, Hash, Index, MAX_SLOTS};
+use super::key::Packed;
+use super::lines::Lines;
+use super::record::{Record, Traffic, WORDS};
+use super::tcp::{Connection, Refusal};
+use super::{
+    Direction, Gauges, Invalid, Key, Packet, Segment, Session, SessionRef, State, TcpPolicy, Volume,
+};
+use crate::Seconds;
+
+/// Sessions that a table has room for unless told otherwise.
+pub const DEFAULT_CAPACITY: u32 = 1 << 20;
+
+/// The session that a packet belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Which.
+    pub session: SessionRef,
+    /// The packet's direction in it.
+    pub direction: Direction,
+    /// How far the session had come before this packet.
+    pub state: State,
+    /// Whether an answer was seen before.
+    pub is_replied: bool,
+}
+
+/// What is to be done with a packet of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It belongs there, and is counted.
+    Valid,
+    /// It does not fit, and changed nothing: drop it.
+    Invalid(Invalid),
+    /// The session is over, and this packet begins another from its other end: end the session, and decide about
+    /// the packet as about any new one.
+    Superseding,
+    /// The session has ended; look again.
+    Ended,
+}
+
+/// Counters of what happened.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Counters {
+    pub(super) used: AtomicU32,
+    pub(super) inserted: AtomicU64,
+    pub(super) expired: AtomicU64,
+    pub(super) evicted: AtomicU64,
+    pub(super) ended: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) clashed: AtomicU64,
+    pub(super) lost_races: AtomicU64,
+}
+
+/// Counts one more.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The sessions of the switch, shared by all workers. See the module's documentation.
+#[derive(Debug)]
+pub struct Sessions {
+    pub(super) index: Index,
+    records: Lines<WORDS>,
+    pub(super) free: FreeList,
+    /// Where to look next for a session that can make room.
+    pub(super) hand: AtomicU32,
+    pub(super) counters: Counters,
+    pub(super) capacity: u32,
+}
+
+impl Sessions {
+    /// An empty table with room for `capacity` sessions, 2^24 at most. `seed` keys the hash, so that nobody
+    /// outside can choose addresses that collide.
+    pub fn new(capacity: u32, seed: u64) -> Self {
+        let capacity = capacity.clamp(1, MAX_SLOTS);
+        let zero = || AtomicU64::new(0);
+        Self {
+            index: Index::new(capacity, seed),
+            records: Lines::zeroed(capacity as usize),
+            free: FreeList::new(),
+            hand: AtomicU32::new(0),
+            counters: Counters {
+                used: AtomicU32::new(0),
+                inserted: zero(),
+                expired: zero(),
+                evicted: zero(),
+                ended: zero(),
+                refused: zero(),
+                clashed: zero(),
+                lost_races: zero(),
+            },
+            capacity,
+        }
+    }
+
+    /// The session that packets of this key belong to. A session that timed out is found until it is
+    /// [expired](Self::expire).
+    #[inline]
+    pub fn lookup(&self, key: &Key) -> Option<Found> {
+        let key = Packed::from(*key);
+        self.find(&key, self.index.hash(&key))
+    }
+
+    #[inline]
+    pub(super) fn find(&self, key: &Packed, hash: Hash) -> Option<Found> {
+        self.index.find(hash, |Entry { slot, direction }| {
+            let record = self.record(slot)?;
+            let before = record.control();
+            let is_it = before.is_findable(direction) && record.has_key(direction, key);
+            let control = if is_it { record.control() } else { return None };
+            let is_current = control.version() == before.version();
+            Some(Found {
+                session: SessionRef { slot, version: control.version() },
+                direction,
+                state: control.state().filter(|_| is_current)?,
+                is_replied: control.is_replied(),
+            })
+        })
+    }
+
+    /// Whether the session has not ended.
+    #[inline]
+    pub fn is_alive(&self, session: SessionRef) -> bool {
+        self.record(session.slot).is_some_and(|record| record.control().is(session.version))
+    }
+
+    /// Takes note of a packet of a session: that it lives, how far it has come, what it weighs.
+    #[inline]
+    pub fn track(
+        &self,
+        session: SessionRef,
+        from: Direction,
+        packet: &Packet,
+        now: Seconds,
+        policy: TcpPolicy,
+    ) -> Verdict {
+        let Some(record) = self.record(session.slot) else { return Verdict::Ended };
+        let control = record.control();
+        if !control.is(session.version) {
+            return Verdict::Ended;
+        }
+        if let (Some(segment), Some(State::Tcp(_))) = (&packet.segment, control.state()) {
+            return self.track_tcp(record, session, from, (packet.bytes, segment), now, policy);
+        }
+        let traffic = record.traffic(from, control.tag()).with_packet(packet.bytes);
+        record.set_traffic(from, traffic);
+        let seen = |control: Control| match from {
+            Direction::Original => control.seen_at(now),
+            Direction::Reply => control.seen_at(now).replied().assured(),
+        };
+        if seen(control) == control || record.update(session.version, seen) {
+            Verdict::Valid
+        } else {
+            Verdict::Ended
+        }
+    }
+
+    fn track_tcp(
+        &self,
+        record: Record<'_>,
+        session: SessionRef,
+        from: Direction,
+        (bytes, segment): (u32, &Segment),
+        now: Seconds,
+        policy: TcpPolicy,
+    ) -> Verdict {
+        loop {
+            let control = record.control();
+            let Some(State::Tcp(state)) = control.state().filter(|_| control.is(session.version))
+            else {
+                return Verdict::Ended;
+            };
+            let sides = Direction::BOTH.map(|direction| record.side(direction, control.tag()));
+            let before = Connection { state, is_assured: control.is_assured(), sides };
+            let after = match before.after(from, segment, policy) {
+                Ok(after) => after,
+                Err(Refusal::Invalid(reason)) => return Verdict::Invalid(reason),
+                Err(Refusal::Superseding) => return Verdict::Superseding,
+            };
+            let next = control.seen_at(now).with_connection(&after, from);
+            if next != control && !record.replace(control, next) {
+                continue;
+            }
+            Self::note_tcp(record, control.tag(), from, (&before, &after), bytes);
+            return Verdict::Valid;
+        }
+    }
+
+    /// Writes down what a segment changed of its connection's sides, and its volume.
+    #[inline]
+    fn note_tcp(
+        record: Record<'_>,
+        tag: u8,
+        from: Direction,
+        (before, after): (&Connection, &Connection),
+        bytes: u32,
+    ) {
+        let traffic = record.traffic(from, tag).with_packet(bytes);
+        let end = after.sides[from.index()].end.unwrap_or(traffic.end);
+        record.set_traffic(from, Traffic { end, ..traffic });
+        for direction in Direction::BOTH {
+            let side = after.sides[direction.index()];
+            if side.pack() != before.sides[direction.index()].pack() {
+                record.set_window(direction, side);
+            }
+        }
+    }
+
+    /// The session, unless it has ended.
+    pub fn get(&self, session: SessionRef, now: Seconds) -> Option<Session> {
+        self.read(session.slot, now).filter(|found| found.reference == session)
+    }
+
+    /// The sessions, each as it was when the iterator passed it.
+    pub fn iter(&self, now: Seconds) -> impl Iterator<Item = Session> + '_ {
+        (0..self.free.used_ever()).filter_map(move |slot| self.read(slot, now))
+    }
+
+    /// The session in a record.
+    pub(super) fn read(&self, slot: u32, now: Seconds) -> Option<Session> {
+        let record = self.record(slot)?;
+        let before = record.control();
+        let volume = |direction| {
+            let Traffic { packets, bytes, .. } = record.traffic(direction, before.tag());
+            Volume { packets, bytes }
+        };
+        let [original, reply] = Direction::BOTH.map(volume);
+        let [initiator, responder] = Direction::BOTH.map(|way| Key::from(record.key(way)));
+        let (owner, created) = record.origin();
+        let control = record.control();
+        let is_whole = control.is(before.version()) && before.is_live() && control.is_complete();
+        Some(Session {
+            reference: SessionRef { slot, version: control.version() },
+            initiator,
+            responder,
+            owner,
+            state: control.state().filter(|_| is_whole)?,
+            is_replied: control.is_replied(),
+            is_assured: control.is_assured(),
+            age_seconds: now.since(created),
+            idle_seconds: control.idle(now),
+            original,
+            reply,
+        })
+    }
+
+    /// How the table is doing.
+    pub fn gauges(&self) -> Gauges {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        Gauges {
+            used: counters.used.load(Ordering::Relaxed),
+            capacity: self.capacity,
+            inserted: load(&counters.inserted),
+            expired: load(&counters.expired),
+            evicted: load(&counters.evicted),
+            ended: load(&counters.ended),
+            refused: load(&counters.refused),
+            clashed: load(&counters.clashed),
+            lost_races: load(&counters.lost_races),
+        }
+    }
+
+    #[inline]
+    pub(super) fn record(&self, slot: u32) -> Option<Record<'_>> {
+        self.records.get(slot as usize).map(Record)
+    }
+}

@@ -1,0 +1,1 @@
+//! The table against a plain map, and its rules one by one.
