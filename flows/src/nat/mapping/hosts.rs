@@ -15,8 +15,8 @@ use crate::nat::pool::Quota;
 use crate::nat::seeded::Seeded;
 use crate::{Seconds, Zone};
 
-/// Slots in which a host may be, from its home on.
-const PROBES: usize = 16;
+/// Slots in which a host may be. With half of all slots taken, one of 10^9 new hosts finds none.
+const PROBES: usize = 32;
 
 /// Words of a slot: four of the address, the zone and IP version, and then:
 const SLOT_WORDS: usize = 8;
@@ -30,6 +30,10 @@ const IDLE_SINCE: usize = 7;
 /// Added to a counter, this takes one away.
 const LESS: u32 = u32::MAX;
 
+/// The most hosts: twice as many slots, and one more, have a host's number.
+const MAX_HOSTS: u32 = 1 << 16;
+const _: () = assert!(MAX_HOSTS * 2 < Host::MAX);
+
 type Name = [u32; 5];
 
 /// The internal addresses that have, or had, mappings.
@@ -42,8 +46,7 @@ pub(super) struct Hosts {
 
 impl Hosts {
     pub(super) fn new(hosts: u32, hasher: Seeded) -> Self {
-        // A slot's number and one must be a host's number.
-        let count = hosts.clamp(1, Host::MAX / 2).next_power_of_two() as usize;
+        let count = (hosts.clamp(1, MAX_HOSTS) as usize * 2).next_power_of_two();
         Self { slots: super::zeroed(count), writer: AtomicBool::new(false), hasher }
     }
 
@@ -119,15 +122,17 @@ impl Hosts {
         drop(Pin { hosts: self, slot, now });
     }
 
-    /// The slots where a host with this name may be.
-    fn window(&self, name: &Name) -> impl Iterator<Item = usize> + use<> {
+    /// The slots where a host with this name may be: its own walk through the table.
+    fn walk(&self, name: &Name) -> impl Iterator<Item = usize> + use<> {
+        let [a, b, c, d, e, f, g, h] = self.hasher.hash_one(name).to_be_bytes();
         let mask = self.slots.len() - 1;
-        let home = usize::try_from(self.hasher.hash_one(name) >> 32).unwrap_or(0);
-        (0..PROBES.min(self.slots.len())).map(move |step| (home + step) & mask)
+        let home = u32::from_be_bytes([a, b, c, d]) as usize;
+        let stride = u32::from_be_bytes([e, f, g, h]) as usize | 1;
+        (0..PROBES.min(self.slots.len())).map(move |step| home.wrapping_add(step * stride) & mask)
     }
 
     fn search(&self, name: &Name) -> Option<usize> {
-        self.window(name).find(|slot| {
+        self.walk(name).find(|slot| {
             self.slots[*slot][SESSIONS].load(Ordering::Acquire) != 0 && self.is_named(*slot, name)
         })
     }
@@ -150,7 +155,7 @@ impl Hosts {
 
     /// Enters a host that is not there, as the only writer.
     fn enter_new(&self, name: &Name, now: Seconds) -> Option<usize> {
-        let slot = self.window(name).find(|slot| self.is_vacant(*slot, now))?;
+        let slot = self.walk(name).find(|slot| self.is_vacant(*slot, now))?;
         let cells = &self.slots[slot];
         for (cell, word) in cells.iter().zip(name) {
             cell.store(*word, Ordering::Release);

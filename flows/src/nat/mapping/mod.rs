@@ -52,6 +52,8 @@ mod hosts;
 mod ports;
 mod word;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -216,7 +218,7 @@ pub struct Mappings {
 }
 
 impl Mappings {
-    /// No external addresses yet, and room for about `hosts` internal ones, at most 131072. `seed` keys
+    /// No external addresses yet, and room for about `hosts` internal ones, at most 65536. `seed` keys
     /// the choice of ports, so that nobody outside can foresee it (RFC 6888 REQ-15).
     pub fn new(hosts: u32, seed: u64) -> Self {
         let hasher = Seeded(seed);
