@@ -1,0 +1,104 @@
+//! Claims in every interleaving.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use loom::sync::Arc;
+use pktio::wire::field::protocol::UDP;
+
+use super::*;
+
+const INSIDE: Zone = Zone(1);
+const OUTSIDE: Zone = Zone(2);
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+
+fn mappings() -> Arc<Mappings> {
+    Arc::new(Mappings::new(2, 3).with_addresses([(OUTSIDE, ADDRESS)]))
+}
+
+fn container(number: u8, port: u16) -> Endpoint {
+    Endpoint::new(Ipv4Addr::new(10, 0, 0, number), port)
+}
+
+fn claim(mappings: &Mappings, internal: Endpoint) -> Result<Claim, Unclaimed> {
+    let pool = Pool::new(OUTSIDE, ADDRESS..=ADDRESS, 1..=3, Quota::default()).unwrap();
+    mappings.claim(INSIDE, UDP, internal, &pool, Nanos::from_secs(1))
+}
+
+/// A preemption more finds nothing new here and takes hours.
+fn model(test: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(test);
+}
+
+#[test]
+fn loom_an_endpoint_that_two_workers_claim_at_once_gets_one_port() {
+    model(|| {
+        let mappings = mappings();
+        // The container is known, and holds the port that would be preserved.
+        let first = claim(&mappings, container(1, 1)).unwrap();
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || {
+                mappings.release(first.mapping, Nanos::from_secs(1));
+                claim(&mappings, container(1, 9)).unwrap()
+            })
+        };
+        let ours = claim(&mappings, container(1, 9)).unwrap();
+        assert_eq!(other.join().unwrap(), ours);
+        let listed: Vec<_> = mappings.iter().collect();
+        assert_eq!((listed.len(), listed[0].sessions), (1, 2));
+    });
+}
+
+#[test]
+fn loom_two_endpoints_never_get_one_port() {
+    model(|| {
+        let mappings = mappings();
+        claim(&mappings, container(1, 3)).unwrap();
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || claim(&mappings, container(1, 9)).unwrap())
+        };
+        let ours = claim(&mappings, container(1, 8)).unwrap();
+        assert_ne!(other.join().unwrap().external, ours.external);
+        assert_eq!(mappings.iter().count(), 3);
+    });
+}
+
+#[test]
+fn loom_a_mapping_that_is_joined_while_it_ends_is_joined_or_gone() {
+    model(|| {
+        let mappings = mappings();
+        let held = claim(&mappings, container(1, 2)).unwrap();
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || {
+                mappings.join(OUTSIDE, UDP, held.external, Quota::default()).is_some()
+            })
+        };
+        mappings.release(held.mapping, Nanos::from_secs(1));
+        let joined = other.join().unwrap();
+        assert_eq!(mappings.iter().count(), usize::from(joined));
+    });
+}
+
+#[test]
+fn loom_a_container_that_two_workers_meet_at_once_is_entered_once() {
+    model(|| {
+        let mappings = mappings();
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || claim(&mappings, container(1, 1)))
+        };
+        let ours = claim(&mappings, container(1, 1));
+        match (ours, other.join().unwrap()) {
+            (Ok(ours), Ok(theirs)) => assert_eq!(ours, theirs),
+            (result, Err(Unclaimed::Busy)) | (Err(Unclaimed::Busy), result) => {
+                assert!(result.is_ok());
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(mappings.iter().count(), 1);
+    });
+}
