@@ -1,8 +1,8 @@
 //! [`Subtable`]: rules by the hashes of their keys under one mask; immutable.
 //!
 //! Entries lie in one array, sorted by hash and then by rank. A second array says where the entries begin
-//! whose hashes start with the same bits, about one per start: a lookup reads one pair of starts and mostly one
-//! entry. A changed table is a merge of two sorted arrays.
+//! whose hashes start with the same bits, less than one per start: a lookup reads one pair of starts and mostly no
+//! or one entry. A changed table is a merge of two sorted arrays.
 
 use super::rule::{Rule, RuleId};
 
@@ -33,6 +33,9 @@ pub(super) struct Entry {
     pub rank: Rank,
 }
 
+/// With so many starts for each entry, most lookups that find nothing read nothing but two starts.
+const STARTS_PER_ENTRY: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct Subtable {
     /// Hashes that are equal shifted by this have one start.
@@ -44,7 +47,7 @@ pub(super) struct Subtable {
 impl Subtable {
     /// A table of these entries, which are sorted.
     pub fn new(entries: Vec<Entry>) -> Self {
-        let bits = entries.len().next_power_of_two().ilog2().min(31);
+        let bits = (entries.len() * STARTS_PER_ENTRY).next_power_of_two().ilog2().min(31);
         let shift = 32 - bits;
         let buckets = 1usize << bits;
         let mut starts = vec![0; buckets + 1];
