@@ -193,13 +193,7 @@ fn switched_pair(
     name: &'static str,
     mode: Option<NetdevMode>,
 ) -> Result<Pair, Box<dyn Error>> {
-    client.call(Request::Mutation(Mutation::BridgeAdd(BridgeAdd {
-        name: name.parse()?,
-        ageing_seconds: None,
-        mac_limit: None,
-        mtu: None,
-        may_exist: false,
-    })))?;
+    client.call(Request::Mutation(Mutation::BridgeAdd(BridgeAdd::new(name.parse()?))))?;
     let containers = [Container::new()?, Container::new()?];
     for (number, container) in containers.iter().enumerate() {
         let port_name = format!("{name}{number}");

@@ -12,7 +12,10 @@ mod client;
 mod config;
 mod error;
 mod names;
+mod packet;
 mod plan;
+mod prefix;
+mod rate;
 mod request;
 pub mod response;
 mod vlan;
@@ -21,13 +24,22 @@ pub mod wire;
 pub use apply::apply;
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use config::{
-    Bridge, CONFIG_VERSION, Config, ConfigError, NetdevMode, Port, PortKind, StaticMac, Tap,
+    Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Filtering, Forward, Masquerade,
+    NatRule, NetdevMode, Port, PortKind, PrefixTranslation, Publish, Route, StaticMac,
+    StaticNeighbor, Tap, Timeouts, Tos, Tracking, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
-pub use names::{BadName, BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, PortName, RawNetns};
+pub use names::{
+    BadName, BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, PortName, RawNetns, RuleName,
+};
+pub use packet::{FiveTuple, Protocol, Sketch, TcpFlags};
 pub use plan::{Action, plan};
+pub use prefix::{AddressRange, Destination, PortRange, Prefix};
+pub use rate::Rate;
 pub use request::{
-    Attach, BridgeAdd, BridgeSet, Detach, FdbFilter, FdbKey, FdbStatic, Mutation, Named, PortAdd,
-    PortSet, Query, Request,
+    Allowance, Attach, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState, ConnTop,
+    Detach, FdbFilter, FdbKey, FdbStatic, Frame, Limit, Mutation, Named, NatAdd, NatSet,
+    NeighborAdd, NeighborFilter, NeighborKey, Packet, Party, PortAdd, PortSet, Query, Request,
+    RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet, Why,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::Prefix;
+
 /// A text that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no {what}: {rule}")]
@@ -20,7 +22,7 @@ pub struct BadName {
     pub rule: &'static str,
 }
 
-fn bad(what: &'static str, text: &str, rule: &'static str) -> BadName {
+pub(crate) fn bad(what: &'static str, text: &str, rule: &'static str) -> BadName {
     // A name that is far too long is not repeated whole.
     BadName { what, text: text.chars().take(64).collect(), rule }
 }
@@ -90,6 +92,11 @@ name!(
     /// The name of a port. Longer than the kernel's interface names, because it is not one.
     PortName, "port name", 64,
     "use 1 to 64 letters, digits, '_', '.' and '-', beginning with a letter or digit"
+);
+name!(
+    /// The name of a NAT rule. Long enough for one that is made of two bridges' or of an address.
+    RuleName, "rule name", 96,
+    "use 1 to 96 letters, digits, '_', '.' and '-', beginning with a letter or digit"
 );
 name!(
     /// The name of a network interface, by the kernel's rule and ours.
@@ -185,22 +192,15 @@ impl IpCidr {
         addr.is_broadcast() || (self.prefix_len < 31 && (host == 0 || host == host_bits))
     }
 
+    /// The subnet.
+    pub fn subnet(&self) -> Prefix {
+        // No prefix is longer than its address: `from_str` sees to that.
+        Prefix::of(self.addr, self.prefix_len).unwrap_or(Prefix::host(self.addr))
+    }
+
     /// Whether an address is in the subnet.
     pub fn contains(&self, addr: IpAddr) -> bool {
-        fn equal_prefix(a: &[u8], b: &[u8], bits: u8) -> bool {
-            let (whole, rest) = (usize::from(bits / 8), bits % 8);
-            let mask = !(0xffu8.checked_shr(u32::from(rest)).unwrap_or(0));
-            a[..whole] == b[..whole] && (rest == 0 || (a[whole] ^ b[whole]) & mask == 0)
-        }
-        match (self.addr, addr) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                equal_prefix(&a.octets(), &b.octets(), self.prefix_len)
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                equal_prefix(&a.octets(), &b.octets(), self.prefix_len)
-            }
-            _ => false,
-        }
+        self.subnet().contains(addr)
     }
 }
 
@@ -251,6 +251,12 @@ impl Mtu {
     /// The value in bytes.
     pub fn bytes(self) -> u32 {
         self.0
+    }
+}
+
+impl Default for Mtu {
+    fn default() -> Self {
+        Self::ETHERNET
     }
 }
 

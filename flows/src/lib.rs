@@ -7,6 +7,7 @@
 //! * [`Snapshot`]: the configuration, immutable, compiled by the control thread.
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
 //! * [`session::Sessions`]: connections and their translations, shared by all workers, lock-free.
+//! * [`rules`]: which rule decides about a packet.
 //! * [`Pipeline`]: decides about a burst, by the snapshot and the tables.
 //! * [`router`]: gateways, routes, neighbours and the errors that a router owes.
 //! * [`vxlan`]: frames into tunnels and out of them.
@@ -24,6 +25,7 @@ mod outbox;
 mod pipeline;
 pub mod router;
 pub mod session;
+pub mod rules;
 mod snapshot;
 mod tables;
 mod tuple;

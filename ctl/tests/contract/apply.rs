@@ -67,7 +67,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
         (r#"bridge.set {"name":"br9","mtu":1400}"#.into(), NotFound, "there are: br0, br1"),
         (r#"bridge.set {"name":"br0","ageing_seconds":0}"#.into(), Invalid, "ageing time 0"),
         (r#"bridge.del {"name":"br9"}"#.into(), NotFound, "bridge br9 does not exist"),
-        (r#"bridge.del {"name":"br0"}"#.into(), InUse, "a10, p0, up0"),
+        (r#"bridge.del {"name":"br0"}"#.into(), InUse, "in use by port a10, port p0, port up0"),
         (port_of("br9", "x"), NotFound, "there are: br0, br1"),
         (port_of("br0", "p0"), Exists, "port p0 exists already"),
         (tap(r#""netns":"web""#), Exists, "eth0 of namespace web cannot be both port p0 and x"),

@@ -8,25 +8,58 @@ use crate::arbitrary;
 /// Carries out a step, and holds it to the order that the steps promise.
 fn step(config: &mut Config, action: Action) {
     match action {
-        Action::RemovePort(name) => {
-            assert!(config.ports.remove(&name).is_some(), "{name} is not there to remove");
-        }
+        Action::RemoveNat(name) => assert!(config.nat.remove(&name).is_some(), "{name}"),
+        Action::RemoveRoutes(name) => assert!(config.routes.remove(&name).is_some(), "{name}"),
+        Action::RemoveAllowed(name) => assert!(config.allowed.remove(&name).is_some(), "{name}"),
+        Action::RemoveVxlan(name) => assert!(config.vxlans.remove(&name).is_some(), "{name}"),
+        Action::RemovePort(name) => assert!(config.ports.remove(&name).is_some(), "{name}"),
         Action::RemoveBridge(name) => {
             assert_eq!(config.ports_of(&name).count(), 0, "bridge {name} still has ports");
+            assert_eq!(config.vxlans_of(&name).count(), 0, "bridge {name} still has tunnels");
+            assert!(!config.routes.contains_key(&name), "bridge {name} still has routes");
             assert!(config.bridges.remove(&name).is_some(), "{name} is not there to remove");
         }
-        Action::PutBridge(name, bridge) => _ = config.bridges.insert(name, bridge),
+        Action::PutBridge(name, bridge) => _ = config.bridges.insert(name, *bridge),
         Action::AddPort(name, port) => {
             assert!(config.bridges.contains_key(&port.bridge), "the bridge of {name} is not there");
             let taken =
                 config.ports.values().any(|other| other.kind.interface() == port.kind.interface());
             assert!(!taken, "the interface of {name} is still another port's");
-            assert!(config.ports.insert(name, *port).is_none());
+            assert!(!config.has_port(&name), "{name} is still another port");
+            config.ports.insert(name, *port);
         }
         Action::ChangePort(name, port) => {
             let before = config.ports.insert(name, *port.clone()).unwrap();
             assert_eq!((before.bridge, before.kind), (port.bridge, port.kind));
         }
+        Action::AddVxlan(name, vxlan) => {
+            assert!(
+                config.bridges.contains_key(&vxlan.bridge),
+                "the bridge of {name} is not there"
+            );
+            let end = (vxlan.vni, vxlan.local, vxlan.dstport);
+            let mut others = config.vxlans.values();
+            let taken = others.any(|other| (other.vni, other.local, other.dstport) == end);
+            assert!(!taken, "the end of {name} is still another tunnel's");
+            assert!(!config.has_port(&name), "{name} is still another port");
+            config.vxlans.insert(name, *vxlan);
+        }
+        Action::ChangeVxlan(name, vxlan) => {
+            let before = config.vxlans.insert(name, *vxlan.clone()).unwrap();
+            assert_eq!((before.bridge, before.vni), (vxlan.bridge, vxlan.vni));
+        }
+        other => put(config, other),
+    }
+}
+
+/// Carries out a step that only writes down what should be.
+fn put(config: &mut Config, action: Action) {
+    match action {
+        Action::PutRoutes(name, routes) => _ = config.routes.insert(name, routes),
+        Action::PutAllowed(name, reached) => _ = config.allowed.insert(name, reached),
+        Action::PutNat(name, rule) => _ = config.nat.insert(name, *rule),
+        Action::PutTracking(tracking) => config.tracking = tracking,
+        other => panic!("{other:?} is none of these"),
     }
 }
 

@@ -1,10 +1,11 @@
 //! `docs/PROTOCOL.md` says what is so: its examples are requests and responses, and nothing is left out.
 
 use ctl::response::{
-    BridgeInfo, Changed, DropInfo, FdbInfo, PortInfo, Stats, Status, Version, WorkerPerf,
+    BridgeInfo, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo, NatInfo, NeighborInfo, PortInfo,
+    Routes, Stats, Status, TopInfo, TraceInfo, Version, VxlanInfo, WhyInfo, WorkerPerf,
 };
 use ctl::wire::{parse_request, parse_response};
-use ctl::{CtlError, ErrorCode, Mutation, Query, Request};
+use ctl::{CtlError, ErrorCode, Mutation, Query, Request, Tracking};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -86,6 +87,17 @@ fn check_answer(request: &Request, answer: &Value) {
         Request::Query(Query::PortList) => is_a::<Vec<PortInfo>>(answer),
         Request::Query(Query::PortShow(_)) => is_a::<PortInfo>(answer),
         Request::Query(Query::FdbShow(_)) => is_a::<Vec<FdbInfo>>(answer),
+        Request::Query(Query::RouteList) => is_a::<Routes>(answer),
+        Request::Query(Query::NeighborShow(_)) => is_a::<Vec<NeighborInfo>>(answer),
+        Request::Query(Query::VxlanList) => is_a::<Vec<VxlanInfo>>(answer),
+        Request::Query(Query::VxlanShow(_)) => is_a::<VxlanInfo>(answer),
+        Request::Query(Query::NatList) => is_a::<Vec<NatInfo>>(answer),
+        Request::Query(Query::NatSettings) => is_a::<Tracking>(answer),
+        Request::Query(Query::ConnList(_)) => is_a::<ConnPage>(answer),
+        Request::Query(Query::ConnShow(_)) => is_a::<ConnInfo>(answer),
+        Request::Query(Query::ConnTop(_)) => is_a::<Vec<TopInfo>>(answer),
+        Request::Query(Query::Trace(_)) => is_a::<Vec<TraceInfo>>(answer),
+        Request::Query(Query::Why(_)) => is_a::<WhyInfo>(answer),
         Request::Query(Query::Stats) => is_a::<Stats>(answer),
         Request::Query(Query::Drops) => is_a::<Vec<DropInfo>>(answer),
         Request::Query(Query::Perf) => is_a::<Vec<WorkerPerf>>(answer),

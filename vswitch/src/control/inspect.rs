@@ -53,8 +53,10 @@ impl Switch {
         let settings = self.config().bridges.get(name)?.clone();
         let fdb = &self.numbering().bridges.get(name)?.fdb;
         let events = fdb.events();
+        let router_mac = (!settings.gateways.is_empty()).then(|| settings.router_mac(name));
         Some(BridgeInfo {
             name: name.clone(),
+            router_mac,
             settings,
             ports: self.config().ports_of(name).map(|(name, _)| name.clone()).collect(),
             stations: u32::try_from(fdb.entries(self.now()).len()).unwrap_or(u32::MAX),
@@ -122,6 +124,7 @@ impl Switch {
                     vlan: VlanId::try_from(entry.vid.0).ok(),
                     mac: MacAddr(entry.mac.0),
                     port: self.numbering().port_name(entry.port)?.clone(),
+                    vtep: None,
                     age_seconds: entry.age_seconds,
                     is_static: entry.is_static,
                 })

@@ -6,6 +6,7 @@
 //!   network that a container moved.
 //! * `inspect`, `describe`: answers to questions.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
+//! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
 
 mod announce;
@@ -15,6 +16,7 @@ mod describe;
 mod device;
 mod inspect;
 mod lock;
+mod pending;
 mod server;
 mod socket;
 mod store;
@@ -137,6 +139,17 @@ impl Daemon {
                 json(port.ok_or_else(|| no_such("port", named.name.as_str()))?)
             }
             Query::FdbShow(filter) => json(self.stations(&filter)?),
+            Query::RouteList
+            | Query::NeighborShow(_)
+            | Query::VxlanList
+            | Query::VxlanShow(_)
+            | Query::NatList
+            | Query::NatSettings
+            | Query::ConnList(_)
+            | Query::ConnShow(_)
+            | Query::ConnTop(_)
+            | Query::Trace(_)
+            | Query::Why(_) => Err(pending::refuse_question(&query)),
             Query::Stats => json(self.switch.stats()?),
             Query::Drops => json(self.switch.drops()?),
             Query::Perf => json(self.switch.perf()?),

@@ -13,6 +13,8 @@ use ctl::response::Changed;
 use ctl::{
     Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
     PortName, Tap, apply, plan,
+    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Named, NetnsRef,
+    Port, PortKind, PortName, RuleName, Tap, apply, plan,
 };
 use flows::fdb::Entry;
 use flows::{Generation, PortIndex, Seconds, Vid};
@@ -21,6 +23,8 @@ use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
 use super::{announce, store::Store};
 use crate::fleet::{Fleet, FleetError};
+use super::{announce, pending, store::Store};
+use crate::fleet::{Fault, Fleet, FleetError};
 use crate::worker::{Dataplane, QueueId, WorkerId};
 use lookout::is_bound_to_container;
 
@@ -68,6 +72,7 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when the workers or the store fail.
     pub fn restore(&mut self, kept: &Config) -> Result<(), CtlError> {
+        pending::refuse(kept)?;
         let bridges = Config { ports: BTreeMap::new(), ..kept.clone() };
         self.commit(bridges, Prepared::default())?;
         let mut next = self.config.clone();
@@ -100,7 +105,9 @@ impl Switch {
     pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
         let mutation = self.with_mac_chosen(mutation);
         let next = apply(&self.config, &mutation)?;
+        pending::refuse_change(&mutation, &next)?;
         let port = port_of(&mutation)?;
+        let rule = rule_of(&mutation)?;
         let differs = next != self.config;
         if differs {
             self.advance(next)?;
@@ -116,7 +123,7 @@ impl Switch {
                 "that station is not known; `fdb show` shows those that are",
             ));
         }
-        Ok(Changed { changed, port, removed })
+        Ok(Changed { changed, port, rule, removed })
     }
 
     /// A change to the next configuration, through all steps.
@@ -439,6 +446,17 @@ fn port_of(mutation: &Mutation) -> Result<Option<PortName>, CtlError> {
     match mutation {
         Mutation::PortAdd(add) => Ok(Some(add.name.clone())),
         Mutation::Attach(attach) => attach.port_name().map(Some),
+        Mutation::VxlanAdd(add) => Ok(Some(add.name.clone())),
+        _ => Ok(None),
+    }
+}
+
+/// The rule that a change is about.
+fn rule_of(mutation: &Mutation) -> Result<Option<RuleName>, CtlError> {
+    match mutation {
+        Mutation::NatAdd(add) => {
+            add.rule_name().map(Some).map_err(|error| CtlError::invalid(error.to_string()))
+        }
         _ => Ok(None),
     }
 }

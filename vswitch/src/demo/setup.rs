@@ -75,13 +75,7 @@ impl Lab {
 /// Two containers on the switch: by TAP devices, or by veths where there is no access to TAP.
 fn switched(client: &mut Client) -> Result<Pair, DemoError> {
     let bridge = "demo".parse::<ctl::BridgeName>()?;
-    client.call(Request::Mutation(Mutation::BridgeAdd(BridgeAdd {
-        name: bridge.clone(),
-        ageing_seconds: None,
-        mac_limit: None,
-        mtu: None,
-        may_exist: false,
-    })))?;
+    client.call(Request::Mutation(Mutation::BridgeAdd(BridgeAdd::new(bridge.clone()))))?;
     let containers = [Container::new()?, Container::new()?];
     let has_tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok();
     for (number, container) in containers.iter().enumerate() {

@@ -27,13 +27,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 fn bridge(daemon: &Daemon, name: &str) -> Result<(), Box<dyn std::error::Error>> {
-    daemon.change(Mutation::BridgeAdd(BridgeAdd {
-        name: name.parse()?,
-        ageing_seconds: None,
-        mac_limit: None,
-        mtu: None,
-        may_exist: false,
-    }))?;
+    daemon.change(Mutation::BridgeAdd(BridgeAdd::new(name.parse()?)))?;
     Ok(())
 }
 

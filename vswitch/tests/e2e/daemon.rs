@@ -38,11 +38,9 @@ impl Daemon {
         let directory = PathBuf::from(format!("/run/test-{}-{number}", std::process::id()));
         let daemon = Self::start_in(&directory, arguments)?;
         daemon.change(Mutation::BridgeAdd(BridgeAdd {
-            name: "br0".parse()?,
-            ageing_seconds: None,
-            mac_limit: None,
             mtu: Some(9000.try_into()?),
             may_exist: true,
+            ..BridgeAdd::new("br0".parse()?)
         }))?;
         Ok(daemon)
     }

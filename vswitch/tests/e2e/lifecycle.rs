@@ -190,12 +190,8 @@ fn the_mtu_of_a_running_port_changes_in_the_container() -> TestResult {
     daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
     assert_eq!(a.link("eth0")?.mtu, 9000);
     daemon.change(Mutation::PortSet(ctl::PortSet {
-        name: "a".parse()?,
-        vlan: None,
-        isolated: None,
-        hairpin: None,
-        mac_limit: None,
         mtu: Some(Some(1400.try_into()?)),
+        ..ctl::PortSet::new("a".parse()?)
     }))?;
     assert_eq!(a.link("eth0")?.mtu, 1400);
     assert_eq!(daemon.ports()?[0].mtu, 1400);

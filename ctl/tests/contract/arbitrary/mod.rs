@@ -1,11 +1,17 @@
 //! Values for properties. Names come from small sets, so that requests meet what others made.
 
+mod explain;
+mod nat;
+mod route;
+mod session;
+mod vxlan;
+
 use std::net::IpAddr;
 
 use ctl::{
-    Attach, BridgeAdd, BridgeName, BridgeSet, Config, Detach, FdbFilter, FdbKey, FdbStatic, IfName,
-    IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd, PortKind, PortName,
-    PortSet, Query, Request, StaticMac, Tap, Vlan, VlanId, VlanIds, apply,
+    Attach, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey, FdbStatic,
+    IfName, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd, PortKind,
+    PortName, PortSet, Query, Request, StaticMac, Tap, Vlan, VlanId, VlanIds, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -105,8 +111,10 @@ fn limit() -> impl Strategy<Value = Option<u32>> {
 }
 
 fn port() -> impl Strategy<Value = Port> {
-    (bridge_name(), kind(), vlan(), any::<(bool, bool)>(), limit(), option::of(mtu())).prop_map(
-        |(bridge, kind, vlan, (isolated, hairpin), mac_limit, mtu)| Port {
+    let flags = any::<(bool, bool, bool)>();
+    let limits = (limit(), option::of(mtu()), option::of(egress()));
+    (bridge_name(), kind(), vlan(), flags, limits).prop_map(
+        |(bridge, kind, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress))| Port {
             bridge,
             kind,
             vlan,
@@ -114,8 +122,16 @@ fn port() -> impl Strategy<Value = Port> {
             hairpin,
             mac_limit,
             mtu,
+            guard,
+            egress,
         },
     )
+}
+
+fn egress() -> impl Strategy<Value = Egress> {
+    let rate = select(vec!["8kbit", "100mbit", "1000gbit"]).prop_map(parsed);
+    let queue = option::of(select(vec![0, Egress::MIN_QUEUE_BYTES, Egress::MAX_QUEUE_BYTES]));
+    (rate, queue).prop_map(|(rate, queue_bytes)| Egress { rate, queue_bytes })
 }
 
 fn named<T: std::fmt::Debug>(name: impl Strategy<Value = T>) -> impl Strategy<Value = Named<T>> {
@@ -132,30 +148,64 @@ fn bridge_settings() -> impl Strategy<Value = (Option<u32>, Option<u32>, Option<
 }
 
 fn bridge_mutation() -> impl Strategy<Value = Mutation> {
-    let add = (bridge_name(), bridge_settings(), any::<bool>()).prop_map(
-        |(name, (ageing_seconds, mac_limit, mtu), may_exist)| {
-            Mutation::BridgeAdd(BridgeAdd { name, ageing_seconds, mac_limit, mtu, may_exist })
+    let router = (route::gateways(), option::of(mac()), option::of(route::advertise()));
+    let add = (bridge_name(), bridge_settings(), router, route::proxy(), any::<bool>()).prop_map(
+        |(name, (ageing_seconds, mac_limit, mtu), router, proxy, may_exist)| {
+            let (gateways, gateway_mac, advertise) = router;
+            Mutation::BridgeAdd(BridgeAdd {
+                name,
+                ageing_seconds,
+                mac_limit,
+                mtu,
+                gateways,
+                gateway_mac,
+                advertise,
+                proxy,
+                may_exist,
+            })
         },
     );
-    let set =
-        (bridge_name(), bridge_settings()).prop_map(|(name, (ageing_seconds, mac_limit, mtu))| {
-            Mutation::BridgeSet(BridgeSet { name, ageing_seconds, mac_limit, mtu })
-        });
-    prop_oneof![4 => add, 1 => named(bridge_name()).prop_map(Mutation::BridgeDel), 1 => set]
+    let router = (
+        option::of(route::gateways()),
+        option::of(option::of(mac())),
+        option::of(option::of(route::advertise())),
+        option::of(route::proxy()),
+    );
+    let set = (bridge_name(), bridge_settings(), router).prop_map(
+        |(name, (ageing_seconds, mac_limit, mtu), (gateways, gateway_mac, advertise, proxy))| {
+            Mutation::BridgeSet(BridgeSet {
+                name,
+                ageing_seconds,
+                mac_limit,
+                mtu,
+                gateways,
+                gateway_mac,
+                advertise,
+                proxy,
+            })
+        },
+    );
+    prop_oneof![4 => add, 1 => named(bridge_name()).prop_map(Mutation::BridgeDel), 3 => set]
 }
 
 fn port_mutation() -> impl Strategy<Value = Mutation> {
-    let flags = any::<(Option<bool>, Option<bool>)>();
-    let set = (
-        port_name(),
-        option::of(vlan()),
-        flags,
-        option::of(limit()),
-        option::of(option::of(mtu())),
-    )
-        .prop_map(|(name, vlan, (isolated, hairpin), mac_limit, mtu)| {
-            Mutation::PortSet(PortSet { name, vlan, isolated, hairpin, mac_limit, mtu })
-        });
+    let flags = any::<(Option<bool>, Option<bool>, Option<bool>)>();
+    let limits =
+        (option::of(limit()), option::of(option::of(mtu())), option::of(option::of(egress())));
+    let set = (port_name(), option::of(vlan()), flags, limits).prop_map(
+        |(name, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress))| {
+            Mutation::PortSet(PortSet {
+                name,
+                vlan,
+                isolated,
+                hairpin,
+                mac_limit,
+                mtu,
+                guard,
+                egress,
+            })
+        },
+    );
     let add = (port_name(), port())
         .prop_map(|(name, port)| Mutation::PortAdd(Box::new(PortAdd { name, port })));
     prop_oneof![4 => add, 1 => named(port_name()).prop_map(Mutation::PortDel), 1 => set]
@@ -174,9 +224,10 @@ fn container_mutation() -> impl Strategy<Value = Mutation> {
 }
 
 fn station_mutation() -> impl Strategy<Value = Mutation> {
-    let add = (bridge_name(), mac(), option::of(vlan_id()), port_name()).prop_map(
-        |(bridge, mac, vlan, port)| {
-            Mutation::FdbAdd(FdbStatic { bridge, station: StaticMac { mac, vlan, port } })
+    let vtep = option::weighted(0.3, vxlan::underlay());
+    let add = (bridge_name(), mac(), option::of(vlan_id()), port_name(), vtep).prop_map(
+        |(bridge, mac, vlan, port, vtep)| {
+            Mutation::FdbAdd(FdbStatic { bridge, station: StaticMac { mac, vlan, port, vtep } })
         },
     );
     let del = (bridge_name(), mac(), option::of(vlan_id()))
@@ -186,7 +237,16 @@ fn station_mutation() -> impl Strategy<Value = Mutation> {
 
 /// Any change, sensible or not.
 pub fn mutation() -> impl Strategy<Value = Mutation> {
-    prop_oneof![bridge_mutation(), port_mutation(), container_mutation(), station_mutation()]
+    prop_oneof![
+        4 => bridge_mutation(),
+        2 => port_mutation(),
+        1 => container_mutation(),
+        2 => station_mutation(),
+        2 => route::mutation(),
+        2 => vxlan::mutation(),
+        2 => nat::mutation(),
+        1 => session::mutation(),
+    ]
 }
 
 fn query() -> impl Strategy<Value = Query> {
@@ -196,6 +256,11 @@ fn query() -> impl Strategy<Value = Query> {
         Just(Query::PortList),
         named(port_name()).prop_map(Query::PortShow),
         filter().prop_map(Query::FdbShow),
+        route::query(),
+        vxlan::query(),
+        nat::query(),
+        session::query(),
+        explain::query(),
         Just(Query::Stats),
         Just(Query::Drops),
         Just(Query::Perf),
@@ -211,7 +276,7 @@ pub fn request() -> impl Strategy<Value = Request> {
 
 /// A configuration that requests made.
 pub fn config() -> impl Strategy<Value = Config> {
-    vec(mutation(), 0..40).prop_map(|mutations| {
+    vec(mutation(), 0..60).prop_map(|mutations| {
         mutations
             .iter()
             .fold(Config::default(), |config, mutation| apply(&config, mutation).unwrap_or(config))

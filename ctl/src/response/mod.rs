@@ -1,8 +1,22 @@
 //! What the daemon answers. Fields may be added in later versions; clients skip what they do not know.
 
+mod conn;
+mod explain;
+mod nat;
+mod route;
+mod vxlan;
+
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Bridge, BridgeName, MacAddr, Port, PortName, VlanId};
+use crate::{Bridge, BridgeName, MacAddr, Port, PortName, RuleName, VlanId};
+
+pub use conn::{ConnInfo, ConnPage, TopInfo, Volume};
+pub use explain::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
+pub use nat::NatInfo;
+pub use route::{NeighborInfo, NeighborState, RouteInfo, RouteKind, Routes};
+pub use vxlan::{VtepInfo, VxlanInfo};
 
 /// The answer to a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +26,9 @@ pub struct Changed {
     /// The port that was made or found, if it was about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<PortName>,
+    /// The rule that was added or found, if it was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleName>,
     /// How many entries were removed, if it was about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<usize>,
@@ -24,6 +41,9 @@ pub struct BridgeInfo {
     pub name: BridgeName,
     /// Its settings.
     pub settings: Bridge,
+    /// The router's MAC address, if the router has an address here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_mac: Option<MacAddr>,
     /// Its ports.
     pub ports: Vec<PortName>,
     /// Stations known now.
@@ -106,6 +126,9 @@ pub struct FdbInfo {
     pub mac: MacAddr,
     /// The port that it is behind.
     pub port: PortName,
+    /// The host that it is on, behind a tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vtep: Option<IpAddr>,
     /// Seconds since it was last heard.
     pub age_seconds: u32,
     /// Entered by hand.

@@ -1,128 +1,10 @@
-//! [`Config`]: what the operator wants, whole. The daemon keeps it as JSON in its state directory.
+//! Ports, and what is behind them.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::check;
-use crate::{BridgeName, CtlError, IfName, IpCidr, MacAddr, Mtu, NetnsRef, PortName, Vlan, VlanId};
-
-/// The version of the state format that this program writes.
-pub const CONFIG_VERSION: u32 = 1;
-
-/// Everything that is configured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// [`CONFIG_VERSION`].
-    pub version: u32,
-    /// The bridges.
-    #[serde(default)]
-    pub bridges: BTreeMap<BridgeName, Bridge>,
-    /// The ports.
-    #[serde(default)]
-    pub ports: BTreeMap<PortName, Port>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { version: CONFIG_VERSION, bridges: BTreeMap::new(), ports: BTreeMap::new() }
-    }
-}
-
-/// A text that is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// No JSON, or not of this form.
-    #[error("{0}")]
-    Syntax(#[from] serde_json::Error),
-    /// Written by another version.
-    #[error("it has format version {found}, and this program understands version {CONFIG_VERSION}")]
-    Version {
-        /// The version found.
-        found: u32,
-    },
-    /// Its parts do not fit together, or a value is out of range.
-    #[error(transparent)]
-    Inconsistent(#[from] CtlError),
-}
-
-impl Config {
-    /// Reads a configuration, and holds it to the same rules as one that requests made.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn from_json(text: &[u8]) -> Result<Self, ConfigError> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
-        // The version first: fields of a later one are not errors of this one.
-        let Versioned { version: found } = serde_json::from_slice(text)?;
-        if found != CONFIG_VERSION {
-            return Err(ConfigError::Version { found });
-        }
-        let config: Self = serde_json::from_slice(text)?;
-        check(&config)?;
-        Ok(config)
-    }
-
-    /// Writes the configuration, for people to read.
-    pub fn to_json(&self) -> String {
-        // Serialising plain data with string keys into memory cannot fail.
-        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
-    }
-
-    /// The ports of a bridge.
-    pub fn ports_of<'a>(
-        &'a self,
-        bridge: &'a BridgeName,
-    ) -> impl Iterator<Item = (&'a PortName, &'a Port)> + 'a {
-        self.ports.iter().filter(move |(_, port)| port.bridge == *bridge)
-    }
-
-    /// The MTU of a port: its own, or its bridge's.
-    pub fn mtu_of(&self, port: &Port) -> Mtu {
-        let of_bridge =
-            || self.bridges.get(&port.bridge).map_or(Mtu::ETHERNET, |bridge| bridge.mtu);
-        port.mtu.unwrap_or_else(of_bridge)
-    }
-}
-
-/// A bridge: one or, by VLANs, several broadcast domains.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bridge {
-    /// Seconds after which a silent station is forgotten (IEEE 802.1Q: 10 to 1 000 000, 300 by default).
-    pub ageing_seconds: u32,
-    /// The most stations that it learns.
-    pub mac_limit: u32,
-    /// The MTU of ports that have none of their own.
-    pub mtu: Mtu,
-    /// Stations entered by hand.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub statics: Vec<StaticMac>,
-}
-
-impl Default for Bridge {
-    fn default() -> Self {
-        Self { ageing_seconds: 300, mac_limit: 8192, mtu: Mtu::ETHERNET, statics: Vec::new() }
-    }
-}
-
-/// A station entered by hand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StaticMac {
-    /// Its address.
-    pub mac: MacAddr,
-    /// Its VLAN, on VLAN-aware ports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<VlanId>,
-    /// The port that it is behind.
-    pub port: PortName,
-}
+use crate::{BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Rate, Vlan};
 
 /// A port of a bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +29,12 @@ pub struct Port {
     /// The MTU; its bridge's if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<Mtu>,
+    /// Only its own MAC address and IP addresses may send by it, and no DHCP server or router.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guard: bool,
+    /// How fast frames leave by it; as fast as they can if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
 }
 
 impl Port {
@@ -160,7 +48,37 @@ impl Port {
             hairpin: false,
             mac_limit: None,
             mtu: None,
+            guard: false,
+            egress: None,
         }
+    }
+}
+
+/// A limit to what leaves by a port: frames above the rate wait in a queue, and what the queue has no room
+/// for is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// The rate.
+    pub rate: Rate,
+    /// The most bytes that wait; what the rate carries in 50 ms if not given, but room for a few
+    /// super-frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_bytes: Option<u32>,
+}
+
+impl Egress {
+    /// The shortest queue: a super-frame of 64 KiB has to fit.
+    pub const MIN_QUEUE_BYTES: u32 = 128 * 1024;
+    /// The longest queue.
+    pub const MAX_QUEUE_BYTES: u32 = 64 * 1024 * 1024;
+
+    /// The most bytes that wait.
+    pub fn queue_bytes(&self) -> u32 {
+        const FIFTY_MS: u64 = 20;
+        let carried = self.rate.bits_per_second() / 8 / FIFTY_MS;
+        let carried = u32::try_from(carried).unwrap_or(u32::MAX);
+        self.queue_bytes.unwrap_or(carried.clamp(Self::MIN_QUEUE_BYTES, Self::MAX_QUEUE_BYTES))
     }
 }
 

@@ -1,0 +1,57 @@
+//! [`apply`]: the next configuration. Pure: what can be checked without the host is checked here. One
+//! module for each noun changes the configuration; [`check`] then says whether the result is one.
+
+mod bridge;
+mod fdb;
+mod nat;
+mod neighbor;
+mod port;
+mod route;
+mod vxlan;
+
+use crate::attach::attach;
+use crate::check::check;
+use crate::{Config, CtlError, ErrorCode, Mutation};
+
+/// The configuration after a change.
+///
+/// # Errors
+/// [`CtlError`], when the change cannot be made; `config` is untouched in any case.
+pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
+    let mut next = config.clone();
+    match mutation {
+        Mutation::BridgeAdd(add) => bridge::add(&mut next, add)?,
+        Mutation::BridgeDel(named) => bridge::del(&mut next, named)?,
+        Mutation::BridgeSet(set) => bridge::set(&mut next, set)?,
+        Mutation::PortAdd(add) => port::add(&mut next, add)?,
+        Mutation::PortDel(named) => port::del(&mut next, named)?,
+        Mutation::PortSet(set) => port::set(&mut next, set)?,
+        Mutation::Attach(request) => attach(&mut next, request)?,
+        Mutation::Detach(request) => port::detach(&mut next, request),
+        Mutation::FdbAdd(add) => fdb::add(&mut next, add)?,
+        Mutation::FdbDel(key) => fdb::del(&mut next, key)?,
+        Mutation::FdbFlush(filter) => fdb::flush(&next, filter)?,
+        Mutation::RouteAdd(add) => route::add(&mut next, add)?,
+        Mutation::RouteDel(del) => route::del(&mut next, del)?,
+        Mutation::RouteAllow(allowance) => route::allow(&mut next, allowance)?,
+        Mutation::RouteDeny(allowance) => route::deny(&mut next, allowance)?,
+        Mutation::NeighborAdd(add) => neighbor::add(&mut next, add)?,
+        Mutation::NeighborDel(key) => neighbor::del(&mut next, key)?,
+        Mutation::NeighborFlush(filter) => neighbor::flush(&next, filter)?,
+        Mutation::VxlanAdd(add) => vxlan::add(&mut next, add)?,
+        Mutation::VxlanDel(named) => vxlan::del(&mut next, named)?,
+        Mutation::VxlanSet(set) => vxlan::set(&mut next, set)?,
+        Mutation::NatAdd(add) => nat::add(&mut next, add)?,
+        Mutation::NatDel(named) => nat::del(&mut next, named)?,
+        Mutation::NatSet(set) => nat::set(&mut next, set),
+        Mutation::ConnFlush(filter) => nat::flush(&next, filter)?,
+    }
+    check(&next)?;
+    Ok(next)
+}
+
+/// That something is there already, but otherwise.
+fn otherwise(what: &str, name: impl std::fmt::Display, remedy: &str) -> CtlError {
+    let message = format!("{what} {name} exists already, and is another one; {remedy}");
+    CtlError::new(ErrorCode::Exists, message)
+}

@@ -1,0 +1,52 @@
+//! Changes of ports.
+
+use super::fdb;
+use crate::attach::attached;
+use crate::check::no_port;
+use crate::{Config, CtlError, Detach, ErrorCode, Named, PortAdd, PortName, PortSet};
+
+pub(super) fn add(config: &mut Config, add: &PortAdd) -> Result<(), CtlError> {
+    if config.ports.contains_key(&add.name) {
+        let message = format!("port {} exists already; change it with `port set`", add.name);
+        return Err(CtlError::new(ErrorCode::Exists, message));
+    }
+    config.ports.insert(add.name.clone(), add.port.clone());
+    Ok(())
+}
+
+pub(super) fn del(config: &mut Config, named: &Named<PortName>) -> Result<(), CtlError> {
+    if !config.ports.contains_key(&named.name) && !named.if_exists {
+        return Err(no_port(config, &named.name));
+    }
+    remove_port(config, &named.name);
+    Ok(())
+}
+
+/// Removes a port, and what was entered by hand about stations behind it.
+fn remove_port(config: &mut Config, name: &PortName) {
+    if let Some(port) = config.ports.remove(name) {
+        fdb::forget_behind(config, &port.bridge, name);
+    }
+}
+
+pub(super) fn set(config: &mut Config, set: &PortSet) -> Result<(), CtlError> {
+    let Some(port) = config.ports.get_mut(&set.name) else {
+        return Err(no_port(config, &set.name));
+    };
+    if let Some(vlan) = &set.vlan {
+        port.vlan = vlan.clone();
+    }
+    port.isolated = set.isolated.unwrap_or(port.isolated);
+    port.hairpin = set.hairpin.unwrap_or(port.hairpin);
+    port.mac_limit = set.mac_limit.unwrap_or(port.mac_limit);
+    port.mtu = set.mtu.unwrap_or(port.mtu);
+    port.guard = set.guard.unwrap_or(port.guard);
+    port.egress = set.egress.unwrap_or(port.egress);
+    Ok(())
+}
+
+pub(super) fn detach(config: &mut Config, request: &Detach) {
+    if let Some(name) = attached(config, request) {
+        remove_port(config, &name);
+    }
+}

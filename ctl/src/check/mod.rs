@@ -1,0 +1,156 @@
+//! [`check`]: whether a configuration is one that the switch can carry out, as far as that can be told
+//! without the host. The one place for such rules: a state file and a request meet the same ones.
+
+mod bridge;
+mod nat;
+mod port;
+mod route;
+mod vxlan;
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix};
+
+/// More stations than this on one bridge are more than the switch has memory for.
+const MAC_LIMIT: RangeInclusive<u32> = 1..=1_048_576;
+/// The most ports of one switch, tunnels and the hosts behind them included.
+const MAX_PORTS: usize = 16384;
+/// The most bridges of one switch.
+const MAX_BRIDGES: usize = 65535;
+/// The most routes added by hand.
+const MAX_ROUTES: usize = 65536;
+/// The most rules of address translation.
+const MAX_NAT_RULES: usize = 65536;
+/// The shortest MTU with which IPv6 works (RFC 8200, section 5).
+const IPV6_MTU: u32 = 1280;
+
+/// Whether a configuration can be carried out.
+///
+/// # Errors
+/// [`CtlError`], which says what is wrong with which of its parts.
+pub(crate) fn check(config: &Config) -> Result<(), CtlError> {
+    let vteps: usize = config.vxlans.values().map(|vxlan| 1 + vxlan.remotes.len()).sum();
+    check_number("bridges", config.bridges.len(), MAX_BRIDGES)?;
+    check_number("ports", config.ports.len() + vteps, MAX_PORTS)?;
+    check_number("routes", config.routes.values().map(|routes| routes.len()).sum(), MAX_ROUTES)?;
+    check_number("nat rules", config.nat.len(), MAX_NAT_RULES)?;
+    for (name, bridge) in &config.bridges {
+        bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;
+    }
+    for (name, port) in &config.ports {
+        port::check(config, port).map_err(|error| error.within("port", name))?;
+    }
+    for (name, vxlan) in &config.vxlans {
+        vxlan::check(config, name, vxlan).map_err(|error| error.within("vxlan", name))?;
+    }
+    port::check_interfaces(config)?;
+    vxlan::check_endpoints(config)?;
+    route::check(config)?;
+    nat::check(config)?;
+    // Last: what is wrong with one part alone is better told alone.
+    route::check_joined(config)
+}
+
+/// That a bridge does not exist, and which do.
+pub(crate) fn no_bridge(config: &Config, name: &BridgeName) -> CtlError {
+    /// More names than this help nobody.
+    const SHOWN: usize = 10;
+    let mut names: Vec<_> = config.bridges.keys().map(BridgeName::as_str).take(SHOWN).collect();
+    if config.bridges.len() > SHOWN {
+        names.push("...");
+    }
+    let there = match names.as_slice() {
+        [] => "there are none yet; make it with `bridge add`".to_owned(),
+        names => format!("there are: {}", names.join(", ")),
+    };
+    CtlError::not_found(format!("bridge {name} does not exist; {there}"))
+}
+
+/// That a port does not exist, or is a tunnel.
+pub(crate) fn no_port(config: &Config, name: &PortName) -> CtlError {
+    if config.vxlans.contains_key(name) {
+        return CtlError::not_found(format!("port {name} is a tunnel; use `vxlan`, not `port`"));
+    }
+    CtlError::not_found(format!("port {name} does not exist; `port list` shows those that do"))
+}
+
+/// That a tunnel does not exist.
+pub(crate) fn no_vxlan(name: &PortName) -> CtlError {
+    CtlError::not_found(format!("vxlan {name} does not exist; `vxlan list` shows those that do"))
+}
+
+/// What needs a bridge, by kind and name.
+pub(crate) fn references(config: &Config, bridge: &BridgeName) -> Vec<String> {
+    let ports = config.ports_of(bridge).map(|(name, _)| format!("port {name}"));
+    let vxlans = config.vxlans_of(bridge).map(|(name, _)| format!("vxlan {name}"));
+    let routes = config.routes.get(bridge).into_iter().flatten();
+    let routes = routes.map(|(to, _)| format!("route {to} on {bridge}"));
+    let allowed = config.allowed.iter().flat_map(|(from, reached)| {
+        let concerned = reached.iter().filter(move |to| from == bridge || *to == bridge);
+        concerned.map(move |to| format!("route allow {from} {to}"))
+    });
+    let concerned = |rule: &NatRule| rule.bridges().contains(&bridge);
+    let nat = config.nat.iter().filter(|(_, rule)| concerned(rule));
+    let nat = nat.map(|(name, _)| format!("nat rule {name}"));
+    ports.chain(vxlans).chain(routes).chain(allowed).chain(nat).collect()
+}
+
+/// A bridge that has to be there.
+fn bridge_of<'a>(config: &'a Config, name: &BridgeName) -> Result<&'a Bridge, CtlError> {
+    config.bridges.get(name).ok_or_else(|| no_bridge(config, name))
+}
+
+/// A bridge that has to be there, and to be an interface of the router.
+fn routed<'a>(config: &'a Config, name: &BridgeName) -> Result<&'a Bridge, CtlError> {
+    let bridge = bridge_of(config, name)?;
+    if bridge.gateways.is_empty() {
+        return Err(CtlError::invalid(format!(
+            "bridge {name} has no gateway address, so nothing is routed there; \
+             give it one with `bridge set {name} --gateway`"
+        )));
+    }
+    Ok(bridge)
+}
+
+/// An address that one host can have.
+fn check_host(what: &str, addr: IpAddr) -> Result<(), CtlError> {
+    let is_broadcast = matches!(addr, IpAddr::V4(addr) if addr.is_broadcast());
+    if addr.is_unspecified() || addr.is_multicast() || is_broadcast {
+        return Err(CtlError::invalid(format!("{what} {addr} is not the address of one host")));
+    }
+    Ok(())
+}
+
+/// Whether every IPv6 interface has this address's subnet.
+fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
+}
+
+/// Two networks that have addresses in common, if there are any. In order, whatever is in a network comes
+/// right after it.
+fn overlapping<T: Copy>(mut networks: Vec<(Prefix, T)>) -> Option<[(Prefix, T); 2]> {
+    networks.sort_by_key(|(network, _)| *network);
+    let pair = networks.windows(2).find(|pair| pair[0].0.overlaps(&pair[1].0))?;
+    Some([pair[0], pair[1]])
+}
+
+fn check_number(of: &str, number: usize, most: usize) -> Result<(), CtlError> {
+    if number <= most {
+        return Ok(());
+    }
+    Err(CtlError::invalid(format!("one switch has at most {most} {of}; run another one for more")))
+}
+
+fn check_range<T: PartialOrd + Display>(
+    what: &str,
+    value: T,
+    range: &RangeInclusive<T>,
+) -> Result<(), CtlError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = (range.start(), range.end());
+    Err(CtlError::invalid(format!("{what} {value} is out of range: use {least} to {most}")))
+}

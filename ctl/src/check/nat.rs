@@ -1,0 +1,239 @@
+//! What rules of address translation, and timeouts, keep to.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::{bridge_of, check_host, check_range, overlapping, routed};
+use crate::{
+    AddressRange, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
+    PrefixTranslation, Protocol, Publish, RuleName,
+};
+
+/// Anything from a second to more than a week.
+const TIMEOUT_SECONDS: RangeInclusive<u32> = 1..=1_000_000;
+/// NPTv6 needs a subnet's 64 bits for addresses (RFC 6296, section 3).
+const PREFIX_BITS: RangeInclusive<u8> = 1..=64;
+
+pub(super) fn check(config: &Config) -> Result<(), CtlError> {
+    for (name, rule) in &config.nat {
+        let checked = match rule {
+            NatRule::Masquerade(rule) => check_masquerade(config, rule),
+            NatRule::Publish(rule) => check_publish(config, rule),
+            NatRule::Prefix(rule) => check_prefix(config, rule),
+        };
+        checked.map_err(|error| error.within("nat rule", name))?;
+    }
+    check_once(config)?;
+    check_published_once(config)?;
+    check_prefixes_once(config)?;
+    for (name, seconds) in config.tracking.timeouts.named() {
+        check_range("timeout", seconds, &TIMEOUT_SECONDS)
+            .map_err(|error| error.within("timeout", name))?;
+    }
+    Ok(())
+}
+
+fn check_ends(config: &Config, from: &BridgeName, to: &BridgeName) -> Result<(), CtlError> {
+    if from == to {
+        let message =
+            format!("--from and --to cannot both be {from}: nothing is translated within a bridge");
+        return Err(CtlError::invalid(message));
+    }
+    routed(config, from).and_then(|_| bridge_of(config, to)).map(|_| ())
+}
+
+fn check_masquerade(config: &Config, rule: &Masquerade) -> Result<(), CtlError> {
+    check_ends(config, &rule.from, &rule.to)?;
+    let to = bridge_of(config, &rule.to)?;
+    if [rule.port_quota, rule.session_quota].contains(&Some(0)) {
+        return Err(CtlError::invalid(
+            "a quota of 0 would let nobody through; leave it out, or use 1 or more",
+        ));
+    }
+    let Some(addresses) = rule.addresses else {
+        let mut versions = [true, false].into_iter().filter(|ipv4| rule.covers(*ipv4));
+        return versions.try_for_each(|ipv4| check_has_address(to, &rule.to, ipv4));
+    };
+    if rule.ipv6 && addresses.is_ipv4() {
+        return Err(CtlError::invalid(
+            "--ipv6 needs IPv6 --addresses; use a rule for each IP version",
+        ));
+    }
+    check_range_of_hosts(to, &addresses)
+}
+
+/// That there is an address of ours for packets to leave with.
+fn check_has_address(bridge: &Bridge, name: &BridgeName, ipv4: bool) -> Result<(), CtlError> {
+    let usable = |addr: IpAddr| addr.is_ipv4() == ipv4 && !super::is_link_local(addr);
+    if bridge.gateways.iter().any(|gateway| usable(gateway.addr)) {
+        return Ok(());
+    }
+    let version = if ipv4 { "IPv4" } else { "IPv6" };
+    Err(CtlError::invalid(format!(
+        "bridge {name} has no {version} address to use; give it one with `bridge set {name} --gateway`, \
+         or name the addresses of the rule"
+    )))
+}
+
+/// A range that holds a subnet's first or last address would hand these out.
+fn check_range_of_hosts(bridge: &Bridge, addresses: &AddressRange) -> Result<(), CtlError> {
+    let ends = |gateway: &crate::IpCidr| match gateway.subnet().addr() {
+        IpAddr::V4(first) if gateway.prefix_len < 31 => {
+            let last = first.to_bits() | (u32::MAX >> gateway.prefix_len);
+            vec![IpAddr::V4(first), IpAddr::from(last.to_be_bytes())]
+        }
+        _ => Vec::new(),
+    };
+    let mut unusable = bridge.gateways.iter().flat_map(ends);
+    match unusable.find(|addr| addresses.contains(*addr)) {
+        Some(addr) => Err(CtlError::invalid(format!(
+            "addresses {addresses} include {addr}, which is a subnet's own or its broadcast address"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
+    let on = bridge_of(config, &rule.on)?;
+    let Forward { address, container, .. } = rule.forward;
+    match address {
+        Some(address) => check_host("published address", address)?,
+        None => check_has_address(on, &rule.on, container.is_ipv4())?,
+    }
+    check_host("container", container)?;
+    let to = match &rule.to {
+        Some(to) if *to == rule.on => {
+            return Err(CtlError::invalid(format!(
+                "the container cannot be on {to} itself, where the port is published"
+            )));
+        }
+        Some(to) => to,
+        None => only_holder(config, rule)?,
+    };
+    match routed(config, to)?.gateway_for(container) {
+        None => Err(CtlError::invalid(format!(
+            "container {container} is in no subnet of bridge {to}'s gateways; see `bridge show {to}`"
+        ))),
+        Some(gateway) if gateway.addr == container => {
+            Err(CtlError::invalid(format!("container {container} is the router's own address")))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The only bridge on which the container can be.
+fn only_holder<'a>(config: &'a Config, rule: &'a Publish) -> Result<&'a BridgeName, CtlError> {
+    if let Some(only) = config.container_bridge(rule) {
+        return Ok(only);
+    }
+    let container = rule.forward.container;
+    let holders: Vec<_> = config.holders(rule).map(BridgeName::as_str).collect();
+    Err(CtlError::invalid(if holders.is_empty() {
+        format!(
+            "container {container} is in the subnet of no other bridge; \
+             give its bridge a gateway with `bridge set BR --gateway`"
+        )
+    } else {
+        format!(
+            "container {container} can be on each of {}: say on which, with --to",
+            holders.join(", ")
+        )
+    }))
+}
+
+fn check_prefix(config: &Config, rule: &PrefixTranslation) -> Result<(), CtlError> {
+    let PrefixTranslation { from, to, inside, outside } = rule;
+    check_ends(config, from, to)?;
+    routed(config, to)?;
+    if inside.is_ipv4() || outside.is_ipv4() {
+        return Err(CtlError::invalid(
+            "prefixes are translated in IPv6 only; use `nat masquerade`",
+        ));
+    }
+    if inside.prefix_len() != outside.prefix_len() {
+        let message = format!("{inside} and {outside} have to be of the same length");
+        return Err(CtlError::invalid(message));
+    }
+    check_range("prefix length", inside.prefix_len(), &PREFIX_BITS)?;
+    if inside.overlaps(outside) {
+        return Err(CtlError::invalid(format!("{inside} and {outside} are the same addresses")));
+    }
+    Ok(())
+}
+
+/// That of two rules for the same packets neither is in vain.
+fn clash(one: &RuleName, other: &RuleName, what: &str) -> CtlError {
+    let message =
+        format!("nat rules {one} and {other} are both for {what}; `nat del` one of them first");
+    CtlError::new(ErrorCode::Exists, message)
+}
+
+/// What goes from one bridge to another is translated by one rule of each IP version.
+fn check_once(config: &Config) -> Result<(), CtlError> {
+    let mut owners = BTreeMap::new();
+    for (name, rule) in &config.nat {
+        let (from, to, versions) = match rule {
+            NatRule::Masquerade(rule) => {
+                (&rule.from, &rule.to, [true, false].map(|v| rule.covers(v)))
+            }
+            NatRule::Prefix(rule) => (&rule.from, &rule.to, [false, true]),
+            NatRule::Publish(_) => continue,
+        };
+        let is_prefix = matches!(rule, NatRule::Prefix(_));
+        for version in [0, 1].into_iter().filter(|version| versions[*version]) {
+            match owners.insert((from, to, version), (name, is_prefix)) {
+                // Several prefixes between the same bridges are for different packets.
+                Some((_, true)) if is_prefix => {}
+                Some((other, _)) => {
+                    let version = if version == 0 { "IPv4" } else { "IPv6" };
+                    return Err(clash(other, name, &format!("{version} from {from} to {to}")));
+                }
+                None => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ports that are taken, by address and first port, with the last one and the rule.
+type Taken<'a> = BTreeMap<Option<IpAddr>, BTreeMap<u16, (u16, &'a RuleName)>>;
+
+/// A port outside leads to one container.
+fn check_published_once(config: &Config) -> Result<(), CtlError> {
+    let mut taken: BTreeMap<(&BridgeName, Protocol, bool), Taken<'_>> = BTreeMap::new();
+    for (name, rule) in &config.nat {
+        let NatRule::Publish(Publish { on, forward, .. }) = rule else { continue };
+        let Forward { address, ports, container, protocol, .. } = forward;
+        let taken = taken.entry((on, *protocol, container.is_ipv4())).or_default();
+        let same =
+            |other: &Option<IpAddr>| address.is_none() || other.is_none() || other == address;
+        // The ranges of one address do not overlap, so that the last to begin is the only candidate.
+        let mut candidates =
+            taken.iter().filter(|(other, _)| same(other)).filter_map(|(_, ranges)| {
+                let (_, (last, owner)) = ranges.range(..=ports.last()).next_back()?;
+                (*last >= ports.first()).then_some(owner)
+            });
+        if let Some(owner) = candidates.next() {
+            return Err(clash(owner, name, &format!("{protocol} port {ports} on {on}")));
+        }
+        taken.entry(*address).or_default().insert(ports.first(), (ports.last(), name));
+    }
+    Ok(())
+}
+
+/// A prefix is translated to one other from one bridge, and on one bridge it is the translation of one other.
+fn check_prefixes_once(config: &Config) -> Result<(), CtlError> {
+    let mut networks: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, rule) in &config.nat {
+        let NatRule::Prefix(rule) = rule else { continue };
+        networks.entry((&rule.from, "inside")).or_default().push((rule.inside, name));
+        networks.entry((&rule.to, "outside")).or_default().push((rule.outside, name));
+    }
+    for ((bridge, side), networks) in networks {
+        if let Some([(one, first), (_, second)]) = overlapping(networks) {
+            return Err(clash(first, second, &format!("{one} {side} on {bridge}")));
+        }
+    }
+    Ok(())
+}

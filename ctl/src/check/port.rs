@@ -1,0 +1,113 @@
+//! What ports keep to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::{IPV6_MTU, MAC_LIMIT, bridge_of, check_range, is_link_local};
+use crate::{Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, Tap};
+
+/// The most queues of one port.
+const QUEUES: RangeInclusive<u16> = 1..=16;
+/// How many bytes may wait for a port with a limited rate.
+const QUEUE_BYTES: RangeInclusive<u32> = Egress::MIN_QUEUE_BYTES..=Egress::MAX_QUEUE_BYTES;
+
+pub(super) fn check(config: &Config, port: &Port) -> Result<(), CtlError> {
+    let bridge = bridge_of(config, &port.bridge)?;
+    if let Some(limit) = port.mac_limit {
+        check_range("MAC limit", limit, &MAC_LIMIT)?;
+    }
+    if let Some(bytes) = port.egress.and_then(|egress| egress.queue_bytes) {
+        check_range("egress queue", bytes, &QUEUE_BYTES)?;
+    }
+    check_carried(config, port)?;
+    match &port.kind {
+        PortKind::Tap(tap) => {
+            check_tap(tap, config.mtu_of(port))?;
+            check_router_apart(bridge, tap)
+        }
+        PortKind::Netdev { .. } if port.guard => {
+            Err(CtlError::invalid("--guard needs a port whose addresses are known: one with --tap"))
+        }
+        PortKind::Netdev { .. } => Ok(()),
+    }
+}
+
+/// A tunnel carries less than an MTU that a port has of its own.
+fn check_carried(config: &Config, port: &Port) -> Result<(), CtlError> {
+    let Some(own) = port.mtu else { return Ok(()) };
+    for (name, vxlan) in config.vxlans_of(&port.bridge) {
+        // What is wrong with the tunnel itself is told elsewhere.
+        let Ok(carried) = vxlan.inner_mtu() else { continue };
+        if own > carried {
+            return Err(CtlError::invalid(format!(
+                "its MTU of {own} is more than the {carried} bytes that vxlan {name} carries; \
+                 use --mtu {carried} or --mtu bridge, or give the tunnel more with --underlay-mtu"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A container cannot have the router's addresses.
+fn check_router_apart(bridge: &Bridge, tap: &Tap) -> Result<(), CtlError> {
+    let is_routers =
+        |cidr: &&IpCidr| bridge.gateways.iter().any(|gateway| gateway.addr == cidr.addr);
+    match tap.ips.iter().find(is_routers) {
+        Some(cidr) => Err(CtlError::new(
+            ErrorCode::Exists,
+            format!("{} is the bridge's gateway address; choose another one", cidr.addr),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_tap(tap: &Tap, mtu: Mtu) -> Result<(), CtlError> {
+    check_range("number of queues", tap.queues, &QUEUES)?;
+    let mut addresses = BTreeSet::new();
+    if let Some(twice) = tap.ips.iter().find(|cidr| !addresses.insert(cidr.addr)) {
+        return Err(CtlError::invalid(format!("address {} is given twice", twice.addr)));
+    }
+    let mut versions = BTreeSet::new();
+    for gateway in &tap.gateways {
+        check_gateway(tap, *gateway)?;
+        if !versions.insert(gateway.is_ipv4()) {
+            return Err(CtlError::invalid("give at most one gateway of each IP version"));
+        }
+    }
+    if mtu.bytes() < IPV6_MTU && tap.ips.iter().any(|cidr| cidr.addr.is_ipv6()) {
+        return Err(CtlError::invalid(format!(
+            "its IPv6 address needs an MTU of {IPV6_MTU} or more, and it has {mtu}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_gateway(tap: &Tap, gateway: IpAddr) -> Result<(), CtlError> {
+    if tap.ips.iter().any(|cidr| cidr.addr == gateway) {
+        let message = format!("{gateway} cannot be both its address and its gateway");
+        return Err(CtlError::invalid(message));
+    }
+    // Every interface has a link-local subnet of IPv6, whatever its addresses are.
+    if is_link_local(gateway) || tap.ips.iter().any(|cidr| cidr.contains(gateway)) {
+        return Ok(());
+    }
+    let ips: Vec<_> = tap.ips.iter().map(ToString::to_string).collect();
+    let ips = if ips.is_empty() { "none".to_owned() } else { ips.join(", ") };
+    Err(CtlError::invalid(format!(
+        "gateway {gateway} is in no subnet of its addresses ({ips}); check them and their prefix lengths"
+    )))
+}
+
+pub(super) fn check_interfaces(config: &Config) -> Result<(), CtlError> {
+    let mut owners = BTreeMap::new();
+    for (name, port) in &config.ports {
+        let (netns, interface) = port.kind.interface();
+        let Some(other) = owners.insert((netns, interface), name) else { continue };
+        let place = netns.map_or(String::new(), |netns| format!(" of namespace {netns}"));
+        let message =
+            format!("interface {interface}{place} cannot be both port {other} and {name}");
+        return Err(CtlError::new(ErrorCode::Exists, message));
+    }
+    Ok(())
+}

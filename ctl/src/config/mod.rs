@@ -1,0 +1,177 @@
+//! [`Config`]: what the operator wants, whole. The daemon keeps it as JSON in its state directory.
+
+mod bridge;
+mod nat;
+mod port;
+mod vxlan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::check;
+use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName};
+
+pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
+pub use nat::{
+    Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
+};
+pub use port::{Egress, NetdevMode, Port, PortKind, Tap};
+pub use vxlan::{Tos, Vni, Vxlan};
+
+/// The version of the state format that this program writes. What is added to the format may be left out,
+/// so that a state that an earlier program wrote is one of the same version.
+pub const CONFIG_VERSION: u32 = 1;
+
+/// Everything that is configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// [`CONFIG_VERSION`].
+    pub version: u32,
+    /// The bridges.
+    #[serde(default)]
+    pub bridges: BTreeMap<BridgeName, Bridge>,
+    /// The ports.
+    #[serde(default)]
+    pub ports: BTreeMap<PortName, Port>,
+    /// The tunnels, which are ports as well.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vxlans: BTreeMap<PortName, Vxlan>,
+    /// The routes, by the bridge on which their next hops are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<BridgeName, BTreeMap<Prefix, Route>>,
+    /// Which other bridges may be reached from a bridge.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub allowed: BTreeMap<BridgeName, BTreeSet<BridgeName>>,
+    /// Address translation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nat: BTreeMap<RuleName, NatRule>,
+    /// What sessions are kept by.
+    #[serde(default, skip_serializing_if = "Tracking::is_default")]
+    pub tracking: Tracking,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: CONFIG_VERSION,
+            bridges: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            vxlans: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            allowed: BTreeMap::new(),
+            nat: BTreeMap::new(),
+            tracking: Tracking::default(),
+        }
+    }
+}
+
+/// How packets to a network go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The next hops, among which the conversations are divided.
+    pub via: Vec<IpAddr>,
+}
+
+/// A text that is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No JSON, or not of this form.
+    #[error("{0}")]
+    Syntax(#[from] serde_json::Error),
+    /// Written by another version.
+    #[error("it has format version {found}, and this program understands version {CONFIG_VERSION}")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// Its parts do not fit together, or a value is out of range.
+    #[error(transparent)]
+    Inconsistent(#[from] CtlError),
+}
+
+impl Config {
+    /// Reads a configuration, and holds it to the same rules as one that requests made.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_json(text: &[u8]) -> Result<Self, ConfigError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        // The version first: fields of a later one are not errors of this one.
+        let Versioned { version: found } = serde_json::from_slice(text)?;
+        if found != CONFIG_VERSION {
+            return Err(ConfigError::Version { found });
+        }
+        let config: Self = serde_json::from_slice(text)?;
+        check(&config)?;
+        Ok(config)
+    }
+
+    /// Writes the configuration, for people to read.
+    pub fn to_json(&self) -> String {
+        // Serialising plain data with string keys into memory cannot fail.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// The ports of a bridge.
+    pub fn ports_of<'a>(
+        &'a self,
+        bridge: &'a BridgeName,
+    ) -> impl Iterator<Item = (&'a PortName, &'a Port)> + 'a {
+        self.ports.iter().filter(move |(_, port)| port.bridge == *bridge)
+    }
+
+    /// The tunnels of a bridge.
+    pub fn vxlans_of<'a>(
+        &'a self,
+        bridge: &'a BridgeName,
+    ) -> impl Iterator<Item = (&'a PortName, &'a Vxlan)> + 'a {
+        self.vxlans.iter().filter(move |(_, vxlan)| vxlan.bridge == *bridge)
+    }
+
+    /// Whether a port or a tunnel has this name.
+    pub fn has_port(&self, name: &PortName) -> bool {
+        self.ports.contains_key(name) || self.vxlans.contains_key(name)
+    }
+
+    /// The MTU of a port: its own, or its bridge's.
+    pub fn mtu_of(&self, port: &Port) -> Mtu {
+        port.mtu.unwrap_or_else(|| self.mtu_within(&port.bridge))
+    }
+
+    /// The MTU of a bridge's ports that have none of their own: the bridge's, or less if a tunnel carries
+    /// less.
+    pub fn mtu_within(&self, bridge: &BridgeName) -> Mtu {
+        let own = self.bridges.get(bridge).map_or(Mtu::ETHERNET, |bridge| bridge.mtu);
+        let tunnels = self.vxlans_of(bridge).filter_map(|(_, vxlan)| vxlan.inner_mtu().ok());
+        tunnels.min().map_or(own, |carried| carried.min(own))
+    }
+
+    /// The bridge of the container to which a published port leads: the one that the rule names, or the
+    /// only other one in whose subnet the container is.
+    pub fn container_bridge<'a>(&'a self, rule: &'a Publish) -> Option<&'a BridgeName> {
+        if rule.to.is_some() {
+            return rule.to.as_ref();
+        }
+        let mut holders = self.holders(rule);
+        let (first, another) = (holders.next()?, holders.next());
+        another.is_none().then_some(first)
+    }
+
+    /// The bridges, other than its own, in whose subnets the container of a published port is.
+    pub(crate) fn holders<'a>(
+        &'a self,
+        rule: &'a Publish,
+    ) -> impl Iterator<Item = &'a BridgeName> + 'a {
+        let holds = |(name, bridge): &(&BridgeName, &Bridge)| {
+            **name != rule.on && bridge.gateway_for(rule.forward.container).is_some()
+        };
+        self.bridges.iter().filter(holds).map(|(name, _)| name)
+    }
+}

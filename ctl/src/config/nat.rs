@@ -1,0 +1,333 @@
+//! Address translation: masquerade, published ports, prefixes; and what sessions are kept by.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::names::{BadName, as_string, bad, digits};
+use crate::{AddressRange, BridgeName, PortRange, Prefix, Protocol, RuleName};
+
+/// A rule of address translation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum NatRule {
+    /// Many inside share few addresses outside.
+    Masquerade(Masquerade),
+    /// A port outside leads to a container.
+    Publish(Publish),
+    /// A prefix inside is another one outside, address by address.
+    Prefix(PrefixTranslation),
+}
+
+impl NatRule {
+    /// The bridges that it is about.
+    pub fn bridges(&self) -> Vec<&BridgeName> {
+        match self {
+            Self::Masquerade(rule) => vec![&rule.from, &rule.to],
+            Self::Publish(rule) => std::iter::once(&rule.on).chain(&rule.to).collect(),
+            Self::Prefix(rule) => vec![&rule.from, &rule.to],
+        }
+    }
+
+    /// The name that it gets when none is given: made of what it does, so that the same rule always has the
+    /// same name.
+    pub fn default_name(&self) -> Result<RuleName, BadName> {
+        let text = match self {
+            Self::Masquerade(rule) => format!("{}-to-{}", rule.from, rule.to),
+            Self::Publish(Publish { on, forward, .. }) => match forward.address {
+                Some(addr) => format!("{on}-{addr}-{}-{}", forward.ports, forward.protocol),
+                None => format!("{on}-{}-{}", forward.ports, forward.protocol),
+            },
+            Self::Prefix(rule) => format!("{}-{}", rule.from, rule.inside),
+        };
+        text.replace([':', '/'], "-").parse()
+    }
+}
+
+/// Packets from one bridge to another get an address of ours and a port of ours. The mapping is
+/// endpoint-independent (RFC 4787, REQ-1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Masquerade {
+    /// The inside.
+    pub from: BridgeName,
+    /// The outside.
+    pub to: BridgeName,
+    /// The addresses outside; those of the outside's gateway if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<AddressRange>,
+    /// The ports outside.
+    #[serde(default = "unprivileged")]
+    pub ports: PortRange,
+    /// Who outside may answer.
+    #[serde(default, skip_serializing_if = "Filtering::is_default")]
+    pub filtering: Filtering,
+    /// The most ports of one address inside; as many as there are if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_quota: Option<u32>,
+    /// The most sessions of one address inside; as many as there are if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_quota: Option<u32>,
+    /// IPv6 is masqueraded too, instead of routed with its own addresses.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ipv6: bool,
+}
+
+fn unprivileged() -> PortRange {
+    PortRange::UNPRIVILEGED
+}
+
+impl Masquerade {
+    /// A masquerade with nothing particular about it.
+    pub fn new(from: BridgeName, to: BridgeName) -> Self {
+        Self {
+            from,
+            to,
+            addresses: None,
+            ports: PortRange::UNPRIVILEGED,
+            filtering: Filtering::default(),
+            port_quota: None,
+            session_quota: None,
+            ipv6: false,
+        }
+    }
+
+    /// Whether packets of an IP version are masqueraded.
+    pub fn covers(&self, ipv4: bool) -> bool {
+        match self.addresses {
+            Some(addresses) => addresses.is_ipv4() == ipv4,
+            None => ipv4 || self.ipv6,
+        }
+    }
+}
+
+/// Who outside may send to a mapping (RFC 4787, section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filtering {
+    /// The addresses that the container sent to.
+    #[default]
+    Address,
+    /// Everybody.
+    EndpointIndependent,
+}
+
+impl Filtering {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl FromStr for Filtering {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        match text {
+            "address" => Ok(Self::Address),
+            "endpoint-independent" => Ok(Self::EndpointIndependent),
+            _ => Err(bad("filtering", text, "use address or endpoint-independent")),
+        }
+    }
+}
+
+impl fmt::Display for Filtering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Address => "address",
+            Self::EndpointIndependent => "endpoint-independent",
+        })
+    }
+}
+
+/// Packets to a port outside go to a container. Its answers come from where the question went to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// The outside.
+    pub on: BridgeName,
+    /// From where to where.
+    pub forward: Forward,
+    /// The container's bridge; the one in whose subnet the container's address is if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<BridgeName>,
+}
+
+/// Ports outside and where they lead to, `[IP:]PORT[-END]:CONTAINER-IP[:PORT][/tcp|udp|sctp]`. The ports of a
+/// range lead to as many ports of the container, beginning with the one that is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Forward {
+    /// The address outside; every gateway address of the outside's bridge if not given.
+    pub address: Option<IpAddr>,
+    /// The ports outside.
+    pub ports: PortRange,
+    /// The container.
+    pub container: IpAddr,
+    /// The container's first port.
+    pub container_port: u16,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+}
+
+impl Forward {
+    /// Whether some packet is for both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let same_address = match (self.address, other.address) {
+            (Some(own), Some(others)) => own == others,
+            _ => true,
+        };
+        self.protocol == other.protocol
+            && self.container.is_ipv4() == other.container.is_ipv4()
+            && same_address
+            && self.ports.overlaps(&other.ports)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (ends, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let protocol: Protocol = protocol.parse().ok().filter(|p: &Protocol| p.has_ports())?;
+        let (address, rest) = match leading_address(ends) {
+            Some((addr, rest)) => (Some(addr), rest),
+            None => (None, ends),
+        };
+        let (ports, rest) = rest.split_once(':')?;
+        let ports: PortRange = ports.parse().ok()?;
+        let (container, container_port) = match rest.parse().or_else(|_| bracketed(rest)) {
+            Ok(addr) => (addr, ports.first()),
+            Err(_) => {
+                let (addr, port) = leading_address(rest)?;
+                (addr, PortRange::one(digits(port)?)?.first())
+            }
+        };
+        Some(Self { address, ports, container, container_port, protocol })
+    }
+}
+
+/// `[fd00::2]`.
+fn bracketed(text: &str) -> Result<IpAddr, std::net::AddrParseError> {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    inside.unwrap_or(text).parse()
+}
+
+/// An address before a colon, in brackets if it is of IPv6, and what is after.
+fn leading_address(text: &str) -> Option<(IpAddr, &str)> {
+    let end = if text.starts_with('[') { text.find("]:")? + 1 } else { text.find(':')? };
+    let addr = bracketed(&text[..end]).ok()?;
+    Some((addr, &text[end + 1..]))
+}
+
+impl FromStr for Forward {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const WHAT: &str = "published port";
+        const RULE: &str =
+            "write [IP:]PORT[-END]:CONTAINER-IP[:PORT]/tcp|udp|sctp, such as 8080:10.0.0.2:80/tcp";
+        let forward = Self::parse(text).ok_or_else(|| bad(WHAT, text, RULE))?;
+        let Self { address, ports, container, container_port, .. } = forward;
+        if container_port.checked_add(ports.last() - ports.first()).is_none() {
+            return Err(bad(WHAT, text, "the container has no ports beyond 65535"));
+        }
+        if address.is_some_and(|address| address.is_ipv4() != container.is_ipv4()) {
+            return Err(bad(WHAT, text, "both addresses are of one IP version"));
+        }
+        let is_host = |addr: &IpAddr| !addr.is_unspecified() && !addr.is_multicast();
+        if !address.iter().chain([&container]).all(is_host) {
+            return Err(bad(WHAT, text, "multicast and unspecified addresses are no host's"));
+        }
+        Ok(forward)
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let in_brackets =
+            |addr: &IpAddr| if addr.is_ipv4() { addr.to_string() } else { format!("[{addr}]") };
+        let outside = self.address.map_or(String::new(), |addr| in_brackets(&addr) + ":");
+        let Self { ports, container, container_port, protocol, .. } = self;
+        f.pad(&format!("{outside}{ports}:{}:{container_port}/{protocol}", in_brackets(container)))
+    }
+}
+
+as_string!(Forward);
+
+/// IPv6 prefix translation without state (NPTv6, RFC 6296): one to one, and checksums stay right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrefixTranslation {
+    /// The inside.
+    pub from: BridgeName,
+    /// The outside.
+    pub to: BridgeName,
+    /// The prefix inside.
+    pub inside: Prefix,
+    /// The prefix outside, of the same length.
+    pub outside: Prefix,
+}
+
+/// What sessions are kept by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tracking {
+    /// Seconds after which silent sessions end.
+    pub timeouts: Timeouts,
+    /// TCP segments outside of the window are invalid (RFC 9293, section 3.4).
+    pub window_checks: bool,
+}
+
+impl Default for Tracking {
+    fn default() -> Self {
+        Self { timeouts: Timeouts::default(), window_checks: true }
+    }
+}
+
+impl Tracking {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Seconds after which a session in which nothing is said ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Timeouts {
+    /// UDP (RFC 4787, REQ-5: 120 at least, 300 recommended).
+    pub udp: u32,
+    /// UDP of which no answer came yet.
+    pub udp_unreplied: u32,
+    /// Established TCP connections (RFC 5382, REQ-5: 7440 at least).
+    pub tcp_established: u32,
+    /// TCP connections that begin or end (RFC 5382, REQ-5: 240 at least).
+    pub tcp_transitory: u32,
+    /// ICMP queries (RFC 5508, REQ-2: 60 at least).
+    pub icmp: u32,
+    /// Everything else.
+    pub other: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            udp: 300,
+            udp_unreplied: 120,
+            tcp_established: 7440,
+            tcp_transitory: 240,
+            icmp: 60,
+            other: 600,
+        }
+    }
+}
+
+impl Timeouts {
+    /// All, by their names.
+    pub fn named(&self) -> [(&'static str, u32); 6] {
+        [
+            ("udp", self.udp),
+            ("udp-unreplied", self.udp_unreplied),
+            ("tcp-established", self.tcp_established),
+            ("tcp-transitory", self.tcp_transitory),
+            ("icmp", self.icmp),
+            ("other", self.other),
+        ]
+    }
+}

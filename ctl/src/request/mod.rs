@@ -1,0 +1,265 @@
+//! What can be asked of the daemon.
+
+mod bridge;
+mod conn;
+mod explain;
+mod fdb;
+mod nat;
+mod neighbor;
+mod port;
+mod route;
+mod vxlan;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{BridgeName, PortName, RuleName};
+
+pub use bridge::{BridgeAdd, BridgeSet};
+pub use conn::{ConnFilter, ConnList, ConnShow, ConnState, ConnTop, Limit, TopBy};
+pub use explain::{Frame, Packet, Party, Trace, Why};
+pub use fdb::{FdbFilter, FdbKey, FdbStatic};
+pub use nat::{NatAdd, NatSet, TimeoutsSet};
+pub use neighbor::{NeighborAdd, NeighborFilter, NeighborKey};
+pub use port::{Attach, Detach, PortAdd, PortSet};
+pub use route::{Allowance, RouteAdd, RouteDel};
+pub use vxlan::{VxlanAdd, VxlanSet};
+
+/// A request: a question, or a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A question, which changes nothing.
+    Query(Query),
+    /// A change of the configuration.
+    Mutation(Mutation),
+}
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", content = "args")]
+pub enum Query {
+    /// All bridges.
+    #[serde(rename = "bridge.list")]
+    BridgeList,
+    /// One bridge.
+    #[serde(rename = "bridge.show")]
+    BridgeShow(Named<BridgeName>),
+    /// All ports.
+    #[serde(rename = "port.list")]
+    PortList,
+    /// One port.
+    #[serde(rename = "port.show")]
+    PortShow(Named<PortName>),
+    /// Stations.
+    #[serde(rename = "fdb.show")]
+    FdbShow(FdbFilter),
+    /// Routes, and which bridges may be reached from which.
+    #[serde(rename = "route.list")]
+    RouteList,
+    /// Neighbours of the router.
+    #[serde(rename = "neighbor.show")]
+    NeighborShow(NeighborFilter),
+    /// All tunnels.
+    #[serde(rename = "vxlan.list")]
+    VxlanList,
+    /// One tunnel.
+    #[serde(rename = "vxlan.show")]
+    VxlanShow(Named<PortName>),
+    /// Address translation.
+    #[serde(rename = "nat.list")]
+    NatList,
+    /// What sessions are kept by.
+    #[serde(rename = "nat.settings")]
+    NatSettings,
+    /// Sessions.
+    #[serde(rename = "conn.list")]
+    ConnList(ConnList),
+    /// One session.
+    #[serde(rename = "conn.show")]
+    ConnShow(ConnShow),
+    /// Who has the most sessions, or moves the most.
+    #[serde(rename = "conn.top")]
+    ConnTop(ConnTop),
+    /// What the switch would do with a packet.
+    #[serde(rename = "trace")]
+    Trace(Trace),
+    /// Whether one container reaches another.
+    #[serde(rename = "why")]
+    Why(Why),
+    /// Frames and bytes by port.
+    #[serde(rename = "stats")]
+    Stats,
+    /// Lost frames by reason and port.
+    #[serde(rename = "drops")]
+    Drops,
+    /// What the workers' time goes to.
+    #[serde(rename = "perf")]
+    Perf,
+    /// The daemon's state.
+    #[serde(rename = "status")]
+    Status,
+    /// The daemon's version.
+    #[serde(rename = "version")]
+    Version,
+}
+
+/// A change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", content = "args")]
+pub enum Mutation {
+    /// Makes a bridge.
+    #[serde(rename = "bridge.add")]
+    BridgeAdd(BridgeAdd),
+    /// Removes a bridge without ports.
+    #[serde(rename = "bridge.del")]
+    BridgeDel(Named<BridgeName>),
+    /// Changes a bridge.
+    #[serde(rename = "bridge.set")]
+    BridgeSet(BridgeSet),
+    /// Makes a port.
+    #[serde(rename = "port.add")]
+    PortAdd(Box<PortAdd>),
+    /// Removes a port.
+    #[serde(rename = "port.del")]
+    PortDel(Named<PortName>),
+    /// Changes a port.
+    #[serde(rename = "port.set")]
+    PortSet(PortSet),
+    /// Gives a container an interface; safe to repeat.
+    #[serde(rename = "attach")]
+    Attach(Attach),
+    /// Takes a container's interface away; safe to repeat.
+    #[serde(rename = "detach")]
+    Detach(Detach),
+    /// Enters a station by hand.
+    #[serde(rename = "fdb.add")]
+    FdbAdd(FdbStatic),
+    /// Removes a station, entered or learned.
+    #[serde(rename = "fdb.del")]
+    FdbDel(FdbKey),
+    /// Forgets learned stations.
+    #[serde(rename = "fdb.flush")]
+    FdbFlush(FdbFilter),
+    /// Adds a route; safe to repeat.
+    #[serde(rename = "route.add")]
+    RouteAdd(RouteAdd),
+    /// Removes a route.
+    #[serde(rename = "route.del")]
+    RouteDel(RouteDel),
+    /// Lets one bridge reach another; safe to repeat.
+    #[serde(rename = "route.allow")]
+    RouteAllow(Allowance),
+    /// Takes that back; safe to repeat.
+    #[serde(rename = "route.deny")]
+    RouteDeny(Allowance),
+    /// Enters a neighbour by hand.
+    #[serde(rename = "neighbor.add")]
+    NeighborAdd(NeighborAdd),
+    /// Removes a neighbour, entered or resolved.
+    #[serde(rename = "neighbor.del")]
+    NeighborDel(NeighborKey),
+    /// Forgets resolved neighbours.
+    #[serde(rename = "neighbor.flush")]
+    NeighborFlush(NeighborFilter),
+    /// Makes a tunnel; safe to repeat.
+    #[serde(rename = "vxlan.add")]
+    VxlanAdd(VxlanAdd),
+    /// Removes a tunnel.
+    #[serde(rename = "vxlan.del")]
+    VxlanDel(Named<PortName>),
+    /// Changes a tunnel.
+    #[serde(rename = "vxlan.set")]
+    VxlanSet(VxlanSet),
+    /// Adds a rule of address translation; safe to repeat.
+    #[serde(rename = "nat.add")]
+    NatAdd(NatAdd),
+    /// Removes a rule of address translation, and the sessions that depend on it.
+    #[serde(rename = "nat.del")]
+    NatDel(Named<RuleName>),
+    /// Changes what sessions are kept by.
+    #[serde(rename = "nat.set")]
+    NatSet(NatSet),
+    /// Ends sessions.
+    #[serde(rename = "conn.flush")]
+    ConnFlush(ConnFilter),
+}
+
+impl Query {
+    /// The operations that are questions, by their names in the protocol.
+    pub const OPERATIONS: [&str; 21] = [
+        "bridge.list",
+        "bridge.show",
+        "port.list",
+        "port.show",
+        "fdb.show",
+        "route.list",
+        "neighbor.show",
+        "vxlan.list",
+        "vxlan.show",
+        "nat.list",
+        "nat.settings",
+        "conn.list",
+        "conn.show",
+        "conn.top",
+        "trace",
+        "why",
+        "stats",
+        "drops",
+        "perf",
+        "status",
+        "version",
+    ];
+}
+
+impl Mutation {
+    /// The operations that are changes, by their names in the protocol.
+    pub const OPERATIONS: [&str; 25] = [
+        "bridge.add",
+        "bridge.del",
+        "bridge.set",
+        "port.add",
+        "port.del",
+        "port.set",
+        "attach",
+        "detach",
+        "fdb.add",
+        "fdb.del",
+        "fdb.flush",
+        "route.add",
+        "route.del",
+        "route.allow",
+        "route.deny",
+        "neighbor.add",
+        "neighbor.del",
+        "neighbor.flush",
+        "vxlan.add",
+        "vxlan.del",
+        "vxlan.set",
+        "nat.add",
+        "nat.del",
+        "nat.set",
+        "conn.flush",
+    ];
+}
+
+/// Something by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named<T> {
+    /// The name.
+    pub name: T,
+    /// It is no error if it does not exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub if_exists: bool,
+}
+
+impl<T> Named<T> {
+    /// What must exist.
+    pub fn new(name: T) -> Self {
+        Self { name, if_exists: false }
+    }
+}
+
+/// Tells a value that is `null` from one that is not given.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
+}

@@ -1,0 +1,76 @@
+//! Requests about address translation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BadName, NatRule, RuleName, Timeouts};
+
+/// A rule to add.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatAdd {
+    /// Its name; made of what it does if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<RuleName>,
+    /// What it does.
+    pub rule: NatRule,
+}
+
+impl NatAdd {
+    /// The name that it has or gets.
+    ///
+    /// # Errors
+    /// [`BadName`], when no valid name comes of what it does.
+    pub fn rule_name(&self) -> Result<RuleName, BadName> {
+        self.name.clone().map_or_else(|| self.rule.default_name(), Ok)
+    }
+}
+
+/// What sessions are kept by; what is not given stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatSet {
+    /// See [`crate::Tracking`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<TimeoutsSet>,
+    /// See [`crate::Tracking`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_checks: Option<bool>,
+}
+
+/// Timeouts in seconds; see [`Timeouts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct TimeoutsSet {
+    /// UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp: Option<u32>,
+    /// UDP without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp_unreplied: Option<u32>,
+    /// Established TCP connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_established: Option<u32>,
+    /// TCP connections that begin or end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_transitory: Option<u32>,
+    /// ICMP queries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<u32>,
+    /// Everything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<u32>,
+}
+
+impl TimeoutsSet {
+    /// The timeouts after the change.
+    pub(crate) fn over(&self, present: Timeouts) -> Timeouts {
+        Timeouts {
+            udp: self.udp.unwrap_or(present.udp),
+            udp_unreplied: self.udp_unreplied.unwrap_or(present.udp_unreplied),
+            tcp_established: self.tcp_established.unwrap_or(present.tcp_established),
+            tcp_transitory: self.tcp_transitory.unwrap_or(present.tcp_transitory),
+            icmp: self.icmp.unwrap_or(present.icmp),
+            other: self.other.unwrap_or(present.other),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Answers about tunnels.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Counters, PortState};
+use crate::{PortName, Vxlan};
+
+/// A tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VxlanInfo {
+    /// Its name.
+    pub name: PortName,
+    /// Its settings.
+    pub settings: Vxlan,
+    /// Whether it works.
+    pub state: PortState,
+    /// The longest IP packet that fits through, in bytes.
+    pub inner_mtu: u32,
+    /// The other hosts.
+    pub vteps: Vec<VtepInfo>,
+}
+
+/// Another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VtepInfo {
+    /// Its address.
+    pub remote: IpAddr,
+    /// It was heard from, and is not among the tunnel's settings.
+    pub learned: bool,
+    /// Stations known on it now.
+    pub stations: u32,
+    /// Frames from and to it.
+    #[serde(flatten)]
+    pub counters: Counters,
+}

@@ -1,0 +1,98 @@
+//! What `ctl` can express and this daemon does not carry out yet. It is refused, here and nowhere else, so that
+//! nothing is accepted that then does not happen. Whoever carries something out removes its line.
+
+use ctl::{Bridge, Config, CtlError, ErrorCode, Mutation, Port, Query};
+
+/// Refuses a change whose result, or which itself, is not carried out yet.
+///
+/// # Errors
+/// [`CtlError`] with code `unavailable`.
+pub fn refuse_change(mutation: &Mutation, next: &Config) -> Result<(), CtlError> {
+    match mutation {
+        Mutation::NeighborDel(_) | Mutation::NeighborFlush(_) => Err(not_yet("neighbours")),
+        Mutation::ConnFlush(_) => Err(not_yet("sessions")),
+        _ => refuse(next),
+    }
+}
+
+/// Refuses a configuration of which a part is not carried out yet.
+///
+/// # Errors
+/// [`CtlError`] with code `unavailable`.
+pub fn refuse(config: &Config) -> Result<(), CtlError> {
+    let bridge = |has: fn(&Bridge) -> bool| config.bridges.values().any(has);
+    let port = |has: fn(&Port) -> bool| config.ports.values().any(has);
+    let parts = [
+        (bridge(|bridge| !bridge.gateways.is_empty()), "gateways"),
+        (bridge(|bridge| bridge.gateway_mac.is_some()), "gateways"),
+        (bridge(|bridge| bridge.advertise.is_some()), "router advertisements"),
+        (bridge(|bridge| !bridge.proxy.is_empty()), "proxied addresses"),
+        (bridge(|bridge| !bridge.neighbors.is_empty()), "neighbours"),
+        (port(|port| port.guard), "guarded ports"),
+        (port(|port| port.egress.is_some()), "egress rates"),
+        (!config.vxlans.is_empty(), "VXLAN tunnels"),
+        (!config.routes.is_empty(), "routes"),
+        (!config.allowed.is_empty(), "routes"),
+        (!config.nat.is_empty(), "address translation"),
+        (config.tracking != ctl::Tracking::default(), "sessions"),
+    ];
+    match parts.iter().find(|(is_there, _)| *is_there) {
+        Some((_, part)) => Err(not_yet(part)),
+        None => Ok(()),
+    }
+}
+
+/// The refusal of a question about what is not carried out yet.
+pub fn refuse_question(query: &Query) -> CtlError {
+    not_yet(match query {
+        Query::RouteList => "routes",
+        Query::NeighborShow(_) => "neighbours",
+        Query::VxlanList | Query::VxlanShow(_) => "VXLAN tunnels",
+        Query::NatList => "address translation",
+        Query::NatSettings | Query::ConnList(_) | Query::ConnShow(_) | Query::ConnTop(_) => {
+            "sessions"
+        }
+        Query::Trace(_) => "`trace`",
+        Query::Why(_) => "`why`",
+        _ => "this question",
+    })
+}
+
+fn not_yet(part: &str) -> CtlError {
+    let message = format!("this vswitchd does not carry out {part} yet; use a later one");
+    CtlError::new(ErrorCode::Unavailable, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ctl::wire::parse_request;
+    use ctl::{Request, apply};
+
+    fn request(text: &str) -> Request {
+        parse_request(text.as_bytes()).unwrap().request
+    }
+
+    #[test]
+    fn what_is_not_carried_out_is_refused_and_what_is_is_not() {
+        let changes = [
+            (r#"{"v":1,"op":"bridge.add","args":{"name":"br0"}}"#, None),
+            (
+                r#"{"v":1,"op":"bridge.add","args":{"name":"br1","gateways":["10.0.0.1/24"]}}"#,
+                Some("gateways"),
+            ),
+            (r#"{"v":1,"op":"conn.flush"}"#, Some("sessions")),
+            (r#"{"v":1,"op":"nat.set","args":{"window_checks":false}}"#, Some("sessions")),
+        ];
+        for (text, refused) in changes {
+            let Request::Mutation(mutation) = request(text) else { panic!("{text}") };
+            let next = apply(&Config::default(), &mutation).unwrap();
+            let error = refuse_change(&mutation, &next).err();
+            assert_eq!(error.is_some(), refused.is_some(), "{text}: {error:?}");
+            if let (Some(error), Some(part)) = (error, refused) {
+                assert_eq!(error.code, ErrorCode::Unavailable);
+                assert!(error.message.contains(part), "{error}");
+            }
+        }
+    }
+}
