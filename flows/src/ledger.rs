@@ -12,7 +12,10 @@
 //! in, or was made by the switch itself. A frame is what a port delivered: a
 //! super-frame counts as one, however many segments it leaves as.
 //!
-//! [`Ledger::drop_frame`] is the only way to lose a frame.
+//! [`Ledger::drop_frame`] is the only way to lose a frame that the switch has.
+//!
+//! Of every port, side and reason the last frame is remembered, and a flood of one kind does not make the others
+//! forgotten.
 
 use pktio::{PktBuf, Pool};
 
@@ -20,8 +23,11 @@ use crate::{DropReason, Nanos, PortIndex};
 
 /// Bytes kept of a dropped frame: enough for Ethernet, two tags, IPv6 and TCP with options.
 pub(crate) const OFFENDER_BYTES: usize = 96;
-/// Dropped frames that are remembered.
+/// Kinds of dropped frames (by port, side and reason) of which the last one is remembered; as many as a
+/// `u8` can tell apart.
 const OFFENDERS: usize = 256;
+/// The place of each side and reason of a port among the offenders. It may have been given away since.
+type Places = [u8; 2 * DropReason::COUNT];
 
 /// On which side of the switch a frame was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +129,9 @@ impl PortBooks {
     }
 }
 
+/// What drops are told apart by.
+type Kind = (PortIndex, DropSide, DropReason);
+
 /// A dropped frame, remembered.
 #[derive(Debug, Clone, Copy)]
 pub struct Offender {
@@ -134,12 +143,16 @@ pub struct Offender {
     pub side: DropSide,
     /// Why.
     pub reason: DropReason,
-    /// The frame's length in bytes.
+    /// The frame's length in bytes; zero when only the kernel saw it.
     pub frame_bytes: u32,
     headers: [u8; OFFENDER_BYTES],
 }
 
 impl Offender {
+    fn kind(&self) -> Kind {
+        (self.port, self.side, self.reason)
+    }
+
     /// The frame's first bytes, at most 96.
     pub fn headers(&self) -> &[u8] {
         let kept = usize::try_from(self.frame_bytes).unwrap_or(OFFENDER_BYTES);
@@ -188,8 +201,10 @@ pub enum Discrepancy {
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     ports: Vec<PortBooks>,
+    places: Vec<Places>,
     offenders: Vec<Offender>,
-    next_offender: usize,
+    /// The offender that gives its place to the next new kind, once all places are taken.
+    next_offender: u8,
     /// Books of ports that are no more, so that the whole still adds up.
     closed: PortBooks,
 }
@@ -204,6 +219,7 @@ impl Ledger {
     pub fn reserve(&mut self, count: usize) {
         if self.ports.len() < count {
             self.ports.resize(count, PortBooks::default());
+            self.places.resize(count, [0; 2 * DropReason::COUNT]);
         }
     }
 
@@ -223,49 +239,55 @@ impl Ledger {
     }
 
     /// The only way to lose a frame: counts it, remembers it, and takes its buffer back.
-    pub fn drop_frame(
-        &mut self,
-        pool: &mut Pool,
-        frame: PktBuf,
-        (port, side, reason): (PortIndex, DropSide, DropReason),
-        at: Nanos,
-    ) {
+    pub fn drop_frame(&mut self, pool: &mut Pool, frame: PktBuf, kind: Kind, at: Nanos) {
+        let (port, side, reason) = kind;
         let books = self.port_mut(port);
         match side {
             DropSide::Ingress => books.ingress_drops[reason as usize] += 1,
             DropSide::Egress => books.egress_drops[reason as usize] += 1,
         }
-        self.remember(&frame, (port, side, reason), at);
+        self.remember(frame.data(), kind, at);
         pool.recycle(frame);
+    }
+
+    /// Accounts for frames that a port was given and the kernel refused: they are gone already.
+    pub fn note_refused(&mut self, port: PortIndex, frames: u64, at: Nanos) {
+        if frames > 0 {
+            let reason = DropReason::TxRefused;
+            self.port_mut(port).egress_drops[reason as usize] += frames;
+            self.remember(&[], (port, DropSide::Egress, reason), at);
+        }
     }
 
     /// Accounts for a copy of `frame` that could not be made for `port`, for want of a buffer.
     pub fn lose_copy(&mut self, port: PortIndex, frame: &PktBuf, at: Nanos) {
         let books = self.port_mut(port);
         books.egress_drops[DropReason::NoBuffer as usize] += 1;
-        self.remember(frame, (port, DropSide::Egress, DropReason::NoBuffer), at);
+        self.remember(frame.data(), (port, DropSide::Egress, DropReason::NoBuffer), at);
     }
 
-    fn remember(
-        &mut self,
-        frame: &PktBuf,
-        (port, side, reason): (PortIndex, DropSide, DropReason),
-        at: Nanos,
-    ) {
+    fn remember(&mut self, frame: &[u8], kind: Kind, at: Nanos) {
+        let (port, side, reason) = kind;
         let frame_bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let mut headers = [0; OFFENDER_BYTES];
         let kept = frame.len().min(OFFENDER_BYTES);
-        headers[..kept].copy_from_slice(&frame.data()[..kept]);
+        headers[..kept].copy_from_slice(&frame[..kept]);
         let offender = Offender { at, port, side, reason, frame_bytes, headers };
-        if self.offenders.len() < OFFENDERS {
-            self.offenders.push(offender);
-        } else {
-            self.offenders[self.next_offender] = offender;
+        let place = &mut self.places[port.slot()][place_of(side, reason)];
+        let is_known = |last: &Offender| last.kind() == kind;
+        if !self.offenders.get(usize::from(*place)).is_some_and(is_known) {
+            if self.offenders.len() < OFFENDERS {
+                *place = u8::try_from(self.offenders.len()).unwrap_or(u8::MAX);
+                self.offenders.push(offender);
+                return;
+            }
+            *place = self.next_offender;
+            self.next_offender = self.next_offender.wrapping_add(1);
         }
-        self.next_offender = (self.next_offender + 1) % OFFENDERS;
+        self.offenders[usize::from(*place)] = offender;
     }
 
-    /// The frames dropped last, in no particular order.
+    /// The frames dropped last of each kind, in no particular order.
     pub fn offenders(&self) -> &[Offender] {
         &self.offenders
     }
@@ -276,13 +298,21 @@ impl Ledger {
             self.closed.add(books);
             *books = PortBooks::default();
             self.offenders.retain(|offender| offender.port != port);
-            self.next_offender = self.offenders.len() % OFFENDERS;
+            for (place, last) in (0..=u8::MAX).zip(&self.offenders) {
+                self.places[last.port.slot()][place_of(last.side, last.reason)] = place;
+            }
         }
+    }
+
+    /// The books of all ports that are no more.
+    pub fn closed(&self) -> &PortBooks {
+        &self.closed
     }
 
     /// Makes this a copy of `other`, reusing memory.
     pub fn copy_from(&mut self, other: &Self) {
         self.ports.clone_from(&other.ports);
+        self.places.clone_from(&other.places);
         self.offenders.clone_from(&other.offenders);
         self.next_offender = other.next_offender;
         self.closed = other.closed;
@@ -320,6 +350,10 @@ impl Ledger {
     }
 }
 
+fn place_of(side: DropSide, reason: DropReason) -> usize {
+    side as usize * DropReason::COUNT + reason as usize
+}
+
 fn reconcile_port(port: PortIndex, books: &PortBooks) -> Result<(), Discrepancy> {
     let PortBooks { received, forwarded, answered, held, offered, .. } = *books;
     let (kept, dropped) = (forwarded + answered + held, books.ingress_dropped());
@@ -333,3 +367,6 @@ fn reconcile_port(port: PortIndex, books: &PortBooks) -> Result<(), Discrepancy>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,7 @@ pub struct Counters {
 /// Lost frames of one port for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropInfo {
-    /// The port, or the whole number of one that is no more.
+    /// The port; `(removed)` for all that are no more.
     pub port: String,
     /// `in` when it came by the port, `out` when it should have left by it.
     pub side: String,
@@ -204,7 +204,9 @@ pub struct DropInfo {
 pub struct LastDrop {
     /// Milliseconds ago.
     pub milliseconds_ago: u64,
-    /// Its length in bytes.
+    /// When that was by the host's clock, in UTC (RFC 3339).
+    pub at: String,
+    /// Its length in bytes; zero when only the kernel saw it.
     pub frame_bytes: u32,
     /// Its headers, for people.
     pub summary: String,

@@ -204,8 +204,9 @@ fn drops(drops: &[DropInfo], style: Style) -> String {
         let _ = writeln!(text, "{}: {}", style.bold(&printable(&heading)), count(drop.count));
         let _ = writeln!(text, "    {}", printable(&drop.explanation));
         if let Some(last) = &drop.last {
-            let (when, summary) = (duration(last.milliseconds_ago), printable(&last.summary));
-            let _ = writeln!(text, "    last {when} ago, {} bytes: {summary}", last.frame_bytes);
+            let (ago, at) = (duration(last.milliseconds_ago), printable(&last.at));
+            let (bytes, summary) = (last.frame_bytes, printable(&last.summary));
+            let _ = writeln!(text, "    last {ago} ago, at {at}, {bytes} bytes: {summary}");
         }
     }
     text

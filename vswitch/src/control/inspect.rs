@@ -1,6 +1,7 @@
 //! Answers to questions.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ctl::response::{
     BridgeInfo, Counters, DeviceInfo, DropInfo, FdbInfo, LastDrop, PortInfo, PortState, PortStats,
@@ -156,32 +157,18 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when a worker does not answer.
     pub fn drops(&mut self) -> Result<Vec<DropInfo>, CtlError> {
-        let books = self.books()?;
+        let ledger = self.books()?.ledger;
         let now = self.fleet_ref().clock().now();
         let mut drops = Vec::new();
         for (name, (index, _)) in &self.numbering().ports {
-            let port = books.ledger.port(*index);
-            let sides =
-                [(DropSide::Ingress, &port.ingress_drops), (DropSide::Egress, &port.egress_drops)];
-            for (side, counts) in sides {
-                for (reason, count) in DropReason::ALL.into_iter().zip(counts) {
-                    if *count == 0 {
-                        continue;
-                    }
-                    let is_it =
-                        |o: &&Offender| (o.port, o.side, o.reason) == (*index, side, reason);
-                    let last = books.ledger.offenders().iter().filter(is_it).max_by_key(|o| o.at);
-                    drops.push(DropInfo {
-                        port: name.to_string(),
-                        side: if side == DropSide::Ingress { "in" } else { "out" }.to_owned(),
-                        reason: reason.name().to_owned(),
-                        explanation: reason.explain().to_owned(),
-                        count: *count,
-                        last: last.map(|offender| last_drop(offender, now)),
-                    });
-                }
-            }
+            let last = |side, reason| {
+                let is_it = |o: &&Offender| (o.port, o.side, o.reason) == (*index, side, reason);
+                let last = ledger.offenders().iter().filter(is_it).max_by_key(|o| o.at)?;
+                Some(last_drop(last, now))
+            };
+            drops.extend(drops_of(name.as_str(), &ledger.port(*index), last));
         }
+        drops.extend(drops_of("(removed)", ledger.closed(), |_, _| None));
         Ok(drops)
     }
 
@@ -222,12 +209,45 @@ fn counters(books: &PortBooks, missed: u64) -> Counters {
     }
 }
 
+/// The drops of one port, both sides, by reason.
+fn drops_of(
+    port: &str,
+    books: &PortBooks,
+    last: impl Fn(DropSide, DropReason) -> Option<LastDrop>,
+) -> Vec<DropInfo> {
+    let sides = [
+        (DropSide::Ingress, "in", &books.ingress_drops),
+        (DropSide::Egress, "out", &books.egress_drops),
+    ];
+    let all = sides.into_iter().flat_map(|(side, name, counts)| {
+        DropReason::ALL
+            .into_iter()
+            .zip(counts)
+            .map(move |(reason, count)| (side, name, reason, *count))
+    });
+    let some = all.filter(|(.., count)| *count > 0);
+    some.map(|(side, name, reason, count)| DropInfo {
+        port: port.to_owned(),
+        side: name.to_owned(),
+        reason: reason.name().to_owned(),
+        explanation: reason.explain().to_owned(),
+        count,
+        last: last(side, reason),
+    })
+    .collect()
+}
+
 fn last_drop(offender: &Offender, now: flows::Nanos) -> LastDrop {
-    let ago = now.since(offender.at).as_millis();
+    let ago = now.since(offender.at);
+    let at = SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH);
     LastDrop {
-        milliseconds_ago: u64::try_from(ago).unwrap_or(u64::MAX),
+        milliseconds_ago: u64::try_from(ago.as_millis()).unwrap_or(u64::MAX),
+        at: humantime::format_rfc3339_millis(at).to_string(),
         frame_bytes: offender.frame_bytes,
-        summary: describe::headers(offender.headers()),
+        summary: match offender.headers() {
+            [] => "a frame that only the kernel saw".to_owned(),
+            headers => describe::headers(headers),
+        },
         bytes: describe::hex(offender.headers()),
     }
 }

@@ -36,6 +36,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// How often it is looked whether ports' devices in other namespaces still exist.
 const VISIT_EVERY: Duration = Duration::from_millis(500);
+/// Requests of one client that are carried out before it is the others' turn.
+const REQUESTS_AT_ONCE: usize = 16;
 /// Unsent answers of one client beyond which its requests are not read.
 const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -56,6 +58,8 @@ pub(super) struct Server {
     socket: ControlSocket,
     links: LinkMonitor,
     clients: HashMap<Token, Client>,
+    /// Clients that had more to say than is read at once: they are not announced a second time.
+    unfinished: Vec<Token>,
     next_token: usize,
     retried: Instant,
     swept: Instant,
@@ -82,6 +86,7 @@ impl Server {
             socket,
             links,
             clients: HashMap::new(),
+            unfinished: Vec::new(),
             next_token: FIRST_CLIENT,
             retried: Instant::now(),
             swept: Instant::now(),
@@ -99,6 +104,8 @@ impl Server {
                 }
                 _ => {}
             }
+            let unfinished = std::mem::take(&mut self.unfinished);
+            unfinished.into_iter().for_each(|token| self.serve(token, daemon));
             for event in &events {
                 match event.token() {
                     LISTENER => self.admit(),
@@ -114,6 +121,9 @@ impl Server {
 
     /// When to wake at the latest: never, on a switch with nothing to look after.
     fn timeout(&self, daemon: &Daemon) -> Option<Duration> {
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let retry = daemon.switch.has_waiting().then_some(RETRY_EVERY);
         let sweep = daemon.switch.has_stations().then_some(SWEEP_EVERY);
         let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
@@ -184,8 +194,10 @@ impl Server {
 
     fn serve(&mut self, token: Token, daemon: &mut Daemon) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        if !client.exchange(daemon) {
-            self.put_out(token);
+        match client.exchange(daemon) {
+            Exchange::Done => {}
+            Exchange::Unfinished => self.unfinished.push(token),
+            Exchange::Over => self.put_out(token),
         }
     }
 
@@ -198,37 +210,68 @@ impl Server {
     }
 }
 
+/// How an exchange with a client ended.
+enum Exchange {
+    /// It has said all that it had to say, for now.
+    Done,
+    /// It has more to say, and others come first.
+    Unfinished,
+    /// The connection is over.
+    Over,
+}
+
 impl Client {
-    /// Reads what there is, carries it out, and answers. False when the connection is over.
-    fn exchange(&mut self, daemon: &mut Daemon) -> bool {
-        let mut bytes = [0; 16 * 1024];
-        loop {
-            if !self.carry_out(daemon) || !self.send() {
-                return false;
-            }
-            if self.closing || self.unsent.len() > MAX_UNSENT_BYTES {
-                break;
-            }
-            match self.stream.read(&mut bytes) {
-                // It says no more, and gets what it is owed.
-                Ok(0) => self.closing = true,
-                Ok(count) => self.decoder.push(&bytes[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return false,
-            }
+    /// Carries out what was read, answers, and reads on: no more at a time than is its share.
+    fn exchange(&mut self, daemon: &mut Daemon) -> Exchange {
+        let has_more = self.carry_out(daemon);
+        if !self.send() {
+            return Exchange::Over;
         }
+        if self.unsent.len() > MAX_UNSENT_BYTES {
+            return self.pause();
+        }
+        if has_more {
+            return Exchange::Unfinished;
+        }
+        if self.closing {
+            return self.pause();
+        }
+        let mut bytes = [0; 16 * 1024];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => {
+                // It says no more, and gets what it is owed.
+                self.closing = true;
+                self.pause()
+            }
+            Ok(count) => {
+                self.decoder.push(&bytes[..count]);
+                Exchange::Unfinished
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.pause(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Exchange::Unfinished,
+            Err(_) => Exchange::Over,
+        }
+    }
+
+    /// Waits for the client, unless it is done with.
+    fn pause(&mut self) -> Exchange {
         let busy = self.decoder.is_mid_line() || !self.unsent.is_empty();
         self.busy_since =
             if busy { self.busy_since.or_else(|| Some(Instant::now())) } else { None };
-        !(self.closing && self.unsent.is_empty())
+        if self.closing && self.unsent.is_empty() { Exchange::Over } else { Exchange::Done }
     }
 
-    /// Carries out the whole requests that were read.
+    /// Carries out whole requests that were read. True when there may be more of them.
     fn carry_out(&mut self, daemon: &mut Daemon) -> bool {
-        while !self.closing && self.unsent.len() <= MAX_UNSENT_BYTES {
+        for _ in 0..REQUESTS_AT_ONCE {
+            if self.closing {
+                return false;
+            }
+            if self.unsent.len() > MAX_UNSENT_BYTES {
+                break;
+            }
             match self.decoder.next_line() {
-                Ok(None) => return true,
+                Ok(None) => return false,
                 Ok(Some(line)) if line.is_empty() => {}
                 Ok(Some(line)) => match parse_request(&line) {
                     Ok(envelope) => {

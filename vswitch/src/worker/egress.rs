@@ -109,7 +109,7 @@ impl Worker {
         let books = self.ledger.port_mut(port);
         books.transmitted += (offered - frames.len() - refused) as u64;
         books.transmitted_bytes += bytes - left;
-        books.egress_drops[DropReason::TxRefused as usize] += refused as u64;
+        self.ledger.note_refused(port, refused as u64, now);
         sent?;
         for frame in frames.drain(..) {
             self.lose(port, frame, DropReason::TxQueueFull, now);
@@ -142,9 +142,7 @@ impl Worker {
                 books.transmitted += 1;
                 books.transmitted_bytes += bytes as u64;
             }
-            (None, _) => {
-                self.ledger.port_mut(port).egress_drops[DropReason::TxRefused as usize] += 1;
-            }
+            (None, _) => self.ledger.note_refused(port, 1, now),
         }
         sent.map(|_| ())
     }

@@ -1,13 +1,13 @@
 //! What a bridge does and does not do, seen from the wire.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ctl::response::DropInfo;
-use ctl::{BridgeAdd, Mutation, Query, Vlan};
+use ctl::{BridgeAdd, Mutation, Named, Query, Vlan};
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Test, TestResult, ping, test};
 
-use crate::daemon::{Daemon, port, tap};
+use crate::daemon::{Daemon, eventually, port, tap};
 
 /// Long enough for a frame that comes.
 const SOON: Duration = Duration::from_secs(5);
@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         test!(vlans_separate_containers_and_a_trunk_carries_them_tagged),
         test!(frames_that_are_too_long_for_a_port_are_dropped_with_that_reason),
         test!(malformed_frames_are_counted_and_survived),
+        test!(a_drop_is_shown_with_its_time_and_outlives_its_port),
         test!(a_known_station_is_not_flooded),
     ]
     .into_iter()
@@ -153,6 +154,32 @@ fn malformed_frames_are_counted_and_survived() -> TestResult {
     assert_eq!(drops(&daemon, "invalid-source")?, 20);
     assert_eq!(drops(&daemon, "malformed-vlan")?, 10);
     daemon.check_ledger()
+}
+
+fn a_drop_is_shown_with_its_time_and_outlives_its_port() -> TestResult {
+    let daemon = Daemon::start()?;
+    let a = Container::new()?;
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    let begun = SystemTime::now();
+    let wire = RawSocket::open(&a, "eth0")?;
+    let mut frame = vec![0xff; 60];
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    wire.send(&frame)?;
+    eventually("the frame is dropped", || {
+        drops(&daemon, "invalid-source").is_ok_and(|count| count == 1)
+    })?;
+    let all: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let drop = all.into_iter().find(|drop| drop.reason == "invalid-source").ok_or("no drop")?;
+    let last = drop.last.ok_or("it is not remembered")?;
+    let at = humantime::parse_rfc3339(&last.at)?;
+    // To the millisecond.
+    assert!(at + Duration::from_millis(2) > begun && at <= SystemTime::now(), "{}", last.at);
+    assert!(last.bytes.starts_with("ffffffffffff"), "{}", last.bytes);
+    daemon.change(Mutation::PortDel(Named::new("a".parse()?)))?;
+    let all: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let removed = all.iter().find(|drop| drop.reason == "invalid-source").ok_or("no drop")?;
+    assert_eq!((removed.port.as_str(), removed.count), ("(removed)", 1));
+    Ok(())
 }
 
 fn a_known_station_is_not_flooded() -> TestResult {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ctl::{BridgeName, ClientError, ErrorCode, Mutation, Named, PortKind, Query, Tap};
+use ctl::{BridgeAdd, BridgeName, ClientError, ErrorCode, Mutation, Named, PortKind, Query, Tap};
 use netlab::{Container, Need, Test, TestResult, test};
 
 use crate::daemon::{Daemon, port, tap};
@@ -15,6 +15,8 @@ pub fn tests() -> Vec<Test> {
         test!(the_socket_is_for_its_owner_only),
         test!(a_thousand_clients_are_served_at_once),
         test!(clients_that_hang_or_vanish_hold_nobody_up),
+        test!(a_client_that_asks_without_pause_does_not_starve_others),
+        test!(a_client_that_asks_much_at_once_gets_all_of_its_answers),
         test!(garbage_is_answered_with_an_error_and_changes_nothing),
         test!(a_request_without_end_is_refused_and_the_connection_closed),
         test!(a_bridge_with_ports_is_not_removed).needs(Need::Tun),
@@ -59,6 +61,49 @@ fn clients_that_hang_or_vanish_hold_nobody_up() -> TestResult {
     let mut line = String::new();
     BufReader::new(hanging).read_line(&mut line)?;
     assert!(line.contains("ok"), "{line}");
+    Ok(())
+}
+
+fn a_client_that_asks_without_pause_does_not_starve_others() -> TestResult {
+    let daemon = Daemon::start()?;
+    let greedy = UnixStream::connect(daemon.socket())?;
+    let (mut asks, answers) = (greedy.try_clone()?, BufReader::new(greedy.try_clone()?));
+    let requests = "{\"v\":1,\"id\":1,\"op\":\"status\"}\n".repeat(1000);
+    std::thread::scope(|scope| {
+        scope.spawn(move || while asks.write_all(requests.as_bytes()).is_ok() {});
+        let answered = scope.spawn(move || answers.lines().map_while(Result::ok).count());
+        let others = (0..20).try_for_each(|_| -> TestResult {
+            let mut stream = UnixStream::connect(daemon.socket())?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            stream.write_all(b"{\"v\":1,\"id\":2,\"op\":\"version\"}\n")?;
+            BufReader::new(stream).read_line(&mut String::new())?;
+            Ok(())
+        });
+        greedy.shutdown(std::net::Shutdown::Both)?;
+        let answered = answered.join().map_err(|_| "the greedy client panicked")?;
+        assert!(answered > 20, "the greedy client got {answered} answers only");
+        others
+    })
+}
+
+fn a_client_that_asks_much_at_once_gets_all_of_its_answers() -> TestResult {
+    let daemon = Daemon::start()?;
+    for number in 0..200 {
+        daemon.change(Mutation::BridgeAdd(BridgeAdd {
+            name: format!("bridge-{number}").parse()?,
+            ageing_seconds: None,
+            mac_limit: None,
+            mtu: None,
+            may_exist: false,
+        }))?;
+    }
+    let stream = UnixStream::connect(daemon.socket())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    // More than the daemon keeps unsent, asked for before the first answer is read.
+    let request = "{\"v\":1,\"id\":1,\"op\":\"bridge.list\"}\n".repeat(150);
+    (&stream).write_all(request.as_bytes())?;
+    let answers = BufReader::new(&stream).lines().take(150);
+    assert_eq!(answers.filter(|line| line.as_ref().is_ok_and(|l| l.contains("ok"))).count(), 150);
     Ok(())
 }
 

@@ -143,12 +143,12 @@ every frame is accounted for
 fn lost_frames() {
     let answer = json!([{ "port": "p0", "side": "in", "reason": "too-long",
         "explanation": "the frame is longer than the MTU", "count": 1200,
-        "last": { "milliseconds_ago": 61_000, "frame_bytes": 1600, "summary": "a > b\u{7}",
+        "last": { "milliseconds_ago": 61_000, "at": "2026-01-31T12:00:00.250Z", "frame_bytes": 1600, "summary": "a > b\u{7}",
                   "bytes": "00" } }]);
     let expected = "\
 p0 in too-long: 1 200
     the frame is longer than the MTU
-    last 1 min 1 s ago, 1600 bytes: a > b\\u{7}
+    last 1 min 1 s ago, at 2026-01-31T12:00:00.250Z, 1600 bytes: a > b\\u{7}
 ";
     assert_eq!(shown("vswitchctl drops", answer), expected);
     assert_eq!(shown("vswitchctl drops", json!([])), "no frame was dropped\n");

@@ -1,0 +1,80 @@
+use std::collections::BTreeMap;
+
+use pktio::{Pool, PoolConfig};
+use proptest::prelude::*;
+
+use super::*;
+
+const POOL: PoolConfig = PoolConfig { small: 4, slabs: 1 };
+
+fn drop_one(ledger: &mut Ledger, pool: &mut Pool, kind: Kind, at: u64) {
+    let frame = pool.frame_from(&at.to_be_bytes()).unwrap();
+    ledger.drop_frame(pool, frame, kind, Nanos::from_secs(at));
+}
+
+/// What is remembered: when, and the first bytes.
+fn remembered(ledger: &Ledger) -> BTreeMap<(u16, bool, usize), (Nanos, Vec<u8>)> {
+    let key = |o: &Offender| (o.port.0, o.side == DropSide::Egress, o.reason as usize);
+    ledger.offenders().iter().map(|o| (key(o), (o.at, o.headers().to_vec()))).collect()
+}
+
+#[test]
+fn a_flood_of_one_kind_makes_no_other_forgotten() {
+    let (mut ledger, mut pool) = (Ledger::new(), Pool::new(POOL).unwrap());
+    let rare = (PortIndex(1), DropSide::Ingress, DropReason::InvalidSource);
+    drop_one(&mut ledger, &mut pool, rare, 1);
+    for at in 2..2000 {
+        let flood = (PortIndex(2), DropSide::Egress, DropReason::TxQueueFull);
+        drop_one(&mut ledger, &mut pool, flood, at);
+    }
+    assert!(ledger.offenders().iter().any(|offender| offender.kind() == rare));
+    assert_eq!(ledger.offenders().len(), 2);
+}
+
+#[test]
+fn more_kinds_than_fit_displace_the_oldest_and_nothing_breaks() {
+    let (mut ledger, mut pool) = (Ledger::new(), Pool::new(POOL).unwrap());
+    for port in 0..1000 {
+        let kind = (PortIndex(port), DropSide::Ingress, DropReason::Runt);
+        drop_one(&mut ledger, &mut pool, kind, u64::from(port));
+    }
+    let ports: Vec<_> = remembered(&ledger).keys().map(|(port, ..)| *port).collect();
+    assert_eq!(ports, (744..1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_the_kernel_refused_is_counted_with_its_time() {
+    let mut ledger = Ledger::new();
+    ledger.note_refused(PortIndex(3), 0, Nanos::from_secs(1));
+    assert!(ledger.offenders().is_empty());
+    ledger.note_refused(PortIndex(3), 5, Nanos::from_secs(2));
+    let last = ledger.offenders()[0];
+    assert_eq!(
+        (last.at, last.reason, last.headers()),
+        (Nanos::from_secs(2), DropReason::TxRefused, &[][..])
+    );
+    assert_eq!(ledger.port(PortIndex(3)).egress_dropped(), 5);
+}
+
+proptest! {
+    /// Against a map of the last one of each kind, with ports that are forgotten in between.
+    #[test]
+    fn the_last_of_every_kind_is_remembered(
+        drops in prop::collection::vec((0u16..6, any::<bool>(), 0usize..DropReason::COUNT, 0u8..20), 0..300)
+    ) {
+        let (mut ledger, mut pool) = (Ledger::new(), Pool::new(POOL).unwrap());
+        let mut model: BTreeMap<(u16, bool, usize), (Nanos, Vec<u8>)> = BTreeMap::new();
+        for (at, (port, egress, reason, dice)) in (0u64..).zip(drops) {
+            let side = if egress { DropSide::Egress } else { DropSide::Ingress };
+            if dice == 0 {
+                ledger.forget(PortIndex(port));
+                model.retain(|(other, ..), _| *other != port);
+            } else {
+                drop_one(&mut ledger, &mut pool, (PortIndex(port), side, DropReason::ALL[reason]), at);
+                let bytes = at.to_be_bytes().to_vec();
+                model.insert((port, egress, reason), (Nanos::from_secs(at), bytes));
+            }
+        }
+        prop_assert_eq!(remembered(&ledger), model);
+    }
+}
