@@ -55,7 +55,7 @@ fn measure(stations: usize, burst_frames: usize) -> Result<(f64, f64), Box<dyn E
     let bridge = BridgeDomain::new(Arc::new(Fdb::new(1 << 18, 300, 7)), 1 << 18);
     let ports = [(); 2].map(|()| Some(PortConfig::new(BridgeIndex(0)))).to_vec();
     let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)])?;
-    let mut pipeline = Pipeline::new(Arc::new(snapshot));
+    let mut pipeline = Pipeline::new(Arc::new(snapshot), Arc::default());
     let mut pool = Pool::new(PoolConfig { small: 4096, slabs: 4 })?;
     let (mut outboxes, mut ledger, mut burst) = (Outboxes::new(), Ledger::new(), Burst::new());
     let now = Nanos::from_secs(1);

@@ -80,7 +80,7 @@ impl Rig {
             Snapshot::new(Generation(1), ports, vec![Some(domain)]).expect("a sound configuration");
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
         let mut rig = Self {
-            pipeline: Pipeline::new(Arc::new(snapshot)),
+            pipeline: Pipeline::new(Arc::new(snapshot), Arc::default()),
             pool: Pool::new(PoolConfig::default()).expect("memory for the pool"),
             outboxes: Outboxes::new(),
             ledger: Ledger::new(),

@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let fdb = Arc::new(Fdb::new(16, 10, 1));
     let bridge = BridgeDomain::new(fdb, 8);
     let Ok(snapshot) = Snapshot::new(Generation(1), ports, vec![Some(bridge)]) else { return };
-    let mut pipeline = Pipeline::new(Arc::new(snapshot));
+    let mut pipeline = Pipeline::new(Arc::new(snapshot), Arc::default());
     let Ok(mut pool) = Pool::new(POOL) else { return };
     let (mut outboxes, mut ledger) = (Outboxes::new(), Ledger::new());
     for (second, chunk) in (0..).zip(data.chunks(64)) {

@@ -46,7 +46,7 @@ impl Rig {
         let bridges = (0..3).map(|_| Some(domain())).collect();
         let snapshot = Snapshot::new(Generation(1), ports, bridges).unwrap();
         Self {
-            pipeline: Pipeline::new(Arc::new(snapshot)),
+            pipeline: Pipeline::new(Arc::new(snapshot), Arc::default()),
             pool: Pool::new(POOL).unwrap(),
             outboxes: Outboxes::new(),
             ledger: Ledger::new(),

@@ -1,20 +1,26 @@
-
 //! The codec by the tables of the RFCs; `etherparse` builds the packets and reads them again.
+
 use std::collections::HashSet;
+
 use etherparse::{
     IpFragOffset, IpHeaders, IpNumber, IpEcn, PacketBuilder, SlicedPacket, TransportSlice,
 };
 use pktio::{Csum, Pool, PoolConfig};
 use proptest::prelude::*;
+
 use super::*;
+
 const VNI: Vni = Vni(0x00ab_cdef);
 const TUNNEL: Tunnel = Tunnel::new(VNI);
+
 fn pool() -> Pool {
     Pool::new(PoolConfig { small: 64, slabs: 1 }).unwrap()
 }
+
 fn layers(frame: &[u8]) -> Option<Layers> {
     Layers::parse(frame).ok().flatten()
 }
+
 /// What differs between the packets of a test.
 #[derive(Debug, Clone, Copy)]
 struct Packet {
@@ -24,7 +30,9 @@ struct Packet {
     source_port: u16,
     udp: bool,
 }
+
 const PACKET: Packet = Packet { v6: false, tos: 0, hops: 17, source_port: 1000, udp: true };
+
 fn bytes(packet: Packet) -> Vec<u8> {
     let Packet { v6, tos, hops, source_port, udp } = packet;
     let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
@@ -53,6 +61,7 @@ fn bytes(packet: Packet) -> Vec<u8> {
     .unwrap();
     bytes
 }
+
 /// TOS or traffic class, after the header checksum was verified.
 fn checked_tos(frame: &[u8]) -> u8 {
     match SlicedPacket::from_ethernet(frame).unwrap().net.unwrap() {
@@ -65,12 +74,14 @@ fn checked_tos(frame: &[u8]) -> u8 {
         etherparse::NetSlice::Arp(_) => panic!("no IP"),
     }
 }
+
 fn encap_bytes(inner: &[u8], tunnel: &Tunnel) -> (Vec<u8>, Mark) {
     let mut pool = pool();
     let mut frame = pool.frame_from(inner).unwrap();
     let mark = encap(&mut frame, layers(inner).as_ref(), tunnel).unwrap();
     (frame.data().to_vec(), mark)
 }
+
 fn decap_bytes(outer: &[u8]) -> Result<(Vni, Vec<u8>), Refusal> {
     let mut pool = pool();
     let mut frame = pool.frame_from(outer).unwrap();
@@ -78,6 +89,7 @@ fn decap_bytes(outer: &[u8]) -> Result<(Vni, Vec<u8>), Refusal> {
     assert!(result.is_ok() || frame.data() == outer, "a refused frame stays as it is");
     result.map(|vni| (vni, frame.data().to_vec()))
 }
+
 fn admit_bytes(inner: &[u8], outer_tos: u8, tunnel: &Tunnel) -> Result<Vec<u8>, Refusal> {
     let mut pool = pool();
     let mut frame = pool.frame_from(inner).unwrap();
@@ -85,12 +97,15 @@ fn admit_bytes(inner: &[u8], outer_tos: u8, tunnel: &Tunnel) -> Result<Vec<u8>, 
     assert!(result.is_ok() || frame.data() == inner, "a refused frame stays as it is");
     result.map(|()| frame.data().to_vec())
 }
+
 /// The frame with a tag behind its addresses.
 fn tagged(inner: &[u8], ethertype: u16, vid: u16) -> Vec<u8> {
     let tag = [ethertype.to_be_bytes(), vid.to_be_bytes()].concat();
     [&inner[..12], &tag, &inner[12..]].concat()
 }
+
 // RFC 7348, section 5: the header
+
 #[test]
 fn the_header_is_that_of_rfc_7348() {
     let inner = bytes(PACKET);
@@ -99,11 +114,13 @@ fn the_header_is_that_of_rfc_7348() {
     assert_eq!(outer[8..], inner);
     assert_eq!(decap_bytes(&outer), Ok((VNI, inner)));
 }
+
 #[test]
 fn a_network_identifier_has_24_bits() {
     assert_eq!(Vni::new(0xff_ffff).map(Vni::get), Some(0xff_ffff));
     assert_eq!(Vni::new(0x100_0000), None);
 }
+
 #[test]
 fn reserved_bits_are_not_looked_at_and_the_i_flag_is_required() {
     let (mut outer, _) = encap_bytes(&bytes(PACKET), &TUNNEL);
@@ -114,6 +131,7 @@ fn reserved_bits_are_not_looked_at_and_the_i_flag_is_required() {
     outer[0] &= !0x08;
     assert_eq!(decap_bytes(&outer), Err(Refusal::NoVni));
 }
+
 #[test]
 fn what_holds_no_frame_is_refused() {
     let (outer, _) = encap_bytes(&bytes(PACKET), &TUNNEL);
@@ -125,6 +143,7 @@ fn what_holds_no_frame_is_refused() {
     }
     assert!(decap_bytes(&outer[..22]).is_ok());
 }
+
 #[test]
 fn without_header_room_nothing_is_encapsulated() {
     let mut pool = pool();
@@ -134,7 +153,9 @@ fn without_header_room_nothing_is_encapsulated() {
     assert_eq!(encap(&mut frame, None, &TUNNEL), None);
     assert_eq!(frame.data(), before);
 }
+
 // RFC 7348, section 6.1: inner VLAN tags
+
 #[test]
 fn tags_are_stripped_on_the_way_in_and_refused_on_the_way_out() {
     let inner = bytes(PACKET);
@@ -150,6 +171,7 @@ fn tags_are_stripped_on_the_way_in_and_refused_on_the_way_out() {
     // Cut off inside its tag, there is nothing to strip it from.
     assert_eq!(encap_bytes(&customer[..16], &TUNNEL).0[8..], customer[..16]);
 }
+
 #[test]
 fn a_stripped_tag_does_not_change_the_mark() {
     let tunnel = Tunnel { dscp: Dscp::Inherited, ttl: Ttl::Inherited, ..TUNNEL };
@@ -157,8 +179,11 @@ fn a_stripped_tag_does_not_change_the_mark() {
     let (_, mark) = encap_bytes(&tagged(&inner, 0x8100, 7), &tunnel);
     assert_eq!(mark, encap_bytes(&inner, &tunnel).1);
 }
+
 // RFC 6040: congestion
+
 const ECN: [(&str, u8); 4] = [("Not-ECT", 0), ("ECT(1)", 1), ("ECT(0)", 2), ("CE", 3)];
+
 #[test]
 fn going_in_the_congestion_field_is_copied_or_cleared_by_the_mode() {
     let compatibility = Tunnel { ecn: EcnMode::Compatibility, ..TUNNEL };
@@ -170,6 +195,7 @@ fn going_in_the_congestion_field_is_copied_or_cleared_by_the_mode() {
         assert_eq!(outer[8..], inner, "the inner field stays");
     }
 }
+
 /// Figure 4 of RFC 6040: inner, outer, result.
 const COMBINED: [(u8, u8, Option<u8>); 16] = [
     (0, 0, Some(0)),
@@ -189,6 +215,7 @@ const COMBINED: [(u8, u8, Option<u8>); 16] = [
     (3, 1, Some(3)),
     (3, 3, Some(3)),
 ];
+
 #[test]
 fn coming_out_the_congestion_fields_are_combined_by_figure_4_of_rfc_6040() {
     for (v6, (inner, outer, result)) in
@@ -209,13 +236,16 @@ fn coming_out_the_congestion_fields_are_combined_by_figure_4_of_rfc_6040() {
         assert_eq!(udp.payload(), b"payload");
     }
 }
+
 #[test]
 fn what_is_no_ip_passes_whatever_the_outer_field_says() {
     let mut arp = vec![0xff; 60];
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     assert_eq!(admit_bytes(&arp, 3, &TUNNEL), Ok(arp));
 }
+
 // DSCP and TTL
+
 #[test]
 fn dscp_and_ttl_are_the_tunnels_own_or_the_packets() {
     let fixed = Tunnel { dscp: Dscp::Fixed(10), ..TUNNEL };
@@ -230,16 +260,20 @@ fn dscp_and_ttl_are_the_tunnels_own_or_the_packets() {
     let (_, mark) = encap_bytes(&[0x11; 60], &inherited);
     assert_eq!((mark.tos, mark.ttl), (0, None));
 }
+
 #[test]
 fn an_inner_packet_is_50_or_70_bytes_shorter_than_the_outer_one() {
     let (v4, v6) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([1; 16]));
     assert_eq!((inner_mtu_bytes(1500, v4), inner_mtu_bytes(1500, v6)), (1450, 1430));
     assert_eq!(inner_mtu_bytes(40, v6), 0);
 }
+
 // Source-port entropy
+
 fn entropy_of(frame: &[u8]) -> u16 {
     entropy(frame, layers(frame).as_ref())
 }
+
 #[test]
 fn a_flow_keeps_its_entropy_whatever_its_packets_are_like() {
     for (v6, udp) in [(false, true), (false, false), (true, true), (true, false)] {
@@ -250,6 +284,7 @@ fn a_flow_keeps_its_entropy_whatever_its_packets_are_like() {
         assert_ne!(first, entropy_of(&bytes(other)), "v6 {v6} udp {udp}");
     }
 }
+
 #[test]
 fn flows_are_spread_over_all_source_ports() {
     let mut counts = [0usize; 8];
@@ -259,6 +294,7 @@ fn flows_are_spread_over_all_source_ports() {
     }
     assert!(counts.iter().all(|count| (400..640).contains(count)), "{counts:?}");
 }
+
 /// The fragments of a datagram, each of 16 bytes, the first of which has the ports.
 fn fragments(source_port: u16) -> Vec<Vec<u8>> {
     let fragment = |number: u16| {
@@ -277,6 +313,7 @@ fn fragments(source_port: u16) -> Vec<Vec<u8>> {
     };
     (0..4).map(fragment).collect()
 }
+
 #[test]
 fn all_fragments_of_a_datagram_have_one_entropy() {
     let values: HashSet<u16> = fragments(1000).iter().map(|bytes| entropy_of(bytes)).collect();
@@ -284,6 +321,7 @@ fn all_fragments_of_a_datagram_have_one_entropy() {
     // Whole datagrams between the same hosts are told apart by their ports.
     assert!(!values.contains(&entropy_of(&bytes(PACKET))));
 }
+
 #[test]
 fn what_is_no_ip_goes_by_its_stations() {
     let frame = |station| {
@@ -295,7 +333,9 @@ fn what_is_no_ip_goes_by_its_stations() {
     let values: HashSet<u16> = (0..=255).map(|station| entropy_of(&frame(station))).collect();
     assert!(values.len() > 250, "{}", values.len());
 }
+
 // Any bytes
+
 proptest! {
     #[test]
     fn what_goes_in_comes_out(
@@ -314,6 +354,7 @@ proptest! {
         prop_assert_eq!(admit(&mut frame, layers(&inner).as_ref(), mark.tos, &tunnel), Ok(()));
         prop_assert_eq!(frame.data(), inner);
     }
+
     #[test]
     fn no_bytes_make_it_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..5, outer_tos: u8, tags: bool,

@@ -38,7 +38,7 @@ impl Switch {
         let bridge = BridgeDomain::new(Arc::new(Fdb::new(100, 300, 1)), 100);
         let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)]).unwrap();
         Self {
-            pipeline: Pipeline::new(Arc::new(snapshot)),
+            pipeline: Pipeline::new(Arc::new(snapshot), Arc::default()),
             pool: Pool::new(PoolConfig { small: 1024, slabs: 4 }).unwrap(),
             outboxes: Outboxes::new(),
             ledger: Ledger::new(),

@@ -11,8 +11,6 @@ use std::sync::Arc;
 
 use ctl::response::Changed;
 use ctl::{
-    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
-    PortName, Tap, apply, plan,
     Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Named, NetnsRef,
     Port, PortKind, PortName, RuleName, Tap, apply, plan,
 };
@@ -21,10 +19,8 @@ use flows::{Generation, PortIndex, Seconds, Vid};
 
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
-use super::{announce, store::Store};
-use crate::fleet::{Fleet, FleetError};
 use super::{announce, pending, store::Store};
-use crate::fleet::{Fault, Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError};
 use crate::worker::{Dataplane, QueueId, WorkerId};
 use lookout::is_bound_to_container;
 
