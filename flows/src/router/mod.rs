@@ -1,5 +1,6 @@
 //! A router's parts: routes, neighbours, gateway answers and errors.
 
+mod answer;
 mod envelope;
 mod forward;
 mod fragment;
@@ -10,6 +11,9 @@ mod neighbors;
 mod prefix;
 mod routes;
 
+pub use answer::{
+    AdvertisedPrefix, Advertising, AdvertisingSchedule, Gateway, GatewayAddress, Outcome, Scene,
+};
 pub use forward::{Obstacle, check, decrement, expires};
 pub use fragment::{Unbroken, fragment};
 pub use hold::{Held, Hold, HoldLimits};

@@ -146,6 +146,8 @@ pub mod icmp {
     pub const V6_QUERIES: [u8; 2] = [128, 129];
     /// ICMPv6 errors: unreachable, packet too big, time exceeded, parameter problem.
     pub const V6_ERRORS: [u8; 4] = [1, 2, 3, 4];
+    /// Neighbor Discovery (RFC 4861): router and neighbour solicitations and advertisements.
+    pub const V6_DISCOVERY: [u8; 4] = [133, 134, 135, 136];
 }
 
 /// The big-endian 16-bit field at `at`; `None` beyond the end.
