@@ -24,10 +24,11 @@ pub mod nat;
 mod outbox;
 mod pipeline;
 pub mod router;
-pub mod session;
 pub mod rules;
+pub mod session;
 mod snapshot;
 mod tables;
+mod translation;
 mod tuple;
 pub mod vxlan;
 
@@ -41,4 +42,5 @@ pub use snapshot::{
     BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,
 };
 pub use tables::{TableSizes, Tables};
+pub use translation::{Filtering, Inward, Masquerade, Translation};
 pub use tuple::{Endpoint, Tuple};

@@ -1,14 +1,14 @@
 //! [`Snapshot`]: the configuration that the pipeline decides by, immutable.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use pktio::wire::MacAddr;
 
 use crate::cache::KeyFields;
 use crate::fdb::{Fdb, Limits};
-use crate::router::Routes;
-use crate::{BridgeIndex, Generation, PortIndex, Vid};
+use crate::router::{Gateway, Routes};
+use crate::rules::{Field, RuleSet};
+use crate::{BridgeIndex, Generation, PortIndex, Translation, Vid};
 
 /// A set of VLANs.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub struct PortConfig {
     pub mac_limit: u32,
     /// More than its addresses on the link decides about a frame that comes in by it: rules, or a guard.
     pub is_inspected: bool,
+    /// The VXLAN network that it leads to.
+    pub vni: Option<u32>,
 }
 
 impl PortConfig {
@@ -109,6 +111,7 @@ impl PortConfig {
             mtu_bytes: 1500,
             mac_limit: u32::MAX,
             is_inspected: false,
+            vni: None,
         }
     }
 }
@@ -138,17 +141,10 @@ impl BridgeDomain {
 /// What a bridge's gateway knows.
 #[derive(Debug)]
 pub struct RouterPort {
+    /// Its addresses, and what it answers.
+    pub gateway: Gateway,
     /// Where packets of the bridge's stations go.
     pub routes: Routes,
-    /// Its own addresses.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl RouterPort {
-    /// An address of the gateway of the same family as another.
-    pub fn address_like(&self, other: IpAddr) -> Option<IpAddr> {
-        self.addresses.iter().copied().find(|ip| ip.is_ipv4() == other.is_ipv4())
-    }
 }
 
 /// Why a configuration cannot be compiled.
@@ -177,6 +173,8 @@ pub struct Snapshot {
     generation: Generation,
     ports: Vec<Option<PortConfig>>,
     bridges: Vec<Option<BridgeDomain>>,
+    rules: Arc<RuleSet>,
+    translation: Arc<Translation>,
 }
 
 impl Snapshot {
@@ -201,7 +199,31 @@ impl Snapshot {
             };
             domain.members.push(index);
         }
-        Ok(Self { generation, ports, bridges })
+        Ok(Self { generation, ports, bridges, ..Self::default() })
+    }
+
+    /// The same configuration with these rules.
+    #[must_use]
+    pub fn with_rules(self, rules: Arc<RuleSet>) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The same configuration with this address translation.
+    #[must_use]
+    pub fn with_translation(self, translation: Arc<Translation>) -> Self {
+        Self { translation, ..self }
+    }
+
+    /// The rules.
+    #[inline]
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// The address translation.
+    #[inline]
+    pub fn translation(&self) -> &Translation {
+        &self.translation
     }
 
     /// Its number.
@@ -212,7 +234,8 @@ impl Snapshot {
     /// Which fields of packets the configuration looks at beyond those that it always does.
     #[inline]
     pub fn key_fields(&self) -> KeyFields {
-        KeyFields::default()
+        let fields = self.rules.fields();
+        KeyFields { tcp_flags: fields.tcp_flags(), dscp: fields.contains(Field::Dscp) }
     }
 
     /// One more than the highest port number.

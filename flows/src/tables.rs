@@ -1,12 +1,16 @@
 //! [`Tables`]: what all workers share besides the forwarding databases.
 
 use crate::router::{Neighbors, Timers};
+use crate::rules::RuleCounters;
+use crate::session::Sessions;
 
 /// How large the tables are, and the seed of their hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableSizes {
     /// Neighbours of all gateways.
     pub neighbors: u32,
+    /// Sessions.
+    pub sessions: u32,
     /// Flows that each worker remembers the decision about.
     pub cached_flows: usize,
     /// Keys the hashes, so that nobody outside can choose addresses that collide.
@@ -14,9 +18,9 @@ pub struct TableSizes {
 }
 
 impl Default for TableSizes {
-    /// 16384 neighbours and 262144 cached flows; memory is used as they fill.
+    /// 16384 neighbours, a million sessions, and 262144 cached flows; memory is used as they fill.
     fn default() -> Self {
-        Self { neighbors: 16_384, cached_flows: 1 << 18, seed: 0 }
+        Self { neighbors: 16_384, sessions: 1 << 20, cached_flows: 1 << 18, seed: 0 }
     }
 }
 
@@ -27,13 +31,18 @@ pub struct Tables {
     sizes: TableSizes,
     /// Who has which address on the link, by bridge.
     pub neighbors: Neighbors,
+    /// Who talks to whom.
+    pub sessions: Sessions,
+    /// How much each rule is used.
+    pub rules: RuleCounters,
 }
 
 impl Tables {
     /// Empty tables.
     pub fn new(sizes: TableSizes) -> Self {
         let neighbors = Neighbors::new(sizes.neighbors, Timers::default(), sizes.seed);
-        Self { sizes, neighbors }
+        let sessions = Sessions::new(sizes.sessions, sizes.seed);
+        Self { sizes, neighbors, sessions, rules: RuleCounters::new() }
     }
 
     /// What they were made for.

@@ -91,6 +91,12 @@ impl<'a> Ingress<'a> {
         fdb.lookup(dst, vid, now).map_or(Step::Flood(vid), |to| Step::Forward(to, vid))
     }
 
+    /// The VLAN of a frame that came in by this port.
+    pub(super) fn vid_of(self, frame: &PktBuf) -> Option<Vid> {
+        let header = EthernetHeader::read(frame.data())?;
+        vlan::classify(&self.port.vlan, &header, frame.data()).ok()
+    }
+
     /// Whether a gateway of the bridge has to hear a group frame: address resolution. The tag of a tagged
     /// frame hides what it carries; whoever looks into it sees.
     #[inline]

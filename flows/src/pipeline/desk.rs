@@ -19,6 +19,18 @@ pub(super) struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// Goes on with frames that came in by another port.
+    pub(super) fn begin(&mut self, ingress: PortIndex) {
+        self.close();
+        self.ingress = ingress;
+    }
+
+    /// Enters what was counted into the ingress port's books.
+    #[inline]
+    pub(super) fn close(&mut self) {
+        self.ledger.port_mut(self.ingress).forwarded += std::mem::take(&mut self.forwarded);
+    }
+
     /// Drops a received frame that was offered to no port.
     #[cold]
     pub(super) fn refuse(&mut self, frame: PktBuf, reason: DropReason) {

@@ -1,14 +1,23 @@
-//! The slow path: what becomes of a packet whose flow is not known.
+//! The slow path: what becomes of a packet whose flow is not in the cache.
 //!
-//! It only reads: the outcome is a [`Transform`], or a [`Refusal`] that says what is owed to the sender.
+//! In this order: the session that the packet belongs to; if it begins one, who its destination truly is
+//! (published ports), what the rules say, which way it goes, and whom it seems to come from (masquerading). What
+//! comes out is a [`Transform`], or a [`Refusal`] that says what is owed to the sender.
+
+use std::net::IpAddr;
 
 use pktio::PktBuf;
 
 use super::desk::Desk;
 use super::inspect::{Case, Memory};
 use super::transform::{Hop, Transform, Way};
+use crate::nat::{Claim, MappingId, Rewrite, Unclaimed};
 use crate::router::{IcmpError, NextHop, Obstacle, Resolution, Target, check};
-use crate::{DropReason, Tuple};
+use crate::rules::{self, ConnState, Field, Rejection, RuleId};
+use crate::session::{
+    Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
+};
+use crate::{BridgeIndex, DropReason, Endpoint, Nanos, PortIndex, Translation, Tuple, Zone};
 
 /// Why a packet does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +26,24 @@ pub(super) enum Refusal {
     Drop(DropReason),
     /// It is lost, and its sender is told.
     Tell(DropReason, IcmpError),
+    /// It is lost, and its sender's TCP is told.
+    Reset(DropReason),
     /// It waits for the address of its next hop.
     Hold(NextHop),
     /// It is for the gateway itself.
     Local,
+}
+
+const NO_ROUTE: Refusal = Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable);
+
+/// What the rules say.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ruling {
+    rule: Option<RuleId>,
+    /// Steps are taken on the way.
+    has_steps: bool,
+    /// The port that it is sent to, whatever its address.
+    to: Option<PortIndex>,
 }
 
 impl Memory {
@@ -30,29 +53,213 @@ impl Memory {
         desk: &Desk,
         case: &Case,
         frame: &PktBuf,
-    ) -> Result<Transform, Refusal> {
-        let way = if case.is_routed { self.route(desk, case, frame)? } else { Way::Bridge };
-        Ok(Transform { generation: desk.snapshot.generation(), way, rewrite: None })
+    ) -> Result<Decision, Refusal> {
+        let tuple = Tuple::of(frame.data(), &case.layers);
+        let Some(tuple) = tuple.filter(|_| !case.is_for_group(frame)) else {
+            return self.evaluate_apart(desk, case, frame);
+        };
+        let key = Key::new(case.from.port.bridge, tuple);
+        match self.tables.sessions.lookup(&key) {
+            Some(found) => self.go_on(desk, case, frame, tuple, found),
+            None => self.begin(desk, case, frame, key),
+        }
     }
 
-    /// Finds the way of a packet that is addressed to the gateway's station.
-    fn route(&mut self, desk: &Desk, case: &Case, frame: &PktBuf) -> Result<Way, Refusal> {
+    /// Decides about a packet that is of no session: to groups, later fragments, and ICMP other than
+    /// queries.
+    fn evaluate_apart(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+    ) -> Result<Decision, Refusal> {
+        let ruling = self.consult(desk, case, frame, None, ConnState::New)?;
+        if !case.is_routed {
+            return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
+        }
+        let (_, destination) = case.addresses(frame)?;
+        let next = self.next_hop(case, frame, destination, 0)?;
+        let hop = self.resolve(desk, next)?;
+        Ok(desk.transform(Way::Route(hop), ruling).into())
+    }
+
+    /// Decides about a packet of a session.
+    fn go_on(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        tuple: Tuple,
+        found: Found,
+    ) -> Result<Decision, Refusal> {
+        let now = desk.now.seconds();
+        let Some(session) = self.tables.sessions.get(found.session, now) else {
+            return Err(Refusal::Drop(DropReason::InvalidState));
+        };
+        let onward = onward(&session, found.direction);
+        let state = if found.is_replied { ConnState::Established } else { ConnState::New };
+        let ruling = match found.direction {
+            Direction::Original => self.consult(desk, case, frame, Some(onward.tuple), state),
+            // Replies to what was allowed pass.
+            Direction::Reply => Ok(Ruling::default()),
+        };
+        let ruling = ruling.inspect_err(|_| self.end(desk, found.session))?;
+        let way = self.way_on(desk, case, frame, onward)?;
+        let rewrite = rewrite(&tuple, &onward.tuple, way)?;
+        let session = Some((found.session, found.direction));
+        let awaits_answer =
+            !found.is_replied && desk.snapshot.rules().fields().contains(Field::State);
+        Ok(Transform { rewrite, session, awaits_answer, ..desk.transform(way, ruling) }.into())
+    }
+
+    /// Where a packet of a session goes.
+    fn way_on(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        onward: Key,
+    ) -> Result<Way, Refusal> {
+        if !case.is_routed {
+            return Ok(Way::Bridge);
+        }
+        check(frame.data(), &case.layers).map_err(obstacle)?;
+        let bridge = BridgeIndex(onward.zone.0);
+        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
+        self.resolve(desk, next).map(Way::Route)
+    }
+
+    /// Decides about the first packet of a session.
+    fn begin(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        key: Key,
+    ) -> Result<Decision, Refusal> {
+        let tuple = key.tuple;
+        if !case.is_routed {
+            let ruling = self.consult(desk, case, frame, Some(tuple), ConnState::New)?;
+            let claims = Claims::none(desk);
+            return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
+        }
+        let translation = desk.snapshot.translation();
+        let inward = translation.inward(key);
+        let mut claims = Claims { translation, now: desk.now, mappings: [None; 2] };
+        claims.mappings[0] = inward.and_then(|inward| inward.mapping);
+        let destination = inward.map_or(tuple.destination, |to| to.internal);
+        let inside = Tuple { destination, ..tuple };
+        let ruling = self.consult(desk, case, frame, Some(inside), ConnState::New)?;
+        let next = match inward {
+            Some(to) => next_hop_on(desk, to.bridge, destination, tuple.spread())?,
+            None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
+        };
+        let hop = self.resolve(desk, next)?;
+        let claim = self.masquerade(desk, key, next.bridge, inward.is_some())?;
+        claims.mappings[1] = claim.map(|claim| claim.mapping);
+        let source = claim.map_or(tuple.source, |claim| claim.external);
+        let outside = Tuple { source, ..inside };
+        let plan = Plan { zone: next.bridge.into(), outside, way: Way::Route(hop), ruling };
+        self.establish(desk, case, frame, key, plan, claims)
+    }
+
+    /// Enters a session, and compiles what becomes of its packets.
+    fn establish(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        key: Key,
+        plan: Plan,
+        claims: Claims,
+    ) -> Result<Decision, Refusal> {
+        let new = NewSession {
+            initiator: key,
+            responder: Key { zone: plan.zone, tuple: plan.outside.reversed() },
+            owner: plan.ruling.rule.map_or(u32::MAX, |rule| rule.0),
+            packet: Packet::of(frame.data(), &case.layers),
+        };
+        let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;
+        let Claims { translation, now, .. } = claims;
+        let evict = |evicted: &Session| translation.release(evicted, now);
+        let sessions = &self.tables.sessions;
+        match sessions.insert(&new, now.seconds(), translation.tcp, evict).map_err(refused)? {
+            Inserted::New(session) => {
+                claims.keep();
+                let session = Some((session, Direction::Original));
+                let transform = desk.transform(plan.way, plan.ruling);
+                let awaits_answer = desk.snapshot.rules().fields().contains(Field::State);
+                Ok(Decision {
+                    transform: Transform { rewrite, session, awaits_answer, ..transform },
+                    is_tracked: true,
+                })
+            }
+            Inserted::Existing(found) => {
+                drop(claims);
+                self.go_on(desk, case, frame, key.tuple, found)
+            }
+        }
+    }
+
+    /// Asks the rules about a packet. `tuple` is between whom it truly is, if that is known.
+    fn consult(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        tuple: Option<Tuple>,
+        state: ConnState,
+    ) -> Result<Ruling, Refusal> {
+        let rules = desk.snapshot.rules();
+        if rules.is_empty() {
+            return Ok(Ruling::default());
+        }
+        let place = (case.from.index, case.from.port.bridge, case.vid);
+        let Some(packet) = rules::Packet::read(frame.data(), Some(&case.layers), place) else {
+            return Err(Refusal::Drop(DropReason::Runt));
+        };
+        let packet = rules::Packet {
+            tuple: tuple.or(packet.tuple),
+            state: Some(state),
+            vni: case.from.port.vni,
+            ..packet
+        };
+        let Some(rule) = rules.lookup(&packet) else { return Ok(Ruling::default()) };
+        let to = match rule.action.verdict {
+            rules::Verdict::Allow => None,
+            rules::Verdict::Forward(port) => Some(port),
+            rules::Verdict::Drop => {
+                self.tables.rules.count(rule.id, 1, frame.len() as u64, desk.now);
+                return Err(Refusal::Drop(DropReason::RuleDenied));
+            }
+            rules::Verdict::Reject(how) => {
+                self.tables.rules.count(rule.id, 1, frame.len() as u64, desk.now);
+                return Err(rejection(how, case));
+            }
+        };
+        Ok(Ruling { rule: Some(rule.id), has_steps: !rule.action.steps.is_empty(), to })
+    }
+
+    /// Finds the next hop of a packet that begins something.
+    fn next_hop(
+        &self,
+        case: &Case,
+        frame: &PktBuf,
+        destination: IpAddr,
+        spread: u64,
+    ) -> Result<NextHop, Refusal> {
         let router =
             case.from.bridge.router.as_deref().ok_or(Refusal::Drop(DropReason::NoRoute))?;
-        let addresses = case.layers.addresses(frame.data());
-        let (_, destination) = addresses.ok_or(Refusal::Drop(DropReason::MalformedPacket))?;
-        let route = router.routes.lookup(destination);
-        if route.is_some_and(|route| *route.target == Target::Local) {
+        if router.gateway.is_own(destination) {
             return Err(Refusal::Local);
         }
         check(frame.data(), &case.layers).map_err(obstacle)?;
-        let unreachable = Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable);
-        let route = route.ok_or(unreachable)?;
-        let hash = Tuple::of(frame.data(), &case.layers).map_or(0, |tuple| tuple.spread());
-        match route.next_hop(destination, hash) {
-            Some(next) => self.resolve(desk, next).map(Way::Route),
+        let route = router.routes.lookup(destination).ok_or(NO_ROUTE)?;
+        match route.next_hop(destination, spread) {
+            Some(next) => Ok(next),
             None if *route.target == Target::Broadcast => Err(Refusal::Drop(DropReason::Martian)),
-            None => Err(unreachable),
+            None if *route.target == Target::Local => Err(Refusal::Local),
+            None => Err(NO_ROUTE),
         }
     }
 
@@ -72,6 +279,142 @@ impl Memory {
             Resolution::Busy => Err(Refusal::Drop(DropReason::HoldFull)),
         }
     }
+
+    /// Claims the endpoint that a session's destination sees in place of its source, if there is a rule for
+    /// it. What comes back to the bridge that it came from (a published port of a neighbour) is always
+    /// translated: its answers would not come by here.
+    fn masquerade(
+        &mut self,
+        desk: &Desk,
+        key: Key,
+        to: BridgeIndex,
+        is_inward: bool,
+    ) -> Result<Option<Claim>, Refusal> {
+        let from = BridgeIndex(key.zone.0);
+        let Tuple { protocol, source, .. } = key.tuple;
+        let (translation, is_ipv4) = (desk.snapshot.translation(), source.ip.is_ipv4());
+        let rule = if is_inward && from == to {
+            translation.hairpin(to, is_ipv4)
+        } else {
+            translation.masquerade(from, to, is_ipv4)
+        };
+        let Some(rule) = rule else { return Ok(None) };
+        let claim = translation.mappings.claim(key.zone, protocol, source, &rule.pool, desk.now);
+        claim.map(Some).map_err(|error| match error {
+            Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
+            _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
+        })
+    }
+
+    /// Ends a session, and gives back what it had.
+    pub(super) fn end(&self, desk: &Desk, session: SessionRef) {
+        if let Some(ended) = self.tables.sessions.end(session, desk.now.seconds()) {
+            desk.snapshot.translation().release(&ended, desk.now);
+        }
+    }
+}
+
+/// What was decided about a packet.
+pub(super) struct Decision {
+    /// What becomes of it, and of those that follow it.
+    pub(super) transform: Transform,
+    /// It began its session, which has counted it.
+    pub(super) is_tracked: bool,
+}
+
+impl From<Transform> for Decision {
+    fn from(transform: Transform) -> Self {
+        Self { transform, is_tracked: false }
+    }
+}
+
+/// The mappings that a session claims before it begins. If it does not begin, they are given back.
+struct Claims<'a> {
+    translation: &'a Translation,
+    now: Nanos,
+    mappings: [Option<MappingId>; 2],
+}
+
+impl<'a> Claims<'a> {
+    fn none(desk: &Desk<'a>) -> Self {
+        Self { translation: desk.snapshot.translation(), now: desk.now, mappings: [None; 2] }
+    }
+
+    /// The session began: they are its own.
+    fn keep(mut self) {
+        self.mappings = [None; 2];
+    }
+}
+
+impl Drop for Claims<'_> {
+    fn drop(&mut self) {
+        for mapping in self.mappings.into_iter().flatten() {
+            self.translation.mappings.release(mapping, self.now);
+        }
+    }
+}
+
+/// What a session begins with.
+struct Plan {
+    /// Where its replies come in.
+    zone: Zone,
+    /// Its packets as they go out.
+    outside: Tuple,
+    way: Way,
+    ruling: Ruling,
+}
+
+impl Plan {
+    /// Of a session between stations of one bridge.
+    fn bridged(key: Key, ruling: Ruling) -> Self {
+        let way = Way::bridged(ruling.to);
+        Self { zone: key.zone, outside: key.tuple, way, ruling }
+    }
+}
+
+impl Desk<'_> {
+    fn transform(&self, way: Way, ruling: Ruling) -> Transform {
+        Transform {
+            generation: self.snapshot.generation(),
+            way,
+            rewrite: None,
+            session: None,
+            rule: ruling.rule,
+            has_steps: ruling.has_steps,
+            awaits_answer: false,
+        }
+    }
+}
+
+/// What packets of a session's direction become, and where they go out.
+fn onward(session: &Session, direction: Direction) -> Key {
+    let far = match direction {
+        Direction::Original => session.responder,
+        Direction::Reply => session.initiator,
+    };
+    Key { zone: far.zone, tuple: far.tuple.reversed() }
+}
+
+/// The rewrite from one tuple to another, by a router. Bridged packets stay as they are.
+fn rewrite(old: &Tuple, new: &Tuple, way: Way) -> Result<Option<Rewrite>, Refusal> {
+    if !matches!(way, Way::Route(_)) {
+        return Ok(None);
+    }
+    let rewrite = Rewrite::between(old, new).ok_or(Refusal::Drop(DropReason::MalformedPacket))?;
+    Ok(Some(rewrite.taking_a_hop()))
+}
+
+/// The next hop to an endpoint by a certain bridge: that of its session.
+fn next_hop_on(
+    desk: &Desk,
+    bridge: BridgeIndex,
+    to: Endpoint,
+    spread: u64,
+) -> Result<NextHop, Refusal> {
+    let router = desk.snapshot.bridge(bridge).and_then(|bridge| bridge.router.as_deref());
+    let route = router.and_then(|router| router.routes.lookup(to.ip));
+    let next = route.and_then(|route| route.next_hop(to.ip, spread));
+    next.filter(|next| next.bridge == bridge).ok_or(NO_ROUTE)
 }
 
 /// What is owed to the sender of a packet that may not be forwarded.
@@ -81,6 +424,26 @@ fn obstacle(obstacle: Obstacle) -> Refusal {
         Obstacle::BadChecksum => Refusal::Drop(DropReason::MalformedPacket),
         Obstacle::Martian | Obstacle::LinkLocal | Obstacle::Group => {
             Refusal::Drop(DropReason::Martian)
+        }
+    }
+}
+
+/// Why a session could not be entered.
+fn refused(error: InsertError) -> Refusal {
+    Refusal::Drop(match error {
+        InsertError::Full { .. } => DropReason::SessionsFull,
+        InsertError::Clash { .. } => DropReason::NatExhausted,
+        InsertError::Invalid(_) | InsertError::Ended => DropReason::InvalidState,
+    })
+}
+
+/// What is owed to the sender of a packet that a rule rejects.
+fn rejection(how: Rejection, case: &Case) -> Refusal {
+    let is_tcp = case.layers.protocol == pktio::wire::field::protocol::TCP;
+    match how {
+        Rejection::ResetOrIcmp if is_tcp => Refusal::Reset(DropReason::RuleDenied),
+        Rejection::ResetOrIcmp | Rejection::Icmp => {
+            Refusal::Tell(DropReason::RuleDenied, IcmpError::AdminProhibited)
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A packet whose flow is known is transformed as was decided about the first one ([`Transform`]); the
 //! first one of a flow, and what belongs to none, is [evaluated](super::evaluate).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pktio::wire::{EthernetHeader, Layers};
@@ -10,10 +11,13 @@ use pktio::{Burst, PktBuf};
 
 use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
+use super::evaluate::{Decision, Refusal};
+use super::steps::take_steps;
 use super::transform::{Transform, Way};
 use super::vlan;
 use crate::cache::{FlowCache, FlowKey, Hashed};
-use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
+use crate::router::{ErrorLimiter, ErrorRate, Held, Hold, HoldLimits, Resolver};
+use crate::session::{Packet, Verdict};
 use crate::{DropReason, Tables, Vid};
 
 /// Neighbours that one worker asks for at a time.
@@ -26,6 +30,8 @@ pub(super) struct Memory {
     pub(super) flows: FlowCache<Transform>,
     pub(super) resolver: Resolver,
     pub(super) hold: Hold,
+    /// Packets that waited, to be decided about: empty between turns.
+    pub(super) settled: Vec<Held>,
     pub(super) errors: ErrorLimiter,
     /// Of a super-frame that is fragmented, and its pieces: empty between frames.
     pub(super) segments: Burst,
@@ -42,6 +48,19 @@ pub(super) struct Case<'a> {
     pub(super) is_routed: bool,
 }
 
+impl Case<'_> {
+    /// Whether the frame goes to a group of stations.
+    pub(super) fn is_for_group(&self, frame: &PktBuf) -> bool {
+        EthernetHeader::read(frame.data()).is_some_and(|header| header.dst.is_group())
+    }
+
+    /// Source and destination address.
+    pub(super) fn addresses(&self, frame: &PktBuf) -> Result<(IpAddr, IpAddr), Refusal> {
+        let addresses = self.layers.addresses(frame.data());
+        addresses.ok_or(Refusal::Drop(DropReason::MalformedPacket))
+    }
+}
+
 impl Memory {
     pub(super) fn new(tables: Arc<Tables>) -> Self {
         let sizes = tables.sizes();
@@ -50,6 +69,7 @@ impl Memory {
             flows: FlowCache::new(sizes.cached_flows, sizes.seed),
             resolver: Resolver::new(QUESTIONS),
             hold: Hold::new(HoldLimits::default()),
+            settled: Vec::with_capacity(HoldLimits::default().total),
             errors: ErrorLimiter::new(ErrorRate::default()),
             segments: Burst::new(),
             pieces: Burst::new(),
@@ -66,12 +86,26 @@ impl Memory {
         if is_routed && !vlan::untag(&mut frame) {
             return desk.refuse(frame, DropReason::NoBuffer);
         }
-        match Layers::parse(frame.data()) {
-            Ok(Some(layers)) => {
+        let layers = match Layers::parse(frame.data()) {
+            Ok(layers) => layers,
+            Err(_) => return desk.refuse(frame, DropReason::MalformedPacket),
+        };
+        // A packet for the gateway may yet be translated; a group hears whatever the gateway makes of it.
+        if layers.is_none() || header.dst.is_group() {
+            match self.attend(desk, from, frame, layers.as_ref(), vid) {
+                Some(passed) => frame = passed,
+                None => return,
+            }
+        }
+        match layers {
+            None if is_routed => desk.refuse(frame, DropReason::Unserved),
+            Some(layers) if is_routed || from.port.is_inspected => {
                 self.inspect_packet(desk, Case { from, vid, layers, is_routed }, frame);
             }
-            Ok(None) => self.inspect_link(desk, from, frame, vid),
-            Err(_) => desk.refuse(frame, DropReason::MalformedPacket),
+            _ => {
+                let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
+                desk.settle(result);
+            }
         }
     }
 
@@ -81,17 +115,42 @@ impl Memory {
         if let Some(transform) = flow.and_then(|flow| self.flows.find(&flow).copied())
             && self.holds(desk, &transform)
         {
-            return self.apply(desk, case, frame, &transform);
-        }
-        match self.evaluate(desk, &case, &frame) {
-            Ok(transform) => {
-                if let Some(flow) = flow {
-                    self.flows.put(flow, transform);
-                }
-                self.apply(desk, case, frame, &transform);
+            match self.track(desk, &case, &frame, &transform) {
+                Verdict::Valid => return self.apply(desk, case, frame, &transform),
+                Verdict::Invalid(_) => return desk.refuse(frame, DropReason::InvalidState),
+                Verdict::Superseding | Verdict::Ended => {}
             }
-            Err(refusal) => self.refuse(desk, case, frame, refusal),
         }
+        self.decide(desk, case, frame, flow);
+    }
+
+    /// Decides about a packet by the slow path, and remembers what comes out.
+    fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<Hashed>) {
+        let decision = match self.evaluate(desk, &case, &frame) {
+            Ok(decision) => decision,
+            Err(refusal) => return self.refuse(desk, case, frame, refusal),
+        };
+        let Decision { transform, is_tracked } = decision;
+        if !is_tracked && self.track(desk, &case, &frame, &transform) != Verdict::Valid {
+            return desk.refuse(frame, DropReason::InvalidState);
+        }
+        if let Some(flow) = flow {
+            self.flows.put(flow, transform);
+        }
+        self.apply(desk, case, frame, &transform);
+    }
+
+    /// Tells a packet's session of it.
+    #[inline]
+    fn track(&self, desk: &Desk, case: &Case, frame: &PktBuf, transform: &Transform) -> Verdict {
+        let Some((session, direction)) = transform.session else { return Verdict::Valid };
+        let packet = Packet::of(frame.data(), &case.layers);
+        let (now, policy) = (desk.now.seconds(), desk.snapshot.translation().tcp);
+        let verdict = self.tables.sessions.track(session, direction, &packet, now, policy);
+        if verdict == Verdict::Superseding {
+            self.end(desk, session);
+        }
+        verdict
     }
 
     fn flow_of(&self, desk: &Desk, case: &Case, frame: &PktBuf) -> Option<Hashed> {
@@ -107,30 +166,42 @@ impl Memory {
     fn holds(&self, desk: &Desk, transform: &Transform) -> bool {
         let hop_holds = match transform.way {
             Way::Route(hop) => self.tables.neighbors.is_current(hop.neighbor, desk.now),
-            Way::Bridge | Way::Drop(_) => true,
+            Way::Bridge | Way::Port(_) => true,
         };
-        hop_holds && transform.generation == desk.snapshot.generation()
+        hop_holds
+            && transform.generation == desk.snapshot.generation()
+            && !(transform.awaits_answer && self.is_answered(desk, transform))
+    }
+
+    #[cold]
+    fn is_answered(&self, desk: &Desk, transform: &Transform) -> bool {
+        let session = transform.session.map(|(session, _)| session);
+        let session = session.and_then(|at| self.tables.sessions.get(at, desk.now.seconds()));
+        session.is_some_and(|session| session.is_replied)
     }
 
     /// Carries out a decision.
     #[inline]
-    fn apply(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, transform: &Transform) {
+    fn apply(&mut self, desk: &mut Desk, case: Case, mut frame: PktBuf, transform: &Transform) {
+        if let Some(rule) = transform.rule {
+            self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
+            if transform.has_steps
+                && let Err(reason) = take_steps(desk, &case, &mut frame, rule)
+            {
+                return desk.refuse(frame, reason);
+            }
+        }
         match transform.way {
-            Way::Drop(reason) => desk.refuse(frame, reason),
-            Way::Bridge => self.send_on(desk, case, frame),
+            Way::Bridge => {
+                let Case { from, vid, .. } = case;
+                let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
+                desk.settle(result);
+            }
+            Way::Port(to) => {
+                let result = desk.forward(Sender::Port(case.from), frame, to, case.vid);
+                desk.settle(result);
+            }
             Way::Route(hop) => self.send_hop(desk, case, frame, hop, transform.rewrite),
         }
-    }
-
-    /// Decides about what is no IP packet.
-    fn inspect_link(&mut self, desk: &mut Desk, from: Ingress, frame: PktBuf, vid: Vid) {
-        let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
-        desk.settle(result);
-    }
-
-    /// Sends a frame on in its own bridge.
-    fn send_on(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
-        let result = desk.deliver(Sender::Port(case.from), case.from.bridge, frame, case.vid);
-        desk.settle(result);
     }
 }

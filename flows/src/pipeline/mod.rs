@@ -21,8 +21,11 @@
 mod bridge;
 mod desk;
 mod evaluate;
+mod gateway;
+mod housekeep;
 mod inspect;
 mod route;
+mod steps;
 mod transform;
 pub(crate) mod vlan;
 
@@ -30,7 +33,8 @@ use std::sync::Arc;
 
 use pktio::{Burst, Pool};
 
-use crate::{DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
+use crate::router::Held;
+use crate::{DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables, Vid};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
@@ -91,7 +95,44 @@ impl Pipeline {
                 Step::Drop(reason) => desk.refuse(frame, reason),
             }
         }
-        desk.ledger.port_mut(ingress).forwarded += desk.forwarded;
+        desk.close();
+    }
+
+    /// Does what is to be done beside packets. To be called once per turn; [`Pipeline::is_idle`] says when
+    /// a worker may stop turning.
+    pub fn housekeep(
+        &mut self,
+        now: Nanos,
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) {
+        if self.memory.is_idle() {
+            return;
+        }
+        let snapshot = &*self.snapshot;
+        let ingress = PortIndex(0);
+        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        self.memory.housekeep(&mut desk);
+        let mut settled = std::mem::take(&mut self.memory.settled);
+        for Held { ingress, frame, .. } in settled.drain(..) {
+            desk.begin(ingress);
+            desk.ledger.port_mut(ingress).held -= 1;
+            match Ingress::of(snapshot, ingress) {
+                Some(from) => {
+                    let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
+                    self.memory.inspect(&mut desk, from, frame, vid);
+                }
+                None => desk.refuse(frame, DropReason::PortUnknown),
+            }
+        }
+        desk.close();
+        self.memory.settled = settled;
+    }
+
+    /// Whether nothing waits for time to pass.
+    pub fn is_idle(&self) -> bool {
+        self.memory.is_idle()
     }
 }
 

@@ -11,7 +11,7 @@ use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
 use super::transform::Hop;
 use crate::nat::{Rewrite, Unapplied};
-use crate::router::{Held, IcmpError, NextHop, Station, decrement, expires, fragment, make};
+use crate::router::{Held, IcmpError, NextHop, Station, decrement, expires, fragment, make, reset};
 use crate::{BridgeDomain, DropReason, DropSide, Vid};
 
 impl Memory {
@@ -89,6 +89,12 @@ impl Memory {
                 self.tell(desk, case, &frame, error);
                 desk.refuse(frame, reason);
             }
+            Refusal::Reset(reason) => {
+                if let Some(reply) = reset(&frame, &case.layers, desk.pool) {
+                    desk.originate(case.from.bridge, reply, case.vid);
+                }
+                desk.refuse(frame, reason);
+            }
             Refusal::Hold(next) => self.wait(desk, case.from, next, frame),
             Refusal::Local => self.answer(desk, case, frame),
         }
@@ -105,25 +111,21 @@ impl Memory {
         }
     }
 
-    fn answer(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
-        let refusal = Refusal::Tell(DropReason::Unserved, IcmpError::PortUnreachable);
-        self.refuse(desk, case, frame, refusal);
-    }
-
     /// Tells the sender of a packet why it is lost, if that may be.
     fn tell(&mut self, desk: &mut Desk, case: Case, frame: &PktBuf, error: IcmpError) {
         let Some((source, destination)) = case.layers.addresses(frame.data()) else { return };
         let Some(header) = EthernetHeader::read(frame.data()) else { return };
         let router = case.from.bridge.router.as_deref();
-        // Between stations of one bridge the answer comes from whom the packet was for: there may be no
-        // gateway, and the sender knows nobody else.
-        let own = router.and_then(|router| router.address_like(source));
-        let ip = if case.is_routed { own } else { own.or(Some(destination)) };
-        let Some(ip) = ip else { return };
+        let own = router.and_then(|router| router.gateway.station_for(source));
+        // Between stations of one bridge the answer comes from whom the packet was for: the sender may
+        // know no gateway.
+        let station = match own.filter(|_| case.is_routed) {
+            Some(own) => own,
+            None => Station { mac: header.dst, ip: destination },
+        };
         if !self.errors.allow(source, desk.now) {
             return;
         }
-        let station = Station { mac: header.dst, ip };
         if let Some(reply) = make(frame, &case.layers, error, station, desk.pool) {
             desk.originate(case.from.bridge, reply, case.vid);
         }

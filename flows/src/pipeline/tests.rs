@@ -318,6 +318,7 @@ fn configs() -> impl Strategy<Value = PortConfig> {
             mtu_bytes,
             mac_limit: 3,
             is_inspected: false,
+            vni: None,
         },
     )
 }

@@ -4,7 +4,9 @@ use pktio::wire::MacAddr;
 
 use crate::nat::Rewrite;
 use crate::router::NeighborVersion;
-use crate::{BridgeIndex, DropReason, Generation};
+use crate::rules::RuleId;
+use crate::session::{Direction, SessionRef};
+use crate::{BridgeIndex, Generation, PortIndex};
 
 /// A decision about a flow, in the form in which it is applied. It holds as long as what it depends on is of
 /// the version that it was made from; whoever applies it checks that first.
@@ -16,17 +18,32 @@ pub(super) struct Transform {
     pub(super) way: Way,
     /// New addresses and ports.
     pub(super) rewrite: Option<Rewrite>,
+    /// The session, which every packet is tracked by.
+    pub(super) session: Option<(SessionRef, Direction)>,
+    /// The rules look at whether a session was answered, and this one was not.
+    pub(super) awaits_answer: bool,
+    /// The rule that let it pass, which counts its packets.
+    pub(super) rule: Option<RuleId>,
+    /// The rule does more than letting it pass.
+    pub(super) has_steps: bool,
 }
 
 /// Where the packets of a flow go.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way {
-    /// Nowhere.
-    Drop(DropReason),
     /// On in their bridge, to whom they are addressed.
     Bridge,
+    /// To a port, to whomever they are addressed.
+    Port(PortIndex),
     /// A hop further.
     Route(Hop),
+}
+
+impl Way {
+    /// That of a packet that stays in its bridge.
+    pub(super) fn bridged(to: Option<PortIndex>) -> Self {
+        to.map_or(Self::Bridge, Self::Port)
+    }
 }
 
 /// A hop from the gateway of a bridge to one of its stations.

@@ -1,0 +1,79 @@
+//! What is for the gateway itself: address resolution, pings, and what nobody serves.
+
+use pktio::PktBuf;
+use pktio::wire::Layers;
+
+use super::bridge::{Ingress, Sender};
+use super::desk::Desk;
+use super::evaluate::Refusal;
+use super::inspect::{Case, Memory};
+use crate::router::{Lookup, Outcome, Scene};
+use crate::{DropReason, Nanos, Vid};
+
+impl Memory {
+    /// Lets the gateway of the ingress bridge attend to a frame that could concern it. What does not, or
+    /// not only, comes back.
+    pub(super) fn attend(
+        &mut self,
+        desk: &mut Desk,
+        from: Ingress,
+        mut frame: PktBuf,
+        layers: Option<&Layers>,
+        vid: Vid,
+    ) -> Option<PktBuf> {
+        let Some(router) = from.bridge.router.as_deref() else { return Some(frame) };
+        let neighbors = &self.tables.neighbors;
+        let (bridge, now) = (from.port.bridge, desk.now);
+        // Nobody stands in for whom the asker can hear himself.
+        let is_on_askers_port = |ip| match neighbors.lookup(bridge, ip, now) {
+            Lookup::Known(neighbor) => from.is_behind(neighbor.mac, vid, now),
+            _ => false,
+        };
+        let scene = Scene { bridge, neighbors, now, is_on_askers_port: &is_on_askers_port };
+        match (router.gateway.attend(&mut frame, layers, &scene), layers) {
+            (Outcome::Pass, _) => return Some(frame),
+            (Outcome::Reply, _) => desk.reply(from, frame, vid),
+            (Outcome::Refuse(error), Some(layers)) => {
+                let case = Case { from, vid, layers: *layers, is_routed: true };
+                self.refuse(desk, case, frame, Refusal::Tell(DropReason::Unserved, error));
+            }
+            (Outcome::Reset, Some(layers)) => {
+                let case = Case { from, vid, layers: *layers, is_routed: true };
+                self.refuse(desk, case, frame, Refusal::Reset(DropReason::Unserved));
+            }
+            (Outcome::Done | Outcome::Refuse(_) | Outcome::Reset, _) => desk.absorb(frame),
+        }
+        None
+    }
+
+    /// Answers a packet for the gateway itself.
+    pub(super) fn answer(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
+        let Case { from, vid, layers, .. } = case;
+        if let Some(frame) = self.attend(desk, from, frame, Some(&layers), vid) {
+            desk.refuse(frame, DropReason::NotTranslated);
+        }
+    }
+}
+
+impl Ingress<'_> {
+    /// Whether a station is known to be behind this port.
+    fn is_behind(&self, station: pktio::wire::MacAddr, vid: Vid, now: Nanos) -> bool {
+        self.bridge.fdb.lookup(station, vid, now.seconds()) == Some(self.index)
+    }
+}
+
+impl Desk<'_> {
+    /// Takes a received frame that was for the switch itself.
+    pub(super) fn absorb(&mut self, frame: PktBuf) {
+        self.ledger.port_mut(self.ingress).answered += 1;
+        self.pool.recycle(frame);
+    }
+
+    /// Sends what a received frame has become back to where it came from.
+    fn reply(&mut self, from: Ingress, frame: PktBuf, vid: Vid) {
+        self.ledger.port_mut(self.ingress).answered += 1;
+        if let Err(undelivered) = self.forward(Sender::Gateway, frame, from.index, vid) {
+            self.pool.recycle(undelivered.frame);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! [`Translation`]: the address translation of a configuration.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::nat::{MappingId, Mappings, Pool};
+use crate::session::{Key, Session, TcpPolicy, Timeouts};
+use crate::{BridgeIndex, Endpoint, Nanos, Zone};
+
+/// Who may answer through a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Filtering {
+    /// Whom the container has talked to: address and port (RFC 4787 section 5, the strict kind).
+    #[default]
+    ByAddress,
+    /// Everybody (RFC 4787 REQ-8, the transparent kind).
+    EndpointIndependent,
+}
+
+/// Hides the stations of one bridge behind addresses on another.
+#[derive(Debug, Clone)]
+pub struct Masquerade {
+    /// The inside.
+    pub from: BridgeIndex,
+    /// What the outside sees. Its zone is the bridge outside.
+    pub pool: Pool,
+    /// Who may answer.
+    pub filtering: Filtering,
+}
+
+/// Whom a packet to an address of the switch is really for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inward {
+    /// Where the station is.
+    pub bridge: BridgeIndex,
+    /// The station and its port.
+    pub internal: Endpoint,
+    /// The mapping that the session uses, and has to give back.
+    pub mapping: Option<MappingId>,
+}
+
+/// All address translation of a configuration, immutable. The mappings' tables are shared by all
+/// configurations.
+#[derive(Debug)]
+pub struct Translation {
+    /// Which endpoints are taken.
+    pub mappings: Mappings,
+    /// Masquerading rules; the first that fits counts.
+    pub masquerades: Vec<Masquerade>,
+    /// The bridge on which the stations of a bridge find an address of the switch: a gateway's or a
+    /// pool's.
+    pub owners: HashMap<(BridgeIndex, IpAddr), BridgeIndex>,
+    /// How strictly TCP is tracked.
+    pub tcp: TcpPolicy,
+    /// How long silent sessions live.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Translation {
+    /// None.
+    fn default() -> Self {
+        Self {
+            mappings: Mappings::new(1, 0),
+            masquerades: Vec::new(),
+            owners: HashMap::new(),
+            tcp: TcpPolicy::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Translation {
+    /// The pool for packets of an IP version from one bridge to another.
+    pub fn masquerade(
+        &self,
+        from: BridgeIndex,
+        to: BridgeIndex,
+        is_ipv4: bool,
+    ) -> Option<&Masquerade> {
+        let fits = |rule: &&Masquerade| rule.pool.zone() == to.into() && rule.is_ipv4() == is_ipv4;
+        self.masquerades.iter().filter(|rule| rule.from == from).find(fits)
+    }
+
+    /// The pool for packets that go back to the bridge that they came from: any that hides this bridge.
+    pub fn hairpin(&self, bridge: BridgeIndex, is_ipv4: bool) -> Option<&Masquerade> {
+        let fits = |rule: &&Masquerade| rule.from == bridge && rule.is_ipv4() == is_ipv4;
+        self.masquerades.iter().find(fits)
+    }
+
+    /// Whom the first packet of a session is really for, if it is addressed to the switch. A mapping that
+    /// lets it in is claimed for the session.
+    pub fn inward(&self, key: Key) -> Option<Inward> {
+        let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
+        let outside = *self.owners.get(&(BridgeIndex(key.zone.0), external.ip))?;
+        let rule = self.open_masquerade(outside.into(), external.ip)?;
+        let quota = rule.pool.quota();
+        let inbound = self.mappings.join(outside.into(), protocol, external, quota)?;
+        let (bridge, mapping) = (BridgeIndex(inbound.zone.0), Some(inbound.mapping));
+        Some(Inward { bridge, internal: inbound.internal, mapping })
+    }
+
+    /// The rule whose mappings strangers may use to reach an address outside.
+    fn open_masquerade(&self, outside: Zone, external: IpAddr) -> Option<&Masquerade> {
+        self.masquerades.iter().find(|rule| {
+            rule.filtering == Filtering::EndpointIndependent
+                && rule.pool.zone() == outside
+                && rule.pool.addresses().any(|ip| ip == external)
+        })
+    }
+
+    /// Gives back what a session had that ended.
+    pub fn release(&self, session: &Session, now: Nanos) {
+        let [begun, answered] = [session.initiator, session.responder];
+        let protocol = begun.tuple.protocol;
+        let [source, destination] = [begun.tuple.source, begun.tuple.destination];
+        let external = [
+            (answered.zone, answered.tuple.destination, answered.tuple.destination != source),
+            (begun.zone, destination, destination != answered.tuple.source),
+        ];
+        for (zone, external, is_translated) in external {
+            if is_translated && let Some(found) = self.mappings.find(zone, protocol, external) {
+                self.mappings.release(found.mapping, now);
+            }
+        }
+    }
+}
+
+impl Masquerade {
+    fn is_ipv4(&self) -> bool {
+        self.pool.addresses().next().is_some_and(|ip| ip.is_ipv4())
+    }
+}
