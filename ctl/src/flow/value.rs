@@ -261,13 +261,22 @@ impl StateSet {
     }
 
     /// OVS's flags, `+new-inv`. A packet of ours is in exactly one state: of the states, those are meant
-    /// that have all flags with + and none with -.
+    /// that have all flags with + and none with -. Flags with - alone are also of packets that are not tracked,
+    /// which have no state here.
     pub(super) fn parse_flags(text: &str) -> Result<Self, Complaint> {
         const ADVICE: &str = "use +trk, and + or - with new, est, rel and inv, or write a set of states, such as \
                               state={new,established}";
         let wrong = || Complaint::new(format!("{text:?} has flags that mean nothing here"), ADVICE);
+        let flags = signed(text).ok_or_else(wrong)?;
+        if flags.iter().all(|(is_set, _)| !is_set) {
+            let advice = format!("write ct_state=+trk{text} if those that have a state are meant");
+            return Err(Complaint::new(
+                "packets that are not tracked have none of the flags",
+                advice,
+            ));
+        }
         let mut states = ConnState::ALL.to_vec();
-        for (is_set, name) in signed(text).ok_or_else(wrong)? {
+        for (is_set, name) in flags {
             if name == "trk" && is_set {
                 continue;
             }
