@@ -6,6 +6,7 @@
 //!
 //! * [`Snapshot`]: the configuration, immutable, compiled by the control thread.
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
+//! * [`rules`]: which rule decides about a packet.
 //! * [`Pipeline`]: decides about a burst, by the snapshot and the tables.
 //! * [`Outboxes`]: where decided frames wait to be transmitted.
 //! * [`Ledger`]: where every frame is accounted for; [`DropReason`]: why one was lost.
@@ -17,6 +18,7 @@ mod ids;
 mod ledger;
 mod outbox;
 mod pipeline;
+pub mod rules;
 mod snapshot;
 mod tuple;
 
