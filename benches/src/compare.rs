@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 use ctl::{
-    BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Request, Tap, Vlan,
+    BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Request, Tap,
 };
 use hostnet::{Interface, Netlink};
 use netlab::topology::LinuxBridge;
@@ -213,15 +213,7 @@ fn switched_pair(
                 PortKind::Netdev { device: port_name.parse()?, netns: None, mode }
             }
         };
-        let port = Port {
-            bridge: name.parse()?,
-            kind,
-            vlan: Vlan::Unaware,
-            isolated: false,
-            hairpin: false,
-            mac_limit: None,
-            mtu: None,
-        };
+        let port = Port::new(name.parse()?, kind);
         let add = Mutation::PortAdd(Box::new(PortAdd { name: port_name.parse()?, port }));
         client.call(Request::Mutation(add))?;
     }

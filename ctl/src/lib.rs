@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod config;
 mod error;
+pub mod flow;
 mod names;
 mod packet;
 mod plan;

@@ -242,7 +242,8 @@ as_string!(Sketch);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TcpFlags(u8);
 
-const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+/// The names of TCP flags, by bit.
+pub(crate) const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
 
 impl TcpFlags {
     /// The first segment of a connection.

@@ -1,8 +1,11 @@
 //! Requests about address translation.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{BadName, NatRule, RuleName, Timeouts};
+use crate::names::{BadName, bad, digits};
+use crate::{NatRule, RuleName, Timeouts};
 
 /// A rule to add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,5 +75,41 @@ impl TimeoutsSet {
             icmp: self.icmp.unwrap_or(present.icmp),
             other: self.other.unwrap_or(present.other),
         }
+    }
+
+    /// These, and where they say nothing, those.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            udp: self.udp.or(other.udp),
+            udp_unreplied: self.udp_unreplied.or(other.udp_unreplied),
+            tcp_established: self.tcp_established.or(other.tcp_established),
+            tcp_transitory: self.tcp_transitory.or(other.tcp_transitory),
+            icmp: self.icmp.or(other.icmp),
+            other: self.other.or(other.other),
+        }
+    }
+}
+
+/// One timeout, `udp=300`.
+impl FromStr for TimeoutsSet {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const RULE: &str = "write NAME=SECONDS, where the name is udp, udp-unreplied, tcp-established, tcp-transitory, \
+                            icmp or other, such as udp=300";
+        let wrong = || bad("timeout", text, RULE);
+        let (name, seconds) = text.split_once('=').ok_or_else(wrong)?;
+        let seconds = Some(digits(seconds).ok_or_else(wrong)?);
+        let none = Self::default();
+        Ok(match name {
+            "udp" => Self { udp: seconds, ..none },
+            "udp-unreplied" => Self { udp_unreplied: seconds, ..none },
+            "tcp-established" => Self { tcp_established: seconds, ..none },
+            "tcp-transitory" => Self { tcp_transitory: seconds, ..none },
+            "icmp" => Self { icmp: seconds, ..none },
+            "other" => Self { other: seconds, ..none },
+            _ => return Err(wrong()),
+        })
     }
 }

@@ -6,6 +6,7 @@ mod arbitrary;
 mod attach;
 mod client;
 mod config;
+mod flow;
 mod lines;
 mod names;
 mod plan;

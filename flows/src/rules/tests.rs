@@ -1,6 +1,7 @@
 //! The index against a plain search, and its rules one by one.
 
 mod arbitrary;
+mod frames;
 
 use proptest::prelude::*;
 

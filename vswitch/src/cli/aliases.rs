@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 /// The names, from Open vSwitch and brctl. (`pmd-perf-show` and the like, of one word here too, are aliases in
 /// `args`.)
-pub const ALIASES: [(&str, &[&str]); 14] = [
+pub const ALIASES: [(&str, &[&str]); 18] = [
     ("fdb/show", &["fdb", "show"]),
     ("fdb/add", &["fdb", "add"]),
     ("fdb/del", &["fdb", "del"]),
@@ -19,6 +19,10 @@ pub const ALIASES: [(&str, &[&str]); 14] = [
     ("dpif-netdev/pmd-perf-show", &["perf"]),
     ("dpif-netdev/pmd-stats-show", &["perf"]),
     ("coverage/show", &["drops"]),
+    ("dpctl/dump-conntrack", &["conn", "list"]),
+    ("ovs/route/show", &["route", "list"]),
+    ("tnl/neigh/show", &["neighbor", "show"]),
+    ("tnl/ports/show", &["vxlan", "list"]),
 ];
 
 /// Options before the command whose value is the next word.

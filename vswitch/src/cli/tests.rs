@@ -13,8 +13,25 @@ use super::args::{Arguments, Color};
 use super::requests;
 
 fn parse(line: &str) -> Result<Arguments, clap::Error> {
-    let words = line.split_whitespace().map(|word| OsString::from(word.trim_matches('\'')));
-    Arguments::try_parse_from(translate(words.collect()))
+    Arguments::try_parse_from(translate(words(line)))
+}
+
+/// The words of a shell's command line, up to where its output goes: what is in single quotes is one word.
+fn words(line: &str) -> Vec<OsString> {
+    let mut words = Vec::new();
+    for (number, part) in line.split('\'').enumerate() {
+        let is_quoted = number % 2 == 1;
+        if is_quoted {
+            words.push(OsString::from(part));
+            continue;
+        }
+        let command = part.split(['|', '>']).next().unwrap();
+        words.extend(command.split_whitespace().map(OsString::from));
+        if command.len() < part.len() {
+            break;
+        }
+    }
+    words
 }
 
 /// What a command line asks of the daemon: operation and arguments.
@@ -50,8 +67,7 @@ fn every_command_shows_examples_and_they_are_valid() {
             help.lines().map(str::trim).filter(|line| line.starts_with("vswitchctl ")).collect();
         assert!(!examples.is_empty(), "`{name}` shows no example");
         for example in examples {
-            let command = example.split(['|', '>']).next().unwrap();
-            parse(command).unwrap_or_else(|error| panic!("{example}: {error}"));
+            parse(example).unwrap_or_else(|error| panic!("{example}: {error}"));
         }
     }
 }
@@ -163,11 +179,172 @@ fn each_command_asks_for_what_it_says() {
             json!({ "name": "veth0", "port": { "bridge": "br0",
                     "kind": { "netdev": { "device": "veth0", "mode": "auto" } } } }),
         ),
+        (
+            "port set p0 --guard true --egress-rate 100mbit --egress-queue 262144",
+            "port.set",
+            json!({ "name": "p0", "guard": true,
+                    "egress": { "rate": "100mbit", "queue_bytes": 262_144 } }),
+        ),
+        ("port set p0 --egress-rate none", "port.set", json!({ "name": "p0", "egress": null })),
+        (
+            "fdb add br0 02:00:00:00:00:01 --port vx0 --vtep 192.0.2.2",
+            "fdb.add",
+            json!({ "bridge": "br0", "station": { "mac": "02:00:00:00:00:01", "port": "vx0",
+                    "vtep": "192.0.2.2" } }),
+        ),
         ("stats", "stats", Value::Null),
         ("drops", "drops", Value::Null),
         ("perf", "perf", Value::Null),
         ("status", "status", Value::Null),
         ("version", "version", Value::Null),
+    ];
+    for (line, op, args) in cases {
+        assert_eq!(asks(&format!("vswitchctl {line}")), (op.to_owned(), args), "{line}");
+    }
+}
+
+#[test]
+fn a_router_is_asked_for_as_it_is_typed() {
+    let cases = [
+        (
+            "bridge add br0 --gateway 10.0.0.1/24 --gateway fd00::1/64 --advertise --proxy 10.0.7.0/24",
+            "bridge.add",
+            json!({ "name": "br0", "gateways": ["10.0.0.1/24", "fd00::1/64"],
+                    "advertise": { "interval_seconds": 600, "lifetime_seconds": 1800,
+                                   "autonomous": true },
+                    "proxy": ["10.0.7.0/24"] }),
+        ),
+        (
+            "bridge set br0 --advertise=interval=60,lifetime=0,managed,dns=fd00::53",
+            "bridge.set",
+            json!({ "name": "br0", "advertise": { "interval_seconds": 60, "lifetime_seconds": 0,
+                    "autonomous": true, "managed": true, "dns": ["fd00::53"] } }),
+        ),
+        (
+            "bridge set br0 --no-gateway --gateway-mac auto --no-advertise --no-proxy",
+            "bridge.set",
+            json!({ "name": "br0", "gateways": [], "gateway_mac": null, "advertise": null,
+                    "proxy": [] }),
+        ),
+        (
+            "route add default --on up --via 192.0.2.254,192.0.2.253",
+            "route.add",
+            json!({ "to": "default", "on": "up", "via": ["192.0.2.254", "192.0.2.253"] }),
+        ),
+        (
+            "route del 10.9.0.0/16 --on up --if-exists",
+            "route.del",
+            json!({ "to": "10.9.0.0/16", "on": "up", "if_exists": true }),
+        ),
+        ("route list", "route.list", Value::Null),
+        ("route allow br0 br1", "route.allow", json!({ "from": "br0", "to": "br1" })),
+        ("route deny br0 br1", "route.deny", json!({ "from": "br0", "to": "br1" })),
+        ("neighbor show br0", "neighbor.show", json!({ "bridge": "br0" })),
+        ("neighbour flush --ip 10.0.0.2", "neighbor.flush", json!({ "ip": "10.0.0.2" })),
+        (
+            "neighbor add br0 10.0.0.2 02:00:00:00:00:01",
+            "neighbor.add",
+            json!({ "bridge": "br0",
+                    "neighbor": { "ip": "10.0.0.2", "mac": "02:00:00:00:00:01" } }),
+        ),
+        ("neighbor del br0 10.0.0.2", "neighbor.del", json!({ "bridge": "br0", "ip": "10.0.0.2" })),
+        (
+            "vxlan add vx0 --bridge br0 --vni 7 --local 192.0.2.1 --remote 192.0.2.2 --tos inherit \
+             --no-learning",
+            "vxlan.add",
+            json!({ "name": "vx0", "vxlan": { "bridge": "br0", "vni": 7, "local": "192.0.2.1",
+                    "remotes": ["192.0.2.2"], "dstport": 4789, "ttl": 64, "tos": "inherit",
+                    "learning": false, "underlay_mtu": 1500 } }),
+        ),
+        (
+            "vxlan set vx0 --no-remotes --ttl 3",
+            "vxlan.set",
+            json!({ "name": "vx0", "remotes": [], "ttl": 3 }),
+        ),
+        ("vxlan del vx0", "vxlan.del", json!({ "name": "vx0" })),
+        ("vxlan list", "vxlan.list", Value::Null),
+        ("vxlan show vx0", "vxlan.show", json!({ "name": "vx0" })),
+    ];
+    for (line, op, args) in cases {
+        assert_eq!(asks(&format!("vswitchctl {line}")), (op.to_owned(), args), "{line}");
+    }
+}
+
+#[test]
+fn translation_and_sessions_are_asked_for_as_they_are_typed() {
+    let cases = [
+        (
+            "nat masquerade add --from br0 --to up",
+            "nat.add",
+            json!({ "rule": { "masquerade": { "from": "br0", "to": "up",
+                    "ports": "1024-65535" } } }),
+        ),
+        (
+            "nat masquerade add web --from br0 --to up --addresses 192.0.2.7-192.0.2.9 --ipv6 \
+             --ports 20000-60000 --filtering endpoint-independent --port-quota 5 --session-quota 6",
+            "nat.add",
+            json!({ "name": "web", "rule": { "masquerade": { "from": "br0", "to": "up",
+                    "addresses": "192.0.2.7-192.0.2.9", "ports": "20000-60000", "ipv6": true,
+                    "filtering": "endpoint-independent", "port_quota": 5, "session_quota": 6 } } }),
+        ),
+        (
+            "nat publish add 8080:10.0.0.2:80/tcp --on up",
+            "nat.add",
+            json!({ "rule": { "publish": { "on": "up", "forward": "8080:10.0.0.2:80/tcp" } } }),
+        ),
+        (
+            "nat prefix add fd00:1::/48 2001:db8:1::/48 --from br0 --to up --name six",
+            "nat.add",
+            json!({ "name": "six", "rule": { "prefix": { "from": "br0", "to": "up",
+                    "inside": "fd00:1::/48", "outside": "2001:db8:1::/48" } } }),
+        ),
+        ("nat list", "nat.list", Value::Null),
+        ("nat del web --if-exists", "nat.del", json!({ "name": "web", "if_exists": true })),
+        ("nat timeouts show", "nat.settings", Value::Null),
+        (
+            "nat timeouts set udp=300 tcp-established=7440 udp=200",
+            "nat.set",
+            json!({ "timeouts": { "udp": 200, "tcp-established": 7440 } }),
+        ),
+        ("nat set --window-checks false", "nat.set", json!({ "window_checks": false })),
+        ("conn list", "conn.list", json!({ "filter": {}, "limit": 1000 })),
+        (
+            "conn list --from 10.0.0.2 --to 10.1.0.0/24 --port 80 --proto tcp --bridge br0 \
+             --state established --limit 7 --after 99",
+            "conn.list",
+            json!({ "filter": { "from": "10.0.0.2/32", "to": "10.1.0.0/24", "port": 80,
+                    "protocol": "tcp", "bridge": "br0", "state": "established" },
+                    "limit": 7, "after": 99 }),
+        ),
+        (
+            "conn show 'udp [fd00::2]:4000 > [fd00::3]:53' --bridge br0",
+            "conn.show",
+            json!({ "tuple": "udp [fd00::2]:4000 > [fd00::3]:53", "bridge": "br0" }),
+        ),
+        ("conn flush --all", "conn.flush", json!({})),
+        ("conn flush --proto icmp", "conn.flush", json!({ "protocol": "icmp" })),
+        (
+            "conn top --by bytes --limit 3",
+            "conn.top",
+            json!({ "filter": {}, "by": "bytes", "limit": 3 }),
+        ),
+        (
+            "trace p0 --like 'tcp 10.0.0.2:4000 > 10.1.0.3:80 len=9' --live 3",
+            "trace",
+            json!({ "port": "p0", "live": 3,
+                    "packet": { "like": "tcp 10.0.0.2:4000 > 10.1.0.3:80 len=9" } }),
+        ),
+        (
+            "trace p0 FFffffffffff0200000000010806",
+            "trace",
+            json!({ "port": "p0", "packet": { "bytes": "ffffffffffff0200000000010806" } }),
+        ),
+        (
+            "why web-eth0 10.1.0.3 tcp 80",
+            "why",
+            json!({ "from": "web-eth0", "to": "10.1.0.3", "protocol": "tcp", "port": 80 }),
+        ),
+        ("why a b", "why", json!({ "from": "a", "to": "b", "protocol": "icmp" })),
     ];
     for (line, op, args) in cases {
         assert_eq!(asks(&format!("vswitchctl {line}")), (op.to_owned(), args), "{line}");
@@ -195,6 +372,28 @@ fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
         ("attach web", MissingRequiredArgument),
         ("attach a/b --bridge br0", ValueValidation),
         ("attach web --bridge br0 --ip 10.0.0.2", ValueValidation),
+        ("bridge set br0 --gateway 10.0.0.0/24", ValueValidation),
+        ("bridge set br0 --gateway 10.0.0.1/24 --no-gateway", ArgumentConflict),
+        ("bridge set br0 --advertise --no-advertise", ArgumentConflict),
+        ("port set p0 --egress-queue 262144", MissingRequiredArgument),
+        ("port set p0 --egress-rate fast", ValueValidation),
+        ("port add p0 --bridge br0 --netdev eth1 --guard", ArgumentConflict),
+        ("route add default --on up", MissingRequiredArgument),
+        ("route add 10.0.0.1/24 --on up --via 192.0.2.1", ValueValidation),
+        ("vxlan add vx0 --bridge br0 --vni 16777216 --local 192.0.2.1", ValueValidation),
+        ("vxlan add vx0 --bridge br0 --vni 1 --local 192.0.2.1 --tos 3", ValueValidation),
+        ("vxlan set vx0", MissingRequiredArgument),
+        ("nat publish add 80:10.0.0.2/icmp --on up", ValueValidation),
+        ("nat publish add 80:10.0.0.2/tcp", MissingRequiredArgument),
+        ("nat timeouts set tcp=5", ValueValidation),
+        ("nat timeouts set", MissingRequiredArgument),
+        ("conn flush", MissingRequiredArgument),
+        ("conn flush --all --port 80", ArgumentConflict),
+        ("conn list --limit 0", ValueValidation),
+        ("conn show 'tcp 10.0.0.2 > 10.1.0.3'", ValueValidation),
+        ("trace p0", MissingRequiredArgument),
+        ("trace p0 ffff", ValueValidation),
+        ("why a", MissingRequiredArgument),
     ];
     for (line, kind) in cases {
         let error = parse(&format!("vswitchctl {line}")).expect_err(line);

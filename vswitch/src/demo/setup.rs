@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use ctl::response::{DropInfo, Stats};
 use ctl::{
     BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Query, Request, Tap,
-    Vlan,
 };
 use hostnet::{Interface, Netlink};
 use netlab::Container;
@@ -80,15 +79,7 @@ fn switched(client: &mut Client) -> Result<Pair, DemoError> {
     let has_tun = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok();
     for (number, container) in containers.iter().enumerate() {
         let kind = if has_tun { tap(container, number)? } else { veth(container, number)? };
-        let port = Port {
-            bridge: bridge.clone(),
-            kind,
-            vlan: Vlan::Unaware,
-            isolated: false,
-            hairpin: false,
-            mac_limit: None,
-            mtu: None,
-        };
+        let port = Port::new(bridge.clone(), kind);
         let name = ["left", "right"][number].parse()?;
         let add = Mutation::PortAdd(Box::new(PortAdd { name, port }));
         client.call(Request::Mutation(add))?;

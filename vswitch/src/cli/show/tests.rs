@@ -39,10 +39,246 @@ fn waiting() -> Value {
 #[test]
 fn bridges() {
     let expected = "\
-BRIDGE  PORTS  STATIONS  LIMIT  AGEING S   MTU
-br0         2         2   8192       300  1500
+BRIDGE  PORTS  STATIONS  LIMIT  AGEING S   MTU  GATEWAYS
+br0         2         2   8192       300  1500  -
+br0         2         2   8192       300  1500  10.0.0.1/24 fd00::1/64
 ";
-    assert_eq!(shown("vswitchctl bridge list", json!([bridge()])), expected);
+    assert_eq!(shown("vswitchctl bridge list", json!([bridge(), routed()])), expected);
+}
+
+/// The bridge as an interface of the router.
+fn routed() -> Value {
+    let mut bridge = bridge();
+    bridge["router_mac"] = "02:00:00:00:00:fe".into();
+    let settings = json!({ "ageing_seconds": 300, "mac_limit": 8192, "mtu": 1500,
+        "gateways": ["10.0.0.1/24", "fd00::1/64"], "advertise": { "managed": true },
+        "proxy": ["10.0.7.0/24"],
+        "neighbors": [{ "ip": "10.0.0.9", "mac": "02:00:00:00:00:09" }] });
+    bridge["settings"] = settings;
+    bridge
+}
+
+#[test]
+fn what_the_router_is_on_a_bridge() {
+    let expected = "\
+gateway      10.0.0.1/24
+gateway      fd00::1/64
+gateway MAC  02:00:00:00:00:fe
+advertises   interval=600,lifetime=1800,managed
+answers for  10.0.7.0/24
+neighbour    10.0.0.9 is 02:00:00:00:00:09
+";
+    let shown = shown("vswitchctl bridge show br0", routed());
+    assert!(shown.ends_with(expected), "{shown}");
+}
+
+#[test]
+fn routes() {
+    let answer = |allowed: Value| {
+        json!({ "allowed": allowed, "routes": [
+            { "to": "10.0.0.0/24", "on": "br0", "kind": "connected" },
+            { "to": "0.0.0.0/0", "on": "up", "kind": "static",
+              "via": ["192.0.2.2", "192.0.2.3"] }] })
+    };
+    let expected = "\
+TO           ON   KIND       VIA
+10.0.0.0/24  br0  connected  -
+default      up   static     192.0.2.2 192.0.2.3
+br0 may reach up
+";
+    let one = json!([{ "from": "br0", "to": "up" }]);
+    assert_eq!(shown("vswitchctl route list", answer(one)), expected);
+    let none = shown("vswitchctl route list", answer(json!([])));
+    assert!(none.ends_with("no bridge may reach another; see `route allow`\n"), "{none}");
+}
+
+#[test]
+fn neighbours() {
+    let answer = json!([
+        { "bridge": "br0", "ip": "10.0.0.2", "mac": "02:00:00:00:00:01", "state": "reachable",
+          "age_seconds": 3, "held": 0 },
+        { "bridge": "br0", "ip": "10.0.0.3", "state": "resolving", "age_seconds": 0, "held": 7 },
+    ]);
+    let expected = "\
+BRIDGE  IP        MAC                STATE      AGE S  HELD
+br0     10.0.0.2  02:00:00:00:00:01  reachable      3     0
+br0     10.0.0.3  -                  resolving      0     7
+";
+    assert_eq!(shown("vswitchctl neighbor show", answer), expected);
+}
+
+fn tunnel() -> Value {
+    let mut vtep = counters(None);
+    vtep["remote"] = "192.0.2.2".into();
+    vtep["learned"] = true.into();
+    vtep["stations"] = 4.into();
+    json!({ "name": "vx0", "state": "up", "inner_mtu": 1450, "vteps": [vtep],
+            "settings": { "bridge": "br0", "vni": 7, "local": "192.0.2.1", "tos": "inherit" } })
+}
+
+#[test]
+fn tunnels() {
+    let expected = "\
+VXLAN  BRIDGE  STATE  VNI  LOCAL            MTU  REMOTES
+vx0    br0     up       7  192.0.2.1:4789  1450  192.0.2.2
+";
+    assert_eq!(shown("vswitchctl vxlan list", json!([tunnel()])), expected);
+}
+
+#[test]
+fn one_tunnel() {
+    let expected = "\
+vx0 up
+  bridge    br0
+  VNI       7
+  local     192.0.2.1 port 4789
+  MTU       1450 inside, 1500 outside
+  TTL       64
+  TOS       inherit
+  learning  yes
+HOST       KNOWN    STATIONS     RX  DROPPED  TX  DROPPED
+192.0.2.2  learned         4  1 000        2   7        0
+";
+    assert_eq!(shown("vswitchctl vxlan show vx0", tunnel()), expected);
+}
+
+#[test]
+fn rules_of_address_translation() {
+    let info = |name: &str, rule: Value| {
+        json!({ "name": name, "rule": rule, "sessions": 1200, "mappings": 7, "begun": 9000,
+                "exhausted": 1 })
+    };
+    let mut published = info(
+        "up-8080-tcp",
+        json!({ "publish": { "on": "up",
+        "forward": "8080:10.0.0.2:80/tcp" } }),
+    );
+    published["container_bridge"] = "br0".into();
+    let answer = json!([
+        info("br0-to-up", json!({ "masquerade": { "from": "br0", "to": "up" } })),
+        info(
+            "tight",
+            json!({ "masquerade": { "from": "br0", "to": "up", "ports": "1-9",
+            "addresses": "192.0.2.9", "filtering": "endpoint-independent", "port_quota": 5 } })
+        ),
+        published,
+        info(
+            "six",
+            json!({ "prefix": { "from": "br0", "to": "up", "inside": "fd00:1::/48",
+            "outside": "2001:db8:1::/48" } })
+        ),
+    ]);
+    let shown = shown("vswitchctl nat list", answer);
+    for part in [
+        "br0-to-up    masquerade br0 to up  ",
+        "tight        masquerade br0 to up as 192.0.2.9 ports 1-9 open to all 5 ports each  ",
+        "up-8080-tcp  publish 8080:10.0.0.2:80/tcp on up to br0  ",
+        "six          prefix fd00:1::/48 as 2001:db8:1::/48, br0 to up  ",
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
+}
+
+#[test]
+fn timeouts() {
+    let expected = "\
+udp              5 min 0 s
+udp-unreplied    2 min 0 s
+tcp-established  2 h 4 min
+tcp-transitory   4 min 0 s
+icmp             1 min 0 s
+other            10 min 0 s
+window checks    off
+";
+    let answer = json!({ "timeouts": {}, "window_checks": false });
+    assert_eq!(shown("vswitchctl nat timeouts show", answer), expected);
+}
+
+fn session() -> Value {
+    json!({ "bridge": "br0", "initiator": "tcp 10.0.0.2:4000 > 192.0.2.80:80",
+            "responder_bridge": "up", "responder": "tcp 192.0.2.80:80 > 192.0.2.1:4000",
+            "state": "established", "tcp": "ESTABLISHED", "rule": "br0-to-up", "age_seconds": 61,
+            "idle_seconds": 1, "expires_seconds": 7439,
+            "sent": { "packets": 1000, "bytes": 64000 },
+            "received": { "packets": 2000, "bytes": 3_000_000 } })
+}
+
+#[test]
+fn sessions() {
+    let mut plain = session();
+    plain["responder"] = "tcp 192.0.2.80:80 > 10.0.0.2:4000".into();
+    plain.as_object_mut().unwrap().remove("tcp");
+    let page = json!({ "sessions": [session(), plain], "next": 77 });
+    let expected = "\
+BRIDGE  SESSION                            STATE        AS                              AGE S  EXPIRES S      SENT  RECEIVED
+br0     tcp 10.0.0.2:4000 > 192.0.2.80:80  ESTABLISHED  192.0.2.1:4000 > 192.0.2.80:80     61       7439  62.5 KiB   2.9 MiB
+br0     tcp 10.0.0.2:4000 > 192.0.2.80:80  established  -                                  61       7439  62.5 KiB   2.9 MiB
+there are more: --after 77, or a higher --limit
+";
+    assert_eq!(shown("vswitchctl conn list", page), expected);
+}
+
+#[test]
+fn one_session() {
+    let expected = "\
+session     tcp 10.0.0.2:4000 > 192.0.2.80:80 on br0
+answers     tcp 192.0.2.80:80 > 192.0.2.1:4000 on up
+state       ESTABLISHED
+nat rule    br0-to-up
+age         1 min 1 s
+silent for  1 s
+expires in  2 h 3 min
+sent        1 000 packets, 62.5 KiB
+received    2 000 packets, 2.9 MiB
+";
+    let line = "vswitchctl conn show tcp\u{a0}10.0.0.2:4000\u{a0}>\u{a0}192.0.2.80:80";
+    assert_eq!(shown(line, session()), expected);
+}
+
+#[test]
+fn who_has_the_most_sessions() {
+    let answer = json!([{ "bridge": "br0", "address": "10.0.0.2", "sessions": 1200,
+        "mappings": 1100, "moved": { "packets": 5000, "bytes": 1024 } }]);
+    let expected = "\
+BRIDGE  ADDRESS   SESSIONS  MAPPINGS  PACKETS    BYTES
+br0     10.0.0.2     1 200     1 100    5 000  1.0 KiB
+";
+    assert_eq!(shown("vswitchctl conn top", answer), expected);
+}
+
+fn way() -> Value {
+    json!({ "packet": "tcp 10.0.0.2:4000 > 10.1.0.3:80", "stages": [
+            { "stage": "guard", "decision": "passes" },
+            { "stage": "route", "decision": "to br1", "because": "10.1.0.0/24 on br1" }],
+            "outcome": { "sent": { "ports": ["db-eth0"], "packet": "the same" } } })
+}
+
+#[test]
+fn the_way_of_a_packet() {
+    let mut lost = way();
+    lost["outcome"] = json!({ "dropped": { "reason": "no-route", "explanation": "nobody knows" } });
+    let expected = "\
+tcp 10.0.0.2:4000 > 10.1.0.3:80
+  guard  passes
+  route  to br1, by 10.1.0.0/24 on br1
+leaves by db-eth0: the same
+
+tcp 10.0.0.2:4000 > 10.1.0.3:80
+  guard  passes
+  route  to br1, by 10.1.0.0/24 on br1
+dropped, no-route: nobody knows
+";
+    let line = "vswitchctl trace p0 ffffffffffff0200000000010806";
+    assert_eq!(shown(line, json!([way(), lost])), expected);
+}
+
+#[test]
+fn why_one_reaches_another() {
+    let answer = json!({ "reaches": true, "sentence": "web reaches db.", "forward": way(),
+                         "back": way() });
+    let text = shown("vswitchctl why a b", answer);
+    let (there, back) = ("web reaches db.\n\nthere: tcp 10.0.0.2", "\nback: tcp 10.0.0.2");
+    assert!(text.starts_with(there) && text.contains(back), "{text}");
 }
 
 #[test]
@@ -103,11 +339,14 @@ fn stations() {
           "is_static": false },
         { "bridge": "br0", "vlan": 10, "mac": "02:00:00:00:00:02", "port": "up0",
           "age_seconds": 0, "is_static": true },
+        { "bridge": "br0", "mac": "02:00:00:00:00:03", "port": "vx0", "vtep": "192.0.2.2",
+          "age_seconds": 1, "is_static": false },
     ]);
     let expected = "\
-BRIDGE  VLAN  MAC                PORT   AGE S
-br0     -     02:00:00:00:00:01  p0        12
-br0     10    02:00:00:00:00:02  up0   static
+BRIDGE  VLAN  MAC                PORT  VTEP        AGE S
+br0     -     02:00:00:00:00:01  p0    -              12
+br0     10    02:00:00:00:00:02  up0   -          static
+br0     -     02:00:00:00:00:03  vx0   192.0.2.2       1
 ";
     assert_eq!(shown("vswitchctl fdb show", answer), expected);
 }
@@ -205,6 +444,7 @@ fn a_change_is_told_where_there_is_something_to_tell() {
     let cases = [
         (json!({ "changed": true, "port": "web-eth0" }), "web-eth0\n"),
         (json!({ "changed": false, "port": "web-eth0" }), "web-eth0 (unchanged)\n"),
+        (json!({ "changed": true, "rule": "br0-to-up" }), "br0-to-up\n"),
         (json!({ "changed": true, "removed": 3 }), "3 removed\n"),
         (json!({ "changed": true }), ""),
     ];

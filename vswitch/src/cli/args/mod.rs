@@ -1,0 +1,218 @@
+//! The command line, as typed.
+
+mod bridge;
+mod conn;
+mod container;
+mod explain;
+mod fdb;
+mod nat;
+mod neighbor;
+mod port;
+mod route;
+mod vxlan;
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use ctl::{BridgeName, IfName};
+
+pub use bridge::BridgeCommand;
+pub use conn::{ConnCommand, ConnFilterOptions};
+pub use container::{AttachOptions, DetachOptions};
+pub use explain::{TraceOptions, WhyOptions};
+pub use fdb::{FdbCommand, FdbFilterOptions};
+pub use nat::{
+    MasqueradeCommand, MasqueradeOptions, NatCommand, PrefixCommand, PublishCommand,
+    TimeoutsCommand,
+};
+pub use neighbor::{NeighborCommand, NeighborFilterOptions};
+pub use port::{PortCommand, PortOptions, VlanOptions};
+pub use route::RouteCommand;
+pub use vxlan::{VxlanCommand, VxlanOptions};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done   1 internal error   2 bad request   3 does not exist   4 exists already or is in use
+  5 the kernel refused   6 vswitchd is not reachable   7 not permitted
+
+Examples:
+  vswitchctl demo
+  vswitchctl bridge add br0
+  vswitchctl attach web --bridge br0 --ip 10.0.0.2/24 --gateway 10.0.0.1
+  vswitchctl port add v0 --bridge br0 --netdev veth0
+  vswitchctl nat masquerade add --from br0 --to up
+  vswitchctl nat publish add 8080:10.0.0.2:80/tcp --on up
+  vswitchctl why web-eth0 db-eth0 tcp 5432
+  vswitchctl drops";
+
+/// The heading of options that every command has.
+const EVERYWHERE: &str = "Everywhere";
+
+/// Gives orders to vswitchd, the userspace packet switch for containers.
+#[derive(Debug, Parser)]
+#[command(name = "vswitchctl", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// The daemon's socket
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH",
+          default_value = ctl::DEFAULT_SOCKET, env = "VSWITCH_SOCKET")]
+    pub socket: PathBuf,
+
+    /// Print the answer as JSON
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub json: bool,
+
+    /// When to use colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, value_name = "WHEN",
+          default_value_t = Color::Auto, hide_possible_values = true)]
+    pub color: Color,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// In any case
+    Always,
+    /// Not at all
+    Never,
+}
+
+impl Color {
+    /// Whether to use colours on an output that is a terminal, or not, with this value of the
+    /// environment's `NO_COLOR` (<https://no-color.org>).
+    pub fn applies(self, is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+        match self {
+            Self::Auto => is_terminal && no_color.is_none_or(OsStr::is_empty),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// See the switch at work: two containers, real traffic, next to a Linux bridge
+    Demo(DemoOptions),
+    /// Bridges
+    #[command(subcommand)]
+    Bridge(BridgeCommand),
+    /// Ports
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// Give a container an interface on a bridge; safe to repeat
+    #[command(after_help = "\
+Examples:
+  vswitchctl attach web --bridge br0 --ip 10.0.0.2/24 --gateway 10.0.0.1
+  vswitchctl attach 4711 --bridge br0 --ifname net1 --ip fd00::2/64
+  vswitchctl attach /proc/4711/ns/net --bridge br0 --access 10")]
+    Attach(AttachOptions),
+    /// Take a container's interface away; safe to repeat
+    #[command(
+        after_help = "Examples:\n  vswitchctl detach web\n  vswitchctl detach 4711 --ifname net1"
+    )]
+    Detach(DetachOptions),
+    /// Add an existing interface as a port of the same name, like `port add DEV --bridge BR --netdev DEV`
+    #[command(visible_alias = "addif", after_help = "Examples:\n  vswitchctl add-port br0 veth0")]
+    AddPort {
+        /// The bridge
+        bridge: BridgeName,
+        /// The interface
+        device: IfName,
+    },
+    /// Stations: who is behind which port
+    #[command(subcommand)]
+    Fdb(FdbCommand),
+    /// Routes, and which bridges may reach which
+    #[command(subcommand)]
+    Route(RouteCommand),
+    /// The router's neighbours: which IP address has which MAC address
+    #[command(subcommand, visible_alias = "neighbour")]
+    Neighbor(NeighborCommand),
+    /// Tunnels to other hosts by VXLAN
+    #[command(subcommand)]
+    Vxlan(VxlanCommand),
+    /// Address translation: masquerade, published ports, prefixes
+    #[command(subcommand)]
+    Nat(NatCommand),
+    /// Sessions: who talks to whom
+    #[command(subcommand)]
+    Conn(ConnCommand),
+    /// What the switch does with a packet, stage by stage
+    #[command(after_help = "\
+Examples:
+  vswitchctl trace web-eth0 --like 'tcp 10.0.0.2:4000 > 10.1.0.3:80'
+  vswitchctl trace web-eth0 --like 'udp 10.0.0.2:4000 > 10.1.0.3:53 len=1472 df' --live 3
+  vswitchctl trace web-eth0 ffffffffffff0200000000010806")]
+    Trace(TraceOptions),
+    /// Whether one container reaches another, and what decides it
+    #[command(after_help = "\
+Examples:
+  vswitchctl why web-eth0 db-eth0
+  vswitchctl why web-eth0 db-eth0 tcp 5432
+  vswitchctl why 10.0.0.2 192.0.2.7 udp 53")]
+    Why(WhyOptions),
+    /// Frames and bytes by port
+    #[command(after_help = "Examples:\n  vswitchctl stats\n  vswitchctl --json stats | jq .total")]
+    Stats,
+    /// Lost frames by port and reason, with the last offender of each
+    #[command(
+        after_help = "Examples:\n  vswitchctl drops\n  vswitchctl --json drops | jq '.[] | select(.side == \"in\")'"
+    )]
+    Drops,
+    /// What the workers' time goes to
+    #[command(
+        visible_alias = "pmd-perf-show",
+        after_help = "Examples:\n  vswitchctl perf\n  vswitchctl pmd-perf-show"
+    )]
+    Perf,
+    /// Whether all is well
+    #[command(
+        visible_alias = "show",
+        after_help = "Examples:\n  vswitchctl status\n  vswitchctl --json status | jq .problems"
+    )]
+    Status,
+    /// Versions of the daemon and of the protocol
+    #[command(after_help = "Examples:\n  vswitchctl version")]
+    Version,
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  vswitchctl completions bash > /etc/bash_completion.d/vswitchctl
+  vswitchctl completions zsh > ~/.zfunc/_vswitchctl")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Options of the demonstration.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  vswitchctl demo
+  vswitchctl demo --seconds 1
+  vswitchctl --json demo")]
+pub struct DemoOptions {
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=60.0).contains(&seconds) => Ok(seconds),
+        _ => Err("use 0.1 to 60 seconds".to_owned()),
+    }
+}
+
+/// That at least one of these is to change.
+fn change(settings: &'static [&'static str]) -> ArgGroup {
+    ArgGroup::new("change").args(settings).required(true).multiple(true)
+}

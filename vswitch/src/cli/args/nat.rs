@@ -1,0 +1,148 @@
+//! Address translation, as typed.
+
+use clap::{ArgAction, Args, Subcommand};
+use ctl::{AddressRange, BridgeName, Filtering, Forward, PortRange, Prefix, RuleName, TimeoutsSet};
+
+/// What to do with address translation.
+#[derive(Debug, Subcommand)]
+pub enum NatCommand {
+    /// Let many inside share few addresses outside
+    #[command(subcommand)]
+    Masquerade(MasqueradeCommand),
+    /// Let ports outside lead to containers
+    #[command(subcommand)]
+    Publish(PublishCommand),
+    /// Translate IPv6 prefixes one to one, without state (NPTv6)
+    #[command(subcommand)]
+    Prefix(PrefixCommand),
+    /// List all rules
+    #[command(after_help = "Examples:\n  vswitchctl nat list")]
+    List,
+    /// Remove a rule, and end the sessions that depend on it
+    #[command(
+        after_help = "Examples:\n  vswitchctl nat del br0-to-up\n  vswitchctl nat del up-8080-tcp --if-exists"
+    )]
+    Del {
+        /// Its name, as `nat list` shows it
+        name: RuleName,
+        /// Succeed if it does not exist
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// How long silent sessions are kept
+    #[command(subcommand)]
+    Timeouts(TimeoutsCommand),
+    /// Change how sessions are kept
+    #[command(after_help = "Examples:\n  vswitchctl nat set --window-checks false")]
+    Set {
+        /// Whether TCP segments outside of the window are invalid
+        #[arg(long, value_name = "BOOL", required = true, action = ArgAction::Set)]
+        window_checks: bool,
+    },
+}
+
+/// What to do with masquerade.
+#[derive(Debug, Subcommand)]
+pub enum MasqueradeCommand {
+    /// Masquerade what goes from one bridge to another; safe to repeat
+    #[command(after_help = "\
+Examples:
+  vswitchctl nat masquerade add --from br0 --to up
+  vswitchctl nat masquerade add web --from br0 --to up --addresses 192.0.2.10-192.0.2.20 --ports 20000-60000
+  vswitchctl nat masquerade add --from br0 --to up --ipv6 --filtering endpoint-independent --port-quota 1000")]
+    Add(Box<MasqueradeOptions>),
+}
+
+/// A masquerade to add.
+#[derive(Debug, Args)]
+pub struct MasqueradeOptions {
+    /// Its name [default: FROM-to-TO]
+    pub name: Option<RuleName>,
+    /// The bridge inside
+    #[arg(long, value_name = "BRIDGE")]
+    pub from: BridgeName,
+    /// The bridge outside
+    #[arg(long, value_name = "BRIDGE")]
+    pub to: BridgeName,
+    /// The addresses outside, A-B [default: the gateway addresses of the bridge outside]
+    #[arg(long, value_name = "RANGE")]
+    pub addresses: Option<AddressRange>,
+    /// The ports outside, LO-HI
+    #[arg(long, value_name = "RANGE", default_value_t = PortRange::UNPRIVILEGED)]
+    pub ports: PortRange,
+    /// Who outside may answer: address (those that were spoken to) or endpoint-independent (everybody)
+    #[arg(long, default_value_t)]
+    pub filtering: Filtering,
+    /// The most ports of one address inside
+    #[arg(long, value_name = "COUNT")]
+    pub port_quota: Option<u32>,
+    /// The most sessions of one address inside
+    #[arg(long, value_name = "COUNT")]
+    pub session_quota: Option<u32>,
+    /// Masquerade IPv6 too, instead of routing it
+    #[arg(long)]
+    pub ipv6: bool,
+}
+
+/// What to do with published ports.
+#[derive(Debug, Subcommand)]
+pub enum PublishCommand {
+    /// Let a port outside, or a range, lead to a container; safe to repeat
+    #[command(after_help = "\
+Examples:
+  vswitchctl nat publish add 8080:10.0.0.2:80/tcp --on up
+  vswitchctl nat publish add 192.0.2.1:5000-5010:10.0.0.2/udp --on up --name voice
+  vswitchctl nat publish add [2001:db8::1]:443:[fd00::2]:8443/tcp --on up --to br0")]
+    Add {
+        /// From where to where: [IP:]PORT[-END]:CONTAINER-IP[:PORT]/tcp|udp|sctp
+        forward: Forward,
+        /// The bridge outside
+        #[arg(long, value_name = "BRIDGE")]
+        on: BridgeName,
+        /// The container's bridge [default: the one whose subnet its address is in]
+        #[arg(long, value_name = "BRIDGE")]
+        to: Option<BridgeName>,
+        /// The rule's name [default: made of the bridge, the port and the protocol]
+        #[arg(long)]
+        name: Option<RuleName>,
+    },
+}
+
+/// What to do with prefixes.
+#[derive(Debug, Subcommand)]
+pub enum PrefixCommand {
+    /// Translate a prefix inside to one outside; safe to repeat
+    #[command(after_help = "\
+Examples:
+  vswitchctl nat prefix add fd00:1::/48 2001:db8:1::/48 --from br0 --to up")]
+    Add {
+        /// The prefix inside
+        inside: Prefix,
+        /// The prefix outside, of the same length
+        outside: Prefix,
+        /// The bridge inside
+        #[arg(long, value_name = "BRIDGE")]
+        from: BridgeName,
+        /// The bridge outside
+        #[arg(long, value_name = "BRIDGE")]
+        to: BridgeName,
+        /// The rule's name [default: made of the bridge and the prefix inside]
+        #[arg(long)]
+        name: Option<RuleName>,
+    },
+}
+
+/// What to do with timeouts.
+#[derive(Debug, Subcommand)]
+pub enum TimeoutsCommand {
+    /// Show them
+    #[command(after_help = "Examples:\n  vswitchctl nat timeouts show")]
+    Show,
+    /// Change some; what is not given stays
+    #[command(after_help = "Examples:\n  vswitchctl nat timeouts set udp=300 tcp-established=7440")]
+    Set {
+        /// udp, udp-unreplied, tcp-established, tcp-transitory, icmp or other, and seconds
+        #[arg(value_name = "NAME=SECONDS", required = true)]
+        timeouts: Vec<TimeoutsSet>,
+    },
+}

@@ -1,0 +1,97 @@
+//! Ports.
+
+use ctl::{
+    BridgeName, Egress, IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, PortSet,
+    Query, Rate, Request, Tap, Vlan,
+};
+
+use crate::cli::args::{PortCommand, PortOptions, VlanOptions};
+
+pub(super) fn request(command: &PortCommand) -> Request {
+    match command {
+        PortCommand::Add(options) => Request::Mutation(Mutation::PortAdd(Box::new(PortAdd {
+            name: options.name.clone(),
+            port: new_port(options),
+        }))),
+        PortCommand::Del { name, if_exists } => {
+            let named = Named { name: name.clone(), if_exists: *if_exists };
+            Request::Mutation(Mutation::PortDel(named))
+        }
+        PortCommand::List => Request::Query(Query::PortList),
+        PortCommand::Show { name } => Request::Query(Query::PortShow(Named::new(name.clone()))),
+        PortCommand::Set {
+            name,
+            vlan,
+            no_vlans,
+            isolated,
+            hairpin,
+            mac_limit,
+            mtu,
+            guard,
+            egress_rate,
+            egress_queue,
+        } => Request::Mutation(Mutation::PortSet(PortSet {
+            name: name.clone(),
+            vlan: vlan_of(vlan).or_else(|| no_vlans.then_some(Vlan::Unaware)),
+            isolated: *isolated,
+            hairpin: *hairpin,
+            mac_limit: mac_limit.map(|limit| limit.0),
+            mtu: mtu.map(|mtu| mtu.0),
+            guard: *guard,
+            egress: egress_rate.map(|rate| egress(rate.0, *egress_queue)),
+        })),
+    }
+}
+
+/// An existing interface as a port of its own name.
+pub(super) fn existing(bridge: &BridgeName, device: &IfName) -> Request {
+    let kind =
+        PortKind::Netdev { device: device.clone(), netns: None, mode: NetdevMode::default() };
+    let port = Port::new(bridge.clone(), kind);
+    let add = PortAdd { name: device.clone().into(), port };
+    Request::Mutation(Mutation::PortAdd(Box::new(add)))
+}
+
+fn new_port(options: &PortOptions) -> Port {
+    let interface = &options.interface;
+    let kind = match &options.netdev {
+        Some(device) => PortKind::Netdev {
+            device: device.clone(),
+            netns: options.netns.clone(),
+            mode: options.mode,
+        },
+        None => PortKind::Tap(Tap {
+            netns: options.netns.clone(),
+            ifname: interface.ifname.clone(),
+            mac: interface.mac,
+            ips: interface.ips.clone(),
+            gateways: interface.gateways.clone(),
+            queues: options.queues,
+        }),
+    };
+    Port {
+        bridge: options.bridge.clone(),
+        kind,
+        vlan: vlan_of(&options.vlan).unwrap_or_default(),
+        isolated: options.isolated,
+        hairpin: options.hairpin,
+        mac_limit: options.mac_limit,
+        mtu: options.mtu,
+        guard: options.guard,
+        egress: egress(options.egress.egress_rate, options.egress.egress_queue),
+    }
+}
+
+fn egress(rate: Option<Rate>, queue_bytes: Option<u32>) -> Option<Egress> {
+    rate.map(|rate| Egress { rate, queue_bytes })
+}
+
+pub(super) fn vlan_of(options: &VlanOptions) -> Option<Vlan> {
+    match (options.access, &options.trunk) {
+        (Some(vlan), _) => Some(Vlan::Access(vlan)),
+        (None, Some(allowed)) => {
+            Some(Vlan::Trunk { allowed: allowed.clone(), native: options.native })
+        }
+        (None, None) => None,
+    }
+}

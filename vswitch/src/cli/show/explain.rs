@@ -1,0 +1,51 @@
+//! The way of a packet.
+
+use ctl::response::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
+
+use super::joined;
+use crate::cli::table::{Style, facts, printable};
+
+pub(super) fn traces(traces: &[TraceInfo], style: Style) -> String {
+    if traces.is_empty() {
+        return "no such packet came\n".to_owned();
+    }
+    traces.iter().map(|one| trace(one, style)).collect::<Vec<_>>().join("\n")
+}
+
+fn trace(trace: &TraceInfo, style: Style) -> String {
+    let heading = format!("{}\n", style.bold(&printable(&trace.packet)));
+    let stages: Vec<_> =
+        trace.stages.iter().map(|stage| (format!("  {}", stage.stage), said(stage))).collect();
+    let rows: Vec<_> = stages.iter().map(|(name, said)| (name.as_str(), said.clone())).collect();
+    heading + &facts(&rows) + &outcome(&trace.outcome, style)
+}
+
+fn said(stage: &TraceStage) -> String {
+    match &stage.because {
+        Some(because) => format!("{}, by {because}", stage.decision),
+        None => stage.decision.clone(),
+    }
+}
+
+fn outcome(outcome: &TraceOutcome, style: Style) -> String {
+    let text = match outcome {
+        TraceOutcome::Sent { ports, packet } => {
+            style.good(&format!("leaves by {}", joined(ports))) + ": " + &printable(packet)
+        }
+        TraceOutcome::Answered { packet } => {
+            style.good("answered by the switch") + ": " + &printable(packet)
+        }
+        TraceOutcome::Held { until } => style.bad("waits") + ": " + &printable(until),
+        TraceOutcome::Dropped { reason, explanation } => {
+            style.bad(&format!("dropped, {}", printable(reason))) + ": " + &printable(explanation)
+        }
+    };
+    text + "\n"
+}
+
+pub(super) fn why(why: &WhyInfo, style: Style) -> String {
+    let sentence = printable(&why.sentence);
+    let sentence = if why.reaches { style.good(&sentence) } else { style.bad(&sentence) };
+    let back = why.back.as_ref().map(|back| format!("\nback: {}", trace(back, style)));
+    format!("{sentence}\n\nthere: {}{}", trace(&why.forward, style), back.unwrap_or_default())
+}

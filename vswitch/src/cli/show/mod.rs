@@ -1,0 +1,114 @@
+//! Answers, for people.
+
+mod bridge;
+mod conn;
+mod explain;
+mod nat;
+mod port;
+mod route;
+mod traffic;
+mod vxlan;
+
+use std::fmt::Write;
+
+use ctl::ClientError;
+use ctl::response::{
+    BridgeInfo, Changed, ConnInfo, DropInfo, FdbInfo, NatInfo, NeighborInfo, PortInfo, Status,
+    TopInfo, TraceInfo, Version, VxlanInfo, WorkerPerf,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::args::{
+    BridgeCommand, Command, ConnCommand, FdbCommand, NatCommand, NeighborCommand, PortCommand,
+    RouteCommand, TimeoutsCommand, VxlanCommand,
+};
+use super::table::{Style, duration, facts, printable};
+
+/// The text of an answer.
+///
+/// # Errors
+/// [`ClientError::Answer`], when the answer is not of the form that the command expects.
+pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, ClientError> {
+    Ok(match command {
+        Command::Bridge(BridgeCommand::List) => bridge::all(&read::<Vec<BridgeInfo>>(answer)?),
+        Command::Bridge(BridgeCommand::Show { .. }) => bridge::one(&read(answer)?),
+        Command::Port(PortCommand::List) => port::all(&read::<Vec<PortInfo>>(answer)?),
+        Command::Port(PortCommand::Show { .. }) => port::one(&read(answer)?, style),
+        Command::Fdb(FdbCommand::Show(_)) => bridge::stations(&read::<Vec<FdbInfo>>(answer)?),
+        Command::Route(RouteCommand::List) => route::routes(&read(answer)?),
+        Command::Neighbor(NeighborCommand::Show(_)) => {
+            route::neighbors(&read::<Vec<NeighborInfo>>(answer)?)
+        }
+        Command::Vxlan(VxlanCommand::List) => vxlan::all(&read::<Vec<VxlanInfo>>(answer)?),
+        Command::Vxlan(VxlanCommand::Show { .. }) => vxlan::one(&read(answer)?, style),
+        Command::Nat(NatCommand::List) => nat::rules(&read::<Vec<NatInfo>>(answer)?),
+        Command::Nat(NatCommand::Timeouts(TimeoutsCommand::Show)) => nat::tracking(&read(answer)?),
+        Command::Conn(ConnCommand::List { .. }) => conn::page(&read(answer)?),
+        Command::Conn(ConnCommand::Show { .. }) => conn::one(&read::<ConnInfo>(answer)?),
+        Command::Conn(ConnCommand::Top { .. }) => conn::top(&read::<Vec<TopInfo>>(answer)?),
+        Command::Trace(_) => explain::traces(&read::<Vec<TraceInfo>>(answer)?, style),
+        Command::Why(_) => explain::why(&read(answer)?, style),
+        Command::Stats => traffic::stats(&read(answer)?, style),
+        Command::Drops => traffic::drops(&read::<Vec<DropInfo>>(answer)?, style),
+        Command::Perf => traffic::perf(&read::<Vec<WorkerPerf>>(answer)?, style),
+        Command::Status => status(&read(answer)?, style),
+        Command::Version => version(&read(answer)?),
+        _ => changed(&read(answer)?),
+    })
+}
+
+fn read<T: DeserializeOwned>(answer: Value) -> Result<T, ClientError> {
+    serde_json::from_value(answer).map_err(|error| ClientError::Answer(error.to_string()))
+}
+
+/// Like other tools, says nothing when there is nothing to say.
+fn changed(answer: &Changed) -> String {
+    let port = answer.port.as_ref().map(ToString::to_string);
+    let made = port.or_else(|| answer.rule.as_ref().map(ToString::to_string));
+    match (made, answer.removed, answer.changed) {
+        (_, Some(removed), _) => format!("{removed} removed\n"),
+        (Some(name), _, true) => format!("{name}\n"),
+        (Some(name), _, false) => format!("{name} (unchanged)\n"),
+        (None, ..) => String::new(),
+    }
+}
+
+/// A list in one cell.
+fn joined<T: ToString>(items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    if items.is_empty() { "-".to_owned() } else { items.join(" ") }
+}
+
+/// A value in a cell, or that there is none.
+fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn yes_or_no(is_so: bool) -> String {
+    if is_so { "yes" } else { "no" }.to_owned()
+}
+
+fn status(status: &Status, style: Style) -> String {
+    let cores: Vec<_> = status.cores.iter().map(ToString::to_string).collect();
+    let mut text = facts(&[
+        ("vswitchd", format!("{}, process {}", status.version, status.pid)),
+        ("up for", duration(status.uptime_seconds.saturating_mul(1000))),
+        ("workers", format!("{} on cores {}, {}", cores.len(), cores.join(" "), status.poll)),
+        ("bridges", status.bridges.to_string()),
+        ("ports", format!("{} up, {} waiting", status.ports_up, status.ports_waiting)),
+        ("state", status.state_directory.clone().unwrap_or_else(|| "not kept".to_owned())),
+    ]);
+    text += &traffic::reconciled(status.discrepancy.as_deref(), style);
+    for problem in &status.problems {
+        let _ = writeln!(text, "{} {}", style.bad("problem:"), printable(problem));
+    }
+    text
+}
+
+fn version(version: &Version) -> String {
+    format!("vswitchd {}, protocol {}\n", printable(&version.version), version.protocol)
+}
+
+#[cfg(test)]
+mod tests;

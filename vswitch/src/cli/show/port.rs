@@ -1,0 +1,84 @@
+//! Ports.
+
+use ctl::PortKind;
+use ctl::response::{DeviceInfo, PortInfo, PortState, QueueInfo};
+
+use super::{or_dash, yes_or_no};
+use crate::cli::table::{Style, aligned, bytes, facts, printable};
+
+fn state(port: &PortInfo) -> &'static str {
+    match port.state {
+        PortState::Up => "up",
+        PortState::Waiting(_) => "waiting",
+    }
+}
+
+fn place(port: &PortInfo) -> String {
+    let (netns, interface) = port.settings.kind.interface();
+    netns.map_or_else(|| interface.to_string(), |netns| format!("{netns}:{interface}"))
+}
+
+pub(super) fn all(ports: &[PortInfo]) -> String {
+    let rows = ports.iter().map(|port| {
+        let device = port.device.as_ref();
+        vec![
+            port.name.to_string(),
+            port.settings.bridge.to_string(),
+            state(port).to_owned(),
+            device.map_or("-", |d| d.mode.split(' ').next().unwrap_or("-")).to_owned(),
+            place(port),
+            or_dash(device.and_then(|d| d.mac)),
+            port.mtu.to_string(),
+            port.settings.vlan.to_string(),
+        ]
+    });
+    let headings = ["port", "bridge", "state", "mode", "interface", "mac", "mtu", "vlan"];
+    aligned(&headings, &[6], rows.collect())
+}
+
+pub(super) fn one(port: &PortInfo, style: Style) -> String {
+    let state = match &port.state {
+        PortState::Up => style.good("up"),
+        PortState::Waiting(why) => style.bad(&format!("waiting: {}", printable(why))),
+    };
+    let mut rows = settings(port);
+    if let Some(device) = &port.device {
+        rows.extend(device_facts(device));
+    }
+    format!("{} {state}\n{}", style.bold(port.name.as_str()), facts(&rows))
+}
+
+fn settings(port: &PortInfo) -> Vec<(&'static str, String)> {
+    let settings = &port.settings;
+    let mut rows = vec![
+        ("  bridge", settings.bridge.to_string()),
+        ("  interface", place(port)),
+        ("  MTU", port.mtu.to_string()),
+        ("  VLANs", settings.vlan.to_string()),
+        ("  isolated", yes_or_no(settings.isolated)),
+        ("  hairpin", yes_or_no(settings.hairpin)),
+    ];
+    rows.extend(settings.guard.then(|| ("  guard", "its own addresses only".to_owned())));
+    rows.extend(settings.egress.map(|egress| {
+        let queue = bytes(u64::from(egress.queue_bytes()));
+        ("  egress", format!("{}, and {queue} may wait", egress.rate))
+    }));
+    rows.extend(settings.mac_limit.map(|limit| ("  MAC limit", limit.to_string())));
+    if let PortKind::Tap(tap) = &settings.kind {
+        rows.extend(tap.ips.iter().map(|cidr| ("  address", cidr.to_string())));
+        rows.extend(tap.gateways.iter().map(|gateway| ("  gateway", gateway.to_string())));
+    }
+    rows
+}
+
+fn device_facts(device: &DeviceInfo) -> Vec<(&'static str, String)> {
+    let mut rows = vec![("  mode", device.mode.clone())];
+    rows.extend(device.mac.map(|mac| ("  MAC", mac.to_string())));
+    rows.push(("  offloads", device.offloads.join(" ")));
+    rows.extend(device.queues.iter().map(|queue| {
+        let QueueInfo { queue, worker, core } = queue;
+        ("  queue", format!("{queue} by worker {worker} on core {core}"))
+    }));
+    rows.extend(device.notes.iter().map(|note| ("  note", note.clone())));
+    rows
+}

@@ -1,0 +1,61 @@
+//! Tunnels.
+
+use ctl::response::{PortState, VtepInfo, VxlanInfo};
+
+use super::{joined, yes_or_no};
+use crate::cli::table::{Style, aligned, count, facts, printable};
+
+pub(super) fn all(vxlans: &[VxlanInfo]) -> String {
+    let rows = vxlans.iter().map(|vxlan| {
+        let settings = &vxlan.settings;
+        let state = if vxlan.state == PortState::Up { "up" } else { "waiting" };
+        let remotes: Vec<_> = vxlan.vteps.iter().map(|vtep| vtep.remote).collect();
+        vec![
+            vxlan.name.to_string(),
+            settings.bridge.to_string(),
+            state.to_owned(),
+            settings.vni.to_string(),
+            format!("{}:{}", settings.local, settings.dstport),
+            vxlan.inner_mtu.to_string(),
+            joined(&remotes),
+        ]
+    });
+    let headings = ["vxlan", "bridge", "state", "vni", "local", "mtu", "remotes"];
+    aligned(&headings, &[3, 5], rows.collect())
+}
+
+pub(super) fn one(vxlan: &VxlanInfo, style: Style) -> String {
+    let settings = &vxlan.settings;
+    let state = match &vxlan.state {
+        PortState::Up => style.good("up"),
+        PortState::Waiting(why) => style.bad(&format!("waiting: {}", printable(why))),
+    };
+    let underlay = settings.underlay_mtu;
+    let rows = [
+        ("  bridge", settings.bridge.to_string()),
+        ("  VNI", settings.vni.to_string()),
+        ("  local", format!("{} port {}", settings.local, settings.dstport)),
+        ("  MTU", format!("{} inside, {underlay} outside", vxlan.inner_mtu)),
+        ("  TTL", settings.ttl.to_string()),
+        ("  TOS", settings.tos.to_string()),
+        ("  learning", yes_or_no(settings.learning)),
+    ];
+    let heading = format!("{} {state}\n", style.bold(vxlan.name.as_str()));
+    heading + &facts(&rows) + &vteps(&vxlan.vteps)
+}
+
+fn vteps(vteps: &[VtepInfo]) -> String {
+    let rows = vteps.iter().map(|vtep| {
+        vec![
+            vtep.remote.to_string(),
+            if vtep.learned { "learned" } else { "static" }.to_owned(),
+            vtep.stations.to_string(),
+            count(vtep.counters.received),
+            count(vtep.counters.dropped_in),
+            count(vtep.counters.transmitted),
+            count(vtep.counters.dropped_out),
+        ]
+    });
+    let headings = ["host", "known", "stations", "rx", "dropped", "tx", "dropped"];
+    aligned(&headings, &[2, 3, 4, 5, 6], rows.collect())
+}
