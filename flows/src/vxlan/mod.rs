@@ -128,7 +128,9 @@ pub enum Refusal {
     #[error("the frame inside has a VLAN tag; strip it at the sender, or let the VXLAN carry tags")]
     InnerTagged,
     /// Congestion was met outside, and the sender inside would not learn of it (RFC 6040, section 4.2).
-    #[error("marked for congestion outside, while the packet inside cannot be; the underlay is congested")]
+    #[error(
+        "marked for congestion outside, while the packet inside cannot be; the underlay is congested"
+    )]
     Congestion,
 }
 

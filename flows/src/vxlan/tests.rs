@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, IpEcn, PacketBuilder, SlicedPacket, TransportSlice,
+    IpEcn, IpFragOffset, IpHeaders, IpNumber, PacketBuilder, SlicedPacket, TransportSlice,
 };
 use pktio::{Csum, Pool, PoolConfig};
 use proptest::prelude::*;

@@ -270,7 +270,12 @@ pub fn the_kernels_own_vxlan_device_understands_us_and_we_it() -> TestResult {
             let mut got = Vec::new();
             let begun = Instant::now();
             while got.len() < expected.len() {
-                assert!(begun.elapsed() < PATIENCE, "{kind:?}: {} of {}", got.len(), expected.len());
+                assert!(
+                    begun.elapsed() < PATIENCE,
+                    "{kind:?}: {} of {}",
+                    got.len(),
+                    expected.len()
+                );
                 far.rx_burst(&mut pool, &mut burst)?;
                 got.extend(burst.drain(..).flat_map(|mut frame| {
                     assert!(frame.grow_front(8));
