@@ -14,6 +14,7 @@ mod segment;
 mod tests;
 
 pub use coalesce::coalesce;
+pub(crate) use coalesce::coalesce_in_place;
 pub use fit::fit;
 pub(crate) use segment::Cut;
 pub use segment::{Refusal, segment};

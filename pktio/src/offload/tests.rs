@@ -224,6 +224,58 @@ proptest! {
     }
 }
 
+/// The segments of a super-frame, one behind the other, each behind the same gap.
+fn in_one_buffer(pool: &mut Pool, kind: Kind, payload: &[u8], mss: u16) -> PktBuf {
+    let mut frame = super_frame(kind, payload, mss, pool);
+    frame.data_mut()[if matches!(kind, Kind::Tcp6) { 54 } else { 34 } + 13] &= !1; // no FIN
+    let mut out = Burst::new();
+    fit(frame, &Accepts::PLAIN, pool, &mut out).unwrap();
+    let pieces: Vec<_> = out.iter().map(|piece| [b"gap!", piece.data()].concat()).collect();
+    pool.recycle_all(&mut out);
+    let mut whole = pool.take_slab().unwrap();
+    assert!(whole.fill_from(&pieces.concat()));
+    whole
+}
+
+proptest! {
+    #[test]
+    fn segments_in_one_buffer_become_a_super_frame_in_place_and_can_be_cut_again(
+        v6: bool, mss in 100u16..1460, segments in 2usize..40, rest in 1usize..100
+    ) {
+        let mut pool = pool();
+        let kind = if v6 { Kind::Tcp6 } else { Kind::Tcp4 };
+        let bytes = usize::from(mss) * (segments - 1) + rest.min(usize::from(mss));
+        let payload: Vec<u8> = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let mut frame = in_one_buffer(&mut pool, kind, &payload, mss);
+        let before = frame.data().to_vec();
+        let unit = 4 + if v6 { 74 } else { 54 } + usize::from(mss);
+        prop_assert!(coalesce_in_place(&mut frame, unit, 4));
+        prop_assert_eq!(&frame.data()[..4], b"gap!");
+        prop_assert!(frame.shrink_front(4));
+        let mut out = Burst::new();
+        fit(frame, &Accepts::PLAIN, &mut pool, &mut out).map_err(|(_, why)| why).unwrap();
+        let after: Vec<_> = out.iter().map(|piece| [b"gap!", piece.data()].concat()).collect();
+        prop_assert_eq!(after.concat(), before);
+        pool.recycle_all(&mut out);
+        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 32 });
+    }
+
+    #[test]
+    fn what_is_not_wholly_one_stream_stays_as_it_is_in_its_buffer(
+        at in 0usize..1158 * 4, value: u8, unit in 1usize..3000
+    ) {
+        let mut pool = pool();
+        let mut frame = in_one_buffer(&mut pool, Kind::Tcp4, &[7; 1100 * 4], 1100);
+        let is_damaged = std::mem::replace(&mut frame.data_mut()[at], value) != value;
+        let before = (frame.data().to_vec(), frame.offload);
+        let merged = coalesce_in_place(&mut frame, unit, 4);
+        prop_assert!(!merged || (unit == 1158 && !is_damaged));
+        prop_assert!(merged || (frame.data().to_vec(), frame.offload) == before);
+        let mut frame = in_one_buffer(&mut pool, Kind::Udp4, &[7; 1100 * 4], 1100);
+        prop_assert!(!coalesce_in_place(&mut frame, 4 + 42 + 1100, 4));
+    }
+}
+
 #[test]
 fn a_wrong_checksum_is_not_merged_and_passes_unchanged() {
     let mut pool = pool();

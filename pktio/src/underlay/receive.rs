@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use super::{MESSAGES, Outer, TUNNEL, TUNNEL_BYTES, Underlay};
 use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool};
-use crate::offload::{Csum, Gso, checksum};
+use crate::offload::{Csum, Gso, checksum, coalesce_in_place};
 use crate::port::PortFault;
 use crate::wire::field::protocol;
 use crate::wire::{ETHERNET_BYTES, Layers, Network, VLAN_BYTES};
@@ -84,6 +84,9 @@ impl Underlay {
     fn next_frame(&mut self, mut arrival: Arrival, pool: &mut Pool) -> Option<PktBuf> {
         if arrival.done == 0 && arrival.data.len() <= arrival.unit {
             describe(&mut arrival.data, usize::from(self.config.inner_mtu_bytes));
+            return Some(arrival.data);
+        }
+        if arrival.done == 0 && coalesce_in_place(&mut arrival.data, arrival.unit, TUNNEL) {
             return Some(arrival.data);
         }
         let whole = arrival.data.data();
