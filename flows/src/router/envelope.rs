@@ -101,7 +101,8 @@ pub(super) fn write(
     let next_header = IpProtocol::from(ip.protocol);
     let hop_limit = ip.hop_limit;
     let l3 = link.len;
-    let header_bytes = if ip.source.is_ipv4() { smoltcp::wire::IPV4_HEADER_LEN } else { MAX_IP_BYTES };
+    let header_bytes =
+        if ip.source.is_ipv4() { smoltcp::wire::IPV4_HEADER_LEN } else { MAX_IP_BYTES };
     let l4 = l3 + header_bytes;
     frame.set_len(l4 + payload_bytes);
     frame.offload = Offload::NONE;

@@ -95,8 +95,7 @@ pub fn may_answer(frame: &[u8], layers: &Layers, error: IcmpError) -> bool {
     let Some((source, destination)) = layers.addresses(frame) else { return false };
     let to_many = link.dst.is_group() || is_group(destination);
     // Path MTU discovery works for groups too (RFC 4443 section 2.4 e.3).
-    let may_be_to_many =
-        layers.network == Network::V6 && matches!(error, IcmpError::TooBig { .. });
+    let may_be_to_many = layers.network == Network::V6 && matches!(error, IcmpError::TooBig { .. });
     (!to_many || may_be_to_many)
         && !link.src.is_group()
         && !is_group(source)
@@ -113,7 +112,9 @@ fn is_icmp_error(frame: &[u8], layers: &Layers) -> bool {
     match (layers.network, layers.protocol) {
         (Network::V4, protocol::ICMP) => kind.is_none_or(|kind| icmp::ERRORS.contains(&kind)),
         // Unknown errors included: all types below 128 are errors.
-        (Network::V6, protocol::ICMPV6) => kind.is_none_or(|kind| kind < 128 || kind == V6_REDIRECT),
+        (Network::V6, protocol::ICMPV6) => {
+            kind.is_none_or(|kind| kind < 128 || kind == V6_REDIRECT)
+        }
         _ => false,
     }
 }
@@ -144,7 +145,8 @@ pub fn make(
     let quote = &packet[..packet.len().min(longest - header_bytes - icmp::BYTES)];
     let link = Link::back(frame, usize::from(layers.l3), from.mac)?;
     let destination = layers.addresses(frame)?.0;
-    let ip = Ip { source: from.ip, destination, protocol, hop_limit: HOP_LIMIT, dscp: CONTROL_DSCP };
+    let ip =
+        Ip { source: from.ip, destination, protocol, hop_limit: HOP_LIMIT, dscp: CONTROL_DSCP };
     let (mut reply, at) = envelope::make(pool, &link, &ip, icmp::BYTES + quote.len())?;
     let data = reply.data_mut();
     data[at] = kind;

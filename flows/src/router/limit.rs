@@ -99,9 +99,8 @@ mod tests {
             ErrorLimiter::new(ErrorRate { per_second: 1000, per_destination_per_second: 10 });
         let now = Nanos::from_secs(5);
         assert_eq!(allowed(&mut limiter, [10, 0, 0, 1], now, 100), 10);
-        let others: usize = (0..=255)
-            .map(|host| allowed(&mut limiter, [10, 0, 1, host], now, 1))
-            .sum();
+        let others: usize =
+            (0..=255).map(|host| allowed(&mut limiter, [10, 0, 1, host], now, 1)).sum();
         assert!(others > 200, "{others} of 256 others");
     }
 

@@ -22,7 +22,9 @@ impl Prefix {
     /// The prefix of so many bits that an address is in. `None` when the address has fewer bits.
     pub fn new(ip: IpAddr, bits: u8) -> Option<Self> {
         let network: IpAddr = match ip {
-            IpAddr::V4(ip) if bits <= 32 => Ipv4Addr::from_bits(ip.to_bits() & !below_v4(bits)).into(),
+            IpAddr::V4(ip) if bits <= 32 => {
+                Ipv4Addr::from_bits(ip.to_bits() & !below_v4(bits)).into()
+            }
             IpAddr::V6(ip) if bits <= 128 => {
                 Ipv6Addr::from_bits(ip.to_bits() & !below_v6(bits)).into()
             }
@@ -106,8 +108,12 @@ impl<V: Copy> FromIterator<(Prefix, V)> for PrefixMap<V> {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (prefix, value) in entries {
             match (prefix.ip, prefix.last()) {
-                (IpAddr::V4(a), IpAddr::V4(b)) => v4.push(Span::new(a.to_bits(), b.to_bits(), value)),
-                (IpAddr::V6(a), IpAddr::V6(b)) => v6.push(Span::new(a.to_bits(), b.to_bits(), value)),
+                (IpAddr::V4(a), IpAddr::V4(b)) => {
+                    v4.push(Span::new(a.to_bits(), b.to_bits(), value))
+                }
+                (IpAddr::V6(a), IpAddr::V6(b)) => {
+                    v6.push(Span::new(a.to_bits(), b.to_bits(), value))
+                }
                 _ => {}
             }
         }

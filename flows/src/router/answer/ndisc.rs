@@ -117,7 +117,8 @@ pub(super) fn attend(
                 return Outcome::Pass;
             }
             hear_sender(gateway, &message, scene);
-            answer(gateway, frame, layers, &message, target).map_or(Outcome::Done, |()| Outcome::Reply)
+            answer(gateway, frame, layers, &message, target)
+                .map_or(Outcome::Done, |()| Outcome::Reply)
         }
         Kind::Advertisement { target, flags } => {
             hear_target(gateway, &message, target, flags, scene);
@@ -129,14 +130,14 @@ pub(super) fn attend(
 
 fn is_answered(gateway: &Gateway, message: &Message, target: Ipv6Addr, scene: &Scene) -> bool {
     let is_probe = message.source.is_unspecified();
-    gateway.is_own(target.into())
-        || (!is_probe && gateway.stands_in_for(target.into(), scene))
+    gateway.is_own(target.into()) || (!is_probe && gateway.stands_in_for(target.into(), scene))
 }
 
 /// Learns who sent a message. Somebody who claims an address of the gateway is not heard.
 fn hear_sender(gateway: &Gateway, message: &Message, scene: &Scene) {
     let source = IpAddr::V6(message.source);
-    let is_heard = !source.is_unspecified() && gateway.is_on_link(source) && !gateway.is_own(source);
+    let is_heard =
+        !source.is_unspecified() && gateway.is_on_link(source) && !gateway.is_own(source);
     if let Some(mac) = message.mac.filter(|_| is_heard) {
         scene.neighbors.learn(scene.bridge, source, &Claim::asking(mac), scene.now);
     }

@@ -13,8 +13,8 @@ fn pool() -> Pool {
 }
 
 fn udp(options: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut header = Ipv4Header::new(0, 64, etherparse::IpNumber::UDP, [10, 0, 0, 2], [10, 1, 0, 2])
-        .unwrap();
+    let mut header =
+        Ipv4Header::new(0, 64, etherparse::IpNumber::UDP, [10, 0, 0, 2], [10, 1, 0, 2]).unwrap();
     header.dont_fragment = false;
     header.identification = 0x1234;
     header.options = Ipv4Options::try_from(options).unwrap();

@@ -143,7 +143,10 @@ fn an_answer_keeps_the_vlan_of_the_offender() {
 
 fn icmp4(kind: u8) -> Vec<u8> {
     let mut frame = Vec::new();
-    towards("10.0.0.2", "10.1.0.2").icmpv4_raw(kind, 0, [0; 4]).write(&mut frame, &[0; 28]).unwrap();
+    towards("10.0.0.2", "10.1.0.2")
+        .icmpv4_raw(kind, 0, [0; 4])
+        .write(&mut frame, &[0; 28])
+        .unwrap();
     frame
 }
 

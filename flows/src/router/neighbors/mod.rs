@@ -219,9 +219,8 @@ impl Neighbors {
             return Lookup::Unknown;
         };
         let version = NeighborVersion { slot, version: binding.version() };
-        let known = |wants_probe| {
-            Lookup::Known(Neighbor { mac: binding.mac(), version, wants_probe })
-        };
+        let known =
+            |wants_probe| Lookup::Known(Neighbor { mac: binding.mac(), version, wants_probe });
         let age_ms = self.table.times(slot).age_ms(millis(now));
         match binding.state() {
             None => Lookup::Unknown,

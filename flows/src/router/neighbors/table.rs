@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pktio::wire::MacAddr;
 
-use super::binding::{Binding, Times};
 use super::NeighborState;
+use super::binding::{Binding, Times};
 use crate::BridgeIndex;
 
 /// Slots per bucket.

@@ -217,7 +217,10 @@ fn a_scan_of_absent_hosts_is_bounded() {
 fn a_full_table_gives_up_what_is_missed_least() {
     let neighbors = Neighbors::new(4, Timers::default(), 42);
     for last in 0..4 {
-        assert_eq!(learn(&neighbors, last, Claim::asking(mac(last)), u64::from(last)), Heard::Learned);
+        assert_eq!(
+            learn(&neighbors, last, Claim::asking(mac(last)), u64::from(last)),
+            Heard::Learned
+        );
         if last != 2 {
             learn(&neighbors, last, Claim::answering(mac(last)), 10);
         }
