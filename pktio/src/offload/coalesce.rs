@@ -156,14 +156,25 @@ fn has_plain_network_header(data: &[u8], layers: &Layers) -> bool {
     }
 }
 
+/// Whether the checksum is, or will be, right. A half-done one that is not begun right would not become right
+/// by itself either, and merging must not mend what its receiver is to refuse.
 fn is_known_good(data: &[u8], csum: Csum, layers: &Layers) -> bool {
     match csum {
         Csum::Valid => true,
         Csum::Partial { start, offset } => {
-            start == layers.l4 && layers.checksum_offset() == Some(offset)
+            start == layers.l4
+                && layers.checksum_offset() == Some(offset)
+                && has_begun_right(data, layers)
         }
         Csum::None => checksum::verify(data, layers) == Some(true),
     }
+}
+
+/// Whether the TCP checksum field holds the pseudo-header sum.
+fn has_begun_right(data: &[u8], layers: &Layers) -> bool {
+    let l4 = usize::from(layers.l4);
+    let begun = sums::pseudo_header(data, layers, data.len() - l4).map(sums::fold);
+    begun.is_some() && begun == be16(data, l4 + tcp::CHECKSUM)
 }
 
 impl Run {

@@ -292,6 +292,20 @@ fn a_wrong_checksum_is_not_merged_and_passes_unchanged() {
 }
 
 #[test]
+fn a_half_done_checksum_that_is_begun_wrong_is_not_mended_by_merging() {
+    let mut pool = pool();
+    let frame = super_frame(Kind::Tcp4, &[5; 5000], 1000, &mut pool);
+    let mut burst = Burst::new();
+    let accepts = Accepts { partial_csum: true, ..Accepts::PLAIN };
+    fit(frame, &accepts, &mut pool, &mut burst).unwrap();
+    burst[2].data_mut()[34 + 16] ^= 1;
+    let wrong = burst[2].data().to_vec();
+    assert_eq!(coalesce(&mut burst, &mut Burst::new(), &mut pool), 1);
+    assert_eq!(burst[1].data(), wrong);
+    pool.recycle_all(&mut burst);
+}
+
+#[test]
 fn segments_may_keep_half_done_checksums_for_a_port_that_takes_them() {
     let mut pool = pool();
     let frame = super_frame(Kind::Tcp4, &[5; 5000], 1448, &mut pool);

@@ -102,11 +102,26 @@ pub struct XdpPort {
     rings: Rings,
     arena: &'static Arena,
     held: Vec<bool>,
-    /// A frame of several pieces of which not all have come.
-    partial: Option<PktBuf>,
+    gathering: Gathering,
+    /// Frames of several pieces that found no slab, since it was last asked.
+    lost: u64,
+    /// Lists to work with, empty between calls: frames that found no room, and the pieces of a frame.
+    left: Burst,
+    pieces: Burst,
     seen: Statistics,
     mode: Mode,
     _steering: Arc<Steering>,
+}
+
+/// A frame of several pieces of which not all have come.
+#[derive(Debug, Default)]
+enum Gathering {
+    #[default]
+    Nothing,
+    /// What has come of it.
+    Frame(PktBuf),
+    /// There was no memory for it.
+    Lost,
 }
 
 /// Opens all queues of an interface of the calling thread's network namespace. The ports work with the
@@ -159,7 +174,10 @@ impl XdpPort {
             rings,
             arena,
             held: vec![false; arena.umem().1 / SMALL_BYTES],
-            partial: None,
+            gathering: Gathering::Nothing,
+            lost: 0,
+            left: Burst::new(),
+            pieces: Burst::new(),
             seen: Statistics::default(),
             mode: Mode { attach, zero_copy },
             _steering: Arc::clone(steering),
@@ -219,20 +237,20 @@ impl XdpPort {
         let (mut frame, offset) = self.take_back(piece.address)?;
         frame.place(offset, piece.len as usize);
         let more = piece.options & PKT_CONTD != 0;
-        if !more && self.partial.is_none() {
-            return Some(frame);
-        }
-        let whole = match self.partial.take() {
-            Some(whole) => Some(whole),
-            None => pool.take_slab(),
+        let whole = match std::mem::take(&mut self.gathering) {
+            Gathering::Nothing if !more => return Some(frame),
+            Gathering::Nothing => pool.take_slab(),
+            Gathering::Frame(whole) => Some(whole),
+            Gathering::Lost => None,
         };
         let appended = whole.and_then(|mut whole| whole.append(frame.data()).then_some(whole));
         pool.recycle(frame);
         if more {
-            // Without a slab the rest of the frame comes to nothing by itself.
-            self.partial = appended;
+            // What follows a lost piece must not be taken for a frame of its own.
+            self.gathering = appended.map_or(Gathering::Lost, Gathering::Frame);
             return None;
         }
+        self.lost += u64::from(appended.is_none());
         appended
     }
 
@@ -246,23 +264,39 @@ impl XdpPort {
             self.push_piece(frame, false);
             return Ok(());
         }
-        let pieces = frame.len().div_ceil(PIECE_BYTES).max(1);
-        let has_room = self.rings.tx.free() as usize >= pieces;
-        let buffers: Option<Vec<PktBuf>> =
-            if has_room { (0..pieces).map(|_| pool.take_small()).collect() } else { None };
-        let Some(buffers) = buffers else { return Err(frame) };
-        let chunks = frame.data().chunks(PIECE_BYTES);
-        for (number, (mut buffer, chunk)) in buffers.into_iter().zip(chunks).enumerate() {
-            if !buffer.fill_from(chunk) {
-                continue;
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let result = if self.copy_into(&mut pieces, &frame, pool) {
+            let last = pieces.len().saturating_sub(1);
+            for (number, piece) in pieces.drain(..).enumerate() {
+                self.push_piece(piece, number < last);
             }
-            if number == 0 {
-                buffer.offload = frame.offload;
-            }
-            self.push_piece(buffer, number + 1 < pieces);
+            pool.recycle(frame);
+            Ok(())
+        } else {
+            pool.recycle_all(&mut pieces);
+            Err(frame)
+        };
+        self.pieces = pieces;
+        result
+    }
+
+    /// Copies a frame into small slots, the first of which gets its offload state. False when there is no
+    /// room in the ring, or there are no slots for it.
+    fn copy_into(&mut self, pieces: &mut Burst, frame: &PktBuf, pool: &mut Pool) -> bool {
+        let count = frame.len().div_ceil(PIECE_BYTES);
+        if (self.rings.tx.free() as usize) < count {
+            return false;
         }
-        pool.recycle(frame);
-        Ok(())
+        for chunk in frame.data().chunks(PIECE_BYTES) {
+            let Some(mut piece) = pool.take_small() else { return false };
+            // A piece is no longer than a slot.
+            let _ = piece.fill_from(chunk);
+            pieces.push(piece);
+        }
+        if let Some(first) = pieces.first_mut() {
+            first.offload = frame.offload;
+        }
+        true
     }
 
     fn push_piece(&mut self, mut piece: PktBuf, more: bool) {
@@ -331,7 +365,7 @@ impl Port for XdpPort {
         self.reap(pool);
         let mut taken = std::mem::take(frames);
         let mut sent = Sent::default();
-        let mut left = Burst::default();
+        let mut left = std::mem::take(&mut self.left);
         let mut rest = taken.drain(..);
         for frame in rest.by_ref() {
             match self.enqueue(frame, pool) {
@@ -343,10 +377,10 @@ impl Port for XdpPort {
             }
         }
         left.extend(rest);
-        let kicked = self.kick(pool);
         taken.extend(left.drain(..));
+        self.left = left;
         *frames = taken;
-        kicked.map(|()| sent)
+        self.kick(pool).map(|()| sent)
     }
 
     fn accepts(&self) -> Accepts {
@@ -376,7 +410,8 @@ impl Port for XdpPort {
         Missed {
             ring_full: (now.rx_ring_full - before.rx_ring_full)
                 + (now.rx_dropped - before.rx_dropped),
-            no_buffer: now.rx_fill_ring_empty_descs - before.rx_fill_ring_empty_descs,
+            no_buffer: now.rx_fill_ring_empty_descs - before.rx_fill_ring_empty_descs
+                + std::mem::take(&mut self.lost),
         }
     }
 }

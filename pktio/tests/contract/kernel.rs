@@ -14,7 +14,7 @@ use pktio::{Burst, Pool, Port, PortFault, xdp};
 use crate::suite::{self, MEMORY, Outcome, Rig};
 
 /// A port in a host's namespace, and a packet socket on the interface `eth0` of a container.
-struct Kernel {
+pub struct Kernel {
     port: Box<dyn Port>,
     wire: RawSocket,
     container: Option<Container>,
@@ -64,7 +64,7 @@ fn rig(port: Box<dyn Port>, host: Container, container: Container) -> Outcome<Ke
     Ok(Kernel { port, wire, container: Some(container), _host: host })
 }
 
-fn tap_rig() -> Outcome<Kernel> {
+pub fn tap_rig() -> Outcome<Kernel> {
     let (host, container) = (Container::new()?, Container::new()?);
     quiet(&container)?;
     let (device, mut ports) = host.run(|| -> Outcome2<_> { Ok(tap::create("t%d", 1)?) })?;
@@ -99,15 +99,19 @@ impl From<Crossing> for libtest_mimic::Failed {
     }
 }
 
-fn packet_rig() -> Outcome<Kernel> {
+pub fn packet_rig() -> Outcome<Kernel> {
     let (host, container) = veth()?;
     let port = host
         .run(|| -> Outcome2<_> { Ok(PacketPort::open(Netlink::open()?.link("port")?.index)?) })?;
     rig(Box::new(port), host, container)
 }
 
-fn xdp_rig(pool: &Pool) -> Outcome<Kernel> {
+pub fn xdp_rig(pool: &Pool) -> Outcome<Kernel> {
     let (host, container) = veth()?;
+    xdp_on(host, container, pool)
+}
+
+fn xdp_on(host: Container, container: Container, pool: &Pool) -> Outcome<Kernel> {
     let memory = pool.memory();
     let mut ports = host.run(|| -> Outcome2<_> {
         let link = Netlink::open()?.link("port")?;
@@ -126,6 +130,35 @@ pub fn packet_keeps_the_contract() -> TestResult {
 
 pub fn xdp_keeps_the_contract() -> TestResult {
     Ok(suite::run(|pool| xdp_rig(pool))?)
+}
+
+/// Payload must never be taken for a frame: with no slab to put its pieces together, a long frame is lost whole.
+pub fn a_long_frame_without_memory_leaves_no_pieces_behind() -> TestResult {
+    let mut pool = Pool::new(MEMORY)?;
+    let (host, container) = veth()?;
+    for (place, name) in [(&host, "port"), (&container, "eth0")] {
+        let netlink = place.netlink()?;
+        netlink.set_mtu(netlink.link(name)?.index, 9000)?;
+    }
+    let mut rig = xdp_on(host, container, &pool)?;
+    rig.port().housekeep(&mut pool)?;
+    let slabs: Vec<_> = std::iter::from_fn(|| pool.take_slab()).collect();
+    // All of its pieces would pass for frames; only the short one that follows is one.
+    let header = [0x02, 0, 0, 0, 0, 2, 0x02, 0, 0, 0, 0, 1, 0x88, 0xb5];
+    let long: Vec<u8> = header.into_iter().cycle().take(8000).collect();
+    let short = suite::frames(&[60]);
+    rig.inject(&[long])?;
+    rig.inject(&short)?;
+    let mut burst = Burst::new();
+    let begun = Instant::now();
+    while burst.is_empty() && begun.elapsed() < Duration::from_secs(5) {
+        rig.port().rx_burst(&mut pool, &mut burst)?;
+    }
+    let received: Vec<_> = burst.iter().map(|frame| frame.data().to_vec()).collect();
+    assert_eq!(received, short);
+    assert_eq!(rig.port().take_missed().no_buffer, 1);
+    drop(slabs);
+    Ok(())
 }
 
 /// Receives until the port reports a fault.

@@ -1,6 +1,7 @@
 //! The contract of [`pktio::Port`], over every kind of port. A [`Rig`] is a port and a way to its far end:
 //! for `mem` another port, for `pcap` files, for the kernel's ports a packet socket in a container.
 
+mod frugality;
 mod kernel;
 mod memory;
 mod suite;
@@ -18,6 +19,10 @@ fn main() -> ExitCode {
         test!(tap_keeps_the_contract).needs(Need::Tun),
         test!(packet_keeps_the_contract),
         test!(xdp_keeps_the_contract).needs(Need::Bpf),
+        test!(tap_allocates_nothing_per_frame).needs(Need::Tun),
+        test!(packet_allocates_nothing_per_frame),
+        test!(xdp_allocates_nothing_per_frame).needs(Need::Bpf),
+        test!(a_long_frame_without_memory_leaves_no_pieces_behind).needs(Need::Bpf),
         test!(a_tap_reports_that_its_container_died).needs(Need::Tun),
         test!(a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone),
         test!(an_independent_tap_end_sees_what_a_packet_port_sends).needs(Need::Tun),
@@ -32,7 +37,12 @@ fn main() -> ExitCode {
     ])
 }
 
+use frugality::{
+    packet_allocates_nothing_per_frame, tap_allocates_nothing_per_frame,
+    xdp_allocates_nothing_per_frame,
+};
 use kernel::{
+    a_long_frame_without_memory_leaves_no_pieces_behind,
     a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone,
     a_tap_reports_that_its_container_died, an_independent_tap_end_sees_what_a_packet_port_sends,
     packet_keeps_the_contract, tap_keeps_the_contract, xdp_keeps_the_contract,
