@@ -1,6 +1,7 @@
 //! The control word of a record: which incarnation it is, and how it is doing.
 
 use super::tcp::Connection;
+use super::traffic::Tag;
 use super::{Direction, State, TcpState};
 use crate::Seconds;
 
@@ -33,8 +34,8 @@ impl Control {
 
     /// What marks the traffic counts of this session as its own.
     #[inline]
-    pub(super) fn tag(self) -> u8 {
-        super::bits::low8(self.0 >> VERSION_SHIFT)
+    pub(super) fn tag(self) -> Tag {
+        Tag::of(self.version())
     }
 
     #[inline]

@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 use super::control::Control;
 use super::index::{Entry, Last};
 use super::key::Packed;
-use super::record::{Record, Traffic};
+use super::record::Record;
 use super::table::{Found, Sessions, count};
 use super::tcp::{Connection, Side};
+use super::traffic::Traffic;
 use super::{Direction, Invalid, Key, Packet, Session, SessionRef, State, TcpPolicy};
 use crate::Seconds;
 
@@ -142,11 +143,10 @@ impl Sessions {
             let side = sides[direction.index()];
             record.set_key(direction, &keys[direction.index()], side);
         }
-        let empty = Traffic { tag: control.tag(), ..Traffic::default() };
-        let end = sides[0].end.unwrap_or(0);
-        let first = Traffic { end, ..empty }.with_packet(new.packet.bytes);
-        record.set_traffic(Direction::Original, first);
-        record.set_traffic(Direction::Reply, empty);
+        let first = Traffic { end: sides[0].end, ..Traffic::default() };
+        let first = first.with_packet(new.packet.bytes);
+        record.set_traffic(Direction::Original, first, control.tag());
+        record.set_traffic(Direction::Reply, Traffic::default(), control.tag());
         record.set_origin(new.owner, now);
         record.publish(control);
         Newcomer { record, session: SessionRef { slot, version: control.version() }, keys }

@@ -16,7 +16,7 @@
 //!     IPv6 1 | window 7 | protocol 8 | zone 16 | source port 16 | destination port 16
 //!     source address 128
 //!     destination address 128
-//!     tag 8 | end of the TCP sequence 32 | packets 40 | bytes 48
+//!     tag 6 | end is known 1 | end of the TCP sequence 32 | packets 36 | bytes 47 | tag 6
 //!   index
 //!     bucket   last entered: version 32, slot 30, direction 1, 1 | seven words
 //!     word     fingerprint 32 | slot 30 | direction 1 | 1              0 = empty
@@ -81,6 +81,7 @@ mod record;
 mod table;
 mod tcp;
 mod timeouts;
+mod traffic;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -202,9 +203,9 @@ impl Packet {
 /// What passed in one direction. A super-frame counts as one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Volume {
-    /// Packets, modulo 2^40.
+    /// Packets, modulo 2^36.
     pub packets: u64,
-    /// Bytes of their frames, modulo 2^48.
+    /// Bytes of their frames, modulo 2^47.
     pub bytes: u64,
 }
 

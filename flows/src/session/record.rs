@@ -6,10 +6,11 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Direction;
-use super::bits::{halves, high32, joined, low8, low32};
+use super::bits::{high32, low8, low32};
 use super::control::Control;
 use super::key::{KEY_WORDS, Packed, WINDOW, WINDOW_SHIFT};
 use super::tcp::Side;
+use super::traffic::{Tag, Traffic};
 use crate::Seconds;
 
 /// Words of a record.
@@ -41,6 +42,7 @@ impl Record<'_> {
         self.0[word].load(Ordering::Acquire)
     }
 
+    #[inline]
     fn store(self, word: usize, value: u64) {
         self.0[word].store(value, Ordering::Release);
     }
@@ -127,25 +129,24 @@ impl Record<'_> {
 
     /// What was counted of a direction's packets in the session of that tag.
     #[inline]
-    pub(super) fn traffic(self, direction: Direction, tag: u8) -> Traffic {
+    pub(super) fn traffic(self, direction: Direction, tag: Tag) -> Traffic {
         let at = line(direction) + TRAFFIC;
-        Traffic::from_words([self.load(at), self.load(at + 1)]).of(tag)
+        Traffic::from_words([self.load(at), self.load(at + 1)], tag)
     }
 
     #[inline]
-    pub(super) fn set_traffic(self, direction: Direction, traffic: Traffic) {
+    pub(super) fn set_traffic(self, direction: Direction, traffic: Traffic, tag: Tag) {
         let at = line(direction) + TRAFFIC;
-        let [upper, lower] = traffic.into_words();
-        self.0[at].store(upper, Ordering::Release);
-        self.0[at + 1].store(lower, Ordering::Release);
+        let [upper, lower] = traffic.into_words(tag);
+        self.store(at, upper);
+        self.store(at + 1, lower);
     }
 
     /// What is known of the numbers of a TCP sender.
     #[inline]
-    pub(super) fn side(self, direction: Direction, tag: u8) -> Side {
+    pub(super) fn side(self, direction: Direction, tag: Tag) -> Side {
         let head = self.load(line(direction) + KEY);
-        let traffic = self.traffic(direction, tag);
-        let end = (traffic.packets > 0).then_some(traffic.end);
+        let end = Traffic::end_in(self.load(line(direction) + TRAFFIC), tag);
         Side::unpack(end, low8((head & WINDOW) >> WINDOW_SHIFT))
     }
 
@@ -156,58 +157,5 @@ impl Record<'_> {
         let new = head & !WINDOW | u64::from(side.pack()) << WINDOW_SHIFT;
         // Whoever was faster noted a window of the same sender.
         let _ = word.compare_exchange(head, new, Ordering::AcqRel, Ordering::Relaxed);
-    }
-}
-
-const TAG_SHIFT: u32 = 120;
-const END_SHIFT: u32 = 88;
-const PACKETS_SHIFT: u32 = 48;
-const PACKETS: u64 = (1 << 40) - 1;
-const BYTES: u64 = (1 << 48) - 1;
-
-/// What was counted of one direction: `tag 8 | end of the TCP sequence 32 | packets 40 | bytes 48`, in two
-/// words. Counts start anew when they overflow, after 10^12 packets or 256 TiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Traffic {
-    pub(super) tag: u8,
-    pub(super) end: u32,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-}
-
-impl Traffic {
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "fields are cut out")]
-    fn from_words(words: [u64; 2]) -> Self {
-        let whole = joined(words);
-        Self {
-            tag: (whole >> TAG_SHIFT) as u8,
-            end: (whole >> END_SHIFT) as u32,
-            packets: (whole >> PACKETS_SHIFT) as u64 & PACKETS,
-            bytes: whole as u64 & BYTES,
-        }
-    }
-
-    #[inline]
-    fn into_words(self) -> [u64; 2] {
-        halves(
-            u128::from(self.tag) << TAG_SHIFT
-                | u128::from(self.end) << END_SHIFT
-                | u128::from(self.packets & PACKETS) << PACKETS_SHIFT
-                | u128::from(self.bytes & BYTES),
-        )
-    }
-
-    /// These counts if they are of the session of that tag, and else none.
-    #[inline]
-    fn of(self, tag: u8) -> Self {
-        if self.tag == tag { self } else { Self { tag, ..Self::default() } }
-    }
-
-    /// With one packet more.
-    #[inline]
-    pub(super) fn with_packet(self, bytes: u32) -> Self {
-        let bytes = self.bytes.wrapping_add(u64::from(bytes));
-        Self { packets: self.packets + 1, bytes, ..self }
     }
 }

@@ -10,10 +10,11 @@ use super::free::FreeList;
 use super::index::{Entry, Hash, Index, MAX_SLOTS};
 use super::key::Packed;
 use super::lines::Lines;
-use super::record::{Record, Traffic, WORDS};
+use super::record::{Record, WORDS};
 use super::tcp::{Connection, Refusal};
+use super::traffic::{Tag, Traffic};
 use super::{
-    Direction, Gauges, Invalid, Key, Packet, Segment, Session, SessionRef, State, TcpPolicy, Volume,
+    Direction, Gauges, Invalid, Key, Packet, Segment, Session, SessionRef, State, TcpPolicy,
 };
 use crate::Seconds;
 
@@ -153,7 +154,7 @@ impl Sessions {
             return self.track_tcp(record, session, from, (packet.bytes, segment), now, policy);
         }
         let traffic = record.traffic(from, control.tag()).with_packet(packet.bytes);
-        record.set_traffic(from, traffic);
+        record.set_traffic(from, traffic, control.tag());
         let seen = |control: Control| match from {
             Direction::Original => control.seen_at(now),
             Direction::Reply => control.seen_at(now).replied().assured(),
@@ -200,14 +201,14 @@ impl Sessions {
     #[inline]
     fn note_tcp(
         record: Record<'_>,
-        tag: u8,
+        tag: Tag,
         from: Direction,
         (before, after): (&Connection, &Connection),
         bytes: u32,
     ) {
         let traffic = record.traffic(from, tag).with_packet(bytes);
-        let end = after.sides[from.index()].end.unwrap_or(traffic.end);
-        record.set_traffic(from, Traffic { end, ..traffic });
+        let end = after.sides[from.index()].end;
+        record.set_traffic(from, Traffic { end, ..traffic }, tag);
         for direction in Direction::BOTH {
             let side = after.sides[direction.index()];
             if side.pack() != before.sides[direction.index()].pack() {
@@ -230,10 +231,7 @@ impl Sessions {
     pub(super) fn read(&self, slot: u32, now: Seconds) -> Option<Session> {
         let record = self.record(slot)?;
         let before = record.control();
-        let volume = |direction| {
-            let Traffic { packets, bytes, .. } = record.traffic(direction, before.tag());
-            Volume { packets, bytes }
-        };
+        let volume = |direction| record.traffic(direction, before.tag()).volume;
         let [original, reply] = Direction::BOTH.map(volume);
         let [initiator, responder] = Direction::BOTH.map(|way| Key::from(record.key(way)));
         let (owner, created) = record.origin();
