@@ -10,10 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use flows::PortIndex;
+use flows::{PortIndex, TableSizes, Tables};
 use pktio::buffer::Memory;
 use pktio::{Pool, PoolConfig, PoolError, Port, PortFault};
 
+use crate::random::random;
 use crate::worker::{
     Clock, Command, Dataplane, Event, Lane, PollMode, QueueId, Report, Worker, WorkerId,
     WorkerOptions, doorbell, silence,
@@ -33,6 +34,8 @@ pub struct FleetOptions {
     pub mode: PollMode,
     /// Packet memory of each worker.
     pub pool: PoolConfig,
+    /// How large the shared tables are. The fleet chooses their seed.
+    pub tables: TableSizes,
 }
 
 /// Why the workers cannot be started or do not answer.
@@ -78,6 +81,7 @@ pub struct Fleet {
     memories: Vec<Memory>,
     doorbell: Arc<OwnedFd>,
     clock: Clock,
+    tables: Arc<Tables>,
     /// Which worker polls which queue.
     placed: BTreeMap<QueueId, WorkerId>,
     /// Configurations given to, and retired by, each worker.
@@ -107,6 +111,8 @@ impl Fleet {
         let lanes = (0..options.cores.len())
             .map(|worker| Lane::new(Arc::clone(&bell)).map_err(failed(worker)))
             .collect::<Result<Arc<[Lane]>, _>>()?;
+        let seed = u64::from_ne_bytes(random());
+        let tables = TableSizes { seed, ..options.tables };
         let mut fleet = Self {
             lanes,
             threads: Vec::new(),
@@ -114,6 +120,7 @@ impl Fleet {
             memories: Vec::new(),
             doorbell: bell,
             clock: Clock::start(),
+            tables: Arc::new(Tables::new(tables)),
             placed: BTreeMap::new(),
             adopting: vec![0; options.cores.len()],
             reports: Vec::new(),
@@ -138,7 +145,8 @@ impl Fleet {
         let own = WorkerOptions { id, mode: options.mode, clock: self.clock };
         let pool = Pool::new(options.pool)?;
         self.memories.push(pool.memory());
-        let state = Worker::new(own, Arc::clone(&self.lanes), plane, pool);
+        let tables = Arc::clone(&self.tables);
+        let state = Worker::new(own, Arc::clone(&self.lanes), plane, tables, pool);
         std::thread::Builder::new()
             .name(format!("vswitch-w{worker}"))
             .spawn(move || {
@@ -151,6 +159,11 @@ impl Fleet {
     /// The daemon's clock.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// What all workers share.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     /// The workers, and the core of each.

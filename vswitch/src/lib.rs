@@ -14,5 +14,6 @@ pub mod cli;
 pub mod control;
 pub mod demo;
 pub mod fleet;
+mod random;
 pub mod sys;
 pub mod worker;

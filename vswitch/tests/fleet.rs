@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use flows::PortIndex;
+use flows::{PortIndex, TableSizes};
 use pktio::{Accepts, Burst, Pool, PoolConfig, Port, PortFault, Sent};
 use vswitch::fleet::{Fleet, FleetOptions, default_cores};
 use vswitch::worker::{PollMode, QueueId, WorkerId};
@@ -14,7 +14,7 @@ const SMALL: PoolConfig = PoolConfig { small: 256, slabs: 4 };
 
 fn fleet() -> Fleet {
     let (cores, mode) = (default_cores(), PollMode::Adaptive);
-    Fleet::start(&FleetOptions { cores, mode, pool: SMALL }).unwrap()
+    Fleet::start(&FleetOptions { cores, mode, pool: SMALL, tables: TableSizes::default() }).unwrap()
 }
 
 /// A port that fails as soon as a worker has it.

@@ -64,7 +64,8 @@ impl Rig {
         let worker = |id| {
             let options = WorkerOptions { id: WorkerId(id), mode: PollMode::Busy, clock };
             let plane = Arc::new(Dataplane::default());
-            Worker::new(options, Arc::clone(&lanes), plane, Pool::new(SMALL).unwrap())
+            let pool = Pool::new(SMALL).unwrap();
+            Worker::new(options, Arc::clone(&lanes), plane, Arc::default(), pool)
         };
         let workers = (0..workers).map(worker).collect();
         let mut rig = Self { workers, lanes, far: Vec::new(), pool: Pool::new(SMALL).unwrap() };

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
+use flows::TableSizes;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vswitch::control::{Options, run};
@@ -48,6 +49,11 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 16384,
           value_parser = clap::value_parser!(u32).range(256..=4_194_304))]
     buffers: u32,
+
+    /// Sessions that there is room for
+    #[arg(long, value_name = "COUNT", default_value_t = 1 << 20,
+          value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
+    sessions: u32,
 
     /// What to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
@@ -105,6 +111,7 @@ fn options(arguments: Arguments) -> Result<Options, Box<dyn std::error::Error>> 
                 Mode::Busy => PollMode::Busy,
             },
             pool: pktio::PoolConfig { small: arguments.buffers, ..pktio::PoolConfig::default() },
+            tables: TableSizes { sessions: arguments.sessions, ..TableSizes::default() },
         },
         stop,
     })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use flows::TableSizes;
 use pktio::PoolConfig;
 
 use super::{Options, run};
@@ -31,7 +32,12 @@ impl Background {
     /// [`BackgroundError`], which says why it does not.
     pub fn start(socket: PathBuf, mode: PollMode) -> Result<Self, BackgroundError> {
         let stop = Arc::new(doorbell().map_err(|error| BackgroundError(error.to_string()))?);
-        let fleet = FleetOptions { cores: default_cores(), mode, pool: PoolConfig::default() };
+        let fleet = FleetOptions {
+            cores: default_cores(),
+            mode,
+            pool: PoolConfig::default(),
+            tables: TableSizes::default(),
+        };
         let (state, bell) = (None, Arc::clone(&stop));
         let options = Options { socket, socket_group: None, state, fleet, stop: bell };
         let (tell, told) = mpsc::channel();

@@ -125,7 +125,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let retry = daemon.switch.has_waiting().then_some(RETRY_EVERY);
-        let sweep = daemon.switch.has_stations().then_some(SWEEP_EVERY);
+        let sweep = daemon.switch.has_mortals().then_some(SWEEP_EVERY);
         let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);

@@ -11,19 +11,23 @@ use std::sync::Arc;
 
 use ctl::response::Changed;
 use ctl::{
-    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Named, NetnsRef,
-    Port, PortKind, PortName, RuleName, Tap, apply, plan,
+    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
+    PortName, RuleName, Tap, apply, plan,
 };
 use flows::fdb::Entry;
-use flows::{Generation, PortIndex, Seconds, Vid};
+use flows::nat::Mappings;
+use flows::{Generation, PortIndex, Seconds, Snapshot, Vid};
 
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
 use super::{announce, pending, store::Store};
 use crate::fleet::{Fleet, FleetError};
+use crate::random::random;
 use crate::worker::{Dataplane, QueueId, WorkerId};
-use lookout::is_bound_to_container;
+use lookout::{Swept, is_bound_to_container};
 
+/// Internal addresses that masquerading has room for.
+const MASQUERADED: u32 = 65_536;
 /// Problems that are remembered for `status`.
 const PROBLEMS: usize = 100;
 
@@ -41,7 +45,11 @@ pub struct Switch {
     missed: BTreeMap<PortIndex, u64>,
     problems: Vec<String>,
     seed: u64,
-    sweep_from: usize,
+    /// What masquerading maps; every configuration has its own view of it.
+    mappings: Mappings,
+    /// What the workers decide by.
+    snapshot: Option<Arc<Snapshot>>,
+    swept: Swept,
 }
 
 impl Switch {
@@ -58,7 +66,9 @@ impl Switch {
             missed: BTreeMap::new(),
             problems: Vec::new(),
             seed: u64::from_ne_bytes(random()),
-            sweep_from: 0,
+            mappings: Mappings::new(MASQUERADED, u64::from_ne_bytes(random())),
+            snapshot: None,
+            swept: Swept::default(),
         }
     }
 
@@ -207,15 +217,18 @@ impl Switch {
     /// Compiles the configuration and gives it to the workers.
     fn publish(&mut self) -> Result<(), CtlError> {
         self.generation = Generation(self.generation.0 + 1);
-        let snapshot = compile::snapshot(&self.config, &self.numbering, self.generation)
-            .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
+        let snapshot =
+            compile::snapshot(&self.config, &self.numbering, self.generation, &self.mappings)
+                .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
             if let Some(owner) = owners.get_mut(queue.port.slot()) {
                 owner.get_or_insert(*worker);
             }
         }
-        let plane = Dataplane { snapshot: Arc::new(snapshot), owners };
+        let snapshot = Arc::new(snapshot);
+        self.snapshot = Some(Arc::clone(&snapshot));
+        let plane = Dataplane { snapshot, owners };
         self.fleet.adopt(&Arc::new(plane)).map_err(stuck)
     }
 
@@ -463,12 +476,4 @@ fn stuck(error: FleetError) -> CtlError {
 
 fn full(what: &str) -> CtlError {
     CtlError::invalid(format!("the switch cannot number any more {what}"))
-}
-
-/// Random bytes of the kernel's. Where it gives none (it always does once it has booted) they are zero,
-/// which is a valid, if guessable, value for all uses here.
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes
 }

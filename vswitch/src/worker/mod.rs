@@ -19,7 +19,7 @@ mod sleep;
 use std::sync::Arc;
 use std::time::Instant;
 
-use flows::{Ledger, Nanos, Outboxes, Pipeline, PortIndex, Snapshot};
+use flows::{Ledger, Nanos, Outboxes, Pipeline, PortIndex, Snapshot, Tables};
 use pktio::{Accepts, Burst, Missed, Pool, Port, PortFault};
 
 pub use idle::{Idle, Next, PollMode};
@@ -142,6 +142,7 @@ impl Worker {
         options: WorkerOptions,
         lanes: Arc<[Lane]>,
         plane: Arc<Dataplane>,
+        tables: Arc<Tables>,
         pool: Pool,
     ) -> Self {
         let WorkerOptions { id, mode, clock } = options;
@@ -151,7 +152,7 @@ impl Worker {
             lanes,
             queues: Vec::new(),
             local: Vec::new(),
-            pipeline: Pipeline::new(Arc::clone(&plane.snapshot)),
+            pipeline: Pipeline::new(Arc::clone(&plane.snapshot), tables),
             plane,
             pool,
             received: Burst::new(),
@@ -197,6 +198,7 @@ impl Worker {
                 Err(fault) => self.expel(slot, fault),
             }
         }
+        self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
         self.flush_all(now);
         watch.charge(&mut self.perf, if frames > 0 { Stage::Tx } else { Stage::Idle });
         self.perf.turns += 1;

@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Worker;
 
-/// A port without a descriptor to wait for is looked at this often while the worker sleeps.
+/// A port without a descriptor to wait for, and a packet that waits for an answer to another worker, are
+/// looked at this often while the worker sleeps.
 const BLIND_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 impl Worker {
@@ -42,7 +43,7 @@ impl Worker {
     /// Waits; false when only the timer ended it. An interrupted wait counts as woken: the turn that
     /// follows finds nothing and the worker sleeps again.
     fn wait(&self) -> bool {
-        let mut blind = false;
+        let mut blind = !self.pipeline.is_idle();
         let mut fds = Vec::with_capacity(self.queues.len() + 1);
         fds.push(PollFd::from_borrowed_fd(self.lane().doorbell(), PollFlags::IN));
         for queue in &self.queues {

@@ -89,13 +89,8 @@ fn a_client_that_asks_without_pause_does_not_starve_others() -> TestResult {
 fn a_client_that_asks_much_at_once_gets_all_of_its_answers() -> TestResult {
     let daemon = Daemon::start()?;
     for number in 0..200 {
-        daemon.change(Mutation::BridgeAdd(BridgeAdd {
-            name: format!("bridge-{number}").parse()?,
-            ageing_seconds: None,
-            mac_limit: None,
-            mtu: None,
-            may_exist: false,
-        }))?;
+        let name = format!("bridge-{number}").parse()?;
+        daemon.change(Mutation::BridgeAdd(BridgeAdd::new(name)))?;
     }
     let stream = UnixStream::connect(daemon.socket())?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;

@@ -172,15 +172,7 @@ pub enum Kind {
 
 /// A port of a bridge with nothing special.
 pub fn port(bridge: &str, kind: PortKind) -> Result<Port, Box<dyn std::error::Error>> {
-    Ok(Port {
-        bridge: bridge.parse()?,
-        kind,
-        vlan: Vlan::Unaware,
-        isolated: false,
-        hairpin: false,
-        mac_limit: None,
-        mtu: None,
-    })
+    Ok(Port::new(bridge.parse()?, kind))
 }
 
 /// A TAP interface for a container.

@@ -35,7 +35,8 @@ fn a_tcp_segment_shows_its_flags_and_ports_and_code_point() {
     let mut ip = Ipv4Header::new(60, 64, etherparse::IpNumber::TCP, HERE, THERE).unwrap();
     ip.dscp = 46.try_into().unwrap();
     let packet = built(|frame| {
-        let builder = PacketBuilder::ethernet2(FROM, TO).ip(ip.into());
+        let builder = PacketBuilder::ethernet2(FROM, TO)
+            .ip(etherparse::IpHeaders::Ipv4(ip, etherparse::Ipv4Extensions::default()));
         builder.tcp(4000, 80, 1, 1024).syn().ack(5).write(frame, b"hello").unwrap();
     });
     assert_eq!((packet.source_mac, packet.destination_mac), (MacAddr(FROM), MacAddr(TO)));
@@ -92,7 +93,8 @@ fn a_later_fragment_has_addresses_and_protocol_and_nothing_more() {
     let mut ip = Ipv4Header::new(0, 64, etherparse::IpNumber::TCP, HERE, THERE).unwrap();
     ip.fragment_offset = IpFragOffset::try_new(100).unwrap();
     let packet = built(|frame| {
-        let builder = PacketBuilder::ethernet2(FROM, TO).ip(ip.into());
+        let builder = PacketBuilder::ethernet2(FROM, TO)
+            .ip(etherparse::IpHeaders::Ipv4(ip, etherparse::Ipv4Extensions::default()));
         builder.write(frame, etherparse::IpNumber::TCP, &[0xff; 64]).unwrap();
     });
     assert_eq!(packet.fragment, Fragment::Later);

@@ -11,6 +11,16 @@ use crate::fleet::Fault;
 
 /// Buckets of a forwarding database that one sweep looks at.
 const SWEEP_BUCKETS: usize = 4096;
+/// Records of sessions that one sweep looks at: a million in half a minute.
+const SWEEP_SESSIONS: u32 = 32_768;
+
+/// Where the next sweep begins.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    stations: usize,
+    neighbors: usize,
+    sessions: u32,
+}
 
 impl Switch {
     /// Looks after what changes by itself: queues that failed. Call it when the fleet's doorbell rings.
@@ -117,17 +127,31 @@ impl Switch {
         }
     }
 
-    /// Frees some slots of stations that aged out.
+    /// Frees some of what timed out: stations, neighbours, sessions.
     pub fn sweep(&mut self) {
-        let now = self.now();
+        let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
+        let seconds = now.seconds();
         let slots = self.numbering.bridges.values().filter(|slot| !slot.fdb.is_empty());
-        let next = slots.map(|slot| slot.fdb.sweep(now, self.sweep_from, SWEEP_BUCKETS)).max();
-        self.sweep_from = next.unwrap_or(0);
+        let next = slots.map(|slot| slot.fdb.sweep(seconds, self.swept.stations, SWEEP_BUCKETS));
+        self.swept.stations = next.max().unwrap_or(0);
+        self.swept.neighbors = tables.neighbors.sweep(now, self.swept.neighbors, SWEEP_BUCKETS);
+        let Some(snapshot) = &self.snapshot else { return };
+        let translation = snapshot.translation();
+        self.swept.sessions = tables.sessions.expire(
+            seconds,
+            self.swept.sessions,
+            SWEEP_SESSIONS,
+            &translation.timeouts,
+            |ended| translation.release(ended, now),
+        );
     }
 
-    /// Whether any station is known, so that there is something to sweep.
-    pub fn has_stations(&self) -> bool {
+    /// Whether anything is known that can time out.
+    pub fn has_mortals(&self) -> bool {
+        let tables = self.fleet.tables();
         self.numbering.bridges.values().any(|slot| !slot.fdb.is_empty())
+            || !tables.neighbors.is_empty()
+            || tables.sessions.gauges().used > 0
     }
 }
 

@@ -1,9 +1,13 @@
 //! From the operator's configuration to what the pipeline decides by.
 
+mod nat;
+mod routes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ctl::{Bridge, BridgeName, Config, Port, PortName, Vlan};
+use flows::nat::Mappings;
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Horizon, PortConfig, PortIndex, Seconds, Snapshot,
     SnapshotError, Vid, VlanPolicy,
@@ -55,11 +59,17 @@ pub fn snapshot(
     config: &Config,
     numbering: &Numbering,
     generation: Generation,
+    mappings: &Mappings,
 ) -> Result<Snapshot, SnapshotError> {
     let mut bridges = Vec::new();
     for (name, slot) in &numbering.bridges {
         let Some(bridge) = config.bridges.get(name) else { continue };
-        let domain = BridgeDomain::new(Arc::clone(&slot.fdb), bridge.mac_limit);
+        let router = routes::router_port(config, numbering, name, bridge);
+        let domain = BridgeDomain {
+            gateway_mac: routes::gateway_mac(name, bridge),
+            router: router.map(Arc::new),
+            ..BridgeDomain::new(Arc::clone(&slot.fdb), bridge.mac_limit)
+        };
         put(&mut bridges, usize::from(slot.index.0), domain);
     }
     let mut ports = Vec::new();
@@ -69,7 +79,9 @@ pub fn snapshot(
         let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
         put(&mut ports, index.slot(), port_config(port, slot.index, *mtu, limit));
     }
-    Snapshot::new(generation, ports, bridges)
+    let translation = nat::translation(config, numbering, mappings);
+    let snapshot = Snapshot::new(generation, ports, bridges)?;
+    Ok(snapshot.with_translation(Arc::new(translation)))
 }
 
 fn put<T>(list: &mut Vec<Option<T>>, at: usize, item: T) {

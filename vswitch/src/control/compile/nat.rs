@@ -1,0 +1,119 @@
+//! Address translation.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use ctl::{BridgeName, Config, NatRule};
+use flows::nat::{Mappings, Pool, Quota};
+use flows::session::{TcpPolicy, Timeouts};
+use flows::{BridgeIndex, Filtering, Masquerade, Translation, Zone};
+
+use super::Numbering;
+use super::routes::reachable;
+
+/// Compiles the address translation. The mappings that exist stay.
+pub(super) fn translation(
+    config: &Config,
+    numbering: &Numbering,
+    mappings: &Mappings,
+) -> Translation {
+    let index = |name: &BridgeName| numbering.bridges.get(name).map(|slot| slot.index);
+    let mut masquerades = Vec::new();
+    for rule in config.nat.values() {
+        let NatRule::Masquerade(rule) = rule else { continue };
+        let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
+        for pool in pools(config, rule, to.into()) {
+            let filtering = filtering(rule.filtering);
+            masquerades.push(Masquerade { from, pool, filtering });
+        }
+    }
+    let lent = masquerades.iter().flat_map(|rule| {
+        rule.pool.addresses().map(|ip| (rule.pool.zone(), ip)).collect::<Vec<_>>()
+    });
+    Translation {
+        mappings: mappings.with_addresses(lent),
+        owners: owners(config, numbering),
+        masquerades,
+        tcp: TcpPolicy { check_windows: config.tracking.window_checks, ..TcpPolicy::default() },
+        timeouts: timeouts(&config.tracking.timeouts),
+    }
+}
+
+/// The addresses on a bridge that masquerading uses beside the gateway's own.
+pub(super) fn pool_addresses(config: &Config, bridge: &BridgeName) -> BTreeSet<IpAddr> {
+    let mut addresses = BTreeSet::new();
+    for rule in config.nat.values() {
+        let NatRule::Masquerade(rule) = rule else { continue };
+        if rule.to == *bridge {
+            let pools = pools(config, rule, Zone(0));
+            addresses.extend(pools.iter().flat_map(|pool| pool.addresses().collect::<Vec<_>>()));
+        }
+    }
+    if let Some(bridge) = config.bridges.get(bridge) {
+        bridge.gateways.iter().for_each(|cidr| _ = addresses.remove(&cidr.addr));
+    }
+    addresses
+}
+
+/// The pools of a rule: its addresses, or the first of each version of the gateway outside.
+fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<Pool> {
+    let of_gateway = |is_ipv4: bool| {
+        let bridge = config.bridges.get(&rule.to)?;
+        let own = bridge.gateways.iter().find(|cidr| cidr.addr.is_ipv4() == is_ipv4)?;
+        Some(own.addr..=own.addr)
+    };
+    let ranges = match rule.addresses {
+        Some(range) => vec![range.first()..=range.last()],
+        None => [true, false]
+            .into_iter()
+            .filter(|is_ipv4| rule.covers(*is_ipv4))
+            .filter_map(of_gateway)
+            .collect(),
+    };
+    let ports = rule.ports.first()..=rule.ports.last();
+    let default = Quota::default();
+    let quota = Quota {
+        ports: rule.port_quota.unwrap_or(default.ports),
+        sessions: rule.session_quota.unwrap_or(default.sessions),
+    };
+    // Ranges that cannot be pools are refused when the rule is added.
+    ranges
+        .into_iter()
+        .filter_map(|range| Pool::new(zone, range, ports.clone(), quota).ok())
+        .collect()
+}
+
+fn filtering(filtering: ctl::Filtering) -> Filtering {
+    match filtering {
+        ctl::Filtering::Address => Filtering::ByAddress,
+        ctl::Filtering::EndpointIndependent => Filtering::EndpointIndependent,
+    }
+}
+
+/// Where the stations of each bridge find the addresses of the switch that they can reach. Of equal
+/// addresses a bridge's own counts.
+fn owners(config: &Config, numbering: &Numbering) -> HashMap<(BridgeIndex, IpAddr), BridgeIndex> {
+    let mut owners = HashMap::new();
+    for (from, slot) in &numbering.bridges {
+        for owner in reachable(config, from).into_iter().chain([from]) {
+            let Some(at) = numbering.bridges.get(owner) else { continue };
+            let own = config.bridges.get(owner).into_iter().flat_map(|bridge| &bridge.gateways);
+            let own = own.map(|cidr| cidr.addr).chain(pool_addresses(config, owner));
+            owners.extend(own.map(|ip| ((slot.index, ip), at.index)));
+        }
+    }
+    owners
+}
+
+fn timeouts(wanted: &ctl::Timeouts) -> Timeouts {
+    Timeouts {
+        udp_unreplied_seconds: wanted.udp_unreplied,
+        udp_seconds: wanted.udp,
+        tcp_opening_seconds: wanted.tcp_transitory,
+        tcp_established_seconds: wanted.tcp_established,
+        tcp_half_closed_seconds: wanted.tcp_established,
+        tcp_closing_seconds: wanted.tcp_transitory,
+        icmp_seconds: wanted.icmp,
+        other_seconds: wanted.other,
+    }
+}

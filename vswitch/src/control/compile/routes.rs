@@ -1,0 +1,118 @@
+//! Gateways, and where packets of each bridge go.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ctl::{Advertise, Bridge, BridgeName, Config, IpCidr, NatRule};
+use flows::router::{
+    AdvertisedPrefix, Advertising, Gateway, GatewayAddress, NextHop, Prefix, Routes, Target,
+};
+use flows::{BridgeIndex, RouterPort};
+use pktio::wire::MacAddr;
+
+use super::Numbering;
+use super::nat::pool_addresses;
+
+/// The router's interface on a bridge; `None` when it has no gateway addresses.
+pub(super) fn router_port(
+    config: &Config,
+    numbering: &Numbering,
+    name: &BridgeName,
+    bridge: &Bridge,
+) -> Option<RouterPort> {
+    let index = numbering.bridges.get(name)?.index;
+    (!bridge.gateways.is_empty()).then(|| RouterPort {
+        gateway: gateway(config, name, bridge),
+        routes: routes(config, numbering, name, index),
+    })
+}
+
+/// The station address of a bridge's gateway.
+pub(super) fn gateway_mac(name: &BridgeName, bridge: &Bridge) -> MacAddr {
+    if bridge.gateways.is_empty() { MacAddr::default() } else { MacAddr(bridge.router_mac(name).0) }
+}
+
+/// The bridges that packets of a bridge may go out to: those that it is allowed to reach, and those where it is
+/// masqueraded.
+pub(super) fn reachable<'a>(config: &'a Config, from: &BridgeName) -> BTreeSet<&'a BridgeName> {
+    let allowed = config.allowed.get(from).into_iter().flatten();
+    let translated = config.nat.values().filter_map(|rule| match rule {
+        NatRule::Masquerade(rule) if rule.from == *from => Some(&rule.to),
+        NatRule::Prefix(rule) if rule.from == *from => Some(&rule.to),
+        _ => None,
+    });
+    allowed.chain(translated).collect()
+}
+
+fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
+    let own = bridge.gateways.iter().filter_map(gateway_address).collect();
+    let proxied =
+        bridge.proxy.iter().filter_map(|prefix| Prefix::new(prefix.addr(), prefix.prefix_len()));
+    // Addresses that masquerading uses are the switch's too, though no gateway's.
+    let lent = pool_addresses(config, name).into_iter().map(Prefix::host);
+    Gateway {
+        mac: gateway_mac(name, bridge),
+        addresses: own,
+        proxy: proxied.chain(lent).collect(),
+        advertise: bridge.advertise.as_ref().map(|wanted| advertising(bridge, wanted)),
+    }
+}
+
+fn gateway_address(cidr: &IpCidr) -> Option<GatewayAddress> {
+    GatewayAddress::new(cidr.addr, cidr.prefix_len)
+}
+
+fn advertising(bridge: &Bridge, wanted: &Advertise) -> Advertising {
+    let prefixes = bridge.gateways.iter().filter(|cidr| cidr.addr.is_ipv6());
+    let prefixes = prefixes.filter_map(|cidr| Prefix::new(cidr.addr, cidr.prefix_len));
+    let advertised = |prefix| AdvertisedPrefix {
+        is_autonomous: wanted.autonomous,
+        ..AdvertisedPrefix::autonomous(prefix)
+    };
+    Advertising {
+        prefixes: prefixes.map(advertised).collect(),
+        lifetime_seconds: wanted.lifetime_seconds,
+        mtu_bytes: Some(bridge.mtu.bytes()),
+        is_managed: wanted.managed,
+        has_other_config: wanted.other,
+        interval: Duration::from_secs(wanted.interval_seconds.into()),
+    }
+}
+
+/// The routes of a bridge. Of equal prefixes the last one counts: the bridge's own.
+fn routes(config: &Config, numbering: &Numbering, name: &BridgeName, own: BridgeIndex) -> Routes {
+    let mut routes = Vec::new();
+    for other in reachable(config, name) {
+        if let Some(slot) = numbering.bridges.get(other) {
+            add_routes(&mut routes, config, other, slot.index);
+        }
+    }
+    add_routes(&mut routes, config, name, own);
+    routes.into_iter().collect()
+}
+
+/// Adds what lies on a bridge: networks behind its routers, its subnets, and the switch itself.
+fn add_routes(
+    routes: &mut Vec<(Prefix, Target)>,
+    config: &Config,
+    name: &BridgeName,
+    index: BridgeIndex,
+) {
+    let Some(bridge) = config.bridges.get(name) else { return };
+    for (prefix, route) in config.routes.get(name).into_iter().flatten() {
+        let next_hops = route.via.iter().map(|ip| NextHop { bridge: index, ip: *ip }).collect();
+        let prefix = Prefix::new(prefix.addr(), prefix.prefix_len());
+        routes.extend(prefix.map(|prefix| (prefix, Target::Via { next_hops })));
+    }
+    let addresses: Vec<_> = bridge.gateways.iter().filter_map(gateway_address).collect();
+    for address in &addresses {
+        routes.push((address.subnet(), Target::Connected { bridge: index }));
+        let broadcast = address.broadcast().map(IpAddr::V4);
+        routes.extend(broadcast.map(|ip| (Prefix::host(ip), Target::Broadcast)));
+    }
+    let lent = pool_addresses(config, name);
+    for ip in addresses.iter().map(|address| address.ip()).chain(lent) {
+        routes.push((Prefix::host(ip), Target::Local));
+    }
+}
