@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::flow::{FlowId, FlowRule};
 use crate::{
     Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Tracking, Vxlan,
 };
@@ -10,6 +11,8 @@ use crate::{
 /// refers to is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Drop a rule.
+    RemoveFlow(FlowId),
     /// Drop a rule of address translation, and the sessions that depend on it.
     RemoveNat(RuleName),
     /// Drop all routes on a bridge.
@@ -38,6 +41,8 @@ pub enum Action {
     PutAllowed(BridgeName, BTreeSet<BridgeName>),
     /// Make a rule of address translation, or make one what it should be.
     PutNat(RuleName, Box<NatRule>),
+    /// Make a rule, or make one what it should be; it keeps its counters.
+    PutFlow(FlowId, Box<FlowRule>),
     /// Make what sessions are kept by what it should be.
     PutTracking(Tracking),
 }
@@ -45,6 +50,7 @@ pub enum Action {
 /// The steps from `old` to `new`. A port or tunnel whose device changes is closed and opened again.
 pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     let mut actions = Vec::new();
+    actions.extend(gone(&old.flows, &new.flows).map(Action::RemoveFlow));
     actions.extend(gone(&old.nat, &new.nat).map(Action::RemoveNat));
     actions.extend(gone(&old.routes, &new.routes).map(Action::RemoveRoutes));
     actions.extend(gone(&old.allowed, &new.allowed).map(Action::RemoveAllowed));
@@ -70,6 +76,9 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     actions.extend(allowed.map(|(bridge, reached)| Action::PutAllowed(bridge, reached)));
     for (name, rule) in differing(&old.nat, &new.nat) {
         actions.push(Action::PutNat(name, Box::new(rule)));
+    }
+    for (id, rule) in differing(&old.flows, &new.flows) {
+        actions.push(Action::PutFlow(id, Box::new(rule)));
     }
     let tracking = (old.tracking != new.tracking).then_some(Action::PutTracking(new.tracking));
     actions.extend(tracking);

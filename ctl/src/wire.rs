@@ -11,8 +11,8 @@ use crate::{CtlError, ErrorCode, Mutation, Query, Request};
 
 /// The version of the protocol that this program speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
-/// The longest request, in bytes, its newline included.
-pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+/// The longest request, in bytes, its newline included: enough for a hundred thousand rules.
+pub const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// The longest response that the client accepts.
 pub const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 

@@ -3,6 +3,7 @@
 
 mod bridge;
 mod fdb;
+mod flow;
 mod nat;
 mod neighbor;
 mod port;
@@ -45,6 +46,9 @@ pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::NatDel(named) => nat::del(&mut next, named)?,
         Mutation::NatSet(set) => nat::set(&mut next, set),
         Mutation::ConnFlush(filter) => nat::flush(&next, filter)?,
+        Mutation::FlowAdd(rule) => flow::add(&mut next, rule)?,
+        Mutation::FlowDel(key) => flow::del(&mut next, key)?,
+        Mutation::FlowReplace(rules) => flow::replace(&mut next, rules)?,
     }
     check(&next)?;
     Ok(next)

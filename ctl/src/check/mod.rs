@@ -2,6 +2,7 @@
 //! without the host. The one place for such rules: a state file and a request meet the same ones.
 
 mod bridge;
+mod flow;
 mod nat;
 mod port;
 mod route;
@@ -11,6 +12,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use crate::flow::FlowRule;
 use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix};
 
 /// More stations than this on one bridge are more than the switch has memory for.
@@ -49,14 +51,16 @@ pub(crate) fn check(config: &Config) -> Result<(), CtlError> {
     vxlan::check_endpoints(config)?;
     route::check(config)?;
     nat::check(config)?;
+    flow::check(config)?;
     // Last: what is wrong with one part alone is better told alone.
     route::check_joined(config)
 }
 
+/// More names than this in one message help nobody.
+pub(crate) const SHOWN: usize = 10;
+
 /// That a bridge does not exist, and which do.
 pub(crate) fn no_bridge(config: &Config, name: &BridgeName) -> CtlError {
-    /// More names than this help nobody.
-    const SHOWN: usize = 10;
     let mut names: Vec<_> = config.bridges.keys().map(BridgeName::as_str).take(SHOWN).collect();
     if config.bridges.len() > SHOWN {
         names.push("...");
@@ -94,7 +98,10 @@ pub(crate) fn references(config: &Config, bridge: &BridgeName) -> Vec<String> {
     let concerned = |rule: &NatRule| rule.bridges().contains(&bridge);
     let nat = config.nat.iter().filter(|(_, rule)| concerned(rule));
     let nat = nat.map(|(name, _)| format!("nat rule {name}"));
-    ports.chain(vxlans).chain(routes).chain(allowed).chain(nat).collect()
+    let named = |rule: &FlowRule| rule.matches.criteria().bridge.as_ref() == Some(bridge);
+    let flows = config.flows.iter().filter(|(_, rule)| named(rule));
+    let flows = flows.map(|(id, _)| format!("rule {id}"));
+    ports.chain(vxlans).chain(routes).chain(allowed).chain(nat).chain(flows).collect()
 }
 
 /// A bridge that has to be there.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::check::check;
+use crate::flow::{FlowId, FlowRule};
 use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName};
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
@@ -48,6 +49,9 @@ pub struct Config {
     /// Address translation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nat: BTreeMap<RuleName, NatRule>,
+    /// Rules, by their numbers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flows: BTreeMap<FlowId, FlowRule>,
     /// What sessions are kept by.
     #[serde(default, skip_serializing_if = "Tracking::is_default")]
     pub tracking: Tracking,
@@ -63,6 +67,7 @@ impl Default for Config {
             routes: BTreeMap::new(),
             allowed: BTreeMap::new(),
             nat: BTreeMap::new(),
+            flows: BTreeMap::new(),
             tracking: Tracking::default(),
         }
     }
@@ -151,6 +156,14 @@ impl Config {
         let own = self.bridges.get(bridge).map_or(Mtu::ETHERNET, |bridge| bridge.mtu);
         let tunnels = self.vxlans_of(bridge).filter_map(|(_, vxlan)| vxlan.inner_mtu().ok());
         tunnels.min().map_or(own, |carried| carried.min(own))
+    }
+
+    /// The number of the rule that is known by the same priority and match.
+    pub fn flow_like(&self, rule: &FlowRule) -> Option<FlowId> {
+        let same = |(_, other): &(&FlowId, &FlowRule)| {
+            (other.priority, &other.matches) == (rule.priority, &rule.matches)
+        };
+        self.flows.iter().find(same).map(|(id, _)| *id)
     }
 
     /// The bridge of the container to which a published port leads: the one that the rule names, or the

@@ -4,6 +4,7 @@ mod bridge;
 mod conn;
 mod explain;
 mod fdb;
+mod flow;
 mod nat;
 mod neighbor;
 mod port;
@@ -12,12 +13,14 @@ mod vxlan;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::flow::FlowRule;
 use crate::{BridgeName, PortName, RuleName};
 
 pub use bridge::{BridgeAdd, BridgeSet};
 pub use conn::{ConnFilter, ConnList, ConnShow, ConnState, ConnTop, Limit, TopBy};
 pub use explain::{Frame, Packet, Party, Trace, Why};
 pub use fdb::{FdbFilter, FdbKey, FdbStatic};
+pub use flow::{FlowKey, FlowList, FlowReplace};
 pub use nat::{NatAdd, NatSet, TimeoutsSet};
 pub use neighbor::{NeighborAdd, NeighborFilter, NeighborKey};
 pub use port::{Attach, Detach, PortAdd, PortSet};
@@ -79,6 +82,9 @@ pub enum Query {
     /// Who has the most sessions, or moves the most.
     #[serde(rename = "conn.top")]
     ConnTop(ConnTop),
+    /// Rules.
+    #[serde(rename = "flow.list")]
+    FlowList(FlowList),
     /// What the switch would do with a packet.
     #[serde(rename = "trace")]
     Trace(Trace),
@@ -181,11 +187,20 @@ pub enum Mutation {
     /// Ends sessions.
     #[serde(rename = "conn.flush")]
     ConnFlush(ConnFilter),
+    /// Adds a rule, or changes the one of the same priority and match; safe to repeat.
+    #[serde(rename = "flow.add")]
+    FlowAdd(Box<FlowRule>),
+    /// Removes rules.
+    #[serde(rename = "flow.del")]
+    FlowDel(FlowKey),
+    /// Makes the rules these, at once; safe to repeat.
+    #[serde(rename = "flow.replace")]
+    FlowReplace(FlowReplace),
 }
 
 impl Query {
     /// The operations that are questions, by their names in the protocol.
-    pub const OPERATIONS: [&str; 21] = [
+    pub const OPERATIONS: [&str; 22] = [
         "bridge.list",
         "bridge.show",
         "port.list",
@@ -200,6 +215,7 @@ impl Query {
         "conn.list",
         "conn.show",
         "conn.top",
+        "flow.list",
         "trace",
         "why",
         "stats",
@@ -212,7 +228,7 @@ impl Query {
 
 impl Mutation {
     /// The operations that are changes, by their names in the protocol.
-    pub const OPERATIONS: [&str; 25] = [
+    pub const OPERATIONS: [&str; 28] = [
         "bridge.add",
         "bridge.del",
         "bridge.set",
@@ -238,6 +254,9 @@ impl Mutation {
         "nat.del",
         "nat.set",
         "conn.flush",
+        "flow.add",
+        "flow.del",
+        "flow.replace",
     ];
 }
 

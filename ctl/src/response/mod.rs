@@ -2,6 +2,7 @@
 
 mod conn;
 mod explain;
+mod flow;
 mod nat;
 mod route;
 mod vxlan;
@@ -10,25 +11,33 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::flow::FlowId;
 use crate::{Bridge, BridgeName, MacAddr, Port, PortName, RuleName, VlanId};
 
 pub use conn::{ConnInfo, ConnPage, TopInfo, Volume};
 pub use explain::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
+pub use flow::{FlowChanges, FlowInfo, FlowPage};
 pub use nat::NatInfo;
 pub use route::{NeighborInfo, NeighborState, RouteInfo, RouteKind, Routes};
 pub use vxlan::{VtepInfo, VxlanInfo};
 
 /// The answer to a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Changed {
     /// False when everything was as asked for already.
     pub changed: bool,
     /// The port that was made or found, if it was about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<PortName>,
-    /// The rule that was added or found, if it was about one.
+    /// The rule of address translation that was added or found, if it was about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleName>,
+    /// The number of the rule that was added or changed, if it was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<FlowId>,
+    /// How many rules are not what they were, if all were replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<FlowChanges>,
     /// How many entries were removed, if it was about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<usize>,

@@ -8,6 +8,7 @@ use crate::arbitrary;
 /// Carries out a step, and holds it to the order that the steps promise.
 fn step(config: &mut Config, action: Action) {
     match action {
+        Action::RemoveFlow(id) => assert!(config.flows.remove(&id).is_some(), "{id}"),
         Action::RemoveNat(name) => assert!(config.nat.remove(&name).is_some(), "{name}"),
         Action::RemoveRoutes(name) => assert!(config.routes.remove(&name).is_some(), "{name}"),
         Action::RemoveAllowed(name) => assert!(config.allowed.remove(&name).is_some(), "{name}"),
@@ -58,6 +59,7 @@ fn put(config: &mut Config, action: Action) {
         Action::PutRoutes(name, routes) => _ = config.routes.insert(name, routes),
         Action::PutAllowed(name, reached) => _ = config.allowed.insert(name, reached),
         Action::PutNat(name, rule) => _ = config.nat.insert(name, *rule),
+        Action::PutFlow(id, rule) => _ = config.flows.insert(id, *rule),
         Action::PutTracking(tracking) => config.tracking = tracking,
         other => panic!("{other:?} is none of these"),
     }

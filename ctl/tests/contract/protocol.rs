@@ -1,8 +1,8 @@
 //! `docs/PROTOCOL.md` says what is so: its examples are requests and responses, and nothing is left out.
 
 use ctl::response::{
-    BridgeInfo, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo, NatInfo, NeighborInfo, PortInfo,
-    Routes, Stats, Status, TopInfo, TraceInfo, Version, VxlanInfo, WhyInfo, WorkerPerf,
+    BridgeInfo, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo, FlowPage, NatInfo, NeighborInfo,
+    PortInfo, Routes, Stats, Status, TopInfo, TraceInfo, Version, VxlanInfo, WhyInfo, WorkerPerf,
 };
 use ctl::wire::{parse_request, parse_response};
 use ctl::{CtlError, ErrorCode, Mutation, Query, Request, Tracking};
@@ -96,6 +96,7 @@ fn check_answer(request: &Request, answer: &Value) {
         Request::Query(Query::ConnList(_)) => is_a::<ConnPage>(answer),
         Request::Query(Query::ConnShow(_)) => is_a::<ConnInfo>(answer),
         Request::Query(Query::ConnTop(_)) => is_a::<Vec<TopInfo>>(answer),
+        Request::Query(Query::FlowList(_)) => is_a::<FlowPage>(answer),
         Request::Query(Query::Trace(_)) => is_a::<Vec<TraceInfo>>(answer),
         Request::Query(Query::Why(_)) => is_a::<WhyInfo>(answer),
         Request::Query(Query::Stats) => is_a::<Stats>(answer),
@@ -144,7 +145,7 @@ fn every_error_code_is_listed_with_its_exit_code() {
 
 #[test]
 fn the_limits_are_the_ones_in_force() {
-    let kib = ctl::wire::MAX_REQUEST_BYTES / 1024;
-    assert!(DOCUMENT.contains(&format!("{kib} KiB")));
+    let mib = ctl::wire::MAX_REQUEST_BYTES / (1024 * 1024);
+    assert!(DOCUMENT.contains(&format!("{mib} MiB")));
     assert!(DOCUMENT.contains(ctl::DEFAULT_SOCKET));
 }

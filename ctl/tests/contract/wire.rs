@@ -3,7 +3,7 @@
 use ctl::wire::{
     Envelope, MAX_REQUEST_BYTES, parse_request, parse_response, request_line, response_line,
 };
-use ctl::{CtlError, ErrorCode, Mutation, NetnsRef, Query, Request};
+use ctl::{CtlError, ErrorCode, Mutation, Query, Request};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -126,13 +126,20 @@ fn the_client_need_not_number_its_requests() {
 
 #[test]
 fn a_request_that_is_too_long_is_not_sent() {
-    let netns: NetnsRef = format!("/{}", "n".repeat(4000)).parse().unwrap();
     let text = r#"{"netns":"x","bridge":"br0"}"#;
     let mut attach: ctl::Attach = serde_json::from_str(text).unwrap();
-    attach.netns = netns;
-    attach.ips = vec!["10.0.0.2/24".parse().unwrap(); 5000];
+    attach.ips = vec!["10.0.0.2/24".parse().unwrap(); MAX_REQUEST_BYTES / 14];
     let request = Request::Mutation(Mutation::Attach(attach));
     assert_eq!(request_line(&Envelope { id: 1, request }).unwrap_err().code, ErrorCode::TooLarge);
+}
+
+#[test]
+fn a_request_has_room_for_a_hundred_thousand_rules() {
+    let rule = "100 in_port=web-4711-eth0,tcp,src={10.0.0.0/8,192.168.0.0/16},dport={22,80-90},state=new \
+                mirror:ids,limit:1000pps:per-source,allow idle_timeout=300";
+    let rules = vec![rule.parse().unwrap(); 100_000];
+    let request = Request::Mutation(Mutation::FlowReplace(ctl::FlowReplace { rules }));
+    assert!(request_line(&Envelope { id: 1, request }).is_ok());
 }
 
 #[test]

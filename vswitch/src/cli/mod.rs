@@ -13,7 +13,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use ctl::{Client, ClientError};
+use ctl::{Client, ClientError, ErrorCode};
 use serde_json::Value;
 
 pub use args::{Arguments, Command, DemoOptions};
@@ -29,8 +29,7 @@ pub fn main() -> ExitCode {
         }
         Err(failure) => {
             // There is nobody to tell that standard error is closed.
-            let _ =
-                writeln!(io::stderr(), "vswitchctl: {}", table::printable(&failure.to_string()));
+            let _ = writeln!(io::stderr(), "vswitchctl: {}", failure.printable());
             ExitCode::from(failure.exit_code())
         }
         Ok(()) => ExitCode::SUCCESS,
@@ -42,6 +41,8 @@ pub fn main() -> ExitCode {
 enum Failure {
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Request(#[from] requests::NoRequest),
     #[error("demo: {0}")]
     Demo(#[from] crate::demo::DemoError),
     #[error("cannot write the answer: {0}")]
@@ -52,7 +53,17 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) => error.exit_code(),
+            Self::Request(_) => ErrorCode::Invalid.exit_code(),
             Self::Demo(_) | Self::Output(_) => 1,
+        }
+    }
+
+    /// What is shown of it. Only what this program itself says has lines.
+    fn printable(&self) -> String {
+        let text = self.to_string();
+        match self {
+            Self::Request(_) => text.lines().map(table::printable).collect::<Vec<_>>().join("\n"),
+            _ => table::printable(&text),
         }
     }
 }
@@ -77,7 +88,7 @@ fn completions(shell: clap_complete::Shell) -> Vec<u8> {
 
 /// Asks the daemon, and puts its answer into words.
 fn ask(arguments: &Arguments, command: &Command) -> Result<Vec<u8>, Failure> {
-    let request = requests::of(command).map_err(ClientError::Refused)?;
+    let request = requests::of(command)?;
     let answer = Client::connect(&arguments.socket)?.call(request)?;
     if arguments.json {
         return Ok(format!("{}\n", pretty(&answer)).into_bytes());

@@ -329,6 +329,21 @@ fn translation_and_sessions_are_asked_for_as_they_are_typed() {
             json!({ "filter": {}, "by": "bytes", "limit": 3 }),
         ),
         (
+            "flow add 100 in_port=web0,tcp,dport={22,80-90} limit:1000pps,allow idle_timeout=60",
+            "flow.add",
+            json!({ "priority": 100, "match": "in_port=web0,tcp,dport={22,80-90}",
+                    "actions": "limit:1000pps,allow", "idle_timeout": 60 }),
+        ),
+        (
+            "flow add priority=7,tcp,tp_dst=80,actions=drop",
+            "flow.add",
+            json!({ "priority": 7, "match": "tcp,dport=80", "actions": "drop" }),
+        ),
+        ("flow del 17", "flow.del", json!({ "id": 17 })),
+        ("flow del tcp,dport=80", "flow.del", json!({ "match": "tcp,dport=80" })),
+        ("flow list --limit 5 --after 17", "flow.list", json!({ "limit": 5, "after": 17 })),
+        ("flow replace /dev/null", "flow.replace", json!({ "rules": [] })),
+        (
             "trace p0 --like 'tcp 10.0.0.2:4000 > 10.1.0.3:80 len=9' --live 3",
             "trace",
             json!({ "port": "p0", "live": 3,
@@ -399,6 +414,18 @@ fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
         let error = parse(&format!("vswitchctl {line}")).expect_err(line);
         assert_eq!((error.kind(), error.exit_code()), (kind, 2), "{line}: {error}");
     }
+}
+
+#[test]
+fn a_rule_that_is_not_understood_is_refused_before_anybody_is_asked() {
+    let refused = |line: &str| {
+        let arguments = parse(line).unwrap();
+        requests::of(&arguments.command).expect_err(line).to_string()
+    };
+    let rule = refused("vswitchctl flow add 100 tcp,dpotr=80 allow");
+    assert!(rule.contains("\"dpotr=80\" at character 9"), "{rule}");
+    let file = refused("vswitchctl flow replace /no/such/file");
+    assert!(file.contains("cannot read the rules of /no/such/file"), "{file}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub fn refuse(config: &Config) -> Result<(), CtlError> {
         (!config.routes.is_empty(), "routes"),
         (!config.allowed.is_empty(), "routes"),
         (!config.nat.is_empty(), "address translation"),
+        (!config.flows.is_empty(), "rules"),
         (config.tracking != ctl::Tracking::default(), "sessions"),
     ];
     match parts.iter().find(|(is_there, _)| *is_there) {
@@ -52,6 +53,7 @@ pub fn refuse_question(query: &Query) -> CtlError {
         Query::NatSettings | Query::ConnList(_) | Query::ConnShow(_) | Query::ConnTop(_) => {
             "sessions"
         }
+        Query::FlowList(_) => "rules",
         Query::Trace(_) => "`trace`",
         Query::Why(_) => "`why`",
         _ => "this question",

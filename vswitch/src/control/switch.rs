@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ctl::response::Changed;
 use ctl::{
     Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
-    PortName, RuleName, Tap, apply, plan,
+    PortName, Tap, apply, plan,
 };
 use flows::fdb::Entry;
 use flows::nat::Mappings;
@@ -20,7 +20,7 @@ use flows::{Generation, PortIndex, Seconds, Snapshot, Vid};
 
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
-use super::{announce, pending, store::Store};
+use super::{announce, pending, store::Store, subject};
 use crate::fleet::{Fleet, FleetError};
 use crate::random::random;
 use crate::worker::{Dataplane, QueueId, WorkerId};
@@ -112,8 +112,7 @@ impl Switch {
         let mutation = self.with_mac_chosen(mutation);
         let next = apply(&self.config, &mutation)?;
         pending::refuse_change(&mutation, &next)?;
-        let port = port_of(&mutation)?;
-        let rule = rule_of(&mutation)?;
+        let subject = subject::of(&mutation, &self.config, &next)?;
         let differs = next != self.config;
         if differs {
             self.advance(next)?;
@@ -121,7 +120,7 @@ impl Switch {
         let removed = match &mutation {
             Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key))),
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
-            _ => None,
+            _ => subject.removed,
         };
         let changed = differs || removed.is_some_and(|count| count > 0);
         if matches!(mutation, Mutation::FdbDel(_)) && removed == Some(0) && !changed {
@@ -129,7 +128,7 @@ impl Switch {
                 "that station is not known; `fdb show` shows those that are",
             ));
         }
-        Ok(Changed { changed, port, rule, removed })
+        Ok(Changed { changed, removed, ..subject })
     }
 
     /// A change to the next configuration, through all steps.
@@ -447,26 +446,6 @@ impl Prepared {
             // It had this MTU a moment ago.
             let _ = device::set_mtu(port, *from);
         }
-    }
-}
-
-/// The port that a change is about.
-fn port_of(mutation: &Mutation) -> Result<Option<PortName>, CtlError> {
-    match mutation {
-        Mutation::PortAdd(add) => Ok(Some(add.name.clone())),
-        Mutation::Attach(attach) => attach.port_name().map(Some),
-        Mutation::VxlanAdd(add) => Ok(Some(add.name.clone())),
-        _ => Ok(None),
-    }
-}
-
-/// The rule that a change is about.
-fn rule_of(mutation: &Mutation) -> Result<Option<RuleName>, CtlError> {
-    match mutation {
-        Mutation::NatAdd(add) => {
-            add.rule_name().map(Some).map_err(|error| CtlError::invalid(error.to_string()))
-        }
-        _ => Ok(None),
     }
 }
 

@@ -134,7 +134,7 @@ fn a_request_without_end_is_refused_and_the_connection_closed() -> TestResult {
     let daemon = Daemon::start()?;
     let mut stream = UnixStream::connect(daemon.socket())?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let endless = vec![b'a'; 100 * 1024];
+    let endless = vec![b'a'; ctl::wire::MAX_REQUEST_BYTES + 1];
     // The daemon may close before it has read all of it.
     let _ = stream.write_all(&endless);
     let mut answer = String::new();

@@ -1,6 +1,7 @@
 //! Values for properties. Names come from small sets, so that requests meet what others made.
 
 mod explain;
+mod flow;
 mod nat;
 mod route;
 mod session;
@@ -246,6 +247,7 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
         2 => vxlan::mutation(),
         2 => nat::mutation(),
         1 => session::mutation(),
+        2 => flow::mutation(),
     ]
 }
 
@@ -260,6 +262,7 @@ fn query() -> impl Strategy<Value = Query> {
         vxlan::query(),
         nat::query(),
         session::query(),
+        flow::query(),
         explain::query(),
         Just(Query::Stats),
         Just(Query::Drops),

@@ -5,6 +5,7 @@ mod conn;
 mod container;
 mod explain;
 mod fdb;
+mod flow;
 mod nat;
 mod neighbor;
 mod port;
@@ -22,6 +23,7 @@ pub use conn::{ConnCommand, ConnFilterOptions};
 pub use container::{AttachOptions, DetachOptions};
 pub use explain::{TraceOptions, WhyOptions};
 pub use fdb::{FdbCommand, FdbFilterOptions};
+pub use flow::FlowCommand;
 pub use nat::{
     MasqueradeCommand, MasqueradeOptions, NatCommand, PrefixCommand, PublishCommand,
     TimeoutsCommand,
@@ -144,6 +146,9 @@ Examples:
     /// Sessions: who talks to whom
     #[command(subcommand)]
     Conn(ConnCommand),
+    /// Rules: what is allowed, dropped, limited, mirrored
+    #[command(subcommand)]
+    Flow(FlowCommand),
     /// What the switch does with a packet, stage by stage
     #[command(after_help = "\
 Examples:

@@ -1,14 +1,15 @@
 //! Questions by which the switch explains itself.
 
-use ctl::{CtlError, Packet, Query, Trace, Why};
+use ctl::{Packet, Query, Trace, Why};
 
+use super::NoRequest;
 use crate::cli::args::{TraceOptions, WhyOptions};
 
-pub(super) fn trace(options: &TraceOptions) -> Result<Query, CtlError> {
+pub(super) fn trace(options: &TraceOptions) -> Result<Query, NoRequest> {
     let packet = match (&options.frame, options.like) {
         (Some(frame), _) => Packet::Bytes(frame.clone()),
         (None, Some(sketch)) => Packet::Like(sketch),
-        (None, None) => return Err(CtlError::invalid("give a frame, or a packet with --like")),
+        (None, None) => return Err(NoRequest::NoPacket),
     };
     Ok(Query::Trace(Trace { port: options.port.clone(), packet, live: options.live }))
 }

@@ -5,21 +5,56 @@ mod conn;
 mod container;
 mod explain;
 mod fdb;
+mod flow;
 mod nat;
 mod neighbor;
 mod port;
 mod route;
 mod vxlan;
 
-use ctl::{CtlError, Query, Request};
+use std::io;
+use std::path::PathBuf;
+
+use ctl::flow::{BadRules, FlowSyntax};
+use ctl::{Query, Request};
 
 use super::args::Command;
 
-/// The request of a command that is one.
+/// Why no request comes of a command. Nobody was asked then.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRequest {
+    /// It is none.
+    #[error("this command needs no daemon")]
+    NotOne,
+    /// It does not say which packet is meant.
+    #[error("give a frame, or a packet with --like")]
+    NoPacket,
+    /// A rule that cannot be understood.
+    #[error("the rule is not understood: {0}")]
+    Rule(#[from] FlowSyntax),
+    /// A file that cannot be read.
+    #[error("cannot read the rules of {path}: {source}", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// A file with rules that cannot be understood, by lines.
+    #[error("the rules of {path} are not understood, and none is changed:\n{wrong}", path = .path.display())]
+    Rules {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        wrong: BadRules,
+    },
+}
+
+/// The request of a command that is one. Reads the file of rules that the command names.
 ///
 /// # Errors
-/// [`CtlError`], for those that need no daemon.
-pub fn of(command: &Command) -> Result<Request, CtlError> {
+/// [`NoRequest`].
+pub fn of(command: &Command) -> Result<Request, NoRequest> {
     Ok(match command {
         Command::Bridge(command) => bridge::request(command),
         Command::Port(command) => port::request(command),
@@ -32,6 +67,7 @@ pub fn of(command: &Command) -> Result<Request, CtlError> {
         Command::Vxlan(command) => vxlan::request(command),
         Command::Nat(command) => nat::request(command),
         Command::Conn(command) => conn::request(command),
+        Command::Flow(command) => flow::request(command)?,
         Command::Trace(options) => Request::Query(explain::trace(options)?),
         Command::Why(options) => Request::Query(explain::why(options)),
         Command::Stats => Request::Query(Query::Stats),
@@ -40,7 +76,7 @@ pub fn of(command: &Command) -> Result<Request, CtlError> {
         Command::Status => Request::Query(Query::Status),
         Command::Version => Request::Query(Query::Version),
         Command::Demo(_) | Command::Completions { .. } => {
-            return Err(CtlError::invalid("this command needs no daemon"));
+            return Err(NoRequest::NotOne);
         }
     })
 }

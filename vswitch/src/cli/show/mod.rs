@@ -3,6 +3,7 @@
 mod bridge;
 mod conn;
 mod explain;
+mod flow;
 mod nat;
 mod port;
 mod route;
@@ -20,8 +21,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::{
-    BridgeCommand, Command, ConnCommand, FdbCommand, NatCommand, NeighborCommand, PortCommand,
-    RouteCommand, TimeoutsCommand, VxlanCommand,
+    BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, NatCommand, NeighborCommand,
+    PortCommand, RouteCommand, TimeoutsCommand, VxlanCommand,
 };
 use super::table::{Style, duration, facts, printable};
 
@@ -47,6 +48,7 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
         Command::Conn(ConnCommand::List { .. }) => conn::page(&read(answer)?),
         Command::Conn(ConnCommand::Show { .. }) => conn::one(&read::<ConnInfo>(answer)?),
         Command::Conn(ConnCommand::Top { .. }) => conn::top(&read::<Vec<TopInfo>>(answer)?),
+        Command::Flow(FlowCommand::List { .. }) => flow::page(&read(answer)?),
         Command::Trace(_) => explain::traces(&read::<Vec<TraceInfo>>(answer)?, style),
         Command::Why(_) => explain::why(&read(answer)?, style),
         Command::Stats => traffic::stats(&read(answer)?, style),
@@ -64,8 +66,12 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, ClientError> {
 
 /// Like other tools, says nothing when there is nothing to say.
 fn changed(answer: &Changed) -> String {
+    if let Some(changes) = &answer.flows {
+        return flow::changes(changes);
+    }
     let port = answer.port.as_ref().map(ToString::to_string);
-    let made = port.or_else(|| answer.rule.as_ref().map(ToString::to_string));
+    let rule = answer.rule.as_ref().map(ToString::to_string);
+    let made = port.or(rule).or(answer.flow.map(|id| id.to_string()));
     match (made, answer.removed, answer.changed) {
         (_, Some(removed), _) => format!("{removed} removed\n"),
         (Some(name), _, true) => format!("{name}\n"),

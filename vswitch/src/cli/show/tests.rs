@@ -246,6 +246,22 @@ br0     10.0.0.2     1 200     1 100    5 000  1.0 KiB
     assert_eq!(shown("vswitchctl conn top", answer), expected);
 }
 
+#[test]
+fn rules() {
+    let answer = json!({ "next": 18, "flows": [
+        { "id": 17, "rule": { "priority": 100, "match": "tcp,dport=80", "actions": "allow" },
+          "packets": 1200, "bytes": 64000, "age_seconds": 90, "idle_seconds": 61 },
+        { "id": 18, "rule": { "priority": 1, "match": "any", "actions": "drop", "idle_timeout": 9 },
+          "packets": 0, "bytes": 0, "age_seconds": 90 }] });
+    let expected = "\
+ID  RULE                         PACKETS     BYTES  USED
+17  100 tcp,dport=80 allow         1 200  62.5 KiB  1 min 1 s ago
+18  1 any drop idle_timeout=9          0       0 B  never
+there are more: --after 18, or a higher --limit
+";
+    assert_eq!(shown("vswitchctl flow list", answer), expected);
+}
+
 fn way() -> Value {
     json!({ "packet": "tcp 10.0.0.2:4000 > 10.1.0.3:80", "stages": [
             { "stage": "guard", "decision": "passes" },
@@ -445,6 +461,12 @@ fn a_change_is_told_where_there_is_something_to_tell() {
         (json!({ "changed": true, "port": "web-eth0" }), "web-eth0\n"),
         (json!({ "changed": false, "port": "web-eth0" }), "web-eth0 (unchanged)\n"),
         (json!({ "changed": true, "rule": "br0-to-up" }), "br0-to-up\n"),
+        (json!({ "changed": true, "flow": 17 }), "17\n"),
+        (
+            json!({ "changed": true,
+                    "flows": { "added": 1, "removed": 2, "changed": 3, "kept": 4 } }),
+            "1 added, 2 removed, 3 changed, 4 as they were\n",
+        ),
         (json!({ "changed": true, "removed": 3 }), "3 removed\n"),
         (json!({ "changed": true }), ""),
     ];
