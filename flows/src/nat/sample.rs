@@ -207,3 +207,25 @@ fn pair<A: Into<IpAddr> + Copy>(kind: u8, ends: [(A, u16); 4]) -> (Tuple, Tuple)
     let end = |at: usize| (ends[at].0, port(at));
     (tuple(kind, end(0), end(1)), tuple(kind, end(2), end(3)))
 }
+
+/// An ICMP error of this type and code, from one to the other, that quotes a packet's IP header and
+/// `bytes` bytes of what follows it.
+pub(super) fn error(
+    (from, to): (IpAddr, IpAddr),
+    (kind, code): (u8, u8),
+    quoted: &[u8],
+    bytes: usize,
+    hops: u8,
+) -> Vec<u8> {
+    let inner = layers(quoted);
+    let end = quoted.len().min(usize::from(inner.l4) + bytes);
+    let quote = &quoted[usize::from(inner.l3)..end];
+    let ip = builder(&tuple(0, (from, 0), (to, 0)), &Shape { hops, ..Shape::plain(&[]) });
+    let mut frame = Vec::new();
+    if from.is_ipv4() {
+        ip.icmpv4_raw(kind, code, [0; 4]).write(&mut frame, quote).unwrap();
+    } else {
+        ip.icmpv6_raw(kind, code, [0; 4]).write(&mut frame, quote).unwrap();
+    }
+    frame
+}

@@ -85,9 +85,22 @@ impl Layers {
     pub fn parse(frame: &[u8]) -> Result<Option<Self>, Malformed> {
         let (ethertype, l3) = after_tags(frame)?;
         match ethertype {
-            ethertype::IPV4 => parse_v4(frame, l3).map(Some),
-            ethertype::IPV6 => parse_v6(frame, l3).map(Some),
+            ethertype::IPV4 => parse_v4(frame, l3, Extent::Whole).map(Some),
+            ethertype::IPV6 => parse_v6(frame, l3, Extent::Whole).map(Some),
             _ => Ok(None),
+        }
+    }
+
+    /// Parses the packet that an ICMP error quotes from `l3` to the end of `frame`. It may be cut off
+    /// anywhere behind its IP header: [`Layers::end`] is then the cut, and nothing is said about its
+    /// transport header.
+    ///
+    /// # Errors
+    /// [`Malformed`], which says what is wrong.
+    pub fn parse_quoted(frame: &[u8], l3: usize, network: Network) -> Result<Self, Malformed> {
+        match network {
+            Network::V4 => parse_v4(frame, l3, Extent::Quoted),
+            Network::V6 => parse_v6(frame, l3, Extent::Quoted),
         }
     }
 
@@ -163,7 +176,16 @@ pub fn after_tags(frame: &[u8]) -> Result<(u16, usize), Malformed> {
     if more { Err(Malformed::TooManyTags) } else { Ok((kind, at)) }
 }
 
-fn parse_v4(frame: &[u8], l3: usize) -> Result<Layers, Malformed> {
+/// How much of a packet must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All that its IP header states.
+    Whole,
+    /// The IP header.
+    Quoted,
+}
+
+fn parse_v4(frame: &[u8], l3: usize, extent: Extent) -> Result<Layers, Malformed> {
     let first = *frame.get(l3).ok_or(Malformed::BadIpHeader)?;
     if first >> 4 != 4 {
         return Err(Malformed::BadIpVersion);
@@ -173,7 +195,7 @@ fn parse_v4(frame: &[u8], l3: usize) -> Result<Layers, Malformed> {
         return Err(Malformed::BadIpHeader);
     }
     let total = be16(frame, l3 + ipv4::TOTAL_LENGTH).ok_or(Malformed::BadIpHeader)?;
-    let end = stated_end(frame, l3, usize::from(total), header)?;
+    let end = stated_end(frame, l3, usize::from(total), header, extent)?;
     let field = be16(frame, l3 + ipv4::FRAGMENT).ok_or(Malformed::BadIpHeader)?;
     let fragment = match (field & ipv4::FRAGMENTED, field & ipv4::OFFSET) {
         (0, _) => Fragment::Whole,
@@ -181,19 +203,21 @@ fn parse_v4(frame: &[u8], l3: usize) -> Result<Layers, Malformed> {
         _ => Fragment::Later,
     };
     let protocol = *frame.get(l3 + ipv4::PROTOCOL).ok_or(Malformed::BadIpHeader)?;
-    finish(frame, Network::V4, (l3, l3 + header, end), protocol, fragment)
+    let layers = finish(Network::V4, (l3, l3 + header, end), protocol, fragment)?;
+    check_transport(frame, layers, extent)
 }
 
-fn parse_v6(frame: &[u8], l3: usize) -> Result<Layers, Malformed> {
+fn parse_v6(frame: &[u8], l3: usize, extent: Extent) -> Result<Layers, Malformed> {
     let first = *frame.get(l3).ok_or(Malformed::BadIpHeader)?;
     if first >> 4 != 6 {
         return Err(Malformed::BadIpVersion);
     }
     let payload = be16(frame, l3 + ipv6::PAYLOAD_LENGTH).ok_or(Malformed::BadIpHeader)?;
-    let end = stated_end(frame, l3, usize::from(payload) + ipv6::BYTES, ipv6::BYTES)?;
+    let end = stated_end(frame, l3, usize::from(payload) + ipv6::BYTES, ipv6::BYTES, extent)?;
     let next = *frame.get(l3 + ipv6::NEXT_HEADER).ok_or(Malformed::BadIpHeader)?;
     let (protocol, l4, fragment) = after_extensions(&frame[..end], l3 + ipv6::BYTES, next)?;
-    finish(frame, Network::V6, (l3, l4, end), protocol, fragment)
+    let layers = finish(Network::V6, (l3, l4, end), protocol, fragment)?;
+    check_transport(frame, layers, extent)
 }
 
 /// Follows the extension headers up to the transport header or the data of a later fragment.
@@ -232,34 +256,42 @@ fn after_extensions(
     Err(Malformed::BadExtensions)
 }
 
-fn stated_end(frame: &[u8], l3: usize, stated: usize, header: usize) -> Result<usize, Malformed> {
-    let end = l3 + stated;
-    if stated < header || end > frame.len() { Err(Malformed::LyingIpLength) } else { Ok(end) }
+fn stated_end(
+    frame: &[u8],
+    l3: usize,
+    stated: usize,
+    header: usize,
+    extent: Extent,
+) -> Result<usize, Malformed> {
+    let end = match extent {
+        Extent::Whole => l3 + stated,
+        Extent::Quoted => frame.len().min(l3 + stated),
+    };
+    if end < l3 + header || end > frame.len() { Err(Malformed::LyingIpLength) } else { Ok(end) }
 }
 
 fn finish(
-    frame: &[u8],
     network: Network,
     (l3, l4, end): (usize, usize, usize),
     protocol: u8,
     fragment: Fragment,
 ) -> Result<Layers, Malformed> {
-    if fragment != Fragment::Later {
-        check_transport(&frame[..end], l4, protocol)?;
-    }
     let offset = |at| u16::try_from(at).map_err(|_| Malformed::BadTransport);
     let end = u32::try_from(end).map_err(|_| Malformed::LyingIpLength)?;
     Ok(Layers { network, l3: offset(l3)?, l4: offset(l4)?, end, protocol, fragment })
 }
 
-fn check_transport(packet: &[u8], l4: usize, kind: u8) -> Result<(), Malformed> {
-    let there = match kind {
-        protocol::TCP => tcp_bytes(packet, l4).is_some(),
-        protocol::UDP => packet.len() >= l4 + udp::BYTES,
-        protocol::ICMP | protocol::ICMPV6 => packet.len() >= l4 + 4,
+/// The layers, if the transport header is there that they promise.
+fn check_transport(frame: &[u8], layers: Layers, extent: Extent) -> Result<Layers, Malformed> {
+    let (l4, end) = (usize::from(layers.l4), layers.end as usize);
+    let there = match layers.protocol {
+        _ if layers.fragment == Fragment::Later || extent == Extent::Quoted => true,
+        protocol::TCP => tcp_bytes(&frame[..end], l4).is_some(),
+        protocol::UDP => end >= l4 + udp::BYTES,
+        protocol::ICMP | protocol::ICMPV6 => end >= l4 + 4,
         _ => true,
     };
-    if there { Ok(()) } else { Err(Malformed::BadTransport) }
+    if there { Ok(layers) } else { Err(Malformed::BadTransport) }
 }
 
 fn pair<const N: usize>(frame: &[u8], at: usize) -> Option<[[u8; N]; 2]> {
