@@ -37,11 +37,11 @@ pub fn check(frame: &[u8], layers: &Layers) -> Result<(), Obstacle> {
     if !has_sound_header(frame, layers) {
         return Err(Obstacle::BadChecksum);
     }
-    if is_martian(source) || is_group(source) || is_martian(destination) {
-        return Err(Obstacle::Martian);
-    }
     if is_group(destination) {
         return Err(Obstacle::Group);
+    }
+    if is_martian(source) || is_group(source) || is_martian(destination) {
+        return Err(Obstacle::Martian);
     }
     if is_link_local(source) || is_link_local(destination) {
         return Err(Obstacle::LinkLocal);
@@ -164,6 +164,8 @@ mod tests {
             (host, [127, 0, 0, 1], Err(Obstacle::Martian)),
             (host, [0, 0, 0, 0], Err(Obstacle::Martian)),
             (host, [224, 0, 0, 251], Err(Obstacle::Group)),
+            (host, [255; 4], Err(Obstacle::Group)),
+            (host, [240, 0, 0, 1], Err(Obstacle::Martian)),
             (host, [169, 254, 1, 1], Err(Obstacle::LinkLocal)),
         ] {
             assert_eq!(checked(&v4(from, to, 64)), expected, "{from:?} > {to:?}");

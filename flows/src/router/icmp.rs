@@ -89,7 +89,9 @@ impl IcmpError {
 }
 
 /// Whether a packet may be answered with this error (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4 e):
-/// never an ICMP error, a packet to or from a group, a later fragment, or one whose source is nobody.
+/// never an ICMP error, a packet to or from a group, a later fragment, or one whose source is nobody. The
+/// broadcast addresses of subnets are for the caller to recognise
+/// ([`Target::Broadcast`](super::Target::Broadcast), [`Gateway::is_broadcast`](super::Gateway::is_broadcast)).
 pub fn may_answer(frame: &[u8], layers: &Layers, error: IcmpError) -> bool {
     let Some(link) = EthernetHeader::read(frame) else { return false };
     let Some((source, destination)) = layers.addresses(frame) else { return false };

@@ -99,9 +99,9 @@ pub enum Outcome {
     Reply,
     /// It was for the gateway, which has nothing to say. Drop it.
     Done,
-    /// It is for the gateway, but nobody is there: answer with this error ([`super::make`]).
+    /// It is for the gateway, but nobody is there: answer with this error ([`make`](super::icmp::make)).
     Refuse(IcmpError),
-    /// It is a TCP segment for the gateway: answer with a reset ([`super::reset`]).
+    /// It is a TCP segment for the gateway: answer with a reset ([`reset`](super::icmp::reset)).
     Reset,
     /// It does not concern the gateway, or not only: bridge or route it.
     Pass,

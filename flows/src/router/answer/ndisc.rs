@@ -88,7 +88,7 @@ impl Message {
             }
             Kind::Advertisement { target, flags } => {
                 let is_solicited = flags.contains(NdiscNeighborFlags::SOLICITED);
-                !target.is_multicast() && !(to_all && is_solicited)
+                !(target.is_multicast() || (to_all && is_solicited))
             }
         };
         fits && !self.source.is_multicast() && self.mac.is_none_or(is_station)

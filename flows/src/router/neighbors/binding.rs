@@ -81,7 +81,8 @@ impl Binding {
         }
     }
 
-    fn moved_to(self, mac: MacAddr, state: NeighborState) -> Self {
+    /// Another MAC, with another version, or the same one.
+    pub(super) fn moved_to(self, mac: MacAddr, state: NeighborState) -> Self {
         let version = if mac == self.mac() { self.version() } else { self.version() + 1 };
         Self::new(mac, state, version)
     }

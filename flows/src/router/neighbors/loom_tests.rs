@@ -29,17 +29,19 @@ fn loom_a_lookup_never_sees_another_neighbours_mac() {
     loom::model(|| {
         let neighbors = neighbors();
         neighbors.learn(BRIDGE, A, &Claim::asking(MAC_A), NOW);
-        let writer = {
+        // Loom sees that a load could have come before a store, but not that a store after a load of the
+        // same thread could have come before another thread's load: the reader is the one spawned.
+        let reader = {
             let neighbors = Arc::clone(&neighbors);
-            // B takes the slot that A leaves.
             loom::thread::spawn(move || {
-                neighbors.remove(BRIDGE, A);
-                neighbors.learn(BRIDGE, B, &Claim::asking(MAC_B), NOW);
+                assert_absent_or(&neighbors, A, MAC_A);
+                assert_absent_or(&neighbors, B, MAC_B);
             })
         };
-        assert_absent_or(&neighbors, A, MAC_A);
-        assert_absent_or(&neighbors, B, MAC_B);
-        writer.join().unwrap();
+        // B takes the slot that A leaves.
+        neighbors.remove(BRIDGE, A);
+        neighbors.learn(BRIDGE, B, &Claim::asking(MAC_B), NOW);
+        reader.join().unwrap();
         assert_eq!(neighbors.lookup(BRIDGE, A, NOW), Lookup::Unknown);
     });
 }

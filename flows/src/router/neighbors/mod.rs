@@ -295,8 +295,12 @@ impl Neighbors {
         };
         let old = self.table.times(slot);
         let asking = match binding.state() {
-            Some(NeighborState::Failed) => NeighborState::Incomplete,
-            Some(NeighborState::Reachable | NeighborState::Stale) => NeighborState::Probe,
+            Some(NeighborState::Failed) => {
+                binding.moved_to(MacAddr::default(), NeighborState::Incomplete)
+            }
+            Some(NeighborState::Reachable | NeighborState::Stale) => {
+                binding.in_state(NeighborState::Probe)
+            }
             Some(NeighborState::Incomplete | NeighborState::Probe) => {
                 let is_orphaned = self.is_orphaned(old.age_ms(millis(now)));
                 return is_orphaned && self.table.restamp(slot, old, times);
@@ -304,7 +308,7 @@ impl Neighbors {
             _ => return false,
         };
         self.table.stamp(slot, times);
-        self.table.replace(slot, binding, binding.in_state(asking))
+        self.table.replace(slot, binding, asking)
     }
 
     /// Asks once more, if it is time to, or gives up.

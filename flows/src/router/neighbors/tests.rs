@@ -115,6 +115,21 @@ fn a_neighbour_in_use_that_goes_away_fails_after_everybody_was_asked() {
 }
 
 #[test]
+fn a_neighbour_that_comes_back_with_its_old_mac_is_told_of() {
+    let (neighbors, mut resolver) = (neighbors(), Resolver::new(8));
+    learn(&neighbors, 1, Claim::asking(mac(1)), 0);
+    for ms in [0, 0, 1000, 2000, 3000] {
+        resolve(&mut resolver, &neighbors, 1, ms);
+        due(&mut resolver, &neighbors, ms);
+    }
+    assert_eq!(resolve(&mut resolver, &neighbors, 1, 4000), Resolution::Pending);
+    assert_eq!(neighbors.entries(at(4000))[0].mac, None);
+    let revision = neighbors.revision();
+    learn(&neighbors, 1, Claim::answering(mac(1)), 4010);
+    assert_ne!(neighbors.revision(), revision, "packets wait for it");
+}
+
+#[test]
 fn another_mac_moves_the_version() {
     let neighbors = neighbors();
     learn(&neighbors, 1, Claim::asking(mac(1)), 0);
