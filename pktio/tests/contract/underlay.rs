@@ -203,6 +203,52 @@ pub fn datagrams_arrive_whole_in_order_and_with_their_marks() -> TestResult {
     Ok(())
 }
 
+/// Frames of few lengths, flows and marks, so that some can share a message and others cannot.
+pub fn frames_that_share_a_message_arrive_as_if_they_did_not() -> TestResult {
+    for outside in BOTH {
+        let (mut a, mut b, hosts) = both_ends(outside)?;
+        let wire = RawSocket::open(&hosts.1, "eth0")?;
+        let mut pool = Pool::new(MEMORY)?;
+        for round in 0..20usize {
+            let dice = |number: usize, sides: usize| (number * 7919 + round * 104_729) / 13 % sides;
+            let sent: Vec<_> = (0..100).map(|n| inner(n, 60 + 40 * dice(n, 2))).collect();
+            let mark = |n| Mark {
+                tos: if dice(n, 5) == 0 { 8 } else { 0 },
+                ttl: None,
+                entropy: if dice(n, 3) == 0 { 40_000 } else { 0 },
+            };
+            let marks: Vec<_> = (0..100).map(mark).collect();
+            let mut burst = Burst::new();
+            burst.extend(sent.iter().map(|inner| tunnelled(&mut pool, inner)));
+            assert_eq!(a.tx_burst(&mut pool, &mut burst, &marks, outside.ip(2)).sent, 100);
+            let (got, outers) = collect(&mut b, &mut pool, 100)?;
+            let number =
+                |frame: &[u8]| frame[14..22].iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
+            let numbers: Vec<_> = got.iter().map(|frame| number(frame)).collect();
+            for (frame, outer) in got.iter().zip(&outers) {
+                let number = number(frame);
+                assert_eq!((frame, outer.tos), (&sent[number], marks[number].tos));
+            }
+            for entropy in [0, 40_000] {
+                let flow = |number: &&usize| marks[**number].entropy == entropy;
+                let order: Vec<_> = numbers.iter().filter(flow).collect();
+                assert!(order.is_sorted(), "{order:?}");
+            }
+        }
+        drop(wire.drain(|_| true)?);
+        // All of one length are one message, which nobody on this wire cuts.
+        let mut burst = Burst::new();
+        burst.extend((0..30).map(|n| tunnelled(&mut pool, &inner(n, 100))));
+        assert_eq!(
+            a.tx_burst(&mut pool, &mut burst, &[Mark::default(); 30], outside.ip(2)).sent,
+            30
+        );
+        let seen = wire.receive(PATIENCE, |frame| frame.len() > 30 * 108)?.ok_or("it was cut")?;
+        assert!(seen.bytes.len() < 30 * 108 + 100);
+    }
+    Ok(())
+}
+
 pub fn a_super_frame_is_cut_at_the_wire_and_nowhere_else() -> TestResult {
     for outside in BOTH {
         let (mut a, mut b, _hosts) = both_ends(outside)?;
