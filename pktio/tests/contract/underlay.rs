@@ -94,6 +94,11 @@ fn inner(number: usize, length: usize) -> Vec<u8> {
     frame
 }
 
+/// Payload in which every displacement shows.
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..=250u8).cycle().take(bytes).collect()
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Tcp4,
@@ -262,7 +267,7 @@ pub fn a_super_frame_is_cut_at_the_wire_and_nowhere_else() -> TestResult {
             (Kind::Tcp6, 65_000, 40),
             (Kind::Udp4, 20_000, 1200),
         ] {
-            let payload: Vec<u8> = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let payload = pattern(bytes);
             let mut burst = Burst::new();
             burst.push(from_container(&mut pool, kind, &payload, Some(segment)));
             let expected = copies(&burst, &mut pool);
@@ -320,7 +325,7 @@ pub fn the_kernels_own_vxlan_device_understands_us_and_we_it() -> TestResult {
             (Kind::Tcp4, 60_000, Some(1350)),
             (Kind::Tcp6, 50_000, Some(1350)),
         ] {
-            let payload: Vec<u8> = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let payload = pattern(bytes);
             // From us to the kernel.
             burst.push(from_container(&mut pool, kind, &payload, segment));
             let expected = copies(&burst, &mut pool);
