@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         test!(the_mtu_towards_a_remote_endpoint_is_that_of_the_route),
         test!(an_endpoint_is_had_by_one_switch_and_all_of_its_queues),
         test!(many_datagrams_come_in_bounded_bursts_and_a_dry_pool_is_survived),
+        test!(tcp_passes_between_a_container_and_the_kernels_vxlan_device).needs(Need::Tun),
+        test!(tcp_passes_between_containers_on_two_hosts).needs(Need::Tun),
     ])
 }
 
@@ -43,6 +45,10 @@ use underlay::outer::{
     an_endpoint_is_had_by_one_switch_and_all_of_its_queues,
     outer_headers_are_as_rfc_7348_wants_them,
     the_mtu_towards_a_remote_endpoint_is_that_of_the_route,
+};
+use underlay::stream::{
+    tcp_passes_between_a_container_and_the_kernels_vxlan_device,
+    tcp_passes_between_containers_on_two_hosts,
 };
 use underlay::{
     a_super_frame_is_cut_at_the_wire_and_nowhere_else,

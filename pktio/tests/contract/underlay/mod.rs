@@ -1,6 +1,7 @@
 //! The underlay: between two of ours, and with the kernel's own VXLAN device at the far end.
 
 pub mod outer;
+pub mod stream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
@@ -297,11 +298,16 @@ struct KernelEnd {
     _hosts: (Container, Container),
 }
 
+/// Makes the kernel's device on the second host, towards the first.
+fn kernel_vxlan(host: &Container, outside: Outside) -> Outcome {
+    let local = SocketAddr::new(outside.ip(2), PORT);
+    Ok(host.netlink()?.create_vxlan("vxlan0", 42, local, outside.ip(1))?)
+}
+
 fn kernel_end(outside: Outside) -> Outcome<KernelEnd> {
     let hosts = hosts()?;
     let far = &hosts.1;
-    let local = SocketAddr::new(outside.ip(2), PORT);
-    far.netlink()?.create_vxlan("vxlan0", 42, local, outside.ip(1))?;
+    kernel_vxlan(far, outside)?;
     // No chatter by the device, which gets no address of its own.
     far.run(|| -> Outcome2<()> {
         Ok(std::fs::write("/proc/sys/net/ipv6/conf/vxlan0/disable_ipv6", "1")?)
