@@ -290,7 +290,7 @@ fn flows_are_spread_over_all_source_ports() {
     let mut counts = [0usize; 8];
     for source_port in 0..4096 {
         let entropy = entropy_of(&bytes(Packet { source_port, ..PACKET }));
-        counts[usize::from(entropy) * 8 >> 16] += 1;
+        counts[(usize::from(entropy) * 8) >> 16] += 1;
     }
     assert!(counts.iter().all(|count| (400..640).contains(count)), "{counts:?}");
 }

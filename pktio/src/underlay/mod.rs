@@ -17,13 +17,14 @@
 //!   segments of one TCP stream they become a super-frame in place; otherwise each gets a buffer of its own.
 //! * **What a kernel on the same machine sends** is not always what comes by a wire: its inner checksum may be
 //!   half done, and the whole may be an uncut super-frame, both without a mark. The first is recognised by
-//!   its value ([`checksum::classify`](crate::offload::checksum::classify)), the second by its length.
+//!   its value ([`checksum::classify`](crate::offload::checksum::classify)), the second by its length if it is
+//!   TCP; of UDP nothing tells into what it should be cut, and it passes as the overlong frame that it is.
 //! * **Source ports carry the entropy** of the inner flow (RFC 7348, section 5): which one is the caller's
 //!   [`Mark::entropy`]; all queues of an endpoint have the same ports.
 //! * **Nothing is fragmented** (section 4.3): what is too long is refused, and [`mtu_towards`] says how long
 //!   it may be.
 //! * **Outer checksums**: 0 over IPv4 where the kernel can (not where it cuts), full over IPv6 always; the
-//!   receiver takes either over IPv4, and the kernel verifies what is not 0.
+//!   receiver takes either over IPv4, only full ones over IPv6, and the kernel verifies what is not 0.
 //!
 //! Open the queues in the namespace of the endpoint's address; use each from one thread at a time. Sending
 //! never fails as a whole: an address that is unreachable now may be reachable later. See `udp(7)`,

@@ -154,3 +154,69 @@ fn quiet_or_fault(source: io::Error) -> Result<(), PortFault> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::PoolConfig;
+    use crate::offload::Offload;
+    use crate::wire::checksum::{fold, pseudo_header};
+    use crate::wire::field::put_be16;
+
+    /// A TCP or UDP packet over IPv4 behind a tunnel header, its checksum half done.
+    fn half_done(kind: u8, payload: usize) -> Vec<u8> {
+        let mut bytes = vec![0; TUNNEL_BYTES + 12];
+        bytes
+            .extend([0x08, 0, 0x45, 0, 0, 0, 0, 1, 0, 0, 64, kind, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        bytes.extend([0, 1, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0, 100, 0, 0, 0, 0]);
+        bytes.resize(bytes.len() + payload, 0x5a);
+        let total = u16::try_from(bytes.len() - 22).unwrap();
+        put_be16(&mut bytes, 24, total);
+        let layers = Layers::parse(&bytes[TUNNEL_BYTES..]).unwrap().unwrap();
+        let pseudo = pseudo_header(&bytes[8..], &layers, usize::from(total) - 20).unwrap();
+        let at = 42 + usize::from(layers.checksum_offset().unwrap());
+        put_be16(&mut bytes, at, fold(pseudo));
+        bytes
+    }
+
+    fn described(bytes: &[u8], inner_mtu_bytes: usize) -> Offload {
+        let mut pool = Pool::new(PoolConfig { small: 1, slabs: 1 }).unwrap();
+        let mut frame = pool.frame_from(bytes).unwrap();
+        describe(&mut frame, inner_mtu_bytes);
+        frame.offload
+    }
+
+    #[test]
+    fn half_done_checksums_and_uncut_streams_are_recognised() {
+        let partial = |offset| Csum::Partial { start: 42, offset };
+        for (kind, payload, expected) in [
+            (protocol::TCP, 100, Offload { csum: partial(16), gso: Gso::None }),
+            (protocol::TCP, 1410, Offload { csum: partial(16), gso: Gso::None }),
+            (protocol::TCP, 9000, Offload { csum: partial(16), gso: Gso::Tcp4 { mss: 1410 } }),
+            (protocol::UDP, 9000, Offload { csum: partial(6), gso: Gso::None }),
+        ] {
+            assert_eq!(described(&half_done(kind, payload), 1450), expected, "{kind} {payload}");
+        }
+        // A full checksum is a whole frame's, however long that is.
+        let mut finished = half_done(protocol::TCP, 9000);
+        finished[42 + 16] ^= 1;
+        assert_eq!(described(&finished, 1450), Offload::NONE);
+        // No room for any payload: nothing to cut it into.
+        assert_eq!(described(&half_done(protocol::TCP, 9000), 40).gso, Gso::None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), is_v6: bool, mtu in 0usize..200
+        ) {
+            let mut bytes = bytes;
+            if let Some(kind) = bytes.get_mut(20..23) {
+                kind.copy_from_slice(if is_v6 { &[0x86, 0xdd, 0x60] } else { &[0x08, 0, 0x45] });
+            }
+            described(&bytes, mtu);
+        }
+    }
+}

@@ -1,11 +1,12 @@
-//! Sending: from frames to datagrams, each super-frame cut by the kernel.
+//! Sending: from frames to datagrams. The kernel cuts them from longer messages where it can, which costs it
+//! little more than one datagram: super-frames, and frames of one length that leave by one source port.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::control::Control;
 use super::socket::Source;
-use super::sys::{Batch, Name};
+use super::sys::{Batch, Name, Owner};
 use super::{Mark, TUNNEL, TUNNEL_BYTES, Underlay};
 use crate::buffer::{Burst, PktBuf, Pool};
 use crate::offload::{Cut, Gso, checksum};
@@ -107,7 +108,7 @@ fn cut_of(frame: &PktBuf) -> Option<Cut<'_>> {
 }
 
 /// Where in a burst the sender is.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Cursor {
     frame: usize,
     segment: usize,
@@ -144,35 +145,69 @@ impl<'a> Sender<'a> {
         (usize::from(mark.entropy) * self.sources.len()) >> u16::BITS
     }
 
-    /// Sends as many frames of one kind as one system call takes.
+    /// Whether the kernel is to cut the next message.
+    fn next_is_cut(&mut self) -> Option<bool> {
+        match self.find()? {
+            Step::Whole => {
+                let first = self.cursor;
+                self.cursor.frame += 1;
+                let has_like = self.find_like(first.frame);
+                self.cursor = first;
+                Some(has_like)
+            }
+            _ => Some(true),
+        }
+    }
+
+    /// Whether the next frame can be in one message with frame `first`.
+    fn find_like(&mut self, first: usize) -> bool {
+        if self.find() != Some(Step::Whole) {
+            return false;
+        }
+        let [a, b] = [first, self.cursor.frame].map(|at| (self.frames[at].len(), self.marks[at]));
+        a.0 == b.0 && (a.1.tos, a.1.ttl) == (b.1.tos, b.1.ttl)
+    }
+
+    /// Sends as many frames as one system call takes on one socket.
     fn send_some<'d>(&mut self, mut batch: Batch<'_, 'd>, mut headers: &'d mut [u8])
     where
         'a: 'd,
     {
-        let Some(kind) = self.find() else { return };
-        while self.find() == Some(kind) {
-            let is_added = match kind {
-                Step::Cut => self.add_segments(&mut batch, &mut headers),
-                _ => self.add_whole(&mut batch),
+        let Some(cuts) = self.next_is_cut() else { return };
+        while self.next_is_cut() == Some(cuts) {
+            let is_added = match self.find() {
+                Some(Step::Cut) => self.add_segments(&mut batch, &mut headers),
+                _ => self.add_whole(&mut batch, cuts),
             };
             if !is_added {
                 break;
             }
         }
-        self.deliver(batch, kind == Step::Cut);
+        self.deliver(batch, cuts);
     }
 
-    /// Adds a message for a frame that needs no cutting. False when there is no room.
-    fn add_whole<'d>(&mut self, batch: &mut Batch<'_, 'd>) -> bool
+    /// Adds a message for a frame, or for as many of its length as follow. False when there is no room.
+    fn add_whole<'d>(&mut self, batch: &mut Batch<'_, 'd>, cuts: bool) -> bool
     where
         'a: 'd,
     {
-        if !batch.has_room(1) {
+        let first = self.cursor.frame;
+        let unit = self.frames[first].len();
+        let most = if cuts { MOST_SEGMENTS.min(MOST_BYTES / unit).max(1) } else { 1 };
+        if !batch.has_room(most) {
             return false;
         }
-        batch.message(self.control(None), self.cursor.frame);
-        batch.push(self.frames[self.cursor.frame].data());
-        self.cursor.frame += 1;
+        let control = self.control(if cuts { u16::try_from(unit).ok() } else { None });
+        let mut frames = 0;
+        loop {
+            batch.push(self.frames[self.cursor.frame].data());
+            self.cursor.frame += 1;
+            frames += 1;
+            if frames == most || !self.find_like(first) {
+                break;
+            }
+        }
+        batch.message(control, Owner { frame: first, frames });
         true
     }
 
@@ -195,7 +230,6 @@ impl<'a> Sender<'a> {
         if !batch.has_room(2 * count) || headers.len() < count * header_bytes {
             return false;
         }
-        batch.message(self.control(u16::try_from(unit).ok()), self.cursor.frame);
         for number in first..first + count {
             let (own, rest) = std::mem::take(headers).split_at_mut(header_bytes);
             *headers = rest;
@@ -204,6 +238,8 @@ impl<'a> Sender<'a> {
             batch.push(own);
             batch.push(cut.payload(number));
         }
+        let control = self.control(u16::try_from(unit).ok());
+        batch.message(control, Owner { frame: self.cursor.frame, frames: 1 });
         self.cursor.segment += count;
         if self.cursor.segment == cut.count() {
             self.cursor = Cursor { frame: self.cursor.frame + 1, segment: 0 };
@@ -227,10 +263,10 @@ impl<'a> Sender<'a> {
                 Ok(sent) => from += sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let frame = batch.owner(from);
-                    self.tally.count(&error);
-                    self.steps[frame] = Step::Over;
-                    while from < batch.len() && batch.owner(from) == frame {
+                    let owner = batch.owner(from);
+                    self.tally.count(&error, owner.frames);
+                    self.steps[owner.frame] = Step::Over;
+                    while from < batch.len() && batch.owner(from).frame == owner.frame {
                         from += 1;
                     }
                 }
@@ -240,8 +276,8 @@ impl<'a> Sender<'a> {
 }
 
 impl Tally {
-    /// Counts a frame that the kernel refused.
-    fn count(&mut self, error: &io::Error) {
+    /// Counts frames that the kernel refused.
+    fn count(&mut self, error: &io::Error, frames: usize) {
         let counter = match error.raw_os_error() {
             Some(libc::EMSGSIZE) => &mut self.too_long,
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => &mut self.no_room,
@@ -254,6 +290,6 @@ impl Tally {
             ) => &mut self.unreachable,
             _ => &mut self.refused,
         };
-        *counter += 1;
+        *counter += frames;
     }
 }

@@ -141,9 +141,18 @@ pub(super) struct Outbound {
     headers: Vec<libc::mmsghdr>,
     vectors: Vec<libc::iovec>,
     controls: Vec<Control>,
-    /// Of each message, where its vectors begin, and whose it is.
-    begins: Vec<usize>,
-    owners: Vec<usize>,
+    /// Of each message, where its vectors end, and whose it is.
+    ends: Vec<usize>,
+    owners: Vec<Owner>,
+}
+
+/// Which frames a message is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// The first one's position in its burst. Messages of the same frame have the same.
+    pub(super) frame: usize,
+    /// How many frames are lost if the message is.
+    pub(super) frames: usize,
 }
 
 // SAFETY: as for `Inbound`.
@@ -156,7 +165,7 @@ impl Outbound {
             headers: vec![empty_header(); messages],
             vectors: Vec::with_capacity(pieces),
             controls: Vec::with_capacity(messages),
-            begins: Vec::with_capacity(messages),
+            ends: Vec::with_capacity(messages),
             owners: Vec::with_capacity(messages),
         }
     }
@@ -165,7 +174,7 @@ impl Outbound {
     pub(super) fn batch<'d>(&mut self, to: Name) -> Batch<'_, 'd> {
         self.vectors.clear();
         self.controls.clear();
-        self.begins.clear();
+        self.ends.clear();
         self.owners.clear();
         Batch { arrays: self, to, pieces: PhantomData }
     }
@@ -181,7 +190,7 @@ pub(super) struct Batch<'o, 'd> {
 impl<'d> Batch<'_, 'd> {
     /// Number of messages.
     pub(super) fn len(&self) -> usize {
-        self.arrays.begins.len()
+        self.arrays.ends.len()
     }
 
     /// Whether there is room for another message of so many pieces.
@@ -191,22 +200,22 @@ impl<'d> Batch<'_, 'd> {
             && arrays.vectors.len() + pieces <= arrays.vectors.capacity()
     }
 
-    /// Begins another message, which is that of frame `owner`; [`Batch::has_room`] was asked.
-    pub(super) fn message(&mut self, control: Control, owner: usize) {
-        self.arrays.begins.push(self.arrays.vectors.len());
-        self.arrays.owners.push(owner);
-        self.arrays.controls.push(control);
-    }
-
-    /// Appends a piece to the last message.
+    /// Appends a piece to the message that is being made.
     pub(super) fn push(&mut self, piece: &'d [u8]) {
         // The kernel only reads from it: iovec has `*mut` because it serves both ways.
         let base = piece.as_ptr().cast_mut().cast();
         self.arrays.vectors.push(libc::iovec { iov_base: base, iov_len: piece.len() });
     }
 
-    /// The frame that a message is of.
-    pub(super) fn owner(&self, at: usize) -> usize {
+    /// Makes a message of the pieces since the last one; [`Batch::has_room`] was asked.
+    pub(super) fn message(&mut self, control: Control, owner: Owner) {
+        self.arrays.ends.push(self.arrays.vectors.len());
+        self.arrays.controls.push(control);
+        self.arrays.owners.push(owner);
+    }
+
+    /// The frames that a message is of.
+    pub(super) fn owner(&self, at: usize) -> Owner {
         self.arrays.owners[at]
     }
 
@@ -216,9 +225,8 @@ impl<'d> Batch<'_, 'd> {
         let count = self.len();
         for at in from..count {
             let arrays = &mut *self.arrays;
-            let begin = arrays.begins[at];
-            let end = arrays.begins.get(at + 1).copied().unwrap_or(arrays.vectors.len());
-            let vectors = &mut arrays.vectors[begin..end];
+            let begin = if at == 0 { 0 } else { arrays.ends[at - 1] };
+            let vectors = &mut arrays.vectors[begin..arrays.ends[at]];
             let header = &mut arrays.headers[at].msg_hdr;
             header.msg_iov = vectors.as_mut_ptr();
             header.msg_iovlen = vectors.len();

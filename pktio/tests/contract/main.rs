@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         test!(a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone),
         test!(an_independent_tap_end_sees_what_a_packet_port_sends).needs(Need::Tun),
         test!(datagrams_arrive_whole_in_order_and_with_their_marks),
+        test!(frames_that_share_a_message_arrive_as_if_they_did_not),
         test!(a_super_frame_is_cut_at_the_wire_and_nowhere_else),
         test!(the_kernels_own_vxlan_device_understands_us_and_we_it),
         test!(outer_headers_are_as_rfc_7348_wants_them),
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
         test!(the_mtu_towards_a_remote_endpoint_is_that_of_the_route),
         test!(an_endpoint_is_had_by_one_switch_and_all_of_its_queues),
         test!(many_datagrams_come_in_bounded_bursts_and_a_dry_pool_is_survived),
+        test!(tcp_passes_between_a_container_and_the_kernels_vxlan_device).needs(Need::Tun),
+        test!(tcp_passes_between_containers_on_two_hosts).needs(Need::Tun),
     ])
 }
 
@@ -48,13 +51,20 @@ use kernel::{
     packet_keeps_the_contract, tap_keeps_the_contract, xdp_keeps_the_contract,
 };
 use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_contract};
+use underlay::outer::{
+    an_endpoint_is_had_by_one_switch_and_all_of_its_queues,
+    outer_headers_are_as_rfc_7348_wants_them,
+    the_mtu_towards_a_remote_endpoint_is_that_of_the_route,
+};
+use underlay::stream::{
+    tcp_passes_between_a_container_and_the_kernels_vxlan_device,
+    tcp_passes_between_containers_on_two_hosts,
+};
 use underlay::{
     a_super_frame_is_cut_at_the_wire_and_nowhere_else,
-    an_endpoint_is_had_by_one_switch_and_all_of_its_queues,
     datagrams_arrive_whole_in_order_and_with_their_marks,
+    frames_that_share_a_message_arrive_as_if_they_did_not,
     many_datagrams_come_in_bounded_bursts_and_a_dry_pool_is_survived,
-    outer_headers_are_as_rfc_7348_wants_them,
     the_kernels_own_vxlan_device_understands_us_and_we_it,
-    the_mtu_towards_a_remote_endpoint_is_that_of_the_route,
     what_cannot_be_sent_is_counted_by_its_reason_and_the_rest_is_sent,
 };

@@ -1,20 +1,20 @@
 //! The underlay: between two of ours, and with the kernel's own VXLAN device at the far end.
 
-use std::collections::{HashMap, HashSet};
+pub mod outer;
+pub mod stream;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::PacketBuilder;
 use hostnet::Netlink;
 use netlab::raw::RawSocket;
 use netlab::{Container, TestResult, topology};
 use pktio::buffer::BURST_FRAMES;
 use pktio::offload::fit;
 use pktio::packet::PacketPort;
-use pktio::underlay::{
-    self, Mark, Outer, TUNNEL_BYTES, Tally, Underlay, UnderlayConfig, mtu_towards,
-};
+use pktio::underlay::{self, Mark, Outer, TUNNEL_BYTES, Tally, Underlay, UnderlayConfig};
 use pktio::wire::Layers;
 use pktio::wire::checksum::{fold, pseudo_header};
 use pktio::wire::field::put_be16;
@@ -92,6 +92,11 @@ fn inner(number: usize, length: usize) -> Vec<u8> {
     frame.extend_from_slice(&number.to_be_bytes());
     frame.resize(length.max(14), 0x5a);
     frame
+}
+
+/// Payload in which every displacement shows.
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..=250u8).cycle().take(bytes).collect()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -203,6 +208,52 @@ pub fn datagrams_arrive_whole_in_order_and_with_their_marks() -> TestResult {
     Ok(())
 }
 
+/// Frames of few lengths, flows and marks, so that some can share a message and others cannot.
+pub fn frames_that_share_a_message_arrive_as_if_they_did_not() -> TestResult {
+    for outside in BOTH {
+        let (mut a, mut b, hosts) = both_ends(outside)?;
+        let wire = RawSocket::open(&hosts.1, "eth0")?;
+        let mut pool = Pool::new(MEMORY)?;
+        for round in 0..20usize {
+            let dice = |number: usize, sides: usize| (number * 7919 + round * 104_729) / 13 % sides;
+            let sent: Vec<_> = (0..100).map(|n| inner(n, 60 + 40 * dice(n, 2))).collect();
+            let mark = |n| Mark {
+                tos: if dice(n, 5) == 0 { 8 } else { 0 },
+                ttl: None,
+                entropy: if dice(n, 3) == 0 { 40_000 } else { 0 },
+            };
+            let marks: Vec<_> = (0..100).map(mark).collect();
+            let mut burst = Burst::new();
+            burst.extend(sent.iter().map(|inner| tunnelled(&mut pool, inner)));
+            assert_eq!(a.tx_burst(&mut pool, &mut burst, &marks, outside.ip(2)).sent, 100);
+            let (got, outers) = collect(&mut b, &mut pool, 100)?;
+            let number =
+                |frame: &[u8]| frame[14..22].iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
+            let numbers: Vec<_> = got.iter().map(|frame| number(frame)).collect();
+            for (frame, outer) in got.iter().zip(&outers) {
+                let number = number(frame);
+                assert_eq!((frame, outer.tos), (&sent[number], marks[number].tos));
+            }
+            for entropy in [0, 40_000] {
+                let flow = |number: &&usize| marks[**number].entropy == entropy;
+                let order: Vec<_> = numbers.iter().filter(flow).collect();
+                assert!(order.is_sorted(), "{order:?}");
+            }
+        }
+        drop(wire.drain(|_| true)?);
+        // All of one length are one message, which nobody on this wire cuts.
+        let mut burst = Burst::new();
+        burst.extend((0..30).map(|n| tunnelled(&mut pool, &inner(n, 100))));
+        assert_eq!(
+            a.tx_burst(&mut pool, &mut burst, &[Mark::default(); 30], outside.ip(2)).sent,
+            30
+        );
+        let seen = wire.receive(PATIENCE, |frame| frame.len() > 30 * 108)?.ok_or("it was cut")?;
+        assert!(seen.bytes.len() < 30 * 108 + 100);
+    }
+    Ok(())
+}
+
 pub fn a_super_frame_is_cut_at_the_wire_and_nowhere_else() -> TestResult {
     for outside in BOTH {
         let (mut a, mut b, _hosts) = both_ends(outside)?;
@@ -216,7 +267,7 @@ pub fn a_super_frame_is_cut_at_the_wire_and_nowhere_else() -> TestResult {
             (Kind::Tcp6, 65_000, 40),
             (Kind::Udp4, 20_000, 1200),
         ] {
-            let payload: Vec<u8> = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let payload = pattern(bytes);
             let mut burst = Burst::new();
             burst.push(from_container(&mut pool, kind, &payload, Some(segment)));
             let expected = copies(&burst, &mut pool);
@@ -247,11 +298,16 @@ struct KernelEnd {
     _hosts: (Container, Container),
 }
 
+/// Makes the kernel's device on the second host, towards the first.
+fn kernel_vxlan(host: &Container, outside: Outside) -> Outcome {
+    let local = SocketAddr::new(outside.ip(2), PORT);
+    Ok(host.netlink()?.create_vxlan("vxlan0", 42, local, outside.ip(1))?)
+}
+
 fn kernel_end(outside: Outside) -> Outcome<KernelEnd> {
     let hosts = hosts()?;
     let far = &hosts.1;
-    let local = SocketAddr::new(outside.ip(2), PORT);
-    far.netlink()?.create_vxlan("vxlan0", 42, local, outside.ip(1))?;
+    kernel_vxlan(far, outside)?;
     // No chatter by the device, which gets no address of its own.
     far.run(|| -> Outcome2<()> {
         Ok(std::fs::write("/proc/sys/net/ipv6/conf/vxlan0/disable_ipv6", "1")?)
@@ -274,7 +330,7 @@ pub fn the_kernels_own_vxlan_device_understands_us_and_we_it() -> TestResult {
             (Kind::Tcp4, 60_000, Some(1350)),
             (Kind::Tcp6, 50_000, Some(1350)),
         ] {
-            let payload: Vec<u8> = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
+            let payload = pattern(bytes);
             // From us to the kernel.
             burst.push(from_container(&mut pool, kind, &payload, segment));
             let expected = copies(&burst, &mut pool);
@@ -319,66 +375,6 @@ pub fn the_kernels_own_vxlan_device_understands_us_and_we_it() -> TestResult {
     Ok(())
 }
 
-/// What is seen of tunnel packets on the wire, without the frame inside.
-#[derive(Debug)]
-struct OnTheWire {
-    source_port: u16,
-    hops: u8,
-    tos: u8,
-    checksum: u16,
-    may_be_fragmented: bool,
-}
-
-fn next_on_the_wire(wire: &RawSocket) -> Outcome<OnTheWire> {
-    let to_us = |frame: &[u8]| {
-        let udp = SlicedPacket::from_ethernet(frame).ok().and_then(|packet| packet.transport);
-        matches!(udp, Some(TransportSlice::Udp(udp)) if udp.destination_port() == PORT)
-    };
-    let frame = wire.receive(PATIENCE, to_us)?.ok_or("nothing is on the wire")?;
-    let packet = SlicedPacket::from_ethernet(&frame.bytes)?;
-    let Some(TransportSlice::Udp(udp)) = packet.transport else { return Err("no UDP".into()) };
-    let (hops, tos, may_be_fragmented) = match packet.net {
-        Some(NetSlice::Ipv4(ip)) => {
-            let header = ip.header().to_header();
-            let tos = header.dscp.value() << 2 | header.ecn.value();
-            (header.time_to_live, tos, !header.dont_fragment)
-        }
-        Some(NetSlice::Ipv6(ip)) => (ip.header().hop_limit(), ip.header().traffic_class(), false),
-        _ => return Err("no IP".into()),
-    };
-    let (source_port, checksum) = (udp.source_port(), udp.checksum());
-    Ok(OnTheWire { source_port, hops, tos, checksum, may_be_fragmented })
-}
-
-pub fn outer_headers_are_as_rfc_7348_wants_them() -> TestResult {
-    for outside in BOTH {
-        let hosts = hosts()?;
-        let config =
-            UnderlayConfig { ttl: NonZeroU8::new(33).expect("not 0"), ..outside.config(1) };
-        let mut a = open(&hosts.0, config)?;
-        let wire = RawSocket::open(&hosts.1, "eth0")?;
-        let mut pool = Pool::new(MEMORY)?;
-        let mut ports = HashMap::new();
-        let entropies = (0..64).map(|n| n * 1024);
-        for (number, entropy) in entropies.clone().chain(entropies).enumerate() {
-            let ttl = if number == 5 { NonZeroU8::new(9) } else { None };
-            let mark = Mark { tos: 0xb9, ttl, entropy };
-            let mut burst = Burst::new();
-            burst.push(tunnelled(&mut pool, &inner(number, 60)));
-            assert_eq!(a.tx_burst(&mut pool, &mut burst, &[mark], outside.ip(2)).sent, 1);
-            let seen = next_on_the_wire(&wire)?;
-            assert_eq!((seen.hops, seen.tos), (if ttl.is_some() { 9 } else { 33 }, 0xb9));
-            assert_eq!(seen.checksum == 0, outside == Outside::V4, "{seen:?}");
-            assert!(seen.source_port >= 49152 && !seen.may_be_fragmented, "{seen:?}");
-            let port = *ports.entry(entropy).or_insert(seen.source_port);
-            assert_eq!(port, seen.source_port, "a flow keeps its port");
-        }
-        let different: HashSet<_> = ports.values().collect();
-        assert_eq!(different.len(), 8);
-    }
-    Ok(())
-}
-
 pub fn what_cannot_be_sent_is_counted_by_its_reason_and_the_rest_is_sent() -> TestResult {
     for outside in BOTH {
         let (mut a, mut b, hosts) = both_ends(outside)?;
@@ -413,42 +409,6 @@ pub fn what_cannot_be_sent_is_counted_by_its_reason_and_the_rest_is_sent() -> Te
         let tally = a.tx_burst(&mut pool, &mut burst, &[Mark::default()], outside.ip(2));
         assert_eq!((tally.sent, tally.unreachable), (0, 1), "{tally:?}");
     }
-    Ok(())
-}
-
-pub fn the_mtu_towards_a_remote_endpoint_is_that_of_the_route() -> TestResult {
-    for outside in BOTH {
-        let hosts = hosts()?;
-        let remote = SocketAddr::new(outside.ip(2), PORT);
-        let ask = || hosts.0.run(|| -> Outcome2<_> { Ok(mtu_towards(outside.ip(1), remote)?) });
-        assert_eq!(ask()?, 1500);
-        let netlink = hosts.0.netlink()?;
-        netlink.set_mtu(netlink.link("eth0")?.index, 1400)?;
-        assert_eq!(ask()?, 1400);
-        let nowhere = SocketAddr::new(IpAddr::from([203, 0, 113, 1]), PORT);
-        let asked = hosts
-            .0
-            .run(|| -> Outcome2<_> { Ok(mtu_towards(IpAddr::from([192, 0, 2, 1]), nowhere)?) });
-        assert!(asked.is_err());
-    }
-    Ok(())
-}
-
-pub fn an_endpoint_is_had_by_one_switch_and_all_of_its_queues() -> TestResult {
-    let hosts = hosts()?;
-    let config = Outside::V4.config(1);
-    let open = |config: UnderlayConfig| {
-        hosts.0.run(move || -> Outcome2<_> { Ok(underlay::open(&config, 3)?) })
-    };
-    let queues = open(config)?;
-    assert_eq!(queues.len(), 3);
-    let taken = open(config).err().ok_or("it was opened twice")?;
-    assert!(format!("{taken:?}").contains("192.0.2.1:4789"), "{taken:?}");
-    let elsewhere = UnderlayConfig { local: "192.0.2.77:4789".parse()?, ..config };
-    let absent = open(elsewhere).err().ok_or("the address is nobody's")?;
-    assert!(format!("{absent:?}").contains("give the host this address"), "{absent:?}");
-    drop(queues);
-    open(config)?;
     Ok(())
 }
 
