@@ -21,9 +21,9 @@ use vswitch::worker::PollMode;
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 98, 0, 1), Ipv4Addr::new(10, 98, 0, 2)];
 
 /// Two containers, and what connects them.
-struct Pair {
-    name: &'static str,
-    containers: [Container; 2],
+pub(crate) struct Pair {
+    pub(crate) name: &'static str,
+    pub(crate) containers: [Container; 2],
     _bridge: Option<LinuxBridge>,
 }
 
@@ -138,7 +138,7 @@ fn high_latency(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
 }
 
 /// All pairs, the Linux bridge's first. Each pair of the switch has a bridge of its own.
-fn pairs(socket: &FilePath) -> Result<Vec<Pair>, Box<dyn Error>> {
+pub(crate) fn pairs(socket: &FilePath) -> Result<Vec<Pair>, Box<dyn Error>> {
     let mut pairs = vec![linux_pair()?];
     let mut client = Client::connect(socket)?;
     for (name, mode) in

@@ -3,9 +3,11 @@
 //! * `pipeline`: the pipeline alone, from endless 64-byte frames to nowhere, in TSC cycles per frame.
 //! * `compare`: real kernel traffic between two containers by every kind of port and by a Linux bridge,
 //!   interleaved; medians and ratios.
+//! * `wake`: how long a frame takes from one container to another while the worker sleeps, and while it is awake.
 
 mod compare;
 mod pipeline;
+mod wake;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use netlab::Cores;
     after_help = "\
 Examples:
   cargo run --release -p benches -- pipeline
+  cargo run --release -p benches -- wake
   cargo run --release -p benches -- compare --seconds 1 --rounds 5"
 )]
 struct Arguments {
@@ -31,6 +34,12 @@ struct Arguments {
 enum Command {
     /// The pipeline alone, in cycles per frame
     Pipeline,
+    /// What a frame waits for a sleeping worker, by percentiles
+    Wake {
+        /// Frames of each measurement
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+        frames: u32,
+    },
     /// Real traffic, next to a Linux bridge
     Compare {
         /// Seconds of each measurement
@@ -61,6 +70,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Pipeline => pipeline::run(),
+        Command::Wake { frames } => wake::run(frames),
         Command::Compare { seconds, rounds, busy, sender, receiver } => {
             let cores = Cores { sender, receiver };
             let setting = Setting { duration: Duration::from_secs_f64(seconds), cores };
