@@ -3,10 +3,15 @@
 //! * `pipeline`: the pipeline alone, from endless 64-byte frames to nowhere, in TSC cycles per frame.
 //! * `compare`: real kernel traffic between two containers by every kind of port and by a Linux bridge,
 //!   interleaved; medians and ratios.
+//! * `wake`: how long a frame takes from one container to another while the worker sleeps, and while it is awake.
 
 mod compare;
 mod pipeline;
+<<<<<<< HEAD
 mod wire;
+=======
+mod wake;
+>>>>>>> part-g
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,8 +26,13 @@ use netlab::Cores;
     after_help = "\
 Examples:
   cargo run --release -p benches -- pipeline
+<<<<<<< HEAD
   cargo run --release -p benches -- compare --seconds 1 --rounds 5
   cargo run --release -p benches -- compare --core 0"
+=======
+  cargo run --release -p benches -- wake
+  cargo run --release -p benches -- compare --seconds 1 --rounds 5"
+>>>>>>> part-g
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -33,6 +43,12 @@ struct Arguments {
 enum Command {
     /// The pipeline alone, in cycles per frame
     Pipeline,
+    /// What a frame waits for a sleeping worker, by percentiles
+    Wake {
+        /// Frames of each measurement
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+        frames: u32,
+    },
     /// Real traffic, next to a Linux bridge
     Compare {
         /// Seconds of each measurement
@@ -66,9 +82,14 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Pipeline => pipeline::run(),
+<<<<<<< HEAD
         Command::Compare { seconds, rounds, busy, core, sender, receiver } => {
             // Threads inherit it, and the switch takes its cores from those that it may use.
             netlab::cpu::pin(core);
+=======
+        Command::Wake { frames } => wake::run(frames),
+        Command::Compare { seconds, rounds, busy, sender, receiver } => {
+>>>>>>> part-g
             let cores = Cores { sender, receiver };
             let setting = Setting { duration: Duration::from_secs_f64(seconds), cores };
             compare::run(setting, rounds, busy)

@@ -60,15 +60,38 @@ impl RawSocket {
     pub fn receive(
         &self,
         patience: Duration,
-        mut is_it: impl FnMut(&[u8]) -> bool,
+        is_it: impl FnMut(&[u8]) -> bool,
     ) -> Result<Option<Frame>, LabError> {
         let deadline = Instant::now() + patience;
+        self.next(is_it, || self.wait(deadline))
+    }
+
+    /// As [`RawSocket::receive`], but awake on its core all the time: for measuring how long a frame takes,
+    /// and not how long its receiver takes to wake up.
+    ///
+    /// # Errors
+    /// [`LabError::Socket`], when the interface is off or gone.
+    pub fn catch(
+        &self,
+        patience: Duration,
+        is_it: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<Frame>, LabError> {
+        let deadline = Instant::now() + patience;
+        self.next(is_it, || Ok(Instant::now() < deadline))
+    }
+
+    /// The next frame for which `is_it` holds, unless waiting for more says that there is none.
+    fn next(
+        &self,
+        mut is_it: impl FnMut(&[u8]) -> bool,
+        wait: impl Fn() -> Result<bool, LabError>,
+    ) -> Result<Option<Frame>, LabError> {
         let mut room = vec![0; LONGEST_FRAME_BYTES];
         loop {
             match self.take(&mut room)? {
                 Some(frame) if is_it(&frame.bytes) => return Ok(Some(frame)),
                 Some(_) => {}
-                None if !self.wait(deadline)? => return Ok(None),
+                None if !wait()? => return Ok(None),
                 None => {}
             }
         }

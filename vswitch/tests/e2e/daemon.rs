@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ctl::response::{PortInfo, Stats, Status};
 use ctl::{
     BridgeAdd, Client, ClientError, IfName, Mutation, NetdevMode, Port, PortAdd, PortKind, Query,
-    Request, Tap, Vlan,
+    Request, Tap,
 };
 use hostnet::{Interface, Netlink};
 use netlab::{Container, TestResult};
