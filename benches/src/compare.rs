@@ -22,10 +22,9 @@ use crate::wire::Wire;
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 98, 0, 1), Ipv4Addr::new(10, 98, 0, 2)];
 
 /// Two containers, and what connects them.
-<<<<<<< HEAD
-struct Pair {
-    name: &'static str,
-    containers: [Container; 2],
+pub(crate) struct Pair {
+    pub(crate) name: &'static str,
+    pub(crate) containers: [Container; 2],
     _between: Between,
 }
 
@@ -34,12 +33,6 @@ enum Between {
     Switch,
     Kernel { _bridge: LinuxBridge },
     Bare { _wire: Wire },
-=======
-pub(crate) struct Pair {
-    pub(crate) name: &'static str,
-    pub(crate) containers: [Container; 2],
-    _bridge: Option<LinuxBridge>,
->>>>>>> part-g
 }
 
 /// One measurement.
@@ -152,15 +145,10 @@ fn high_latency(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
     latency(pair, setting, 99.0)
 }
 
-<<<<<<< HEAD
-/// All pairs, the Linux bridge's first, which the others are compared with. Each pair of the switch has a bridge of its own.
-fn pairs(socket: &FilePath, busy: bool) -> Result<Vec<Pair>, Box<dyn Error>> {
+/// All pairs, the Linux bridge's first, which the others are compared with. Each pair of the switch has a
+/// bridge of its own.
+pub(crate) fn pairs(socket: &FilePath, busy: bool) -> Result<Vec<Pair>, Box<dyn Error>> {
     let mut pairs = vec![linux_pair()?, wired_pair(busy)?];
-=======
-/// All pairs, the Linux bridge's first. Each pair of the switch has a bridge of its own.
-pub(crate) fn pairs(socket: &FilePath) -> Result<Vec<Pair>, Box<dyn Error>> {
-    let mut pairs = vec![linux_pair()?];
->>>>>>> part-g
     let mut client = Client::connect(socket)?;
     for (name, mode) in
         [("tap", None), ("gso", Some(NetdevMode::Gso)), ("xdp", Some(NetdevMode::Xdp))]

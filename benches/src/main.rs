@@ -7,11 +7,8 @@
 
 mod compare;
 mod pipeline;
-<<<<<<< HEAD
-mod wire;
-=======
 mod wake;
->>>>>>> part-g
+mod wire;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,13 +23,9 @@ use netlab::Cores;
     after_help = "\
 Examples:
   cargo run --release -p benches -- pipeline
-<<<<<<< HEAD
+  cargo run --release -p benches -- wake
   cargo run --release -p benches -- compare --seconds 1 --rounds 5
   cargo run --release -p benches -- compare --core 0"
-=======
-  cargo run --release -p benches -- wake
-  cargo run --release -p benches -- compare --seconds 1 --rounds 5"
->>>>>>> part-g
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -82,14 +75,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Pipeline => pipeline::run(),
-<<<<<<< HEAD
+        Command::Wake { frames } => wake::run(frames),
         Command::Compare { seconds, rounds, busy, core, sender, receiver } => {
             // Threads inherit it, and the switch takes its cores from those that it may use.
             netlab::cpu::pin(core);
-=======
-        Command::Wake { frames } => wake::run(frames),
-        Command::Compare { seconds, rounds, busy, sender, receiver } => {
->>>>>>> part-g
             let cores = Cores { sender, receiver };
             let setting = Setting { duration: Duration::from_secs_f64(seconds), cores };
             compare::run(setting, rounds, busy)

@@ -12,7 +12,8 @@ use super::desk::Desk;
 use super::inspect::{Case, Memory};
 use super::transform::{Hop, Transform, Way};
 use crate::nat::{Claim, MappingId, Rewrite, Unclaimed};
-use crate::router::{IcmpError, NextHop, Obstacle, Resolution, Target, check};
+use crate::router::forward::{Obstacle, check};
+use crate::router::{IcmpError, NextHop, Resolution, Target};
 use crate::rules::{self, ConnState, Field, Rejection, RuleId};
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,

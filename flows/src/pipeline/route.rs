@@ -11,7 +11,9 @@ use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
 use super::transform::Hop;
 use crate::nat::{Rewrite, Unapplied};
-use crate::router::{Held, IcmpError, NextHop, Station, decrement, expires, fragment, make, reset};
+use crate::router::forward::{decrement, expires};
+use crate::router::icmp::{make, reset};
+use crate::router::{Held, IcmpError, NextHop, Station, fragment};
 use crate::{BridgeDomain, DropReason, DropSide, Vid};
 
 impl Memory {
