@@ -33,7 +33,7 @@ pub(crate) fn run(frames: u32) -> Result<(), Box<dyn Error>> {
         "{:14} {:>8} {:>8} {:>8} {:>8} {:>8} {:>14}",
         "", "worker", "p50", "p99", "p99.9", "most", "sleeps a frame"
     );
-    for pair in pairs(&socket)? {
+    for pair in pairs(&socket, false)? {
         for (state, pause) in [("asleep", Some(PAUSE)), ("awake", None)] {
             let before = sleeps(&socket)?;
             let times = measure(&pair, frames, pause)?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::nat::{MappingId, Mappings, Pool};
+use crate::nat::{MappingId, Mappings, Pool, Published};
 use crate::session::{Key, Session, TcpPolicy, Timeouts};
 use crate::{BridgeIndex, Endpoint, Nanos, Zone};
 
@@ -47,6 +47,12 @@ pub struct Translation {
     pub mappings: Mappings,
     /// Masquerading rules; the first that fits counts.
     pub masquerades: Vec<Masquerade>,
+    /// What stations whose ports are published are hidden behind when they reach each other by these.
+    pub hairpins: Vec<Masquerade>,
+    /// Published ports, by the bridge on which the world finds them.
+    pub published: Published,
+    /// Where the stations of published ports are.
+    pub homes: HashMap<(Zone, IpAddr), BridgeIndex>,
     /// The bridge on which the stations of a bridge find an address of the switch: a gateway's or a
     /// pool's.
     pub owners: HashMap<(BridgeIndex, IpAddr), BridgeIndex>,
@@ -62,6 +68,9 @@ impl Default for Translation {
         Self {
             mappings: Mappings::new(1, 0),
             masquerades: Vec::new(),
+            hairpins: Vec::new(),
+            published: Published::default(),
+            homes: HashMap::new(),
             owners: HashMap::new(),
             tcp: TcpPolicy::default(),
             timeouts: Timeouts::default(),
@@ -84,7 +93,27 @@ impl Translation {
     /// The pool for packets that go back to the bridge that they came from: any that hides this bridge.
     pub fn hairpin(&self, bridge: BridgeIndex, is_ipv4: bool) -> Option<&Masquerade> {
         let fits = |rule: &&Masquerade| rule.from == bridge && rule.is_ipv4() == is_ipv4;
-        self.masquerades.iter().find(fits)
+        self.masquerades.iter().chain(&self.hairpins).find(fits)
+    }
+
+    /// What the world knows a published endpoint by, on the bridge of `outside`.
+    pub fn published_as(
+        &self,
+        outside: Zone,
+        protocol: u8,
+        internal: Endpoint,
+    ) -> Option<Endpoint> {
+        let known = self.published.external_of(outside, protocol, internal)?;
+        let is_ipv4 = internal.ip.is_ipv4();
+        let own = || {
+            let bridge = BridgeIndex(outside.0);
+            let own = self
+                .owners
+                .iter()
+                .filter(|((from, _), owner)| *from == bridge && **owner == bridge);
+            own.map(|((_, ip), _)| *ip).filter(|ip| ip.is_ipv4() == is_ipv4).min()
+        };
+        Some(Endpoint { ip: known.address.or_else(own)?, port: known.port })
     }
 
     /// Whom the first packet of a session is really for, if it is addressed to the switch. A mapping that
@@ -92,6 +121,10 @@ impl Translation {
     pub fn inward(&self, key: Key) -> Option<Inward> {
         let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
         let outside = *self.owners.get(&(BridgeIndex(key.zone.0), external.ip))?;
+        if let Some(internal) = self.published.lookup(outside.into(), protocol, external, true) {
+            let bridge = *self.homes.get(&(outside.into(), internal.ip))?;
+            return Some(Inward { bridge, internal, mapping: None });
+        }
         let rule = self.open_masquerade(outside.into(), external.ip)?;
         let quota = rule.pool.quota();
         let inbound = self.mappings.join(outside.into(), protocol, external, quota)?;
@@ -118,10 +151,16 @@ impl Translation {
             (begun.zone, destination, destination != answered.tuple.source),
         ];
         for (zone, external, is_translated) in external {
-            if is_translated && let Some(found) = self.mappings.find(zone, protocol, external) {
+            let outside = self.outside_of(zone, external.ip);
+            if is_translated && let Some(found) = self.mappings.find(outside, protocol, external) {
                 self.mappings.release(found.mapping, now);
             }
         }
+    }
+
+    /// The bridge on which an address that packets of a zone are sent to is external.
+    fn outside_of(&self, zone: Zone, external: IpAddr) -> Zone {
+        self.owners.get(&(BridgeIndex(zone.0), external)).map_or(zone, |owner| (*owner).into())
     }
 }
 

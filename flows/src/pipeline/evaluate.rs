@@ -11,7 +11,7 @@ use pktio::PktBuf;
 use super::desk::Desk;
 use super::inspect::{Case, Memory};
 use super::transform::{Hop, Transform, Way};
-use crate::nat::{Claim, MappingId, Rewrite, Unclaimed};
+use crate::nat::{Embedded, MappingId, Rewrite, Unclaimed, embedded_tuple};
 use crate::router::forward::{Obstacle, check};
 use crate::router::{IcmpError, NextHop, Resolution, Target};
 use crate::rules::{self, ConnState, Field, Rejection, RuleId};
@@ -55,8 +55,7 @@ impl Memory {
         case: &Case,
         frame: &PktBuf,
     ) -> Result<Decision, Refusal> {
-        let tuple = Tuple::of(frame.data(), &case.layers);
-        let Some(tuple) = tuple.filter(|_| !case.is_for_group(frame)) else {
+        let Some(tuple) = case.tuple(frame).filter(|_| !case.is_for_group(frame)) else {
             return self.evaluate_apart(desk, case, frame);
         };
         let key = Key::new(case.from.port.bridge, tuple);
@@ -66,14 +65,20 @@ impl Memory {
         }
     }
 
-    /// Decides about a packet that is of no session: to groups, later fragments, and ICMP other than
-    /// queries.
+    /// Decides about a packet that begins no session: to a group, a fragment of nothing known, and ICMP
+    /// other than queries.
     fn evaluate_apart(
         &mut self,
         desk: &Desk,
         case: &Case,
         frame: &PktBuf,
     ) -> Result<Decision, Refusal> {
+        if let Some(embedded) = embedded_tuple(frame, &case.layers) {
+            let key = Key::new(case.from.port.bridge, embedded.tuple.reversed());
+            if let Some(found) = self.tables.sessions.lookup(&key) {
+                return self.relate(desk, case, embedded, found);
+            }
+        }
         let ruling = self.consult(desk, case, frame, None, ConnState::New)?;
         if !case.is_routed {
             return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
@@ -82,6 +87,28 @@ impl Memory {
         let next = self.next_hop(case, frame, destination, 0)?;
         let hop = self.resolve(desk, next)?;
         Ok(desk.transform(Way::Route(hop), ruling).into())
+    }
+
+    /// Decides about an ICMP error about a packet of a session: it goes the way of the answers to that.
+    fn relate(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        embedded: Embedded,
+        found: Found,
+    ) -> Result<Decision, Refusal> {
+        let session = self.tables.sessions.get(found.session, desk.now.seconds());
+        let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
+        if !case.is_routed {
+            return Ok(desk.transform(Way::Bridge, Ruling::default()).into());
+        }
+        let onward = onward(&session, found.direction);
+        let bridge = BridgeIndex(onward.zone.0);
+        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
+        let hop = self.resolve(desk, next)?;
+        let transform = desk.transform(Way::Route(hop), Ruling::default());
+        let quote = Some((embedded, onward.tuple.reversed()));
+        Ok(Decision { transform, is_tracked: false, quote })
     }
 
     /// Decides about a packet of a session.
@@ -156,9 +183,8 @@ impl Memory {
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
         };
         let hop = self.resolve(desk, next)?;
-        let claim = self.masquerade(desk, key, next.bridge, inward.is_some())?;
-        claims.mappings[1] = claim.map(|claim| claim.mapping);
-        let source = claim.map_or(tuple.source, |claim| claim.external);
+        let (source, mapping) = self.masquerade(desk, key, next.bridge, inward.is_some())?;
+        claims.mappings[1] = mapping;
         let outside = Tuple { source, ..inside };
         let plan = Plan { zone: next.bridge.into(), outside, way: Way::Route(hop), ruling };
         self.establish(desk, case, frame, key, plan, claims)
@@ -193,6 +219,7 @@ impl Memory {
                 Ok(Decision {
                     transform: Transform { rewrite, session, awaits_answer, ..transform },
                     is_tracked: true,
+                    quote: None,
                 })
             }
             Inserted::Existing(found) => {
@@ -281,8 +308,8 @@ impl Memory {
         }
     }
 
-    /// Claims the endpoint that a session's destination sees in place of its source, if there is a rule for
-    /// it. What comes back to the bridge that it came from (a published port of a neighbour) is always
+    /// The endpoint that a session's destination sees in place of its source, and the mapping that was
+    /// claimed for it, if there is a rule for it. What comes back to the bridge that it came from (a published port of a neighbour) is always
     /// translated: its answers would not come by here.
     fn masquerade(
         &mut self,
@@ -290,7 +317,7 @@ impl Memory {
         key: Key,
         to: BridgeIndex,
         is_inward: bool,
-    ) -> Result<Option<Claim>, Refusal> {
+    ) -> Result<(Endpoint, Option<MappingId>), Refusal> {
         let from = BridgeIndex(key.zone.0);
         let Tuple { protocol, source, .. } = key.tuple;
         let (translation, is_ipv4) = (desk.snapshot.translation(), source.ip.is_ipv4());
@@ -299,9 +326,12 @@ impl Memory {
         } else {
             translation.masquerade(from, to, is_ipv4)
         };
-        let Some(rule) = rule else { return Ok(None) };
+        let Some(rule) = rule else { return Ok((source, None)) };
+        if let Some(known) = translation.published_as(rule.pool.zone(), protocol, source) {
+            return Ok((known, None));
+        }
         let claim = translation.mappings.claim(key.zone, protocol, source, &rule.pool, desk.now);
-        claim.map(Some).map_err(|error| match error {
+        claim.map(|claim| (claim.external, Some(claim.mapping))).map_err(|error| match error {
             Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
             _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
         })
@@ -321,11 +351,14 @@ pub(super) struct Decision {
     pub(super) transform: Transform,
     /// It began its session, which has counted it.
     pub(super) is_tracked: bool,
+    /// It is an ICMP error, and this is what it quotes, and what the quoted packet was before it was
+    /// translated.
+    pub(super) quote: Option<(Embedded, Tuple)>,
 }
 
 impl From<Transform> for Decision {
     fn from(transform: Transform) -> Self {
-        Self { transform, is_tracked: false }
+        Self { transform, is_tracked: false, quote: None }
     }
 }
 

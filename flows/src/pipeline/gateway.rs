@@ -34,11 +34,11 @@ impl Memory {
             (Outcome::Pass, _) => return Some(frame),
             (Outcome::Reply, _) => desk.reply(from, frame, vid),
             (Outcome::Refuse(error), Some(layers)) => {
-                let case = Case { from, vid, layers: *layers, is_routed: true };
+                let case = Case { from, vid, layers: *layers, is_routed: true, part_of: None };
                 self.refuse(desk, case, frame, Refusal::Tell(DropReason::Unserved, error));
             }
             (Outcome::Reset, Some(layers)) => {
-                let case = Case { from, vid, layers: *layers, is_routed: true };
+                let case = Case { from, vid, layers: *layers, is_routed: true, part_of: None };
                 self.refuse(desk, case, frame, Refusal::Reset(DropReason::Unserved));
             }
             (Outcome::Done | Outcome::Refuse(_) | Outcome::Reset, _) => desk.absorb(frame),

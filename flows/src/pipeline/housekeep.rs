@@ -1,9 +1,10 @@
 //! What a worker does beside packets: it asks for neighbours, and sees to the packets that wait for them.
 
+use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
-use crate::Vid;
-use crate::router::{Lookup, Solicitation};
+use crate::router::{Held, Lookup, Solicitation};
+use crate::{DropReason, DropSide, Vid};
 
 /// Questions sent in one turn.
 const QUESTIONS: usize = 16;
@@ -12,7 +13,7 @@ impl Memory {
     /// Whether there is anything to do.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
-        self.resolver.is_idle() && self.hold.is_empty()
+        self.resolver.is_idle() && self.hold.is_empty() && self.fragments.held() == 0
     }
 
     /// Asks for neighbours that are wanted, and collects the packets that need not wait any longer: whose next
@@ -29,8 +30,40 @@ impl Memory {
         let (neighbors, now) = (&self.tables.neighbors, desk.now);
         let is_settled =
             |bridge, ip| !matches!(neighbors.lookup(bridge, ip, now), Lookup::Resolving);
-        self.hold.release(is_settled, |held| self.settled.push(held));
-        self.hold.expire(now, |held| self.settled.push(held));
+        let (hold, settled, ledger) = (&mut self.hold, &mut self.settled, &mut *desk.ledger);
+        let mut settle = |Held { ingress, frame, .. }: Held| {
+            ledger.port_mut(ingress).held -= 1;
+            settled.push((ingress, frame));
+        };
+        hold.release(is_settled, &mut settle);
+        hold.expire(now, &mut settle);
+        for (ingress, frame) in self.fragments.expire(now) {
+            desk.ledger.port_mut(ingress).held -= 1;
+            let whose = (ingress, DropSide::Ingress, DropReason::FragmentTimeout);
+            desk.ledger.drop_frame(desk.pool, frame, whose, now);
+        }
+    }
+
+    /// Decides about packets that waited, as if they came in now.
+    #[inline]
+    pub(super) fn resume(&mut self, desk: &mut Desk) {
+        // What waited can be what others wait for.
+        while !self.settled.is_empty() {
+            let mut settled = std::mem::take(&mut self.settled);
+            for (ingress, frame) in settled.drain(..) {
+                desk.begin(ingress);
+                match Ingress::of(desk.snapshot, ingress) {
+                    Some(from) => {
+                        let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
+                        self.inspect(desk, from, frame, vid);
+                    }
+                    None => desk.refuse(frame, DropReason::PortUnknown),
+                }
+            }
+            desk.close();
+            settled.append(&mut self.settled);
+            self.settled = settled;
+        }
     }
 }
 

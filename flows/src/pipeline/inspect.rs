@@ -6,19 +6,20 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pktio::wire::{EthernetHeader, Layers};
+use pktio::wire::{EthernetHeader, Fragment, Layers};
 use pktio::{Burst, PktBuf};
 
 use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
 use super::steps::take_steps;
-use super::transform::{Transform, Way};
+use super::transform::{Change, Transform, Way};
 use super::vlan;
 use crate::cache::{FlowCache, FlowKey, Hashed};
-use crate::router::{ErrorLimiter, ErrorRate, Held, Hold, HoldLimits, Resolver};
+use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
+use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
 use crate::session::{Packet, Verdict};
-use crate::{DropReason, Tables, Vid};
+use crate::{DropReason, PortIndex, Tables, Tuple, Vid};
 
 /// Neighbours that one worker asks for at a time.
 const QUESTIONS: usize = 256;
@@ -31,7 +32,8 @@ pub(super) struct Memory {
     pub(super) resolver: Resolver,
     pub(super) hold: Hold,
     /// Packets that waited, to be decided about: empty between turns.
-    pub(super) settled: Vec<Held>,
+    pub(super) settled: Vec<(PortIndex, PktBuf)>,
+    pub(super) fragments: Fragments,
     pub(super) errors: ErrorLimiter,
     /// Of a super-frame that is fragmented, and its pieces: empty between frames.
     pub(super) segments: Burst,
@@ -46,12 +48,19 @@ pub(super) struct Case<'a> {
     pub(super) layers: Layers,
     /// It is addressed to the gateway's station.
     pub(super) is_routed: bool,
+    /// It is a fragment of a packet with this tuple, which is not in it.
+    pub(super) part_of: Option<Tuple>,
 }
 
 impl Case<'_> {
     /// Whether the frame goes to a group of stations.
     pub(super) fn is_for_group(&self, frame: &PktBuf) -> bool {
         EthernetHeader::read(frame.data()).is_some_and(|header| header.dst.is_group())
+    }
+
+    /// Between whom it is, and by which ports.
+    pub(super) fn tuple(&self, frame: &PktBuf) -> Option<Tuple> {
+        self.part_of.or_else(|| Tuple::of(frame.data(), &self.layers))
     }
 
     /// Source and destination address.
@@ -70,6 +79,7 @@ impl Memory {
             resolver: Resolver::new(QUESTIONS),
             hold: Hold::new(HoldLimits::default()),
             settled: Vec::with_capacity(HoldLimits::default().total),
+            fragments: Fragments::new(FragmentLimits::default(), sizes.seed),
             errors: ErrorLimiter::new(ErrorRate::default()),
             segments: Burst::new(),
             pieces: Burst::new(),
@@ -100,12 +110,41 @@ impl Memory {
         match layers {
             None if is_routed => desk.refuse(frame, DropReason::Unserved),
             Some(layers) if is_routed || from.port.is_inspected => {
-                self.inspect_packet(desk, Case { from, vid, layers, is_routed }, frame);
+                let case = Case { from, vid, layers, is_routed, part_of: None };
+                match layers.fragment {
+                    Fragment::Whole => self.inspect_packet(desk, case, frame),
+                    _ => self.inspect_fragment(desk, case, frame),
+                }
             }
             _ => {
                 let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
                 desk.settle(result);
             }
+        }
+    }
+
+    /// Decides about a fragment: all of a datagram go the way of its first one, which alone says by which
+    /// ports it goes.
+    fn inspect_fragment(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
+        let zone = case.from.port.bridge.into();
+        let Some(datagram) = Datagram::of(zone, frame.data(), &case.layers) else {
+            return desk.refuse(frame, DropReason::MalformedPacket);
+        };
+        if case.layers.fragment == Fragment::First {
+            if let Some(tuple) = case.tuple(&frame) {
+                for (ingress, waited) in self.fragments.first(datagram, tuple, desk.now) {
+                    desk.ledger.port_mut(ingress).held -= 1;
+                    self.settled.push((ingress, waited));
+                }
+            }
+            return self.inspect_packet(desk, case, frame);
+        }
+        match self.fragments.later(datagram, case.from.index, frame, desk.now) {
+            Later::Known(frame, tuple) => {
+                self.inspect_packet(desk, Case { part_of: Some(tuple), ..case }, frame);
+            }
+            Later::Held => desk.ledger.port_mut(case.from.index).held += 1,
+            Later::Refused(frame) => desk.refuse(frame, DropReason::FragmentsFull),
         }
     }
 
@@ -130,14 +169,19 @@ impl Memory {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse(desk, case, frame, refusal),
         };
-        let Decision { transform, is_tracked } = decision;
+        let Decision { transform, is_tracked, quote } = decision;
         if !is_tracked && self.track(desk, &case, &frame, &transform) != Verdict::Valid {
             return desk.refuse(frame, DropReason::InvalidState);
         }
         if let Some(flow) = flow {
             self.flows.put(flow, transform);
         }
-        self.apply(desk, case, frame, &transform);
+        match (quote, transform.way) {
+            (Some((embedded, was)), Way::Route(hop)) => {
+                self.send_hop(desk, case, frame, hop, Change::Quote(embedded, was));
+            }
+            _ => self.apply(desk, case, frame, &transform),
+        }
     }
 
     /// Tells a packet's session of it.
@@ -201,7 +245,10 @@ impl Memory {
                 let result = desk.forward(Sender::Port(case.from), frame, to, case.vid);
                 desk.settle(result);
             }
-            Way::Route(hop) => self.send_hop(desk, case, frame, hop, transform.rewrite),
+            Way::Route(hop) => {
+                let change = transform.rewrite.map_or(Change::Hop, Change::Rewrite);
+                self.send_hop(desk, case, frame, hop, change);
+            }
         }
     }
 }

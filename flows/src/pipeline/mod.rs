@@ -33,8 +33,7 @@ use std::sync::Arc;
 
 use pktio::{Burst, Pool};
 
-use crate::router::Held;
-use crate::{DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables, Vid};
+use crate::{DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
@@ -96,6 +95,7 @@ impl Pipeline {
             }
         }
         desk.close();
+        self.memory.resume(&mut desk);
     }
 
     /// Does what is to be done beside packets. To be called once per turn; [`Pipeline::is_idle`] says when
@@ -114,20 +114,7 @@ impl Pipeline {
         let ingress = PortIndex(0);
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
         self.memory.housekeep(&mut desk);
-        let mut settled = std::mem::take(&mut self.memory.settled);
-        for Held { ingress, frame, .. } in settled.drain(..) {
-            desk.begin(ingress);
-            desk.ledger.port_mut(ingress).held -= 1;
-            match Ingress::of(snapshot, ingress) {
-                Some(from) => {
-                    let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
-                    self.memory.inspect(&mut desk, from, frame, vid);
-                }
-                None => desk.refuse(frame, DropReason::PortUnknown),
-            }
-        }
-        desk.close();
-        self.memory.settled = settled;
+        self.memory.resume(&mut desk);
     }
 
     /// Whether nothing waits for time to pass.

@@ -9,8 +9,8 @@ use super::bridge::{Ingress, Sender, packet_bytes};
 use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
-use super::transform::Hop;
-use crate::nat::{Rewrite, Unapplied};
+use super::transform::{Change, Hop};
+use crate::nat::{Unapplied, translate};
 use crate::router::forward::{decrement, expires};
 use crate::router::icmp::{make, reset};
 use crate::router::{Held, IcmpError, NextHop, Station, fragment};
@@ -24,7 +24,7 @@ impl Memory {
         case: Case,
         mut frame: PktBuf,
         hop: Hop,
-        rewrite: Option<Rewrite>,
+        change: Change,
     ) {
         let Some(bridge) = desk.snapshot.bridge(hop.bridge) else {
             return desk.refuse(frame, DropReason::NoRoute);
@@ -39,7 +39,7 @@ impl Memory {
             let error = IcmpError::TooBig { mtu_bytes: mtu_bytes.unwrap_or(u32::MAX) };
             return self.refuse(desk, case, frame, Refusal::Tell(DropReason::TooBig, error));
         }
-        if let Err(reason) = renew(&mut frame, &case, hop, rewrite) {
+        if let Err(reason) = renew(&mut frame, &case, hop, change) {
             return desk.refuse(frame, reason);
         }
         match mtu_bytes.filter(|_| is_long) {
@@ -142,19 +142,19 @@ fn may_be_fragmented(frame: &PktBuf, case: &Case) -> bool {
 }
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.
-fn renew(
-    frame: &mut PktBuf,
-    case: &Case,
-    hop: Hop,
-    rewrite: Option<Rewrite>,
-) -> Result<(), DropReason> {
-    match rewrite {
-        Some(rewrite) => rewrite.apply(frame, &case.layers).map_err(|error| match error {
-            Unapplied::HopLimit => DropReason::TtlExpired,
-            Unapplied::SctpFragment | Unapplied::OtherFlow => DropReason::MalformedPacket,
-        })?,
-        None => decrement(frame.data_mut(), &case.layers),
-    }
+fn renew(frame: &mut PktBuf, case: &Case, hop: Hop, change: Change) -> Result<(), DropReason> {
+    let changed = match change {
+        Change::Hop => {
+            decrement(frame.data_mut(), &case.layers);
+            Ok(())
+        }
+        Change::Rewrite(rewrite) => rewrite.apply(frame, &case.layers),
+        Change::Quote(embedded, was) => translate(frame, &case.layers, &embedded, &was, true),
+    };
+    changed.map_err(|error| match error {
+        Unapplied::HopLimit => DropReason::TtlExpired,
+        Unapplied::SctpFragment | Unapplied::OtherFlow => DropReason::MalformedPacket,
+    })?;
     EthernetHeader::readdress(frame.data_mut(), hop.to, hop.from);
     Ok(())
 }

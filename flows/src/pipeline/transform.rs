@@ -2,11 +2,11 @@
 
 use pktio::wire::MacAddr;
 
-use crate::nat::Rewrite;
+use crate::nat::{Embedded, Rewrite};
 use crate::router::NeighborVersion;
 use crate::rules::RuleId;
 use crate::session::{Direction, SessionRef};
-use crate::{BridgeIndex, Generation, PortIndex};
+use crate::{BridgeIndex, Generation, PortIndex, Tuple};
 
 /// A decision about a flow, in the form in which it is applied. It holds as long as what it depends on is of
 /// the version that it was made from; whoever applies it checks that first.
@@ -26,6 +26,17 @@ pub(super) struct Transform {
     pub(super) rule: Option<RuleId>,
     /// The rule does more than letting it pass.
     pub(super) has_steps: bool,
+}
+
+/// What a router changes in a packet besides the stations.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    /// One hop less.
+    Hop,
+    /// Addresses and ports too.
+    Rewrite(Rewrite),
+    /// It is an ICMP error: what it quotes becomes a packet of this tuple again.
+    Quote(Embedded, Tuple),
 }
 
 /// Where the packets of a flow go.

@@ -23,19 +23,13 @@ pub fn refuse(config: &Config) -> Result<(), CtlError> {
     let bridge = |has: fn(&Bridge) -> bool| config.bridges.values().any(has);
     let port = |has: fn(&Port) -> bool| config.ports.values().any(has);
     let parts = [
-        (bridge(|bridge| !bridge.gateways.is_empty()), "gateways"),
-        (bridge(|bridge| bridge.gateway_mac.is_some()), "gateways"),
         (bridge(|bridge| bridge.advertise.is_some()), "router advertisements"),
-        (bridge(|bridge| !bridge.proxy.is_empty()), "proxied addresses"),
         (bridge(|bridge| !bridge.neighbors.is_empty()), "neighbours"),
         (port(|port| port.guard), "guarded ports"),
         (port(|port| port.egress.is_some()), "egress rates"),
         (!config.vxlans.is_empty(), "VXLAN tunnels"),
-        (!config.routes.is_empty(), "routes"),
-        (!config.allowed.is_empty(), "routes"),
         (!config.nat.is_empty(), "address translation"),
         (!config.flows.is_empty(), "rules"),
-        (config.tracking != ctl::Tracking::default(), "sessions"),
     ];
     match parts.iter().find(|(is_there, _)| *is_there) {
         Some((_, part)) => Err(not_yet(part)),
