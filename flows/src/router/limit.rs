@@ -7,9 +7,9 @@
 //!
 //! One per worker; nothing is shared.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
+use super::hash;
 use crate::Nanos;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -56,23 +56,24 @@ pub struct ErrorLimiter {
     rate: ErrorRate,
     all: Bucket,
     destinations: Box<[Bucket; DESTINATIONS]>,
-    hasher: RandomState,
+    seed: u64,
 }
 
 impl ErrorLimiter {
-    /// A limiter with all tokens there.
-    pub fn new(rate: ErrorRate) -> Self {
+    /// A limiter with all tokens there. `seed` keys the hash, so that nobody outside can choose whom to
+    /// share with.
+    pub fn new(rate: ErrorRate, seed: u64) -> Self {
         Self {
             rate,
             all: Bucket::default(),
             destinations: Box::new([Bucket::default(); DESTINATIONS]),
-            hasher: RandomState::new(),
+            seed,
         }
     }
 
     /// Whether an error may be sent to this destination now; if so, it is counted as sent.
     pub fn allow(&mut self, destination: IpAddr, now: Nanos) -> bool {
-        let [.., slot] = self.hasher.hash_one(destination).to_be_bytes();
+        let [slot, ..] = hash::keyed(self.seed, hash::words(destination)).to_be_bytes();
         let own = &mut self.destinations[usize::from(slot)];
         let taken = own
             .after_one(self.rate.per_destination_per_second, now)
@@ -95,8 +96,7 @@ mod tests {
 
     #[test]
     fn one_destination_gets_its_rate_and_leaves_the_rest_to_others() {
-        let mut limiter =
-            ErrorLimiter::new(ErrorRate { per_second: 1000, per_destination_per_second: 10 });
+        let mut limiter = ErrorLimiter::new(ErrorRate::default(), 7);
         let now = Nanos::from_secs(5);
         assert_eq!(allowed(&mut limiter, [10, 0, 0, 1], now, 100), 10);
         let others: usize =
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn all_destinations_together_get_the_rate() {
         let rate = ErrorRate { per_second: 50, per_destination_per_second: 1 };
-        let mut limiter = ErrorLimiter::new(rate);
+        let mut limiter = ErrorLimiter::new(rate, 7);
         let mut sent = |at| -> usize {
             (0..=255).map(|host| allowed(&mut limiter, [10, 0, 1, host], at, 4)).sum()
         };
@@ -117,8 +117,7 @@ mod tests {
 
     #[test]
     fn tokens_come_back_with_time_up_to_a_second_of_them() {
-        let mut limiter =
-            ErrorLimiter::new(ErrorRate { per_second: 1000, per_destination_per_second: 10 });
+        let mut limiter = ErrorLimiter::new(ErrorRate::default(), 7);
         assert_eq!(allowed(&mut limiter, [10, 0, 0, 1], Nanos::from_secs(5), 100), 10);
         assert_eq!(allowed(&mut limiter, [10, 0, 0, 1], Nanos::from_micros(5_200_000), 100), 2);
         assert_eq!(allowed(&mut limiter, [10, 0, 0, 1], Nanos::from_secs(500), 100), 10);
@@ -127,6 +126,6 @@ mod tests {
     #[test]
     fn a_rate_of_zero_allows_nothing() {
         let rate = ErrorRate { per_second: 1000, per_destination_per_second: 0 };
-        assert!(!ErrorLimiter::new(rate).allow([10, 0, 0, 1].into(), Nanos::from_secs(1)));
+        assert!(!ErrorLimiter::new(rate, 7).allow([10, 0, 0, 1].into(), Nanos::from_secs(1)));
     }
 }

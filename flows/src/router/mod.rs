@@ -36,6 +36,7 @@ mod answer;
 mod envelope;
 pub mod forward;
 mod fragment;
+mod hash;
 mod hold;
 pub mod icmp;
 mod limit;

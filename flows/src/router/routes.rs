@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use super::hash;
 use super::prefix::{Prefix, PrefixMap};
 use crate::BridgeIndex;
 
@@ -98,22 +99,12 @@ impl FromIterator<(Prefix, Target)> for Routes {
     }
 }
 
-/// How much a flow wants a router. Every bit of either reaches every bit of the result (the finaliser of
-/// MurmurHash3, 64 bits).
+/// How much a flow wants a router.
 fn weight(hop: NextHop, flow_hash: u64) -> u64 {
-    let mix = |hash: u64| {
-        let hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        let hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        hash ^ hash >> 33
-    };
-    let [high, low] = match hop.ip {
-        IpAddr::V4(ip) => [0, u64::from(ip.to_bits())],
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, e, f, g, h] = ip.segments().map(u64::from);
-            [a << 48 | b << 32 | c << 16 | d, e << 48 | f << 32 | g << 16 | h]
-        }
-    };
-    mix(flow_hash ^ mix(low ^ mix(high ^ mix(u64::from(hop.bridge.0)))))
+    let [high, low] = hash::words(hop.ip);
+    // The flow comes last once more: routers with addresses in a row differ by few bits, which one
+    // round more has to spread.
+    hash::keyed(flow_hash, [u64::from(hop.bridge.0), high, low, flow_hash])
 }
 
 #[cfg(test)]

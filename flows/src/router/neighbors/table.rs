@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pktio::wire::MacAddr;
 
+use super::super::hash;
 use super::NeighborState;
 use super::binding::{Binding, Times};
 use crate::BridgeIndex;
@@ -35,14 +36,9 @@ impl Key {
     #[inline]
     pub(super) fn new(bridge: BridgeIndex, ip: IpAddr) -> Self {
         let bridge = u64::from(bridge.0);
-        match ip {
-            IpAddr::V4(ip) => Self([bridge, 0, u64::from(ip.to_bits())]),
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, g, h, rest @ ..] = ip.octets();
-                let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-                Self([bridge | Self::V6, high, u64::from_be_bytes(rest)])
-            }
-        }
+        let family = if ip.is_ipv6() { Self::V6 } else { 0 };
+        let [high, low] = hash::words(ip);
+        Self([bridge | family, high, low])
     }
 
     pub(super) fn bridge(self) -> BridgeIndex {
@@ -105,11 +101,7 @@ impl Table {
     /// The slots in which a key may be.
     #[inline]
     fn slots_of(&self, key: &Key) -> impl Iterator<Item = Slot> + use<> {
-        // Multiply and fold: every bit of key and seed reaches the hash through both halves.
-        let hash = key.0.iter().fold(self.seed, |hash, word| {
-            let (low, high) = (hash ^ word).carrying_mul(0x9e37_79b9_7f4a_7c15, 0);
-            low ^ high
-        });
+        let hash = hash::keyed(self.seed, key.0);
         let mask = self.buckets() - 1;
         let bucket = move |hash: u64| usize::try_from(hash & 0xffff_ffff).unwrap_or(0) & mask;
         let (first, second) = (bucket(hash), bucket(hash >> 32));
