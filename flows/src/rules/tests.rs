@@ -152,6 +152,35 @@ fn a_later_fragment_matches_no_rule_about_ports_and_flags_and_every_other_one() 
 }
 
 #[test]
+fn a_rule_for_thousands_of_addresses_is_found_by_each_of_them_and_under_few_keys() {
+    use std::net::{IpAddr, Ipv4Addr};
+    // No two have a common prefix of 16 bits.
+    let address = |number: u32| IpAddr::from(Ipv4Addr::from_bits(number.reverse_bits() | 1));
+    let set = |first: u32| (first..first + 5000).map(|number| (address(number), 32)).collect();
+    let matches = RuleMatch {
+        source: Some(set(0)),
+        destination: Some(set(5000)),
+        protocol: Some(6),
+        destination_ports: Some([(1, 65_534)].into_iter().collect()),
+        ..RuleMatch::default()
+    };
+    let set = RuleSet::compile(vec![rule(1, 1, matches)]).unwrap();
+    assert!(set.tables() <= 64, "{}", set.tables());
+    let found_from = |from, to| {
+        let mut packet = arbitrary::plain();
+        if let Some(tuple) = &mut packet.tuple {
+            (tuple.source.ip, tuple.destination.ip) = (address(from), address(to));
+        }
+        found(&set, &packet)
+    };
+    for number in 0..5000 {
+        assert_eq!(found_from(number, 9999 - number), Some(RuleId(1)));
+        assert_eq!(found_from(number, number), None);
+        assert_eq!(found_from(5000 + number, 5000 + number), None);
+    }
+}
+
+#[test]
 fn a_hundred_thousand_rules_say_what_a_search_says() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
