@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pktio::wire::field::{be16, icmp, protocol};
 use pktio::wire::{Fragment, Layers};
 
-/// An address and a port; the port is the identifier of an ICMP query, and 0 for protocols without any.
+/// An address and a port; 0 for protocols without any. For those of ICMP see [`Tuple`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
     /// The address.
@@ -27,8 +27,9 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// The five-tuple of a packet. An ICMP query has its identifier as the port of both ends, so that the
-/// reply's tuple is the reverse of the query's, as with every other protocol.
+/// The five-tuple of a packet. Of an ICMP query, the port of who asks is the identifier, and that of who is
+/// asked is the query's type. So the reply's tuple is the reverse of the query's, as with every other
+/// protocol, and a query of the other end is something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tuple {
     /// The IP protocol.
@@ -52,10 +53,7 @@ impl Tuple {
                 let at = usize::from(layers.l4);
                 (be16(frame, at)?, be16(frame, at + 2)?)
             }
-            protocol::ICMP | protocol::ICMPV6 => {
-                let id = query_id(frame, layers)?;
-                (id, id)
-            }
+            protocol::ICMP | protocol::ICMPV6 => icmp_ports(frame, layers)?,
             _ => (0, 0),
         };
         Some(Self {
@@ -91,13 +89,51 @@ impl std::fmt::Display for Tuple {
     }
 }
 
-/// The identifier of an ICMP query or its reply (RFC 792, RFC 4443 section 4).
-fn query_id(frame: &[u8], layers: &Layers) -> Option<u16> {
+/// What stands for the ports of an ICMP query or its reply (RFC 792, RFC 4443 section 4).
+fn icmp_ports(frame: &[u8], layers: &Layers) -> Option<(u16, u16)> {
     let at = usize::from(layers.l4);
-    let kind = *frame.get(at)?;
-    let is_query = match layers.protocol {
-        protocol::ICMP => icmp::QUERIES.contains(&kind),
-        _ => icmp::V6_QUERIES.contains(&kind),
+    let (kind, id) = (*frame.get(at)?, be16(frame, at + icmp::ID)?);
+    let pairs = match layers.protocol {
+        protocol::ICMP => &icmp::QUERY_TYPES[..],
+        _ => &icmp::V6_QUERY_TYPES[..],
     };
-    if is_query { be16(frame, at + icmp::ID) } else { None }
+    pairs.iter().find_map(|(query, reply)| match kind {
+        _ if kind == *query => Some((id, u16::from(*query))),
+        _ if kind == *reply => Some((u16::from(*query), id)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder};
+
+    fn tuple(frame: &[u8]) -> Tuple {
+        Tuple::of(frame, &Layers::parse(frame).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_reply_is_the_reverse_of_its_query_and_a_query_of_the_other_end_is_not() {
+        let v4 = |from, to, kind: Icmpv4Type| {
+            let mut frame = Vec::new();
+            let builder =
+                PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, from], [10, 0, 0, to], 9);
+            builder.icmpv4(kind).write(&mut frame, &[]).unwrap();
+            tuple(&frame)
+        };
+        let v6 = |from, to, kind: Icmpv6Type| {
+            let mut frame = Vec::new();
+            let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6([from; 16], [to; 16], 9);
+            builder.icmpv6(kind).write(&mut frame, &[]).unwrap();
+            tuple(&frame)
+        };
+        let echo = etherparse::IcmpEchoHeader { id: 77, seq: 1 };
+        let asked = v4(1, 2, Icmpv4Type::EchoRequest(echo));
+        assert_eq!(asked.reversed(), v4(2, 1, Icmpv4Type::EchoReply(echo)));
+        assert_ne!(asked.reversed(), v4(2, 1, Icmpv4Type::EchoRequest(echo)));
+        let asked = v6(1, 2, Icmpv6Type::EchoRequest(echo));
+        assert_eq!(asked.reversed(), v6(2, 1, Icmpv6Type::EchoReply(echo)));
+        assert_ne!(asked.reversed(), v6(2, 1, Icmpv6Type::EchoRequest(echo)));
+    }
 }

@@ -80,7 +80,7 @@ impl Memory {
             hold: Hold::new(HoldLimits::default()),
             settled: Vec::with_capacity(HoldLimits::default().total),
             fragments: Fragments::new(FragmentLimits::default(), sizes.seed),
-            errors: ErrorLimiter::new(ErrorRate::default()),
+            errors: ErrorLimiter::new(ErrorRate::default(), sizes.seed),
             segments: Burst::new(),
             pieces: Burst::new(),
         }

@@ -209,7 +209,8 @@ impl RuleMatch {
             (Field::Vid, self.vid.is_some()),
             (Field::Source, self.source.is_some()),
             (Field::Destination, self.destination.is_some()),
-            (Field::Protocol, self.protocol.is_some()),
+            // Flags are TCP's alone, even if none of them counts.
+            (Field::Protocol, self.protocol.is_some() || self.tcp_flags.is_some()),
             (Field::SourcePort, self.source_ports.is_some()),
             (Field::DestinationPort, self.destination_ports.is_some()),
             (Field::Icmp, self.icmp.is_some()),

@@ -139,11 +139,15 @@ pub mod icmp {
     pub const BYTES: usize = 8;
     /// Queries and their replies: echo, timestamp, information and address mask.
     pub const QUERIES: [u8; 8] = [0, 8, 13, 14, 15, 16, 17, 18];
+    /// Each query's type, and that of its reply.
+    pub const QUERY_TYPES: [(u8, u8); 4] = [(8, 0), (13, 14), (15, 16), (17, 18)];
     /// Errors, which quote the packet that caused them: unreachable, source quench, redirect, time
     /// exceeded, parameter problem.
     pub const ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
     /// ICMPv6 echo request and reply.
     pub const V6_QUERIES: [u8; 2] = [128, 129];
+    /// The echo request's type, and that of its reply.
+    pub const V6_QUERY_TYPES: [(u8, u8); 1] = [(128, 129)];
     /// ICMPv6 errors: unreachable, packet too big, time exceeded, parameter problem.
     pub const V6_ERRORS: [u8; 4] = [1, 2, 3, 4];
     /// Neighbor Discovery (RFC 4861): router and neighbour solicitations and advertisements.

@@ -1,7 +1,7 @@
 //! What `ctl` can express and this daemon does not carry out yet. It is refused, here and nowhere else, so that
 //! nothing is accepted that then does not happen. Whoever carries something out removes its line.
 
-use ctl::{Bridge, Config, CtlError, ErrorCode, Mutation, Port, Query};
+use ctl::{Bridge, Config, CtlError, ErrorCode, Mutation, NatRule, Port, Query};
 
 /// Refuses a change whose result, or which itself, is not carried out yet.
 ///
@@ -28,13 +28,17 @@ pub fn refuse(config: &Config) -> Result<(), CtlError> {
         (port(|port| port.guard), "guarded ports"),
         (port(|port| port.egress.is_some()), "egress rates"),
         (!config.vxlans.is_empty(), "VXLAN tunnels"),
-        (!config.nat.is_empty(), "address translation"),
+        (config.nat.values().any(is_prefix), "prefix translation"),
         (!config.flows.is_empty(), "rules"),
     ];
     match parts.iter().find(|(is_there, _)| *is_there) {
         Some((_, part)) => Err(not_yet(part)),
         None => Ok(()),
     }
+}
+
+fn is_prefix(rule: &NatRule) -> bool {
+    matches!(rule, NatRule::Prefix(_))
 }
 
 /// The refusal of a question about what is not carried out yet.
@@ -73,12 +77,7 @@ mod tests {
     fn what_is_not_carried_out_is_refused_and_what_is_is_not() {
         let changes = [
             (r#"{"v":1,"op":"bridge.add","args":{"name":"br0"}}"#, None),
-            (
-                r#"{"v":1,"op":"bridge.add","args":{"name":"br1","gateways":["10.0.0.1/24"]}}"#,
-                Some("gateways"),
-            ),
             (r#"{"v":1,"op":"conn.flush"}"#, Some("sessions")),
-            (r#"{"v":1,"op":"nat.set","args":{"window_checks":false}}"#, Some("sessions")),
         ];
         for (text, refused) in changes {
             let Request::Mutation(mutation) = request(text) else { panic!("{text}") };

@@ -8,6 +8,7 @@ mod daemon;
 mod foreign;
 mod lifecycle;
 mod matrix;
+mod routing;
 mod workers;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         workers::tests(),
         matrix::tests(),
         bridging::tests(),
+        routing::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use pktio::wire::field::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use pktio::wire::field::tcp;
 use proptest::prelude::*;
 
 use super::*;
@@ -44,6 +45,8 @@ proptest! {
     ) {
         // Behind eight bytes comes the CRC of the whole SCTP packet.
         let bytes = if old.protocol == SCTP { 8 } else { bytes };
+        // A checksum of which half is quoted cannot be translated.
+        prop_assume!(old.protocol != TCP || bytes != tcp::CHECKSUM + 1);
         let router = new.destination.ip;
         let source = if from_router { router } else { old.destination.ip };
         let before = about(&old, source, &shape, bytes);

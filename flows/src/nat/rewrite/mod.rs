@@ -342,14 +342,16 @@ fn ports(transport: Transport, old: &Tuple, new: &Tuple) -> ([u8; 4], [u8; 4]) {
         let ([a, b], [c, d]) = (source.to_be_bytes(), destination.to_be_bytes());
         [a, b, c, d]
     };
-    let before = lay(old.source.port, old.destination.port);
-    let after = match transport {
+    let both = |tuple: &Tuple| lay(tuple.source.port, tuple.destination.port);
+    match transport {
         Transport::Icmp | Transport::Icmpv6 => {
             let by_source = new.source.port != old.source.port;
-            let id = if by_source { new.source.port } else { new.destination.port };
-            lay(id, id)
+            let id = |tuple: &Tuple| {
+                let id = if by_source { tuple.source.port } else { tuple.destination.port };
+                lay(id, id)
+            };
+            (id(old), id(new))
         }
-        _ => lay(new.source.port, new.destination.port),
-    };
-    (before, after)
+        _ => (both(old), both(new)),
+    }
 }

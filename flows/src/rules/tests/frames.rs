@@ -82,7 +82,7 @@ fn an_icmp_message_shows_type_and_code_and_has_no_ports() {
     assert_eq!(packet.icmp, Some(Icmp { kind: 3, code: echo }));
     assert_eq!((packet.tuple, packet.ports()), (tuple(1, (0, 0)), None));
     let query = built(|frame| builder().icmpv4_echo_request(77, 1).write(frame, b"").unwrap());
-    assert_eq!((query.tuple, query.ports()), (tuple(1, (77, 77)), None));
+    assert_eq!((query.tuple, query.ports()), (tuple(1, (77, 8)), None));
     let solicitation = built(|frame| {
         let builder = PacketBuilder::ethernet2(FROM, TO).ipv6([1; 16], [2; 16], 255);
         builder

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ctl::{BridgeName, Config, NatRule};
-use flows::nat::{Mappings, Pool, Quota};
+use flows::nat::{Mappings, Pool, Publish, Published, Quota};
 use flows::session::{TcpPolicy, Timeouts};
-use flows::{BridgeIndex, Filtering, Masquerade, Translation, Zone};
+use flows::{BridgeIndex, Endpoint, Filtering, Masquerade, Translation, Zone};
 
 use super::Numbering;
 use super::routes::reachable;
@@ -27,16 +27,66 @@ pub(super) fn translation(
             masquerades.push(Masquerade { from, pool, filtering });
         }
     }
-    let lent = masquerades.iter().flat_map(|rule| {
+    let (published, homes) = published(config, numbering);
+    let hairpins = hairpins(config, numbering, &homes);
+    let lent = masquerades.iter().chain(&hairpins).flat_map(|rule| {
         rule.pool.addresses().map(|ip| (rule.pool.zone(), ip)).collect::<Vec<_>>()
     });
     Translation {
         mappings: mappings.with_addresses(lent),
         owners: owners(config, numbering),
         masquerades,
+        hairpins,
+        published,
+        homes,
         tcp: TcpPolicy { check_windows: config.tracking.window_checks, ..TcpPolicy::default() },
         timeouts: timeouts(&config.tracking.timeouts),
     }
+}
+
+/// Published ports, and where their stations are.
+fn published(
+    config: &Config,
+    numbering: &Numbering,
+) -> (Published, HashMap<(Zone, IpAddr), BridgeIndex>) {
+    let (mut rules, mut homes) = (Vec::new(), HashMap::new());
+    for rule in config.nat.values() {
+        let NatRule::Publish(rule) = rule else { continue };
+        let home = config.container_bridge(rule).and_then(|name| numbering.bridges.get(name));
+        let Some((home, on)) = home.zip(numbering.bridges.get(&rule.on)) else { continue };
+        let (zone, forward) = (Zone::from(on.index), rule.forward);
+        let internal = Endpoint::new(forward.container, forward.container_port);
+        let ports = forward.ports.first()..=forward.ports.last();
+        let number = forward.protocol.number(forward.container.is_ipv4());
+        // Rules that overlap or make no sense are refused when they are added.
+        rules.extend(Publish::new(zone, number, forward.address, ports, internal));
+        homes.insert((zone, forward.container), home.index);
+    }
+    (Published::new(rules).unwrap_or_default(), homes)
+}
+
+/// For each bridge with a station whose port is published: its gateway's address, for neighbours of the station
+/// that come by the published port where nothing masquerades them.
+fn hairpins(
+    config: &Config,
+    numbering: &Numbering,
+    homes: &HashMap<(Zone, IpAddr), BridgeIndex>,
+) -> Vec<Masquerade> {
+    let is_home = |index| homes.values().any(|home| *home == index);
+    let mut hairpins = Vec::new();
+    for (name, slot) in numbering.bridges.iter().filter(|(_, slot)| is_home(slot.index)) {
+        let gateways = config.bridges.get(name).into_iter().flat_map(|bridge| &bridge.gateways);
+        for cidr in gateways {
+            let (range, ports) = (cidr.addr..=cidr.addr, 1024..=u16::MAX);
+            let pool = Pool::new(slot.index.into(), range, ports, Quota::default());
+            hairpins.extend(pool.map(|pool| Masquerade {
+                from: slot.index,
+                pool,
+                filtering: Filtering::ByAddress,
+            }));
+        }
+    }
+    hairpins
 }
 
 /// The addresses on a bridge that masquerading uses beside the gateway's own.

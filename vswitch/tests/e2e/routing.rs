@@ -1,0 +1,115 @@
+//! Gateways, routes between bridges, masquerading and published ports, with the kernel at both ends.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use ctl::{
+    Allowance, BridgeAdd, IpCidr, Masquerade, Mutation, NatAdd, NatRule, PortKind, Publish, Tap,
+};
+use netlab::{Container, Need, Path, Test, TestResult, ping, test};
+
+use crate::daemon::{Daemon, port};
+
+/// Longer than any connection takes to come about.
+const SOON: Duration = Duration::from_secs(5);
+
+pub fn tests() -> Vec<Test> {
+    [
+        test!(a_gateway_answers_and_routes_only_what_is_allowed),
+        test!(masquerading_hides_a_container_and_publishing_shows_it),
+    ]
+    .into_iter()
+    .map(|test| test.needs(Need::Tun))
+    .collect()
+}
+
+/// A bridge with gateway addresses.
+fn routed_bridge(daemon: &Daemon, name: &str, gateways: &[&str]) -> TestResult {
+    let gateways = gateways.iter().map(|cidr| cidr.parse()).collect::<Result<Vec<IpCidr>, _>>()?;
+    let add = BridgeAdd { gateways, ..BridgeAdd::new(name.parse()?) };
+    daemon.change(Mutation::BridgeAdd(add))?;
+    Ok(())
+}
+
+/// A container on a bridge, with addresses and default gateways.
+fn container(
+    daemon: &Daemon,
+    name: &str,
+    bridge: &str,
+    addresses: &[&str],
+    gateways: &[&str],
+) -> Result<Container, Box<dyn std::error::Error>> {
+    let container = Container::new()?;
+    let ips = addresses.iter().map(|cidr| cidr.parse()).collect::<Result<Vec<IpCidr>, _>>()?;
+    let gateways = gateways.iter().map(|ip| ip.parse()).collect::<Result<Vec<IpAddr>, _>>()?;
+    let kind = PortKind::Tap(Tap {
+        netns: Some(container.reference()),
+        ifname: "eth0".parse()?,
+        mac: None,
+        ips,
+        gateways,
+        queues: 1,
+    });
+    daemon.add(name, port(bridge, kind)?)?;
+    container.await_ready("eth0")?;
+    Ok(container)
+}
+
+fn reaches(from: &Container, ip: &str) -> TestResult {
+    ping::ping(from, ip.parse()?, &ping::Options::default())?;
+    Ok(())
+}
+
+fn a_gateway_answers_and_routes_only_what_is_allowed() -> TestResult {
+    let daemon = Daemon::start()?;
+    routed_bridge(&daemon, "a", &["10.1.0.1/24", "fd01::1/64"])?;
+    routed_bridge(&daemon, "b", &["10.2.0.1/24", "fd02::1/64"])?;
+    let one =
+        container(&daemon, "one", "a", &["10.1.0.2/24", "fd01::2/64"], &["10.1.0.1", "fd01::1"])?;
+    let two =
+        container(&daemon, "two", "b", &["10.2.0.2/24", "fd02::2/64"], &["10.2.0.1", "fd02::1"])?;
+    reaches(&one, "10.1.0.1")?;
+    reaches(&one, "fd01::1")?;
+    let silent = Duration::from_millis(500);
+    assert!(ping::is_silent(&one, "10.2.0.2".parse()?, silent)?, "closed by default");
+    daemon.change(Mutation::RouteAllow(Allowance { from: "a".parse()?, to: "b".parse()? }))?;
+    reaches(&one, "10.2.0.2")?;
+    reaches(&one, "fd02::2")?;
+    assert!(ping::is_silent(&two, "10.1.0.2".parse()?, silent)?, "one way only");
+    daemon.check_ledger()
+}
+
+fn masquerading_hides_a_container_and_publishing_shows_it() -> TestResult {
+    let daemon = Daemon::start()?;
+    routed_bridge(&daemon, "inside", &["10.1.0.1/24"])?;
+    routed_bridge(&daemon, "outside", &["192.0.2.1/24"])?;
+    let inner = container(&daemon, "inner", "inside", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let world = container(&daemon, "world", "outside", &["192.0.2.9/24"], &[])?;
+    let rule = NatRule::Masquerade(Masquerade::new("inside".parse()?, "outside".parse()?));
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    reaches(&inner, "192.0.2.9")?;
+    let (near, far) = Path::new(&inner, &world, "192.0.2.9".parse::<IpAddr>()?).tcp()?;
+    assert_eq!(far.peer_addr()?.ip(), "192.0.2.1".parse::<IpAddr>()?);
+    assert_eq!(far.peer_addr()?.port(), near.local_addr()?.port(), "the port is kept");
+    let publish = |forward: &str| -> Result<NatAdd, Box<dyn std::error::Error>> {
+        let on = "outside".parse()?;
+        let rule = NatRule::Publish(Publish { on, forward: forward.parse()?, to: None });
+        Ok(NatAdd { name: None, rule })
+    };
+    daemon.change(Mutation::NatAdd(publish("8080:10.1.0.2:80/tcp")?))?;
+    let listener: TcpListener = inner.run(|| TcpListener::bind("10.1.0.2:80").map_err(io))?;
+    let target: SocketAddr = "192.0.2.1:8080".parse()?;
+    let connect =
+        |from: &Container| from.run(|| TcpStream::connect_timeout(&target, SOON).map_err(io));
+    let client = connect(&world)?;
+    let (_, seen) = listener.accept()?;
+    assert_eq!(seen, client.local_addr()?, "the client's address is kept");
+    let _myself = connect(&inner)?;
+    let (_, seen) = listener.accept()?;
+    assert_eq!(seen.ip(), "192.0.2.1".parse::<IpAddr>()?, "a hairpin is translated");
+    daemon.check_ledger()
+}
+
+fn io(source: std::io::Error) -> netlab::LabError {
+    netlab::LabError::Socket { operation: "connect through the switch", source }
+}
