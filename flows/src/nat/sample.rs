@@ -176,7 +176,7 @@ pub(super) fn shapes() -> impl Strategy<Value = Shape> {
         .prop_map(|(tagged, options, hops, payload)| Shape { tagged, options, hops, payload })
 }
 
-/// Two tuples of one protocol and one IP version; those of ICMP have the identifier at both ends.
+/// Two tuples of one protocol and one IP version; those of ICMP are of echo requests.
 pub(super) fn tuple_pairs() -> impl Strategy<Value = (Tuple, Tuple)> {
     let v4 = prop::sample::select(vec![
         protocol::TCP,
@@ -200,7 +200,8 @@ pub(super) fn tuple_pairs() -> impl Strategy<Value = (Tuple, Tuple)> {
 
 fn pair<A: Into<IpAddr> + Copy>(kind: u8, ends: [(A, u16); 4]) -> (Tuple, Tuple) {
     let port = |end: usize| match kind {
-        protocol::ICMP | protocol::ICMPV6 => ends[end & 2].1,
+        protocol::ICMP if end & 1 == 1 => 8,
+        protocol::ICMPV6 if end & 1 == 1 => 128,
         47 => 0,
         _ => ends[end].1,
     };

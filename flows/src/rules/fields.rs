@@ -101,7 +101,7 @@ impl Fields {
             fragment: self.project_fragment(packet),
             tcp_flags: packet
                 .tcp_flags
-                .filter(|_| self.tcp_flags != 0)
+                .filter(|_| self.tcp_flags != 0 || self.contains(Field::Protocol))
                 .map(|flags| flags & self.tcp_flags),
             icmp: self.kept(Field::Icmp, packet.icmp, None),
             dscp: self.kept(Field::Dscp, packet.dscp, 0),

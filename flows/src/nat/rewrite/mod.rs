@@ -275,7 +275,9 @@ impl Rewrite {
             Transport::Icmp | Transport::Icmpv6 => {
                 let header = segment.first_chunk_mut::<6>().ok_or(Unapplied::OtherFlow)?;
                 let [_, _, high, low, id @ ..] = header;
-                id.copy_from_slice(&self.ports[..2]);
+                if self.ports_change {
+                    id.copy_from_slice(&self.ports[..2]);
+                }
                 // A half-done ICMP checksum has no pseudo-header in it.
                 if self.transport == Transport::Icmpv6 || !is_partial {
                     change.apply_to(is_partial, high, low);
@@ -305,7 +307,7 @@ impl Rewrite {
         match self.transport {
             Transport::None | Transport::ByAddress => (),
             Transport::Icmp | Transport::Icmpv6 => {
-                if let Some(id) = segment.get_mut(4..6) {
+                if let Some(id) = segment.get_mut(4..6).filter(|_| self.ports_change) {
                     id.copy_from_slice(&self.ports[..2]);
                 }
             }
