@@ -165,7 +165,8 @@ pub struct PortStats {
     pub counters: Counters,
 }
 
-/// Counters. `received = forwarded + dropped_in` and `offered = transmitted + dropped_out`.
+/// Counters. `received = forwarded + answered + held + dropped_in` and
+/// `offered = transmitted + dropped_out`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Frames received.
@@ -174,6 +175,15 @@ pub struct Counters {
     pub received_bytes: u64,
     /// Received frames that went on.
     pub forwarded: u64,
+    /// Received frames that were for the switch itself: its gateway's.
+    #[serde(default)]
+    pub answered: u64,
+    /// Received frames that wait at the moment, for their next hop's address or their first fragment.
+    #[serde(default)]
+    pub held: u64,
+    /// Frames put into the port's outbox that the switch itself made.
+    #[serde(default)]
+    pub originated: u64,
     /// Copies beyond the first that floods made.
     pub copies: u64,
     /// Received frames that were dropped.

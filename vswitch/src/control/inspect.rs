@@ -198,6 +198,9 @@ fn counters(books: &PortBooks, missed: u64) -> Counters {
         received_bytes: books.received_bytes,
         forwarded: books.forwarded,
         copies: books.copies,
+        answered: books.answered,
+        held: books.held,
+        originated: books.originated,
         dropped_in: books.ingress_dropped(),
         // A frame handed between workers is offered twice. People count it once: by the worker that took
         // it, whose books say in the same moment what became of it.
