@@ -185,7 +185,7 @@ fn refuse_existing(ifname: &IfName) -> Result<(), OpenError> {
     }
 }
 
-/// Takes an interface of the calling thread's namespace.
+/// Takes an interface of the calling thread's namespace. If it cannot be opened it is left as it was.
 fn open_netdev(
     device: &IfName,
     mode: NetdevMode,
@@ -193,17 +193,22 @@ fn open_netdev(
     home: Home,
 ) -> Result<OpenDevice, OpenError> {
     let netlink = Netlink::open()?;
-    let link = netlink.link(device.as_str())?;
-    check_fit(device, &link)?;
-    if let Some(mtu) = mtu {
-        netlink.set_mtu(link.index, mtu)?;
-    }
-    netlink.set_up(link.index, true)?;
-    let link = netlink.link(device.as_str())?;
-    match mode {
-        NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode),
-        NetdevMode::Xdp => open_xdp(&link, home),
-    }
+    let before = netlink.link(device.as_str())?;
+    check_fit(device, &before)?;
+    let open = || {
+        mtu.map_or(Ok(()), |mtu| netlink.set_mtu(before.index, mtu))?;
+        netlink.set_up(before.index, true)?;
+        let link = netlink.link(device.as_str())?;
+        match mode {
+            NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode),
+            NetdevMode::Xdp => open_xdp(&link, home),
+        }
+    };
+    open().inspect_err(|_| {
+        // It was so a moment ago; and if it is not there any more, there is nothing to leave behind.
+        let _ = netlink.set_up(before.index, before.up);
+        let _ = netlink.set_mtu(before.index, before.mtu);
+    })
 }
 
 fn check_fit(device: &IfName, link: &Link) -> Result<(), OpenError> {

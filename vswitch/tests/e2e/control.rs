@@ -1,5 +1,6 @@
 //! The control socket under bad and heavy use.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -7,12 +8,14 @@ use std::time::Duration;
 
 use ctl::{BridgeAdd, BridgeName, ClientError, ErrorCode, Mutation, Named, PortKind, Query, Tap};
 use netlab::{Container, Need, Test, TestResult, test};
+use rustix::process::Uid;
 
 use crate::daemon::{Daemon, port, tap};
 
 pub fn tests() -> Vec<Test> {
     vec![
         test!(the_socket_is_for_its_owner_only),
+        test!(other_users_may_not_give_orders).needs(Need::OtherUsers),
         test!(a_thousand_clients_are_served_at_once),
         test!(clients_that_hang_or_vanish_hold_nobody_up),
         test!(a_client_that_asks_without_pause_does_not_starve_others),
@@ -28,6 +31,28 @@ fn the_socket_is_for_its_owner_only() -> TestResult {
     let daemon = Daemon::start()?;
     let mode = std::fs::metadata(daemon.socket())?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    Ok(())
+}
+
+fn other_users_may_not_give_orders() -> TestResult {
+    let daemon = Daemon::start()?;
+    // Even if somebody opens the way to it.
+    for (path, mode) in [(daemon.directory().to_owned(), 0o755), (daemon.socket(), 0o666)] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    let refused = std::thread::scope(|scope| {
+        let somebody_else = || -> Result<String, std::io::Error> {
+            // Of this thread only, which ends as that user.
+            let nobody = Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody)?;
+            let mut answer = String::new();
+            UnixStream::connect(daemon.socket())?.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        scope.spawn(somebody_else).join()
+    });
+    let answer = refused.map_err(|_| "the thread panicked")??;
+    assert!(answer.contains("denied") && answer.contains("65534"), "{answer}");
     Ok(())
 }
 

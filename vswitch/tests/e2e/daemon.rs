@@ -37,13 +37,7 @@ impl Daemon {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = PathBuf::from(format!("/run/test-{}-{number}", std::process::id()));
         let daemon = Self::start_in(&directory, arguments)?;
-        daemon.change(Mutation::BridgeAdd(BridgeAdd {
-            name: "br0".parse()?,
-            ageing_seconds: None,
-            mac_limit: None,
-            mtu: Some(9000.try_into()?),
-            may_exist: true,
-        }))?;
+        bridge(&daemon, "br0")?;
         Ok(daemon)
     }
 
@@ -158,6 +152,18 @@ pub fn eventually(
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    Ok(())
+}
+
+/// Makes another bridge, like `br0`.
+pub fn bridge(daemon: &Daemon, name: &str) -> Result<(), Box<dyn std::error::Error>> {
+    daemon.change(Mutation::BridgeAdd(BridgeAdd {
+        name: name.parse()?,
+        ageing_seconds: None,
+        mac_limit: None,
+        mtu: Some(9000.try_into()?),
+        may_exist: false,
+    }))?;
     Ok(())
 }
 

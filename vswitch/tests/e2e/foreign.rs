@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_device_in_another_namespace_carries_traffic_by_xdp).needs(Need::Bpf),
         test!(a_namespace_that_ends_takes_its_xdp_port_along).needs(Need::Bpf),
         test!(an_xdp_device_that_is_switched_off_and_on_carries_on).needs(Need::Bpf),
+        test!(a_device_that_cannot_be_opened_is_left_as_it_was).needs(Need::Bpf),
     ];
     gso.into_iter().chain(xdp).map(|test| test.needs(Need::Tun)).collect()
 }
@@ -142,6 +143,27 @@ fn off_and_on(kind: Kind) -> TestResult {
     transfer::tcp(&path, 1 << 20, 1)?;
     assert!(daemon.ports()?.iter().all(|port| port.state == PortState::Up));
     daemon.check_ledger()
+}
+
+fn a_device_that_cannot_be_opened_is_left_as_it_was() -> TestResult {
+    let (first, second) = (Daemon::start()?, Daemon::start()?);
+    let a = Container::new()?;
+    let name = unique("x");
+    connect(&first, &name, Kind::Xdp, &a, (1500, &[]))?;
+    let ports = first.ports()?;
+    let PortKind::Netdev { device, netns, mode } = &ports[0].settings.kind else {
+        return Err("no device".into());
+    };
+    let netlink = Netlink::open()?;
+    let before = netlink.link(device.as_str())?;
+    // A device has one XDP program; that of the other daemon stays.
+    let kind = PortKind::Netdev { device: device.clone(), netns: netns.clone(), mode: *mode };
+    let taken = ctl::Port { mtu: Some(1400.try_into()?), ..port("br0", kind)? };
+    assert!(second.add("taken", taken).is_err());
+    let after = netlink.link(device.as_str())?;
+    assert_eq!((after.mtu, after.up), (before.mtu, before.up));
+    assert!(second.ports()?.is_empty());
+    Ok(())
 }
 
 fn a_daemon_out_of_descriptors_takes_no_namespace_for_ended() -> TestResult {
