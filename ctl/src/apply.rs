@@ -20,6 +20,8 @@ pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::PortAdd(add) => add_port(&mut next, add)?,
         Mutation::PortDel(named) => del_port(&mut next, named)?,
         Mutation::PortSet(set) => set_port(&mut next, set)?,
+        Mutation::PortMove(to) if next.ports.contains_key(&to.name) => {}
+        Mutation::PortMove(to) => return Err(no_port(&to.name)),
         Mutation::Attach(request) => attach(&mut next, request)?,
         Mutation::Detach(request) => detach(&mut next, request),
         Mutation::FdbAdd(add) => add_static(&mut next, add)?,

@@ -28,6 +28,6 @@ pub use names::{BadName, BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Por
 pub use plan::{Action, plan};
 pub use request::{
     Attach, BridgeAdd, BridgeSet, Detach, FdbFilter, FdbKey, FdbStatic, Mutation, Named, PortAdd,
-    PortSet, Query, Request,
+    PortMove, PortSet, Query, Request,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

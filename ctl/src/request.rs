@@ -75,6 +75,9 @@ pub enum Mutation {
     /// Changes a port.
     #[serde(rename = "port.set")]
     PortSet(PortSet),
+    /// Moves an open port to another worker. It is not remembered: after a restart the daemon chooses anew.
+    #[serde(rename = "port.move")]
+    PortMove(PortMove),
     /// Gives a container an interface; safe to repeat.
     #[serde(rename = "attach")]
     Attach(Attach),
@@ -110,13 +113,14 @@ impl Query {
 
 impl Mutation {
     /// The operations that are changes, by their names in the protocol.
-    pub const OPERATIONS: [&str; 11] = [
+    pub const OPERATIONS: [&str; 12] = [
         "bridge.add",
         "bridge.del",
         "bridge.set",
         "port.add",
         "port.del",
         "port.set",
+        "port.move",
         "attach",
         "detach",
         "fdb.add",
@@ -211,6 +215,16 @@ pub struct PortSet {
     /// See [`crate::Port`]; `null`, which is `Some(None)`, for its bridge's again.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub mtu: Option<Option<Mtu>>,
+}
+
+/// A port to move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortMove {
+    /// Its name.
+    pub name: PortName,
+    /// The worker that is to serve all of its queues, counted from 0.
+    pub worker: u16,
 }
 
 /// Tells a value that is `null` from one that is not given.

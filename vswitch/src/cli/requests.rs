@@ -2,8 +2,8 @@
 
 use ctl::{
     Attach, BridgeAdd, BridgeName, BridgeSet, CtlError, Detach, FdbFilter, FdbKey, FdbStatic,
-    IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, PortSet, Query, Request,
-    StaticMac, Tap, Vlan,
+    IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, PortMove, PortSet, Query,
+    Request, StaticMac, Tap, Vlan,
 };
 
 use super::args::{
@@ -77,6 +77,10 @@ fn port(command: &PortCommand) -> Request {
         }
         PortCommand::List => Request::Query(Query::PortList),
         PortCommand::Show { name } => Request::Query(Query::PortShow(Named::new(name.clone()))),
+        PortCommand::Move { name, worker } => {
+            let (name, worker) = (name.clone(), *worker);
+            Request::Mutation(Mutation::PortMove(PortMove { name, worker }))
+        }
         PortCommand::Set { name, vlan, no_vlans, isolated, hairpin, mac_limit, mtu } => {
             Request::Mutation(Mutation::PortSet(PortSet {
                 name: name.clone(),

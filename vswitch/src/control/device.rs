@@ -51,6 +51,8 @@ pub struct Facts {
     pub mac: Option<MacAddr>,
     /// The longest packet that the interface takes, in bytes.
     pub mtu: u32,
+    /// Whether only the worker for which it was opened can serve it.
+    pub is_bound: bool,
     /// Whether it is one end of a veth pair, whose other end is a container's.
     pub is_veth: bool,
     /// What the device hands over without software work in the switch.
@@ -262,6 +264,7 @@ fn open_xdp(link: &Link, home: Home) -> Result<OpenDevice, OpenError> {
         mode: format!("xdp {attach}, {copies}"),
         offloads: vec!["checksum".to_owned()],
         notes: vec!["super-frames are cut up before they leave by this port".to_owned()],
+        is_bound: true,
         ..facts_of(link)
     };
     let queues = ports.into_iter().map(|port| Box::new(port) as Box<dyn pktio::Port>).collect();
@@ -275,6 +278,7 @@ fn facts_of(link: &Link) -> Facts {
         watch: None,
         mac: link.mac.map(MacAddr),
         mtu: link.mtu,
+        is_bound: false,
         is_veth: link.kind.as_deref() == Some("veth"),
         offloads: Vec::new(),
         notes: Vec::new(),

@@ -4,13 +4,15 @@ use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ctl::{BridgeAdd, BridgeName, ClientError, ErrorCode, Mutation, Named, PortKind, Query, Tap};
 use netlab::{Container, Need, Test, TestResult, test};
+use rustix::mount::{MountFlags, mount};
 use rustix::process::Uid;
 
-use crate::daemon::{Daemon, port, tap};
+use crate::daemon::{Daemon, bridge, port, tap};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -23,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         test!(garbage_is_answered_with_an_error_and_changes_nothing),
         test!(a_request_without_end_is_refused_and_the_connection_closed),
         test!(a_bridge_with_ports_is_not_removed).needs(Need::Tun),
+        test!(a_change_that_cannot_be_kept_is_not_made).needs(Need::Tun),
         test!(a_port_that_cannot_be_opened_leaves_nothing_behind).needs(Need::Tun),
     ]
 }
@@ -201,6 +204,30 @@ fn a_port_that_cannot_be_opened_leaves_nothing_behind() -> TestResult {
     assert!(daemon.add("c", port("br0", PortKind::Tap(nowhere))?).is_err());
     assert_eq!(daemon.ports()?.len(), 1);
     assert_eq!(a.netlink()?.links()?.len(), 2);
+    Ok(())
+}
+
+fn a_change_that_cannot_be_kept_is_not_made() -> TestResult {
+    // A disk of its own that is full.
+    let directory = PathBuf::from(format!("/run/full-{}", std::process::id()));
+    std::fs::create_dir(&directory)?;
+    mount("tmpfs", &directory, "tmpfs", MountFlags::empty(), Some(c"size=64k"))?;
+    let daemon = Daemon::start_in(&directory, &[])?;
+    bridge(&daemon, "br0")?;
+    let before = std::fs::read(directory.join("state.json"))?;
+    let filler = directory.join("filler");
+    let full = std::fs::write(&filler, vec![0; 1 << 20]);
+    assert!(full.is_err(), "the disk is not full");
+    let a = Container::new()?;
+    match daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?) {
+        Err(error) if error.to_string().contains("state.json") => {}
+        other => return Err(format!("{other:?}").into()),
+    }
+    assert!(daemon.ports()?.is_empty());
+    assert_eq!(a.netlink()?.links()?.len(), 1, "the interface is gone again");
+    assert_eq!(std::fs::read(directory.join("state.json"))?, before);
+    std::fs::remove_file(filler)?;
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
     Ok(())
 }
 
