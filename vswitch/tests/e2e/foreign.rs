@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ctl::response::{PortState, Status};
+use ctl::response::{DropInfo, PortState, Status};
 use ctl::{NetdevMode, PortKind, Query};
 use hostnet::Netlink;
 use netlab::{Container, Need, Path, Test, TestResult, ping, test, topology, transfer};
@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_device_deleted_in_another_namespace_takes_its_port_along),
         test!(a_device_that_was_off_when_it_was_deleted_takes_its_port_along),
         test!(a_device_that_is_switched_off_and_on_carries_on),
+        test!(a_containers_interface_that_is_switched_off_and_on_carries_on),
         test!(a_daemon_out_of_descriptors_takes_no_namespace_for_ended),
     ];
     let xdp = [
@@ -142,6 +143,25 @@ fn off_and_on(kind: Kind) -> TestResult {
     a.await_ready("eth0")?;
     transfer::tcp(&path, 1 << 20, 1)?;
     assert!(daemon.ports()?.iter().all(|port| port.state == PortState::Up));
+    daemon.check_ledger()
+}
+
+fn a_containers_interface_that_is_switched_off_and_on_carries_on() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    let path = Path::new(&b, &a, FAR);
+    transfer::tcp(&path, 1 << 16, 1)?;
+    let netlink = a.netlink()?;
+    let index = netlink.link("eth0")?.index;
+    netlink.set_up(index, false)?;
+    assert!(ping::is_silent(&b, FAR.into(), Duration::from_millis(300))?);
+    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let refused = drops.iter().find(|drop| drop.reason == "tx-refused").ok_or("nothing refused")?;
+    assert!(refused.last.is_some(), "it is said when");
+    netlink.set_up(index, true)?;
+    transfer::tcp(&path, 1 << 20, 1)?;
     daemon.check_ledger()
 }
 

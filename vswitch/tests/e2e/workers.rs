@@ -11,6 +11,7 @@ use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
 
 pub fn tests() -> Vec<Test> {
     [
+        test!(a_busy_worker_carries_traffic_and_never_sleeps),
         test!(a_port_with_two_queues_is_served_by_two_workers),
         test!(frames_cross_to_the_worker_that_owns_the_port),
         test!(the_books_add_up_while_frames_cross),
@@ -26,6 +27,17 @@ fn two_workers() -> Result<Daemon, Box<dyn std::error::Error>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let cores: Vec<_> = cores.iter().take(2).map(|core| core.id.to_string()).collect();
     Daemon::start_with(&["--cores", &cores.join(",")])
+}
+
+fn a_busy_worker_carries_traffic_and_never_sleeps() -> TestResult {
+    let daemon = Daemon::start_with(&["--poll", "busy"])?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    exchange(&a, &b, 1)?;
+    let perf: Vec<WorkerPerf> = daemon.ask(Query::Perf)?;
+    assert!(perf[0].frames > 0 && perf[0].sleeps == 0, "{perf:?}");
+    daemon.check_ledger()
 }
 
 /// A TAP interface with so many queues.
