@@ -18,7 +18,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_device_deleted_in_another_namespace_takes_its_port_along),
         test!(a_device_that_was_off_when_it_was_deleted_takes_its_port_along),
         test!(a_device_that_is_switched_off_and_on_carries_on),
-        test!(a_containers_interface_that_is_switched_off_and_on_carries_on),
+        test!(a_containers_interface_that_is_switched_off_and_on_carries_on).needs(Need::Tun),
         test!(a_daemon_out_of_descriptors_takes_no_namespace_for_ended),
     ];
     let xdp = [
@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Test> {
         test!(an_xdp_device_that_is_switched_off_and_on_carries_on).needs(Need::Bpf),
         test!(a_device_that_cannot_be_opened_is_left_as_it_was).needs(Need::Bpf),
     ];
-    gso.into_iter().chain(xdp).map(|test| test.needs(Need::Tun)).collect()
+    gso.into_iter().chain(xdp).collect()
 }
 
 /// A container whose interface is connected to a device in another namespace, which is a port.
@@ -54,10 +54,10 @@ impl Foreign {
         Ok(Self { daemon, place, far })
     }
 
-    /// Moves traffic both ways between the far container and one on a TAP port.
+    /// Moves traffic both ways between the far container and one on another port.
     fn exchange(&self) -> TestResult {
         let near = Container::new()?;
-        self.daemon.add("near", port("br0", tap(&near, &["10.0.0.2/24"])?)?)?;
+        connect(&self.daemon, &unique("n"), Kind::Gso, &near, (1500, &["10.0.0.2/24"]))?;
         transfer::tcp(&Path::new(&near, &self.far, FAR), 1 << 20, 1)?;
         transfer::tcp(&Path::new(&self.far, &near, NEAR), 1 << 20, 2)?;
         self.daemon.check_ledger()
@@ -130,7 +130,7 @@ fn off_and_on(kind: Kind) -> TestResult {
     let (a, b) = (Container::new()?, Container::new()?);
     let name = unique("o");
     connect(&daemon, &name, kind, &a, (1500, &["10.0.0.1/24"]))?;
-    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    connect(&daemon, &unique("p"), Kind::Gso, &b, (1500, &["10.0.0.2/24"]))?;
     let path = Path::new(&a, &b, [10, 0, 0, 2]);
     transfer::tcp(&path, 1 << 16, 1)?;
     let device = daemon.ports()?.into_iter().find(|port| port.name.as_str() == name);

@@ -10,17 +10,15 @@ use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
 
 pub fn tests() -> Vec<Test> {
-    [
-        test!(a_busy_worker_carries_traffic_and_never_sleeps),
-        test!(a_port_with_two_queues_is_served_by_two_workers),
+    let two = [
+        test!(a_port_with_two_queues_is_served_by_two_workers).needs(Need::Tun),
         test!(frames_cross_to_the_worker_that_owns_the_port),
         test!(the_books_add_up_while_frames_cross),
-        test!(a_port_that_moves_under_traffic_loses_no_byte_of_it),
+        test!(a_port_that_moves_under_traffic_loses_no_byte_of_it).needs(Need::Tun),
         test!(a_port_bound_to_its_worker_stays_there).needs(Need::Bpf),
-    ]
-    .into_iter()
-    .map(|test| test.needs(Need::Tun).needs(Need::TwoCores))
-    .collect()
+    ];
+    let one = test!(a_busy_worker_carries_traffic_and_never_sleeps);
+    two.into_iter().map(|test| test.needs(Need::TwoCores)).chain([one]).collect()
 }
 
 fn two_workers() -> Result<Daemon, Box<dyn std::error::Error>> {
@@ -32,8 +30,8 @@ fn two_workers() -> Result<Daemon, Box<dyn std::error::Error>> {
 fn a_busy_worker_carries_traffic_and_never_sleeps() -> TestResult {
     let daemon = Daemon::start_with(&["--poll", "busy"])?;
     let (a, b) = (Container::new()?, Container::new()?);
-    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
-    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    connect(&daemon, &unique("a"), Kind::Gso, &a, (1500, &["10.0.0.1/24"]))?;
+    connect(&daemon, &unique("b"), Kind::Gso, &b, (1500, &["10.0.0.2/24"]))?;
     exchange(&a, &b, 1)?;
     let perf: Vec<WorkerPerf> = daemon.ask(Query::Perf)?;
     assert!(perf[0].frames > 0 && perf[0].sleeps == 0, "{perf:?}");
@@ -88,9 +86,10 @@ fn a_port_with_two_queues_is_served_by_two_workers() -> TestResult {
 /// Two containers whose ports are served by different workers.
 fn apart(daemon: &Daemon) -> Result<(Container, Container), Box<dyn std::error::Error>> {
     let (a, b) = (Container::new()?, Container::new()?);
-    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24", "fd00::1/64"])?)?)?;
-    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24", "fd00::2/64"])?)?)?;
-    assert_ne!(device(daemon, "a")?.queues[0].worker, device(daemon, "b")?.queues[0].worker);
+    let (left, right) = (unique("a"), unique("b"));
+    connect(daemon, &left, Kind::Gso, &a, (9000, &["10.0.0.1/24", "fd00::1/64"]))?;
+    connect(daemon, &right, Kind::Gso, &b, (9000, &["10.0.0.2/24", "fd00::2/64"]))?;
+    assert_ne!(device(daemon, &left)?.queues[0].worker, device(daemon, &right)?.queues[0].worker);
     Ok((a, b))
 }
 
