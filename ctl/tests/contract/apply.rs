@@ -92,6 +92,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
             "at most one gateway of each IP version",
         ),
         (tap(r#""ips":["10.0.0.2/24","10.0.0.2/16"]"#), Invalid, "10.0.0.2 is given twice"),
+        (r#"port.move {"name":"p9","worker":0}"#.into(), NotFound, "port p9 does not exist"),
         (r#"port.set {"name":"p9","mtu":1400}"#.into(), NotFound, "port p9 does not exist"),
         (r#"port.set {"name":"p0","mac_limit":0}"#.into(), Invalid, "MAC limit 0"),
         (

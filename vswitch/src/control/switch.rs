@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ctl::response::Changed;
 use ctl::{
     Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
-    PortName, Tap, apply, plan,
+    PortMove, PortName, Tap, apply, plan,
 };
 use flows::fdb::Entry;
 use flows::nat::Mappings;
@@ -122,13 +122,40 @@ impl Switch {
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
             _ => subject.removed,
         };
-        let changed = differs || removed.is_some_and(|count| count > 0);
+        let moved = match &mutation {
+            Mutation::PortMove(to) => self.relocate(to)?,
+            _ => false,
+        };
+        let changed = differs || moved || removed.is_some_and(|count| count > 0);
         if matches!(mutation, Mutation::FdbDel(_)) && removed == Some(0) && !changed {
             return Err(CtlError::not_found(
                 "that station is not known; `fdb show` shows those that are",
             ));
         }
         Ok(Changed { changed, removed, ..subject })
+    }
+
+    /// Lets another worker serve a port. False when it does so already.
+    fn relocate(&mut self, PortMove { name, worker }: &PortMove) -> Result<bool, CtlError> {
+        let refused = |why: String| Err(CtlError::invalid(format!("port {name}: {why}")));
+        let workers = self.fleet.workers().count();
+        if usize::from(*worker) >= workers {
+            return refused(format!("there is no worker {worker}, but 0 to {}", workers - 1));
+        }
+        let (Some((port, _)), Some(facts)) = (self.numbering.ports.get(name), self.facts.get(name))
+        else {
+            return refused("it waits for its device, and has no worker yet".to_owned());
+        };
+        let (port, to) = (*port, WorkerId(*worker));
+        if self.fleet.placement().iter().all(|(queue, at)| queue.port != port || *at == to) {
+            return Ok(false);
+        }
+        if facts.is_bound {
+            return refused("by AF_XDP it is bound to its worker's packet memory".to_owned());
+        }
+        self.fleet.relocate(port, to).map_err(stuck)?;
+        self.publish()?;
+        Ok(true)
     }
 
     /// A change to the next configuration, through all steps.
