@@ -53,6 +53,9 @@ fn addresses(networks: impl IntoIterator<Item = (u32, u8)>) -> AddressSet {
 /// A rule, and the source, destination and destination port of a packet that it matches.
 type Drawn = (RuleMatch, (u32, u32, u16));
 
+/// Makes the next rule of a kind.
+type Draw = fn(&mut Dice) -> Drawn;
+
 fn service(dice: &mut Dice) -> Drawn {
     let ((from, _), (to, _), port) = (dice.network(32, 32), dice.network(32, 32), dice.port());
     let matches = RuleMatch {
@@ -139,8 +142,9 @@ fn packet((from, to, port): (u32, u32, u16)) -> Packet {
     }
 }
 
-/// Nanoseconds per lookup, with the clock's: the mean, and the slowest but one in a hundred. Each packet is
-/// looked up once, so that the tables are not in the nearest cache just because of the packet before.
+/// Nanoseconds per lookup, with the clock's: the mean, and the slowest but one in a hundred. Each
+/// packet is looked up once, so that the tables are not in the nearest cache just because of the packet
+/// before.
 fn lookups(set: &RuleSet, packets: &[Packet]) -> (f64, f64) {
     let cost = |packet| {
         let start = Instant::now();
@@ -159,7 +163,7 @@ fn median(mut times: Vec<Duration>) -> (f64, f64) {
     (millis(times.len() / 2), millis(times.len() - 1))
 }
 
-fn measure(name: &str, size: u32, draw: fn(&mut Dice) -> Drawn) {
+fn measure(name: &str, size: u32, draw: Draw) {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let drawn: Vec<_> = (0..size).map(|_| draw(&mut dice)).collect();
     let rules: Vec<_> = (0..size)
@@ -185,7 +189,8 @@ fn measure(name: &str, size: u32, draw: fn(&mut Dice) -> Drawn) {
     });
     let (update, worst) = median(updates.collect());
     println!(
-        "{name:<11}{size:>8}{:>8}{hit:>9.0}{slow:>9.0}{miss:>9.0}{slow_miss:>9.0}{update:>10.2}{worst:>8.2}{compiled:>10.1}",
+        "{name:<11}{size:>8}{:>8}{hit:>9.0}{slow:>9.0}{miss:>9.0}{slow_miss:>9.0}\
+         {update:>10.2}{worst:>8.2}{compiled:>10.1}",
         set.tables(),
     );
 }
@@ -195,7 +200,7 @@ fn main() {
         "{:<11}{:>8}{:>8}{:>9}{:>9}{:>9}{:>9}{:>10}{:>8}{:>10}",
         "rules", "", "tables", "hit ns", "99 %", "miss ns", "99 %", "update ms", "worst", "all ms"
     );
-    let kinds: [(&str, fn(&mut Dice) -> Drawn); 4] =
+    let kinds: [(&str, Draw); 4] =
         [("services", service), ("networks", network), ("blocklist", blocked), ("varied", varied)];
     for (name, draw) in kinds {
         for size in SIZES {

@@ -1,5 +1,5 @@
-//! Whatever is written as a rule is understood or refused, and what is understood prints as something that means the
-//! same.
+//! Whatever is written as a rule is understood or refused, and what is understood prints as something
+//! that means the same.
 #![no_main]
 
 use std::fmt::{Debug, Display};

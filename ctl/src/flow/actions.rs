@@ -16,8 +16,8 @@ use crate::{MacAddr, PortName, VlanId};
 /// The most things that one rule does on the way.
 const MOST_STEPS: usize = 16;
 
-/// What becomes of a packet, in order: `mirror:ids,limit:10mbit,allow`. Any number of steps, and one verdict at the
-/// end.
+/// What becomes of a packet, in order: `mirror:ids,limit:10mbit,allow`. Any number of steps, and one
+/// verdict at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actions {
     steps: Vec<Step>,

@@ -68,13 +68,13 @@ impl<'a> Token<'a> {
         Self { text, position: self.position + self.text[..from + before].chars().count() }
     }
 
-    /// The parts between separators that are not in braces.
+    /// The parts between separators that are not in braces or, as OVS's `resubmit(,1)`, brackets.
     pub fn split(&self, is_separator: impl Fn(char) -> bool) -> Vec<Self> {
         let (mut parts, mut from, mut depth) = (Vec::new(), 0, 0u32);
         for (at, c) in self.text.char_indices() {
             match c {
-                '{' => depth += 1,
-                '}' => depth = depth.saturating_sub(1),
+                '{' | '(' => depth += 1,
+                '}' | ')' => depth = depth.saturating_sub(1),
                 _ if depth == 0 && is_separator(c) => {
                     parts.push(self.part(from, at));
                     from = at + c.len_utf8();

@@ -94,8 +94,8 @@ impl RuleDiff {
     }
 }
 
-/// The difference between rules that there are and rules that there shall be. Rules are the same ones if they have the
-/// same priority and match; of several such, the first is meant.
+/// The difference between rules that there are and rules that there shall be. Rules are the same ones
+/// if they have the same priority and match; of several such, the first is meant.
 pub fn diff(old: &BTreeMap<FlowId, FlowRule>, new: &[FlowRule]) -> RuleDiff {
     let mut wanted: HashMap<_, _> =
         new.iter().rev().map(|rule| ((rule.priority, &rule.matches), rule)).collect();

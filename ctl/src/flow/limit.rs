@@ -11,7 +11,8 @@ use crate::names::digits;
 pub struct Limit {
     /// How many in a second.
     pub rate: LimitRate,
-    /// How many packets, or bytes if the rate is in bits, may come at once; a tenth of a second's if not given.
+    /// How many packets, or bytes if the rate is in bits, may come at once; a tenth of a second's if
+    /// not given.
     pub burst: Option<u32>,
     /// Whether each source has the rate for itself.
     pub per_source: bool,
@@ -30,7 +31,8 @@ const ADVICE: &str = "write limit:1000pps or limit:10mbit, and perhaps :burst=N,
                       :per-source";
 
 impl Limit {
-    /// The least that a burst in bytes may be, so that a super-frame does not have to wait for a full bucket.
+    /// The least that a burst in bytes may be, so that a super-frame does not have to wait for a full
+    /// bucket.
     pub const LEAST_BURST_BYTES: u32 = 65_536;
 
     /// What may come at once: packets, or bits.

@@ -68,8 +68,9 @@ impl fmt::Display for VlanMatch {
     }
 }
 
-/// What a rule is for, as `in_port=web0,tcp,src=10.0.0.0/8,dport={22,80-90},state=new`; `any` for everything.
-/// What exists makes sense: no ports without a protocol that has ports, no IPv4 address in an IPv6 packet.
+/// What a rule is for, as `in_port=web0,tcp,src=10.0.0.0/8,dport={22,80-90},state=new`; `any` for
+/// everything. What exists makes sense: no ports without a protocol that has ports, no IPv4 address in
+/// an IPv6 packet.
 ///
 /// It prints what it means, whichever way it was written, and what it prints reads as the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

@@ -11,8 +11,8 @@ use super::value::number;
 use super::{Actions, Match};
 use crate::names::{BadName, bad, digits};
 
-/// The number of a rule: dense, because its counters are found by it. Of rules with equal priority, the one with the
-/// lower number goes first.
+/// The number of a rule: dense, because its counters are found by it. Of rules with equal priority, the
+/// one with the lower number goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct FlowId(u32);
@@ -27,8 +27,8 @@ impl FlowId {
         self.0
     }
 
-    /// The number for the next rule: behind all others, so that it goes last among equals. When the numbers have run
-    /// out at that end, the lowest that is free; `None` when none is.
+    /// The number for the next rule: behind all others, so that it goes last among equals. When the
+    /// numbers have run out at that end, the lowest that is free; `None` when none is.
     pub fn next<T>(rules: &BTreeMap<Self, T>) -> Option<Self> {
         let behind = rules.last_key_value().map_or(0, |(last, _)| last.0 + 1);
         if behind < Self::LIMIT {
@@ -74,8 +74,8 @@ impl<'de> Deserialize<'de> for FlowId {
     }
 }
 
-/// A rule: `100 tcp,dport=80 limit:10mbit,allow idle_timeout=60`. Priority and match are what it is known by: two rules
-/// with equal ones are two versions of one rule.
+/// A rule: `100 tcp,dport=80 limit:10mbit,allow idle_timeout=60`. Priority and match are what it is
+/// known by: two rules with equal ones are two versions of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlowRule {

@@ -260,9 +260,9 @@ impl StateSet {
         Ok(Self::of(states.into_iter()))
     }
 
-    /// OVS's flags, `+new-inv`. A packet of ours is in exactly one state: of the states, those are meant
-    /// that have all flags with + and none with -. Flags with - alone are also of packets that are not tracked,
-    /// which have no state here.
+    /// OVS's flags, `+new-inv`. A packet of ours is in exactly one state: of the states, those are
+    /// meant that have all flags with + and none with -. Flags with - alone are also of packets that
+    /// are not tracked, which have no state here.
     pub(super) fn parse_flags(text: &str) -> Result<Self, Complaint> {
         const ADVICE: &str = "use +trk, and + or - with new, est, rel and inv, or write a set of states, such as \
                               state={new,established}";

@@ -1,9 +1,9 @@
 //! [`RuleCounters`]: how much every rule was used, and which have outlived their timeouts.
 //!
-//! One slot per [`RuleId`], so that counts survive every change of the set. Any thread counts and reads;
-//! the control thread begins rules. Everything is relaxed: the numbers order nothing, and a reading is as
-//! consistent as a worker's last word. Slots come in pages, made when the first of their rules begins: counting
-//! allocates nothing.
+//! One slot per [`RuleId`], so that counts survive every change of the set. Any thread counts and
+//! reads; the control thread begins rules. Everything is relaxed: the numbers order nothing, and a
+//! reading is as consistent as a worker's last word. Slots come in pages, made when the first of their
+//! rules begins: counting allocates nothing.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

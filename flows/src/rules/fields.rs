@@ -1,8 +1,9 @@
 //! [`Fields`]: what a set of rules looks at.
 //!
-//! A flow cache remembers what the rules said about one packet and applies it to others. That is right for
-//! those, and only those, that the rules cannot tell apart. **Two packets whose [`Fields::project`]ions are
-//! equal get the same rule**: so a cache key must determine the projection, and need hold nothing else.
+//! A flow cache remembers what the rules said about one packet and applies it to others. That is right
+//! for those, and only those, that the rules cannot tell apart. **Two packets whose
+//! [`Fields::project`]ions are equal get the same rule**: so a cache key must determine the projection,
+//! and need hold nothing else.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

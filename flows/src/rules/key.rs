@@ -1,9 +1,9 @@
 //! [`Key`]: a packet, a rule's values or a mask as machine words, and [`Cover`]: the keys that a rule is
 //! found under.
 //!
-//! A key is a *filter*, not the truth: a rule's cover lets through every packet that the rule matches, and
-//! perhaps more. So whatever has no place in a key (DSCP, TCP flags, states, odd MAC masks) costs a closer
-//! look only, and prefixes may be shortened at will:
+//! A key is a *filter*, not the truth: a rule's cover lets through every packet that the rule matches,
+//! and perhaps more. So whatever has no place in a key (DSCP, TCP flags, states, odd MAC masks) costs a
+//! closer look only, and prefixes may be shortened at will:
 //! * to a multiple of 4 bits (8 for IPv6), which keeps the number of masks, and so of tables, small (the
 //!   idea is that of J. Daly et al., "TupleMerge: Fast Software Packet Processing for Online Packet
 //!   Classification", 2019);
@@ -129,8 +129,8 @@ impl Key {
     }
 }
 
-/// Stirs a word into a hash (a step of S. Vigna's splitmix64). Rules are the operator's and packets do not
-/// change the tables, so nobody gains by collisions and there is no seed.
+/// Stirs a word into a hash (a step of S. Vigna's splitmix64). Rules are the operator's and packets do
+/// not change the tables, so nobody gains by collisions and there is no seed.
 #[inline]
 pub(super) fn mix(hash: u64, word: u64) -> u64 {
     let stirred = (hash.rotate_left(23) ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,31 +1,32 @@
 //! [`RuleSet`]: which rule decides about a packet.
 //!
 //! # Structure
-//! Tuple space search (V. Srinivasan et al., "Packet Classification Using Tuple Space Search", 1999) as Open
-//! vSwitch does it (B. Pfaff et al., "The Design and Implementation of Open vSwitch", 2015), with four
-//! differences that keep it simple:
+//! Tuple space search (V. Srinivasan et al., "Packet Classification Using Tuple Space Search", 1999) as
+//! Open vSwitch does it (B. Pfaff et al., "The Design and Implementation of Open vSwitch", 2015), with
+//! four differences that keep it simple:
 //!
 //! ```text
 //!   rule ──► Cover: keys, each with a mask ──► Subtable per mask: hash ──► ranks of rules
 //!   packet ─► Key ─► Presence: which prefixes exist ─► tables, best rank first ─► candidates ─► Rule::matches
 //! ```
 //!
-//! * The tables are an index only: a candidate counts if the rule itself says that it matches. So sets and ranges
-//!   become a handful of prefixes, prefixes become a few lengths, and a field may be left out.
+//! * The tables are an index only: a candidate counts if the rule itself says that it matches. So sets
+//!   and ranges become a handful of prefixes, prefixes become a few lengths, and a field may be left
+//!   out.
 //! * Tables are searched in the order of their best rule, and the search ends at the first that cannot
 //!   improve on what was found.
 //! * Tables that look for a prefix which no rule has for this packet's addresses and ports are skipped by
-//!   one comparison ([`presence`](self)).
-//! * Everything is immutable. A changed set shares what did not change with the one before: pages of rules,
-//!   tables, prefix counts.
+//!   one comparison (`presence`).
+//! * Everything is immutable. A changed set shares what did not change with the one before: pages of
+//!   rules, tables, prefix counts.
 //!
 //! # Order
-//! The higher priority goes first, of equal ones the lower number. Nothing else decides, so a set that grew
-//! rule by rule is the same as one compiled at once.
+//! The higher priority goes first, of equal ones the lower number. Nothing else decides, so a set that
+//! grew rule by rule is the same as one compiled at once.
 //!
 //! # Threads
-//! A set is never changed. The control thread makes the next one, any number of workers look up. Counters and
-//! meters are apart ([`RuleCounters`], [`Meter`]) and live longer than sets.
+//! A set is never changed. The control thread makes the next one, any number of workers look up.
+//! Counters and meters are apart ([`RuleCounters`], [`Meter`]) and live longer than sets.
 
 mod counters;
 mod fields;
@@ -151,8 +152,9 @@ impl RuleSet {
         next
     }
 
-    /// The set without the rules of the numbers `removed`, and with the rules `added`, which take the place of those
-    /// that have their numbers. It costs what the tables cost that change, not one update per rule.
+    /// The set without the rules of the numbers `removed`, and with the rules `added`, which take the
+    /// place of those that have their numbers. It costs what the tables cost that change, not one
+    /// update per rule.
     ///
     /// # Errors
     /// [`RulesError`], when the numbers of `added` are not what numbers of rules are.

@@ -1,9 +1,9 @@
 //! [`Presence`]: which prefixes any rule looks for, to skip the tables that cannot have a match.
 //!
-//! For each axis (addresses, ports) and each length of prefix there is a set of the prefixes that rules are
-//! found under. A packet's address has about eight prefixes of such lengths: those that are in no set rule
-//! out every table that looks at that length. This is what a trie per axis would say, of the lengths at
-//! which its path has a rule, for as many reads, and it changes by counting.
+//! For each axis (addresses, ports) and each length of prefix there is a set of the prefixes that rules
+//! are found under. A packet's address has about eight prefixes of such lengths: those that are in no
+//! set rule out every table that looks at that length. This is what a trie per axis would say, of the
+//! lengths at which its path has a rule, for as many reads, and it changes by counting.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

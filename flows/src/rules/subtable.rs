@@ -1,8 +1,8 @@
 //! [`Subtable`]: rules by the hashes of their keys under one mask; immutable.
 //!
-//! Entries lie in one array, sorted by hash and then by rank. A second array says where the entries begin
-//! whose hashes start with the same bits, less than one per start: a lookup reads one pair of starts and mostly no
-//! or one entry. A changed table is a merge of two sorted arrays.
+//! Entries lie in one array, sorted by hash and then by rank. A second array says where the entries
+//! begin whose hashes start with the same bits, less than one per start: a lookup reads one pair of
+//! starts and mostly no or one entry. A changed table is a merge of two sorted arrays.
 
 use super::rule::{Rule, RuleId};
 

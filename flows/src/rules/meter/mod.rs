@@ -1,17 +1,18 @@
 //! [`Meter`]: a rate limit, of a rule as a whole or of each source by itself.
 //!
-//! A token bucket in the form of the Generic Cell Rate Algorithm (ITU-T I.371, annex A): instead of tokens and
-//! the time of the last refill, a bucket is one number, the *theoretical arrival time* at which it is full
-//! again. A frame that costs `c` moves it by `c`; it conforms if that leaves the number no further in the
-//! future than the bucket is deep. So a bucket is one atomic word, and there is nothing to refill.
+//! A token bucket in the form of the Generic Cell Rate Algorithm (ITU-T I.371): instead of
+//! tokens and the time of the last refill, a bucket is one number, the *theoretical arrival time* at
+//! which it is full again. A frame that costs `c` moves it by `c`; it conforms if that leaves the
+//! number no further in the future than the bucket is deep. So a bucket is one atomic word, and there
+//! is nothing to refill.
 //!
-//! Within any time `t` no more than `burst + rate × t` pass. The one exception: a frame that costs more than
-//! the whole burst passes a full bucket, and is paid for afterwards, so that a super-frame does not starve; the
-//! larger of the two counts then.
+//! Within any time `t` no more than `burst + rate × t` pass. The one exception: a frame that costs more
+//! than the whole burst passes a full bucket, and is paid for afterwards, so that a super-frame does
+//! not starve; the larger of the two counts then.
 //!
 //! # Threads
-//! Any thread takes, without a lock: a compare-exchange that fails means that another thread has made progress.
-//! Everything is relaxed: a bucket protects no other memory.
+//! Any thread takes, without a lock: a compare-exchange that fails means that another thread has made
+//! progress. Everything is relaxed: a bucket protects no other memory.
 
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -110,8 +111,8 @@ impl Price {
 }
 
 impl Meter {
-    /// A meter with full buckets. `seed` keys the hash of sources, so that nobody outside can choose some that
-    /// collide.
+    /// A meter with full buckets. `seed` keys the hash of sources, so that nobody outside can choose
+    /// some that collide.
     pub fn new(spec: LimitSpec, seed: u64) -> Self {
         let buckets = match spec.scope {
             Scope::Rule => Buckets::One(Bucket::full()),

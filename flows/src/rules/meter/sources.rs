@@ -1,8 +1,9 @@
 //! A bucket for each source, in bounded memory.
 //!
-//! A source's hash chooses a set of slots, in any of which it may be. A slot whose bucket is full has nothing to
-//! remember: it is as good as a free one, so nobody sweeps. When all slots of a set have something to remember, who
-//! comes late shares one bucket with all others that came late: the limit still holds for each of them.
+//! A source's hash chooses a set of slots, in any of which it may be. A slot whose bucket is full has
+//! nothing to remember: it is as good as a free one, so nobody sweeps. When all slots of a set have
+//! something to remember, who comes late shares one bucket with all others that came late: the limit
+//! still holds for each of them.
 //!
 //! Two threads that bring the same new source at once may, rarely, put it into two slots: it then has
 //! twice the burst, once.

@@ -1,6 +1,8 @@
 //! Packets as read from frames, which etherparse builds.
 
-use etherparse::{IpFragOffset, Ipv4Header, Ipv6FlowLabel, PacketBuilder, icmpv4, icmpv6};
+use etherparse::{
+    IpFragOffset, IpHeaders, Ipv4Header, Ipv6FlowLabel, PacketBuilder, icmpv4, icmpv6,
+};
 use pktio::wire::{Fragment, Layers, MacAddr};
 
 use super::super::{Icmp, Packet};
@@ -22,6 +24,10 @@ fn built(write: impl FnOnce(&mut Vec<u8>)) -> Packet {
     read(&frame)
 }
 
+fn v4(header: Ipv4Header) -> IpHeaders {
+    IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default())
+}
+
 fn tuple(protocol: u8, ports: (u16, u16)) -> Option<Tuple> {
     Some(Tuple {
         protocol,
@@ -35,7 +41,7 @@ fn a_tcp_segment_shows_its_flags_and_ports_and_code_point() {
     let mut ip = Ipv4Header::new(60, 64, etherparse::IpNumber::TCP, HERE, THERE).unwrap();
     ip.dscp = 46.try_into().unwrap();
     let packet = built(|frame| {
-        let builder = PacketBuilder::ethernet2(FROM, TO).ip(ip.into());
+        let builder = PacketBuilder::ethernet2(FROM, TO).ip(v4(ip));
         builder.tcp(4000, 80, 1, 1024).syn().ack(5).write(frame, b"hello").unwrap();
     });
     assert_eq!((packet.source_mac, packet.destination_mac), (MacAddr(FROM), MacAddr(TO)));
@@ -59,7 +65,7 @@ fn a_tagged_datagram_of_ipv6_is_seen_behind_its_tag() {
     };
     let packet = built(|frame| {
         let builder = PacketBuilder::ethernet2(FROM, TO).single_vlan(9.try_into().unwrap());
-        let ip = etherparse::IpHeaders::Ipv6(ip, etherparse::Ipv6Extensions::default());
+        let ip = IpHeaders::Ipv6(ip, etherparse::Ipv6Extensions::default());
         builder.ip(ip).udp(53, 5353).write(frame, b"hello").unwrap();
     });
     assert_eq!((packet.ethertype, packet.dscp), (0x86dd, 46));
@@ -92,7 +98,7 @@ fn a_later_fragment_has_addresses_and_protocol_and_nothing_more() {
     let mut ip = Ipv4Header::new(0, 64, etherparse::IpNumber::TCP, HERE, THERE).unwrap();
     ip.fragment_offset = IpFragOffset::try_new(100).unwrap();
     let packet = built(|frame| {
-        let builder = PacketBuilder::ethernet2(FROM, TO).ip(ip.into());
+        let builder = PacketBuilder::ethernet2(FROM, TO).ip(v4(ip));
         builder.write(frame, etherparse::IpNumber::TCP, &[0xff; 64]).unwrap();
     });
     assert_eq!(packet.fragment, Fragment::Later);
