@@ -39,6 +39,15 @@ fn network() -> Config {
     ])
 }
 
+/// That these changes are refused, with this code and these words, and change nothing.
+pub fn refuses(config: &Config, cases: &[(&str, ErrorCode, &str)]) {
+    for (text, code, part) in cases {
+        let error = apply(config, &change(text)).expect_err(text);
+        assert_eq!(error.code, *code, "{text}: {error}");
+        assert!(error.message.contains(part), "{text}: {error}");
+    }
+}
+
 fn error_of(text: &str) -> CtlError {
     let config = network();
     let error = apply(&config, &change(text)).expect_err(text);
@@ -100,6 +109,12 @@ fn what_cannot_be_is_refused_with_a_reason() {
             "station 02:00:00:00:00:01: port p0 (VLANs: access 5) carries VLANs: say which",
         ),
         (r#"port.del {"name":"p9"}"#.into(), NotFound, "`port list`"),
+        (r#"port.set {"name":"a10","guard":true}"#.into(), Invalid, "one with --tap"),
+        (
+            r#"port.set {"name":"p0","egress":{"rate":"1gbit","queue_bytes":131071}}"#.into(),
+            Invalid,
+            "use 131072 to 67108864",
+        ),
         (station(r#""port":"p9""#), NotFound, "port p9 does not exist"),
         (station(r#""port":"p0","vlan":10"#), Invalid, "does not carry VLAN 10"),
         (station(r#""port":"a10","vlan":11"#), Invalid, "does not carry VLAN 11"),
@@ -194,6 +209,17 @@ fn a_port_can_have_its_bridges_settings_again() {
     let config = apply(&own, &again).unwrap();
     let port = &config.ports[&"p0".parse().unwrap()];
     assert_eq!((port.mtu, port.mac_limit, port.vlan.is_unaware()), (None, None, true));
+}
+
+#[test]
+fn a_port_is_guarded_and_slowed_down_until_it_is_not() {
+    let set = |text: &str, config: &Config| apply(config, &change(text)).unwrap();
+    let on = r#"port.set {"name":"p0","guard":true,"egress":{"rate":"100mbit"}}"#;
+    let slowed = set(on, &network());
+    let port = &slowed.ports[&"p0".parse().unwrap()];
+    assert_eq!((port.guard, port.egress.unwrap().rate.to_string().as_str()), (true, "100mbit"));
+    assert_eq!(set(r#"port.set {"name":"p0","mtu":1400}"#, &slowed).ports.len(), 3);
+    assert_eq!(set(r#"port.set {"name":"p0","guard":false,"egress":null}"#, &slowed), network());
 }
 
 #[test]

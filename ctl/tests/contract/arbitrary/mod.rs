@@ -19,6 +19,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+pub use explain::sketch;
+
 fn parsed<T: std::str::FromStr<Err = ctl::BadName>>(text: &str) -> T {
     text.parse().unwrap()
 }
