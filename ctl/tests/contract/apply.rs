@@ -4,6 +4,8 @@ use ctl::wire::parse_request;
 use ctl::{Config, CtlError, ErrorCode, Mutation, Request, apply};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use crate::arbitrary;
 
@@ -289,4 +291,26 @@ proptest! {
             prop_assert_eq!(Config::from_json(config.to_json().as_bytes()).unwrap(), config.clone());
         }
     }
+}
+
+/// A property over requests that are all refused would say little.
+#[test]
+fn random_requests_make_some_of_everything() {
+    let mut runner = TestRunner::deterministic();
+    let mut made = [0; 8];
+    for _ in 0..200 {
+        let config = arbitrary::config().new_tree(&mut runner).unwrap().current();
+        let kinds = [
+            config.ports.len(),
+            config.vxlans.len(),
+            config.routes.len(),
+            config.allowed.len(),
+            config.nat.len(),
+            config.flows.len(),
+            config.bridges.values().filter(|bridge| !bridge.neighbors.is_empty()).count(),
+            config.bridges.values().filter(|bridge| bridge.advertise.is_some()).count(),
+        ];
+        made.iter_mut().zip(kinds).for_each(|(made, there)| *made += usize::from(there > 0));
+    }
+    assert!(made.iter().all(|made| *made >= 5), "of 200: {made:?}");
 }

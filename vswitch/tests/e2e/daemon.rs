@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ctl::response::{PortInfo, Stats, Status};
 use ctl::{
     BridgeAdd, Client, ClientError, IfName, Mutation, NetdevMode, Port, PortAdd, PortKind, Query,
-    Request, Tap, Vlan,
+    Request, Tap,
 };
 use hostnet::{Interface, Netlink};
 use netlab::{Container, TestResult};
@@ -167,15 +167,7 @@ pub enum Kind {
 
 /// A port of a bridge with nothing special.
 pub fn port(bridge: &str, kind: PortKind) -> Result<Port, Box<dyn std::error::Error>> {
-    Ok(Port {
-        bridge: bridge.parse()?,
-        kind,
-        vlan: Vlan::Unaware,
-        isolated: false,
-        hairpin: false,
-        mac_limit: None,
-        mtu: None,
-    })
+    Ok(Port::new(bridge.parse()?, kind))
 }
 
 /// A TAP interface for a container.
