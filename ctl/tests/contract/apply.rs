@@ -276,9 +276,10 @@ fn stations_entered_by_hand_respect_the_mac_limit() {
 proptest! {
     #[test]
     fn a_change_is_made_whole_or_not_at_all_and_its_result_is_a_valid_configuration(
+        beginning in arbitrary::beginning(),
         mutations in vec(arbitrary::mutation(), 0..60),
     ) {
-        let mut config = Config::default();
+        let mut config = beginning;
         for mutation in &mutations {
             let before = config.clone();
             match apply(&config, mutation) {
@@ -312,5 +313,5 @@ fn random_requests_make_some_of_everything() {
         ];
         made.iter_mut().zip(kinds).for_each(|(made, there)| *made += usize::from(there > 0));
     }
-    assert!(made.iter().all(|made| *made >= 5), "of 200: {made:?}");
+    assert!(made.iter().all(|made| *made >= 10), "of 200: {made:?}");
 }
