@@ -313,5 +313,5 @@ fn random_requests_make_some_of_everything() {
         ];
         made.iter_mut().zip(kinds).for_each(|(made, there)| *made += usize::from(there > 0));
     }
-    assert!(made.iter().all(|made| *made >= 10), "of 200: {made:?}");
+    assert!(made.iter().all(|made| *made >= 5), "of 200: {made:?}");
 }
