@@ -175,7 +175,7 @@ fn count(first: IpAddr, last: IpAddr) -> Result<u16, PoolError> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

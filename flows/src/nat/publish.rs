@@ -262,7 +262,7 @@ fn by_internal(rules: &[Publish]) -> Box<[(Publish, u16)]> {
     with_reach.collect()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 

@@ -7,8 +7,8 @@
 //! address has is behind one external address (RFC 4787 REQ-2).
 //!
 //! # Structure
-//! Each external address has a [table](ports) of its ports, one for each protocol: one word for each port,
-//! which says everything: whose it is (a host's [number](hosts) and its internal port), how many sessions
+//! Each external address has a table of its ports, one for each protocol: one word for each port,
+//! which says everything: whose it is (a host's number and its internal port), how many sessions
 //! it has, or since when it has none. So a port is claimed by one compare-exchange, and an inbound packet's
 //! mapping is one load. There is no second index for the other direction: an endpoint's external port is one of
 //! few [candidates](super::Pool), mostly the first, so looking at these finds it.
@@ -54,7 +54,7 @@ mod word;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 use std::hash::BuildHasher;
