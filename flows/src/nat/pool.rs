@@ -9,8 +9,12 @@ use crate::Zone;
 pub const MAX_ADDRESSES: u16 = 1024;
 
 /// How many ports are looked at before an address counts as exhausted for an endpoint. With 9 of 10 ports
-/// taken, one of 10^5 endpoints finds none.
-const WINDOW: u16 = if cfg!(loom) { 3 } else { 128 };
+/// taken, one endpoint of a million finds none.
+const LOOKED_AT: u16 = if cfg!(loom) { 3 } else { 128 };
+/// Of a long range so many in a row, which are one cache line of the port table.
+const ROW: u16 = 8;
+/// And so many rows.
+const ROWS: u16 = 16;
 /// The first port of the class that needs no privilege.
 const UNPRIVILEGED: u16 = 1024;
 
@@ -125,18 +129,16 @@ impl Pool {
     }
 
     /// The external ports that an internal port may have, best first, none twice: the same (RFC 4787
-    /// section 4.2.1), then others from a place that the hash chooses on, of the same class (REQ-3a)
-    /// and first of the same parity (REQ-4). Where the pool has none of the class, any will do.
+    /// section 4.2.1), then others that the hash chooses, of the same class (REQ-3a) and first those of the
+    /// same parity (REQ-4). Where the pool has none of the class, any will do.
     pub(super) fn candidates(&self, port: u16, hash: u64) -> impl Iterator<Item = u16> + Clone {
         let preserved = (self.first_port..=self.last_port).contains(&port).then_some(port);
         let (first, last) = self.of_class(port);
         // The range cannot be all of 0 to 65535, since it begins at 1.
         let span = last - first + 1;
-        let start = below(hash, span);
-        let others = (0..span.min(WINDOW)).filter_map(move |step| {
-            let at = (u32::from(start) + u32::from(step)) % u32::from(span);
-            u16::try_from(u32::from(first) + at).ok().filter(|other| *other != port)
-        });
+        let others = (0..span.min(LOOKED_AT))
+            .map(move |step| first + scattered(step, span, hash))
+            .filter(move |other| *other != port);
         let same_parity = move |other: &u16| (other ^ port) & 1 == 0;
         preserved
             .into_iter()
@@ -154,6 +156,20 @@ impl Pool {
         };
         if class.0 <= class.1 { class } else { (first, last) }
     }
+}
+
+/// The place of a step within a range, no place twice. A short range is gone through from anywhere on. A
+/// long one is cut into parts with a row in each: as ports are preserved, those that are taken are close
+/// together, and a single row would mostly be free or mostly taken.
+fn scattered(step: u16, span: u16, hash: u64) -> u16 {
+    if span <= LOOKED_AT {
+        let start = below(hash, span);
+        return if step < span - start { start + step } else { step - (span - start) };
+    }
+    let part = (step / ROW + below(hash, ROWS)) % ROWS;
+    let part_span = span / ROWS;
+    let start = below(hash.rotate_right(4 * u32::from(part)) >> 4, part_span - (ROW - 1));
+    part * part_span + start + step % ROW
 }
 
 /// A number below `limit`, by a hash.
@@ -216,6 +232,17 @@ mod tests {
         assert!(all[even..].iter().all(|port| port % 2 == 1) && even >= 63, "{even}");
         assert!(pool(1..=65535).candidates(123, 77).all(|port| port < 1024));
         assert!(pool(40000..=40010).candidates(123, 77).count() == 11);
+    }
+
+    #[test]
+    fn candidates_are_spread_over_a_long_range() {
+        let pool = pool(1024..=65535);
+        for hash in 0..1000 {
+            let all = pool.candidates(4000, u64::MAX / 1000 * hash).skip(1);
+            let parts: std::collections::HashSet<u16> =
+                all.map(|port| (port - 1024) / 4032).collect();
+            assert_eq!(parts.len(), 16);
+        }
     }
 
     proptest! {
