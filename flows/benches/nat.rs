@@ -119,23 +119,22 @@ fn claims() {
     let pool =
         Addresses::new(OUTSIDE, address..=address, 1024..=65535, Quota::default()).expect("a pool");
     let mappings = Mappings::new(4096, 0x5eed).with_addresses([(OUTSIDE, address)]);
-    let mut second = 0;
-    let claim = |number, port, now| {
-        mappings.claim(INSIDE, UDP, container(number, port), &pool, Nanos::from_secs(now))
-    };
+    let mut round = 0;
     for (name, containers) in [
         ("claim and release, port preserved", 1),
         ("claim and release, 16 containers, same ports", 16),
     ] {
         let ns = best(|| {
-            second += 1000;
-            let claims: Vec<_> = (0..containers)
-                .flat_map(|number| (0..1000).map(move |port| (number, 2000 + port)))
-                .map(|(number, port)| claim(number, port, second).expect("a port"))
+            // Each round has ports that nobody has had before.
+            round += 1;
+            let now = Nanos::from_secs(u64::from(round) * 1000);
+            let endpoints = (0..1000).flat_map(|step| {
+                (0..containers).map(move |number| container(number, 1024 + round * 1000 + step))
+            });
+            let claims: Vec<_> = endpoints
+                .map(|internal| mappings.claim(INSIDE, UDP, internal, &pool, now).expect("a port"))
                 .collect();
-            for claim in &claims {
-                mappings.release(claim.mapping, Nanos::from_secs(second));
-            }
+            claims.iter().for_each(|claim| mappings.release(claim.mapping, now));
             claims.len()
         });
         report(name, ns);

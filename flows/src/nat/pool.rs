@@ -133,17 +133,14 @@ impl Pool {
     /// same parity (REQ-4). Where the pool has none of the class, any will do.
     pub(super) fn candidates(&self, port: u16, hash: u64) -> impl Iterator<Item = u16> + Clone {
         let preserved = (self.first_port..=self.last_port).contains(&port).then_some(port);
-        let (first, last) = self.of_class(port);
-        // The range cannot be all of 0 to 65535, since it begins at 1.
-        let span = last - first + 1;
-        let others = (0..span.min(LOOKED_AT))
-            .map(move |step| first + scattered(step, span, hash))
-            .filter(move |other| *other != port);
-        let same_parity = move |other: &u16| (other ^ port) & 1 == 0;
-        preserved
-            .into_iter()
-            .chain(others.clone().filter(same_parity))
-            .chain(others.filter(move |other| !same_parity(other)))
+        let rows = rows(self.of_class(port), hash);
+        let others = (0..2).flat_map(move |other_parity| {
+            rows.into_iter().flat_map(move |(start, count)| {
+                let skipped = (start ^ port ^ other_parity) & 1;
+                (skipped..count).step_by(2).map(move |step| start + step)
+            })
+        });
+        preserved.into_iter().chain(others.filter(move |other| *other != port))
     }
 
     /// The part of the port range that is of a port's class.
@@ -158,23 +155,33 @@ impl Pool {
     }
 }
 
-/// The place of a step within a range, no place twice. A short range is gone through from anywhere on. A
-/// long one is cut into parts with a row in each: as ports are preserved, those that are taken are close
-/// together, and a single row would mostly be free or mostly taken.
-fn scattered(step: u16, span: u16, hash: u64) -> u16 {
+/// The ports to look at in a range: rows, each with its first port and its length, none of which overlap.
+/// A short range is gone through from anywhere on. A long one is cut into parts with a row in each: as
+/// ports are preserved, those that are taken are close together, and a single row would mostly be free or
+/// mostly taken.
+fn rows((first, last): (u16, u16), hash: u64) -> [(u16, u16); ROWS as usize] {
+    // The range cannot be all of 0 to 65535, since a pool's begins at 1.
+    let span = last - first + 1;
+    let mut rows = [(first, 0); ROWS as usize];
     if span <= LOOKED_AT {
         let start = below(hash, span);
-        return if step < span - start { start + step } else { step - (span - start) };
+        rows[0] = (first + start, span - start);
+        rows[1] = (first, start);
+        return rows;
     }
-    let part = (step / ROW + below(hash, ROWS)) % ROWS;
     let part_span = span / ROWS;
-    let start = below(hash.rotate_right(4 * u32::from(part)) >> 4, part_span - (ROW - 1));
-    part * part_span + start + step % ROW
+    let first_part = below(hash, ROWS);
+    for (row, step) in rows.iter_mut().zip(0..) {
+        let part = (first_part + step) % ROWS;
+        let start = below(hash.rotate_left(4 * u32::from(part + 1)), part_span - (ROW - 1));
+        *row = (first + part * part_span + start, ROW);
+    }
+    rows
 }
 
-/// A number below `limit`, by a hash.
+/// A number below `limit`, by the upper half of a hash.
 fn below(hash: u64, limit: u16) -> u16 {
-    u16::try_from(hash % u64::from(limit.max(1))).unwrap_or(0)
+    u16::try_from((hash >> 32) * u64::from(limit) >> 32).unwrap_or(0)
 }
 
 fn count(first: IpAddr, last: IpAddr) -> Result<u16, PoolError> {
