@@ -236,5 +236,5 @@ impl Fragments {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
