@@ -99,6 +99,12 @@ impl Index {
         if found.is_some() { found } else { self.find_away(hash, &look) }
     }
 
+    /// An entry that may be that of the key, in its home.
+    #[inline]
+    pub(super) fn candidate(&self, hash: Hash) -> Option<Entry> {
+        self.find_in(self.bucket(hash.home()), hash, &Some)
+    }
+
     /// Looks in a key's second bucket.
     #[inline(never)]
     fn find_away<T>(&self, hash: Hash, look: &impl Fn(Entry) -> Option<T>) -> Option<T> {
