@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use flows::session::{
-    Direction, Found, Inserted, Key, NewSession, Packet, Segment, SessionRef, Sessions, TcpPolicy,
+    Direction, Inserted, Key, NewSession, Packet, Segment, SessionRef, Sessions, TcpPolicy,
     Timeouts,
 };
 use flows::{Endpoint, Seconds, Tuple, Zone};
@@ -131,15 +131,6 @@ impl Rig {
         quartile(slices)
     }
 
-    /// Looks up a burst in two passes.
-    fn found(&self, burst: &[Arrival]) -> [Option<Found>; BURST] {
-        let mut probes = [None; BURST];
-        for (probe, arrival) in probes.iter_mut().zip(burst) {
-            *probe = Some(self.sessions.probe(&arrival.key));
-        }
-        probes.map(|probe| self.sessions.lookup_probed(&probe?))
-    }
-
     fn track(&self, session: SessionRef, direction: Direction, now: Seconds) {
         let policy = TcpPolicy::default();
         black_box(self.sessions.track(session, direction, &self.packet, now, policy));
@@ -221,20 +212,24 @@ const CASES: [fn(&Rig, &[Arrival], Seconds); 6] = [
         }
     },
     |rig, burst, _| {
-        for found in rig.found(burst) {
-            black_box(found);
-        }
+        let keys: [Key; BURST] = std::array::from_fn(|at| burst[at].key);
+        let mut found = [None; BURST];
+        rig.sessions.lookup_burst(&keys, &mut found);
+        black_box(found);
     },
     |rig, burst, now| {
         for arrival in burst {
-            rig.sessions.warm(arrival.session, arrival.direction);
+            rig.sessions.warm(arrival.session);
         }
         for arrival in burst {
             rig.track(arrival.session, arrival.direction, now);
         }
     },
     |rig, burst, now| {
-        for found in rig.found(burst).into_iter().flatten() {
+        let keys: [Key; BURST] = std::array::from_fn(|at| burst[at].key);
+        let mut found = [None; BURST];
+        rig.sessions.lookup_burst(&keys, &mut found);
+        for found in found.into_iter().flatten() {
             rig.track(found.session, found.direction, now);
         }
     },
@@ -248,9 +243,9 @@ fn main() {
         "look up",
         "track",
         "both",
-        "look up, in passes",
-        "track, in passes",
-        "both, in passes",
+        "look up, as a burst",
+        "track, as a burst",
+        "both, as a burst",
         "sweep",
     ];
     let mut rows = names.map(|name| (name, Vec::new()));

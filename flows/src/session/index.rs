@@ -5,6 +5,8 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::hint::black_box;
+
 use super::Direction;
 use super::bits::{high32, low32};
 use super::key::{KEY_WORDS, Packed, fold};
@@ -97,6 +99,12 @@ impl Index {
     pub(super) fn find<T>(&self, hash: Hash, look: impl Fn(Entry) -> Option<T>) -> Option<T> {
         let found = self.find_in(self.bucket(hash.home()), hash, &look);
         if found.is_some() { found } else { self.find_away(hash, &look) }
+    }
+
+    /// Reads a key's home, so that it is near when it is needed.
+    #[inline]
+    pub(super) fn warm(&self, hash: Hash) {
+        black_box(self.bucket(hash.home())[0].load(Ordering::Relaxed));
     }
 
     /// An entry that may be that of the key, in its home.
@@ -194,6 +202,9 @@ impl Index {
 }
 
 impl Hash {
+    /// The hash of nothing.
+    pub(super) const ZERO: Self = Self(0);
+
     #[inline]
     fn home(self) -> usize {
         low32(self.0) as usize

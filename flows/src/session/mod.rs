@@ -71,6 +71,7 @@
 //! buckets are those of the forwarding database.
 
 mod bits;
+mod burst;
 mod control;
 mod ending;
 mod free;
@@ -93,7 +94,7 @@ use pktio::wire::Layers;
 
 pub use inserting::{InsertError, Inserted, NewSession};
 pub use key::Key;
-pub use table::{DEFAULT_CAPACITY, Found, Probe, Sessions, Verdict};
+pub use table::{DEFAULT_CAPACITY, Found, Sessions, Verdict};
 pub use tcp::{Invalid, Segment, TcpPolicy, TcpState};
 pub use timeouts::{MAX_TIMEOUT_SECONDS, Timeouts};
 

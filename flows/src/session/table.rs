@@ -34,14 +34,6 @@ pub struct Found {
     pub is_replied: bool,
 }
 
-/// A lookup that is half done.
-#[derive(Debug, Clone, Copy)]
-pub struct Probe {
-    key: Packed,
-    hash: Hash,
-    candidate: Option<Entry>,
-}
-
 /// What is to be done with a packet of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -120,22 +112,6 @@ impl Sessions {
         self.find(&key, self.index.hash(&key))
     }
 
-    /// The first half of a [lookup](Self::lookup). To look up many at once, probe them all and
-    /// then [look them up](Self::lookup_probed): the processor waits for memory once instead of once each.
-    #[inline]
-    pub fn probe(&self, key: &Key) -> Probe {
-        let key = Packed::from(*key);
-        let hash = self.index.hash(&key);
-        Probe { key, hash, candidate: self.index.candidate(hash) }
-    }
-
-    /// The second half of a [lookup](Self::lookup).
-    #[inline]
-    pub fn lookup_probed(&self, probe: &Probe) -> Option<Found> {
-        let found = probe.candidate.and_then(|entry| self.check(entry, &probe.key));
-        if found.is_some() { found } else { self.find(&probe.key, probe.hash) }
-    }
-
     #[inline]
     pub(super) fn find(&self, key: &Packed, hash: Hash) -> Option<Found> {
         self.index.find(hash, |entry| self.check(entry, key))
@@ -143,7 +119,7 @@ impl Sessions {
 
     /// The session of an entry, if it lives and has the key.
     #[inline]
-    fn check(&self, Entry { slot, direction }: Entry, key: &Packed) -> Option<Found> {
+    pub(super) fn check(&self, Entry { slot, direction }: Entry, key: &Packed) -> Option<Found> {
         let record = self.record(slot)?;
         let before = record.control();
         let is_it = before.is_findable(direction) && record.has_key(direction, key);
@@ -154,16 +130,6 @@ impl Sessions {
             direction,
             state: control.state().filter(|_| is_current)?,
             is_replied: control.is_replied(),
-        })
-    }
-
-    /// Reads what [`Self::track`] will need. To track many packets at once, warm them all and then
-    /// track them: the processor waits for memory once instead of once each. False if the session ended.
-    #[inline]
-    pub fn warm(&self, session: SessionRef, from: Direction) -> bool {
-        self.record(session.slot).is_some_and(|record| {
-            std::hint::black_box(record.side(from, record.control().tag()));
-            record.control().is(session.version)
         })
     }
 
