@@ -49,7 +49,7 @@ pub enum InsertError {
         /// Sessions that there can be.
         capacity: u32,
     },
-    /// The replies are another session's.
+    /// The replies are another session's, or the session's own packets.
     #[error(
         "replies to {responder} would belong to another session; choose another source port, or end \
          that session"
@@ -95,20 +95,21 @@ impl Sessions {
         new: &NewSession,
         now: Seconds,
         policy: TcpPolicy,
-        evicted: impl FnMut(&Session),
+        mut evicted: impl FnMut(&Session),
     ) -> Result<Inserted, InsertError> {
         let connection =
             new.packet.segment.map(|segment| Connection::begun_by(&segment, policy)).transpose()?;
-        let Some(slot) = self.allocate(now, evicted) else { return Err(self.full()) };
-        let Some(record) = self.record(slot) else { return Err(self.full()) };
-        let newcomer = Self::fill(record, slot, new, connection, now);
-        match self.enter_both(&newcomer) {
-            Ok(()) => self.welcome(&newcomer),
-            Err(obstacle) => {
-                self.withdraw(&newcomer);
-                match obstacle {
-                    Obstacle::Taken(by) => self.settle(&newcomer, new, by),
-                    Obstacle::Crowded => Err(self.full()),
+        loop {
+            let slot = self.allocate(now, &mut evicted).ok_or_else(|| self.full())?;
+            let newcomer = self.fill(slot, new, connection, now).ok_or_else(|| self.full())?;
+            let Err(obstacle) = self.enter_both(&newcomer) else { return self.welcome(&newcomer) };
+            self.withdraw(&newcomer);
+            match obstacle {
+                Obstacle::Crowded => return Err(self.full()),
+                Obstacle::Taken(by) => {
+                    if let Some(settled) = self.settle(&newcomer, new, by) {
+                        return settled;
+                    }
                 }
             }
         }
@@ -128,13 +129,14 @@ impl Sessions {
     }
 
     /// Writes a session into a record that nobody else writes to, and makes it visible.
-    fn fill<'a>(
-        record: Record<'a>,
+    fn fill(
+        &self,
         slot: u32,
         new: &NewSession,
         connection: Option<Connection>,
         now: Seconds,
-    ) -> Newcomer<'a> {
+    ) -> Option<Newcomer<'_>> {
+        let record = self.record(slot)?;
         let state = connection.map_or(State::Open, |connection| State::Tcp(connection.state));
         let control = record.control().successor(state, now);
         let keys = [Packed::from(new.initiator), Packed::from(new.responder)];
@@ -149,7 +151,7 @@ impl Sessions {
         record.set_traffic(Direction::Reply, Traffic::default(), control.tag());
         record.set_origin(new.owner, now);
         record.publish(control);
-        Newcomer { record, session: SessionRef { slot, version: control.version() }, keys }
+        Some(Newcomer { record, session: SessionRef { slot, version: control.version() }, keys })
     }
 
     /// Enters a session for both directions, the lesser key first.
@@ -212,27 +214,27 @@ impl Sessions {
         self.clear(newcomer.session.slot, newcomer.record);
     }
 
-    /// Says what it means that a key was taken.
+    /// Says what it means that a key was taken. `None` when whoever had it ended since.
     fn settle(
         &self,
         newcomer: &Newcomer<'_>,
         new: &NewSession,
         by: Found,
-    ) -> Result<Inserted, InsertError> {
+    ) -> Option<Result<Inserted, InsertError>> {
         let [initiator, _] = &newcomer.keys;
-        let is_it = |found: &Found| self.has_key(found, initiator);
         let turned = Found { direction: by.direction.reversed(), ..by };
-        let existing = [by, turned].into_iter().find(is_it);
-        match existing.or_else(|| self.find(initiator, self.index.hash(initiator))) {
-            Some(found) => {
-                count(&self.counters.lost_races);
-                Ok(Inserted::Existing(found))
-            }
-            None => {
-                count(&self.counters.clashed);
-                Err(InsertError::Clash { responder: new.responder.tuple, other: by.session })
-            }
+        let existing = [by, turned].into_iter().find(|found| self.has_key(found, initiator));
+        if let Some(found) = existing.or_else(|| self.find(initiator, self.index.hash(initiator))) {
+            count(&self.counters.lost_races);
+            return Some(Ok(Inserted::Existing(found)));
         }
+        let is_itself = by.session == newcomer.session;
+        if is_itself || self.is_alive(by.session) {
+            count(&self.counters.clashed);
+            let responder = new.responder.tuple;
+            return Some(Err(InsertError::Clash { responder, other: by.session }));
+        }
+        None
     }
 
     /// Whether a session's packets of that direction have this key.

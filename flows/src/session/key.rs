@@ -59,6 +59,9 @@ impl From<Packed> for Key {
 }
 
 impl Packed {
+    /// The key of nothing.
+    pub(super) const EMPTY: Self = Self([0; KEY_WORDS]);
+
     #[inline]
     pub(super) fn protocol(head: u64) -> u8 {
         low8(head >> 48)

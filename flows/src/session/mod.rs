@@ -18,8 +18,9 @@
 //!     destination address 128
 //!     tag 6 | end is known 1 | end of the TCP sequence 32 | packets 36 | bytes 47 | tag 6
 //!   index
-//!     bucket   last entered: version 32, slot 30, direction 1, 1 | seven words
-//!     word     fingerprint 32 | slot 30 | direction 1 | 1              0 = empty
+//!     eight words to a bucket: fingerprint 32 | slot 30 | direction 1 | 1              0 = empty
+//!   order words
+//!     version of the session entered last 32 | slot 30 | direction 1 | 1
 //! ```
 //!
 //! A packet that needs no state of the other direction (all but TCP) touches one line of the index, and
@@ -48,14 +49,14 @@
 //!   the packets of one direction mostly come by one worker, and an atomic increment costs more than the rest of a
 //!   packet's tracking; when two do count at once, some counts are lost. A count that is stored after its session
 //!   ended carries the tag of that session (the lower bits of its version), and counts as none in the next.
-//! * **Entering.** Two workers may insert the same session at once. The insertions of keys with the same home bucket are put
-//!   into an order by that bucket's header, which names the session entered last. To enter a key, a
-//!   worker puts its word into a vacancy, where nobody heeds it yet; reads the header; *finishes* the
-//!   session that the header names, i.e. sets the flag in its control word that makes it findable; looks for the key; and, if it is
-//!   not there, exchanges the header for its own session's name, and finishes that. Whoever wins the exchange knows that
-//!   no insertion with this home took effect since it read the header, and that all before were finished
-//!   before: each was named by the header, and each successor finished it first. So its look for the key was
-//!   complete, and the key is entered once. Who loses looks again, and finds the winner's. A header never
+//! * **Entering.** Two workers may insert the same session at once. Each key has an *order word*, shared by
+//!   many, which names the session that was entered last among them. To enter a key, a worker puts its
+//!   word into a vacancy of the index, where nobody heeds it yet; reads the order word; *finishes* the session
+//!   that it names, i.e. sets the flag in its control word that makes it findable; looks for the key; and,
+//!   if it is not there, exchanges the order word for its own session's name, and finishes that. Whoever wins the
+//!   exchange knows that no key with this order word was entered since it read it, and that all
+//!   entered before are finished: each was named, and its successor finished it first. So its look for
+//!   the key missed nothing, and the key is entered once. Who loses looks again, and finds the winner's. An order word never
 //!   takes the same value twice, because it contains a version.
 //! * **Both keys.** The lesser key is entered first, whichever direction it has. So of two workers that insert the same session,
 //!   or its two ends' (who called each other at once), one fails at its first key and
@@ -70,6 +71,7 @@
 //! buckets are those of the forwarding database.
 
 mod bits;
+mod burst;
 mod control;
 mod ending;
 mod free;

@@ -114,18 +114,22 @@ impl Sessions {
 
     #[inline]
     pub(super) fn find(&self, key: &Packed, hash: Hash) -> Option<Found> {
-        self.index.find(hash, |Entry { slot, direction }| {
-            let record = self.record(slot)?;
-            let before = record.control();
-            let is_it = before.is_findable(direction) && record.has_key(direction, key);
-            let control = if is_it { record.control() } else { return None };
-            let is_current = control.version() == before.version();
-            Some(Found {
-                session: SessionRef { slot, version: control.version() },
-                direction,
-                state: control.state().filter(|_| is_current)?,
-                is_replied: control.is_replied(),
-            })
+        self.index.find(hash, |entry| self.check(entry, key))
+    }
+
+    /// The session of an entry, if it lives and has the key.
+    #[inline]
+    pub(super) fn check(&self, Entry { slot, direction }: Entry, key: &Packed) -> Option<Found> {
+        let record = self.record(slot)?;
+        let before = record.control();
+        let is_it = before.is_findable(direction) && record.has_key(direction, key);
+        let control = if is_it { record.control() } else { return None };
+        let is_current = control.version() == before.version();
+        Some(Found {
+            session: SessionRef { slot, version: control.version() },
+            direction,
+            state: control.state().filter(|_| is_current)?,
+            is_replied: control.is_replied(),
         })
     }
 

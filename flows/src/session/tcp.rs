@@ -273,6 +273,9 @@ impl Connection {
         policy: TcpPolicy,
     ) -> Result<Self, Refusal> {
         let kind = segment.kind()?;
+        if (self.state, kind) == (TcpState::Established, Kind::Ack) {
+            return Ok(self.after_data(from, segment, policy)?);
+        }
         let is_over = matches!(self.state, TcpState::TimeWait | TcpState::Closed);
         if kind == Kind::Syn && is_over {
             return match from {
@@ -283,8 +286,10 @@ impl Connection {
         if self.passes_by(from, kind) {
             return Ok(self);
         }
-        if policy.check_windows {
-            self.check(from, segment, kind)?;
+        match self.state {
+            _ if !policy.check_windows => {}
+            TcpState::SynSent => self.check_answer(from, segment, kind)?,
+            _ => self.check(from, segment)?,
         }
         let [sender, receiver] = self.seen_from(from);
         let acknowledges_all = segment.has(tcp::ACK_FLAG)
@@ -298,8 +303,29 @@ impl Connection {
             Kind::Syn | Kind::SynAck | Kind::Rst => {}
         }
         let is_open = matches!(state, TcpState::Established | TcpState::FinWait(_));
-        next.is_assured |= is_open && next.sides.iter().all(|side| side.end.is_some());
+        next.is_assured |= is_open && next.was_seen_from_both_ends();
         Ok(next)
+    }
+
+    /// The same for what nearly all segments are: data or an acknowledgment, in an open connection.
+    #[inline]
+    fn after_data(
+        mut self,
+        from: Direction,
+        segment: &Segment,
+        policy: TcpPolicy,
+    ) -> Result<Self, Invalid> {
+        if policy.check_windows {
+            self.check(from, segment)?;
+        }
+        let side = &mut self.sides[from.index()];
+        *side = side.sent(segment);
+        self.is_assured |= self.was_seen_from_both_ends();
+        Ok(self)
+    }
+
+    fn was_seen_from_both_ends(&self) -> bool {
+        self.sides.iter().all(|side| side.end.is_some())
     }
 
     /// Sender's and receiver's side.
@@ -326,11 +352,9 @@ impl Connection {
     }
 
     /// Checks a segment's numbers.
-    fn check(&self, from: Direction, segment: &Segment, kind: Kind) -> Result<(), Invalid> {
+    #[inline]
+    fn check(&self, from: Direction, segment: &Segment) -> Result<(), Invalid> {
         let [sender, receiver] = self.seen_from(from);
-        if self.state == TcpState::SynSent {
-            return self.check_answer(from, segment, kind);
-        }
         if let Some(end) = sender.end {
             let window_bytes = receiver.window_bytes();
             let fits = distance(segment.sequence, end) <= window_bytes
