@@ -8,9 +8,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use ctl::{
-    BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Request, Tap,
-};
+use ctl::{BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Request, Tap};
 use hostnet::{Interface, Netlink};
 use netlab::topology::LinuxBridge;
 use netlab::{Container, Cores, Path, rr, tcp, udp};
