@@ -15,6 +15,7 @@ use pktio::buffer::Memory;
 use pktio::{Pool, PoolConfig, PoolError, Port, PortFault};
 
 use crate::random::random;
+use crate::sys::ask_for_slices_of;
 use crate::worker::{
     Clock, Command, Dataplane, Event, Lane, PollMode, QueueId, Report, Worker, WorkerId,
     WorkerOptions, doorbell, silence,
@@ -72,6 +73,10 @@ pub enum FleetError {
         seconds: u64,
     },
 }
+
+/// The time slice of workers. On a core that others want too, the default of 3 ms is what a waking worker may
+/// have to wait for.
+const SLICE: Duration = Duration::from_micros(100);
 
 /// The running workers.
 pub struct Fleet {
@@ -157,6 +162,8 @@ impl Fleet {
             .name(format!("vswitch-w{worker}"))
             .spawn(move || {
                 core_affinity::set_for_current(core);
+                // An older kernel knows no slices: waking then takes as long as the others' slices.
+                let _ = ask_for_slices_of(SLICE);
                 state.run();
             })
             .map_err(|source| FleetError::Start { worker, source })
