@@ -107,6 +107,13 @@ impl Index {
         black_box(self.bucket(hash.home())[0].load(Ordering::Relaxed));
     }
 
+    /// Reads both of a key's buckets and its order word, so that they are near when they are needed.
+    pub(super) fn warm_both(&self, hash: Hash) {
+        self.warm(hash);
+        black_box(self.bucket(hash.second())[0].load(Ordering::Relaxed));
+        black_box(self.order(hash).load(Ordering::Relaxed));
+    }
+
     /// An entry that may be that of the key, in its home.
     #[inline]
     pub(super) fn candidate(&self, hash: Hash) -> Option<Entry> {

@@ -160,8 +160,8 @@ impl Sessions {
         let traffic = record.traffic(from, control.tag()).with_packet(packet.bytes);
         record.set_traffic(from, traffic, control.tag());
         let seen = |control: Control| match from {
-            Direction::Original => control.seen_at(now),
-            Direction::Reply => control.seen_at(now).replied().assured(),
+            Direction::Original => control.heard(from, now),
+            Direction::Reply => control.heard(from, now).assured(),
         };
         if seen(control) == control || record.update(session.version, seen) {
             Verdict::Valid
@@ -192,7 +192,7 @@ impl Sessions {
                 Err(Refusal::Invalid(reason)) => return Verdict::Invalid(reason),
                 Err(Refusal::Superseding) => return Verdict::Superseding,
             };
-            let next = control.seen_at(now).with_connection(&after, from);
+            let next = control.with_connection(&after).heard(from, now);
             if next != control && !record.replace(control, next) {
                 continue;
             }
