@@ -13,7 +13,8 @@ const REPLIED: u64 = 1 << 26;
 const ASSURED: u64 = 1 << 27;
 const SEEN: u64 = 0x00ff_ffff;
 
-/// `version 32 | state 4 | flags 4 | last seen, seconds 24`; state 0 is that of a record without session.
+/// `version 32 | state 4 | flags 4 | last seen, seconds 24`; state 0 is that of a record without
+/// session.
 ///
 /// The version is that of the session that is there, or was there last. The time is kept modulo its
 /// range of 194 days, of which half can be told from the other half.

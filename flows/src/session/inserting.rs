@@ -13,7 +13,7 @@ use super::table::{Found, Sessions, count};
 use super::tcp::{Connection, Side};
 use super::traffic::Traffic;
 use super::{Direction, Invalid, Key, Packet, Session, SessionRef, State, TcpPolicy};
-use crate::Seconds;
+use crate::{Seconds, Tuple};
 
 /// A session to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum Inserted {
 pub enum InsertError {
     /// There was no room, and no session that could make any.
     #[error(
-        "the session table is full: all {capacity} sessions are established; end some, or start the \
-         daemon with room for more"
+        "the session table is full: all {capacity} sessions are established; end some, or start \
+         the daemon with room for more"
     )]
     Full {
         /// Sessions that there can be.
@@ -51,12 +51,12 @@ pub enum InsertError {
     },
     /// The replies are another session's, or the session's own packets.
     #[error(
-        "replies to {responder} would belong to another session; choose another source port, or end \
-         that session"
+        "replies to {responder} would belong to another session; choose another source port, or \
+         end that session"
     )]
     Clash {
         /// What the replies would be recognised by.
-        responder: crate::Tuple,
+        responder: Tuple,
         /// The session that has it.
         other: SessionRef,
     },
@@ -82,14 +82,16 @@ enum Obstacle {
 }
 
 impl Sessions {
-    /// Inserts a session, unless there is one by its initiator's key. When the table is full, another one may have to make
-    /// room: `evicted` gets it.
+    /// Inserts a session, unless there is one by its initiator's key. When the table is full,
+    /// another one may have to make room: `evicted` gets it.
     ///
-    /// A session is found by its first key before its second is entered: another worker may find one that is
-    /// withdrawn because of a clash, and will find its reference stale at the next packet.
+    /// A session is found by its first key before its second is entered: another worker may find
+    /// one that is withdrawn because of a clash, and will find its reference stale at the next
+    /// packet.
     ///
     /// # Errors
-    /// [`InsertError`], which says what is in the way; the table is then as it was, but for an evicted session.
+    /// [`InsertError`], which says what is in the way; the table is then as it was, but for an
+    /// evicted session.
     pub fn insert(
         &self,
         new: &NewSession,
