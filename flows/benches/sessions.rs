@@ -19,7 +19,8 @@ use pktio::wire::field::{protocol, tcp};
 /// Packets measured per second of the table's clock, and seconds.
 const PACKETS: usize = 1 << 20;
 const ROUNDS: u32 = 5;
-/// Packets that are timed together: less than a time slice, so that what other processes add falls on few.
+/// Packets that are timed together: less than a time slice, so that what other processes add falls
+/// on few.
 const SLICE: usize = 2048;
 const BURST: usize = 32;
 

@@ -1,5 +1,6 @@
-//! Many packets at once. With a million sessions nearly every packet needs a line that is in no cache; a
-//! pass over the burst that does nothing but read lets the processor wait for all of them at once.
+//! Many packets at once. With a million sessions nearly every packet needs a line that is in no
+//! cache; a pass over the burst that does nothing but read lets the processor wait for all of them
+//! at once.
 
 use super::index::{Entry, Hash};
 use super::key::Packed;
@@ -10,8 +11,8 @@ use super::{Key, SessionRef};
 const TOGETHER: usize = 32;
 
 impl Sessions {
-    /// [Looks up](Self::lookup) many keys: `found` gets what is found by each, in order, as far as both
-    /// go.
+    /// [Looks up](Self::lookup) many keys: `found` gets what is found by each, in order, as far as
+    /// both go.
     pub fn lookup_burst(&self, keys: &[Key], found: &mut [Option<Found>]) {
         for (keys, found) in keys.chunks(TOGETHER).zip(found.chunks_mut(TOGETHER)) {
             self.lookup_some(keys, found);
@@ -43,8 +44,8 @@ impl Sessions {
         }
     }
 
-    /// Reads what [`Self::track`] will need of a session. Whoever tracks many packets warms all their sessions
-    /// first.
+    /// Reads what [`Self::track`] will need of a session. Whoever tracks many packets warms all
+    /// their sessions first.
     #[inline]
     pub fn warm(&self, session: SessionRef) {
         if let Some(record) = self.record(session.slot) {

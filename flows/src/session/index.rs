@@ -14,8 +14,9 @@ use super::lines::Lines;
 
 /// Words of a bucket: a cache line.
 const BUCKET: usize = if cfg!(loom) { 4 } else { 8 };
-/// A key goes to its second bucket when its home has fewer vacancies than this, and the other has more.
-/// With this, 95 % are at home in a table that is full, and some vacancy remains for everybody.
+/// A key goes to its second bucket when its home has fewer vacancies than this, and the other has
+/// more. With this, 95 % are at home in a table that is full, and some vacancy remains for
+/// everybody.
 const SPARE: usize = 3;
 /// Words that order insertions.
 const ORDERS: usize = if cfg!(loom) { 1 } else { 4096 };
@@ -26,9 +27,9 @@ const PRESENT: u32 = 1;
 /// The most records that an index can tell apart.
 pub(super) const MAX_SLOTS: u32 = 1 << 24;
 
-/// A record and one of its directions: `slot 30 | direction 1 | 1`. It is the lower half of an index word,
-/// whose upper half is the key's fingerprint, and of an order word, whose upper half is the version of
-/// the session that was entered last.
+/// A record and one of its directions: `slot 30 | direction 1 | 1`. It is the lower half of an
+/// index word, whose upper half is the key's fingerprint, and of an order word, whose upper half is
+/// the version of the session that was entered last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) slot: u32,
@@ -105,6 +106,14 @@ impl Index {
     #[inline]
     pub(super) fn warm(&self, hash: Hash) {
         black_box(self.bucket(hash.home())[0].load(Ordering::Relaxed));
+    }
+
+    /// Reads both of a key's buckets and its order word, so that they are near when they are
+    /// needed.
+    pub(super) fn warm_both(&self, hash: Hash) {
+        self.warm(hash);
+        black_box(self.bucket(hash.second())[0].load(Ordering::Relaxed));
+        black_box(self.order(hash).load(Ordering::Relaxed));
     }
 
     /// An entry that may be that of the key, in its home.

@@ -108,7 +108,8 @@ impl Record<'_> {
         Packed::protocol(self.load(KEY))
     }
 
-    /// Writes the key of a direction, and its sender's window, into a record that nobody else may write to.
+    /// Writes the key of a direction, and its sender's window, into a record that nobody else may
+    /// write to.
     pub(super) fn set_key(self, direction: Direction, key: &Packed, side: Side) {
         let at = line(direction) + KEY;
         for (word, value) in key.0.iter().enumerate().skip(1) {

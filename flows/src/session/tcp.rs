@@ -1,20 +1,21 @@
 //! TCP as it is seen from the middle: states, and the numbers that a segment may carry.
 //!
-//! Pure functions. A connection has a state and two sides: what each end has sent, and how large a window
-//! it has offered. A segment that fits advances the connection; one that does not is [`Invalid`] and
-//! changes nothing.
+//! Pure functions. A connection has a state and two sides: what each end has sent, and how large a
+//! window it has offered. A segment that fits advances the connection; one that does not is
+//! [`Invalid`] and changes nothing.
 //!
 //! # States
 //! As in netfilter's `nf_conntrack_proto_tcp.c`, with the difference that a state knows which end
-//! closed first, so that a repeated FIN is not taken for the other end's. A RST does not end a session at
-//! once: it stays for the transitory time (RFC 7857 section 2.2), and if the connection turns out to go
-//! on, it is established again (RFC 6146 section 3.5.2.2).
+//! closed first, so that a repeated FIN is not taken for the other end's. A RST does not end a
+//! session at once: it stays for the transitory time (RFC 7857 section 2.2), and if the connection
+//! turns out to go on, it is established again (RFC 6146 section 3.5.2.2).
 //!
 //! # Windows
-//! After G. van Rooij, "Real Stateful TCP Packet Filtering in IP Filter", 2001, in eight bytes a side: a
-//! segment must lie within a window of what its sender has sent, and its acknowledgment within a window of
-//! what the other end has sent. The window is the largest that the receiver has offered, rounded up to
-//! 64 KiB times a power of four. The ends themselves check to the byte; this is to keep strangers out.
+//! After G. van Rooij, "Real Stateful TCP Packet Filtering in IP Filter", 2001, in eight bytes a
+//! side: a segment must lie within a window of what its sender has sent, and its acknowledgment
+//! within a window of what the other end has sent. The window is the largest that the receiver has
+//! offered, rounded up to 64 KiB times a power of four. The ends themselves check to the byte; this
+//! is to keep strangers out.
 
 use pktio::wire::field::{be16, tcp};
 use pktio::wire::{Fragment, Layers};
@@ -333,9 +334,9 @@ impl Connection {
         [self.sides[from.index()], self.sides[from.reversed().index()]]
     }
 
-    /// Whether the ends have to settle such a segment between themselves: a SYN in an open connection is
-    /// answered by a challenge (RFC 5961 section 4), an old connection's acknowledgment of a new SYN
-    /// by a RST (RFC 9293 section 3.5.1, half-open connections).
+    /// Whether the ends have to settle such a segment between themselves: a SYN in an open
+    /// connection is answered by a challenge (RFC 5961 section 4), an old connection's
+    /// acknowledgment of a new SYN by a RST (RFC 9293 section 3.5.1, half-open connections).
     fn passes_by(&self, from: Direction, kind: Kind) -> bool {
         use TcpState::{CloseWait, Established, FinWait, LastAck, SynReceived, SynSent, TimeWait};
         match (self.state, kind) {
@@ -368,8 +369,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Checks the answer to a SYN: it has to acknowledge it, or a part of the data that came with it
-    /// (RFC 9293 section 3.10.7.3, RFC 7413).
+    /// Checks the answer to a SYN: it has to acknowledge it, or a part of the data that came with
+    /// it (RFC 9293 section 3.10.7.3, RFC 7413).
     fn check_answer(&self, from: Direction, segment: &Segment, kind: Kind) -> Result<(), Invalid> {
         let Some(end) = self.sides[0].end.filter(|_| from == Direction::Reply) else {
             return Ok(());
@@ -401,7 +402,8 @@ impl Connection {
         })
     }
 
-    /// Takes over what a SYN says. Windows are scaled only if both ends offer to (RFC 7323 section 2.2).
+    /// Takes over what a SYN says. Windows are scaled only if both ends offer to (RFC 7323 section
+    /// 2.2).
     fn open(&mut self, from: Direction, segment: &Segment) {
         self.sides[from.index()] = Side::opened(segment);
         let other = &mut self.sides[from.reversed().index()];

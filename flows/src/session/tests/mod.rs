@@ -28,7 +28,8 @@ fn endpoint(number: u32) -> Endpoint {
     }
 }
 
-/// The key of packets from one endpoint to another, in zone 0. Numbers of one parity share a family.
+/// The key of packets from one endpoint to another, in zone 0. Numbers of one parity share a
+/// family.
 fn key(protocol: u8, from: u32, to: u32) -> Key {
     let tuple = Tuple { protocol, source: endpoint(from), destination: endpoint(to) };
     Key::new(Zone(0), tuple)

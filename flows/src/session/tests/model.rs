@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::super::{Direction, Verdict};
 use super::*;
 
-/// An operation on the table, and on the map that is its model. Sessions are between few endpoints, so
-/// that they meet.
+/// An operation on the table, and on the map that is its model. Sessions are between few endpoints,
+/// so that they meet.
 #[derive(Debug, Clone)]
 enum Step {
     /// From, to, who answers, whom they answer.

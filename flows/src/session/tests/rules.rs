@@ -37,7 +37,8 @@ fn established(sessions: &Sessions, from: u32, to: u32, now: u32) -> SessionRef 
 #[test]
 fn a_session_is_found_by_both_of_its_keys() {
     let sessions = Sessions::new(100, 1);
-    // A translated session: 1 talks to 9, which is really 5, and is known there as 7 in another zone.
+    // A translated session: 1 talks to 9, which is really 5, and is known there as 7 in another
+    // zone.
     let responder = Key { zone: Zone(3), ..udp(5, 7) };
     let new = NewSession { initiator: udp(1, 9), responder, owner: 42, packet: UDP };
     let session = begin(&sessions, new, 10);

@@ -13,8 +13,8 @@ const LAX: TcpPolicy = TcpPolicy { check_windows: false, pick_up: true };
 /// The first sequence numbers of both ends, close to where they wrap.
 const START: [u32; 2] = [0xffff_ff00, 5000];
 
-/// A segment with numbers relative to its sender's and the other end's first, and the window that it
-/// offers.
+/// A segment with numbers relative to its sender's and the other end's first, and the window that
+/// it offers.
 fn segment(from: Direction, flags: u8, sequence: i64, acknowledgment: i64, length: u32) -> Segment {
     let absolute = |direction: Direction, number: i64| {
         let start = START[usize::from(direction == R)];
@@ -256,7 +256,8 @@ fn windows_are_scaled_if_both_ends_offer_to() {
         let answered = begun.after(R, &answer, STRICT).unwrap();
         answered.after(O, &segment(O, ACK, 1, 1, 0), STRICT).unwrap()
     };
-    // The originator offered 65535 << 7, which is just less than 8 MiB, and that is rounded up to 16 MiB.
+    // The originator offered 65535 << 7, which is just less than 8 MiB, and that is rounded up to
+    // 16 MiB.
     let far = |bytes: i64| segment(R, ACK, 1 + bytes, 1, 100);
     assert!(open([Some(7), Some(7)]).after(R, &far(0x100_0000), STRICT).is_ok());
     assert_eq!(invalid(open([Some(7), Some(7)]), R, &far(0x100_0001)), Some(Invalid::Sequence));
