@@ -91,7 +91,7 @@ impl Memory {
         let Some(header) = EthernetHeader::read(frame.data()) else {
             return desk.refuse(frame, DropReason::Runt);
         };
-        let is_routed = header.dst == from.bridge.gateway_mac;
+        let is_routed = from.bridge.router.is_some() && header.dst == from.bridge.gateway_mac;
         // What the router sends on has no tag until it leaves by a port that wants one.
         if is_routed && !vlan::untag(&mut frame) {
             return desk.refuse(frame, DropReason::NoBuffer);

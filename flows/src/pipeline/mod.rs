@@ -117,6 +117,21 @@ impl Pipeline {
         self.memory.resume(&mut desk);
     }
 
+    /// Drops what came in by a port and waits, before the port's books are closed.
+    pub fn forget(
+        &mut self,
+        port: PortIndex,
+        now: Nanos,
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) {
+        let snapshot = &*self.snapshot;
+        let ingress = port;
+        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        self.memory.forget(&mut desk, port);
+    }
+
     /// Whether nothing waits for time to pass.
     pub fn is_idle(&self) -> bool {
         self.memory.is_idle()

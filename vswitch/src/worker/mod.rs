@@ -238,7 +238,7 @@ impl Worker {
                 Command::Adopt(plane) => self.adopt(plane),
                 Command::Attach(id, port) => self.attach(id, port),
                 Command::Detach(port) => self.detach(port),
-                Command::Forget(port) => self.ledger.forget(port),
+                Command::Forget(port) => self.forget(port, now),
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
                 Command::Report(report) => self.fill(report),
                 Command::Stop => self.stopped = true,
@@ -268,6 +268,13 @@ impl Worker {
             let queue = self.remove(slot);
             self.lane().report(Event::Detached(queue.id, queue.port));
         }
+    }
+
+    /// Closes the books of a port that is no more.
+    fn forget(&mut self, port: PortIndex, now: Nanos) {
+        let (pool, outboxes) = (&mut self.pool, &mut self.outboxes);
+        self.pipeline.forget(port, now, pool, outboxes, &mut self.ledger);
+        self.ledger.forget(port);
     }
 
     /// A queue failed: it leaves the poll list, and the control thread hears why.
