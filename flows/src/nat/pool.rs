@@ -181,7 +181,7 @@ fn rows((first, last): (u16, u16), hash: u64) -> [(u16, u16); ROWS as usize] {
 
 /// A number below `limit`, by the upper half of a hash.
 fn below(hash: u64, limit: u16) -> u16 {
-    u16::try_from((hash >> 32) * u64::from(limit) >> 32).unwrap_or(0)
+    u16::try_from(((hash >> 32) * u64::from(limit)) >> 32).unwrap_or(0)
 }
 
 fn count(first: IpAddr, last: IpAddr) -> Result<u16, PoolError> {
