@@ -8,7 +8,7 @@ use crate::cache::KeyFields;
 use crate::fdb::{Fdb, Limits};
 use crate::router::{Gateway, Routes};
 use crate::rules::{Field, RuleSet};
-use crate::{BridgeIndex, Generation, PortIndex, Translation, Vid};
+use crate::{BridgeIndex, Generation, Guard, PortIndex, Translation, Vid};
 
 /// A set of VLANs.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,8 +94,10 @@ pub struct PortConfig {
     pub mtu_bytes: u32,
     /// The most stations that are learned on it.
     pub mac_limit: u32,
-    /// More than its addresses on the link decides about a frame that comes in by it: rules, or a guard.
+    /// Rules may say something about what comes in by it, or about what that answers to.
     pub is_inspected: bool,
+    /// Whom it may send as; everybody if not given.
+    pub guard: Option<Arc<Guard>>,
     /// The VXLAN network that it leads to.
     pub vni: Option<u32>,
 }
@@ -111,6 +113,7 @@ impl PortConfig {
             mtu_bytes: 1500,
             mac_limit: u32::MAX,
             is_inspected: false,
+            guard: None,
             vni: None,
         }
     }

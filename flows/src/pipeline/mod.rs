@@ -25,6 +25,7 @@ mod gateway;
 mod housekeep;
 mod inspect;
 mod route;
+mod ruling;
 mod steps;
 mod transform;
 pub(crate) mod vlan;

@@ -100,7 +100,7 @@ mod loom_tests;
 #[cfg(test)]
 mod tests;
 
-use pktio::wire::Layers;
+use pktio::wire::{Layers, field};
 
 pub use inserting::{InsertError, Inserted, NewSession};
 pub use key::Key;
@@ -209,6 +209,16 @@ impl Packet {
     pub fn of(frame: &[u8], layers: &Layers) -> Self {
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         Self { bytes, segment: Segment::of(frame, layers) }
+    }
+
+    /// Whether it can begin a session.
+    pub fn can_begin(&self, policy: TcpPolicy) -> bool {
+        self.segment.is_none_or(|segment| tcp::Connection::begun_by(&segment, policy).is_ok())
+    }
+
+    /// Whether what it belongs to began before it: a TCP segment, and no SYN.
+    pub fn is_midway(&self) -> bool {
+        self.segment.is_some_and(|segment| segment.flags & field::tcp::SYN == 0)
     }
 }
 
