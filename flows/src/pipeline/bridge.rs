@@ -77,7 +77,9 @@ impl<'a> Ingress<'a> {
             Err(reason) => return Step::Drop(reason),
         };
         let fdb = &self.bridge.fdb;
-        fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
+        if self.port.mac_limit > 0 {
+            fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
+        }
         if self.port.is_inspected || dst == self.bridge.gateway_mac {
             return Step::Inspect(vid);
         }
