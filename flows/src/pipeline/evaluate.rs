@@ -76,7 +76,7 @@ impl Memory {
         if let Some(embedded) = embedded_tuple(frame, &case.layers) {
             let key = Key::new(case.from.port.bridge, embedded.tuple.reversed());
             if let Some(found) = self.tables.sessions.lookup(&key) {
-                return self.relate(desk, case, embedded, found);
+                return self.relate(desk, case, frame, embedded, found);
             }
         }
         let ruling = self.consult(desk, case, frame, None, ConnState::New)?;
@@ -94,6 +94,7 @@ impl Memory {
         &mut self,
         desk: &Desk,
         case: &Case,
+        frame: &PktBuf,
         embedded: Embedded,
         found: Found,
     ) -> Result<Decision, Refusal> {
@@ -103,9 +104,7 @@ impl Memory {
             return Ok(desk.transform(Way::Bridge, Ruling::default()).into());
         }
         let onward = onward(&session, found.direction);
-        let bridge = BridgeIndex(onward.zone.0);
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
-        let hop = self.resolve(desk, next)?;
+        let hop = self.hop_on(desk, case, frame, &session, onward)?;
         let transform = desk.transform(Way::Route(hop), Ruling::default());
         let quote = Some((embedded, onward.tuple.reversed()));
         Ok(Decision { transform, is_tracked: false, quote })
@@ -127,12 +126,19 @@ impl Memory {
         let onward = onward(&session, found.direction);
         let state = if found.is_replied { ConnState::Established } else { ConnState::New };
         let ruling = match found.direction {
-            Direction::Original => self.consult(desk, case, frame, Some(onward.tuple), state),
+            Direction::Original => {
+                let inside = Tuple { source: tuple.source, ..onward.tuple };
+                self.consult(desk, case, frame, Some(inside), state)
+            }
             // Replies to what was allowed pass.
             Direction::Reply => Ok(Ruling::default()),
         };
         let ruling = ruling.inspect_err(|_| self.end(desk, found.session))?;
-        let way = self.way_on(desk, case, frame, onward)?;
+        let way = if case.is_routed {
+            Way::Route(self.hop_on(desk, case, frame, &session, onward)?)
+        } else {
+            Way::bridged(ruling.to)
+        };
         let rewrite = rewrite(&tuple, &onward.tuple, way)?;
         let session = Some((found.session, found.direction));
         let awaits_answer =
@@ -140,21 +146,20 @@ impl Memory {
         Ok(Transform { rewrite, session, awaits_answer, ..desk.transform(way, ruling) }.into())
     }
 
-    /// Where a packet of a session goes.
-    fn way_on(
+    /// The next hop of a packet of a session. All that go the same way have the same one.
+    fn hop_on(
         &mut self,
         desk: &Desk,
         case: &Case,
         frame: &PktBuf,
+        session: &Session,
         onward: Key,
-    ) -> Result<Way, Refusal> {
-        if !case.is_routed {
-            return Ok(Way::Bridge);
-        }
+    ) -> Result<Hop, Refusal> {
         check(frame.data(), &case.layers).map_err(obstacle)?;
         let bridge = BridgeIndex(onward.zone.0);
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
-        self.resolve(desk, next).map(Way::Route)
+        let spread = session.initiator.tuple.spread();
+        let next = next_hop_on(desk, bridge, onward.tuple.destination, spread)?;
+        self.resolve(desk, next)
     }
 
     /// Decides about the first packet of a session.
@@ -173,13 +178,19 @@ impl Memory {
         }
         let translation = desk.snapshot.translation();
         let inward = translation.inward(key);
+        if inward.is_none() && translation.may_be_claimed(key) {
+            return Err(Refusal::Drop(DropReason::NotTranslated));
+        }
         let mut claims = Claims { translation, now: desk.now, mappings: [None; 2] };
         claims.mappings[0] = inward.and_then(|inward| inward.mapping);
         let destination = inward.map_or(tuple.destination, |to| to.internal);
         let inside = Tuple { destination, ..tuple };
         let ruling = self.consult(desk, case, frame, Some(inside), ConnState::New)?;
         let next = match inward {
-            Some(to) => next_hop_on(desk, to.bridge, destination, tuple.spread())?,
+            Some(to) => {
+                check(frame.data(), &case.layers).map_err(obstacle)?;
+                next_hop_on(desk, to.bridge, destination, tuple.spread())?
+            }
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
         };
         let hop = self.resolve(desk, next)?;
@@ -330,7 +341,8 @@ impl Memory {
         if let Some(known) = translation.published_as(rule.pool.zone(), protocol, source) {
             return Ok((known, None));
         }
-        let claim = translation.mappings.claim(key.zone, protocol, source, &rule.pool, desk.now);
+        let offer = (&rule.pool, &translation.published);
+        let claim = translation.mappings.claim(key.zone, protocol, source, offer, desk.now);
         claim.map(|claim| (claim.external, Some(claim.mapping))).map_err(|error| match error {
             Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
             _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),

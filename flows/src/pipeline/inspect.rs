@@ -165,14 +165,11 @@ impl Memory {
 
     /// Decides about a packet by the slow path, and remembers what comes out.
     fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<Hashed>) {
-        let decision = match self.evaluate(desk, &case, &frame) {
+        let decision = match self.evaluate_and_track(desk, &case, &frame) {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse(desk, case, frame, refusal),
         };
-        let Decision { transform, is_tracked, quote } = decision;
-        if !is_tracked && self.track(desk, &case, &frame, &transform) != Verdict::Valid {
-            return desk.refuse(frame, DropReason::InvalidState);
-        }
+        let Decision { transform, quote, .. } = decision;
         if let Some(flow) = flow {
             self.flows.put(flow, transform);
         }
@@ -182,6 +179,27 @@ impl Memory {
             }
             _ => self.apply(desk, case, frame, &transform),
         }
+    }
+
+    /// Decides about a packet that its session agrees to. One whose session is over begins another.
+    fn evaluate_and_track(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+    ) -> Result<Decision, Refusal> {
+        for _ in 0..2 {
+            let decision = self.evaluate(desk, case, frame)?;
+            if decision.is_tracked {
+                return Ok(decision);
+            }
+            match self.track(desk, case, frame, &decision.transform) {
+                Verdict::Valid => return Ok(decision),
+                Verdict::Invalid(_) => break,
+                Verdict::Superseding | Verdict::Ended => {}
+            }
+        }
+        Err(Refusal::Drop(DropReason::InvalidState))
     }
 
     /// Tells a packet's session of it.

@@ -21,7 +21,7 @@ fn container(number: u8, port: u16) -> Endpoint {
 
 fn claim(mappings: &Mappings, internal: Endpoint) -> Result<Claim, Unclaimed> {
     let pool = Pool::new(OUTSIDE, ADDRESS..=ADDRESS, 1..=3, Quota::default()).unwrap();
-    mappings.claim(INSIDE, UDP, internal, &pool, Nanos::from_secs(1))
+    mappings.claim(INSIDE, UDP, internal, (&pool, &Published::default()), Nanos::from_secs(1))
 }
 
 /// Every interleaving with at most three preemptions. All of them take minutes, and find no more.

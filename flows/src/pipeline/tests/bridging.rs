@@ -6,7 +6,7 @@ use pktio::wire::MacAddr;
 use pktio::{Burst, Csum, Gso, Pool, PoolConfig};
 use proptest::prelude::*;
 
-use super::Pipeline;
+use crate::Pipeline;
 use crate::{
     BridgeDomain, BridgeIndex, DropReason, Fdb, Generation, Horizon, Ledger, Nanos, Outboxes,
     PortConfig, PortIndex, Snapshot, Vid, VlanPolicy,
