@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use crate::Zone;
+use crate::{Endpoint, Zone};
 
 /// The most addresses of one pool: each has a table of its ports.
 pub const MAX_ADDRESSES: u16 = 1024;
@@ -114,6 +114,12 @@ impl Pool {
     /// The addresses, in order.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         (0..self.addresses).map(|step| self.address(step))
+    }
+
+    /// Whether somebody can have this endpoint.
+    pub fn contains(&self, endpoint: Endpoint) -> bool {
+        (self.first_port..=self.last_port).contains(&endpoint.port)
+            && self.addresses().any(|ip| ip == endpoint.ip)
     }
 
     fn address(&self, step: u16) -> IpAddr {

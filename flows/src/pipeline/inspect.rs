@@ -161,12 +161,12 @@ impl Memory {
 
     /// Decides about a packet by the slow path, and remembers what comes out.
     fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<Hashed>) {
-        let decision = match self.evaluate(desk, &case, &frame) {
+        let decision = match self.evaluate_and_track(desk, &case, &frame) {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse(desk, case, frame, refusal),
         };
         let Decision { transform, is_tracked, quote } = decision;
-        if !is_tracked && self.track(desk, &case, &frame, &transform) != Verdict::Valid {
+        if !is_tracked {
             return self.misfit(desk, case, frame, &transform);
         }
         if let Some(flow) = flow {
@@ -190,6 +190,28 @@ impl Memory {
             }
             Err(refusal) => self.refuse(desk, case, frame, refusal),
         }
+    }
+
+    /// Decides about a packet, and tells its session of it: the decision is untracked if it does not fit.
+    /// A packet whose session is over begins another.
+    fn evaluate_and_track(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+    ) -> Result<Decision, Refusal> {
+        for _ in 0..2 {
+            let decision = self.evaluate(desk, case, frame)?;
+            if decision.is_tracked {
+                return Ok(decision);
+            }
+            match self.track(desk, case, frame, &decision.transform) {
+                Verdict::Valid => return Ok(Decision { is_tracked: true, ..decision }),
+                Verdict::Invalid(_) => return Ok(decision),
+                Verdict::Superseding | Verdict::Ended => {}
+            }
+        }
+        Err(Refusal::Drop(DropReason::InvalidState))
     }
 
     /// Tells a packet's session of it.

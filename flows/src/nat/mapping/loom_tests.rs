@@ -25,7 +25,8 @@ fn claim(mappings: &Mappings, internal: Endpoint) -> Result<Claim, Unclaimed> {
 
 fn claim_at(mappings: &Mappings, internal: Endpoint, now: u64) -> Result<Claim, Unclaimed> {
     let pool = Pool::new(OUTSIDE, ADDRESS..=ADDRESS, 1..=3, Quota::default()).unwrap();
-    mappings.claim(INSIDE, UDP, internal, &pool, Nanos::from_secs(now))
+    let from = (&pool, &Published::default());
+    mappings.claim(INSIDE, UDP, internal, from, Nanos::from_secs(now))
 }
 
 /// Every interleaving with at most three preemptions. All of them take minutes, and find no more.

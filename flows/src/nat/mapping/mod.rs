@@ -66,6 +66,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pool::{Pool, Quota};
+use super::publish::Published;
 use super::seeded::Seeded;
 use crate::{Endpoint, Nanos, Zone};
 use hosts::{Hosts, Pin};
@@ -265,8 +266,8 @@ impl Mappings {
         }
     }
 
-    /// The external endpoint of an internal one: the one that it has, or a new one of `pool`. The
-    /// session that is begun must give it back by [`Mappings::release`].
+    /// The external endpoint of an internal one: the one that it has, or a new one of `pool` that is not
+    /// published. The session that is begun must give it back by [`Mappings::release`].
     ///
     /// # Errors
     /// [`Unclaimed`]. Unless it is [`Unclaimed::Busy`], the sender is owed ICMP 3/13 (RFC 5508 REQ-8);
@@ -276,10 +277,10 @@ impl Mappings {
         zone: Zone,
         protocol: u8,
         internal: Endpoint,
-        pool: &Pool,
+        (pool, published): (&Pool, &Published),
         now: Nanos,
     ) -> Result<Claim, Unclaimed> {
-        let claim = self.try_claim(zone, protocol, internal, pool, now);
+        let claim = self.try_claim(zone, protocol, internal, (pool, published), now);
         let counter = match claim {
             Ok(_) => &self.shared.claimed,
             Err(Unclaimed::Ports { .. }) => &self.shared.ports_exhausted,
@@ -297,7 +298,7 @@ impl Mappings {
         zone: Zone,
         protocol: u8,
         internal: Endpoint,
-        pool: &Pool,
+        (pool, published): (&Pool, &Published),
         now: Nanos,
     ) -> Result<Claim, Unclaimed> {
         let class = Class::of(protocol).ok_or(Unclaimed::Protocol { protocol })?;
@@ -306,7 +307,10 @@ impl Mappings {
         let (quota, now) = (pool.quota(), now.seconds());
         let pin = self.shared.hosts.pin(zone, internal.ip, quota, now)?;
         let hash = self.shared.hasher.hash_one((zone, protocol, internal));
-        let candidates = pool.candidates(internal.port, hash);
+        let is_published = |port: &u16| {
+            published.lookup(pool.zone(), protocol, Endpoint::new(ip, *port), true).is_some()
+        };
+        let candidates = pool.candidates(internal.port, hash).filter(|port| !is_published(port));
         let port = address
             .table
             .claim(class, (&pin, quota.ports), internal.port, candidates, now)
