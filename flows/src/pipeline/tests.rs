@@ -12,6 +12,8 @@ use crate::{
     PortConfig, PortIndex, Snapshot, Vid, VlanPolicy,
 };
 
+mod rules;
+
 const POOL: PoolConfig = PoolConfig { small: 512, slabs: 16 };
 
 fn station(number: u8) -> MacAddr {
@@ -318,6 +320,7 @@ fn configs() -> impl Strategy<Value = PortConfig> {
             mtu_bytes,
             mac_limit: 3,
             is_inspected: false,
+            guard: None,
             vni: None,
         },
     )

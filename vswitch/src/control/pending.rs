@@ -25,11 +25,9 @@ pub fn refuse(config: &Config) -> Result<(), CtlError> {
     let parts = [
         (bridge(|bridge| bridge.advertise.is_some()), "router advertisements"),
         (bridge(|bridge| !bridge.neighbors.is_empty()), "neighbours"),
-        (port(|port| port.guard), "guarded ports"),
         (port(|port| port.egress.is_some()), "egress rates"),
         (!config.vxlans.is_empty(), "VXLAN tunnels"),
         (config.nat.values().any(is_prefix), "prefix translation"),
-        (!config.flows.is_empty(), "rules"),
     ];
     match parts.iter().find(|(is_there, _)| *is_there) {
         Some((_, part)) => Err(not_yet(part)),
@@ -51,7 +49,6 @@ pub fn refuse_question(query: &Query) -> CtlError {
         Query::NatSettings | Query::ConnList(_) | Query::ConnShow(_) | Query::ConnTop(_) => {
             "sessions"
         }
-        Query::FlowList(_) => "rules",
         Query::Trace(_) => "`trace`",
         Query::Why(_) => "`why`",
         _ => "this question",
