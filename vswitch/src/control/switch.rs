@@ -235,7 +235,8 @@ impl Switch {
         }
         let snapshot = Arc::new(snapshot);
         self.snapshot = Some(Arc::clone(&snapshot));
-        let plane = Dataplane { snapshot, owners };
+        let shapes = compile::shapes(&self.config, &self.numbering);
+        let plane = Dataplane { snapshot, owners, shapes };
         self.fleet.adopt(&Arc::new(plane)).map_err(stuck)
     }
 

@@ -15,6 +15,7 @@ use flows::{
 };
 use pktio::wire::MacAddr;
 
+use crate::worker::Shape;
 use rules::Rules;
 
 /// A bridge's number and its forwarding database, which outlive configurations.
@@ -108,6 +109,19 @@ fn port_config(port: &Port, bridge: BridgeIndex, mtu_bytes: u32, limit: u32) -> 
         guard: guard(port).map(Arc::new),
         ..PortConfig::new(bridge)
     }
+}
+
+/// The rates of ports, by their numbers.
+pub fn shapes(config: &Config, numbering: &Numbering) -> Vec<Option<Shape>> {
+    let mut shapes = Vec::new();
+    for (name, (index, _)) in &numbering.ports {
+        if let Some(egress) = config.ports.get(name).and_then(|port| port.egress) {
+            let bits_per_second = egress.rate.bits_per_second();
+            let shape = Shape { bits_per_second, queue_bytes: egress.queue_bytes() };
+            put(&mut shapes, index.slot(), shape);
+        }
+    }
+    shapes
 }
 
 /// Whom a guarded port may send as. Only ports whose addresses are known are guarded.
