@@ -76,7 +76,10 @@ impl Guard {
                     && (from, to) == (DHCP_CLIENT, DHCP_SERVER);
                 from != server && (asks || self.is_own(source))
             }
-            protocol::ICMPV6 if is_v6 => self.admits_icmpv6(source, frame.get(l4..)?, layers),
+            protocol::ICMPV6 if is_v6 => {
+                let message = frame.get(l4..usize::try_from(layers.end).ok()?)?;
+                self.admits_icmpv6(source, message, layers)
+            }
             _ => self.is_own(source),
         })
     }

@@ -18,6 +18,7 @@ use flows::fdb::Entry;
 use flows::nat::Mappings;
 use flows::{Generation, PortIndex, Seconds, Snapshot, Vid};
 
+use super::compile::rules::Rules;
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
 use super::{announce, pending, store::Store, subject};
@@ -47,6 +48,7 @@ pub struct Switch {
     seed: u64,
     /// What masquerading maps; every configuration has its own view of it.
     mappings: Mappings,
+    rules: Rules,
     /// What the workers decide by.
     snapshot: Option<Arc<Snapshot>>,
     swept: Swept,
@@ -67,6 +69,7 @@ impl Switch {
             problems: Vec::new(),
             seed: u64::from_ne_bytes(random()),
             mappings: Mappings::new(MASQUERADED, u64::from_ne_bytes(random())),
+            rules: Rules::default(),
             snapshot: None,
             swept: Swept::default(),
         }
@@ -159,7 +162,7 @@ impl Switch {
     }
 
     /// A change to the next configuration, through all steps.
-    fn advance(&mut self, next: Config) -> Result<(), CtlError> {
+    pub(super) fn advance(&mut self, next: Config) -> Result<(), CtlError> {
         let mut prepared = Prepared::default();
         let done = self.prepare(&next, &mut prepared).and_then(|()| self.save(&next));
         match done {
@@ -243,8 +246,13 @@ impl Switch {
     /// Compiles the configuration and gives it to the workers.
     fn publish(&mut self) -> Result<(), CtlError> {
         self.generation = Generation(self.generation.0 + 1);
+        let now = self.fleet.clock().now();
+        for new in self.rules.update(&self.config, &self.numbering) {
+            self.fleet.tables().rules.begin(new, now);
+        }
+        let (generation, rules) = (self.generation, &self.rules);
         let snapshot =
-            compile::snapshot(&self.config, &self.numbering, self.generation, &self.mappings)
+            compile::snapshot(&self.config, &self.numbering, generation, &self.mappings, rules)
                 .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
@@ -254,7 +262,8 @@ impl Switch {
         }
         let snapshot = Arc::new(snapshot);
         self.snapshot = Some(Arc::clone(&snapshot));
-        let plane = Dataplane { snapshot, owners };
+        let shapes = compile::shapes(&self.config, &self.numbering);
+        let plane = Dataplane { snapshot, owners, shapes };
         self.fleet.adopt(&Arc::new(plane)).map_err(stuck)
     }
 
@@ -385,7 +394,7 @@ impl Switch {
     }
 
     /// Remembers something that the operator should know.
-    fn note_problem(&mut self, problem: String) {
+    pub(super) fn note_problem(&mut self, problem: String) {
         tracing::warn!("{problem}");
         if self.problems.len() >= PROBLEMS {
             self.problems.remove(0);
