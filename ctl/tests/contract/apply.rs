@@ -300,7 +300,7 @@ proptest! {
 fn random_requests_make_some_of_everything() {
     let mut runner = TestRunner::deterministic();
     let mut made = [0; 8];
-    for _ in 0..200 {
+    for _ in 0..400 {
         let config = arbitrary::config().new_tree(&mut runner).unwrap().current();
         let kinds = [
             config.ports.len(),
@@ -314,5 +314,5 @@ fn random_requests_make_some_of_everything() {
         ];
         made.iter_mut().zip(kinds).for_each(|(made, there)| *made += usize::from(there > 0));
     }
-    assert!(made.iter().all(|made| *made >= 5), "of 200: {made:?}");
+    assert!(made.iter().all(|made| *made >= 5), "of 400: {made:?}");
 }
