@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use flows::{PortIndex, TableSizes, Tables};
 use pktio::buffer::Memory;
-use pktio::{Pool, PoolConfig, PoolError, Port, PortFault};
+use pktio::{Pool, PoolConfig, PoolError, PortFault};
 
 use crate::random::random;
 use crate::worker::{
-    Clock, Command, Dataplane, Event, Lane, PollMode, QueueId, Report, Worker, WorkerId,
-    WorkerOptions, doorbell, silence,
+    Clock, Command, Dataplane, Device, Event, Lane, PollMode, QueueId, Report, Stranger, Worker,
+    WorkerId, WorkerOptions, doorbell, silence,
 };
 
 /// A worker that has not answered for this long is reported as stuck. A turn takes microseconds.
@@ -88,6 +88,7 @@ pub struct Fleet {
     adopting: Vec<u64>,
     reports: Vec<Report>,
     faults: Vec<Fault>,
+    strangers: Vec<Stranger>,
 }
 
 /// A queue that a worker gave up.
@@ -125,6 +126,7 @@ impl Fleet {
             adopting: vec![0; options.cores.len()],
             reports: Vec::new(),
             faults: Vec::new(),
+            strangers: Vec::new(),
         };
         let plane = Arc::new(Dataplane::default());
         for worker in 0..options.cores.len() {
@@ -192,7 +194,7 @@ impl Fleet {
         self.memories[usize::from(worker.0)]
     }
 
-    /// Gives a queue to a worker.
+    /// Gives a queue, or an endpoint of tunnels, to a worker.
     ///
     /// # Errors
     /// [`FleetError::Silent`] when the worker's lane stays full; the queue is then closed.
@@ -200,9 +202,9 @@ impl Fleet {
         &mut self,
         worker: WorkerId,
         queue: QueueId,
-        port: Box<dyn Port>,
+        device: impl Into<Device>,
     ) -> Result<(), FleetError> {
-        self.send(worker, Command::Attach(queue, port))?;
+        self.send(worker, Command::Attach(queue, device.into()))?;
         self.placed.insert(queue, worker);
         Ok(())
     }
@@ -274,6 +276,12 @@ impl Fleet {
         std::mem::take(&mut self.faults)
     }
 
+    /// Who sent by tunnels without being known, since the last call. The doorbell is silenced by
+    /// [`Fleet::take_faults`].
+    pub fn take_strangers(&mut self) -> Vec<Stranger> {
+        std::mem::take(&mut self.strangers)
+    }
+
     fn workers_of(&self, port: PortIndex) -> Vec<WorkerId> {
         let mut workers: Vec<_> =
             self.placed.iter().filter(|(id, _)| id.port == port).map(|(_, at)| *at).collect();
@@ -320,6 +328,7 @@ impl Fleet {
                         self.faults.push(Fault { queue, fault });
                     }
                     Event::Report(report) => self.reports.push(*report),
+                    Event::Stranger(stranger) => self.strangers.push(stranger),
                 }
             }
         }

@@ -118,7 +118,7 @@ impl Memory {
             }
             _ => {
                 let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
-                desk.settle(result);
+                self.settle(desk, from, vid, result);
             }
         }
     }
@@ -239,11 +239,11 @@ impl Memory {
             Way::Bridge => {
                 let Case { from, vid, .. } = case;
                 let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
-                desk.settle(result);
+                self.settle(desk, from, vid, result);
             }
             Way::Port(to) => {
                 let result = desk.forward(Sender::Port(case.from), frame, to, case.vid);
-                desk.settle(result);
+                self.settle(desk, case.from, case.vid, result);
             }
             Way::Route(hop) => {
                 let change = transform.rewrite.map_or(Change::Hop, Change::Rewrite);

@@ -26,6 +26,7 @@ mod housekeep;
 mod inspect;
 mod route;
 mod steps;
+mod too_big;
 mod transform;
 pub(crate) mod vlan;
 
@@ -84,7 +85,7 @@ impl Pipeline {
             match step {
                 Step::Forward(to, vid) => {
                     let result = desk.forward(Sender::Port(from), frame, to, vid);
-                    desk.settle(result);
+                    self.memory.settle(&mut desk, from, vid, result);
                 }
                 Step::Flood(vid) => {
                     let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);

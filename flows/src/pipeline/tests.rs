@@ -319,6 +319,7 @@ fn configs() -> impl Strategy<Value = PortConfig> {
             mac_limit: 3,
             is_inspected: false,
             vni: None,
+            is_ingress_only: false,
         },
     )
 }

@@ -27,7 +27,6 @@ pub fn refuse(config: &Config) -> Result<(), CtlError> {
         (bridge(|bridge| !bridge.neighbors.is_empty()), "neighbours"),
         (port(|port| port.guard), "guarded ports"),
         (port(|port| port.egress.is_some()), "egress rates"),
-        (!config.vxlans.is_empty(), "VXLAN tunnels"),
         (config.nat.values().any(is_prefix), "prefix translation"),
         (!config.flows.is_empty(), "rules"),
     ];
@@ -46,7 +45,6 @@ pub fn refuse_question(query: &Query) -> CtlError {
     not_yet(match query {
         Query::RouteList => "routes",
         Query::NeighborShow(_) => "neighbours",
-        Query::VxlanList | Query::VxlanShow(_) => "VXLAN tunnels",
         Query::NatList => "address translation",
         Query::NatSettings | Query::ConnList(_) | Query::ConnShow(_) | Query::ConnTop(_) => {
             "sessions"
