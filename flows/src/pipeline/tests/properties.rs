@@ -128,7 +128,7 @@ fn happen(network: &mut Network, event: Event) {
             *at.get_mut(&mut frame) = byte;
             inject(network, (port, frame));
         }
-        Event::Wait(seconds) => drop(network.wait(Duration::from_secs(seconds))),
+        Event::Wait(seconds) => drop(network.pass(Duration::from_secs(seconds))),
         Event::Adopt(plan) => network.adopt(&plan),
     }
 }
@@ -144,7 +144,7 @@ proptest! {
         }
         // In the end there is nothing left that anybody waits for.
         network.adopt(&plan);
-        network.wait(Duration::from_secs(7500));
+        network.pass(Duration::from_secs(7500));
         prop_assert!(network.pipeline.is_idle());
         prop_assert_eq!(network.tables.sessions.gauges().used, 0);
         prop_assert_eq!(network.mappings(), (0, 0));
