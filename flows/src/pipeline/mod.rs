@@ -25,6 +25,7 @@ mod gateway;
 mod housekeep;
 mod inspect;
 mod route;
+mod ruling;
 mod steps;
 mod transform;
 pub(crate) mod vlan;
@@ -115,6 +116,21 @@ impl Pipeline {
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
         self.memory.housekeep(&mut desk);
         self.memory.resume(&mut desk);
+    }
+
+    /// Drops what came in by a port and waits, before the port's books are closed.
+    pub fn forget(
+        &mut self,
+        port: PortIndex,
+        now: Nanos,
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) {
+        let snapshot = &*self.snapshot;
+        let ingress = port;
+        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        self.memory.forget(&mut desk, port);
     }
 
     /// Whether nothing waits for time to pass.

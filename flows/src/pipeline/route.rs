@@ -99,6 +99,7 @@ impl Memory {
     pub(super) fn refuse(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, refusal: Refusal) {
         match refusal {
             Refusal::Drop(reason) => desk.refuse(frame, reason),
+            Refusal::Denied(rule) => self.deny(desk, case, frame, rule),
             Refusal::Tell(reason, error) => {
                 self.tell(desk, case, &frame, error);
                 desk.refuse(frame, reason);

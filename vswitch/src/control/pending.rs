@@ -1,7 +1,7 @@
 //! What `ctl` can express and this daemon does not carry out yet. It is refused, here and nowhere else, so that
 //! nothing is accepted that then does not happen. Whoever carries something out removes its line.
 
-use ctl::{Bridge, Config, CtlError, ErrorCode, Mutation, NatRule, Port, Query};
+use ctl::{Bridge, Config, CtlError, ErrorCode, Mutation, NatRule, Query};
 
 /// Refuses a change whose result, or which itself, is not carried out yet.
 ///
@@ -21,15 +21,11 @@ pub fn refuse_change(mutation: &Mutation, next: &Config) -> Result<(), CtlError>
 /// [`CtlError`] with code `unavailable`.
 pub fn refuse(config: &Config) -> Result<(), CtlError> {
     let bridge = |has: fn(&Bridge) -> bool| config.bridges.values().any(has);
-    let port = |has: fn(&Port) -> bool| config.ports.values().any(has);
     let parts = [
         (bridge(|bridge| bridge.advertise.is_some()), "router advertisements"),
         (bridge(|bridge| !bridge.neighbors.is_empty()), "neighbours"),
-        (port(|port| port.guard), "guarded ports"),
-        (port(|port| port.egress.is_some()), "egress rates"),
         (!config.vxlans.is_empty(), "VXLAN tunnels"),
         (config.nat.values().any(is_prefix), "prefix translation"),
-        (!config.flows.is_empty(), "rules"),
     ];
     match parts.iter().find(|(is_there, _)| *is_there) {
         Some((_, part)) => Err(not_yet(part)),
@@ -51,7 +47,6 @@ pub fn refuse_question(query: &Query) -> CtlError {
         Query::NatSettings | Query::ConnList(_) | Query::ConnShow(_) | Query::ConnTop(_) => {
             "sessions"
         }
-        Query::FlowList(_) => "rules",
         Query::Trace(_) => "`trace`",
         Query::Why(_) => "`why`",
         _ => "this question",

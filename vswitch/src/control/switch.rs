@@ -12,12 +12,13 @@ use std::sync::Arc;
 use ctl::response::Changed;
 use ctl::{
     Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
-    PortName, Tap, apply, plan,
+    PortMove, PortName, Tap, apply, plan,
 };
 use flows::fdb::Entry;
 use flows::nat::Mappings;
 use flows::{Generation, PortIndex, Seconds, Snapshot, Vid};
 
+use super::compile::rules::Rules;
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
 use super::{announce, pending, store::Store, subject};
@@ -47,6 +48,7 @@ pub struct Switch {
     seed: u64,
     /// What masquerading maps; every configuration has its own view of it.
     mappings: Mappings,
+    rules: Rules,
     /// What the workers decide by.
     snapshot: Option<Arc<Snapshot>>,
     swept: Swept,
@@ -67,6 +69,7 @@ impl Switch {
             problems: Vec::new(),
             seed: u64::from_ne_bytes(random()),
             mappings: Mappings::new(MASQUERADED, u64::from_ne_bytes(random())),
+            rules: Rules::default(),
             snapshot: None,
             swept: Swept::default(),
         }
@@ -122,7 +125,11 @@ impl Switch {
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
             _ => subject.removed,
         };
-        let changed = differs || removed.is_some_and(|count| count > 0);
+        let moved = match &mutation {
+            Mutation::PortMove(to) => self.relocate(to)?,
+            _ => false,
+        };
+        let changed = differs || moved || removed.is_some_and(|count| count > 0);
         if matches!(mutation, Mutation::FdbDel(_)) && removed == Some(0) && !changed {
             return Err(CtlError::not_found(
                 "that station is not known; `fdb show` shows those that are",
@@ -131,8 +138,31 @@ impl Switch {
         Ok(Changed { changed, removed, ..subject })
     }
 
+    /// Lets another worker serve a port. False when it does so already.
+    fn relocate(&mut self, PortMove { name, worker }: &PortMove) -> Result<bool, CtlError> {
+        let refused = |why: String| Err(CtlError::invalid(format!("port {name}: {why}")));
+        let workers = self.fleet.workers().count();
+        if usize::from(*worker) >= workers {
+            return refused(format!("there is no worker {worker}, but 0 to {}", workers - 1));
+        }
+        let (Some((port, _)), Some(facts)) = (self.numbering.ports.get(name), self.facts.get(name))
+        else {
+            return refused("it waits for its device, and has no worker yet".to_owned());
+        };
+        let (port, to) = (*port, WorkerId(*worker));
+        if self.fleet.placement().iter().all(|(queue, at)| queue.port != port || *at == to) {
+            return Ok(false);
+        }
+        if facts.is_bound {
+            return refused("by AF_XDP it is bound to its worker's packet memory".to_owned());
+        }
+        self.fleet.relocate(port, to).map_err(stuck)?;
+        self.publish()?;
+        Ok(true)
+    }
+
     /// A change to the next configuration, through all steps.
-    fn advance(&mut self, next: Config) -> Result<(), CtlError> {
+    pub(super) fn advance(&mut self, next: Config) -> Result<(), CtlError> {
         let mut prepared = Prepared::default();
         let done = self.prepare(&next, &mut prepared).and_then(|()| self.save(&next));
         match done {
@@ -216,8 +246,13 @@ impl Switch {
     /// Compiles the configuration and gives it to the workers.
     fn publish(&mut self) -> Result<(), CtlError> {
         self.generation = Generation(self.generation.0 + 1);
+        let now = self.fleet.clock().now();
+        for new in self.rules.update(&self.config, &self.numbering) {
+            self.fleet.tables().rules.begin(new, now);
+        }
+        let (generation, rules) = (self.generation, &self.rules);
         let snapshot =
-            compile::snapshot(&self.config, &self.numbering, self.generation, &self.mappings)
+            compile::snapshot(&self.config, &self.numbering, generation, &self.mappings, rules)
                 .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
@@ -227,7 +262,8 @@ impl Switch {
         }
         let snapshot = Arc::new(snapshot);
         self.snapshot = Some(Arc::clone(&snapshot));
-        let plane = Dataplane { snapshot, owners };
+        let shapes = compile::shapes(&self.config, &self.numbering);
+        let plane = Dataplane { snapshot, owners, shapes };
         self.fleet.adopt(&Arc::new(plane)).map_err(stuck)
     }
 
@@ -358,7 +394,7 @@ impl Switch {
     }
 
     /// Remembers something that the operator should know.
-    fn note_problem(&mut self, problem: String) {
+    pub(super) fn note_problem(&mut self, problem: String) {
         tracing::warn!("{problem}");
         if self.problems.len() >= PROBLEMS {
             self.problems.remove(0);
