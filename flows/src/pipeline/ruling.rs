@@ -273,5 +273,4 @@ impl Memory {
         let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
         desk.settle(result);
     }
-
 }

@@ -81,7 +81,8 @@ impl Worker {
     /// Sends what may leave by any port with a rate.
     pub(super) fn release_all(&mut self, now: Nanos) {
         for slot in 0..self.shapers.len() {
-            let is_due = self.shapers[slot].as_ref().and_then(Shaper::due).is_some_and(|due| due <= now);
+            let is_due =
+                self.shapers[slot].as_ref().and_then(Shaper::due).is_some_and(|due| due <= now);
             if is_due && let Some(port) = PortIndex::at(slot) {
                 self.release(port, now);
             }

@@ -78,7 +78,11 @@ fn listen(container: &Container, at: &str) -> Outcome<TcpListener> {
 }
 
 /// What comes of an attempt to connect.
-fn connect(from: &Container, to: &str, patience: Duration) -> Outcome<Result<TcpStream, ErrorKind>> {
+fn connect(
+    from: &Container,
+    to: &str,
+    patience: Duration,
+) -> Outcome<Result<TcpStream, ErrorKind>> {
     let to: SocketAddr = to.parse()?;
     let attempt = from.run(|| {
         Ok::<_, LabError>(TcpStream::connect_timeout(&to, patience).map_err(|error| error.kind()))
@@ -92,11 +96,8 @@ fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> LabError {
 
 fn tcp_is_allowed_dropped_and_rejected_by_port() -> TestResult {
     let (daemon, [a, b, _c]) = laboratory()?;
-    let _listeners = [
-        listen(&b, "10.0.0.2:80")?,
-        listen(&b, "10.0.0.2:81")?,
-        listen(&b, "10.0.0.2:82")?,
-    ];
+    let _listeners =
+        [listen(&b, "10.0.0.2:80")?, listen(&b, "10.0.0.2:81")?, listen(&b, "10.0.0.2:82")?];
     add(&daemon, "30 in_port=a,tcp,dport=80 allow")?;
     add(&daemon, "20 tcp,dport=81 reject")?;
     add(&daemon, "10 tcp,src=10.0.0.0/24,dport=82 drop")?;

@@ -44,7 +44,8 @@ impl Ruled {
         let pipeline = Pipeline::new(Arc::default(), Arc::clone(&tables));
         let rig = Rig { pipeline, ..Rig::new(ports.clone()) };
         let fdb = Arc::new(Fdb::new(1000, 300, 1));
-        let mut ruled = Self { rig, fdb, ports, router: None, tables, rules: Vec::new(), generation: 1 };
+        let mut ruled =
+            Self { rig, fdb, ports, router: None, tables, rules: Vec::new(), generation: 1 };
         ruled.adopt(rules);
         for port in 0..4 {
             let vid = ruled.ports.get(usize::from(port)).map(|port| match port.vlan {
@@ -185,9 +186,8 @@ fn who_is_rejected_hears_of_it_in_his_own_protocol() {
 fn prohibited_by(frame: &[u8]) -> Ipv4Addr {
     let reply = SlicedPacket::from_ethernet(frame).unwrap();
     let Some(TransportSlice::Icmpv4(icmp)) = &reply.transport else { panic!("{reply:?}") };
-    let prohibited = Icmpv4Type::DestinationUnreachable(
-        icmpv4::DestUnreachableHeader::FilterProhibited,
-    );
+    let prohibited =
+        Icmpv4Type::DestinationUnreachable(icmpv4::DestUnreachableHeader::FilterProhibited);
     assert_eq!(icmp.icmp_type(), prohibited);
     let Some(NetSlice::Ipv4(ip)) = &reply.net else { panic!("{reply:?}") };
     ip.header().source_addr()
@@ -300,11 +300,8 @@ fn forwarded_packets_go_to_the_port_whomever_they_are_addressed_to() {
 
 #[test]
 fn stations_and_code_points_are_set_and_checksums_stay_right() {
-    let steps = [
-        Step::SetSourceMac(station(8)),
-        Step::SetDestinationMac(station(3)),
-        Step::SetDscp(46),
-    ];
+    let steps =
+        [Step::SetSourceMac(station(8)), Step::SetDestinationMac(station(3)), Step::SetDscp(46)];
     let mut ruled = Ruled::new(vec![acting(0, 1, any(), &steps, Verdict::Allow)]);
     let out = ruled.rig.send(1, &datagram((1, 4000), (2, 53)));
     assert_eq!(ports_of(&out), [3]);
@@ -367,11 +364,8 @@ fn a_tunnel_is_known_by_its_network() {
 
 /// The pieces of a datagram: those behind the first say nothing of ports.
 fn pieces(from: (u8, u16), to: (u8, u16)) -> [Vec<u8>; 2] {
-    let whole = built(
-        |ip, frame| ip.udp(from.1, to.1).write(frame, &[7; 40]).unwrap(),
-        from.0,
-        to.0,
-    );
+    let whole =
+        built(|ip, frame| ip.udp(from.1, to.1).write(frame, &[7; 40]).unwrap(), from.0, to.0);
     let (headers, payload) = (&whole[..34], &whole[34..]);
     [(0x2000u16, &payload[..24]), (0x0003, &payload[24..])].map(|(field, part)| {
         let mut piece = [headers, part].concat();

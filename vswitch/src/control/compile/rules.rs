@@ -11,8 +11,8 @@ use std::sync::Arc;
 use ctl::flow::{Criteria, FlowId, FlowRule, LimitRate, StateSet, Step, Verdict, VlanMatch};
 use ctl::{BridgeName, Config, PortName};
 use flows::rules::{
-    AddressSet, ConnState, ConnStates, FlagsMatch, IcmpMatch, LimitSpec, MacMatch, Meter,
-    RangeSet, Rejection, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Scope, Timeouts, Unit,
+    AddressSet, ConnState, ConnStates, FlagsMatch, IcmpMatch, LimitSpec, MacMatch, Meter, RangeSet,
+    Rejection, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Scope, Timeouts, Unit,
 };
 use flows::{BridgeIndex, PortIndex, Vid};
 use pktio::wire::MacAddr;
@@ -70,9 +70,8 @@ impl Rules {
             if is_same && (!is_renumbered || numbers.agree(&self.numbers, rule)) {
                 continue;
             }
-            let is_known = |old: &FlowRule| {
-                (old.priority, &old.matches) == (rule.priority, &rule.matches)
-            };
+            let is_known =
+                |old: &FlowRule| (old.priority, &old.matches) == (rule.priority, &rule.matches);
             if !before.is_some_and(is_known) {
                 new.push(rule_id(*id));
             }
@@ -216,7 +215,9 @@ fn lower_match(criteria: &Criteria, numbers: &Numbers) -> Option<RuleMatch> {
         protocol: criteria.proto,
         source_ports: criteria.sport.as_ref().map(ports),
         destination_ports: criteria.dport.as_ref().map(ports),
-        tcp_flags: criteria.tcp_flags.map(|flags| FlagsMatch { value: flags.value, mask: flags.mask }),
+        tcp_flags: criteria
+            .tcp_flags
+            .map(|flags| FlagsMatch { value: flags.value, mask: flags.mask }),
         icmp: criteria.icmp_type.map(|kind| IcmpMatch { kind, code: criteria.icmp_code }),
         dscp: criteria.dscp,
         states: criteria.state.map(states),

@@ -71,8 +71,7 @@ fn a_connection_goes_on_when_rules_are_exchanged_that_allow_it() {
 
 #[test]
 fn a_connection_that_is_older_than_the_switch_goes_on_where_it_was_allowed() {
-    let rules =
-        || vec![rule(0, 2, to(6, 80), Verdict::Allow), rule(1, 1, any(), Verdict::Drop)];
+    let rules = || vec![rule(0, 2, to(6, 80), Verdict::Allow), rule(1, 1, any(), Verdict::Drop)];
     let mut ruled = Ruled::new(rules());
     assert_eq!(ruled.send(2, &segment(SERVER, CLIENT, tcp::ACK_FLAG)), [], "not known to be one");
     assert_eq!(goes_on(&mut ruled), [true; 2]);
@@ -83,7 +82,12 @@ fn rules_that_name_states_mean_answers_too() {
     let established = in_state(&[ConnState::Established]);
     let mut ruled = Ruled::new(Vec::new());
     shake_hands(&mut ruled);
-    ruled.adopt(vec![rule(0, 1, RuleMatch { ingress: Some(PortIndex(2)), ..established }, Verdict::Drop)]);
+    ruled.adopt(vec![rule(
+        0,
+        1,
+        RuleMatch { ingress: Some(PortIndex(2)), ..established },
+        Verdict::Drop,
+    )]);
     assert_eq!(goes_on(&mut ruled), [true, false]);
     let mut ruled = Ruled::new(vec![rule(0, 1, in_state(&[ConnState::New]), Verdict::Drop)]);
     assert_eq!(ruled.send(1, &segment(CLIENT, SERVER, tcp::SYN)), []);
@@ -97,9 +101,13 @@ fn an_answer_is_noticed_by_rules_about_states() {
         rule(1, 1, in_state(&[ConnState::Established]), Verdict::Allow),
     ]);
     let [to, from] = [datagram((1, 5000), (2, 53)), datagram((2, 53), (1, 5000))];
-    for (port, frame, expected) in
-        [(1, &to, (1, 0)), (1, &to, (2, 0)), (2, &from, (2, 1)), (1, &to, (2, 2)), (2, &from, (2, 3))]
-    {
+    for (port, frame, expected) in [
+        (1, &to, (1, 0)),
+        (1, &to, (2, 0)),
+        (2, &from, (2, 1)),
+        (1, &to, (2, 2)),
+        (2, &from, (2, 3)),
+    ] {
         ruled.send(port, frame);
         assert_eq!((ruled.hits(0).frames, ruled.hits(1).frames), expected);
     }
