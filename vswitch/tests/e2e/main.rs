@@ -9,6 +9,7 @@ mod foreign;
 mod lifecycle;
 mod matrix;
 mod routing;
+mod rules;
 mod vxlan;
 mod workers;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         bridging::tests(),
         routing::tests(),
         vxlan::tests(),
+        rules::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())
