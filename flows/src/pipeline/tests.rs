@@ -12,6 +12,8 @@ use crate::{
     PortConfig, PortIndex, Snapshot, Vid, VlanPolicy,
 };
 
+mod tunnels;
+
 const POOL: PoolConfig = PoolConfig { small: 512, slabs: 16 };
 
 fn station(number: u8) -> MacAddr {

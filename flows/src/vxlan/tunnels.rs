@@ -188,12 +188,7 @@ mod tests {
         frame
     }
 
-    fn unwrap(
-        tunnels: &Tunnels,
-        bytes: &[u8],
-        remote: u8,
-        tos: u8,
-    ) -> Result<Arrival, Misfit> {
+    fn unwrap(tunnels: &Tunnels, bytes: &[u8], remote: u8, tos: u8) -> Result<Arrival, Misfit> {
         let mut pool = Pool::new(PoolConfig { small: 1, slabs: 1 }).unwrap();
         let mut frame = pool.frame_from(bytes).unwrap();
         let arrival = tunnels.unwrap(ENDPOINT, &mut frame, Outer { remote: ip(remote), tos })?;

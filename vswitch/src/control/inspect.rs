@@ -190,9 +190,8 @@ impl Switch {
         let mut drops = Vec::new();
         for (name, ports) in self.books_by_name() {
             let last = |side, reason| {
-                let is_it = |o: &&Offender| {
-                    (o.side, o.reason) == (side, reason) && ports.contains(&o.port)
-                };
+                let is_it =
+                    |o: &&Offender| (o.side, o.reason) == (side, reason) && ports.contains(&o.port);
                 let last = ledger.offenders().iter().filter(is_it).max_by_key(|o| o.at)?;
                 Some(last_drop(last, now))
             };

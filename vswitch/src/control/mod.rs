@@ -170,9 +170,7 @@ impl Daemon {
             (Some(name), _) if !config.bridges.contains_key(name) => {
                 Err(no_such("bridge", name.as_str()))
             }
-            (_, Some(name)) if !config.has_port(name) => {
-                Err(no_such("port", name.as_str()))
-            }
+            (_, Some(name)) if !config.has_port(name) => Err(no_such("port", name.as_str())),
             _ => Ok(self.switch.stations(filter)),
         }
     }

@@ -108,9 +108,8 @@ impl Switch {
             }
         }
         next.vxlans.clone_from(&kept.vxlans);
-        let has_port = |name: &PortName| {
-            next.ports.contains_key(name) || next.vxlans.contains_key(name)
-        };
+        let has_port =
+            |name: &PortName| next.ports.contains_key(name) || next.vxlans.contains_key(name);
         for bridge in next.bridges.values_mut() {
             bridge.statics.retain(|station| has_port(&station.port));
         }

@@ -94,7 +94,9 @@ pub fn snapshot(
         let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
         put(&mut ports, index.slot(), port_config(port, slot.index, *mtu, limit));
     }
-    for (index, port) in config.vxlans.keys().flat_map(|name| tunnels::ports(config, numbering, name)) {
+    for (index, port) in
+        config.vxlans.keys().flat_map(|name| tunnels::ports(config, numbering, name))
+    {
         put(&mut ports, index.slot(), port);
     }
     let translation = nat::translation(config, numbering, mappings);

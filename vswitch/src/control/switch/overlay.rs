@@ -4,6 +4,7 @@
 //! ports from the start. One that is learned gets its port when a worker reports that it sent something, and
 //! loses it when two sweeps in a row found no station behind it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
@@ -44,7 +45,7 @@ impl Switch {
         let mut ports = Vec::new();
         overlay.segments.retain(|name, slot| {
             let stays = self.config.vxlans.get(name).zip(next.vxlans.get(name));
-            let stays = stays.is_some_and(|(old, new)| is_same_segment(old, new));
+            let stays = stays.is_some_and(|(old, new)| old.is_same_tunnel(new));
             if !stays {
                 ports.extend(slot.ports());
             }
@@ -100,8 +101,8 @@ impl Switch {
     fn number_vtep(&mut self, name: &PortName, remote: IpAddr) -> Result<(), CtlError> {
         let free = self.numbering.free_port();
         let Some(slot) = self.numbering.overlay.segments.get_mut(name) else { return Ok(()) };
-        if !slot.vteps.contains_key(&remote) {
-            slot.vteps.insert(remote, VtepSlot::new(free.ok_or_else(|| full("ports"))?));
+        if let Entry::Vacant(place) = slot.vteps.entry(remote) {
+            place.insert(VtepSlot::new(free.ok_or_else(|| full("ports"))?));
         }
         Ok(())
     }
@@ -174,9 +175,7 @@ impl Switch {
         let Some(name) = self.numbering.overlay.name_of(base).cloned() else { return false };
         let slot = self.numbering.overlay.segments.get(&name);
         let is_room = slot.is_some_and(|slot| {
-            slot.base == base
-                && slot.vteps.len() < MAX_VTEPS
-                && !slot.vteps.contains_key(&remote)
+            slot.base == base && slot.vteps.len() < MAX_VTEPS && !slot.vteps.contains_key(&remote)
         });
         let vxlan = self.config.vxlans.get(&name);
         let is_wanted = vxlan.is_some_and(|vxlan| vxlan.learning && vxlan.local != remote);
@@ -229,11 +228,6 @@ impl Switch {
     pub(super) fn tunnel_error(name: &PortName, error: &UnderlayError) -> CtlError {
         CtlError::new(ErrorCode::Host, format!("vxlan {name}: {error}"))
     }
-}
-
-/// Whether a tunnel keeps its ports.
-fn is_same_segment(old: &Vxlan, new: &Vxlan) -> bool {
-    (&old.bridge, old.vni, endpoint_of(old)) == (&new.bridge, new.vni, endpoint_of(new))
 }
 
 /// What a new endpoint is: its TTL is the usual one, and tunnels with another say so with each frame.
