@@ -48,19 +48,23 @@ impl Daemon {
     }
 
     /// Starts one with state of its own on another host: in the namespace of a container. It has no bridge.
-    pub fn start_on(host: &Container) -> Result<Self, Box<dyn std::error::Error>> {
-        Self::start_again_on(host, &fresh_directory())
+    pub fn start_on(
+        host: &Container,
+        arguments: &[&str],
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::start_again_on(host, &fresh_directory(), arguments)
     }
 
     /// Starts one on another host with the state in `directory`.
     pub fn start_again_on(
         host: &Container,
         directory: &Path,
+        arguments: &[&str],
     ) -> Result<Self, Box<dyn std::error::Error>> {
         // A process is born into the namespace of the thread that makes it.
         let child: Result<Child, LabError> = host.run(|| {
             let failed = |source| LabError::Socket { operation: "start a daemon", source };
-            spawn(directory, &[]).map_err(failed)
+            spawn(directory, arguments).map_err(failed)
         });
         Self::serving(child?, directory)
     }

@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_tunnel_waits_for_its_address_and_fails_without_when_made),
     ]
     .into_iter()
+    .chain([test!(each_of_two_workers_has_its_end_of_the_tunnels).needs(Need::TwoCores)])
     .map(|test| test.needs(Need::Tun))
     .collect()
 }
@@ -71,7 +72,11 @@ fn hosts() -> Outcome<(Container, Container)> {
 
 /// A switch on a host.
 fn switch(host: &Container) -> Outcome<Daemon> {
-    let daemon = Daemon::start_on(host)?;
+    switch_with(host, &[])
+}
+
+fn switch_with(host: &Container, arguments: &[&str]) -> Outcome<Daemon> {
+    let daemon = Daemon::start_on(host, arguments)?;
     daemon.change(Mutation::BridgeAdd(BridgeAdd::new("br0".parse()?)))?;
     Ok(daemon)
 }
@@ -141,6 +146,19 @@ fn containers_on_two_hosts_are_on_one_network() -> TestResult {
         two.check_ledger()?;
     }
     Ok(())
+}
+
+fn each_of_two_workers_has_its_end_of_the_tunnels() -> TestResult {
+    let hosts = hosts()?;
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let cores: Vec<_> = cores.iter().take(2).map(|core| core.id.to_string()).collect();
+    let (one, two) = (switch_with(&hosts.0, &["--cores", &cores.join(",")])?, switch(&hosts.1)?);
+    join(&one, Outside::V4, 1, &[2])?;
+    join(&two, Outside::V4, 2, &[1])?;
+    let (a, b) = (container(&one, 1)?, container(&two, 2)?);
+    exchange(&a, &b)?;
+    one.check_ledger()?;
+    two.check_ledger()
 }
 
 fn the_kernels_vxlan_device_is_on_one_network_with_a_container() -> TestResult {
@@ -231,7 +249,9 @@ fn tunnels_outlive_the_daemon() -> TestResult {
     let (a, b) = (container(&one, 1)?, container(&two, 2)?);
     transfer::tcp(&Path::new(&a, &b, [10, 0, 0, 2]), 1 << 16, 1)?;
     one.end(Signal::KILL)?;
-    let again = Daemon::start_again_on(&hosts.0, one.directory())?;
+    let again = Daemon::start_again_on(&hosts.0, one.directory(), &[])?;
+    let status: ctl::response::Status = again.ask(Query::Status)?;
+    assert!(status.problems.is_empty(), "{:?}", status.problems);
     a.await_ready("eth0")?;
     exchange(&a, &b)?;
     again.check_ledger()
@@ -250,7 +270,7 @@ fn a_tunnel_waits_for_its_address_and_fails_without_when_made() -> TestResult {
     join(&daemon, Outside::V4, 1, &[2])?;
     daemon.end(Signal::KILL)?;
     netlink.delete_link(netlink.link("wire")?.index)?;
-    let daemon = Daemon::start_again_on(&host, daemon.directory())?;
+    let daemon = Daemon::start_again_on(&host, daemon.directory(), &[])?;
     assert!(matches!(show(&daemon)?.state, PortState::Waiting(_)));
     topology::veth(&host, "wire", &far, "wire")?;
     host.address("wire", &["192.0.2.1/24"])?;

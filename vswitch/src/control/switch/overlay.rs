@@ -45,7 +45,7 @@ impl Switch {
         let mut ports = Vec::new();
         overlay.segments.retain(|name, slot| {
             let stays = self.config.vxlans.get(name).zip(next.vxlans.get(name));
-            let stays = stays.is_some_and(|(old, new)| is_same_segment(old, new));
+            let stays = stays.is_some_and(|(old, new)| old.is_same_tunnel(new));
             if !stays {
                 ports.extend(slot.ports());
             }
@@ -228,11 +228,6 @@ impl Switch {
     pub(super) fn tunnel_error(name: &PortName, error: &UnderlayError) -> CtlError {
         CtlError::new(ErrorCode::Host, format!("vxlan {name}: {error}"))
     }
-}
-
-/// Whether a tunnel keeps its ports.
-fn is_same_segment(old: &Vxlan, new: &Vxlan) -> bool {
-    (&old.bridge, old.vni, endpoint_of(old)) == (&new.bridge, new.vni, endpoint_of(new))
 }
 
 /// What a new endpoint is: its TTL is the usual one, and tunnels with another say so with each frame.
