@@ -132,6 +132,20 @@ impl Translation {
         Some(Inward { bridge, internal: inbound.internal, mapping })
     }
 
+    /// Whom the first packet of a session would really be for. Nothing is claimed.
+    pub(crate) fn would_be_for(&self, key: &Key) -> Option<Inward> {
+        let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
+        let outside = *self.owners.get(&(BridgeIndex(key.zone.0), external.ip))?;
+        if let Some(internal) = self.published.lookup(outside.into(), protocol, external, true) {
+            let bridge = *self.homes.get(&(outside.into(), internal.ip))?;
+            return Some(Inward { bridge, internal, mapping: None });
+        }
+        self.open_masquerade(outside.into(), external.ip)?;
+        let inbound = self.mappings.find(outside.into(), protocol, external)?;
+        let bridge = BridgeIndex(inbound.zone.0);
+        Some(Inward { bridge, internal: inbound.internal, mapping: None })
+    }
+
     /// The rule whose mappings strangers may use to reach an address outside.
     fn open_masquerade(&self, outside: Zone, external: IpAddr) -> Option<&Masquerade> {
         self.masquerades.iter().find(|rule| {

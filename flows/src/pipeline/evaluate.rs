@@ -11,6 +11,7 @@ use pktio::PktBuf;
 use super::desk::Desk;
 use super::inspect::{Case, Memory};
 use super::transform::{Hop, Transform, Way};
+use super::witness::Witness;
 use crate::nat::{Embedded, MappingId, Rewrite, Unclaimed, embedded_tuple};
 use crate::router::forward::{Obstacle, check};
 use crate::router::{IcmpError, NextHop, Resolution, Target};
@@ -18,7 +19,9 @@ use crate::rules::{self, ConnState, Field, Rejection, RuleId};
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
 };
-use crate::{BridgeIndex, DropReason, Endpoint, Nanos, PortIndex, Translation, Tuple, Zone};
+use crate::{
+    BridgeIndex, DropReason, Endpoint, Finding, Nanos, PortIndex, Translation, Tuple, Zone,
+};
 
 /// Why a packet does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +50,7 @@ struct Ruling {
     to: Option<PortIndex>,
 }
 
-impl Memory {
+impl<W: Witness> Memory<W> {
     /// Decides about a packet.
     pub(super) fn evaluate(
         &mut self,
@@ -59,7 +62,7 @@ impl Memory {
             return self.evaluate_apart(desk, case, frame);
         };
         let key = Key::new(case.from.port.bridge, tuple);
-        match self.tables.sessions.lookup(&key) {
+        match self.witness.find(&self.tables, &key) {
             Some(found) => self.go_on(desk, case, frame, tuple, found),
             None => self.begin(desk, case, frame, key),
         }
@@ -75,7 +78,7 @@ impl Memory {
     ) -> Result<Decision, Refusal> {
         if let Some(embedded) = embedded_tuple(frame, &case.layers) {
             let key = Key::new(case.from.port.bridge, embedded.tuple.reversed());
-            if let Some(found) = self.tables.sessions.lookup(&key) {
+            if let Some(found) = self.witness.find(&self.tables, &key) {
                 return self.relate(desk, case, embedded, found);
             }
         }
@@ -97,14 +100,14 @@ impl Memory {
         embedded: Embedded,
         found: Found,
     ) -> Result<Decision, Refusal> {
-        let session = self.tables.sessions.get(found.session, desk.now.seconds());
+        let session = self.witness.session(&self.tables, found, desk.now.seconds());
         let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
         if !case.is_routed {
             return Ok(desk.transform(Way::Bridge, Ruling::default()).into());
         }
         let onward = onward(&session, found.direction);
         let bridge = BridgeIndex(onward.zone.0);
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
+        let next = self.next_hop_on(desk, bridge, &onward.tuple)?;
         let hop = self.resolve(desk, next)?;
         let transform = desk.transform(Way::Route(hop), Ruling::default());
         let quote = Some((embedded, onward.tuple.reversed()));
@@ -121,7 +124,7 @@ impl Memory {
         found: Found,
     ) -> Result<Decision, Refusal> {
         let now = desk.now.seconds();
-        let Some(session) = self.tables.sessions.get(found.session, now) else {
+        let Some(session) = self.witness.session(&self.tables, found, now) else {
             return Err(Refusal::Drop(DropReason::InvalidState));
         };
         let onward = onward(&session, found.direction);
@@ -153,7 +156,7 @@ impl Memory {
         }
         check(frame.data(), &case.layers).map_err(obstacle)?;
         let bridge = BridgeIndex(onward.zone.0);
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
+        let next = self.next_hop_on(desk, bridge, &onward.tuple)?;
         self.resolve(desk, next).map(Way::Route)
     }
 
@@ -172,14 +175,14 @@ impl Memory {
             return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
         }
         let translation = desk.snapshot.translation();
-        let inward = translation.inward(key);
+        let inward = self.witness.inward(translation, key);
         let mut claims = Claims { translation, now: desk.now, mappings: [None; 2] };
         claims.mappings[0] = inward.and_then(|inward| inward.mapping);
         let destination = inward.map_or(tuple.destination, |to| to.internal);
         let inside = Tuple { destination, ..tuple };
         let ruling = self.consult(desk, case, frame, Some(inside), ConnState::New)?;
         let next = match inward {
-            Some(to) => next_hop_on(desk, to.bridge, destination, tuple.spread())?,
+            Some(to) => self.next_hop_on(desk, to.bridge, &inside)?,
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
         };
         let hop = self.resolve(desk, next)?;
@@ -209,10 +212,12 @@ impl Memory {
         let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;
         let Claims { translation, now, .. } = claims;
         let evict = |evicted: &Session| translation.release(evicted, now);
-        let sessions = &self.tables.sessions;
-        match sessions.insert(&new, now.seconds(), translation.tcp, evict).map_err(refused)? {
+        let (witness, tables, policy) = (&mut self.witness, &self.tables, translation.tcp);
+        match witness.insert(tables, &new, now.seconds(), policy, evict).map_err(refused)? {
             Inserted::New(session) => {
-                claims.keep();
+                if !W::IS_DRY {
+                    claims.keep();
+                }
                 let session = Some((session, Direction::Original));
                 let transform = desk.transform(plan.way, plan.ruling);
                 let awaits_answer = desk.snapshot.rules().fields().contains(Field::State);
@@ -252,16 +257,19 @@ impl Memory {
             vni: case.from.port.vni,
             ..packet
         };
-        let Some(rule) = rules.lookup(&packet) else { return Ok(Ruling::default()) };
+        let rule = rules.lookup(&packet);
+        let decided = rule.map(|rule| (rule.id, rule.action.verdict));
+        self.witness.note(|| Finding::Rule { decided });
+        let Some(rule) = rule else { return Ok(Ruling::default()) };
         let to = match rule.action.verdict {
             rules::Verdict::Allow => None,
             rules::Verdict::Forward(port) => Some(port),
             rules::Verdict::Drop => {
-                self.tables.rules.count(rule.id, 1, frame.len() as u64, desk.now);
+                self.count(desk, rule.id, frame);
                 return Err(Refusal::Drop(DropReason::RuleDenied));
             }
             rules::Verdict::Reject(how) => {
-                self.tables.rules.count(rule.id, 1, frame.len() as u64, desk.now);
+                self.count(desk, rule.id, frame);
                 return Err(rejection(how, case));
             }
         };
@@ -270,7 +278,7 @@ impl Memory {
 
     /// Finds the next hop of a packet that begins something.
     fn next_hop(
-        &self,
+        &mut self,
         case: &Case,
         frame: &PktBuf,
         destination: IpAddr,
@@ -282,8 +290,12 @@ impl Memory {
             return Err(Refusal::Local);
         }
         check(frame.data(), &case.layers).map_err(obstacle)?;
-        let route = router.routes.lookup(destination).ok_or(NO_ROUTE)?;
-        match route.next_hop(destination, spread) {
+        let route = router.routes.lookup(destination);
+        let next = route.and_then(|route| route.next_hop(destination, spread));
+        let (bridge, prefix) = (case.from.port.bridge, route.map(|route| route.prefix));
+        self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
+        let route = route.ok_or(NO_ROUTE)?;
+        match next {
             Some(next) => Ok(next),
             None if *route.target == Target::Broadcast => Err(Refusal::Drop(DropReason::Martian)),
             None if *route.target == Target::Local => Err(Refusal::Local),
@@ -291,12 +303,28 @@ impl Memory {
         }
     }
 
+    /// The next hop of a packet by a certain bridge: that of its session.
+    fn next_hop_on(
+        &mut self,
+        desk: &Desk,
+        bridge: BridgeIndex,
+        tuple: &Tuple,
+    ) -> Result<NextHop, Refusal> {
+        let destination = tuple.destination.ip;
+        let router = desk.snapshot.bridge(bridge).and_then(|bridge| bridge.router.as_deref());
+        let route = router.and_then(|router| router.routes.lookup(destination));
+        let next = route.and_then(|route| route.next_hop(destination, tuple.spread()));
+        let prefix = route.map(|route| route.prefix);
+        self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
+        next.filter(|next| next.bridge == bridge).ok_or(NO_ROUTE)
+    }
+
     /// Finds the station of a next hop.
     fn resolve(&mut self, desk: &Desk, next: NextHop) -> Result<Hop, Refusal> {
         let from = desk.snapshot.bridge(next.bridge).map(|bridge| bridge.gateway_mac);
         let from = from.ok_or(Refusal::Drop(DropReason::NoRoute))?;
         let neighbors = &self.tables.neighbors;
-        match self.resolver.resolve(neighbors, next.bridge, next.ip, desk.now) {
+        match self.witness.resolve(&mut self.resolver, neighbors, next, desk.now) {
             Resolution::Known(neighbor) => {
                 Ok(Hop { bridge: next.bridge, from, to: neighbor.mac, neighbor: neighbor.version })
             }
@@ -330,16 +358,25 @@ impl Memory {
         if let Some(known) = translation.published_as(rule.pool.zone(), protocol, source) {
             return Ok((known, None));
         }
-        let claim = translation.mappings.claim(key.zone, protocol, source, &rule.pool, desk.now);
+        let inside = (key.zone, protocol, source);
+        let claim = self.witness.claim(&translation.mappings, inside, &rule.pool, desk.now);
         claim.map(|claim| (claim.external, Some(claim.mapping))).map_err(|error| match error {
             Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
             _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
         })
     }
 
+    /// Counts a packet for a rule.
+    #[inline]
+    pub(super) fn count(&self, desk: &Desk, rule: RuleId, frame: &PktBuf) {
+        if !W::IS_DRY {
+            self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
+        }
+    }
+
     /// Ends a session, and gives back what it had.
     pub(super) fn end(&self, desk: &Desk, session: SessionRef) {
-        if let Some(ended) = self.tables.sessions.end(session, desk.now.seconds()) {
+        if let Some(ended) = self.witness.end(&self.tables, session, desk.now.seconds()) {
             desk.snapshot.translation().release(&ended, desk.now);
         }
     }
@@ -436,19 +473,6 @@ fn rewrite(old: &Tuple, new: &Tuple, way: Way) -> Result<Option<Rewrite>, Refusa
     }
     let rewrite = Rewrite::between(old, new).ok_or(Refusal::Drop(DropReason::MalformedPacket))?;
     Ok(Some(rewrite.taking_a_hop()))
-}
-
-/// The next hop to an endpoint by a certain bridge: that of its session.
-fn next_hop_on(
-    desk: &Desk,
-    bridge: BridgeIndex,
-    to: Endpoint,
-    spread: u64,
-) -> Result<NextHop, Refusal> {
-    let router = desk.snapshot.bridge(bridge).and_then(|bridge| bridge.router.as_deref());
-    let route = router.and_then(|router| router.routes.lookup(to.ip));
-    let next = route.and_then(|route| route.next_hop(to.ip, spread));
-    next.filter(|next| next.bridge == bridge).ok_or(NO_ROUTE)
 }
 
 /// What is owed to the sender of a packet that may not be forwarded.

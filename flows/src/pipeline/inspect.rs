@@ -9,12 +9,13 @@ use std::sync::Arc;
 use pktio::wire::{EthernetHeader, Fragment, Layers};
 use pktio::{Burst, PktBuf};
 
-use super::bridge::{Ingress, Sender};
+use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
 use super::steps::take_steps;
 use super::transform::{Change, Transform, Way};
 use super::vlan;
+use super::witness::Witness;
 use crate::cache::{FlowCache, FlowKey, Hashed};
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
@@ -26,8 +27,12 @@ const QUESTIONS: usize = 256;
 
 /// What a worker knows of flows, and what waits with it.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct Memory<W> {
     pub(super) tables: Arc<Tables>,
+    /// Who watches.
+    pub(super) witness: W,
+    /// What the first look at each frame of the burst at hand found out.
+    pub(super) steps: Vec<Step>,
     pub(super) flows: FlowCache<Transform>,
     pub(super) resolver: Resolver,
     pub(super) hold: Hold,
@@ -70,12 +75,14 @@ impl Case<'_> {
     }
 }
 
-impl Memory {
-    pub(super) fn new(tables: Arc<Tables>) -> Self {
+impl<W: Witness> Memory<W> {
+    pub(super) fn new(tables: Arc<Tables>, witness: W, cached_flows: usize) -> Self {
         let sizes = tables.sizes();
         Self {
             tables,
-            flows: FlowCache::new(sizes.cached_flows, sizes.seed),
+            witness,
+            steps: Vec::with_capacity(Burst::CAPACITY),
+            flows: FlowCache::new(cached_flows, sizes.seed),
             resolver: Resolver::new(QUESTIONS),
             hold: Hold::new(HoldLimits::default()),
             settled: Vec::with_capacity(HoldLimits::default().total),
@@ -117,6 +124,7 @@ impl Memory {
                 }
             }
             _ => {
+                self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
                 let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
                 desk.settle(result);
             }
@@ -190,7 +198,8 @@ impl Memory {
         let Some((session, direction)) = transform.session else { return Verdict::Valid };
         let packet = Packet::of(frame.data(), &case.layers);
         let (now, policy) = (desk.now.seconds(), desk.snapshot.translation().tcp);
-        let verdict = self.tables.sessions.track(session, direction, &packet, now, policy);
+        let whose = (session, direction);
+        let verdict = self.witness.track(&self.tables, whose, &packet, now, policy);
         if verdict == Verdict::Superseding {
             self.end(desk, session);
         }
@@ -228,9 +237,9 @@ impl Memory {
     #[inline]
     fn apply(&mut self, desk: &mut Desk, case: Case, mut frame: PktBuf, transform: &Transform) {
         if let Some(rule) = transform.rule {
-            self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
+            self.count(desk, rule, &frame);
             if transform.has_steps
-                && let Err(reason) = take_steps(desk, &case, &mut frame, rule)
+                && let Err(reason) = take_steps::<W>(desk, &case, &mut frame, rule)
             {
                 return desk.refuse(frame, reason);
             }
@@ -238,6 +247,7 @@ impl Memory {
         match transform.way {
             Way::Bridge => {
                 let Case { from, vid, .. } = case;
+                self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
                 let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
                 desk.settle(result);
             }

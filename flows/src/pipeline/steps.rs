@@ -7,7 +7,8 @@ use pktio::wire::{EthernetHeader, Layers, Network, checksum};
 use super::bridge::Sender;
 use super::desk::Desk;
 use super::inspect::Case;
-use crate::rules::{Packet, RuleId, Step};
+use super::witness::Witness;
+use crate::rules::{Meter, Packet, RuleId, Step};
 use crate::{DropReason, PortIndex};
 
 /// Takes the steps of a rule, in order.
@@ -15,7 +16,7 @@ use crate::{DropReason, PortIndex};
 /// # Errors
 /// Why the packet goes no further.
 #[inline(never)]
-pub(super) fn take_steps(
+pub(super) fn take_steps<W: Witness>(
     desk: &mut Desk,
     case: &Case,
     frame: &mut PktBuf,
@@ -41,7 +42,8 @@ pub(super) fn take_steps(
                 let packet = Packet::read(frame.data(), Some(&case.layers), place);
                 let source = packet.map(|packet| meter.source(&packet));
                 let bytes = frame.len() as u64;
-                if !source.is_some_and(|source| meter.take(source, 1, bytes, desk.now)) {
+                let take = if W::IS_DRY { Meter::has } else { Meter::take };
+                if !source.is_some_and(|source| take(meter, source, 1, bytes, desk.now)) {
                     return Err(DropReason::RateLimited);
                 }
             }

@@ -47,6 +47,7 @@
 //! flow's first packet and at its end. The control thread makes the next set of addresses
 //! ([`Mappings::with_addresses`]), reserves ports and lists.
 
+mod foresight;
 mod hosts;
 mod ports;
 mod word;
@@ -129,6 +130,11 @@ pub struct MappingId {
     address: u32,
     class: u8,
     port: u16,
+}
+
+impl MappingId {
+    /// That of a mapping that there is not: releasing it does nothing.
+    pub(crate) const IMAGINED: Self = Self { address: u32::MAX, class: 0, port: 0 };
 }
 
 /// A mapping that was claimed, with one session more.
