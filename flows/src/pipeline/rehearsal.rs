@@ -254,3 +254,6 @@ impl Desk<'_> {
         Finding::Link { bridge, mac, station }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

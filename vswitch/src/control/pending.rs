@@ -52,8 +52,7 @@ pub fn refuse_question(query: &Query) -> CtlError {
             "sessions"
         }
         Query::FlowList(_) => "rules",
-        Query::Trace(_) => "`trace`",
-        Query::Why(_) => "`why`",
+        Query::Trace(_) => "`trace --live`",
         _ => "this question",
     })
 }

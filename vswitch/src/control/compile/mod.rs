@@ -38,6 +38,11 @@ impl Numbering {
         self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name)
     }
 
+    /// The name of a bridge.
+    pub fn bridge_name(&self, index: BridgeIndex) -> Option<&BridgeName> {
+        self.bridges.iter().find(|(_, slot)| slot.index == index).map(|(name, _)| name)
+    }
+
     /// The lowest number that no port has.
     pub fn free_port(&self) -> Option<PortIndex> {
         let taken = |index: &PortIndex| self.ports.values().any(|(at, _)| at == index);
