@@ -9,7 +9,6 @@ use pktio::{Csum, PktBuf};
 
 use super::desk::Desk;
 use super::vlan;
-use super::witness::Witness;
 use crate::{BridgeDomain, DropReason, Horizon, PortConfig, PortIndex, Seconds, Snapshot, Vid};
 
 /// The ingress side of a burst, looked up once.
@@ -63,7 +62,7 @@ impl<'a> Ingress<'a> {
 
     /// Classifies, learns and looks up.
     #[inline]
-    pub(super) fn look<W: Witness>(self, frame: &PktBuf, now: Seconds) -> Step {
+    pub(super) fn look(self, frame: &PktBuf, now: Seconds) -> Step {
         let data = frame.data();
         let Some(header) = EthernetHeader::read(data) else { return Step::Drop(DropReason::Runt) };
         let EthernetHeader { dst, src, .. } = header;
@@ -78,9 +77,7 @@ impl<'a> Ingress<'a> {
             Err(reason) => return Step::Drop(reason),
         };
         let fdb = &self.bridge.fdb;
-        if !W::IS_DRY {
-            fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
-        }
+        fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
         if self.port.is_inspected || dst == self.bridge.gateway_mac {
             return Step::Inspect(vid);
         }

@@ -115,7 +115,7 @@ impl<W: Witness> Memory<W> {
             return;
         };
         let mut steps = std::mem::take(&mut self.steps);
-        steps.extend(burst.iter().map(|frame| from.look::<W>(frame, desk.now.seconds())));
+        steps.extend(burst.iter().map(|frame| from.look(frame, desk.now.seconds())));
         for (frame, step) in burst.drain(..).zip(steps.drain(..)) {
             match step {
                 Step::Forward(to, vid) => {

@@ -1,9 +1,9 @@
 //! [`Tracer`]: what would become of a packet.
 //!
 //! A tracer has a memory of its own, as a worker has, and decides by the same code with the same tables; but its
-//! witness, the [`Rehearsal`], only reads these, and keeps to itself what they would have been told. So packets that
-//! are traced one after another are of one conversation: the answer finds the session that the first packet would
-//! have begun.
+//! witness, the [`Rehearsal`], only reads these, and keeps to itself what they would have been told; and what a bridge
+//! learns, a copy of its forwarding database learns. So packets that are traced one after another are of one
+//! conversation: the answer finds the session that the first packet would have begun.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -67,6 +67,10 @@ impl Tracer {
     /// What would become of a frame that comes in by a port now. `None` when it is longer than any frame.
     pub fn trace(&mut self, now: Nanos, ingress: PortIndex, frame: &[u8]) -> Option<Trace> {
         let frame = self.pool.frame_from(frame)?;
+        if let Some(port) = self.snapshot.port(ingress) {
+            let private = self.snapshot.with_private_fdb(port.bridge, now.seconds());
+            self.snapshot = Arc::new(private);
+        }
         let (mut outboxes, mut ledger) = (Outboxes::new(), Ledger::new());
         let (snapshot, pool) = (&*self.snapshot, &mut self.pool);
         if let Some(vid) = Ingress::of(snapshot, ingress).and_then(|from| from.vid_of(&frame)) {

@@ -61,10 +61,7 @@ fn ip(bridge: BridgeIndex, last: u8) -> IpAddr {
 
 fn connected(bridge: BridgeIndex) -> [(Prefix, Target); 2] {
     let subnet = Prefix::new(ip(bridge, 0), 24).unwrap();
-    [
-        (subnet, Target::Connected { bridge }),
-        (Prefix::host(ip(bridge, 1)), Target::Local),
-    ]
+    [(subnet, Target::Connected { bridge }), (Prefix::host(ip(bridge, 1)), Target::Local)]
 }
 
 fn domain(bridge: BridgeIndex, reaches: Option<BridgeIndex>) -> BridgeDomain {
@@ -244,8 +241,7 @@ fn every_stage_of_a_masqueraded_packet_is_told_in_order() {
         .iter()
         .map(|finding| format!("{finding:?}").split([' ', '(']).next().unwrap().to_owned())
         .collect();
-    let stages =
-        ["Vlan", "Rule", "Route", "Neighbor", "Masquerade", "Begins", "Mtu", "Link"];
+    let stages = ["Vlan", "Rule", "Route", "Neighbor", "Masquerade", "Begins", "Mtu", "Link"];
     assert_eq!(names, stages);
     assert_eq!(trace.fate, Fate::Forwarded);
     let [(PortIndex(2), bytes)] = &trace.sent[..] else { panic!("{:?}", trace.sent) };
@@ -272,8 +268,7 @@ fn a_neighbour_that_was_never_asked_is_waited_for_unless_it_is_presumed() {
 
 #[test]
 fn an_answer_finds_the_session_that_a_traced_packet_would_have_begun() {
-    let network =
-        Network::new(&Setting { allowed: true, known: true, ..Setting::default() });
+    let network = Network::new(&Setting { allowed: true, known: true, ..Setting::default() });
     network.tables.neighbors.learn(INSIDE, ip(INSIDE, 2), &Claim::asking(station(0)), NOW);
     let answer = {
         let mut bytes = Vec::new();
@@ -302,8 +297,12 @@ fn settings() -> impl Strategy<Value = Setting> {
         Just(Some(Verdict::Reject(Rejection::ResetOrIcmp))),
         Just(Some(Verdict::Forward(PortIndex(1)))),
     ];
-    (any::<[bool; 4]>(), verdict).prop_map(|([allowed, masqueraded, known, narrow], web)| {
-        Setting { allowed, masqueraded, web, known, narrow }
+    (any::<[bool; 4]>(), verdict).prop_map(|([allowed, masqueraded, known, narrow], web)| Setting {
+        allowed,
+        masqueraded,
+        web,
+        known,
+        narrow,
     })
 }
 
@@ -313,8 +312,14 @@ fn packets() -> impl Strategy<Value = Sent> {
     let protocol = prop::sample::select(vec![1u8, 6, 17]);
     let port = prop::sample::select(vec![80u16, 443]);
     (0u8..3, to, any::<bool>(), protocol, port, 1u8..4, 0usize..1000).prop_map(
-        |(from, to, to_gateway, protocol, port, ttl, payload)| {
-            Sent { from, to, to_gateway, protocol, port, ttl, payload }
+        |(from, to, to_gateway, protocol, port, ttl, payload)| Sent {
+            from,
+            to,
+            to_gateway,
+            protocol,
+            port,
+            ttl,
+            payload,
         },
     )
 }

@@ -38,7 +38,7 @@ impl Numbering {
         self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name)
     }
 
-    /// The name of a bridge.
+    /// The name of the bridge of a number, or of a zone.
     pub fn bridge_name(&self, index: BridgeIndex) -> Option<&BridgeName> {
         self.bridges.iter().find(|(_, slot)| slot.index == index).map(|(name, _)| name)
     }
