@@ -5,6 +5,7 @@
 mod bridging;
 mod control;
 mod daemon;
+mod explain;
 mod foreign;
 mod lifecycle;
 mod matrix;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         bridging::tests(),
         routing::tests(),
+        explain::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

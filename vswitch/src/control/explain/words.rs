@@ -93,19 +93,22 @@ impl Switch {
                 let NewSession { initiator, responder, .. } = new;
                 let decision = match refused {
                     Some(why) => why.to_string(),
-                    None => format!("begins {}", initiator.tuple),
+                    None => format!("begins {}; answers {}", initiator.tuple, responder.tuple),
                 };
-                ("session", decision, Some(format!("its answers: {}", responder.tuple)))
+                ("session", decision, None)
             }
             Finding::Mtu { packet_bytes, mtu_bytes, may_fragment } => {
                 let decision = match mtu_bytes {
-                    Some(mtu) if *packet_bytes <= *mtu as usize => "it fits",
-                    Some(_) if *may_fragment => "it is cut up",
-                    Some(_) => "it is too long",
-                    None => "not known on this way",
+                    Some(mtu) if *packet_bytes <= *mtu as usize => {
+                        format!("{packet_bytes} of {mtu} bytes: it fits")
+                    }
+                    Some(mtu) if *may_fragment => {
+                        format!("{packet_bytes} of {mtu} bytes: it is cut up")
+                    }
+                    Some(mtu) => format!("{packet_bytes} of {mtu} bytes: it is too long"),
+                    None => format!("{packet_bytes} bytes; by which port is not known"),
                 };
-                let of = mtu_bytes.map(|mtu| format!("{packet_bytes} of {mtu} bytes"));
-                ("mtu", decision.to_owned(), of)
+                ("mtu", decision, None)
             }
             Finding::Link { bridge, mac, station } => {
                 let decision = match station {
@@ -156,19 +159,16 @@ impl Switch {
                     NeighborState::Permanent => "an entry by hand".to_owned(),
                     state => format!("its word {age} s ago ({})", state_name(state)),
                 };
-                (format!("{ip} is {mac}"), because)
+                (format!("{ip} is {mac}"), Some(because))
             }
             Acquaintance::Presumed(mac) => {
-                (format!("{ip} would be asked for, and is {mac}"), "its port's settings".to_owned())
+                let because = "the settings of its port".to_owned();
+                (format!("{ip} would be asked for, and is {mac}"), Some(because))
             }
-            Acquaintance::Asked => {
-                (format!("{ip} is asked for on {place}"), "nobody yet".to_owned())
-            }
-            Acquaintance::Silent => {
-                (format!("{ip} does not answer"), format!("silence on {place}"))
-            }
+            Acquaintance::Asked => (format!("{ip} would be asked for on {place}"), None),
+            Acquaintance::Silent => (format!("{ip} does not answer on {place}"), None),
         };
-        TraceStage { stage: "neighbour".to_owned(), decision, because: Some(because) }
+        TraceStage { stage: "neighbour".to_owned(), decision, because }
     }
 
     fn way_to(&self, next: Option<NextHop>) -> String {
