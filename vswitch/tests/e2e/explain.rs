@@ -2,8 +2,8 @@
 
 use ctl::response::{TraceInfo, TraceOutcome, WhyInfo};
 use ctl::{
-    Allowance, ClientError, Masquerade, Mutation, NatAdd, NatRule, Packet, Protocol, Publish,
-    Query, Trace, Why,
+    Allowance, ClientError, Masquerade, Mutation, NatAdd, NatRule, Packet, Party, Protocol,
+    Publish, Query, Trace, Why,
 };
 use netlab::{Need, Test, TestResult, ping, test};
 
@@ -23,11 +23,9 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Bridges `a` and `b` with gateways.
-fn two_bridges() -> Result<Daemon, Box<dyn std::error::Error>> {
-    let daemon = Daemon::start()?;
-    routed_bridge(&daemon, "a", &["10.1.0.1/24", "fd01::1/64"])?;
-    routed_bridge(&daemon, "b", &["10.2.0.1/24", "fd02::1/64"])?;
-    Ok(daemon)
+fn two_bridges(daemon: &Daemon) -> TestResult {
+    routed_bridge(daemon, "a", &["10.1.0.1/24", "fd01::1/64"])?;
+    routed_bridge(daemon, "b", &["10.2.0.1/24", "fd02::1/64"])
 }
 
 fn why(daemon: &Daemon, question: &str) -> Result<WhyInfo, Box<dyn std::error::Error>> {
@@ -51,7 +49,8 @@ fn allow(daemon: &Daemon, from: &str, to: &str) -> TestResult {
 }
 
 fn why_says_what_is_missing_until_nothing_is() -> TestResult {
-    let daemon = two_bridges()?;
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
     let gateways = ["10.1.0.1", "fd01::1"];
     let one = container(&daemon, "one", "a", &["10.1.0.2/24", "fd01::2/64"], &gateways)?;
     let gateways = ["10.2.0.1", "fd02::1"];
@@ -89,7 +88,8 @@ fn why_says_what_is_missing_until_nothing_is() -> TestResult {
 }
 
 fn why_follows_translations_there_and_back() -> TestResult {
-    let daemon = two_bridges()?;
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
     let inner = container(&daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
     let _world = container(&daemon, "world", "b", &["10.2.0.9/24"], &[])?;
     let rule = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
@@ -112,7 +112,8 @@ fn why_follows_translations_there_and_back() -> TestResult {
 }
 
 fn a_trace_names_every_decision_and_makes_none() -> TestResult {
-    let daemon = two_bridges()?;
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
     let one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
     let _two = container(&daemon, "two", "b", &["10.2.0.2/24"], &["10.2.0.1"])?;
     allow(&daemon, "a", "b")?;
@@ -140,7 +141,8 @@ fn a_trace_names_every_decision_and_makes_none() -> TestResult {
 }
 
 fn what_cannot_be_explained_is_refused_with_advice() -> TestResult {
-    let daemon = two_bridges()?;
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
     let _one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
     let refusal = |query: Query| match daemon.ask::<serde_json::Value>(query) {
         Err(ClientError::Refused(error)) => Ok(error.message),
@@ -151,8 +153,9 @@ fn what_cannot_be_explained_is_refused_with_advice() -> TestResult {
     assert!(refusal(Query::Trace(live))?.contains("`trace --live`"));
     let nowhere = Trace { port: "none".parse()?, packet: like, live: None };
     assert!(refusal(Query::Trace(nowhere))?.contains("`port list`"));
-    let to = "10.9.9.9".parse()?;
-    let stranger = Why { from: "10.8.8.8".parse()?, to, protocol: Protocol::Icmp, port: None };
+    let to: Party = "10.9.9.9".parse()?;
+    let stranger =
+        Why { from: "10.8.8.8".parse()?, to: to.clone(), protocol: Protocol::Icmp, port: None };
     assert!(refusal(Query::Why(stranger))?.contains("10.8.8.8"));
     let portless = Why { from: "one".parse()?, to, protocol: Protocol::Tcp, port: None };
     assert!(refusal(Query::Why(portless))?.contains("give the tcp port"));
