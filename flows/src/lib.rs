@@ -8,7 +8,7 @@
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
 //! * [`session::Sessions`]: connections and their translations, shared by all workers, lock-free.
 //! * [`rules`]: which rule decides about a packet.
-//! * [`Pipeline`]: decides about a burst, by the snapshot and the tables.
+//! * [`Pipeline`]: decides about a burst, by the snapshot and the tables; [`Tracer`]: what it would decide, and why.
 //! * [`router`]: gateways, routes, neighbours and the errors that a router owes.
 //! * [`vxlan`]: frames into tunnels and out of them.
 //! * [`Outboxes`]: where decided frames wait to be transmitted.
@@ -18,6 +18,7 @@
 pub mod cache;
 mod drops;
 pub mod fdb;
+mod finding;
 mod guard;
 mod ids;
 mod ledger;
@@ -35,11 +36,12 @@ pub mod vxlan;
 
 pub use drops::DropReason;
 pub use fdb::Fdb;
+pub use finding::{Acquaintance, Fate, Finding, Trace};
 pub use guard::Guard;
 pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, Offender, PortBooks};
 pub use outbox::Outboxes;
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, Tracer};
 pub use snapshot::{
     BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,
 };

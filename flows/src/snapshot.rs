@@ -9,7 +9,7 @@ use crate::fdb::{Fdb, Limits};
 use crate::router::{Gateway, Routes};
 use crate::rules::{Field, RuleSet};
 use crate::vxlan::Tunnels;
-use crate::{BridgeIndex, Generation, Guard, PortIndex, Translation, Vid};
+use crate::{BridgeIndex, Generation, Guard, PortIndex, Seconds, Translation, Vid};
 
 /// A set of VLANs.
 #[derive(Clone, PartialEq, Eq)]
@@ -175,7 +175,7 @@ pub enum SnapshotError {
 
 /// Everything the pipeline knows of the configuration. Made by the control thread, shared by all workers,
 /// never changed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     generation: Generation,
     ports: Vec<Option<PortConfig>>,
@@ -228,6 +228,17 @@ impl Snapshot {
     #[must_use]
     pub fn with_tunnels(self, tunnels: Arc<Tunnels>) -> Self {
         Self { tunnels, ..self }
+    }
+
+    /// The same configuration, in which nobody hears what a bridge learns from now on: its forwarding database is
+    /// a copy of the present one.
+    #[must_use]
+    pub(crate) fn with_private_fdb(&self, bridge: BridgeIndex, now: Seconds) -> Self {
+        let mut private = self.clone();
+        if let Some(Some(domain)) = private.bridges.get_mut(usize::from(bridge.0)) {
+            domain.fdb = Arc::new(domain.fdb.copied(domain.mac_limit, now));
+        }
+        private
     }
 
     /// The rules.

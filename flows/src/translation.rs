@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use pktio::wire::field::protocol;
 
-use crate::nat::{MappingId, Mappings, Pool, Published};
+use crate::nat::{Inbound, MappingId, Mappings, Pool, Published};
 use crate::session::{Key, Session, TcpPolicy, Timeouts};
 use crate::{BridgeIndex, Endpoint, Nanos, Tuple, Zone};
 
@@ -39,6 +39,20 @@ pub struct Inward {
     pub internal: Endpoint,
     /// The mapping that the session uses, and has to give back.
     pub mapping: Option<MappingId>,
+}
+
+impl Inward {
+    /// By a mapping, which is not claimed.
+    fn of(found: &Inbound) -> Self {
+        Self { bridge: BridgeIndex(found.zone.0), internal: found.internal, mapping: None }
+    }
+}
+
+/// By what a stranger's packet gets in.
+enum Admission<'a> {
+    Published(Inward),
+    /// Outside in this zone, by a mapping of this rule.
+    Mapped(Zone, &'a Masquerade, Inbound),
 }
 
 /// All address translation of a configuration, immutable. The mappings' tables are shared by all
@@ -121,27 +135,44 @@ impl Translation {
     /// Whom the first packet of a session is really for, if it is addressed to the switch. A mapping that
     /// lets it in is claimed for the session.
     pub fn inward(&self, key: Key) -> Option<Inward> {
+        match self.admission(&key)? {
+            Admission::Published(inward) => Some(inward),
+            Admission::Mapped(outside, rule, _) => {
+                let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
+                let quota = rule.pool.quota();
+                let found = self.mappings.join(outside, protocol, external, quota)?;
+                Some(Inward { mapping: Some(found.mapping), ..Inward::of(&found) })
+            }
+        }
+    }
+
+    /// Whom the first packet of a session would really be for. Nothing is claimed.
+    pub(crate) fn would_be_for(&self, key: &Key) -> Option<Inward> {
+        Some(match self.admission(key)? {
+            Admission::Published(inward) => inward,
+            Admission::Mapped(_, _, found) => Inward::of(&found),
+        })
+    }
+
+    /// By what the first packet of a session gets in, if it is addressed to the switch.
+    fn admission(&self, key: &Key) -> Option<Admission<'_>> {
         let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
-        let outside = *self.owners.get(&(BridgeIndex(key.zone.0), external.ip))?;
-        if let Some(internal) = self.published.lookup(outside.into(), protocol, external, true) {
-            let bridge = *self.homes.get(&(outside.into(), internal.ip))?;
-            return Some(Inward { bridge, internal, mapping: None });
+        let outside = Zone::from(*self.owners.get(&(BridgeIndex(key.zone.0), external.ip))?);
+        if let Some(internal) = self.published.lookup(outside, protocol, external, true) {
+            let bridge = *self.homes.get(&(outside, internal.ip))?;
+            return Some(Admission::Published(Inward { bridge, internal, mapping: None }));
         }
         // Who is asked by an ICMP query has no identifier: any mapping would be another query's.
         if matches!(protocol, protocol::ICMP | protocol::ICMPV6) {
             return None;
         }
-        let found = self.mappings.find(outside.into(), protocol, external)?;
-        let rule = self.rule_of(found.zone, outside.into(), external.ip)?;
+        let found = self.mappings.find(outside, protocol, external)?;
+        let rule = self.rule_of(found.zone, outside, external.ip)?;
         // Neighbours are no strangers: they reach each other's mappings whatever the filter says (RFC 4787
         // REQ-9), as they reach each other.
-        if rule.filtering == Filtering::ByAddress && found.zone != key.zone {
-            return None;
-        }
-        let quota = rule.pool.quota();
-        let inbound = self.mappings.join(outside.into(), protocol, external, quota)?;
-        let (bridge, mapping) = (BridgeIndex(inbound.zone.0), Some(inbound.mapping));
-        Some(Inward { bridge, internal: inbound.internal, mapping })
+        let is_stranger = found.zone != key.zone;
+        let is_open = rule.filtering == Filtering::EndpointIndependent || !is_stranger;
+        is_open.then_some(Admission::Mapped(outside, rule, found))
     }
 
     /// The rule by which an inside has mappings at an address outside.

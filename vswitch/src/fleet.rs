@@ -177,7 +177,7 @@ impl Fleet {
     }
 
     /// What all workers share.
-    pub fn tables(&self) -> &Tables {
+    pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
     }
 

@@ -250,6 +250,13 @@ impl Fdb {
         }
     }
 
+    /// A database for up to `stations` stations that knows what this one knows now.
+    pub(crate) fn copied(&self, stations: u32, now: Seconds) -> Self {
+        let copy = Self::new(stations, self.ageing_seconds, 0);
+        copy.take_over(self, now);
+        copy
+    }
+
     #[inline]
     fn is_aged(&self, value: Value, now: Seconds) -> bool {
         !value.is_static() && now.since(value.seen()) > self.ageing_seconds

@@ -12,6 +12,7 @@ use super::desk::Desk;
 use super::inspect::{Case, Memory};
 use super::ruling::{Ruling, Standing};
 use super::transform::{Hop, Transform, Way};
+use super::witness::Witness;
 use crate::nat::{Embedded, MappingId, Rewrite, Unclaimed, embedded_tuple};
 use crate::router::forward::{Obstacle, check};
 use crate::router::{IcmpError, NextHop, Resolution, Target};
@@ -19,7 +20,7 @@ use crate::rules::{Field, RuleId};
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
 };
-use crate::{BridgeIndex, DropReason, Endpoint, Nanos, Translation, Tuple, Zone};
+use crate::{BridgeIndex, DropReason, Endpoint, Finding, Nanos, Translation, Tuple, Zone};
 
 /// Why a packet does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(super) enum Refusal {
 
 const NO_ROUTE: Refusal = Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable);
 
-impl Memory {
+impl<W: Witness> Memory<W> {
     /// Decides about a packet.
     pub(super) fn evaluate(
         &mut self,
@@ -52,7 +53,7 @@ impl Memory {
             return self.evaluate_apart(desk, case, frame);
         };
         let key = Key::new(case.from.port.bridge, tuple);
-        if let Some(found) = self.tables.sessions.lookup(&key) {
+        if let Some(found) = self.witness.find(&self.tables, &key) {
             return self.go_on(desk, case, frame, tuple, found);
         }
         let packet = Packet::of(frame.data(), &case.layers);
@@ -73,7 +74,7 @@ impl Memory {
     ) -> Result<Decision, Refusal> {
         if let Some(embedded) = embedded_tuple(frame, &case.layers) {
             let key = Key::new(case.from.port.bridge, embedded.tuple.reversed());
-            if let Some(found) = self.tables.sessions.lookup(&key) {
+            if let Some(found) = self.witness.find(&self.tables, &key) {
                 return self.relate(desk, case, frame, embedded, found);
             }
             return self.let_by(desk, case, frame, Standing::Unrelated);
@@ -89,7 +90,7 @@ impl Memory {
         frame: &PktBuf,
         standing: Standing,
     ) -> Result<Decision, Refusal> {
-        let ruling = desk.consult(case, frame, None, standing)?;
+        let ruling = self.consult(desk, case, frame, None, standing)?;
         if !case.is_routed || ruling.to.is_some() {
             return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
         }
@@ -108,9 +109,9 @@ impl Memory {
         embedded: Embedded,
         found: Found,
     ) -> Result<Decision, Refusal> {
-        let session = self.tables.sessions.get(found.session, desk.now.seconds());
+        let session = self.witness.session(&self.tables, found, desk.now.seconds());
         let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
-        let ruling = desk.consult(case, frame, None, Standing::Related)?;
+        let ruling = self.consult(desk, case, frame, None, Standing::Related)?;
         if !case.is_routed || ruling.to.is_some() {
             return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
         }
@@ -131,7 +132,7 @@ impl Memory {
         found: Found,
     ) -> Result<Decision, Refusal> {
         let now = desk.now.seconds();
-        let Some(session) = self.tables.sessions.get(found.session, now) else {
+        let Some(session) = self.witness.session(&self.tables, found, now) else {
             return Err(Refusal::Drop(DropReason::InvalidState));
         };
         let onward = onward(&session, found.direction);
@@ -142,7 +143,7 @@ impl Memory {
             Direction::Original => Standing::New,
         };
         let inside = Tuple { source: tuple.source, ..onward.tuple };
-        let ruling = desk.consult(case, frame, Some(inside), standing);
+        let ruling = self.consult(desk, case, frame, Some(inside), standing);
         if ruling.is_err() && found.direction == Direction::Original {
             // It is not allowed any more.
             self.end(desk, found.session);
@@ -172,7 +173,7 @@ impl Memory {
         check(frame.data(), &case.layers).map_err(obstacle)?;
         let bridge = BridgeIndex(onward.zone.0);
         let spread = session.initiator.tuple.spread();
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, spread)?;
+        let next = self.next_hop_on(desk, bridge, onward.tuple.destination, spread)?;
         self.resolve(desk, next)
     }
 
@@ -188,12 +189,12 @@ impl Memory {
         let tuple = key.tuple;
         let is_midway = packet.is_midway();
         if !case.is_routed {
-            let ruling = desk.consult_first(case, frame, tuple, is_midway)?;
+            let ruling = self.consult_first(desk, case, frame, tuple, is_midway)?;
             let claims = Claims::none(desk);
             return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
         }
         let translation = desk.snapshot.translation();
-        let inward = translation.inward(key);
+        let inward = self.witness.inward(translation, key);
         if inward.is_none() && translation.may_be_claimed(key) {
             return Err(Refusal::Drop(DropReason::NotTranslated));
         }
@@ -201,7 +202,7 @@ impl Memory {
         claims.mappings[0] = inward.and_then(|inward| inward.mapping);
         let destination = inward.map_or(tuple.destination, |to| to.internal);
         let inside = Tuple { destination, ..tuple };
-        let ruling = desk.consult_first(case, frame, inside, is_midway)?;
+        let ruling = self.consult_first(desk, case, frame, inside, is_midway)?;
         if ruling.to.is_some() {
             let claims = Claims::none(desk);
             return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
@@ -209,7 +210,7 @@ impl Memory {
         let next = match inward {
             Some(to) => {
                 check(frame.data(), &case.layers).map_err(obstacle)?;
-                next_hop_on(desk, to.bridge, destination, tuple.spread())?
+                self.next_hop_on(desk, to.bridge, destination, tuple.spread())?
             }
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
         };
@@ -240,10 +241,12 @@ impl Memory {
         let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;
         let Claims { translation, now, .. } = claims;
         let evict = |evicted: &Session| translation.release(evicted, now);
-        let sessions = &self.tables.sessions;
-        match sessions.insert(&new, now.seconds(), translation.tcp, evict).map_err(refused)? {
+        let (witness, tables, policy) = (&mut self.witness, &self.tables, translation.tcp);
+        match witness.insert(tables, &new, now.seconds(), policy, evict).map_err(refused)? {
             Inserted::New(session) => {
-                claims.keep();
+                if !W::IS_DRY {
+                    claims.keep();
+                }
                 let session = Some((session, Direction::Original));
                 let transform = desk.transform(plan.way, plan.ruling);
                 let awaits_answer = desk.snapshot.rules().fields().contains(Field::State);
@@ -262,7 +265,7 @@ impl Memory {
 
     /// Finds the next hop of a packet that begins something.
     fn next_hop(
-        &self,
+        &mut self,
         case: &Case,
         frame: &PktBuf,
         destination: IpAddr,
@@ -274,12 +277,75 @@ impl Memory {
             return Err(Refusal::Local);
         }
         check(frame.data(), &case.layers).map_err(obstacle)?;
-        let route = router.routes.lookup(destination).ok_or(NO_ROUTE)?;
-        match route.next_hop(destination, spread) {
+        let route = router.routes.lookup(destination);
+        let next = route.and_then(|route| route.next_hop(destination, spread));
+        let (bridge, prefix) = (case.from.port.bridge, route.map(|route| route.prefix));
+        self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
+        let route = route.ok_or(NO_ROUTE)?;
+        match next {
             Some(next) => Ok(next),
             None if *route.target == Target::Broadcast => Err(Refusal::Drop(DropReason::Martian)),
             None if *route.target == Target::Local => Err(Refusal::Local),
             None => Err(NO_ROUTE),
+        }
+    }
+
+    /// The next hop of a packet by a certain bridge: that of its session.
+    fn next_hop_on(
+        &mut self,
+        desk: &Desk,
+        bridge: BridgeIndex,
+        to: Endpoint,
+        spread: u64,
+    ) -> Result<NextHop, Refusal> {
+        let destination = to.ip;
+        let router = desk.snapshot.bridge(bridge).and_then(|bridge| bridge.router.as_deref());
+        let route = router.and_then(|router| router.routes.lookup(destination));
+        let next = route.and_then(|route| route.next_hop(destination, spread));
+        let prefix = route.map(|route| route.prefix);
+        self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
+        next.filter(|next| next.bridge == bridge).ok_or(NO_ROUTE)
+    }
+
+    /// Asks the rules about a packet.
+    pub(super) fn consult(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        tuple: Option<Tuple>,
+        standing: Standing,
+    ) -> Result<Ruling, Refusal> {
+        let ruling = desk.consult(case, frame, tuple, standing);
+        self.note_ruling(desk, &ruling);
+        ruling
+    }
+
+    /// Asks the rules about the first packet that is seen of a connection.
+    fn consult_first(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        tuple: Tuple,
+        is_midway: bool,
+    ) -> Result<Ruling, Refusal> {
+        let ruling = desk.consult_first(case, frame, tuple, is_midway);
+        self.note_ruling(desk, &ruling);
+        ruling
+    }
+
+    fn note_ruling(&mut self, desk: &Desk, ruling: &Result<Ruling, Refusal>) {
+        let rules = desk.snapshot.rules();
+        let rule = match ruling {
+            Ok(ruling) => ruling.rule,
+            Err(Refusal::Denied(rule)) => Some(*rule),
+            Err(_) => None,
+        };
+        let decided = rule.and_then(|rule| rules.get(rule));
+        let decided = || decided.map(|rule| (rule.id, rule.action.verdict));
+        if !rules.is_empty() {
+            self.witness.note(|| Finding::Rule { decided: decided() });
         }
     }
 
@@ -288,7 +354,7 @@ impl Memory {
         let from = desk.snapshot.bridge(next.bridge).map(|bridge| bridge.gateway_mac);
         let from = from.ok_or(Refusal::Drop(DropReason::NoRoute))?;
         let neighbors = &self.tables.neighbors;
-        match self.resolver.resolve(neighbors, next.bridge, next.ip, desk.now) {
+        match self.witness.resolve(&mut self.resolver, neighbors, next, desk.now) {
             Resolution::Known(neighbor) => {
                 Ok(Hop { bridge: next.bridge, from, to: neighbor.mac, neighbor: neighbor.version })
             }
@@ -322,17 +388,26 @@ impl Memory {
         if let Some(known) = translation.published_as(rule.pool.zone(), protocol, source) {
             return Ok((known, None));
         }
+        let inside = (key.zone, protocol, source);
         let offer = (&rule.pool, &translation.published);
-        let claim = translation.mappings.claim(key.zone, protocol, source, offer, desk.now);
+        let claim = self.witness.claim(&translation.mappings, inside, offer, desk.now);
         claim.map(|claim| (claim.external, Some(claim.mapping))).map_err(|error| match error {
             Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
             _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
         })
     }
 
+    /// Counts a packet for a rule.
+    #[inline]
+    pub(super) fn count(&self, desk: &Desk, rule: RuleId, frame: &PktBuf) {
+        if !W::IS_DRY {
+            self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
+        }
+    }
+
     /// Ends a session, and gives back what it had.
     pub(super) fn end(&self, desk: &Desk, session: SessionRef) {
-        if let Some(ended) = self.tables.sessions.end(session, desk.now.seconds()) {
+        if let Some(ended) = self.witness.end(&self.tables, session, desk.now.seconds()) {
             desk.snapshot.translation().release(&ended, desk.now);
         }
     }
@@ -429,19 +504,6 @@ fn rewrite(old: &Tuple, new: &Tuple, way: Way) -> Result<Option<Rewrite>, Refusa
     }
     let rewrite = Rewrite::between(old, new).ok_or(Refusal::Drop(DropReason::MalformedPacket))?;
     Ok(Some(rewrite.taking_a_hop()))
-}
-
-/// The next hop to an endpoint by a certain bridge: that of its session.
-fn next_hop_on(
-    desk: &Desk,
-    bridge: BridgeIndex,
-    to: Endpoint,
-    spread: u64,
-) -> Result<NextHop, Refusal> {
-    let router = desk.snapshot.bridge(bridge).and_then(|bridge| bridge.router.as_deref());
-    let route = router.and_then(|router| router.routes.lookup(to.ip));
-    let next = route.and_then(|route| route.next_hop(to.ip, spread));
-    next.filter(|next| next.bridge == bridge).ok_or(NO_ROUTE)
 }
 
 /// What is owed to the sender of a packet that may not be forwarded.

@@ -7,10 +7,11 @@ use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
+use super::witness::Witness;
 use crate::router::{Lookup, Outcome, Scene};
-use crate::{DropReason, Nanos, Vid};
+use crate::{DropReason, Finding, Nanos, Vid};
 
-impl Memory {
+impl<W: Witness> Memory<W> {
     /// Lets the gateway of the ingress bridge attend to a frame that could concern it. What does not, or
     /// not only, comes back.
     pub(super) fn attend(
@@ -29,8 +30,14 @@ impl Memory {
             Lookup::Known(neighbor) => from.is_behind(neighbor.mac, vid, now),
             _ => false,
         };
-        let scene = Scene { bridge, neighbors, now, is_on_askers_port: &is_on_askers_port };
-        match (router.gateway.attend(&mut frame, layers, &scene), layers) {
+        let learned = self.witness.acquaintances(neighbors);
+        let is_on_askers_port = &is_on_askers_port;
+        let scene = Scene { bridge, neighbors: learned, now, is_on_askers_port };
+        let outcome = router.gateway.attend(&mut frame, layers, &scene);
+        if outcome != Outcome::Pass {
+            self.witness.note(|| Finding::Gateway(outcome));
+        }
+        match (outcome, layers) {
             (Outcome::Pass, _) => return Some(frame),
             (Outcome::Reply, _) => desk.reply(from, frame, vid),
             (Outcome::Refuse(error), Some(layers)) => {

@@ -3,13 +3,14 @@
 use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
+use super::witness::Witness;
 use crate::router::{Held, Lookup, Solicitation};
 use crate::{DropReason, DropSide, PortIndex, Vid};
 
 /// Questions sent in one turn.
 const QUESTIONS: usize = 16;
 
-impl Memory {
+impl<W: Witness> Memory<W> {
     /// Whether there is anything to do.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {

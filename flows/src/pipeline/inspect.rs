@@ -9,13 +9,14 @@ use std::sync::Arc;
 use pktio::wire::{EthernetHeader, Fragment, Layers};
 use pktio::{Burst, PktBuf};
 
-use super::bridge::{Ingress, Sender};
+use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
 use super::ruling::{Ruling, Standing};
 use super::steps::take_steps;
 use super::transform::{Change, Transform, Way};
 use super::vlan;
+use super::witness::Witness;
 use crate::cache::{FlowCache, FlowKey, Hashed};
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
@@ -27,8 +28,12 @@ const QUESTIONS: usize = 256;
 
 /// What a worker knows of flows, and what waits with it.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct Memory<W> {
     pub(super) tables: Arc<Tables>,
+    /// Who watches.
+    pub(super) witness: W,
+    /// What the first look at each frame of the burst at hand found out.
+    pub(super) steps: Vec<Step>,
     pub(super) flows: FlowCache<Transform>,
     pub(super) resolver: Resolver,
     pub(super) hold: Hold,
@@ -71,12 +76,14 @@ impl Case<'_> {
     }
 }
 
-impl Memory {
-    pub(super) fn new(tables: Arc<Tables>) -> Self {
+impl<W: Witness> Memory<W> {
+    pub(super) fn new(tables: Arc<Tables>, witness: W, cached_flows: usize) -> Self {
         let sizes = tables.sizes();
         Self {
             tables,
-            flows: FlowCache::new(sizes.cached_flows, sizes.seed),
+            witness,
+            steps: Vec::with_capacity(Burst::CAPACITY),
+            flows: FlowCache::new(cached_flows, sizes.seed),
             resolver: Resolver::new(QUESTIONS),
             hold: Hold::new(HoldLimits::default()),
             settled: Vec::with_capacity(HoldLimits::default().total),
@@ -183,7 +190,7 @@ impl Memory {
     /// A packet that does not fit its session is lost, unless a rule for such packets lets it pass.
     #[cold]
     fn misfit(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, transform: &Transform) {
-        match desk.consult(&case, &frame, None, Standing::Misfit) {
+        match self.consult(desk, &case, &frame, None, Standing::Misfit) {
             Ok(Ruling { rule, has_steps, .. }) => {
                 let transform = Transform { rule, has_steps, ..*transform };
                 self.apply(desk, case, frame, &transform);
@@ -220,7 +227,8 @@ impl Memory {
         let Some((session, direction)) = transform.session else { return Verdict::Valid };
         let packet = Packet::of(frame.data(), &case.layers);
         let (now, policy) = (desk.now.seconds(), desk.snapshot.translation().tcp);
-        let verdict = self.tables.sessions.track(session, direction, &packet, now, policy);
+        let whose = (session, direction);
+        let verdict = self.witness.track(&self.tables, whose, &packet, now, policy);
         if verdict == Verdict::Superseding {
             self.end(desk, session);
         }
@@ -258,10 +266,10 @@ impl Memory {
     #[inline]
     fn apply(&mut self, desk: &mut Desk, mut case: Case, mut frame: PktBuf, by: &Transform) {
         if let Some(rule) = by.rule {
-            self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
+            self.count(desk, rule, &frame);
             if by.has_steps {
                 let Case { from, layers, vid, .. } = case;
-                match take_steps(desk, from, Some(&layers), &mut frame, vid, rule) {
+                match take_steps::<W>(desk, from, Some(&layers), &mut frame, vid, rule) {
                     Ok(onward) => case.vid = onward,
                     Err(reason) => return desk.refuse(frame, reason),
                 }

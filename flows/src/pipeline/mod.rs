@@ -16,7 +16,8 @@
 //! frames overlap, then every frame is delivered.
 //!
 //! A pipeline belongs to one worker. What it shares with others is in [`Tables`] and the forwarding
-//! databases.
+//! databases. Decisions are watched by a [`witness`]: nobody, or a [rehearsal](Tracer) that follows one packet
+//! and changes nothing.
 
 mod bridge;
 mod desk;
@@ -24,12 +25,14 @@ mod evaluate;
 mod gateway;
 mod housekeep;
 mod inspect;
+mod rehearsal;
 mod route;
 mod ruling;
 mod steps;
 mod too_big;
 mod transform;
 pub(crate) mod vlan;
+mod witness;
 
 use std::sync::Arc;
 
@@ -39,21 +42,22 @@ use crate::{DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
+use witness::{Nobody, Witness};
+
+pub use rehearsal::Tracer;
 
 /// Decides about frames by the configuration and the tables.
 #[derive(Debug)]
 pub struct Pipeline {
     snapshot: Arc<Snapshot>,
-    /// What the first look at each frame of the burst at hand found out.
-    steps: Vec<Step>,
-    memory: Memory,
+    memory: Memory<Nobody>,
 }
 
 impl Pipeline {
     /// A pipeline that decides by `snapshot` and the tables that all workers share.
     pub fn new(snapshot: Arc<Snapshot>, tables: Arc<Tables>) -> Self {
-        let steps = Vec::with_capacity(Burst::CAPACITY);
-        Self { snapshot, steps, memory: Memory::new(tables) }
+        let cached_flows = tables.sizes().cached_flows;
+        Self { snapshot, memory: Memory::new(tables, Nobody, cached_flows) }
     }
 
     /// Decides by `snapshot` from now on.
@@ -77,27 +81,7 @@ impl Pipeline {
         books.received_bytes += burst.iter().map(|frame| frame.len() as u64).sum::<u64>();
         let snapshot = &*self.snapshot;
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
-        let Some(from) = Ingress::of(snapshot, ingress) else {
-            burst.drain(..).for_each(|frame| desk.refuse(frame, DropReason::PortUnknown));
-            return;
-        };
-        self.steps.extend(burst.iter().map(|frame| from.look(frame, now.seconds())));
-        for (frame, step) in burst.drain(..).zip(self.steps.drain(..)) {
-            match step {
-                Step::Forward(to, vid) => {
-                    let result = desk.forward(Sender::Port(from), frame, to, vid);
-                    self.memory.settle(&mut desk, from, vid, result);
-                }
-                Step::Flood(vid) => {
-                    let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);
-                    desk.settle(result);
-                }
-                Step::Inspect(vid) => self.memory.inspect(&mut desk, from, frame, vid),
-                Step::Drop(reason) => desk.refuse(frame, reason),
-            }
-        }
-        desk.close();
-        self.memory.resume(&mut desk);
+        self.memory.run(&mut desk, burst);
     }
 
     /// Does what is to be done beside packets. To be called once per turn; [`Pipeline::is_idle`] says when
@@ -137,6 +121,37 @@ impl Pipeline {
     /// Whether nothing waits for time to pass.
     pub fn is_idle(&self) -> bool {
         self.memory.is_idle()
+    }
+}
+
+impl<W: Witness> Memory<W> {
+    /// Decides about every frame of a burst.
+    fn run(&mut self, desk: &mut Desk, burst: &mut Burst) {
+        let Some(from) = Ingress::of(desk.snapshot, desk.ingress) else {
+            burst.drain(..).for_each(|frame| desk.refuse(frame, DropReason::PortUnknown));
+            return;
+        };
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.extend(burst.iter().map(|frame| from.look(frame, desk.now.seconds())));
+        for (frame, step) in burst.drain(..).zip(steps.drain(..)) {
+            match step {
+                Step::Forward(to, vid) => {
+                    self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
+                    let result = desk.forward(Sender::Port(from), frame, to, vid);
+                    self.settle(desk, from, vid, result);
+                }
+                Step::Flood(vid) => {
+                    self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
+                    let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);
+                    desk.settle(result);
+                }
+                Step::Inspect(vid) => self.inspect(desk, from, frame, vid),
+                Step::Drop(reason) => desk.refuse(frame, reason),
+            }
+        }
+        self.steps = steps;
+        desk.close();
+        self.resume(desk);
     }
 }
 

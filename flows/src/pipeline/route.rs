@@ -10,11 +10,12 @@ use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
 use super::transform::{Change, Hop};
+use super::witness::Witness;
 use crate::nat::{Unapplied, translate};
 use crate::router::forward::{decrement, expires};
 use crate::router::icmp::{make, reset};
 use crate::router::{Held, IcmpError, NextHop, Station, Unbroken, fragment};
-use crate::{BridgeDomain, DropReason, DropSide, Vid};
+use crate::{BridgeDomain, DropReason, DropSide, Finding, Vid};
 
 /// Where the pieces of a packet go.
 #[derive(Clone, Copy)]
@@ -32,7 +33,7 @@ impl<'a> Onward<'a> {
     }
 }
 
-impl Memory {
+impl<W: Witness> Memory<W> {
     /// Rewrites a packet and sends it to its next hop.
     pub(super) fn send_hop(
         &mut self,
@@ -50,14 +51,17 @@ impl Memory {
             return self.refuse(desk, case, frame, refusal);
         }
         let mtu_bytes = desk.mtu_towards(bridge, hop.to);
-        let is_long = mtu_bytes.is_some_and(|mtu| packet_bytes(&frame) > mtu as usize);
-        if is_long && !may_be_fragmented(&frame, &case) {
+        let (packet_bytes, may_fragment) = (packet_bytes(&frame), may_be_fragmented(&frame, &case));
+        self.witness.note(|| Finding::Mtu { packet_bytes, mtu_bytes, may_fragment });
+        let is_long = mtu_bytes.is_some_and(|mtu| packet_bytes > mtu as usize);
+        if is_long && !may_fragment {
             let error = IcmpError::TooBig { mtu_bytes: mtu_bytes.unwrap_or(u32::MAX) };
             return self.refuse(desk, case, frame, Refusal::Tell(DropReason::TooBig, error));
         }
         if let Err(reason) = renew(&mut frame, &case, hop, change) {
             return desk.refuse(frame, reason);
         }
+        self.witness.note(|| desk.link(hop.bridge, &frame, Vid::NONE));
         match mtu_bytes.filter(|_| is_long) {
             Some(mtu) => self.send_fragments(desk, frame, Onward::routed(bridge, mtu)),
             None => {

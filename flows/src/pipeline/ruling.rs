@@ -13,6 +13,7 @@ use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
+use super::witness::Witness;
 use super::steps::take_steps;
 use crate::router::IcmpError;
 use crate::rules::{ConnState, Packet, Rejection, Rule, RuleId, Verdict};
@@ -183,7 +184,7 @@ impl Desk<'_> {
     }
 }
 
-impl Memory {
+impl<W: Witness> Memory<W> {
     /// Decides about a frame that is no IP, in a place where rules apply.
     pub(super) fn inspect_stateless(
         &mut self,
@@ -202,8 +203,8 @@ impl Memory {
             Err(_) => return desk.refuse(frame, DropReason::Runt),
         };
         if let Some(rule) = ruling.rule {
-            self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
-            match take_steps(desk, from, None, &mut frame, vid, rule) {
+            self.count(desk, rule, &frame);
+            match take_steps::<W>(desk, from, None, &mut frame, vid, rule) {
                 Ok(onward) => vid = onward,
                 Err(reason) => return desk.refuse(frame, reason),
             }
@@ -244,9 +245,9 @@ impl Memory {
         vid: Vid,
         rule: RuleId,
     ) -> PktBuf {
-        self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
+        self.count(desk, rule, &frame);
         // It is lost whether or not it comes too fast as well.
-        let _ = take_steps(desk, from, layers, &mut frame, vid, rule);
+        let _ = take_steps::<W>(desk, from, layers, &mut frame, vid, rule);
         frame
     }
 
@@ -270,6 +271,7 @@ impl Memory {
         if to == Some(from.bridge.gateway_mac) {
             return desk.refuse(frame, DropReason::Unserved);
         }
+        self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
         let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
         self.settle(desk, from, vid, result);
     }

@@ -6,7 +6,8 @@ use pktio::wire::{EthernetHeader, Layers, Network, checksum};
 
 use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
-use crate::rules::{Packet, RuleId, Step};
+use super::witness::Witness;
+use crate::rules::{Meter, Packet, RuleId, Step};
 use crate::{DropReason, PortIndex, Vid};
 
 /// Takes the steps of a rule, in order. Returns the VLAN in which the frame goes on.
@@ -14,7 +15,7 @@ use crate::{DropReason, PortIndex, Vid};
 /// # Errors
 /// Why it goes no further.
 #[inline(never)]
-pub(super) fn take_steps(
+pub(super) fn take_steps<W: Witness>(
     desk: &mut Desk,
     from: Ingress,
     layers: Option<&Layers>,
@@ -46,7 +47,8 @@ pub(super) fn take_steps(
                 let packet = Packet::read(frame.data(), layers, place);
                 let source = packet.map(|packet| meter.source(&packet));
                 let bytes = frame.len() as u64;
-                if !source.is_some_and(|source| meter.take(source, 1, bytes, desk.now)) {
+                let take = if W::IS_DRY { Meter::has } else { Meter::take };
+                if !source.is_some_and(|source| take(meter, source, 1, bytes, desk.now)) {
                     return Err(DropReason::RateLimited);
                 }
             }

@@ -13,11 +13,12 @@ use super::bridge::{Ingress, Sender, Undelivered};
 use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
+use super::witness::Witness;
 use super::route::{Onward, may_be_fragmented};
 use crate::router::IcmpError;
 use crate::{DropReason, Horizon, Vid};
 
-impl Memory {
+impl<W: Witness> Memory<W> {
     /// Settles a frame that was to go on in its bridge: it went on, or it is dropped.
     #[inline]
     pub(super) fn settle(

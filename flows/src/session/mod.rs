@@ -82,6 +82,7 @@ mod bits;
 mod burst;
 mod control;
 mod ending;
+mod foresight;
 mod free;
 mod index;
 mod inserting;
@@ -193,6 +194,11 @@ impl State {
 pub struct SessionRef {
     slot: u32,
     version: u32,
+}
+
+impl SessionRef {
+    /// That of a session which is not in the table.
+    pub(crate) const IMAGINED: Self = Self { slot: u32::MAX, version: 0 };
 }
 
 /// What matters of a packet to the session that it belongs to.

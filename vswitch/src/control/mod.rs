@@ -4,7 +4,8 @@
 //! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
 //! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
 //!   network that a container moved.
-//! * `inspect`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes.
+//! * `inspect`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`: what would
+//!   become of a packet.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
@@ -14,6 +15,7 @@ mod background;
 mod compile;
 mod describe;
 mod device;
+mod explain;
 mod inspect;
 mod lock;
 mod pending;
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ctl::response::Status;
-use ctl::{CtlError, ErrorCode, Query, Request};
+use ctl::{CtlError, ErrorCode, Query, Request, Trace};
 use serde_json::Value;
 
 pub use background::{Background, BackgroundError};
@@ -154,9 +156,10 @@ impl Daemon {
             | Query::ConnList(_)
             | Query::ConnShow(_)
             | Query::ConnTop(_)
-            | Query::Trace(_)
-            | Query::Why(_) => Err(pending::refuse_question(&query)),
+            | Query::Trace(Trace { live: Some(_), .. }) => Err(pending::refuse_question(&query)),
             Query::FlowList(list) => json(self.switch.flow_page(&list)),
+            Query::Trace(trace) => json(self.switch.trace(&trace)?),
+            Query::Why(why) => json(self.switch.why(&why)?),
             Query::Stats => json(self.switch.stats()?),
             Query::Drops => json(self.switch.drops()?),
             Query::Perf => json(self.switch.perf()?),

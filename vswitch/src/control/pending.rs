@@ -45,8 +45,7 @@ pub fn refuse_question(query: &Query) -> CtlError {
         Query::NatSettings | Query::ConnList(_) | Query::ConnShow(_) | Query::ConnTop(_) => {
             "sessions"
         }
-        Query::Trace(_) => "`trace`",
-        Query::Why(_) => "`why`",
+        Query::Trace(_) => "`trace --live`",
         _ => "this question",
     })
 }

@@ -459,6 +459,11 @@ impl Switch {
         &self.numbering
     }
 
+    /// What the workers decide by.
+    pub(super) fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshot.as_ref()
+    }
+
     /// What there is to know of an open port's device.
     pub(super) fn facts(&self, port: &PortName) -> Option<&Facts> {
         self.facts.get(port)

@@ -5,6 +5,7 @@
 mod bridging;
 mod control;
 mod daemon;
+mod explain;
 mod foreign;
 mod lifecycle;
 mod matrix;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         routing::tests(),
         vxlan::tests(),
         rules::tests(),
+        explain::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

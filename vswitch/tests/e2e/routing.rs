@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A bridge with gateway addresses.
-fn routed_bridge(daemon: &Daemon, name: &str, gateways: &[&str]) -> TestResult {
+pub fn routed_bridge(daemon: &Daemon, name: &str, gateways: &[&str]) -> TestResult {
     let gateways = gateways.iter().map(|cidr| cidr.parse()).collect::<Result<Vec<IpCidr>, _>>()?;
     let add = BridgeAdd { gateways, ..BridgeAdd::new(name.parse()?) };
     daemon.change(Mutation::BridgeAdd(add))?;
@@ -32,7 +32,7 @@ fn routed_bridge(daemon: &Daemon, name: &str, gateways: &[&str]) -> TestResult {
 }
 
 /// A container on a bridge, with addresses and default gateways.
-fn container(
+pub fn container(
     daemon: &Daemon,
     name: &str,
     bridge: &str,

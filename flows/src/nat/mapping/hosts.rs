@@ -79,6 +79,17 @@ impl Hosts {
         }
     }
 
+    /// What a host uses; nothing if it is not known. Writes nothing.
+    pub(super) fn usage(&self, zone: Zone, ip: IpAddr) -> Usage {
+        let Some(slot) = self.search(&name(zone, ip)) else { return Usage::default() };
+        let load = |word: usize| self.slots[slot][word].load(Ordering::Relaxed);
+        Usage {
+            host: u32::try_from(slot + 1).ok().map(Host),
+            sessions: load(SESSIONS).saturating_sub(1),
+            ports: load(PORTS),
+        }
+    }
+
     /// Keeps a host from being forgotten, whose number was found in a port's word. `None` when it has
     /// been.
     pub(super) fn pin_number(
@@ -184,6 +195,15 @@ impl Hosts {
         }
         retired
     }
+}
+
+/// What a host uses.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    /// Its number, if it is known.
+    pub(super) host: Option<Host>,
+    pub(super) sessions: u32,
+    pub(super) ports: u32,
 }
 
 /// Too many sessions.

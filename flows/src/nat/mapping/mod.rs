@@ -47,6 +47,7 @@
 //! flow's first packet and at its end. The control thread makes the next set of addresses
 //! ([`Mappings::with_addresses`]), reserves ports and lists.
 
+mod foresight;
 mod hosts;
 mod ports;
 mod word;
@@ -132,6 +133,11 @@ pub struct MappingId {
     port: u16,
 }
 
+impl MappingId {
+    /// That of a mapping that there is not: releasing it does nothing.
+    pub(crate) const IMAGINED: Self = Self { address: u32::MAX, class: 0, port: 0 };
+}
+
 /// A mapping that was claimed, with one session more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
@@ -215,6 +221,18 @@ pub struct Mappings {
     listed: Box<[(Zone, IpAddr, usize)]>,
     next_number: u32,
     shared: Arc<Shared>,
+}
+
+/// The ports of a pool's address that an internal port may have, but for published ones.
+fn unpublished<'a>(
+    (pool, published): (&'a Pool, &'a Published),
+    (protocol, ip): (u8, IpAddr),
+    port: u16,
+    hash: u64,
+) -> impl Iterator<Item = u16> + Clone + 'a {
+    pool.candidates(port, hash).filter(move |port| {
+        published.lookup(pool.zone(), protocol, Endpoint::new(ip, *port), true).is_none()
+    })
 }
 
 impl Mappings {
@@ -307,10 +325,7 @@ impl Mappings {
         let (quota, now) = (pool.quota(), now.seconds());
         let pin = self.shared.hosts.pin(zone, internal.ip, quota, now)?;
         let hash = self.shared.hasher.hash_one((zone, protocol, internal));
-        let is_published = |port: &u16| {
-            published.lookup(pool.zone(), protocol, Endpoint::new(ip, *port), true).is_some()
-        };
-        let candidates = pool.candidates(internal.port, hash).filter(|port| !is_published(port));
+        let candidates = unpublished((pool, published), (protocol, ip), internal.port, hash);
         let port = address
             .table
             .claim(class, (&pin, quota.ports), internal.port, candidates, now)

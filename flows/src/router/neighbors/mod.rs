@@ -151,7 +151,7 @@ pub enum Heard {
 }
 
 /// A neighbour's entry and its version, to be kept with what was decided by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct NeighborVersion {
     slot: Slot,
     version: u64,
@@ -166,6 +166,13 @@ pub struct Neighbor {
     pub version: NeighborVersion,
     /// Whether it should be asked after, now that it is used.
     wants_probe: bool,
+}
+
+impl Neighbor {
+    /// One that has no entry.
+    pub(crate) fn imagined(mac: MacAddr) -> Self {
+        Self { mac, version: NeighborVersion::default(), wants_probe: false }
+    }
 }
 
 /// What a lookup finds.

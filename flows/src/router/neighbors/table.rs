@@ -56,7 +56,7 @@ impl Key {
 }
 
 /// A slot's position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(super) struct Slot(u32);
 
 #[derive(Debug)]

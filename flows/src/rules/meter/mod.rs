@@ -134,12 +134,27 @@ impl Meter {
         }
     }
 
-    /// Whether so many frames of together so many bytes may pass now; then they are paid for.
-    pub fn take(&self, source: Source, frames: u32, bytes: u64, now: Nanos) -> bool {
-        let cost = self.price.ticks(match self.spec.unit {
+    /// Whether so many frames of together so many bytes might pass now. They are not paid for.
+    pub fn has(&self, source: Source, frames: u32, bytes: u64, now: Nanos) -> bool {
+        let now = now.as_nanos().saturating_mul(TICKS_PER_NANO);
+        let full_at = match &self.buckets {
+            Buckets::One(bucket) => bucket.full_at(),
+            Buckets::PerSource(sources) => sources.full_at(source, now),
+        };
+        full_at.max(now).saturating_add(self.cost(frames, bytes)) - now <= self.price.depth
+            || full_at <= now
+    }
+
+    fn cost(&self, frames: u32, bytes: u64) -> u64 {
+        self.price.ticks(match self.spec.unit {
             Unit::Frames => frames.into(),
             Unit::Bits => bytes.saturating_mul(8),
-        });
+        })
+    }
+
+    /// Whether so many frames of together so many bytes may pass now; then they are paid for.
+    pub fn take(&self, source: Source, frames: u32, bytes: u64, now: Nanos) -> bool {
+        let cost = self.cost(frames, bytes);
         let now = now.as_nanos().saturating_mul(TICKS_PER_NANO);
         let bucket = match &self.buckets {
             Buckets::One(bucket) => bucket,
@@ -158,8 +173,12 @@ impl Bucket {
         Self(AtomicU64::new(0))
     }
 
+    fn full_at(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
     fn is_full(&self, now: u64) -> bool {
-        self.0.load(Relaxed) <= now
+        self.full_at() <= now
     }
 
     fn take(&self, now: u64, cost: u64, depth: u64) -> bool {

@@ -70,6 +70,15 @@ impl Sources {
         Source(hash.max(1))
     }
 
+    /// When the bucket of a source will be full, by a time in ticks; it may get one only later.
+    pub fn full_at(&self, source: Source, now: u64) -> u64 {
+        let at = usize::try_from(source.0 % SETS as u64).unwrap_or(0);
+        let set = &self.slots[at];
+        let own = set.iter().find(|slot| slot.owner.load(Relaxed) == source.0);
+        let free = || set.iter().find(|slot| slot.bucket.is_full(now));
+        own.or_else(free).map_or(&self.shared, |slot| &slot.bucket).full_at()
+    }
+
     /// The bucket of a source at a time in ticks.
     pub fn bucket(&self, source: Source, now: u64) -> &Bucket {
         let at = usize::try_from(source.0 % SETS as u64).unwrap_or(0);

@@ -55,6 +55,11 @@ impl Numbering {
         }
     }
 
+    /// The name of the bridge of a number, or of a zone.
+    pub fn bridge_name(&self, index: BridgeIndex) -> Option<&BridgeName> {
+        self.bridges.iter().find(|(_, slot)| slot.index == index).map(|(name, _)| name)
+    }
+
     /// The lowest number that no port has.
     pub fn free_port(&self) -> Option<PortIndex> {
         let ports = self.ports.values().map(|(index, _)| *index);

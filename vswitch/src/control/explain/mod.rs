@@ -1,0 +1,124 @@
+//! The switch explains itself: `trace` and `why`.
+//!
+//! Both rehearse packets: on the control thread, by the workers' own code and on their tables, without
+//! consequences ([`Tracer`]). `party`: who is meant, and how he would send; `packet`: what he would send; `words`:
+//! what was found, for people; `why`: there and back, in one sentence.
+
+mod packet;
+mod party;
+mod why;
+mod words;
+
+use std::sync::Arc;
+
+use ctl::response::TraceInfo;
+use ctl::{CtlError, ErrorCode, Packet, PortName, Sketch, Trace};
+use flows::{PortIndex, Tracer};
+use pktio::wire::MacAddr;
+
+use super::switch::Switch;
+use packet::{Turn, frame};
+use party::{Host, NextStation};
+
+/// Who sends when nothing is known of who would.
+const SOMEBODY: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
+impl Switch {
+    /// The way of one packet.
+    ///
+    /// # Errors
+    /// [`CtlError`], when there is no such port, or it is not known to whom its container would send.
+    pub fn trace(&self, trace: &Trace) -> Result<Vec<TraceInfo>, CtlError> {
+        let port = self.index_of(&trace.port)?;
+        let bytes = match &trace.packet {
+            Packet::Bytes(frame) => frame.bytes().to_vec(),
+            Packet::Like(sketch) => self.made_like(&trace.port, port, sketch)?,
+        };
+        Ok(vec![self.follow(&mut self.tracer()?, port, &bytes)?.0])
+    }
+
+    /// What somebody behind a port sends when it sends a packet like this.
+    fn made_like(
+        &self,
+        name: &PortName,
+        port: PortIndex,
+        sketch: &Sketch,
+    ) -> Result<Vec<u8>, CtlError> {
+        let (from, to) = (sketch.tuple.source.ip(), sketch.tuple.destination.ip());
+        let unknown = || CtlError::not_found(format!("port {name} does not exist"));
+        // Its own way of sending, also from an address that is not its own.
+        let own =
+            self.hosts_behind(name).into_iter().find(|host| host.ip.is_ipv4() == from.is_ipv4());
+        let host = own.or_else(|| self.host_at(port, SOMEBODY, from)).ok_or_else(unknown)?;
+        match self.next_station(&host, to) {
+            NextStation::Known(_, mac) => {
+                let source = host.mac.unwrap_or(SOMEBODY);
+                Ok(frame(sketch, Turn::Question, (source, mac)))
+            }
+            NextStation::Unknown(ip) => Err(CtlError::not_found(format!(
+                "nobody on bridge {} is known to have {ip}, so it is not known what the packet would \
+                 look like; give the whole frame in hexadecimal digits",
+                host.bridge
+            ))),
+            NextStation::None => Err(CtlError::invalid(format!(
+                "the container behind port {name} has no gateway for {to}, and would send nothing; attach \
+                 it with --gateway, or give the whole frame in hexadecimal digits"
+            ))),
+        }
+    }
+
+    /// Follows a frame, and tells its way.
+    fn follow(
+        &self,
+        tracer: &mut Tracer,
+        port: PortIndex,
+        bytes: &[u8],
+    ) -> Result<(TraceInfo, flows::Trace), CtlError> {
+        let now = self.fleet_ref().clock().now();
+        let too_long = || CtlError::invalid(format!("{} bytes are no frame", bytes.len()));
+        let trace = tracer.trace(now, port, bytes).ok_or_else(too_long)?;
+        Ok((self.tell(bytes, &trace), trace))
+    }
+
+    fn tracer(&self) -> Result<Tracer, CtlError> {
+        let snapshot = self.snapshot().map(Arc::clone).unwrap_or_default();
+        let tables = Arc::clone(self.fleet_ref().tables());
+        Tracer::new(snapshot, tables, self.presumed())
+            .map_err(|error| CtlError::new(ErrorCode::Host, error.to_string()))
+    }
+
+    /// The number of an open port.
+    fn index_of(&self, name: &PortName) -> Result<PortIndex, CtlError> {
+        if let Some((index, _)) = self.numbering().ports.get(name) {
+            return Ok(*index);
+        }
+        Err(match self.why_waiting(name) {
+            Some(why) => CtlError::new(
+                ErrorCode::Unavailable,
+                format!("port {name} waits for its device ({why}); nothing can come by it"),
+            ),
+            None => CtlError::not_found(format!(
+                "port {name} does not exist; `port list` shows those that do"
+            )),
+        })
+    }
+
+    /// The way of a packet that a host sends, from the host on.
+    fn send(
+        &self,
+        tracer: &mut Tracer,
+        host: &Host,
+        (sketch, turn): (&Sketch, Turn),
+    ) -> Result<why::Leg, CtlError> {
+        let (text, to) = (sketch.to_string(), sketch.tuple.destination.ip());
+        match self.next_station(host, to) {
+            NextStation::Known(via, mac) => {
+                let bytes = frame(sketch, turn, (host.mac.unwrap_or(SOMEBODY), mac));
+                let (info, trace) = self.follow(tracer, self.index_of(&host.port)?, &bytes)?;
+                Ok(why::Leg::sent(info, trace, (via, mac)))
+            }
+            NextStation::Unknown(ip) => Ok(why::Leg::asking(text, ip, &host.bridge)),
+            NextStation::None => Ok(why::Leg::unsent(text, to)),
+        }
+    }
+}

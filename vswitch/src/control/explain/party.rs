@@ -1,0 +1,174 @@
+//! Who is meant by the end of a conversation, and how it would send.
+//!
+//! Of a container that the switch attached, everything is configured: its addresses, its routes. Of what is behind
+//! other ports, only what it said of itself is known; it is taken to use its bridge's gateway.
+
+use std::net::IpAddr;
+
+use ctl::{BridgeName, CtlError, IpCidr, Party, PortKind, PortName};
+use flows::{PortIndex, Vid};
+use pktio::wire::MacAddr;
+
+use crate::control::switch::Switch;
+
+/// A container with one of its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its port.
+    pub port: PortName,
+    /// Its bridge.
+    pub bridge: BridgeName,
+    /// Its address on the link, if that is known.
+    pub mac: Option<MacAddr>,
+    /// Its address.
+    pub ip: IpAddr,
+    /// The subnets that it takes to be on its link.
+    pub on_link: Vec<IpCidr>,
+    /// Its default gateways.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// Whom a container gives a packet to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextStation {
+    /// This one, which it asks for by that address.
+    Known(IpAddr, MacAddr),
+    /// It would ask for that address, and nobody is known to have it.
+    Unknown(IpAddr),
+    /// It has no route.
+    None,
+}
+
+impl Host {
+    /// The address that it asks for on its link to send to another one.
+    fn next_hop(&self, to: IpAddr) -> Option<IpAddr> {
+        if self.on_link.iter().any(|subnet| subnet.contains(to)) {
+            return Some(to);
+        }
+        self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == to.is_ipv4())
+    }
+}
+
+impl Switch {
+    /// The hosts that are meant: one for each address of a container.
+    ///
+    /// # Errors
+    /// [`CtlError`], when there is no such port.
+    pub(super) fn hosts_of(&self, party: &Party) -> Result<Vec<Host>, CtlError> {
+        match party {
+            Party::Port(name) if !self.config().ports.contains_key(name) => {
+                Err(CtlError::not_found(format!(
+                    "port {name} does not exist; `port list` shows those that do"
+                )))
+            }
+            Party::Port(name) => Ok(self.hosts_behind(name)),
+            Party::Address(ip) => {
+                let configured = self.config().ports.keys().flat_map(|name| self.configured(name));
+                let known: Vec<_> = configured.filter(|host| host.ip == *ip).collect();
+                Ok(if known.is_empty() { self.heard_of(*ip).collect() } else { known })
+            }
+        }
+    }
+
+    pub(super) fn hosts_behind(&self, port: &PortName) -> Vec<Host> {
+        let configured = self.configured(port);
+        if !configured.is_empty() {
+            return configured;
+        }
+        let ips = self.acquaintances().into_iter().map(|(_, ip, _)| ip);
+        ips.flat_map(|ip| self.heard_of(ip)).filter(|host| host.port == *port).collect()
+    }
+
+    /// The addresses that a port's container was given.
+    fn configured(&self, name: &PortName) -> Vec<Host> {
+        let Some(port) = self.config().ports.get(name) else { return Vec::new() };
+        let PortKind::Tap(tap) = &port.kind else { return Vec::new() };
+        let host = |cidr: &IpCidr| Host {
+            port: name.clone(),
+            bridge: port.bridge.clone(),
+            mac: tap.mac.map(|mac| MacAddr(mac.0)),
+            ip: cidr.addr,
+            on_link: tap.ips.clone(),
+            gateways: tap.gateways.clone(),
+        };
+        tap.ips.iter().map(host).collect()
+    }
+
+    /// The hosts of an address that the router has heard of, on any bridge.
+    fn heard_of(&self, ip: IpAddr) -> impl Iterator<Item = Host> + '_ {
+        let entries = self.acquaintances().into_iter().filter(move |(_, known, _)| *known == ip);
+        entries.filter_map(move |(bridge, ip, mac)| {
+            let slot = self.numbering().bridges.get(&bridge)?;
+            let port = slot.fdb.lookup(mac, Vid::NONE, self.now())?;
+            self.host_at(port, mac, ip)
+        })
+    }
+
+    /// The host with an address that is known to be behind a port.
+    pub(super) fn host_at(&self, port: PortIndex, mac: MacAddr, ip: IpAddr) -> Option<Host> {
+        let name = self.numbering().port_name(port)?;
+        if let Some(configured) = self.configured(name).into_iter().find(|host| host.ip == ip) {
+            return Some(configured);
+        }
+        let bridge = self.config().ports.get(name)?.bridge.clone();
+        let gateways = &self.config().bridges.get(&bridge)?.gateways;
+        Some(Host {
+            port: name.clone(),
+            mac: Some(mac),
+            ip,
+            on_link: gateways.clone(),
+            gateways: gateways.iter().map(|cidr| cidr.addr).collect(),
+            bridge,
+        })
+    }
+
+    /// Everybody whose address on the link the router knows.
+    fn acquaintances(&self) -> Vec<(BridgeName, IpAddr, MacAddr)> {
+        let entries = self.fleet_ref().tables().neighbors.entries(self.fleet_ref().clock().now());
+        let named = entries.into_iter().filter_map(|entry| {
+            Some((self.numbering().bridge_name(entry.bridge)?.clone(), entry.ip, entry.mac?))
+        });
+        named.collect()
+    }
+
+    /// Whom a host gives a packet to an address to.
+    pub(super) fn next_station(&self, host: &Host, to: IpAddr) -> NextStation {
+        match host.next_hop(to) {
+            None => NextStation::None,
+            Some(ip) => match self.station(&host.bridge, ip) {
+                Some(mac) => NextStation::Known(ip, mac),
+                None => NextStation::Unknown(ip),
+            },
+        }
+    }
+
+    /// Who answers for an address on a bridge.
+    fn station(&self, name: &BridgeName, ip: IpAddr) -> Option<MacAddr> {
+        let bridge = self.config().bridges.get(name)?;
+        let is_router = bridge.gateways.iter().any(|cidr| cidr.addr == ip)
+            || bridge.proxy.iter().any(|prefix| prefix.contains(ip));
+        if is_router {
+            return Some(MacAddr(bridge.router_mac(name).0));
+        }
+        let mut configured =
+            self.config().ports_of(name).flat_map(|(port, _)| self.configured(port));
+        let own = configured.find(|host| host.ip == ip).and_then(|host| host.mac);
+        own.or_else(|| {
+            let known = self.acquaintances().into_iter();
+            known.filter(|(at, known, _)| (at, *known) == (name, ip)).map(|(_, _, mac)| mac).next()
+        })
+    }
+
+    /// Who would answer for which address, if the router asked: the containers that the switch attached.
+    pub(super) fn presumed(
+        &self,
+    ) -> std::collections::HashMap<(flows::BridgeIndex, IpAddr), MacAddr> {
+        let hosts = self.config().ports.keys().filter(|name| self.why_waiting(name).is_none());
+        let hosts = hosts.flat_map(|name| self.configured(name));
+        let place = |host: Host| {
+            let slot = self.numbering().bridges.get(&host.bridge)?;
+            Some(((slot.index, host.ip), host.mac?))
+        };
+        hosts.filter_map(place).collect()
+    }
+}

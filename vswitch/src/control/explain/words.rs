@@ -1,0 +1,210 @@
+//! What a rehearsal found, for people.
+
+use ctl::response::{TraceInfo, TraceOutcome, TraceStage};
+use flows::router::{NeighborState, NextHop, Outcome};
+use flows::rules::{RuleId, Verdict};
+use flows::session::{Direction, NewSession};
+use flows::{Acquaintance, BridgeIndex, Fate, Finding, PortIndex, Trace, Vid};
+
+use crate::control::describe;
+use crate::control::switch::Switch;
+
+impl Switch {
+    /// The way of a frame, in words.
+    pub(super) fn tell(&self, frame: &[u8], trace: &Trace) -> TraceInfo {
+        TraceInfo {
+            packet: describe::headers(frame),
+            stages: trace.findings.iter().filter_map(|found| self.stage(found)).collect(),
+            outcome: self.outcome(trace),
+        }
+    }
+
+    fn outcome(&self, trace: &Trace) -> TraceOutcome {
+        let first = trace.sent.first().map(|(_, frame)| describe::headers(frame));
+        match trace.fate {
+            Fate::Forwarded => TraceOutcome::Sent {
+                ports: trace
+                    .sent
+                    .iter()
+                    .filter_map(|(port, _)| self.numbering().port_name(*port).cloned())
+                    .collect(),
+                packet: first.unwrap_or_default(),
+            },
+            Fate::Answered => TraceOutcome::Answered {
+                packet: first.unwrap_or_else(|| "with nothing".to_owned()),
+            },
+            Fate::Held => TraceOutcome::Held { until: self.awaited(trace) },
+            Fate::Dropped(reason) => TraceOutcome::Dropped {
+                reason: reason.name().to_owned(),
+                explanation: match first {
+                    Some(told) => format!("{}; its sender gets: {told}", reason.explain()),
+                    None => reason.explain().to_owned(),
+                },
+            },
+        }
+    }
+
+    /// What a packet waits for.
+    fn awaited(&self, trace: &Trace) -> String {
+        match trace.findings.last() {
+            Some(Finding::Neighbor { next, .. }) => {
+                format!("{} answers on {}", next.ip, self.bridge_named(next.bridge))
+            }
+            _ => "the first fragment of its datagram comes".to_owned(),
+        }
+    }
+
+    fn stage(&self, finding: &Finding) -> Option<TraceStage> {
+        let (stage, decision, because) = match finding {
+            Finding::Vlan(Vid::NONE) => return None,
+            Finding::Vlan(vid) => ("vlan", format!("VLAN {}", vid.0), None),
+            Finding::Gateway(outcome) => ("gateway", attended(*outcome).to_owned(), None),
+            Finding::Session { session, direction } => {
+                let way = match direction {
+                    Direction::Original => "goes on in",
+                    Direction::Reply => "answers in",
+                };
+                let age = session.age_seconds;
+                let because = format!("{}, begun {age} s ago", session.state_name());
+                ("session", format!("{way} {}", session.initiator.tuple), Some(because))
+            }
+            Finding::Inward { external, internal, bridge } => {
+                let decision = format!("for {internal} on {}", self.bridge_named(*bridge));
+                ("published", decision, Some(format!("{external}, which leads there")))
+            }
+            Finding::Rule { decided } => return Some(self.rule_stage(*decided)),
+            Finding::Route { bridge, destination, prefix, next } => {
+                let table = self.bridge_named(*bridge);
+                let because = prefix.map_or_else(
+                    || format!("the routes of {table}, none of which leads to {destination}"),
+                    |prefix| format!("{prefix} among the routes of {table}"),
+                );
+                ("route", self.way_to(*next), Some(because))
+            }
+            Finding::Neighbor { next, known } => return Some(self.neighbor_stage(*next, *known)),
+            Finding::Masquerade { internal, external } => {
+                let decision = match external {
+                    Ok(external) => format!("{internal} is seen as {external}"),
+                    Err(why) => why.to_string(),
+                };
+                ("masquerade", decision, None)
+            }
+            Finding::Begins { new, refused } => {
+                let NewSession { initiator, responder, .. } = new;
+                let decision = match refused {
+                    Some(why) => why.to_string(),
+                    None => format!("begins {}; answers {}", initiator.tuple, responder.tuple),
+                };
+                ("session", decision, None)
+            }
+            Finding::Mtu { packet_bytes, mtu_bytes, may_fragment } => {
+                let decision = match mtu_bytes {
+                    Some(mtu) if *packet_bytes <= *mtu as usize => {
+                        format!("{packet_bytes} of {mtu} bytes: it fits")
+                    }
+                    Some(mtu) if *may_fragment => {
+                        format!("{packet_bytes} of {mtu} bytes: it is cut up")
+                    }
+                    Some(mtu) => format!("{packet_bytes} of {mtu} bytes: it is too long"),
+                    None => format!("{packet_bytes} bytes; by which port is not known"),
+                };
+                ("mtu", decision, None)
+            }
+            Finding::Link { bridge, mac, station } => {
+                let decision = match station {
+                    Some(station) => format!("to {}", self.port_named(station.port)),
+                    None => format!("to all other ports of {}", self.bridge_named(*bridge)),
+                };
+                let because = match station {
+                    Some(station) if station.is_static => format!("{mac}, entered by hand"),
+                    Some(station) => format!("{mac}, heard {} s ago", station.age_seconds),
+                    None => format!("{mac}, which is no single station that is known"),
+                };
+                ("link", decision, Some(because))
+            }
+            _ => return None,
+        };
+        Some(TraceStage { stage: stage.to_owned(), decision, because })
+    }
+
+    fn rule_stage(&self, decided: Option<(RuleId, Verdict)>) -> TraceStage {
+        let (decision, because) = match decided {
+            None => ("it passes: no rule matches".to_owned(), None),
+            Some((id, verdict)) => {
+                let rule = self.config().flows.iter().find(|(flow, _)| flow.number() == id.0);
+                let text = rule.map(|(_, rule)| format!(": {rule}")).unwrap_or_default();
+                (self.ruled(verdict), Some(format!("rule {}{text}", id.0)))
+            }
+        };
+        TraceStage { stage: "rules".to_owned(), decision, because }
+    }
+
+    fn ruled(&self, verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Allow => "it passes".to_owned(),
+            Verdict::Drop => "it is dropped".to_owned(),
+            Verdict::Reject(_) => "it is rejected".to_owned(),
+            Verdict::Forward(port) => format!("to {}", self.port_named(port)),
+        }
+    }
+
+    fn neighbor_stage(&self, next: NextHop, known: Acquaintance) -> TraceStage {
+        let place = self.bridge_named(next.bridge);
+        let ip = next.ip;
+        let (decision, because) = match known {
+            Acquaintance::Known(entry) => {
+                let mac = entry.mac.map_or_else(|| "on its way".to_owned(), |mac| mac.to_string());
+                let age = entry.age.as_secs();
+                let because = match entry.state {
+                    NeighborState::Permanent => "an entry by hand".to_owned(),
+                    state => format!("its word {age} s ago ({})", state_name(state)),
+                };
+                (format!("{ip} is {mac}"), Some(because))
+            }
+            Acquaintance::Presumed(mac) => {
+                let because = "the settings of its port".to_owned();
+                (format!("{ip} would be asked for, and is {mac}"), Some(because))
+            }
+            Acquaintance::Asked => (format!("{ip} would be asked for on {place}"), None),
+            Acquaintance::Silent => (format!("{ip} does not answer on {place}"), None),
+        };
+        TraceStage { stage: "neighbour".to_owned(), decision, because }
+    }
+
+    fn way_to(&self, next: Option<NextHop>) -> String {
+        next.map_or_else(
+            || "nowhere".to_owned(),
+            |next| format!("to {} on {}", next.ip, self.bridge_named(next.bridge)),
+        )
+    }
+
+    fn port_named(&self, port: PortIndex) -> String {
+        let name = self.numbering().port_name(port);
+        name.map_or_else(|| "a port that is gone".to_owned(), |name| format!("port {name}"))
+    }
+
+    fn bridge_named(&self, bridge: BridgeIndex) -> String {
+        let name = self.numbering().bridge_name(bridge);
+        name.map_or_else(|| "a bridge that is gone".to_owned(), |name| format!("bridge {name}"))
+    }
+}
+
+fn attended(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Reply => "it answers",
+        Outcome::Done => "it takes note",
+        Outcome::Refuse(_) | Outcome::Reset => "it is meant, and nothing listens there",
+        Outcome::Pass => "it is not meant",
+    }
+}
+
+fn state_name(state: NeighborState) -> &'static str {
+    match state {
+        NeighborState::Incomplete => "incomplete",
+        NeighborState::Reachable => "reachable",
+        NeighborState::Stale => "stale",
+        NeighborState::Probe => "probe",
+        NeighborState::Failed => "failed",
+        NeighborState::Permanent => "permanent",
+    }
+}
