@@ -1,12 +1,11 @@
 //! [`plan`]: what has to be done to get from one configuration to another, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::flow::{FlowId, FlowRule};
 use crate::{
-    Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Tracking, Vni,
+    Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Tracking,
     Vxlan,
 };
 
