@@ -136,7 +136,11 @@ fn claims() {
                 (0..containers).map(move |number| container(number, 1024 + round * 1000 + step))
             });
             let claims: Vec<_> = endpoints
-                .map(|internal| mappings.claim(INSIDE, UDP, internal, &pool, now).expect("a port"))
+                .map(|internal| {
+                    mappings
+                        .claim(INSIDE, UDP, internal, (&pool, &Published::default()), now)
+                        .expect("a port")
+                })
                 .collect();
             claims.iter().for_each(|claim| mappings.release(claim.mapping, now));
             claims.len()
