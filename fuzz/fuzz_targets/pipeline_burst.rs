@@ -111,7 +111,8 @@ fn finish_frame(selector: u8, frame: &mut [u8]) {
     let station = |byte: u8| STATIONS[usize::from(byte & 7)].octets();
     let (source, destination) = (station(frame[26]), station(frame[30]));
     frame[..6].copy_from_slice(&gateway_mac(if selector & 7 < 4 { INSIDE } else { OUTSIDE }).0);
-    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, frame[11] & 7]);
+    frame[6..11].copy_from_slice(&[2, 0, 0, 0, 0]);
+    frame[11] &= 7;
     frame[12..15].copy_from_slice(&[8, 0, 0x45]);
     frame[16..18].copy_from_slice(&u16::try_from(length - 14).unwrap_or(0).to_be_bytes());
     frame[24..26].fill(0);

@@ -60,6 +60,7 @@ impl Device for Wire {
 /// A host.
 pub struct Host {
     pub wire: Wire,
+    pub address: std::net::Ipv4Addr,
     pub delivered: usize,
     interface: Interface,
     sockets: SocketSet<'static>,
@@ -69,35 +70,43 @@ pub struct Host {
     pub received: Vec<u8>,
 }
 
-fn address(number: u8) -> IpAddress {
-    IpAddress::v4(10, 0, 0, number)
+/// The address of a host, and with number 254 that of the gateway, in a subnet.
+pub fn address(subnet: u8, number: u8) -> std::net::Ipv4Addr {
+    [10, 0, subnet, number].into()
 }
 
 impl Host {
-    pub fn new(number: u8) -> Self {
+    pub fn new(subnet: u8, number: u8) -> Self {
+        let address = address(subnet, number);
         let mut wire = Wire::default();
         let mac = EthernetAddress([2, 0, 0, 0, 0, number]);
         let mut config = Config::new(HardwareAddress::Ethernet(mac));
         config.random_seed = u64::from(number);
         let mut interface = Interface::new(config, &mut wire, Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            addresses.push(IpCidr::new(address(number), 24)).unwrap();
+            addresses.push(IpCidr::new(address.into(), 24)).unwrap();
         });
+        interface.routes_mut().add_default_ipv4_route(self::address(subnet, 254)).unwrap();
         let buffer = || tcp::SocketBuffer::new(vec![0; 32 * 1024]);
         let mut sockets = SocketSet::new(Vec::new());
         let socket = sockets.add(tcp::Socket::new(buffer(), buffer()));
         let (to_send, received) = (Vec::new(), Vec::new());
-        Self { wire, delivered: 0, interface, sockets, socket, to_send, sent: 0, received }
+        Self { wire, address, delivered: 0, interface, sockets, socket, to_send, sent: 0, received }
     }
 
     pub fn listen(&mut self) {
         self.sockets.get_mut::<tcp::Socket>(self.socket).listen(PORT).unwrap();
     }
 
-    pub fn connect_and_send(&mut self, to: u8, bytes: Vec<u8>) {
+    /// Whom the connection is with, as it seems here.
+    pub fn peer(&self) -> Option<IpAddress> {
+        Some(self.sockets.get::<tcp::Socket>(self.socket).remote_endpoint()?.addr)
+    }
+
+    pub fn connect_and_send(&mut self, to: std::net::Ipv4Addr, bytes: Vec<u8>) {
         self.to_send = bytes;
         let socket = self.sockets.get_mut::<tcp::Socket>(self.socket);
-        socket.connect(self.interface.context(), (address(to), PORT), 49152).unwrap();
+        socket.connect(self.interface.context(), (IpAddress::from(to), PORT), 49152).unwrap();
     }
 
     /// Lets the stack and the application go on.

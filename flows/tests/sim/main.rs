@@ -6,6 +6,7 @@
 mod host;
 mod link;
 mod network;
+mod router;
 
 use flows::PortIndex;
 use network::{Network, Quality};
@@ -36,6 +37,36 @@ fn tcp_survives_loss_delay_reordering_and_duplication() {
     for seed in 0..10 {
         transfer_over(2, Quality::BAD, seed);
     }
+}
+
+#[test]
+fn routed_and_masqueraded_tcp_survives_loss_delay_reordering_and_duplication() {
+    for (is_masqueraded, quality, seed) in [false, true].into_iter().flat_map(|hides| {
+        let bad = (0..5).map(move |seed| (hides, Quality::BAD, seed));
+        std::iter::once((hides, Quality::PERFECT, 0)).chain(bad)
+    }) {
+        let mut network = Network::routed(is_masqueraded, quality, seed);
+        let (client, server) = (network.add_host(0), network.add_host(1));
+        network.transfer(client, server, KILOBYTES * 1024);
+        let seen = if is_masqueraded { host::address(1, 254) } else { host::address(0, 1) };
+        assert_eq!(network.peer(server), Some(seen));
+        network.check_ledgers();
+    }
+}
+
+#[test]
+fn hosts_inside_share_an_address_outside_and_are_told_apart() {
+    let mut network = Network::routed(true, Quality::BAD, 6);
+    // The clients use the same port.
+    let (clients, servers) =
+        ([0; 3].map(|at| network.add_host(at)), [1; 3].map(|at| network.add_host(at)));
+    for (client, server) in clients.into_iter().zip(servers) {
+        network.begin(client, server, KILOBYTES * 1024);
+    }
+    for (client, server) in clients.into_iter().zip(servers) {
+        network.finish(client, server);
+    }
+    network.check_ledgers();
 }
 
 #[test]

@@ -12,6 +12,7 @@ use pktio::{Burst, Pool, PoolConfig};
 use crate::host::Host;
 pub use crate::link::Quality;
 use crate::link::{Link, Random};
+use crate::router;
 
 /// Ports of a switch: to the one before it, to the one after it, and to hosts.
 const TO_PREVIOUS: u16 = 0;
@@ -36,7 +37,10 @@ impl Switch {
     fn new() -> Self {
         let ports = (0..PORTS).map(|_| Some(PortConfig::new(BridgeIndex(0)))).collect();
         let bridge = BridgeDomain::new(Arc::new(Fdb::new(100, 300, 1)), 100);
-        let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)]).unwrap();
+        Self::with(Snapshot::new(Generation(1), ports, vec![Some(bridge)]).unwrap())
+    }
+
+    fn with(snapshot: Snapshot) -> Self {
         Self {
             pipeline: Pipeline::new(Arc::new(snapshot), Arc::default()),
             pool: Pool::new(PoolConfig { small: 1024, slabs: 4 }).unwrap(),
@@ -44,6 +48,13 @@ impl Switch {
             ledger: Ledger::new(),
             hosts: 0,
         }
+    }
+
+    /// Does what is due, and returns what leaves by which port.
+    fn housekeep(&mut self, now_us: u64) -> Vec<(u16, Vec<u8>)> {
+        let now = Nanos::from_micros(now_us);
+        self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
+        self.transmit()
     }
 
     /// Decides about frames from a port, and returns what leaves by which.
@@ -60,12 +71,18 @@ impl Switch {
                 &mut self.outboxes,
                 &mut self.ledger,
             );
-            while let Some(to) = self.outboxes.next_dirty() {
-                let mut frames = std::mem::take(self.outboxes.of(to));
-                self.ledger.port_mut(to).transmitted += frames.len() as u64;
-                out.extend(frames.iter().map(|frame| (to.0, frame.data().to_vec())));
-                self.pool.recycle_all(&mut frames);
-            }
+            out.extend(self.transmit());
+        }
+        out
+    }
+
+    fn transmit(&mut self) -> Vec<(u16, Vec<u8>)> {
+        let mut out = Vec::new();
+        while let Some(to) = self.outboxes.next_dirty() {
+            let mut frames = std::mem::take(self.outboxes.of(to));
+            self.ledger.port_mut(to).transmitted += frames.len() as u64;
+            out.extend(frames.iter().map(|frame| (to.0, frame.data().to_vec())));
+            self.pool.recycle_all(&mut frames);
         }
         out
     }
@@ -86,6 +103,8 @@ pub struct Network {
     random: Random,
     now_us: u64,
     trace: DefaultHasher,
+    /// Every switch has a subnet of its own.
+    is_routed: bool,
 }
 
 impl Network {
@@ -98,14 +117,25 @@ impl Network {
             random: Random(seed),
             now_us: 1_000_000,
             trace: DefaultHasher::new(),
+            is_routed: false,
         }
+    }
+
+    /// A switch that routes between its hosts and those of the switch next to it, and hides its own if it
+    /// is to.
+    pub fn routed(is_masqueraded: bool, quality: Quality, seed: u64) -> Self {
+        let mut network = Self::chain(2, quality, seed);
+        network.switches[0] = Switch::with(router::snapshot(is_masqueraded, TO_NEXT, PORTS));
+        network.is_routed = true;
+        network
     }
 
     /// Adds a host to a switch, and returns its number.
     pub fn add_host(&mut self, switch: usize) -> usize {
         let number = u8::try_from(self.hosts.len() + 1).unwrap();
         let place = self.free_place(switch);
-        self.hosts.push((Host::new(number), place));
+        let subnet = if self.is_routed { u8::try_from(switch).unwrap() } else { 0 };
+        self.hosts.push((Host::new(subnet, number), place));
         self.hosts.len() - 1
     }
 
@@ -124,7 +154,7 @@ impl Network {
     pub fn begin(&mut self, client: usize, server: usize, bytes: usize) {
         let content = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
         self.hosts[server].0.listen();
-        let to = u8::try_from(server + 1).unwrap();
+        let to = self.hosts[server].0.address;
         self.hosts[client].0.connect_and_send(to, content);
         self.hosts[server].0.received.reserve(bytes);
     }
@@ -166,6 +196,10 @@ impl Network {
             let Place { switch, port } = self.hosts[at].1;
             self.switch(switch, port, &frames);
         }
+        for at in 0..self.switches.len() {
+            let sent = self.switches[at].housekeep(self.now_us);
+            self.carry(at, sent);
+        }
         for at in 0..self.links.len() {
             let right = self.links[at][0].arrived(self.now_us);
             self.switch(at + 1, TO_PREVIOUS, &right);
@@ -176,7 +210,12 @@ impl Network {
 
     /// Lets a switch decide, and carries away what leaves it.
     fn switch(&mut self, at: usize, port: u16, frames: &[Vec<u8>]) {
-        for (to, frame) in self.switches[at].run(self.now_us, PortIndex(port), frames) {
+        let sent = self.switches[at].run(self.now_us, PortIndex(port), frames);
+        self.carry(at, sent);
+    }
+
+    fn carry(&mut self, at: usize, sent: Vec<(u16, Vec<u8>)>) {
+        for (to, frame) in sent {
             (self.now_us, at, to, &frame).hash(&mut self.trace);
             let link = match to {
                 TO_PREVIOUS => at.checked_sub(1).map(|at| (at, 1)),
@@ -194,6 +233,12 @@ impl Network {
                 host.wire.incoming.push_back(frame);
             }
         }
+    }
+
+    /// Whom a host's connection is with, as it seems there.
+    pub fn peer(&self, host: usize) -> Option<std::net::Ipv4Addr> {
+        let smoltcp::wire::IpAddress::Ipv4(peer) = self.hosts[host].0.peer()? else { return None };
+        Some(peer)
     }
 
     /// Frames that reached a host.
