@@ -199,7 +199,8 @@ pub fn datagrams_arrive_whole_in_order_and_with_their_marks() -> TestResult {
         let marks: Vec<_> =
             (0..40).map(|n| Mark { tos: n * 6, entropy: 7, ..Mark::default() }).collect();
         let tally = a.tx_burst(&mut pool, &mut burst, &marks, outside.ip(2));
-        assert_eq!(tally, Tally { sent: 40, ..Tally::default() });
+        let sent_bytes = inner.iter().map(Vec::len).sum();
+        assert_eq!(tally, Tally { sent: 40, sent_bytes, ..Tally::default() });
         let (got, outers) = collect(&mut b, &mut pool, 40)?;
         assert_eq!(got, inner);
         let tos: Vec<_> = outers.iter().map(|outer| outer.tos).collect();
@@ -274,8 +275,9 @@ pub fn a_super_frame_is_cut_at_the_wire_and_nowhere_else() -> TestResult {
             let mut burst = Burst::new();
             burst.push(from_container(&mut pool, kind, &payload, Some(segment)));
             let expected = copies(&burst, &mut pool);
+            let sent_bytes = burst[0].len() - TUNNEL_BYTES;
             let tally = a.tx_burst(&mut pool, &mut burst, &[Mark::default()], outside.ip(2));
-            assert_eq!(tally, Tally { sent: 1, ..Tally::default() }, "{kind:?}");
+            assert_eq!(tally, Tally { sent: 1, sent_bytes, ..Tally::default() }, "{kind:?}");
             let (got, outers) = collect(&mut b, &mut pool, expected.len())?;
             assert_eq!(got, expected, "{kind:?} {segment}");
             // One stream comes as the few frames that the kernel was given, not as its segments.
@@ -398,7 +400,8 @@ pub fn what_cannot_be_sent_is_counted_by_its_reason_and_the_rest_is_sent() -> Te
         burst.push(tunnelled(&mut pool, &inner(1, 80)));
         burst.push(tunnelled(&mut pool, &inner(2, 80)));
         let tally = a.tx_burst(&mut pool, &mut burst, &[Mark::default(); 7], outside.ip(2));
-        let expected = Tally { sent: 4, too_long: 2, refused: 2, ..Tally::default() };
+        let sent_bytes = 60 + longest + 70 + 80;
+        let expected = Tally { sent: 4, too_long: 2, refused: 2, sent_bytes, ..Tally::default() };
         assert_eq!((tally, burst.len()), (expected, 0));
         let lengths: Vec<_> =
             collect(&mut b, &mut pool, 4)?.0.iter().map(|frame| frame.len()).collect();
