@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use pktio::wire::field::protocol;
+
 use crate::nat::{MappingId, Mappings, Pool, Published};
 use crate::session::{Key, Session, TcpPolicy, Timeouts};
-use crate::{BridgeIndex, Endpoint, Nanos, Zone};
+use crate::{BridgeIndex, Endpoint, Nanos, Tuple, Zone};
 
 /// Who may answer through a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,20 +127,42 @@ impl Translation {
             let bridge = *self.homes.get(&(outside.into(), internal.ip))?;
             return Some(Inward { bridge, internal, mapping: None });
         }
-        let rule = self.open_masquerade(outside.into(), external.ip)?;
+        // Who is asked by an ICMP query has no identifier: any mapping would be another query's.
+        if matches!(protocol, protocol::ICMP | protocol::ICMPV6) {
+            return None;
+        }
+        let found = self.mappings.find(outside.into(), protocol, external)?;
+        let rule = self.rule_of(found.zone, outside.into(), external.ip)?;
+        // Neighbours are no strangers: they reach each other's mappings whatever the filter says (RFC 4787
+        // REQ-9), as they reach each other.
+        if rule.filtering == Filtering::ByAddress && found.zone != key.zone {
+            return None;
+        }
         let quota = rule.pool.quota();
         let inbound = self.mappings.join(outside.into(), protocol, external, quota)?;
         let (bridge, mapping) = (BridgeIndex(inbound.zone.0), Some(inbound.mapping));
         Some(Inward { bridge, internal: inbound.internal, mapping })
     }
 
-    /// The rule whose mappings strangers may use to reach an address outside.
-    fn open_masquerade(&self, outside: Zone, external: IpAddr) -> Option<&Masquerade> {
+    /// The rule by which an inside has mappings at an address outside.
+    fn rule_of(&self, inside: Zone, outside: Zone, external: IpAddr) -> Option<&Masquerade> {
         self.masquerades.iter().find(|rule| {
-            rule.filtering == Filtering::EndpointIndependent
+            Zone::from(rule.from) == inside
                 && rule.pool.zone() == outside
                 && rule.pool.addresses().any(|ip| ip == external)
         })
+    }
+
+    /// Whether what comes in by the bridge of a zone is addressed to an endpoint that somebody may be
+    /// masqueraded as. What nobody takes there is dropped without a word, since its receiver may be about
+    /// to open the way for it from inside (RFC 5382 REQ-4).
+    pub fn may_be_claimed(&self, key: Key) -> bool {
+        let Tuple { protocol, destination, .. } = key.tuple;
+        matches!(protocol, protocol::TCP | protocol::UDP)
+            && self
+                .masquerades
+                .iter()
+                .any(|rule| rule.pool.zone() == key.zone && rule.pool.contains(destination))
     }
 
     /// Gives back what a session had that ended.
@@ -146,14 +170,17 @@ impl Translation {
         let [begun, answered] = [session.initiator, session.responder];
         let protocol = begun.tuple.protocol;
         let [source, destination] = [begun.tuple.source, begun.tuple.destination];
-        let external = [
-            (answered.zone, answered.tuple.destination, answered.tuple.destination != source),
-            (begun.zone, destination, destination != answered.tuple.source),
+        let translated = [
+            ((begun.zone, source), (answered.zone, answered.tuple.destination)),
+            ((answered.zone, answered.tuple.source), (begun.zone, destination)),
         ];
-        for (zone, external, is_translated) in external {
-            let outside = self.outside_of(zone, external.ip);
-            if is_translated && let Some(found) = self.mappings.find(outside, protocol, external) {
-                self.mappings.release(found.mapping, now);
+        for (inside, (zone, external)) in translated {
+            let outside = (self.outside_of(zone, external.ip), external);
+            // A published port is in no mapping, or was in somebody else's before it was published.
+            let is_translated = inside.1 != external;
+            let mapping = is_translated.then(|| self.mappings.between(inside, protocol, outside));
+            if let Some(mapping) = mapping.flatten() {
+                self.mappings.release(mapping, now);
             }
         }
     }

@@ -80,7 +80,9 @@ impl<'a> Ingress<'a> {
             Err(reason) => return Step::Drop(reason),
         };
         let fdb = &self.bridge.fdb;
-        fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
+        if self.port.mac_limit > 0 {
+            fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
+        }
         let port = self.port;
         if port.is_inspected || port.guard.is_some() || dst == self.bridge.gateway_mac {
             return Step::Inspect(vid);

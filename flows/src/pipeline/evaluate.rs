@@ -115,9 +115,7 @@ impl Memory {
             return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
         }
         let onward = onward(&session, found.direction);
-        let bridge = BridgeIndex(onward.zone.0);
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
-        let hop = self.resolve(desk, next)?;
+        let hop = self.hop_on(desk, case, frame, &session, onward)?;
         let transform = desk.transform(Way::Route(hop), ruling);
         let quote = Some((embedded, onward.tuple.reversed()));
         Ok(Decision { transform, is_tracked: false, quote })
@@ -143,13 +141,18 @@ impl Memory {
             Direction::Original if found.is_replied => Standing::Continuing,
             Direction::Original => Standing::New,
         };
-        let ruling = desk.consult(case, frame, Some(onward.tuple), standing);
+        let inside = Tuple { source: tuple.source, ..onward.tuple };
+        let ruling = desk.consult(case, frame, Some(inside), standing);
         if ruling.is_err() && found.direction == Direction::Original {
             // It is not allowed any more.
             self.end(desk, found.session);
         }
         let ruling = ruling?;
-        let way = self.way_on(desk, case, frame, onward, ruling)?;
+        let way = if case.is_routed && ruling.to.is_none() {
+            Way::Route(self.hop_on(desk, case, frame, &session, onward)?)
+        } else {
+            Way::bridged(ruling.to)
+        };
         let rewrite = rewrite(&tuple, &onward.tuple, way)?;
         let session = Some((found.session, found.direction));
         let awaits_answer =
@@ -157,22 +160,20 @@ impl Memory {
         Ok(Transform { rewrite, session, awaits_answer, ..desk.transform(way, ruling) }.into())
     }
 
-    /// Where a packet of a session goes.
-    fn way_on(
+    /// The next hop of a packet of a session. All that go the same way have the same one.
+    fn hop_on(
         &mut self,
         desk: &Desk,
         case: &Case,
         frame: &PktBuf,
+        session: &Session,
         onward: Key,
-        ruling: Ruling,
-    ) -> Result<Way, Refusal> {
-        if !case.is_routed || ruling.to.is_some() {
-            return Ok(Way::bridged(ruling.to));
-        }
+    ) -> Result<Hop, Refusal> {
         check(frame.data(), &case.layers).map_err(obstacle)?;
         let bridge = BridgeIndex(onward.zone.0);
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
-        self.resolve(desk, next).map(Way::Route)
+        let spread = session.initiator.tuple.spread();
+        let next = next_hop_on(desk, bridge, onward.tuple.destination, spread)?;
+        self.resolve(desk, next)
     }
 
     /// Decides about the first packet of a session.
@@ -193,6 +194,9 @@ impl Memory {
         }
         let translation = desk.snapshot.translation();
         let inward = translation.inward(key);
+        if inward.is_none() && translation.may_be_claimed(key) {
+            return Err(Refusal::Drop(DropReason::NotTranslated));
+        }
         let mut claims = Claims { translation, now: desk.now, mappings: [None; 2] };
         claims.mappings[0] = inward.and_then(|inward| inward.mapping);
         let destination = inward.map_or(tuple.destination, |to| to.internal);
@@ -203,7 +207,10 @@ impl Memory {
             return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
         }
         let next = match inward {
-            Some(to) => next_hop_on(desk, to.bridge, destination, tuple.spread())?,
+            Some(to) => {
+                check(frame.data(), &case.layers).map_err(obstacle)?;
+                next_hop_on(desk, to.bridge, destination, tuple.spread())?
+            }
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
         };
         let hop = self.resolve(desk, next)?;
@@ -315,7 +322,8 @@ impl Memory {
         if let Some(known) = translation.published_as(rule.pool.zone(), protocol, source) {
             return Ok((known, None));
         }
-        let claim = translation.mappings.claim(key.zone, protocol, source, &rule.pool, desk.now);
+        let offer = (&rule.pool, &translation.published);
+        let claim = translation.mappings.claim(key.zone, protocol, source, offer, desk.now);
         claim.map(|claim| (claim.external, Some(claim.mapping))).map_err(|error| match error {
             Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
             _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),

@@ -92,7 +92,7 @@ impl Memory {
         let Some(header) = EthernetHeader::read(frame.data()) else {
             return desk.refuse(frame, DropReason::Runt);
         };
-        let is_routed = header.dst == from.bridge.gateway_mac;
+        let is_routed = from.bridge.router.is_some() && header.dst == from.bridge.gateway_mac;
         // What the router sends on has no tag until it leaves by a port that wants one.
         if is_routed && !vlan::untag(&mut frame) {
             return desk.refuse(frame, DropReason::NoBuffer);
@@ -161,12 +161,12 @@ impl Memory {
 
     /// Decides about a packet by the slow path, and remembers what comes out.
     fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<Hashed>) {
-        let decision = match self.evaluate(desk, &case, &frame) {
+        let decision = match self.evaluate_and_track(desk, &case, &frame) {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse(desk, case, frame, refusal),
         };
         let Decision { transform, is_tracked, quote } = decision;
-        if !is_tracked && self.track(desk, &case, &frame, &transform) != Verdict::Valid {
+        if !is_tracked {
             return self.misfit(desk, case, frame, &transform);
         }
         if let Some(flow) = flow {
@@ -190,6 +190,28 @@ impl Memory {
             }
             Err(refusal) => self.refuse(desk, case, frame, refusal),
         }
+    }
+
+    /// Decides about a packet, and tells its session of it: the decision is untracked if it does not fit.
+    /// A packet whose session is over begins another.
+    fn evaluate_and_track(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+    ) -> Result<Decision, Refusal> {
+        for _ in 0..2 {
+            let decision = self.evaluate(desk, case, frame)?;
+            if decision.is_tracked {
+                return Ok(decision);
+            }
+            match self.track(desk, case, frame, &decision.transform) {
+                Verdict::Valid => return Ok(Decision { is_tracked: true, ..decision }),
+                Verdict::Invalid(_) => return Ok(decision),
+                Verdict::Superseding | Verdict::Ended => {}
+            }
+        }
+        Err(Refusal::Drop(DropReason::InvalidState))
     }
 
     /// Tells a packet's session of it.
@@ -249,7 +271,7 @@ impl Memory {
             Way::Bridge => self.pass(desk, case.from, frame, Some(&case.layers), case.vid),
             Way::Port(to) => {
                 let result = desk.forward(Sender::Port(case.from), frame, to, case.vid);
-                desk.settle(result);
+                self.settle(desk, case.from, case.vid, result);
             }
             Way::Route(hop) => {
                 let change = by.rewrite.map_or(Change::Hop, Change::Rewrite);

@@ -27,6 +27,7 @@ mod inspect;
 mod route;
 mod ruling;
 mod steps;
+mod too_big;
 mod transform;
 pub(crate) mod vlan;
 
@@ -85,7 +86,7 @@ impl Pipeline {
             match step {
                 Step::Forward(to, vid) => {
                     let result = desk.forward(Sender::Port(from), frame, to, vid);
-                    desk.settle(result);
+                    self.memory.settle(&mut desk, from, vid, result);
                 }
                 Step::Flood(vid) => {
                     let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);
@@ -116,6 +117,21 @@ impl Pipeline {
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
         self.memory.housekeep(&mut desk);
         self.memory.resume(&mut desk);
+    }
+
+    /// Drops what came in by a port and waits, before the port's books are closed.
+    pub fn forget(
+        &mut self,
+        port: PortIndex,
+        now: Nanos,
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) {
+        let snapshot = &*self.snapshot;
+        let ingress = port;
+        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        self.memory.forget(&mut desk, port);
     }
 
     /// Whether nothing waits for time to pass.

@@ -2,7 +2,7 @@
 
 use pktio::offload::fit;
 use pktio::wire::field::{be16, ipv4};
-use pktio::wire::{EthernetHeader, MacAddr, Network};
+use pktio::wire::{EthernetHeader, Layers, MacAddr, Network};
 use pktio::{Accepts, PktBuf};
 
 use super::bridge::{Ingress, Sender, packet_bytes};
@@ -13,8 +13,24 @@ use super::transform::{Change, Hop};
 use crate::nat::{Unapplied, translate};
 use crate::router::forward::{decrement, expires};
 use crate::router::icmp::{make, reset};
-use crate::router::{Held, IcmpError, NextHop, Station, fragment};
+use crate::router::{Held, IcmpError, NextHop, Station, Unbroken, fragment};
 use crate::{BridgeDomain, DropReason, DropSide, Vid};
+
+/// Where the pieces of a packet go.
+#[derive(Clone, Copy)]
+pub(super) struct Onward<'a> {
+    /// Who puts the first piece there.
+    pub(super) sender: Sender<'a>,
+    pub(super) bridge: &'a BridgeDomain,
+    pub(super) vid: Vid,
+    pub(super) mtu_bytes: u32,
+}
+
+impl<'a> Onward<'a> {
+    fn routed(bridge: &'a BridgeDomain, mtu_bytes: u32) -> Self {
+        Self { sender: Sender::Router, bridge, vid: Vid::NONE, mtu_bytes }
+    }
+}
 
 impl Memory {
     /// Rewrites a packet and sends it to its next hop.
@@ -43,7 +59,7 @@ impl Memory {
             return desk.refuse(frame, reason);
         }
         match mtu_bytes.filter(|_| is_long) {
-            Some(mtu) => self.send_fragments(desk, case, frame, bridge, mtu),
+            Some(mtu) => self.send_fragments(desk, frame, Onward::routed(bridge, mtu)),
             None => {
                 let result = desk.deliver(Sender::Router, bridge, frame, Vid::NONE);
                 desk.settle(result);
@@ -52,33 +68,39 @@ impl Memory {
     }
 
     /// Cuts a packet that may be fragmented, and sends the pieces in order.
-    fn send_fragments(
-        &mut self,
-        desk: &mut Desk,
-        case: Case,
-        frame: PktBuf,
-        bridge: &BridgeDomain,
-        mtu_bytes: u32,
-    ) {
+    pub(super) fn send_fragments(&mut self, desk: &mut Desk, frame: PktBuf, onward: Onward) {
+        let Onward { mut sender, bridge, vid, mtu_bytes } = onward;
         // A super-frame becomes its segments first, any other frame is its own only one.
         if let Err((frame, _)) = fit(frame, &Accepts::PLAIN, desk.pool, &mut self.segments) {
             return desk.refuse(frame, DropReason::BadOffload);
         }
+        let mut unbroken = None;
         for segment in self.segments.drain(..) {
             let mtu = mtu_bytes as usize;
-            let broken = fragment(segment, &case.layers, mtu, desk.pool, &mut self.pieces);
-            if let Err((segment, _)) = broken {
-                desk.pool.recycle(segment);
+            // Each has lengths of its own.
+            let broken = match Layers::parse(segment.data()) {
+                Ok(Some(own)) => fragment(segment, &own, mtu, desk.pool, &mut self.pieces),
+                _ => Err((segment, Unbroken::BadPacket)),
+            };
+            if let Err((segment, why)) = broken
+                && let Some((earlier, _)) = unbroken.replace((segment, why))
+            {
+                desk.pool.recycle(earlier);
             }
         }
-        let mut sender = Sender::Router;
         for piece in self.pieces.drain(..) {
-            match (desk.deliver(sender, bridge, piece, Vid::NONE), sender) {
+            match (desk.deliver(sender, bridge, piece, vid), sender) {
                 // The packet went on with its first piece, or was refused with it.
                 (Err(undelivered), Sender::Piece) => desk.pool.recycle(undelivered.frame),
                 (result, _) => desk.settle(result),
             }
             sender = Sender::Piece;
+        }
+        match (unbroken, sender) {
+            // Nothing of it went on.
+            (Some((segment, why)), Sender::Router) => desk.refuse(segment, lost(why)),
+            (Some((segment, _)), _) => desk.pool.recycle(segment),
+            (None, _) => {}
         }
     }
 
@@ -136,10 +158,19 @@ impl Memory {
 }
 
 /// Whether an IPv4 packet may be cut up on its way.
-fn may_be_fragmented(frame: &PktBuf, case: &Case) -> bool {
+pub(super) fn may_be_fragmented(frame: &PktBuf, case: &Case) -> bool {
     let field = be16(frame.data(), usize::from(case.layers.l3) + ipv4::FRAGMENT);
     case.layers.network == Network::V4
         && field.is_some_and(|field| field & ipv4::DONT_FRAGMENT == 0)
+}
+
+/// Why a packet is lost that was not cut up.
+fn lost(why: Unbroken) -> DropReason {
+    match why {
+        Unbroken::NoBuffer => DropReason::NoBuffer,
+        Unbroken::Forbidden | Unbroken::BadMtu => DropReason::TooBig,
+        Unbroken::BadPacket => DropReason::MalformedPacket,
+    }
 }
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.

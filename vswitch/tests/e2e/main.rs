@@ -10,6 +10,7 @@ mod lifecycle;
 mod matrix;
 mod routing;
 mod rules;
+mod vxlan;
 mod workers;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         bridging::tests(),
         routing::tests(),
+        vxlan::tests(),
         rules::tests(),
         control::tests(),
     ];
