@@ -284,6 +284,8 @@ impl Worker {
     /// Carries out what the control thread sent.
     fn obey(&mut self, now: Nanos) {
         while let Some(command) = self.lane().command() {
+            // What was injected or released a moment ago is in the outboxes still, and not in the books.
+            self.flush_all(now);
             match command {
                 Command::Adopt(plane) => self.adopt(plane),
                 Command::Attach(id, Device::Queue(port)) => self.attach(id, port),

@@ -109,7 +109,8 @@ pub fn snapshot(
     for (index, port) in
         config.vxlans.keys().flat_map(|name| tunnels::ports(config, numbering, name))
     {
-        put(&mut ports, index.slot(), port);
+        let is_inspected = inspected.contains(&port.bridge);
+        put(&mut ports, index.slot(), PortConfig { is_inspected, ..port });
     }
     let translation = nat::translation(config, numbering, mappings);
     let snapshot = Snapshot::new(generation, ports, bridges)?;

@@ -33,21 +33,30 @@ pub struct Rules {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Numbers {
     ports: BTreeMap<PortName, PortIndex>,
+    /// The bridges and networks of tunnels. What comes in by a tunnel is just that of its network, whichever
+    /// remote it is from.
+    tunnels: BTreeMap<PortName, (BridgeIndex, u32)>,
     bridges: BTreeMap<BridgeName, BridgeIndex>,
 }
 
 impl Numbers {
-    fn of(numbering: &Numbering) -> Self {
+    fn of(config: &Config, numbering: &Numbering) -> Self {
         let ports = numbering.ports.iter().map(|(name, (index, _))| (name.clone(), *index));
         let bridges = numbering.bridges.iter().map(|(name, slot)| (name.clone(), slot.index));
-        Self { ports: ports.collect(), bridges: bridges.collect() }
+        let tunnels = config.vxlans.iter().filter_map(|(name, tunnel)| {
+            let bridge = numbering.bridges.get(&tunnel.bridge)?.index;
+            Some((name.clone(), (bridge, tunnel.vni.number())))
+        });
+        Self { ports: ports.collect(), tunnels: tunnels.collect(), bridges: bridges.collect() }
     }
 
     /// Whether all that a rule names has the numbers that it had before.
     fn agree(&self, before: &Self, rule: &FlowRule) -> bool {
         let criteria = rule.matches.criteria();
         let mut ports = criteria.in_port.iter().chain(rule.actions.ports());
-        ports.all(|name| self.ports.get(name) == before.ports.get(name))
+        let same_port = |name| self.ports.get(name) == before.ports.get(name);
+        let same_tunnel = |name| self.tunnels.get(name) == before.tunnels.get(name);
+        ports.all(|name| same_port(name) && same_tunnel(name))
             && criteria.bridge.iter().all(|name| self.bridges.get(name) == before.bridges.get(name))
     }
 }
@@ -56,7 +65,7 @@ impl Rules {
     /// Makes the rules those of a configuration. Returns the numbers of those that are new: to be begun
     /// before the set is used.
     pub fn update(&mut self, config: &Config, numbering: &Numbering) -> Vec<RuleId> {
-        let numbers = Numbers::of(numbering);
+        let numbers = Numbers::of(config, numbering);
         let is_renumbered = numbers != self.numbers;
         if !is_renumbered && Arc::ptr_eq(&self.flows, &config.flows) {
             return Vec::new();
@@ -100,11 +109,8 @@ impl Rules {
     /// The bridges on which rules could match. All ports of these are looked into, so that the answers are
     /// seen to what a rule let pass.
     pub fn bridges(&self, config: &Config) -> BTreeSet<BridgeIndex> {
-        let bridge_of = |name: &PortName| {
-            let port = config.ports.get(name).map(|port| &port.bridge);
-            let tunnel = config.vxlans.get(name).map(|tunnel| &tunnel.bridge);
-            self.numbers.bridges.get(port.or(tunnel)?).copied()
-        };
+        let bridge_of =
+            |name: &PortName| self.numbers.bridges.get(&config.ports.get(name)?.bridge).copied();
         let ports = self.numbers.ports.iter();
         let homes: BTreeMap<_, _> =
             ports.filter_map(|(name, index)| Some((*index, bridge_of(name)?))).collect();
@@ -199,10 +205,13 @@ fn limit_spec(limit: &ctl::flow::Limit) -> LimitSpec {
 /// A match in numbers; `None` when something that it names has none.
 fn lower_match(criteria: &Criteria, numbers: &Numbers) -> Option<RuleMatch> {
     let number = |name: &PortName| numbers.ports.get(name).copied();
+    let tunnel = criteria.in_port.as_ref().and_then(|name| numbers.tunnels.get(name)).copied();
     let bridge = |name: &BridgeName| numbers.bridges.get(name).copied();
+    let bridge = named(criteria.bridge.as_ref(), bridge)?;
+    let vni = criteria.vni.map(|vni| vni.number());
     Some(RuleMatch {
-        ingress: named(criteria.in_port.as_ref(), number)?,
-        bridge: named(criteria.bridge.as_ref(), bridge)?,
+        ingress: named(criteria.in_port.as_ref().filter(|_| tunnel.is_none()), number)?,
+        bridge: agreed(bridge, tunnel.map(|(bridge, _)| bridge))?,
         source_mac: criteria.src_mac.map(mac_match),
         destination_mac: criteria.dst_mac.map(mac_match),
         ethertype: criteria.ethertype,
@@ -221,8 +230,16 @@ fn lower_match(criteria: &Criteria, numbers: &Numbers) -> Option<RuleMatch> {
         icmp: criteria.icmp_type.map(|kind| IcmpMatch { kind, code: criteria.icmp_code }),
         dscp: criteria.dscp,
         states: criteria.state.map(states),
-        vni: criteria.vni.map(|vni| vni.number()),
+        vni: agreed(vni, tunnel.map(|(_, vni)| vni))?,
     })
+}
+
+/// What both say, if either says anything; `None` when they contradict each other: nothing is both.
+fn agreed<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<Option<T>> {
+    match (one, other) {
+        (Some(one), Some(other)) => (one == other).then_some(Some(one)),
+        (one, other) => Some(one.or(other)),
+    }
 }
 
 /// The number of what is named, if anything is; `None` when it has none.

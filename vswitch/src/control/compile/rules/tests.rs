@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ctl::flow::FlowRule;
-use ctl::{Bridge, Config, Mutation, Port, PortKind, Tap, apply};
+use ctl::{Bridge, Config, Mutation, Port, PortKind, Tap, Vxlan, apply};
 use flows::rules::{RuleId, RuleSet, Step, Verdict};
 use flows::{BridgeIndex, Fdb, PortIndex};
 
@@ -103,6 +103,21 @@ fn what_does_not_change_is_neither_made_again_nor_begun_again() {
     let other = with(&after, "10 tcp limit:11pps,drop");
     assert_eq!(rules.update(&other, &numbering), []);
     assert!(!Arc::ptr_eq(&first, &meter(&rules)));
+}
+
+#[test]
+fn what_comes_in_by_a_tunnel_is_known_by_its_network() {
+    let mut config = configured(&[]);
+    let vxlan = Vxlan::new("br1".parse().unwrap(), "7".parse().unwrap(), [192, 0, 2, 1].into());
+    config.vxlans.insert("t".parse().unwrap(), vxlan);
+    let config = with(&with(&config, "5 in_port=t,tcp drop"), "5 in_port=t,bridge=br0 drop");
+    let mut rules = Rules::default();
+    rules.update(&config, &numbered(&ALL));
+    let set = rules.set();
+    assert_eq!(ids(&set), [0], "nothing is on two bridges");
+    let matches = &set.get(RuleId(0)).unwrap().matches;
+    let found = (matches.ingress, matches.bridge, matches.vni);
+    assert_eq!(found, (None, Some(BridgeIndex(1)), Some(7)));
 }
 
 #[test]
