@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::flow::{FlowId, FlowRule};
 use crate::{
-    Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Tracking,
-    Vxlan,
+    Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Tracking, Vxlan,
 };
 
 /// One step. Carrying out all steps in order on the old configuration gives the new one, and what a step

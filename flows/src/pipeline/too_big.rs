@@ -13,8 +13,8 @@ use super::bridge::{Ingress, Sender, Undelivered};
 use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
-use super::witness::Witness;
 use super::route::{Onward, may_be_fragmented};
+use super::witness::Witness;
 use crate::router::IcmpError;
 use crate::{DropReason, Horizon, Vid};
 

@@ -30,7 +30,8 @@ impl Mappings {
         let key = usage.host.map(|host| Key { host, port: internal.port });
         let hash = self.shared.hasher.hash_one((zone, protocol, internal));
         let load = |port| (port, address.table.load(class, port));
-        let mut candidates = unpublished((pool, published), (protocol, ip), internal.port, hash).map(load);
+        let mut candidates =
+            unpublished((pool, published), (protocol, ip), internal.port, hash).map(load);
         let own = candidates.clone().find(|(_, word)| {
             key.is_some_and(|key| word.belongs_to(key)) && word.state() != State::Tentative
         });

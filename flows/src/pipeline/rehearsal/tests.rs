@@ -1,5 +1,7 @@
 //! What a rehearsal says is what then happens, and nothing happens by it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
