@@ -1,10 +1,13 @@
 //! [`plan`]: what has to be done to get from one configuration to another, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::flow::{FlowId, FlowRule};
 use crate::{
-    Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Tracking, Vxlan,
+    Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Tracking, Vni,
+    Vxlan,
 };
 
 /// One step. Carrying out all steps in order on the old configuration gives the new one, and what a step
@@ -50,7 +53,11 @@ pub enum Action {
 /// The steps from `old` to `new`. A port or tunnel whose device changes is closed and opened again.
 pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     let mut actions = Vec::new();
-    actions.extend(gone(&old.flows, &new.flows).map(Action::RemoveFlow));
+    // Rules that are shared are the same: there may be too many to compare.
+    let same_flows = Arc::ptr_eq(&old.flows, &new.flows);
+    if !same_flows {
+        actions.extend(gone(&old.flows, &new.flows).map(Action::RemoveFlow));
+    }
     actions.extend(gone(&old.nat, &new.nat).map(Action::RemoveNat));
     actions.extend(gone(&old.routes, &new.routes).map(Action::RemoveRoutes));
     actions.extend(gone(&old.allowed, &new.allowed).map(Action::RemoveAllowed));
@@ -77,8 +84,9 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     for (name, rule) in differing(&old.nat, &new.nat) {
         actions.push(Action::PutNat(name, Box::new(rule)));
     }
-    for (id, rule) in differing(&old.flows, &new.flows) {
-        actions.push(Action::PutFlow(id, Box::new(rule)));
+    if !same_flows {
+        let flows = differing(&old.flows, &new.flows);
+        actions.extend(flows.map(|(id, rule)| Action::PutFlow(id, Box::new(rule))));
     }
     let tracking = (old.tracking != new.tracking).then_some(Action::PutTracking(new.tracking));
     actions.extend(tracking);
@@ -90,7 +98,9 @@ fn stays_open(before: &Port, after: &Port) -> bool {
 }
 
 fn stays_tunnel(before: &Vxlan, after: &Vxlan) -> bool {
-    let end = |vxlan: &Vxlan| (vxlan.bridge.clone(), vxlan.vni, vxlan.local, vxlan.dstport);
+    fn end(vxlan: &Vxlan) -> (&BridgeName, Vni, IpAddr, u16) {
+        (&vxlan.bridge, vxlan.vni, vxlan.local, vxlan.dstport)
+    }
     end(before) == end(after)
 }
 

@@ -1,6 +1,7 @@
 //! Changes of rules.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::check::no_port;
 use crate::flow::{FlowId, FlowRule, diff};
@@ -9,7 +10,7 @@ use crate::{Config, CtlError, ErrorCode, FlowKey, FlowReplace};
 pub(super) fn add(config: &mut Config, rule: &FlowRule) -> Result<(), CtlError> {
     check_ports(config, rule)?;
     let id = config.flow_like(rule).or_else(|| FlowId::next(&config.flows)).ok_or_else(full)?;
-    config.flows.insert(id, rule.clone());
+    Arc::make_mut(&mut config.flows).insert(id, rule.clone());
     Ok(())
 }
 
@@ -33,8 +34,10 @@ fn full() -> CtlError {
 pub(super) fn del(config: &mut Config, key: &FlowKey) -> Result<(), CtlError> {
     let before = config.flows.len();
     match key {
-        FlowKey::Id(id) => drop(config.flows.remove(id)),
-        FlowKey::Match(matches) => config.flows.retain(|_, rule| rule.matches != *matches),
+        FlowKey::Id(id) => drop(Arc::make_mut(&mut config.flows).remove(id)),
+        FlowKey::Match(matches) => {
+            Arc::make_mut(&mut config.flows).retain(|_, rule| rule.matches != *matches);
+        }
     }
     if config.flows.len() < before {
         return Ok(());
@@ -57,6 +60,6 @@ pub(super) fn replace(config: &mut Config, replace: &FlowReplace) -> Result<(), 
     let diff = diff(&config.flows, &replace.rules);
     let changed = diff.changed.iter().map(|(_, rule)| rule);
     diff.added.iter().chain(changed).try_for_each(|rule| check_ports(config, rule))?;
-    config.flows = diff.apply(&config.flows).ok_or_else(full)?;
+    config.flows = Arc::new(diff.apply(&config.flows).ok_or_else(full)?);
     Ok(())
 }

@@ -7,6 +7,7 @@ mod vxlan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,9 +50,10 @@ pub struct Config {
     /// Address translation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nat: BTreeMap<RuleName, NatRule>,
-    /// Rules, by their numbers.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub flows: BTreeMap<FlowId, FlowRule>,
+    /// Rules, by their numbers. Shared, because there may be a hundred thousand, and every change of anything
+    /// begins with a copy of the configuration.
+    #[serde(default, skip_serializing_if = "no_flows")]
+    pub flows: Arc<BTreeMap<FlowId, FlowRule>>,
     /// What sessions are kept by.
     #[serde(default, skip_serializing_if = "Tracking::is_default")]
     pub tracking: Tracking,
@@ -67,10 +69,14 @@ impl Default for Config {
             routes: BTreeMap::new(),
             allowed: BTreeMap::new(),
             nat: BTreeMap::new(),
-            flows: BTreeMap::new(),
+            flows: Arc::default(),
             tracking: Tracking::default(),
         }
     }
+}
+
+fn no_flows(flows: &Arc<BTreeMap<FlowId, FlowRule>>) -> bool {
+    flows.is_empty()
 }
 
 /// How packets to a network go on.

@@ -4,6 +4,8 @@ use ctl::wire::parse_request;
 use ctl::{Config, CtlError, ErrorCode, Mutation, Request, apply};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use crate::arbitrary;
 
@@ -37,6 +39,15 @@ fn network() -> Config {
             "vlan":{"trunk":{"allowed":"20-30","native":1}}}}"#,
         r#"fdb.add {"bridge":"br0","station":{"mac":"02:00:00:00:00:01","port":"p0"}}"#,
     ])
+}
+
+/// That these changes are refused, with this code and these words, and change nothing.
+pub fn refuses(config: &Config, cases: &[(&str, ErrorCode, &str)]) {
+    for (text, code, part) in cases {
+        let error = apply(config, &change(text)).expect_err(text);
+        assert_eq!(error.code, *code, "{text}: {error}");
+        assert!(error.message.contains(part), "{text}: {error}");
+    }
 }
 
 fn error_of(text: &str) -> CtlError {
@@ -100,6 +111,12 @@ fn what_cannot_be_is_refused_with_a_reason() {
             "station 02:00:00:00:00:01: port p0 (VLANs: access 5) carries VLANs: say which",
         ),
         (r#"port.del {"name":"p9"}"#.into(), NotFound, "`port list`"),
+        (r#"port.set {"name":"a10","guard":true}"#.into(), Invalid, "one with --tap"),
+        (
+            r#"port.set {"name":"p0","egress":{"rate":"1gbit","queue_bytes":131071}}"#.into(),
+            Invalid,
+            "use 131072 to 67108864",
+        ),
         (station(r#""port":"p9""#), NotFound, "port p9 does not exist"),
         (station(r#""port":"p0","vlan":10"#), Invalid, "does not carry VLAN 10"),
         (station(r#""port":"a10","vlan":11"#), Invalid, "does not carry VLAN 11"),
@@ -197,6 +214,17 @@ fn a_port_can_have_its_bridges_settings_again() {
 }
 
 #[test]
+fn a_port_is_guarded_and_slowed_down_until_it_is_not() {
+    let set = |text: &str, config: &Config| apply(config, &change(text)).unwrap();
+    let on = r#"port.set {"name":"p0","guard":true,"egress":{"rate":"100mbit"}}"#;
+    let slowed = set(on, &network());
+    let port = &slowed.ports[&"p0".parse().unwrap()];
+    assert_eq!((port.guard, port.egress.unwrap().rate.to_string().as_str()), (true, "100mbit"));
+    assert_eq!(set(r#"port.set {"name":"p0","mtu":1400}"#, &slowed).ports.len(), 3);
+    assert_eq!(set(r#"port.set {"name":"p0","guard":false,"egress":null}"#, &slowed), network());
+}
+
+#[test]
 fn what_may_be_there_or_not_is_no_error_either_way() {
     for text in [
         r#"bridge.add {"name":"br0","mtu":9000,"may_exist":true}"#,
@@ -248,9 +276,10 @@ fn stations_entered_by_hand_respect_the_mac_limit() {
 proptest! {
     #[test]
     fn a_change_is_made_whole_or_not_at_all_and_its_result_is_a_valid_configuration(
+        beginning in arbitrary::beginning(),
         mutations in vec(arbitrary::mutation(), 0..60),
     ) {
-        let mut config = Config::default();
+        let mut config = beginning;
         for mutation in &mutations {
             let before = config.clone();
             match apply(&config, mutation) {
@@ -263,4 +292,26 @@ proptest! {
             prop_assert_eq!(Config::from_json(config.to_json().as_bytes()).unwrap(), config.clone());
         }
     }
+}
+
+/// A property over requests that are all refused would say little.
+#[test]
+fn random_requests_make_some_of_everything() {
+    let mut runner = TestRunner::deterministic();
+    let mut made = [0; 8];
+    for _ in 0..200 {
+        let config = arbitrary::config().new_tree(&mut runner).unwrap().current();
+        let kinds = [
+            config.ports.len(),
+            config.vxlans.len(),
+            config.routes.len(),
+            config.allowed.len(),
+            config.nat.len(),
+            config.flows.len(),
+            config.bridges.values().filter(|bridge| !bridge.neighbors.is_empty()).count(),
+            config.bridges.values().filter(|bridge| bridge.advertise.is_some()).count(),
+        ];
+        made.iter_mut().zip(kinds).for_each(|(made, there)| *made += usize::from(there > 0));
+    }
+    assert!(made.iter().all(|made| *made >= 5), "of 200: {made:?}");
 }

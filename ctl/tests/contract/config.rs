@@ -78,6 +78,98 @@ fn what_is_left_out_has_its_default() {
     assert!(config.ports.is_empty());
 }
 
+/// What this version added may be left out, and is left out where it is not used: see
+/// `a_state_is_pleasant_to_read`, whose state the first version wrote.
+#[test]
+fn routing_and_translation_are_pleasant_to_read_as_well() {
+    let text = r#"{
+  "version": 1,
+  "bridges": {
+    "br0": {
+      "ageing_seconds": 300,
+      "mac_limit": 8192,
+      "mtu": 1500,
+      "gateways": [
+        "10.0.0.1/24"
+      ]
+    },
+    "up": {
+      "ageing_seconds": 300,
+      "mac_limit": 8192,
+      "mtu": 1500,
+      "gateways": [
+        "192.0.2.1/24"
+      ]
+    }
+  },
+  "ports": {},
+  "vxlans": {
+    "vx0": {
+      "bridge": "br0",
+      "vni": 7,
+      "local": "192.0.2.1",
+      "remotes": [
+        "192.0.2.2"
+      ],
+      "dstport": 4789,
+      "ttl": 64,
+      "tos": "0",
+      "learning": true,
+      "underlay_mtu": 1500
+    }
+  },
+  "routes": {
+    "up": {
+      "0.0.0.0/0": {
+        "via": [
+          "192.0.2.254"
+        ]
+      }
+    }
+  },
+  "allowed": {
+    "br0": [
+      "up"
+    ]
+  },
+  "nat": {
+    "br0-to-up": {
+      "masquerade": {
+        "from": "br0",
+        "to": "up",
+        "ports": "1024-65535"
+      }
+    },
+    "up-8080-tcp": {
+      "publish": {
+        "on": "up",
+        "forward": "8080:10.0.0.2:80/tcp"
+      }
+    }
+  },
+  "flows": {
+    "17": {
+      "priority": 100,
+      "match": "bridge=br0,tcp,dport=80",
+      "actions": "allow"
+    }
+  },
+  "tracking": {
+    "timeouts": {
+      "udp": 300,
+      "udp-unreplied": 120,
+      "tcp-established": 7440,
+      "tcp-transitory": 240,
+      "icmp": 60,
+      "other": 600
+    },
+    "window_checks": false
+  }
+}
+"#;
+    assert_eq!(Config::from_json(text.as_bytes()).unwrap().to_json(), text);
+}
+
 #[test]
 fn a_state_of_another_version_is_refused_by_its_version() {
     let text = br#"{"version":2,"bridges":{"br0":{"from":"the future"}}}"#;
@@ -113,6 +205,8 @@ fn a_state_that_someone_edited_meets_the_same_rules_as_a_request() {
         (of_bridge(r#""ageing_seconds":9"#), ErrorCode::Invalid),
         (of_bridge(r#""mac_limit":0"#), ErrorCode::Invalid),
         (of_bridge(r#""statics":[{"mac":"02:00:00:00:00:01","port":"p9"}]"#), ErrorCode::NotFound),
+        (of_bridge(r#""gateways":["10.0.0.1/24","10.0.0.2/24"]"#), ErrorCode::Invalid),
+        (of_bridge(r#""proxy":["10.0.0.0/24"]"#), ErrorCode::Invalid),
         (port(r#""bridge":"br9","kind":{"tap":{}}"#), ErrorCode::NotFound),
         (port(r#""bridge":"br0","kind":{"tap":{"queues":0}}"#), ErrorCode::Invalid),
         (port(r#""bridge":"br0","kind":{"tap":{}},"mac_limit":0"#), ErrorCode::Invalid),

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::arbitrary::vlan_numbers;
 
-fn accepts<T>(texts: &[&str])
+pub fn accepts<T>(texts: &[&str])
 where
     T: FromStr<Err = BadName> + ToString + Debug + PartialEq + Serialize + DeserializeOwned,
 {
@@ -24,7 +24,7 @@ where
     }
 }
 
-fn refuses<T: FromStr<Err = BadName> + Debug>(texts: &[&str]) {
+pub fn refuses<T: FromStr<Err = BadName> + Debug>(texts: &[&str]) {
     for text in texts {
         let error = text.parse::<T>().expect_err(text);
         assert!(error.to_string().len() < 500, "{error}");

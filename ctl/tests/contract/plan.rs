@@ -1,5 +1,7 @@
 //! From one configuration to another.
 
+use std::sync::Arc;
+
 use ctl::{Action, Config, plan};
 use proptest::prelude::*;
 
@@ -8,7 +10,9 @@ use crate::arbitrary;
 /// Carries out a step, and holds it to the order that the steps promise.
 fn step(config: &mut Config, action: Action) {
     match action {
-        Action::RemoveFlow(id) => assert!(config.flows.remove(&id).is_some(), "{id}"),
+        Action::RemoveFlow(id) => {
+            assert!(Arc::make_mut(&mut config.flows).remove(&id).is_some(), "{id}")
+        }
         Action::RemoveNat(name) => assert!(config.nat.remove(&name).is_some(), "{name}"),
         Action::RemoveRoutes(name) => assert!(config.routes.remove(&name).is_some(), "{name}"),
         Action::RemoveAllowed(name) => assert!(config.allowed.remove(&name).is_some(), "{name}"),
@@ -59,7 +63,7 @@ fn put(config: &mut Config, action: Action) {
         Action::PutRoutes(name, routes) => _ = config.routes.insert(name, routes),
         Action::PutAllowed(name, reached) => _ = config.allowed.insert(name, reached),
         Action::PutNat(name, rule) => _ = config.nat.insert(name, *rule),
-        Action::PutFlow(id, rule) => _ = config.flows.insert(id, *rule),
+        Action::PutFlow(id, rule) => _ = Arc::make_mut(&mut config.flows).insert(id, *rule),
         Action::PutTracking(tracking) => config.tracking = tracking,
         other => panic!("{other:?} is none of these"),
     }

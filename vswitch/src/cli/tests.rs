@@ -16,7 +16,8 @@ fn parse(line: &str) -> Result<Arguments, clap::Error> {
     Arguments::try_parse_from(translate(words(line)))
 }
 
-/// The words of a shell's command line, up to where its output goes: what is in single quotes is one word.
+/// The words of a shell's command line, up to where its input and output are redirected: what is in single
+/// quotes is one word.
 fn words(line: &str) -> Vec<OsString> {
     let mut words = Vec::new();
     for (number, part) in line.split('\'').enumerate() {
@@ -25,7 +26,7 @@ fn words(line: &str) -> Vec<OsString> {
             words.push(OsString::from(part));
             continue;
         }
-        let command = part.split(['|', '>']).next().unwrap();
+        let command = part.split(['|', '<', '>']).next().unwrap();
         words.extend(command.split_whitespace().map(OsString::from));
         if command.len() < part.len() {
             break;

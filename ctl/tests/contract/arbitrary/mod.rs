@@ -19,6 +19,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+pub use explain::sketch;
+
 fn parsed<T: std::str::FromStr<Err = ctl::BadName>>(text: &str) -> T {
     text.parse().unwrap()
 }
@@ -44,7 +46,8 @@ fn mac() -> impl Strategy<Value = MacAddr> {
 }
 
 fn mtu() -> impl Strategy<Value = Mtu> {
-    (Mtu::MIN..=Mtu::MAX).prop_map(|bytes| Mtu::try_from(bytes).unwrap())
+    let bytes = prop_oneof![3 => select(vec![1280, 1400, 9000]), 1 => Mtu::MIN..=Mtu::MAX];
+    bytes.prop_map(|bytes| Mtu::try_from(bytes).unwrap())
 }
 
 fn vlan_id() -> impl Strategy<Value = VlanId> {
@@ -79,7 +82,7 @@ fn ips() -> impl Strategy<Value = Vec<IpCidr>> {
 
 fn gateways() -> impl Strategy<Value = Vec<IpAddr>> {
     let some = ["10.0.0.1", "10.0.0.2", "fd00::1", "fe80::1", "8.8.8.8"];
-    vec(select(some.map(|text| text.parse().unwrap()).to_vec()), 0..3)
+    vec(select(some.map(|text| text.parse().unwrap()).to_vec()), 0..2)
 }
 
 fn tap() -> impl Strategy<Value = Tap> {
@@ -108,7 +111,7 @@ fn kind() -> impl Strategy<Value = PortKind> {
 }
 
 fn limit() -> impl Strategy<Value = Option<u32>> {
-    option::of(select(vec![0, 1, 2, 8192, 1_048_576, u32::MAX]))
+    option::weighted(0.3, select(vec![0, 1, 2, 8192, 1_048_576, u32::MAX]))
 }
 
 fn port() -> impl Strategy<Value = Port> {
@@ -145,7 +148,8 @@ fn filter() -> impl Strategy<Value = FdbFilter> {
 }
 
 fn bridge_settings() -> impl Strategy<Value = (Option<u32>, Option<u32>, Option<Mtu>)> {
-    (option::of(select(vec![0, 10, 300, 1_000_001])), limit(), option::of(mtu()))
+    let ageing = option::weighted(0.3, select(vec![0, 10, 300, 1_000_001]));
+    (ageing, limit(), option::weighted(0.3, mtu()))
 }
 
 fn bridge_mutation() -> impl Strategy<Value = Mutation> {
@@ -277,11 +281,22 @@ pub fn request() -> impl Strategy<Value = Request> {
     prop_oneof![query().prop_map(Request::Query), mutation().prop_map(Request::Mutation)]
 }
 
+/// A configuration to begin with: the empty one, or one in which most requests make sense.
+pub fn beginning() -> impl Strategy<Value = Config> {
+    let routed = [
+        r#"bridge.add {"name":"br0","gateways":["10.0.0.1/24","fd00::1/64"]}"#,
+        r#"bridge.add {"name":"br1","gateways":["10.1.0.1/24","fd01::1/48"]}"#,
+        r#"bridge.add {"name":"9-lives","gateways":["10.2.0.1/24"]}"#,
+        r#"port.add {"name":"p0","port":{"bridge":"br0","kind":{"tap":{"netns":"nobody"}}}}"#,
+    ];
+    prop_oneof![1 => Just(Config::default()), 3 => Just(crate::apply::config_of(&routed))]
+}
+
 /// A configuration that requests made.
 pub fn config() -> impl Strategy<Value = Config> {
-    vec(mutation(), 0..60).prop_map(|mutations| {
+    (beginning(), vec(mutation(), 0..40)).prop_map(|(beginning, mutations)| {
         mutations
             .iter()
-            .fold(Config::default(), |config, mutation| apply(&config, mutation).unwrap_or(config))
+            .fold(beginning, |config, mutation| apply(&config, mutation).unwrap_or(config))
     })
 }

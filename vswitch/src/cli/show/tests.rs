@@ -254,9 +254,9 @@ fn rules() {
         { "id": 18, "rule": { "priority": 1, "match": "any", "actions": "drop", "idle_timeout": 9 },
           "packets": 0, "bytes": 0, "age_seconds": 90 }] });
     let expected = "\
-ID  RULE                         PACKETS     BYTES  USED
-17  100 tcp,dport=80 allow         1 200  62.5 KiB  1 min 1 s ago
-18  1 any drop idle_timeout=9          0       0 B  never
+ID  RULE                       PACKETS     BYTES  USED
+17  100 tcp,dport=80 allow       1 200  62.5 KiB  1 min 1 s ago
+18  1 any drop idle_timeout=9        0       0 B  never
 there are more: --after 18, or a higher --limit
 ";
     assert_eq!(shown("vswitchctl flow list", answer), expected);

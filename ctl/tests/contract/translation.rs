@@ -1,0 +1,228 @@
+//! Address translation, and what sessions are kept by.
+
+use ctl::ErrorCode::{Exists, Invalid, NotFound};
+use ctl::{Config, Mutation, NatRule, apply};
+
+use crate::apply::{change, config_of, refuses};
+use crate::routing::ROUTED;
+
+fn with(rules: &[&str]) -> Config {
+    let rules: Vec<_> = rules.iter().map(|rule| format!("nat.add {{{rule}}}")).collect();
+    let rules: Vec<_> = rules.iter().map(String::as_str).collect();
+    config_of(&[&ROUTED[..], &rules].concat())
+}
+
+fn check_refused(config: &Config, cases: &[(&str, ctl::ErrorCode, &str)]) {
+    let requests: Vec<_> = cases.iter().map(|(rule, ..)| format!("nat.add {{{rule}}}")).collect();
+    let cases =
+        requests.iter().zip(cases).map(|(request, case)| (request.as_str(), case.1, case.2));
+    refuses(config, &cases.collect::<Vec<_>>());
+}
+
+const MASQUERADE: &str = r#""rule":{"masquerade":{"from":"br0","to":"up"}}"#;
+const PUBLISH: &str = r#""rule":{"publish":{"on":"up","forward":"8080:10.0.0.2:80/tcp"}}"#;
+const PREFIX: &str = r#""rule":{"prefix":{"from":"br0","to":"up","inside":"fd00::/64",
+    "outside":"2001:db8:1::/64"}}"#;
+
+#[test]
+fn a_masquerade_that_cannot_be_is_refused_with_a_reason() {
+    let more = |rest: &str| {
+        format!(r#""name":"x","rule":{{"masquerade":{{"from":"br0","to":"up",{rest}}}}}"#)
+    };
+    let cases = [
+        (MASQUERADE.replace("up", "br0"), Invalid, "nothing is translated within a bridge"),
+        (MASQUERADE.replace("up", "br9"), NotFound, "bridge br9"),
+        (MASQUERADE.replace("br0", "plain"), Invalid, "bridge plain has no gateway address"),
+        (MASQUERADE.replace("up", "plain"), Invalid, "bridge plain has no IPv4 address to use"),
+        (more(r#""port_quota":0"#), Invalid, "a quota of 0"),
+        (more(r#""session_quota":0"#), Invalid, "a quota of 0"),
+        (more(r#""ipv6":true,"addresses":"192.0.2.9""#), Invalid, "a rule for each IP version"),
+        (
+            more(r#""addresses":"192.0.2.200-192.0.2.255""#),
+            Invalid,
+            "include 192.0.2.255, which is a subnet's own or its broadcast address",
+        ),
+    ];
+    let cases = cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part));
+    check_refused(&with(&[]), &cases);
+    check_refused(
+        &with(&[MASQUERADE]),
+        &[
+            (
+                r#""name":"again","rule":{"masquerade":{"from":"br0","to":"up"}}"#,
+                Exists,
+                "nat rules again and br0-to-up are both for IPv4 from br0 to up",
+            ),
+            (
+                r#""name":"br0-to-up","rule":{"masquerade":{"from":"br1","to":"up"}}"#,
+                Exists,
+                "give this one another name",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn each_ip_version_is_masqueraded_by_one_rule() {
+    let six =
+        r#""name":"six","rule":{"masquerade":{"from":"br0","to":"up","addresses":"2001:db8::9"}}"#;
+    with(&[MASQUERADE, six]);
+    with(&[MASQUERADE, PREFIX]);
+    let both = r#""name":"both","rule":{"masquerade":{"from":"br1","to":"up","ipv6":true}}"#;
+    let prefix = PREFIX.replace("br0", "br1").replace("fd00", "fd01");
+    let clash = "are both for IPv6 from br1 to up";
+    check_refused(&with(&[both]), &[(&prefix, Exists, clash)]);
+}
+
+#[test]
+fn a_published_port_that_cannot_be_is_refused_with_a_reason() {
+    let forward = |forward: &str| {
+        format!(r#""name":"x","rule":{{"publish":{{"on":"up","forward":"{forward}"}}}}"#)
+    };
+    let cases = [
+        (PUBLISH.replace("up", "br9"), NotFound, "bridge br9"),
+        (PUBLISH.replace("up", "plain"), Invalid, "bridge plain has no IPv4 address to use"),
+        (forward("80:10.7.0.2/tcp"), Invalid, "in the subnet of no other bridge"),
+        (forward("80:192.0.2.7/tcp"), Invalid, "in the subnet of no other bridge"),
+        (forward("80:10.0.0.1/tcp"), Invalid, "container 10.0.0.1 is the router's own address"),
+        (forward("80:255.255.255.255/tcp"), Invalid, "not the address of one host"),
+        (
+            r#""rule":{"publish":{"on":"up","to":"up","forward":"80:192.0.2.7/tcp"}}"#.into(),
+            Invalid,
+            "cannot be on up itself",
+        ),
+        (
+            r#""rule":{"publish":{"on":"up","to":"br1","forward":"80:10.0.0.2/tcp"}}"#.into(),
+            Invalid,
+            "in no subnet of bridge br1's gateways",
+        ),
+    ];
+    let cases = cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part));
+    check_refused(&with(&[]), &cases);
+}
+
+#[test]
+fn a_port_outside_leads_to_one_container() {
+    let config = with(&[
+        PUBLISH,
+        r#""rule":{"publish":{"on":"up",
+        "forward":"192.0.2.9:5000-5010:10.0.0.2/udp"}}"#,
+    ]);
+    let forward = |forward: &str| {
+        format!(r#""name":"x","rule":{{"publish":{{"on":"up","forward":"{forward}"}}}}"#)
+    };
+    for taken in [
+        "8080:10.0.0.3/tcp",
+        "192.0.2.1:8080:10.0.0.3/tcp",
+        "8000-8080:10.0.0.3/tcp",
+        "8080-9000:10.0.0.3/tcp",
+        "192.0.2.9:5010:10.0.0.3/udp",
+        "4000-6000:10.0.0.3/udp",
+    ] {
+        check_refused(&config, &[(&forward(taken), Exists, "on up; `nat del` one of them first")]);
+    }
+    for free in [
+        "8080:10.0.0.3/udp",
+        "8081-9000:10.0.0.3/tcp",
+        "8080:[fd00::3]/tcp",
+        "192.0.2.8:5000-5010:10.0.0.3/udp",
+        "5000-5010:10.0.0.3/tcp",
+    ] {
+        apply(&config, &change(&format!("nat.add {{{}}}", forward(free)))).expect(free);
+    }
+    let elsewhere = r#"nat.add {"rule":{"publish":{"on":"br1","forward":"8080:10.0.0.2:80/tcp"}}}"#;
+    apply(&config, &change(elsewhere)).unwrap();
+}
+
+#[test]
+fn the_containers_bridge_is_found_by_its_address_unless_there_are_two() {
+    let config = with(&[PUBLISH]);
+    let Some(NatRule::Publish(rule)) = config.nat.values().next() else { panic!("{config:?}") };
+    assert_eq!(config.container_bridge(rule).unwrap().as_str(), "br0");
+    let twin = r#"bridge.add {"name":"twin","gateways":["10.0.0.1/24"]}"#;
+    let twins = config_of(&[&ROUTED[..], &[twin]].concat());
+    let several = "container 10.0.0.2 can be on each of br0, twin: say on which, with --to";
+    check_refused(&twins, &[(PUBLISH, Invalid, several)]);
+    let said = PUBLISH.replace(r#""on":"up""#, r#""on":"up","to":"twin""#);
+    apply(&twins, &change(&format!("nat.add {{{said}}}"))).unwrap();
+    // Making the second one is refused as well.
+    refuses(&config, &[(twin, Invalid, several)]);
+}
+
+#[test]
+fn a_prefix_that_cannot_be_translated_is_refused_with_a_reason() {
+    let cases = [
+        (PREFIX.replace("\"up\"", "\"br0\""), Invalid, "within a bridge"),
+        (PREFIX.replace("\"up\"", "\"plain\""), Invalid, "bridge plain has no gateway"),
+        (PREFIX.replace("fd00::/64", "10.0.0.0/24"), Invalid, "use `nat masquerade`"),
+        (PREFIX.replace("fd00::/64", "fd00::/48"), Invalid, "of the same length"),
+        (PREFIX.replace("::/64", "::/96"), Invalid, "use 1 to 64"),
+        (PREFIX.replace("2001:db8:1::/64", "fd00::/64"), Invalid, "are the same addresses"),
+    ];
+    let cases = cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part));
+    check_refused(&with(&[]), &cases);
+    let again = PREFIX.replace("\"rule\"", r#""name":"again","rule""#);
+    let inside = again.replace("2001:db8:1::", "2001:db8:2::");
+    let outside = again.replace("fd00::", "fd00:0:0:1::");
+    check_refused(
+        &with(&[PREFIX]),
+        &[
+            (&inside, Exists, "are both for fd00::/64 inside on br0"),
+            (&outside, Exists, "are both for 2001:db8:1::/64 outside on up"),
+        ],
+    );
+}
+
+#[test]
+fn a_rule_without_a_name_is_named_after_what_it_does() {
+    let six = r#""rule":{"publish":{"on":"up","forward":"[2001:db8::9]:443:[fd00::2]/tcp"}}"#;
+    let range = r#""rule":{"publish":{"on":"up","forward":"192.0.2.9:5000-5010:10.0.0.2/udp"}}"#;
+    let config = with(&[MASQUERADE, PUBLISH, PREFIX, six, range]);
+    let names: Vec<_> = config.nat.keys().map(|name| name.as_str()).collect();
+    let expected = [
+        "br0-fd00---64",
+        "br0-to-up",
+        "up-192.0.2.9-5000-5010-udp",
+        "up-2001-db8--9-443-tcp",
+        "up-8080-tcp",
+    ];
+    assert_eq!(names, expected);
+    let Mutation::NatAdd(add) = change(&format!("nat.add {{{PUBLISH}}}")) else { panic!() };
+    assert_eq!(add.rule_name().unwrap().as_str(), "up-8080-tcp");
+}
+
+#[test]
+fn a_rule_is_added_once_and_removed_by_its_name() {
+    let config = with(&[MASQUERADE]);
+    assert_eq!(apply(&config, &change(&format!("nat.add {{{MASQUERADE}}}"))).unwrap(), config);
+    assert_eq!(apply(&config, &change(r#"nat.del {"name":"br0-to-up"}"#)).unwrap(), with(&[]));
+    let missing = r#"nat.del {"name":"nobody"}"#;
+    refuses(&config, &[(missing, NotFound, "nat rule nobody does not exist; `nat list`")]);
+    let maybe = change(r#"nat.del {"name":"nobody","if_exists":true}"#);
+    assert_eq!(apply(&config, &maybe).unwrap(), config);
+}
+
+#[test]
+fn timeouts_are_set_one_by_one() {
+    let set = r#"nat.set {"timeouts":{"udp":600,"tcp-established":86400}}"#;
+    let config = apply(&with(&[]), &change(set)).unwrap();
+    let named = config.tracking.timeouts.named().map(|(_, seconds)| seconds);
+    assert_eq!(named, [600, 120, 86_400, 240, 60, 600]);
+    assert!(config.tracking.window_checks);
+    let off = apply(&config, &change(r#"nat.set {"window_checks":false}"#)).unwrap();
+    assert_eq!(
+        (off.tracking.timeouts, off.tracking.window_checks),
+        (config.tracking.timeouts, false)
+    );
+    refuses(
+        &config,
+        &[
+            (
+                r#"nat.set {"timeouts":{"icmp":0}}"#,
+                Invalid,
+                "timeout icmp: timeout 0 is out of range",
+            ),
+            (r#"conn.flush {"bridge":"br9"}"#, NotFound, "br9"),
+        ],
+    );
+}
