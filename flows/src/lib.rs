@@ -27,6 +27,7 @@ pub mod router;
 pub mod rules;
 pub mod session;
 mod snapshot;
+mod standing;
 mod tables;
 mod translation;
 mod tuple;
@@ -37,10 +38,12 @@ pub use fdb::Fdb;
 pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, Offender, PortBooks};
 pub use outbox::Outboxes;
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, Saying};
 pub use snapshot::{
     BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,
 };
 pub use tables::{TableSizes, Tables};
-pub use translation::{Filtering, Inward, Masquerade, Translation};
+pub use translation::{
+    Filtering, Home, Inward, Masquerade, Outward, PrefixRule, Translation, Usage,
+};
 pub use tuple::{Endpoint, Tuple};

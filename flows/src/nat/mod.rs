@@ -13,7 +13,7 @@ mod seeded;
 
 pub use fragments::{Datagram, FragmentLimits, Fragments, Later};
 pub use icmp_error::{Embedded, embedded_tuple, translate};
-pub use mapping::{Claim, Inbound, MappingId, Mappings, Unclaimed};
+pub use mapping::{Claim, Inbound, Mapping, MappingId, Mappings, Unclaimed};
 pub use nptv6::{Nptv6, Nptv6Error};
 pub use pool::{Pool, PoolError, Quota};
 pub use publish::{Publish, PublishError, Published, PublishedAs};

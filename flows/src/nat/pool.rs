@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use crate::Zone;
+use crate::{Endpoint, Zone};
 
 /// The most addresses of one pool: each has a table of its ports.
 pub const MAX_ADDRESSES: u16 = 1024;
@@ -110,6 +110,17 @@ impl Pool {
     /// The addresses, in order.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         (0..self.addresses).map(|step| self.address(step))
+    }
+
+    /// Whether an address is among them.
+    pub fn has_address(&self, ip: IpAddr) -> bool {
+        let last = self.address(self.addresses - 1);
+        ip.is_ipv4() == last.is_ipv4() && (self.first..=last).contains(&ip)
+    }
+
+    /// Whether an external endpoint can be one of the pool's.
+    pub fn contains(&self, external: Endpoint) -> bool {
+        (self.first_port..=self.last_port).contains(&external.port) && self.has_address(external.ip)
     }
 
     fn address(&self, step: u16) -> IpAddr {

@@ -3,12 +3,13 @@
 use pktio::PktBuf;
 use pktio::wire::Layers;
 
+use super::Saying;
 use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
 use crate::router::{Lookup, Outcome, Scene};
-use crate::{DropReason, Nanos, Vid};
+use crate::{BridgeIndex, DropReason, Nanos, Vid};
 
 impl Memory {
     /// Lets the gateway of the ingress bridge attend to a frame that could concern it. What does not, or
@@ -44,6 +45,18 @@ impl Memory {
             (Outcome::Done | Outcome::Refuse(_) | Outcome::Reset, _) => desk.absorb(frame),
         }
         None
+    }
+
+    /// Lets the gateway of a bridge, if it has one, say something to all its stations.
+    pub(super) fn say(&mut self, desk: &mut Desk, bridge: BridgeIndex, saying: Saying) {
+        let Some(bridge) = desk.snapshot.bridge(bridge) else { return };
+        let Some(router) = bridge.router.as_deref() else { return };
+        match saying {
+            Saying::Announcement => router.gateway.announce(desk.pool, &mut self.pieces),
+            Saying::Advertisement => self.pieces.extend(router.gateway.advertisement(desk.pool)),
+            Saying::Farewell => self.pieces.extend(router.gateway.farewell(desk.pool)),
+        }
+        self.pieces.drain(..).for_each(|frame| desk.originate(bridge, frame, Vid::NONE));
     }
 
     /// Answers a packet for the gateway itself.

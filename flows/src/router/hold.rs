@@ -102,6 +102,11 @@ impl Hold {
         self.waiting.extract_if(.., |held| now.since(held.since) > patience).for_each(give_up);
     }
 
+    /// The next hop of each packet that waits.
+    pub fn awaited(&self) -> impl Iterator<Item = (BridgeIndex, IpAddr)> + '_ {
+        self.waiting.iter().map(|held| (held.bridge, held.next_hop))
+    }
+
     /// Whether nothing waits.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -183,6 +183,13 @@ pub struct SessionRef {
     version: u32,
 }
 
+impl SessionRef {
+    /// Where the session is in the table: sessions are listed in this order.
+    pub fn position(self) -> u32 {
+        self.slot
+    }
+}
+
 /// What matters of a packet to the session that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {

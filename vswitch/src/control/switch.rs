@@ -4,7 +4,10 @@
 //! needs are opened, the state is saved, and only then do the workers hear of it. A failure in any of
 //! these drops what was opened, and everything is as it was. Used by the control thread only.
 
+mod endings;
+mod gateways;
 mod lookout;
+mod reservations;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use ctl::{
 };
 use flows::fdb::Entry;
 use flows::nat::Mappings;
-use flows::{Generation, PortIndex, Seconds, Snapshot, Vid};
+use flows::{Generation, PortIndex, Seconds, Snapshot, Translation, Vid};
 
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
@@ -24,7 +27,10 @@ use super::{announce, pending, store::Store, subject};
 use crate::fleet::{Fleet, FleetError};
 use crate::random::random;
 use crate::worker::{Dataplane, QueueId, WorkerId};
+use endings::Departed;
+use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
+use reservations::Reservations;
 
 /// Internal addresses that masquerading has room for.
 const MASQUERADED: u32 = 65_536;
@@ -45,10 +51,12 @@ pub struct Switch {
     missed: BTreeMap<PortIndex, u64>,
     problems: Vec<String>,
     seed: u64,
-    /// What masquerading maps; every configuration has its own view of it.
-    mappings: Mappings,
     /// What the workers decide by.
-    snapshot: Option<Arc<Snapshot>>,
+    snapshot: Arc<Snapshot>,
+    reservations: Reservations,
+    /// Who left since the workers last heard of a configuration.
+    departed: Departed,
+    schedules: Schedules,
     swept: Swept,
 }
 
@@ -66,8 +74,10 @@ impl Switch {
             missed: BTreeMap::new(),
             problems: Vec::new(),
             seed: u64::from_ne_bytes(random()),
-            mappings: Mappings::new(MASQUERADED, u64::from_ne_bytes(random())),
-            snapshot: None,
+            snapshot: Arc::new(nothing()),
+            reservations: Reservations::default(),
+            departed: Departed::default(),
+            schedules: Schedules::default(),
             swept: Swept::default(),
         }
     }
@@ -111,7 +121,7 @@ impl Switch {
     pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
         let mutation = self.with_mac_chosen(mutation);
         let next = apply(&self.config, &mutation)?;
-        pending::refuse_change(&mutation, &next)?;
+        pending::refuse(&next)?;
         let subject = subject::of(&mutation, &self.config, &next)?;
         let differs = next != self.config;
         if differs {
@@ -120,13 +130,19 @@ impl Switch {
         let removed = match &mutation {
             Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key))),
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
+            Mutation::NeighborDel(key) => Some(usize::from(self.forget_neighbor(key) || differs)),
+            Mutation::NeighborFlush(filter) => Some(self.flush_neighbors(filter)),
+            Mutation::ConnFlush(filter) => Some(self.flush_sessions(filter)),
             _ => subject.removed,
         };
         let changed = differs || removed.is_some_and(|count| count > 0);
-        if matches!(mutation, Mutation::FdbDel(_)) && removed == Some(0) && !changed {
-            return Err(CtlError::not_found(
-                "that station is not known; `fdb show` shows those that are",
-            ));
+        let unknown = |what, show| {
+            Err(CtlError::not_found(format!("that {what} is not known; `{show}` shows those that are")))
+        };
+        match mutation {
+            Mutation::FdbDel(_) if !changed => return unknown("station", "fdb show"),
+            Mutation::NeighborDel(_) if !changed => return unknown("neighbour", "neighbor show"),
+            _ => {}
         }
         Ok(Changed { changed, removed, ..subject })
     }
@@ -192,14 +208,13 @@ impl Switch {
         closed.iter().try_for_each(|name| self.close(name)).map_err(stuck)?;
         self.waiting.retain(|name, _| next.ports.contains_key(name) && !opened.contains_key(name));
         self.number_bridges(&next, now)?;
+        self.numbering.number_rules(&self.config, &next);
+        self.say_farewells(&next).map_err(stuck)?;
+        let disturbs = endings::may_disturb(&self.config, &next);
         self.config = next;
         let fresh = self.number_ports(opened)?;
-        self.publish()?;
-        for (name, bridge) in &self.config.bridges {
-            if let Some(slot) = self.numbering.bridges.get(name) {
-                compile::put_statics(bridge, &slot.fdb, &self.numbering, now);
-            }
-        }
+        self.publish(disturbs)?;
+        self.put_statics();
         if fresh.is_empty() {
             return Ok(());
         }
@@ -209,16 +224,17 @@ impl Switch {
         }
         // Once more, now that it is known which worker transmits for the new ports. Only then can all of
         // them hear what is announced.
-        self.publish()?;
+        self.publish(false)?;
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 
-    /// Compiles the configuration and gives it to the workers.
-    fn publish(&mut self) -> Result<(), CtlError> {
+    /// Compiles the configuration and gives it to the workers; then what depended on the one before ends. If
+    /// `disturbs`, sessions can be among that other than those of who left.
+    fn publish(&mut self, disturbs: bool) -> Result<(), CtlError> {
         self.generation = Generation(self.generation.0 + 1);
-        let snapshot =
-            compile::snapshot(&self.config, &self.numbering, self.generation, &self.mappings)
-                .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
+        let mappings = &self.snapshot.translation().mappings;
+        let snapshot = compile::snapshot(&self.config, &self.numbering, self.generation, mappings)
+            .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
             if let Some(owner) = owners.get_mut(queue.port.slot()) {
@@ -226,14 +242,38 @@ impl Switch {
             }
         }
         let snapshot = Arc::new(snapshot);
-        self.snapshot = Some(Arc::clone(&snapshot));
+        let old = std::mem::replace(&mut self.snapshot, Arc::clone(&snapshot));
+        self.reserve_published(&old);
         let plane = Dataplane { snapshot, owners };
-        self.fleet.adopt(&Arc::new(plane)).map_err(stuck)
+        self.fleet.adopt(&Arc::new(plane)).map_err(stuck)?;
+        self.end_dependents(&old, disturbs);
+        self.announce_gateways(&old).map_err(stuck)
+    }
+
+    /// Keeps published ports from masquerading before anybody decides by the configuration.
+    fn reserve_published(&mut self, old: &Snapshot) {
+        let translation = self.snapshot.translation();
+        let wanted = compile::reserved(&self.config, &self.numbering, translation);
+        let (before, after) = (&old.translation().mappings, &translation.mappings);
+        self.reservations.change(wanted, before, after, self.fleet.clock().now());
+    }
+
+    /// Enters what was entered by hand.
+    fn put_statics(&self) {
+        let now = self.fleet.clock().now();
+        for (name, bridge) in &self.config.bridges {
+            if let Some(slot) = self.numbering.bridges.get(name) {
+                compile::put_statics(bridge, &slot.fdb, &self.numbering, now.seconds());
+            }
+        }
+        let neighbors = &self.fleet.tables().neighbors;
+        compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
     }
 
     /// Takes a port away from the workers, and forgets its stations.
     fn close(&mut self, name: &PortName) -> Result<(), FleetError> {
         let Some((index, _)) = self.numbering.ports.remove(name) else { return Ok(()) };
+        self.note_departure(name, index);
         self.facts.remove(name);
         self.missed.remove(&index);
         self.fleet.detach(index)?;
@@ -411,10 +451,22 @@ impl Switch {
         *self.missed.entry(port).or_default() += frames;
     }
 
+    /// What the workers decide by.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// What went wrong since the start.
     pub(super) fn problems(&self) -> &[String] {
         &self.problems
     }
+}
+
+/// What is decided by before there is a configuration, with room for what masquerading maps later.
+fn nothing() -> Snapshot {
+    let mappings = Mappings::new(MASQUERADED, u64::from_ne_bytes(random()));
+    let translation = Translation { mappings, ..Translation::default() };
+    Snapshot::default().with_translation(Arc::new(translation))
 }
 
 /// A port whose device was opened, and which no worker serves yet.

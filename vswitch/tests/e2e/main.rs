@@ -9,6 +9,7 @@ mod foreign;
 mod lifecycle;
 mod matrix;
 mod routing;
+mod sessions;
 mod workers;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         bridging::tests(),
         routing::tests(),
+        sessions::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

@@ -1,18 +1,22 @@
 //! From the operator's configuration to what the pipeline decides by.
 
 mod nat;
+mod neighbors;
 mod routes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ctl::{Bridge, BridgeName, Config, Port, PortName, Vlan};
+use ctl::{Bridge, BridgeName, Config, Port, PortName, RuleName, Vlan};
 use flows::nat::Mappings;
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Horizon, PortConfig, PortIndex, Seconds, Snapshot,
-    SnapshotError, Vid, VlanPolicy,
+    SnapshotError, Usage, Vid, VlanPolicy,
 };
 use pktio::wire::MacAddr;
+
+pub use nat::{Reserved, reserved};
+pub use neighbors::put_neighbors;
 
 /// A bridge's number and its forwarding database, which outlive configurations.
 #[derive(Debug, Clone)]
@@ -30,12 +34,39 @@ pub struct Numbering {
     pub bridges: BTreeMap<BridgeName, BridgeSlot>,
     /// Ports whose devices are open, with the MTU of each in bytes.
     pub ports: BTreeMap<PortName, (PortIndex, u32)>,
+    /// How much the rules of address translation are used, which is known by their numbers.
+    pub nat: BTreeMap<RuleName, Arc<Usage>>,
 }
 
 impl Numbering {
     /// The name of a port.
     pub fn port_name(&self, index: PortIndex) -> Option<&PortName> {
         self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name)
+    }
+
+    /// The name of the bridge of a number, or of a zone.
+    pub fn bridge_name(&self, index: BridgeIndex) -> Option<&BridgeName> {
+        self.bridges.iter().find(|(_, slot)| slot.index == index).map(|(name, _)| name)
+    }
+
+    /// The name of a rule of address translation.
+    pub fn rule_name(&self, usage: &Usage) -> Option<&RuleName> {
+        self.nat.iter().find(|(_, own)| own.rule() == usage.rule()).map(|(name, _)| name)
+    }
+
+    /// How much a rule of address translation is used.
+    fn usage(&self, name: &RuleName) -> Arc<Usage> {
+        self.nat.get(name).map_or_else(|| Arc::new(Usage::of(u32::MAX)), Arc::clone)
+    }
+
+    /// Numbers the rules of address translation that are new or changed.
+    pub fn number_rules(&mut self, old: &Config, next: &Config) {
+        self.nat.retain(|name, _| next.nat.get(name).is_some_and(|_| next.nat.get(name) == old.nat.get(name)));
+        for name in next.nat.keys() {
+            let taken = |number: &u32| self.nat.values().any(|usage| usage.rule() == *number);
+            let free = (0..u32::MAX).find(|number| !taken(number)).unwrap_or(u32::MAX);
+            self.nat.entry(name.clone()).or_insert_with(|| Arc::new(Usage::of(free)));
+        }
     }
 
     /// The lowest number that no port has.

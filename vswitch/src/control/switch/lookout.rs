@@ -57,7 +57,7 @@ impl Switch {
     fn wait_for(&mut self, name: &PortName, why: &str) {
         self.note_problem(format!("port {name}: {why}; it is tried again"));
         self.waiting.insert(name.clone(), why.to_owned());
-        let closed = self.close(name).map_err(stuck).and_then(|()| self.publish());
+        let closed = self.close(name).map_err(stuck).and_then(|()| self.publish(false));
         if let Err(error) = closed {
             self.note_problem(format!("port {name}: {error}"));
         }
@@ -135,8 +135,8 @@ impl Switch {
         let next = slots.map(|slot| slot.fdb.sweep(seconds, self.swept.stations, SWEEP_BUCKETS));
         self.swept.stations = next.max().unwrap_or(0);
         self.swept.neighbors = tables.neighbors.sweep(now, self.swept.neighbors, SWEEP_BUCKETS);
-        let Some(snapshot) = &self.snapshot else { return };
-        let translation = snapshot.translation();
+        let translation = self.snapshot.translation();
+        self.reservations.retry(&translation.mappings, now);
         self.swept.sessions = tables.sessions.expire(
             seconds,
             self.swept.sessions,
