@@ -1,11 +1,13 @@
 //! Measures the switch, next to its peers, in one run.
 //!
-//! * `pipeline`: the pipeline alone, from endless 64-byte frames to nowhere, in TSC cycles per frame.
+//! * `pipeline`: the pipeline alone, from endless 64-byte frames to nowhere, in TSC cycles per frame;
+//!   with bridging, rules, routing and address translation.
 //! * `compare`: real kernel traffic between two containers by every kind of port and by a Linux bridge,
 //!   interleaved; medians and ratios.
 //! * `wake`: how long a frame takes from one container to another while the worker sleeps, and while it is awake.
 
 mod compare;
+mod features;
 mod pipeline;
 mod wake;
 mod wire;
@@ -74,7 +76,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Pipeline => pipeline::run(),
+        Command::Pipeline => pipeline::run().and_then(|()| features::run()),
         Command::Wake { frames } => wake::run(frames),
         Command::Compare { seconds, rounds, busy, core, sender, receiver } => {
             // Threads inherit it, and the switch takes its cores from those that it may use.

@@ -41,7 +41,7 @@ pub use request::{
     Allowance, Attach, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState, ConnTop,
     Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame, Limit, Mutation,
     Named, NatAdd, NatSet, NeighborAdd, NeighborFilter, NeighborKey, Packet, Party, PortAdd,
-    PortSet, Query, Request, RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet,
-    Why,
+    PortMove, PortSet, Query, Request, RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd,
+    VxlanSet, Why,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -154,6 +154,9 @@ drop_reasons! {
     /// The underlay does not take it.
     TunnelUnreachable = 38, "tunnel-unreachable",
         "the underlay does not take it: no route to the remote, or too big; see `vxlan show`";
+    /// Its tunnel packet is from no remote that is known, and none are learned.
+    UnknownVtep = 39, "unknown-vtep",
+        "a tunnel packet from a host that is no remote of a VXLAN without learning; see `vxlan set --remote`";
 }
 
 impl fmt::Display for DropReason {

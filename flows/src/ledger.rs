@@ -4,9 +4,9 @@
 //! * `received = forwarded + answered + held + dropped on ingress`: each received frame went on, once or as
 //!   many copies; or was for the switch itself; or waits for something (a neighbour's address); or was
 //!   dropped with a reason;
-//! * `offered = transmitted + dropped on egress + handed over`: each frame put into the port's outbox
-//!   was sent, dropped with a reason, or given to the worker that owns the port, whose `offered` then
-//!   counts it too (as `taken`).
+//! * `offered = transmitted + dropped on egress + handed over + queued`: each frame put into the port's
+//!   outbox was sent, dropped with a reason, or given to the worker that owns the port, whose `offered`
+//!   then counts it too (as `taken`); or waits for the port's rate.
 //!
 //! For the whole switch: `Σ offered - Σ taken = Σ forwarded + Σ copies + Σ originated`: what goes out came
 //! in, or was made by the switch itself. A frame is what a port delivered: a
@@ -61,6 +61,8 @@ pub struct PortBooks {
     pub taken: u64,
     /// Frames given to the worker that owns the port.
     pub handed: u64,
+    /// Offered frames that wait at the moment, for their turn at the port's rate.
+    pub queued: u64,
     /// Frames transmitted.
     pub transmitted: u64,
     /// Bytes transmitted.
@@ -84,6 +86,7 @@ impl Default for PortBooks {
             originated: 0,
             taken: 0,
             handed: 0,
+            queued: 0,
             transmitted: 0,
             transmitted_bytes: 0,
             ingress_drops: [0; DropReason::COUNT],
@@ -120,6 +123,7 @@ impl PortBooks {
         self.originated += other.originated;
         self.taken += other.taken;
         self.handed += other.handed;
+        self.queued += other.queued;
         self.transmitted += other.transmitted;
         self.transmitted_bytes += other.transmitted_bytes;
         for reason in 0..DropReason::COUNT {
@@ -176,13 +180,13 @@ pub enum Discrepancy {
         dropped: u64,
     },
     /// A port's offered frames are not all accounted for.
-    #[error("port {port:?}: {offered} offered, but {sent} sent or handed over + {dropped} dropped")]
+    #[error("port {port:?}: {offered} offered, but {sent} sent or waiting + {dropped} dropped")]
     Egress {
         /// The port.
         port: PortIndex,
         /// Frames offered.
         offered: u64,
-        /// Frames transmitted or handed over.
+        /// Frames transmitted, handed over, or waiting.
         sent: u64,
         /// Frames dropped on egress.
         dropped: u64,
@@ -360,7 +364,7 @@ fn reconcile_port(port: PortIndex, books: &PortBooks) -> Result<(), Discrepancy>
     if received != kept + dropped {
         return Err(Discrepancy::Ingress { port, received, kept, dropped });
     }
-    let sent = books.transmitted + books.handed;
+    let sent = books.transmitted + books.handed + books.queued;
     let dropped = books.egress_dropped();
     if offered != sent + dropped {
         return Err(Discrepancy::Egress { port, offered, sent, dropped });

@@ -18,6 +18,7 @@
 pub mod cache;
 mod drops;
 pub mod fdb;
+mod guard;
 mod ids;
 mod ledger;
 pub mod nat;
@@ -35,6 +36,7 @@ pub mod vxlan;
 
 pub use drops::DropReason;
 pub use fdb::Fdb;
+pub use guard::Guard;
 pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, Offender, PortBooks};
 pub use outbox::Outboxes;

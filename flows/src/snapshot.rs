@@ -8,7 +8,8 @@ use crate::cache::KeyFields;
 use crate::fdb::{Fdb, Limits};
 use crate::router::{Gateway, Routes};
 use crate::rules::{Field, RuleSet};
-use crate::{BridgeIndex, Generation, PortIndex, Translation, Vid};
+use crate::vxlan::Tunnels;
+use crate::{BridgeIndex, Generation, Guard, PortIndex, Translation, Vid};
 
 /// A set of VLANs.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,10 +95,14 @@ pub struct PortConfig {
     pub mtu_bytes: u32,
     /// The most stations that are learned on it.
     pub mac_limit: u32,
-    /// More than its addresses on the link decides about a frame that comes in by it: rules, or a guard.
+    /// Rules may say something about what comes in by it, or about what that answers to.
     pub is_inspected: bool,
+    /// Whom it may send as; everybody if not given.
+    pub guard: Option<Arc<Guard>>,
     /// The VXLAN network that it leads to.
     pub vni: Option<u32>,
+    /// Frames only come in by it: floods pass it by.
+    pub is_ingress_only: bool,
 }
 
 impl PortConfig {
@@ -111,7 +116,9 @@ impl PortConfig {
             mtu_bytes: 1500,
             mac_limit: u32::MAX,
             is_inspected: false,
+            guard: None,
             vni: None,
+            is_ingress_only: false,
         }
     }
 }
@@ -127,7 +134,7 @@ pub struct BridgeDomain {
     pub gateway_mac: MacAddr,
     /// Its gateway.
     pub router: Option<Arc<RouterPort>>,
-    /// Its ports, filled in by [`Snapshot::new`].
+    /// Its ports that floods go to, filled in by [`Snapshot::new`].
     pub members: Vec<PortIndex>,
 }
 
@@ -175,6 +182,7 @@ pub struct Snapshot {
     bridges: Vec<Option<BridgeDomain>>,
     rules: Arc<RuleSet>,
     translation: Arc<Translation>,
+    tunnels: Arc<Tunnels>,
 }
 
 impl Snapshot {
@@ -191,13 +199,15 @@ impl Snapshot {
             bridge.members.clear();
         }
         for (slot, port) in ports.iter().enumerate() {
-            let Some(PortConfig { bridge, .. }) = *port else { continue };
+            let Some(PortConfig { bridge, is_ingress_only, .. }) = *port else { continue };
             let index =
                 PortIndex::at(slot).ok_or(SnapshotError::TooManyPorts { count: ports.len() })?;
             let Some(Some(domain)) = bridges.get_mut(usize::from(bridge.0)) else {
                 return Err(SnapshotError::NoSuchBridge { port: index, bridge });
             };
-            domain.members.push(index);
+            if !is_ingress_only {
+                domain.members.push(index);
+            }
         }
         Ok(Self { generation, ports, bridges, ..Self::default() })
     }
@@ -214,6 +224,12 @@ impl Snapshot {
         Self { translation, ..self }
     }
 
+    /// The same configuration with these tunnels, whose ports are among its ports.
+    #[must_use]
+    pub fn with_tunnels(self, tunnels: Arc<Tunnels>) -> Self {
+        Self { tunnels, ..self }
+    }
+
     /// The rules.
     #[inline]
     pub fn rules(&self) -> &RuleSet {
@@ -224,6 +240,12 @@ impl Snapshot {
     #[inline]
     pub fn translation(&self) -> &Translation {
         &self.translation
+    }
+
+    /// The tunnels.
+    #[inline]
+    pub fn tunnels(&self) -> &Tunnels {
+        &self.tunnels
     }
 
     /// Its number.
@@ -238,9 +260,9 @@ impl Snapshot {
         KeyFields { tcp_flags: fields.tcp_flags(), dscp: fields.contains(Field::Dscp) }
     }
 
-    /// One more than the highest port number.
+    /// One more than the highest number of a port or of an endpoint of tunnels.
     pub fn port_slots(&self) -> usize {
-        self.ports.len()
+        self.ports.len().max(self.tunnels.port_slots())
     }
 
     /// A port.

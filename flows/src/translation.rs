@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pktio::wire::field::protocol;
+
 use crate::nat::{Inbound, MappingId, Mappings, Nptv6, Pool, Publish, Published};
 use crate::session::{Key, Session, TcpPolicy, Timeouts};
-use crate::{BridgeIndex, Endpoint, Nanos, Zone};
+use crate::{BridgeIndex, Endpoint, Nanos, Tuple, Zone};
 
 /// Who may answer through a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,7 +166,7 @@ impl Translation {
     /// from by a published port (`is_inward`) is always hidden: its answers would not come by the switch.
     pub fn outward(&self, key: &Key, to: BridgeIndex, is_inward: bool) -> Outward<'_> {
         let from = BridgeIndex(key.zone.0);
-        let crate::Tuple { protocol, source, .. } = key.tuple;
+        let Tuple { protocol, source, .. } = key.tuple;
         if let Some((rule, internal)) = self.prefix_rule(from, to, source.ip) {
             return rule.prefixes.outward(internal).map_or(Outward::Nothing, |ip| {
                 Outward::As(Endpoint::new(ip, source.port), Some(&rule.usage))
@@ -233,20 +235,19 @@ impl Translation {
     /// that lets it in is claimed for the session.
     pub fn inward(&self, key: Key) -> Option<Inward<'_>> {
         self.forwarded(&key).or_else(|| {
-            let (outside, rule) = self.open_masquerade(&key)?;
+            let (_, rule) = self.mapped(&key)?;
             let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
-            let inbound = self.mappings.join(outside, protocol, external, rule.pool.quota())?;
+            let (outside, quota) = (rule.pool.zone(), rule.pool.quota());
+            let inbound = self.mappings.join(outside, protocol, external, quota)?;
             Some(rule.inward(&inbound, Some(inbound.mapping)))
         })
     }
 
-    /// Whom the first packet of a session would really be for, by the mappings that there are. Claims nothing.
+    /// Whom the first packet of a session would really be for. Claims nothing.
     pub(crate) fn would_be_for(&self, key: &Key) -> Option<Inward<'_>> {
         self.forwarded(key).or_else(|| {
-            let (outside, rule) = self.open_masquerade(key)?;
-            let external = key.tuple.destination;
-            let inbound = self.mappings.find(outside, key.tuple.protocol, external)?;
-            Some(rule.inward(&inbound, None))
+            let (found, rule) = self.mapped(key)?;
+            Some(rule.inward(&found, None))
         })
     }
 
@@ -256,11 +257,26 @@ impl Translation {
         if let Some(found) = self.prefixes.iter().find_map(|rule| rule.inward(key)) {
             return Some(found);
         }
-        let outside = self.owner(key)?;
-        let rule = self.published.rule_for(outside, protocol, external, true)?;
+        let rule = self.published.rule_for(self.owner(key)?, protocol, external, true)?;
         let home = self.homes.get(rule)?;
         let internal = rule.internal_of(external.port);
         Some(Inward { bridge: home.bridge, internal, mapping: None, usage: &home.usage })
+    }
+
+    /// The mapping by which a packet comes in that nobody inside asked for, if it may, and its rule.
+    fn mapped(&self, key: &Key) -> Option<(Inbound, &Masquerade)> {
+        let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
+        // Who is asked by an ICMP query has no identifier: any mapping would be another query's.
+        if matches!(protocol, protocol::ICMP | protocol::ICMPV6) {
+            return None;
+        }
+        let outside = self.owner(key)?;
+        let found = self.mappings.find(outside, protocol, external)?;
+        let rule = self.rule_of(found.zone, outside, external.ip)?;
+        // Neighbours are no strangers: they reach each other's mappings whatever the filter says (RFC 4787
+        // REQ-9), as they reach each other.
+        let may = rule.filtering == Filtering::EndpointIndependent || found.zone == key.zone;
+        may.then_some((found, rule))
     }
 
     /// The bridge on which the destination of a packet is an address of the switch.
@@ -269,15 +285,25 @@ impl Translation {
         self.owners.get(&place).map(|owner| (*owner).into())
     }
 
-    /// The rule whose mappings strangers may use to reach the destination of a packet, and its zone outside.
-    fn open_masquerade(&self, key: &Key) -> Option<(Zone, &Masquerade)> {
-        let outside = self.owner(key)?;
-        let is_open = |rule: &&Masquerade| {
-            rule.filtering == Filtering::EndpointIndependent
+    /// The rule by which an inside has mappings at an address outside.
+    fn rule_of(&self, inside: Zone, outside: Zone, external: IpAddr) -> Option<&Masquerade> {
+        self.masquerades.iter().find(|rule| {
+            Zone::from(rule.from) == inside
                 && rule.pool.zone() == outside
-                && rule.pool.has_address(key.tuple.destination.ip)
-        };
-        Some((outside, self.masquerades.iter().find(is_open)?))
+                && rule.pool.has_address(external)
+        })
+    }
+
+    /// Whether what comes in by the bridge of a zone is addressed to an endpoint that somebody may be
+    /// masqueraded as. What nobody takes there is dropped without a word, since its receiver may be about
+    /// to open the way for it from inside (RFC 5382 REQ-4).
+    pub fn may_be_claimed(&self, key: Key) -> bool {
+        let Tuple { protocol, destination, .. } = key.tuple;
+        matches!(protocol, protocol::TCP | protocol::UDP)
+            && self
+                .masquerades
+                .iter()
+                .any(|rule| rule.pool.zone() == key.zone && rule.pool.contains(destination))
     }
 
     /// Gives back what a session had that ended.
@@ -285,13 +311,15 @@ impl Translation {
         let [begun, answered] = [session.initiator, session.responder];
         let protocol = begun.tuple.protocol;
         let [source, destination] = [begun.tuple.source, begun.tuple.destination];
-        let external = [
-            (answered.zone, answered.tuple.destination, answered.tuple.destination != source),
-            (begun.zone, destination, destination != answered.tuple.source),
+        let translated = [
+            (answered.zone, answered.tuple.destination, source),
+            (begun.zone, destination, answered.tuple.source),
         ];
-        for (zone, external, is_translated) in external {
+        for (zone, external, internal) in translated.into_iter().filter(|(_, a, b)| a != b) {
             let outside = self.outside_of(zone, external.ip);
-            if is_translated && let Some(found) = self.mappings.find(outside, protocol, external) {
+            // A published port is in no mapping, or was in somebody else's before it was published.
+            let found = self.mappings.find(outside, protocol, external);
+            if let Some(found) = found.filter(|found| found.internal == internal) {
                 self.mappings.release(found.mapping, now);
             }
         }

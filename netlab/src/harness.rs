@@ -23,6 +23,7 @@ use std::io;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use rustix::process::geteuid;
 
 /// What a test returns: any error that can be printed fails it.
 pub type TestResult = Result<(), Failed>;
@@ -34,6 +35,8 @@ pub enum Need {
     Tun,
     /// The right to load eBPF programs, which AF_XDP needs. A user namespace cannot give it.
     Bpf,
+    /// Other users than this one. A user namespace has none.
+    OtherUsers,
     /// Two cores that this process may use.
     TwoCores,
 }
@@ -48,6 +51,8 @@ impl Need {
             Self::Bpf => (!is_in_initial_user_namespace()).then(|| {
                 "no eBPF programs can be loaded in a user namespace; run as root".to_owned()
             }),
+            Self::OtherUsers => (!is_in_initial_user_namespace() || !geteuid().is_root())
+                .then(|| "nobody else can be tried as; run as root".to_owned()),
             Self::TwoCores => (cores() < 2)
                 .then(|| "this process may use one core only; give it another".to_owned()),
         }

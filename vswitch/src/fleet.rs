@@ -15,6 +15,7 @@ use pktio::buffer::Memory;
 use pktio::{Pool, PoolConfig, PoolError, Port, PortFault};
 
 use crate::random::random;
+use crate::sys::ask_for_slices_of;
 use crate::worker::{
     Clock, Command, Dataplane, Event, Lane, PollMode, QueueId, Report, Worker, WorkerId,
     WorkerOptions, doorbell, silence,
@@ -73,6 +74,10 @@ pub enum FleetError {
     },
 }
 
+/// The time slice of workers. On a core that others want too, the default of 3 ms is what a waking worker may
+/// have to wait for.
+const SLICE: Duration = Duration::from_micros(100);
+
 /// The running workers.
 pub struct Fleet {
     lanes: Arc<[Lane]>,
@@ -88,7 +93,12 @@ pub struct Fleet {
     adopting: Vec<u64>,
     reports: Vec<Report>,
     faults: Vec<Fault>,
+    /// Queues that workers gave back and that nobody has asked for yet.
+    detached: Vec<DetachedQueue>,
 }
+
+/// A queue that a worker gave back.
+type DetachedQueue = (QueueId, Box<dyn Port>);
 
 /// A queue that a worker gave up.
 #[derive(Debug)]
@@ -125,6 +135,7 @@ impl Fleet {
             adopting: vec![0; options.cores.len()],
             reports: Vec::new(),
             faults: Vec::new(),
+            detached: Vec::new(),
         };
         let plane = Arc::new(Dataplane::default());
         for worker in 0..options.cores.len() {
@@ -151,6 +162,8 @@ impl Fleet {
             .name(format!("vswitch-w{worker}"))
             .spawn(move || {
                 core_affinity::set_for_current(core);
+                // An older kernel knows no slices: waking then takes as long as the others' slices.
+                let _ = ask_for_slices_of(SLICE);
                 state.run();
             })
             .map_err(|source| FleetError::Start { worker, source })
@@ -213,10 +226,7 @@ impl Fleet {
     /// # Errors
     /// [`FleetError::Silent`] when a worker does not turn.
     pub fn detach(&mut self, port: PortIndex) -> Result<(), FleetError> {
-        for worker in self.workers_of(port) {
-            self.send(worker, Command::Detach(port))?;
-        }
-        self.wait(|fleet| fleet.workers_of(port).first().copied())?;
+        drop(self.take_back(port)?);
         // Its queues may have failed meanwhile. That concerns nobody any more, least of all the port that
         // gets its number.
         self.faults.retain(|fault| fault.queue.port != port);
@@ -224,6 +234,26 @@ impl Fleet {
             self.send(worker_id(worker), Command::Forget(port))?;
         }
         Ok(())
+    }
+
+    /// Moves all queues of a port to a worker. Until the next [`Fleet::adopt`] the others do not know.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when a worker does not turn; queues are closed then.
+    pub fn relocate(&mut self, port: PortIndex, to: WorkerId) -> Result<(), FleetError> {
+        let queues = self.take_back(port)?;
+        queues.into_iter().try_for_each(|(queue, device)| self.attach(to, queue, device))
+    }
+
+    /// Takes all queues of a port away from the workers.
+    fn take_back(&mut self, port: PortIndex) -> Result<Vec<DetachedQueue>, FleetError> {
+        for worker in self.workers_of(port) {
+            self.send(worker, Command::Detach(port))?;
+        }
+        self.wait(|fleet| fleet.workers_of(port).first().copied())?;
+        // What a worker gave back too late for an earlier call is closed now.
+        let detached = std::mem::take(&mut self.detached);
+        Ok(detached.into_iter().filter(|(queue, _)| queue.port == port).collect())
     }
 
     /// Gives all workers a configuration. When this returns, all of them use it.
@@ -314,15 +344,17 @@ impl Fleet {
         }
     }
 
-    /// Notes what the workers have told. Retired configurations and detached ports are freed here, on
-    /// the control thread.
+    /// Notes what the workers have told. Retired configurations are freed here, on the control thread.
     fn collect(&mut self) {
         let lanes = Arc::clone(&self.lanes);
         for (worker, lane) in lanes.iter().enumerate() {
             while let Some(event) = lane.event() {
                 match event {
                     Event::Retired(_) => self.adopting[worker] -= 1,
-                    Event::Detached(queue, _) => _ = self.placed.remove(&queue),
+                    Event::Detached(queue, device) => {
+                        self.placed.remove(&queue);
+                        self.detached.push((queue, device));
+                    }
                     Event::Fault(queue, _, fault) => {
                         self.placed.remove(&queue);
                         self.faults.push(Fault { queue, fault });

@@ -89,7 +89,8 @@ impl Rig {
         let bridge = BridgeDomain::new(Arc::new(Fdb::new(100, 300, 1)), 100);
         let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)]).unwrap();
         let owners = placement.iter().map(|worker| Some(WorkerId(*worker))).collect();
-        let plane = Arc::new(Dataplane { snapshot: Arc::new(snapshot), owners });
+        let plane =
+            Arc::new(Dataplane { snapshot: Arc::new(snapshot), owners, ..Dataplane::default() });
         for worker in 0..self.workers.len() {
             self.tell(u16::try_from(worker).unwrap(), Command::Adopt(Arc::clone(&plane)));
         }

@@ -11,7 +11,7 @@ mod route;
 mod vxlan;
 
 use crate::attach::attach;
-use crate::check::check;
+use crate::check::{check, no_port};
 use crate::{Config, CtlError, ErrorCode, Mutation};
 
 /// The configuration after a change.
@@ -27,6 +27,8 @@ pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::PortAdd(add) => port::add(&mut next, add)?,
         Mutation::PortDel(named) => port::del(&mut next, named)?,
         Mutation::PortSet(set) => port::set(&mut next, set)?,
+        Mutation::PortMove(to) if next.ports.contains_key(&to.name) => {}
+        Mutation::PortMove(to) => return Err(no_port(&next, &to.name)),
         Mutation::Attach(request) => attach(&mut next, request)?,
         Mutation::Detach(request) => port::detach(&mut next, request),
         Mutation::FdbAdd(add) => fdb::add(&mut next, add)?,

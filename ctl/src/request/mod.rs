@@ -23,7 +23,7 @@ pub use fdb::{FdbFilter, FdbKey, FdbStatic};
 pub use flow::{FlowKey, FlowList, FlowReplace};
 pub use nat::{NatAdd, NatSet, TimeoutsSet};
 pub use neighbor::{NeighborAdd, NeighborFilter, NeighborKey};
-pub use port::{Attach, Detach, PortAdd, PortSet};
+pub use port::{Attach, Detach, PortAdd, PortMove, PortSet};
 pub use route::{Allowance, RouteAdd, RouteDel};
 pub use vxlan::{VxlanAdd, VxlanSet};
 
@@ -130,6 +130,9 @@ pub enum Mutation {
     /// Changes a port.
     #[serde(rename = "port.set")]
     PortSet(PortSet),
+    /// Moves an open port to another worker. It is not remembered: after a restart the daemon chooses anew.
+    #[serde(rename = "port.move")]
+    PortMove(PortMove),
     /// Gives a container an interface; safe to repeat.
     #[serde(rename = "attach")]
     Attach(Attach),
@@ -228,13 +231,14 @@ impl Query {
 
 impl Mutation {
     /// The operations that are changes, by their names in the protocol.
-    pub const OPERATIONS: [&str; 28] = [
+    pub const OPERATIONS: [&str; 29] = [
         "bridge.add",
         "bridge.del",
         "bridge.set",
         "port.add",
         "port.del",
         "port.set",
+        "port.move",
         "attach",
         "detach",
         "fdb.add",

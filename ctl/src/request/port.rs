@@ -100,3 +100,13 @@ pub struct Detach {
     #[serde(default)]
     pub ifname: IfName,
 }
+
+/// A port to move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortMove {
+    /// Its name.
+    pub name: PortName,
+    /// The worker that is to serve all of its queues, counted from 0.
+    pub worker: u16,
+}

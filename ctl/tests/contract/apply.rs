@@ -103,6 +103,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
             "at most one gateway of each IP version",
         ),
         (tap(r#""ips":["10.0.0.2/24","10.0.0.2/16"]"#), Invalid, "10.0.0.2 is given twice"),
+        (r#"port.move {"name":"p9","worker":0}"#.into(), NotFound, "port p9 does not exist"),
         (r#"port.set {"name":"p9","mtu":1400}"#.into(), NotFound, "port p9 does not exist"),
         (r#"port.set {"name":"p0","mac_limit":0}"#.into(), Invalid, "MAC limit 0"),
         (
@@ -299,7 +300,7 @@ proptest! {
 fn random_requests_make_some_of_everything() {
     let mut runner = TestRunner::deterministic();
     let mut made = [0; 8];
-    for _ in 0..200 {
+    for _ in 0..400 {
         let config = arbitrary::config().new_tree(&mut runner).unwrap().current();
         let kinds = [
             config.ports.len(),
@@ -313,5 +314,5 @@ fn random_requests_make_some_of_everything() {
         ];
         made.iter_mut().zip(kinds).for_each(|(made, there)| *made += usize::from(there > 0));
     }
-    assert!(made.iter().all(|made| *made >= 5), "of 200: {made:?}");
+    assert!(made.iter().all(|made| *made >= 5), "of 400: {made:?}");
 }

@@ -201,6 +201,11 @@ impl Fragments {
         self.take_held(move |held| held.deadline <= now)
     }
 
+    /// Gives up the frames that came in by a port that goes.
+    pub fn remove(&mut self, port: PortIndex) -> impl Iterator<Item = (PortIndex, PktBuf)> + '_ {
+        self.take_held(move |held| held.port == port)
+    }
+
     /// Frames that wait.
     pub fn held(&self) -> usize {
         self.held.len()
@@ -236,5 +241,5 @@ impl Fragments {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

@@ -117,5 +117,5 @@ fn finish_checksum(frame: &mut PktBuf, layers: &Layers) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

@@ -9,8 +9,12 @@ use crate::{Endpoint, Zone};
 pub const MAX_ADDRESSES: u16 = 1024;
 
 /// How many ports are looked at before an address counts as exhausted for an endpoint. With 9 of 10 ports
-/// taken, one of 10^5 endpoints finds none.
-const WINDOW: u16 = if cfg!(loom) { 3 } else { 128 };
+/// taken, one endpoint of a million finds none.
+const LOOKED_AT: u16 = if cfg!(loom) { 3 } else { 128 };
+/// Of a long range so many in a row, which are one cache line of the port table.
+const ROW: u16 = 8;
+/// And so many rows.
+const ROWS: u16 = 16;
 /// The first port of the class that needs no privilege.
 const UNPRIVILEGED: u16 = 1024;
 
@@ -136,23 +140,18 @@ impl Pool {
     }
 
     /// The external ports that an internal port may have, best first, none twice: the same (RFC 4787
-    /// section 4.2.1), then others from a place that the hash chooses on, of the same class (REQ-3a)
-    /// and first of the same parity (REQ-4). Where the pool has none of the class, any will do.
+    /// section 4.2.1), then others that the hash chooses, of the same class (REQ-3a) and first those of the
+    /// same parity (REQ-4). Where the pool has none of the class, any will do.
     pub(super) fn candidates(&self, port: u16, hash: u64) -> impl Iterator<Item = u16> + Clone {
         let preserved = (self.first_port..=self.last_port).contains(&port).then_some(port);
-        let (first, last) = self.of_class(port);
-        // The range cannot be all of 0 to 65535, since it begins at 1.
-        let span = last - first + 1;
-        let start = below(hash, span);
-        let others = (0..span.min(WINDOW)).filter_map(move |step| {
-            let at = (u32::from(start) + u32::from(step)) % u32::from(span);
-            u16::try_from(u32::from(first) + at).ok().filter(|other| *other != port)
+        let rows = rows(self.of_class(port), hash);
+        let others = (0..2).flat_map(move |other_parity| {
+            rows.into_iter().flat_map(move |(start, count)| {
+                let skipped = (start ^ port ^ other_parity) & 1;
+                (skipped..count).step_by(2).map(move |step| start + step)
+            })
         });
-        let same_parity = move |other: &u16| (other ^ port) & 1 == 0;
-        preserved
-            .into_iter()
-            .chain(others.clone().filter(same_parity))
-            .chain(others.filter(move |other| !same_parity(other)))
+        preserved.into_iter().chain(others.filter(move |other| *other != port))
     }
 
     /// The part of the port range that is of a port's class.
@@ -167,9 +166,33 @@ impl Pool {
     }
 }
 
-/// A number below `limit`, by a hash.
+/// The ports to look at in a range: rows, each with its first port and its length, none of which overlap.
+/// A short range is gone through from anywhere on. A long one is cut into parts with a row in each: as
+/// ports are preserved, those that are taken are close together, and a single row would mostly be free or
+/// mostly taken.
+fn rows((first, last): (u16, u16), hash: u64) -> [(u16, u16); ROWS as usize] {
+    // The range cannot be all of 0 to 65535, since a pool's begins at 1.
+    let span = last - first + 1;
+    let mut rows = [(first, 0); ROWS as usize];
+    if span <= LOOKED_AT {
+        let start = below(hash, span);
+        rows[0] = (first + start, span - start);
+        rows[1] = (first, start);
+        return rows;
+    }
+    let part_span = span / ROWS;
+    let first_part = below(hash, ROWS);
+    for (row, step) in rows.iter_mut().zip(0..) {
+        let part = (first_part + step) % ROWS;
+        let start = below(hash.rotate_left(4 * u32::from(part + 1)), part_span - (ROW - 1));
+        *row = (first + part * part_span + start, ROW);
+    }
+    rows
+}
+
+/// A number below `limit`, by the upper half of a hash.
 fn below(hash: u64, limit: u16) -> u16 {
-    u16::try_from(hash % u64::from(limit.max(1))).unwrap_or(0)
+    u16::try_from(((hash >> 32) * u64::from(limit)) >> 32).unwrap_or(0)
 }
 
 fn count(first: IpAddr, last: IpAddr) -> Result<u16, PoolError> {
@@ -186,7 +209,7 @@ fn count(first: IpAddr, last: IpAddr) -> Result<u16, PoolError> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -227,6 +250,17 @@ mod tests {
         assert!(all[even..].iter().all(|port| port % 2 == 1) && even >= 63, "{even}");
         assert!(pool(1..=65535).candidates(123, 77).all(|port| port < 1024));
         assert!(pool(40000..=40010).candidates(123, 77).count() == 11);
+    }
+
+    #[test]
+    fn candidates_are_spread_over_a_long_range() {
+        let pool = pool(1024..=65535);
+        for hash in 0..1000 {
+            let all = pool.candidates(4000, u64::MAX / 1000 * hash).skip(1);
+            let parts: std::collections::HashSet<u16> =
+                all.map(|port| (port - 1024) / 4032).collect();
+            assert_eq!(parts.len(), 16);
+        }
     }
 
     proptest! {

@@ -109,16 +109,13 @@ impl Publish {
         self.internal.port + (self.last - self.first)
     }
 
-    fn scope(&self) -> Scope {
-        match self.address {
-            Some(address) => Scope::One(address),
-            None => Scope::all_like(self.internal.ip),
-        }
-    }
-
     /// The order of external lookups.
-    fn key(&self) -> (Zone, u8, Scope, u16) {
-        (self.zone, self.protocol, self.scope(), self.first)
+    fn key(&self) -> Key {
+        let scope = match self.address {
+            Some(address) => Scope::one(address),
+            None => Scope::all_like(self.internal.ip),
+        };
+        Key::new(self.zone, self.protocol, scope, self.first)
     }
 
     /// The order of internal lookups.
@@ -142,17 +139,44 @@ impl std::fmt::Display for Publish {
     }
 }
 
-/// Which addresses a rule is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Scope {
-    AllV4,
-    AllV6,
-    One(IpAddr),
+/// Which addresses a rule is for: one, or with `None` all of an IP version.
+#[derive(Debug, Clone, Copy)]
+struct Scope {
+    version: u8,
+    address: Option<u128>,
 }
 
 impl Scope {
+    fn one(ip: IpAddr) -> Self {
+        let address = match ip {
+            IpAddr::V4(ip) => u32::from(ip).into(),
+            IpAddr::V6(ip) => ip.into(),
+        };
+        Self { address: Some(address), ..Self::all_like(ip) }
+    }
+
     fn all_like(ip: IpAddr) -> Self {
-        if ip.is_ipv4() { Self::AllV4 } else { Self::AllV6 }
+        Self { version: if ip.is_ipv4() { 4 } else { 6 }, address: None }
+    }
+}
+
+/// Where a rule is in the order of external lookups; a search compares mostly the first words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// `zone 16 | protocol 8 | version 8 | one 8`.
+    group: u64,
+    address: u128,
+    port: u16,
+}
+
+impl Key {
+    fn new(zone: Zone, protocol: u8, scope: Scope, port: u16) -> Self {
+        let one = u64::from(scope.address.is_some());
+        let group = u64::from(zone.0) << 24
+            | u64::from(protocol) << 16
+            | u64::from(scope.version) << 8
+            | one;
+        Self { group, address: scope.address.unwrap_or(0), port }
     }
 }
 
@@ -170,6 +194,8 @@ pub struct PublishedAs {
 pub struct Published {
     /// By [`Publish::key`]; the ranges of a scope are disjoint.
     rules: Box<[Publish]>,
+    /// The keys of these.
+    keys: Box<[Key]>,
     /// By [`Publish::internal_key`], each with the last port that it or one before it reaches at the same
     /// address: ranges may overlap here, as one endpoint may be published twice.
     internal: Box<[(Publish, u16)]>,
@@ -182,8 +208,9 @@ impl Published {
     /// [`PublishError::Overlap`], when a packet could be meant for two of them.
     pub fn new(mut rules: Vec<Publish>) -> Result<Self, PublishError> {
         rules.sort_unstable_by_key(Publish::key);
+        let keys = rules.iter().map(Publish::key).collect();
         let internal = by_internal(&rules);
-        let published = Self { rules: rules.into(), internal };
+        let published = Self { rules: rules.into(), keys, internal };
         match published.conflict() {
             Some((one, other)) => Err(PublishError::Overlap(one, other)),
             None => Ok(published),
@@ -202,10 +229,11 @@ impl Published {
 
     /// The rule of a scope that begins last at `port` or before.
     fn last_from(&self, zone: Zone, protocol: u8, scope: Scope, port: u16) -> Option<&Publish> {
-        let after = self.rules.partition_point(|rule| rule.key() <= (zone, protocol, scope, port));
-        let rule = self.rules.get(after.checked_sub(1)?)?;
-        let (found_zone, found_protocol, found_scope, _) = rule.key();
-        ((found_zone, found_protocol, found_scope) == (zone, protocol, scope)).then_some(rule)
+        let wanted = Key::new(zone, protocol, scope, port);
+        let at = self.keys.partition_point(|key| *key <= wanted).checked_sub(1)?;
+        let found = self.keys.get(at)?;
+        let same_scope = (found.group, found.address) == (wanted.group, wanted.address);
+        self.rules.get(at).filter(|_| same_scope)
     }
 
     /// Where a packet to `destination` goes that came in by the bridge of `zone`. `is_own`: the address
@@ -234,7 +262,7 @@ impl Published {
             (destination.port <= rule.last).then_some(rule)
         };
         let for_all = || is_own.then(|| within(Scope::all_like(destination.ip))).flatten();
-        within(Scope::One(destination.ip)).or_else(for_all)
+        within(Scope::one(destination.ip)).or_else(for_all)
     }
 
     /// What of the outside bridge of `zone` an internal endpoint is published as, if it is: the source of
@@ -278,7 +306,7 @@ fn by_internal(rules: &[Publish]) -> Box<[(Publish, u16)]> {
     with_reach.collect()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 

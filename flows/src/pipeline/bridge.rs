@@ -72,13 +72,19 @@ impl<'a> Ingress<'a> {
         if dst.is_reserved() {
             return Step::Drop(DropReason::ReservedGroup);
         }
+        if self.port.guard.as_ref().is_some_and(|guard| guard.mac != src) {
+            return Step::Drop(DropReason::SpoofGuard);
+        }
         let vid = match vlan::classify(&self.port.vlan, &header, data) {
             Ok(vid) => vid,
             Err(reason) => return Step::Drop(reason),
         };
         let fdb = &self.bridge.fdb;
-        fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
-        if self.port.is_inspected || dst == self.bridge.gateway_mac {
+        if self.port.mac_limit > 0 {
+            fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
+        }
+        let port = self.port;
+        if port.is_inspected || port.guard.is_some() || dst == self.bridge.gateway_mac {
             return Step::Inspect(vid);
         }
         if dst.is_group() {

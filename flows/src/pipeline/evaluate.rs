@@ -10,16 +10,17 @@ use pktio::PktBuf;
 
 use super::desk::Desk;
 use super::inspect::{Case, Memory};
+use super::ruling::{Ruling, Standing};
 use super::transform::{Hop, Transform, Way};
 use crate::nat::{Embedded, MappingId, Rewrite, Unclaimed, embedded_tuple};
 use crate::router::forward::{Obstacle, check};
 use crate::router::{IcmpError, NextHop, Resolution, Target};
-use crate::rules::{self, ConnState, Field, Rejection, RuleId};
+use crate::rules::{Field, RuleId};
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
 };
 use crate::{
-    BridgeIndex, DropReason, Endpoint, Nanos, Outward, PortIndex, Translation, Tuple, Usage, Zone,
+    BridgeIndex, DropReason, Endpoint, Nanos, Outward, Translation, Tuple, Usage, Zone,
 };
 
 /// Why a packet does not go on.
@@ -27,6 +28,8 @@ use crate::{
 pub(super) enum Refusal {
     /// It is lost without a word.
     Drop(DropReason),
+    /// A rule denies it.
+    Denied(RuleId),
     /// It is lost, and its sender is told.
     Tell(DropReason, IcmpError),
     /// It is lost, and its sender's TCP is told.
@@ -38,16 +41,6 @@ pub(super) enum Refusal {
 }
 
 const NO_ROUTE: Refusal = Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable);
-
-/// What the rules say.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ruling {
-    rule: Option<RuleId>,
-    /// Steps are taken on the way.
-    has_steps: bool,
-    /// The port that it is sent to, whatever its address.
-    to: Option<PortIndex>,
-}
 
 impl Memory {
     /// Decides about a packet.
@@ -61,9 +54,14 @@ impl Memory {
             return self.evaluate_apart(desk, case, frame);
         };
         let key = Key::new(case.from.port.bridge, tuple);
-        match self.tables.sessions.lookup(&key) {
-            Some(found) => self.go_on(desk, case, frame, tuple, found),
-            None => self.begin(desk, case, frame, key),
+        if let Some(found) = self.tables.sessions.lookup(&key) {
+            return self.go_on(desk, case, frame, tuple, found);
+        }
+        let packet = Packet::of(frame.data(), &case.layers);
+        if packet.can_begin(desk.snapshot.translation().tcp) {
+            self.begin(desk, case, frame, key, packet)
+        } else {
+            self.let_by(desk, case, frame, Standing::Misfit)
         }
     }
 
@@ -78,11 +76,23 @@ impl Memory {
         if let Some(embedded) = embedded_tuple(frame, &case.layers) {
             let key = Key::new(case.from.port.bridge, embedded.tuple.reversed());
             if let Some(found) = self.tables.sessions.lookup(&key) {
-                return self.relate(desk, case, embedded, found);
+                return self.relate(desk, case, frame, embedded, found);
             }
+            return self.let_by(desk, case, frame, Standing::Unrelated);
         }
-        let ruling = self.consult(desk, case, frame, None, ConnState::New)?;
-        if !case.is_routed {
+        self.let_by(desk, case, frame, Standing::New)
+    }
+
+    /// Decides about a packet that no session knows of, and none will.
+    fn let_by(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        standing: Standing,
+    ) -> Result<Decision, Refusal> {
+        let ruling = desk.consult(case, frame, None, standing)?;
+        if !case.is_routed || ruling.to.is_some() {
             return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
         }
         let (_, destination) = case.addresses(frame)?;
@@ -96,19 +106,19 @@ impl Memory {
         &mut self,
         desk: &Desk,
         case: &Case,
+        frame: &PktBuf,
         embedded: Embedded,
         found: Found,
     ) -> Result<Decision, Refusal> {
         let session = self.tables.sessions.get(found.session, desk.now.seconds());
         let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
-        if !case.is_routed {
-            return Ok(desk.transform(Way::Bridge, Ruling::default()).into());
+        let ruling = desk.consult(case, frame, None, Standing::Related)?;
+        if !case.is_routed || ruling.to.is_some() {
+            return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
         }
         let onward = onward(&session, found.direction);
-        let bridge = BridgeIndex(onward.zone.0);
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
-        let hop = self.resolve(desk, next)?;
-        let transform = desk.transform(Way::Route(hop), Ruling::default());
+        let hop = self.hop_on(desk, case, frame, &session, onward)?;
+        let transform = desk.transform(Way::Route(hop), ruling);
         let quote = Some((embedded, onward.tuple.reversed()));
         Ok(Decision { transform, is_tracked: false, quote })
     }
@@ -127,14 +137,24 @@ impl Memory {
             return Err(Refusal::Drop(DropReason::InvalidState));
         };
         let onward = onward(&session, found.direction);
-        let state = if found.is_replied { ConnState::Established } else { ConnState::New };
-        let ruling = match found.direction {
-            Direction::Original => self.consult(desk, case, frame, Some(onward.tuple), state),
-            // Replies to what was allowed pass.
-            Direction::Reply => Ok(Ruling::default()),
+        let standing = match found.direction {
+            Direction::Reply => Standing::Answering,
+            Direction::Original if case.part_of.is_some() => Standing::Answering,
+            Direction::Original if found.is_replied => Standing::Continuing,
+            Direction::Original => Standing::New,
         };
-        let ruling = ruling.inspect_err(|_| self.end(desk, found.session))?;
-        let way = self.way_on(desk, case, frame, onward)?;
+        let inside = Tuple { source: tuple.source, ..onward.tuple };
+        let ruling = desk.consult(case, frame, Some(inside), standing);
+        if ruling.is_err() && found.direction == Direction::Original {
+            // It is not allowed any more.
+            self.end(desk, found.session);
+        }
+        let ruling = ruling?;
+        let way = if case.is_routed && ruling.to.is_none() {
+            Way::Route(self.hop_on(desk, case, frame, &session, onward)?)
+        } else {
+            Way::bridged(ruling.to)
+        };
         let rewrite = rewrite(&tuple, &onward.tuple, way)?;
         let session = Some((found.session, found.direction));
         let awaits_answer =
@@ -142,21 +162,20 @@ impl Memory {
         Ok(Transform { rewrite, session, awaits_answer, ..desk.transform(way, ruling) }.into())
     }
 
-    /// Where a packet of a session goes.
-    fn way_on(
+    /// The next hop of a packet of a session. All that go the same way have the same one.
+    fn hop_on(
         &mut self,
         desk: &Desk,
         case: &Case,
         frame: &PktBuf,
+        session: &Session,
         onward: Key,
-    ) -> Result<Way, Refusal> {
-        if !case.is_routed {
-            return Ok(Way::Bridge);
-        }
+    ) -> Result<Hop, Refusal> {
         check(frame.data(), &case.layers).map_err(obstacle)?;
         let bridge = BridgeIndex(onward.zone.0);
-        let next = next_hop_on(desk, bridge, onward.tuple.destination, onward.tuple.spread())?;
-        self.resolve(desk, next).map(Way::Route)
+        let spread = session.initiator.tuple.spread();
+        let next = next_hop_on(desk, bridge, onward.tuple.destination, spread)?;
+        self.resolve(desk, next)
     }
 
     /// Decides about the first packet of a session.
@@ -166,23 +185,35 @@ impl Memory {
         case: &Case,
         frame: &PktBuf,
         key: Key,
+        packet: Packet,
     ) -> Result<Decision, Refusal> {
         let tuple = key.tuple;
+        let is_midway = packet.is_midway();
         if !case.is_routed {
-            let ruling = self.consult(desk, case, frame, Some(tuple), ConnState::New)?;
+            let ruling = desk.consult_first(case, frame, tuple, is_midway)?;
             let claims = Claims::none(desk);
             return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
         }
         let translation = desk.snapshot.translation();
         let inward = translation.inward(key);
+        if inward.is_none() && translation.may_be_claimed(key) {
+            return Err(Refusal::Drop(DropReason::NotTranslated));
+        }
         let mut claims = Claims::none(desk);
         claims.mappings[0] = inward.and_then(|inward| inward.mapping);
         claims.usages[0] = inward.map(|inward| inward.usage);
         let destination = inward.map_or(tuple.destination, |to| to.internal);
         let inside = Tuple { destination, ..tuple };
-        let ruling = self.consult(desk, case, frame, Some(inside), ConnState::New)?;
+        let ruling = desk.consult_first(case, frame, inside, is_midway)?;
+        if ruling.to.is_some() {
+            let claims = Claims::none(desk);
+            return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
+        }
         let next = match inward {
-            Some(to) => next_hop_on(desk, to.bridge, destination, tuple.spread())?,
+            Some(to) => {
+                check(frame.data(), &case.layers).map_err(obstacle)?;
+                next_hop_on(desk, to.bridge, destination, tuple.spread())?
+            }
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
         };
         let hop = self.resolve(desk, next)?;
@@ -229,45 +260,6 @@ impl Memory {
                 self.go_on(desk, case, frame, key.tuple, found)
             }
         }
-    }
-
-    /// Asks the rules about a packet. `tuple` is between whom it truly is, if that is known.
-    fn consult(
-        &mut self,
-        desk: &Desk,
-        case: &Case,
-        frame: &PktBuf,
-        tuple: Option<Tuple>,
-        state: ConnState,
-    ) -> Result<Ruling, Refusal> {
-        let rules = desk.snapshot.rules();
-        if rules.is_empty() {
-            return Ok(Ruling::default());
-        }
-        let place = (case.from.index, case.from.port.bridge, case.vid);
-        let Some(packet) = rules::Packet::read(frame.data(), Some(&case.layers), place) else {
-            return Err(Refusal::Drop(DropReason::Runt));
-        };
-        let packet = rules::Packet {
-            tuple: tuple.or(packet.tuple),
-            state: Some(state),
-            vni: case.from.port.vni,
-            ..packet
-        };
-        let Some(rule) = rules.lookup(&packet) else { return Ok(Ruling::default()) };
-        let to = match rule.action.verdict {
-            rules::Verdict::Allow => None,
-            rules::Verdict::Forward(port) => Some(port),
-            rules::Verdict::Drop => {
-                self.tables.rules.count(rule.id, 1, frame.len() as u64, desk.now);
-                return Err(Refusal::Drop(DropReason::RuleDenied));
-            }
-            rules::Verdict::Reject(how) => {
-                self.tables.rules.count(rule.id, 1, frame.len() as u64, desk.now);
-                return Err(rejection(how, case));
-            }
-        };
-        Ok(Ruling { rule: Some(rule.id), has_steps: !rule.action.steps.is_empty(), to })
     }
 
     /// Finds the next hop of a packet that begins something.
@@ -331,7 +323,8 @@ impl Memory {
             }
             Outward::Claimed(rule) => rule,
         };
-        let claim = translation.mappings.claim(key.zone, protocol, source, &rule.pool, desk.now);
+        let offer = (&rule.pool, &translation.published);
+        let claim = translation.mappings.claim(key.zone, protocol, source, offer, desk.now);
         let claim = claim.map_err(|error| {
             rule.usage.refuse();
             match error {
@@ -480,15 +473,4 @@ fn refused(error: InsertError) -> Refusal {
         InsertError::Clash { .. } => DropReason::NatExhausted,
         InsertError::Invalid(_) | InsertError::Ended => DropReason::InvalidState,
     })
-}
-
-/// What is owed to the sender of a packet that a rule rejects.
-fn rejection(how: Rejection, case: &Case) -> Refusal {
-    let is_tcp = case.layers.protocol == pktio::wire::field::protocol::TCP;
-    match how {
-        Rejection::ResetOrIcmp if is_tcp => Refusal::Reset(DropReason::RuleDenied),
-        Rejection::ResetOrIcmp | Rejection::Icmp => {
-            Refusal::Tell(DropReason::RuleDenied, IcmpError::AdminProhibited)
-        }
-    }
 }

@@ -4,7 +4,7 @@ use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
 use crate::router::{Held, Lookup, Solicitation};
-use crate::{DropReason, DropSide, Vid};
+use crate::{DropReason, DropSide, PortIndex, Vid};
 
 /// Questions sent in one turn.
 const QUESTIONS: usize = 16;
@@ -41,6 +41,16 @@ impl Memory {
             desk.ledger.port_mut(ingress).held -= 1;
             let whose = (ingress, DropSide::Ingress, DropReason::FragmentTimeout);
             desk.ledger.drop_frame(desk.pool, frame, whose, now);
+        }
+    }
+
+    /// Drops the packets that came in by a port that goes and still wait.
+    pub(super) fn forget(&mut self, desk: &mut Desk, port: PortIndex) {
+        self.hold.remove(port, |held| self.settled.push((held.ingress, held.frame)));
+        self.settled.extend(self.fragments.remove(port));
+        for (_, frame) in self.settled.drain(..) {
+            desk.ledger.port_mut(port).held -= 1;
+            desk.refuse(frame, DropReason::PortGone);
         }
     }
 

@@ -12,6 +12,7 @@ use pktio::{Burst, PktBuf};
 use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
+use super::ruling::{Ruling, Standing};
 use super::steps::take_steps;
 use super::transform::{Change, Transform, Way};
 use super::vlan;
@@ -91,7 +92,7 @@ impl Memory {
         let Some(header) = EthernetHeader::read(frame.data()) else {
             return desk.refuse(frame, DropReason::Runt);
         };
-        let is_routed = header.dst == from.bridge.gateway_mac;
+        let is_routed = from.bridge.router.is_some() && header.dst == from.bridge.gateway_mac;
         // What the router sends on has no tag until it leaves by a port that wants one.
         if is_routed && !vlan::untag(&mut frame) {
             return desk.refuse(frame, DropReason::NoBuffer);
@@ -100,15 +101,12 @@ impl Memory {
             Ok(layers) => layers,
             Err(_) => return desk.refuse(frame, DropReason::MalformedPacket),
         };
-        // A packet for the gateway may yet be translated; a group hears whatever the gateway makes of it.
-        if layers.is_none() || header.dst.is_group() {
-            match self.attend(desk, from, frame, layers.as_ref(), vid) {
-                Some(passed) => frame = passed,
-                None => return,
-            }
+        if let Some(guard) = &from.port.guard
+            && !guard.admits(frame.data(), layers.as_ref())
+        {
+            return desk.refuse(frame, DropReason::SpoofGuard);
         }
         match layers {
-            None if is_routed => desk.refuse(frame, DropReason::Unserved),
             Some(layers) if is_routed || from.port.is_inspected => {
                 let case = Case { from, vid, layers, is_routed, part_of: None };
                 match layers.fragment {
@@ -116,10 +114,8 @@ impl Memory {
                     _ => self.inspect_fragment(desk, case, frame),
                 }
             }
-            _ => {
-                let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
-                desk.settle(result);
-            }
+            None if from.port.is_inspected => self.inspect_stateless(desk, from, frame, vid),
+            _ => self.pass(desk, from, frame, layers.as_ref(), vid),
         }
     }
 
@@ -156,7 +152,7 @@ impl Memory {
         {
             match self.track(desk, &case, &frame, &transform) {
                 Verdict::Valid => return self.apply(desk, case, frame, &transform),
-                Verdict::Invalid(_) => return desk.refuse(frame, DropReason::InvalidState),
+                Verdict::Invalid(_) => return self.misfit(desk, case, frame, &transform),
                 Verdict::Superseding | Verdict::Ended => {}
             }
         }
@@ -165,13 +161,13 @@ impl Memory {
 
     /// Decides about a packet by the slow path, and remembers what comes out.
     fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<Hashed>) {
-        let decision = match self.evaluate(desk, &case, &frame) {
+        let decision = match self.evaluate_and_track(desk, &case, &frame) {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse(desk, case, frame, refusal),
         };
         let Decision { transform, is_tracked, quote } = decision;
-        if !is_tracked && self.track(desk, &case, &frame, &transform) != Verdict::Valid {
-            return desk.refuse(frame, DropReason::InvalidState);
+        if !is_tracked {
+            return self.misfit(desk, case, frame, &transform);
         }
         if let Some(flow) = flow {
             self.flows.put(flow, transform);
@@ -182,6 +178,40 @@ impl Memory {
             }
             _ => self.apply(desk, case, frame, &transform),
         }
+    }
+
+    /// A packet that does not fit its session is lost, unless a rule for such packets lets it pass.
+    #[cold]
+    fn misfit(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, transform: &Transform) {
+        match desk.consult(&case, &frame, None, Standing::Misfit) {
+            Ok(Ruling { rule, has_steps, .. }) => {
+                let transform = Transform { rule, has_steps, ..*transform };
+                self.apply(desk, case, frame, &transform);
+            }
+            Err(refusal) => self.refuse(desk, case, frame, refusal),
+        }
+    }
+
+    /// Decides about a packet, and tells its session of it: the decision is untracked if it does not fit.
+    /// A packet whose session is over begins another.
+    fn evaluate_and_track(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+    ) -> Result<Decision, Refusal> {
+        for _ in 0..2 {
+            let decision = self.evaluate(desk, case, frame)?;
+            if decision.is_tracked {
+                return Ok(decision);
+            }
+            match self.track(desk, case, frame, &decision.transform) {
+                Verdict::Valid => return Ok(Decision { is_tracked: true, ..decision }),
+                Verdict::Invalid(_) => return Ok(decision),
+                Verdict::Superseding | Verdict::Ended => {}
+            }
+        }
+        Err(Refusal::Drop(DropReason::InvalidState))
     }
 
     /// Tells a packet's session of it.
@@ -226,27 +256,25 @@ impl Memory {
 
     /// Carries out a decision.
     #[inline]
-    fn apply(&mut self, desk: &mut Desk, case: Case, mut frame: PktBuf, transform: &Transform) {
-        if let Some(rule) = transform.rule {
+    fn apply(&mut self, desk: &mut Desk, mut case: Case, mut frame: PktBuf, by: &Transform) {
+        if let Some(rule) = by.rule {
             self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
-            if transform.has_steps
-                && let Err(reason) = take_steps(desk, &case, &mut frame, rule)
-            {
-                return desk.refuse(frame, reason);
+            if by.has_steps {
+                let Case { from, layers, vid, .. } = case;
+                match take_steps(desk, from, Some(&layers), &mut frame, vid, rule) {
+                    Ok(onward) => case.vid = onward,
+                    Err(reason) => return desk.refuse(frame, reason),
+                }
             }
         }
-        match transform.way {
-            Way::Bridge => {
-                let Case { from, vid, .. } = case;
-                let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
-                desk.settle(result);
-            }
+        match by.way {
+            Way::Bridge => self.pass(desk, case.from, frame, Some(&case.layers), case.vid),
             Way::Port(to) => {
                 let result = desk.forward(Sender::Port(case.from), frame, to, case.vid);
                 desk.settle(result);
             }
             Way::Route(hop) => {
-                let change = transform.rewrite.map_or(Change::Hop, Change::Rewrite);
+                let change = by.rewrite.map_or(Change::Hop, Change::Rewrite);
                 self.send_hop(desk, case, frame, hop, change);
             }
         }

@@ -25,6 +25,7 @@ mod gateway;
 mod housekeep;
 mod inspect;
 mod route;
+mod ruling;
 mod steps;
 mod transform;
 pub(crate) mod vlan;
@@ -147,6 +148,21 @@ impl Pipeline {
     /// The next hops that packets wait for, one by one.
     pub fn awaited(&self) -> impl Iterator<Item = (BridgeIndex, IpAddr)> + '_ {
         self.memory.hold.awaited()
+    }
+
+    /// Drops what came in by a port and waits, before the port's books are closed.
+    pub fn forget(
+        &mut self,
+        port: PortIndex,
+        now: Nanos,
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) {
+        let snapshot = &*self.snapshot;
+        let ingress = port;
+        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        self.memory.forget(&mut desk, port);
     }
 
     /// Whether nothing waits for time to pass.

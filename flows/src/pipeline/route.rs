@@ -2,7 +2,7 @@
 
 use pktio::offload::fit;
 use pktio::wire::field::{be16, ipv4};
-use pktio::wire::{EthernetHeader, MacAddr, Network};
+use pktio::wire::{EthernetHeader, Layers, MacAddr, Network};
 use pktio::{Accepts, PktBuf};
 
 use super::bridge::{Ingress, Sender, packet_bytes};
@@ -13,7 +13,7 @@ use super::transform::{Change, Hop};
 use crate::nat::{Unapplied, translate};
 use crate::router::forward::{decrement, expires};
 use crate::router::icmp::{make, reset};
-use crate::router::{Held, IcmpError, NextHop, Station, fragment};
+use crate::router::{Held, IcmpError, NextHop, Station, Unbroken, fragment};
 use crate::{BridgeDomain, DropReason, DropSide, Vid};
 
 impl Memory {
@@ -43,7 +43,7 @@ impl Memory {
             return desk.refuse(frame, reason);
         }
         match mtu_bytes.filter(|_| is_long) {
-            Some(mtu) => self.send_fragments(desk, case, frame, bridge, mtu),
+            Some(mtu) => self.send_fragments(desk, frame, bridge, mtu),
             None => {
                 let result = desk.deliver(Sender::Router, bridge, frame, Vid::NONE);
                 desk.settle(result);
@@ -55,7 +55,6 @@ impl Memory {
     fn send_fragments(
         &mut self,
         desk: &mut Desk,
-        case: Case,
         frame: PktBuf,
         bridge: &BridgeDomain,
         mtu_bytes: u32,
@@ -64,11 +63,18 @@ impl Memory {
         if let Err((frame, _)) = fit(frame, &Accepts::PLAIN, desk.pool, &mut self.segments) {
             return desk.refuse(frame, DropReason::BadOffload);
         }
+        let mut unbroken = None;
         for segment in self.segments.drain(..) {
             let mtu = mtu_bytes as usize;
-            let broken = fragment(segment, &case.layers, mtu, desk.pool, &mut self.pieces);
-            if let Err((segment, _)) = broken {
-                desk.pool.recycle(segment);
+            // Each has lengths of its own.
+            let broken = match Layers::parse(segment.data()) {
+                Ok(Some(own)) => fragment(segment, &own, mtu, desk.pool, &mut self.pieces),
+                _ => Err((segment, Unbroken::BadPacket)),
+            };
+            if let Err((segment, why)) = broken
+                && let Some((earlier, _)) = unbroken.replace((segment, why))
+            {
+                desk.pool.recycle(earlier);
             }
         }
         let mut sender = Sender::Router;
@@ -80,6 +86,12 @@ impl Memory {
             }
             sender = Sender::Piece;
         }
+        match (unbroken, sender) {
+            // Nothing of it went on.
+            (Some((segment, why)), Sender::Router) => desk.refuse(segment, lost(why)),
+            (Some((segment, _)), _) => desk.pool.recycle(segment),
+            (None, _) => {}
+        }
     }
 
     /// A packet does not go on: it waits, or is lost and its sender is told.
@@ -87,6 +99,7 @@ impl Memory {
     pub(super) fn refuse(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, refusal: Refusal) {
         match refusal {
             Refusal::Drop(reason) => desk.refuse(frame, reason),
+            Refusal::Denied(rule) => self.deny(desk, case, frame, rule),
             Refusal::Tell(reason, error) => {
                 self.tell(desk, case, &frame, error);
                 desk.refuse(frame, reason);
@@ -139,6 +152,15 @@ fn may_be_fragmented(frame: &PktBuf, case: &Case) -> bool {
     let field = be16(frame.data(), usize::from(case.layers.l3) + ipv4::FRAGMENT);
     case.layers.network == Network::V4
         && field.is_some_and(|field| field & ipv4::DONT_FRAGMENT == 0)
+}
+
+/// Why a packet is lost that was not cut up.
+fn lost(why: Unbroken) -> DropReason {
+    match why {
+        Unbroken::NoBuffer => DropReason::NoBuffer,
+        Unbroken::Forbidden | Unbroken::BadMtu => DropReason::TooBig,
+        Unbroken::BadPacket => DropReason::MalformedPacket,
+    }
 }
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.

@@ -4,29 +4,30 @@ use pktio::PktBuf;
 use pktio::wire::field::{be16, ipv4, put_be16};
 use pktio::wire::{EthernetHeader, Layers, Network, checksum};
 
-use super::bridge::Sender;
+use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
-use super::inspect::Case;
 use crate::rules::{Packet, RuleId, Step};
-use crate::{DropReason, PortIndex};
+use crate::{DropReason, PortIndex, Vid};
 
-/// Takes the steps of a rule, in order.
+/// Takes the steps of a rule, in order. Returns the VLAN in which the frame goes on.
 ///
 /// # Errors
-/// Why the packet goes no further.
+/// Why it goes no further.
 #[inline(never)]
 pub(super) fn take_steps(
     desk: &mut Desk,
-    case: &Case,
+    from: Ingress,
+    layers: Option<&Layers>,
     frame: &mut PktBuf,
+    mut vid: Vid,
     rule: RuleId,
-) -> Result<(), DropReason> {
+) -> Result<Vid, DropReason> {
     let snapshot = desk.snapshot;
-    let Some(rule) = snapshot.rules().get(rule) else { return Ok(()) };
+    let Some(rule) = snapshot.rules().get(rule) else { return Ok(vid) };
     for step in rule.action.steps.iter() {
         match step {
             Step::Mirror { port, snap_bytes } => desk.mirror(*port, frame, *snap_bytes),
-            Step::SetVid(_) => {}
+            Step::SetVid(other) => vid = *other,
             Step::SetSourceMac(mac) => {
                 let to = EthernetHeader::read(frame.data()).map_or(*mac, |header| header.dst);
                 EthernetHeader::readdress(frame.data_mut(), to, *mac);
@@ -35,10 +36,14 @@ pub(super) fn take_steps(
                 let from = EthernetHeader::read(frame.data()).map_or(*mac, |header| header.src);
                 EthernetHeader::readdress(frame.data_mut(), *mac, from);
             }
-            Step::SetDscp(dscp) => set_dscp(frame.data_mut(), &case.layers, *dscp),
+            Step::SetDscp(dscp) => {
+                if let Some(layers) = layers {
+                    set_dscp(frame.data_mut(), layers, *dscp);
+                }
+            }
             Step::Limit(meter) => {
-                let place = (case.from.index, case.from.port.bridge, case.vid);
-                let packet = Packet::read(frame.data(), Some(&case.layers), place);
+                let place = (from.index, from.port.bridge, vid);
+                let packet = Packet::read(frame.data(), layers, place);
                 let source = packet.map(|packet| meter.source(&packet));
                 let bytes = frame.len() as u64;
                 if !source.is_some_and(|source| meter.take(source, 1, bytes, desk.now)) {
@@ -47,7 +52,7 @@ pub(super) fn take_steps(
             }
         }
     }
-    Ok(())
+    Ok(vid)
 }
 
 /// Sets the differentiated services code point; the congestion bits stay (RFC 2474).

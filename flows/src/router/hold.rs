@@ -107,6 +107,11 @@ impl Hold {
         self.waiting.iter().map(|held| (held.bridge, held.next_hop))
     }
 
+    /// Takes out the packets that came in by a port that goes.
+    pub fn remove(&mut self, ingress: PortIndex, give_up: impl FnMut(Held)) {
+        self.waiting.extract_if(.., |held| held.ingress == ingress).for_each(give_up);
+    }
+
     /// Whether nothing waits.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -8,7 +8,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{RuleId, RuleSet};
+use super::RuleId;
 use crate::Nanos;
 
 /// Slots per page.
@@ -94,16 +94,13 @@ impl RuleCounters {
         Hits { frames, bytes: slot.bytes.load(Relaxed), last_used: (frames > 0).then_some(active) }
     }
 
-    /// The rules of a set whose time is over, by number.
-    pub fn expired(&self, rules: &RuleSet, now: Nanos) -> Vec<RuleId> {
-        let mortal = rules.iter().filter(|rule| rule.timeouts != Timeouts::default());
-        mortal
-            .filter(|rule| self.is_over(rule.id, rule.timeouts, now))
-            .map(|rule| rule.id)
-            .collect()
+    /// When a rule began; `None` if it never did.
+    pub fn begun(&self, id: RuleId) -> Option<Nanos> {
+        Some(Nanos::from_nanos(self.slot(id)?.since_ns.load(Relaxed)))
     }
 
-    fn is_over(&self, id: RuleId, timeouts: Timeouts, now: Nanos) -> bool {
+    /// Whether a rule's time is over.
+    pub fn is_over(&self, id: RuleId, timeouts: Timeouts, now: Nanos) -> bool {
         let Some(slot) = self.slot(id) else { return false };
         let seconds_since =
             |ns: &AtomicU64| now.since(Nanos::from_nanos(ns.load(Relaxed))).as_secs();
@@ -121,22 +118,8 @@ impl RuleCounters {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::rules::{Rule, RuleAction, RuleMatch, Verdict};
 
     const ID: RuleId = RuleId(5);
-
-    fn rules(idle_seconds: Option<u32>, hard_seconds: Option<u32>) -> RuleSet {
-        let rule = |id, timeouts| Rule {
-            id,
-            priority: 1,
-            matches: RuleMatch::default(),
-            action: RuleAction::only(Verdict::Allow),
-            timeouts,
-        };
-        let immortal = rule(RuleId(6), Timeouts::default());
-        let rules = vec![rule(ID, Timeouts { idle_seconds, hard_seconds }), immortal];
-        RuleSet::compile(rules).expect("numbers of rules")
-    }
 
     #[test]
     fn counts_add_up_and_begin_again_with_the_rule() {
@@ -166,15 +149,18 @@ mod tests {
     fn use_puts_off_the_idle_timeout_and_nothing_puts_off_the_hard_one() {
         let counters = RuleCounters::new();
         counters.begin(ID, Nanos::from_secs(100));
-        let expired = |rules: &RuleSet, second| counters.expired(rules, Nanos::from_secs(second));
-        let (idle, hard) = (rules(Some(10), None), rules(None, Some(15)));
-        assert_eq!(expired(&idle, 109), []);
-        assert_eq!(expired(&idle, 110), [ID]);
+        let over = |idle_seconds, hard_seconds, second| {
+            let timeouts = Timeouts { idle_seconds, hard_seconds };
+            counters.is_over(ID, timeouts, Nanos::from_secs(second))
+        };
+        assert!(!over(Some(10), None, 109));
+        assert!(over(Some(10), None, 110));
         counters.count(ID, 1, 60, Nanos::from_secs(109));
-        assert_eq!(expired(&idle, 118), []);
-        assert_eq!(expired(&idle, 119), [ID]);
-        assert_eq!(expired(&hard, 114), []);
-        assert_eq!(expired(&hard, 115), [ID]);
-        assert_eq!(expired(&rules(None, None), 1_000_000), []);
+        assert!(!over(Some(10), None, 118));
+        assert!(over(Some(10), None, 119));
+        assert!(!over(None, Some(15), 114));
+        assert!(over(None, Some(15), 115));
+        assert!(!over(None, None, 1_000_000));
+        assert_eq!(counters.begun(ID), Some(Nanos::from_secs(100)));
     }
 }

@@ -40,6 +40,14 @@ pub struct Rule {
     pub timeouts: Timeouts,
 }
 
+impl Rule {
+    /// Whether its packets go nowhere.
+    #[inline]
+    pub fn denies(&self) -> bool {
+        matches!(self.action.verdict, Verdict::Drop | Verdict::Reject(_))
+    }
+}
+
 /// Station addresses: those that are `value` in the bits of `mask`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MacMatch {

@@ -13,7 +13,8 @@ const REPLIED: u64 = 1 << 26;
 const ASSURED: u64 = 1 << 27;
 const SEEN: u64 = 0x00ff_ffff;
 
-/// `version 32 | state 4 | flags 4 | last seen, seconds 24`; state 0 is that of a record without session.
+/// `version 32 | state 4 | flags 4 | last seen, seconds 24`; state 0 is that of a record without
+/// session.
 ///
 /// The version is that of the session that is there, or was there last. The time is kept modulo its
 /// range of 194 days, of which half can be told from the other half.
@@ -101,20 +102,25 @@ impl Control {
         Self(self.0 | ENTERED[direction.index()])
     }
 
-    /// After a packet of that direction brought the connection there.
+    /// After a packet of that direction.
     #[inline]
-    pub(super) fn with_connection(self, connection: &Connection, from: Direction) -> Self {
+    pub(super) fn heard(self, from: Direction, now: Seconds) -> Self {
+        match from {
+            Direction::Original => self.seen_at(now),
+            Direction::Reply => self.seen_at(now).replied(),
+        }
+    }
+
+    /// After the connection came there; one that begins anew was not answered yet.
+    pub(super) fn with_connection(self, connection: &Connection) -> Self {
         let kept = if connection.is_assured { self.assured() } else { self.unassured() };
-        let answered = match from {
-            Direction::Reply => kept.replied(),
-            Direction::Original if connection.state == TcpState::SynSent => kept.unreplied(),
-            Direction::Original => kept,
-        };
-        answered.with_state(State::Tcp(connection.state))
+        let is_new = connection.state == TcpState::SynSent;
+        let kept = if is_new { kept.unreplied() } else { kept };
+        kept.with_state(State::Tcp(connection.state))
     }
 
     #[inline]
-    pub(super) fn replied(self) -> Self {
+    fn replied(self) -> Self {
         Self(self.0 | REPLIED)
     }
 

@@ -16,7 +16,8 @@ use crate::Seconds;
 const SEARCH: u32 = 64;
 
 impl Sessions {
-    /// Ends a session. Returns it, unless it has ended before or is just being inserted; then its insertion fails.
+    /// Ends a session. Returns it, unless it has ended before or is just being inserted; then its
+    /// insertion fails.
     pub fn end(&self, session: SessionRef, now: Seconds) -> Option<Session> {
         let record = self.record(session.slot)?;
         loop {
@@ -36,8 +37,9 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions that `doomed` chooses, and returns how many. `ended` gets each. Sessions that begin meanwhile may escape: whoever
-    /// removes a rule first makes sure that no worker knows it any more.
+    /// Ends the sessions that `doomed` chooses, and returns how many. `ended` gets each. Sessions
+    /// that begin meanwhile may escape: whoever removes a rule first makes sure that no worker
+    /// knows it any more.
     pub fn flush(
         &self,
         now: Seconds,
@@ -51,8 +53,9 @@ impl Sessions {
             .count()
     }
 
-    /// Ends the sessions that timed out among `count` records from record `from` on, and returns where to go on. `ended` gets
-    /// each. One turn after another, from 0, goes through the table and begins anew.
+    /// Ends the sessions that timed out among `count` records from record `from` on, and returns
+    /// where to go on. `ended` gets each. One turn after another, from 0, goes through the table
+    /// and begins anew.
     pub fn expire(
         &self,
         now: Seconds,
@@ -99,8 +102,8 @@ impl Sessions {
         Some(slot)
     }
 
-    /// Ends the session of a record, if its control word is still that, and returns it. Its entries in the index
-    /// remain to be taken out.
+    /// Ends the session of a record, if its control word is still that, and returns it. Its entries
+    /// in the index remain to be taken out.
     fn retire(&self, slot: u32, control: Control, now: Seconds) -> Option<Session> {
         let session = self.read(slot, now)?;
         let is_same = session.reference.version == control.version();

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::bits::{high32, low32};
 use super::record::Record;
 
-/// The free records. The stack is R. K. Treiber's, linked through the records; its head counts changes,
-/// so that nobody exchanges it who saw it before it changed and changed back.
+/// The free records. The stack is R. K. Treiber's, linked through the records; its head counts
+/// changes, so that nobody exchanges it who saw it before it changed and changed back.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct FreeList {

@@ -6,14 +6,14 @@ use loom::sync::atomic::Ordering;
 use std::sync::atomic::Ordering;
 
 use super::control::Control;
-use super::index::{Entry, Last};
+use super::index::{Entry, Hash, Last};
 use super::key::Packed;
 use super::record::Record;
 use super::table::{Found, Sessions, count};
 use super::tcp::{Connection, Side};
 use super::traffic::Traffic;
 use super::{Direction, Invalid, Key, Packet, Session, SessionRef, State, TcpPolicy};
-use crate::Seconds;
+use crate::{Seconds, Tuple};
 
 /// A session to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,21 +42,21 @@ pub enum Inserted {
 pub enum InsertError {
     /// There was no room, and no session that could make any.
     #[error(
-        "the session table is full: all {capacity} sessions are established; end some, or start the \
-         daemon with room for more"
+        "the session table is full: all {capacity} sessions are established; end some, or start \
+         the daemon with room for more"
     )]
     Full {
         /// Sessions that there can be.
         capacity: u32,
     },
-    /// The replies are another session's.
+    /// The replies are another session's, or the session's own packets.
     #[error(
-        "replies to {responder} would belong to another session; choose another source port, or end \
-         that session"
+        "replies to {responder} would belong to another session; choose another source port, or \
+         end that session"
     )]
     Clash {
         /// What the replies would be recognised by.
-        responder: crate::Tuple,
+        responder: Tuple,
         /// The session that has it.
         other: SessionRef,
     },
@@ -72,7 +72,7 @@ pub enum InsertError {
 struct Newcomer<'a> {
     record: Record<'a>,
     session: SessionRef,
-    keys: [Packed; 2],
+    keys: [(Packed, Hash); 2],
 }
 
 /// Why a key was not entered.
@@ -82,33 +82,44 @@ enum Obstacle {
 }
 
 impl Sessions {
-    /// Inserts a session, unless there is one by its initiator's key. When the table is full, another one may have to make
-    /// room: `evicted` gets it.
+    /// Inserts a session, unless there is one by its initiator's key. When the table is full,
+    /// another one may have to make room: `evicted` gets it.
     ///
-    /// A session is found by its first key before its second is entered: another worker may find one that is
-    /// withdrawn because of a clash, and will find its reference stale at the next packet.
+    /// A session is found by its first key before its second is entered: another worker may find
+    /// one that is withdrawn because of a clash, and will find its reference stale at the next
+    /// packet.
     ///
     /// # Errors
-    /// [`InsertError`], which says what is in the way; the table is then as it was, but for an evicted session.
+    /// [`InsertError`], which says what is in the way; the table is then as it was, but for an
+    /// evicted session.
     pub fn insert(
         &self,
         new: &NewSession,
         now: Seconds,
         policy: TcpPolicy,
-        evicted: impl FnMut(&Session),
+        mut evicted: impl FnMut(&Session),
     ) -> Result<Inserted, InsertError> {
         let connection =
             new.packet.segment.map(|segment| Connection::begun_by(&segment, policy)).transpose()?;
-        let Some(slot) = self.allocate(now, evicted) else { return Err(self.full()) };
-        let Some(record) = self.record(slot) else { return Err(self.full()) };
-        let newcomer = Self::fill(record, slot, new, connection, now);
-        match self.enter_both(&newcomer) {
-            Ok(()) => self.welcome(&newcomer),
-            Err(obstacle) => {
-                self.withdraw(&newcomer);
-                match obstacle {
-                    Obstacle::Taken(by) => self.settle(&newcomer, new, by),
-                    Obstacle::Crowded => Err(self.full()),
+        let keys = [new.initiator, new.responder].map(|key| {
+            let key = Packed::from(key);
+            let hash = self.index.hash(&key);
+            self.index.warm_both(hash);
+            (key, hash)
+        });
+        loop {
+            let slot = self.allocate(now, &mut evicted).ok_or_else(|| self.full())?;
+            let record = self.record(slot).ok_or_else(|| self.full())?;
+            let version = Self::fill(record, new, &keys, connection, now);
+            let newcomer = Newcomer { record, session: SessionRef { slot, version }, keys };
+            let Err(obstacle) = self.enter_both(&newcomer) else { return self.welcome(&newcomer) };
+            self.withdraw(&newcomer);
+            match obstacle {
+                Obstacle::Crowded => return Err(self.full()),
+                Obstacle::Taken(by) => {
+                    if let Some(settled) = self.settle(&newcomer, new, by) {
+                        return settled;
+                    }
                 }
             }
         }
@@ -127,21 +138,20 @@ impl Sessions {
         Some(slot)
     }
 
-    /// Writes a session into a record that nobody else writes to, and makes it visible.
-    fn fill<'a>(
-        record: Record<'a>,
-        slot: u32,
+    /// Writes a session into a record that nobody else writes to, makes it visible, and returns its
+    /// version.
+    fn fill(
+        record: Record<'_>,
         new: &NewSession,
+        keys: &[(Packed, Hash); 2],
         connection: Option<Connection>,
         now: Seconds,
-    ) -> Newcomer<'a> {
+    ) -> u32 {
         let state = connection.map_or(State::Open, |connection| State::Tcp(connection.state));
         let control = record.control().successor(state, now);
-        let keys = [Packed::from(new.initiator), Packed::from(new.responder)];
         let sides = connection.map_or([Side::default(); 2], |connection| connection.sides);
-        for direction in Direction::BOTH {
-            let side = sides[direction.index()];
-            record.set_key(direction, &keys[direction.index()], side);
+        for ((direction, (key, _)), side) in Direction::BOTH.into_iter().zip(keys).zip(sides) {
+            record.set_key(direction, key, side);
         }
         let first = Traffic { end: sides[0].end, ..Traffic::default() };
         let first = first.with_packet(new.packet.bytes);
@@ -149,12 +159,12 @@ impl Sessions {
         record.set_traffic(Direction::Reply, Traffic::default(), control.tag());
         record.set_origin(new.owner, now);
         record.publish(control);
-        Newcomer { record, session: SessionRef { slot, version: control.version() }, keys }
+        control.version()
     }
 
     /// Enters a session for both directions, the lesser key first.
     fn enter_both(&self, newcomer: &Newcomer<'_>) -> Result<(), Obstacle> {
-        let [initiator, responder] = &newcomer.keys;
+        let [(initiator, _), (responder, _)] = &newcomer.keys;
         let order = if initiator <= responder {
             Direction::BOTH
         } else {
@@ -165,8 +175,7 @@ impl Sessions {
 
     /// Enters a session for one direction, unless another has the key.
     fn enter(&self, newcomer: &Newcomer<'_>, direction: Direction) -> Result<(), Obstacle> {
-        let key = &newcomer.keys[direction.index()];
-        let hash = self.index.hash(key);
+        let (key, hash) = newcomer.keys[direction.index()];
         let entry = Entry { slot: newcomer.session.slot, direction };
         if !self.index.place(hash, entry) {
             return Err(Obstacle::Crowded);
@@ -175,7 +184,7 @@ impl Sessions {
         loop {
             let last = self.index.last(hash);
             self.finish(last);
-            if let Some(found) = self.find(key, hash) {
+            if let Some(found) = self.find(&key, hash) {
                 return Err(Obstacle::Taken(found));
             }
             if self.index.follow(hash, last, name) {
@@ -212,27 +221,27 @@ impl Sessions {
         self.clear(newcomer.session.slot, newcomer.record);
     }
 
-    /// Says what it means that a key was taken.
+    /// Says what it means that a key was taken. `None` when whoever had it ended since.
     fn settle(
         &self,
         newcomer: &Newcomer<'_>,
         new: &NewSession,
         by: Found,
-    ) -> Result<Inserted, InsertError> {
-        let [initiator, _] = &newcomer.keys;
-        let is_it = |found: &Found| self.has_key(found, initiator);
+    ) -> Option<Result<Inserted, InsertError>> {
+        let [(initiator, hash), _] = &newcomer.keys;
         let turned = Found { direction: by.direction.reversed(), ..by };
-        let existing = [by, turned].into_iter().find(is_it);
-        match existing.or_else(|| self.find(initiator, self.index.hash(initiator))) {
-            Some(found) => {
-                count(&self.counters.lost_races);
-                Ok(Inserted::Existing(found))
-            }
-            None => {
-                count(&self.counters.clashed);
-                Err(InsertError::Clash { responder: new.responder.tuple, other: by.session })
-            }
+        let existing = [by, turned].into_iter().find(|found| self.has_key(found, initiator));
+        if let Some(found) = existing.or_else(|| self.find(initiator, *hash)) {
+            count(&self.counters.lost_races);
+            return Some(Ok(Inserted::Existing(found)));
         }
+        let is_itself = by.session == newcomer.session;
+        if is_itself || self.is_alive(by.session) {
+            count(&self.counters.clashed);
+            let responder = new.responder.tuple;
+            return Some(Err(InsertError::Clash { responder, other: by.session }));
+        }
+        None
     }
 
     /// Whether a session's packets of that direction have this key.

@@ -28,8 +28,8 @@ pub(super) const WINDOW: u64 = 0x7f << WINDOW_SHIFT;
 pub(super) const WINDOW_SHIFT: u32 = 56;
 const V6: u64 = 1 << 63;
 
-/// A key as a record holds it: `IPv6 1 | TCP window 7 | protocol 8 | zone 16 | ports 16, 16`, and the two
-/// addresses. An IPv4 address is the lower 32 bits of its place.
+/// A key as a record holds it: `IPv6 1 | TCP window 7 | protocol 8 | zone 16 | ports 16, 16`, and
+/// the two addresses. An IPv4 address is the lower 32 bits of its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Packed(pub(super) [u64; KEY_WORDS]);
 
@@ -59,13 +59,16 @@ impl From<Packed> for Key {
 }
 
 impl Packed {
+    /// The key of nothing.
+    pub(super) const EMPTY: Self = Self([0; KEY_WORDS]);
+
     #[inline]
     pub(super) fn protocol(head: u64) -> u8 {
         low8(head >> 48)
     }
 
-    /// A hash that nobody can steer who does not know the seed: products of words that are each masked
-    /// by a secret, folded (after W. Yi, "wyhash", 2019).
+    /// A hash that nobody can steer who does not know the seed: products of words that are each
+    /// masked by a secret, folded (after W. Yi, "wyhash", 2019).
     #[inline]
     pub(super) fn hash(&self, seed: &[u64; KEY_WORDS]) -> u64 {
         let [head, a, b, c, d] = self.0;

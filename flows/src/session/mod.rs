@@ -1,14 +1,16 @@
 //! [`Sessions`]: who talks to whom, seen by all workers. Connection tracking, and what NAT changed.
 //!
-//! A session is recognised by two keys (zone and five-tuple): that of the packets which began it, and that
-//! of their replies, as they come in. Without NAT the second is the first reversed; with NAT, between the
-//! two lies the translation. A packet of either finds the session and learns its [`Direction`].
+//! A session is recognised by two keys (zone and five-tuple): that of the packets which began it,
+//! and that of their replies, as they come in. Without NAT the second is the first reversed; with
+//! NAT, between the two lies the translation. A packet of either finds the session and learns its
+//! [`Direction`].
 //!
 //! # Structure
-//! *Records*, two cache lines each, and an *index* of words in buckets of one cache line, in which each
-//! session has an entry per direction. A key has two buckets, and is mostly in the first. Nothing moves
-//! once it is entered, and there are no tombstones. The index is about half full when all records are in
-//! use, so that a full pair of buckets is a curiosity, and the insertion fails then.
+//! *Records*, two cache lines each, and an *index* of words in buckets of one cache line, in which
+//! each session has an entry per direction. A key has two buckets, and is mostly in the first.
+//! Nothing moves once it is entered, and there are no tombstones. The index is about half full when
+//! all records are in use, so that a full pair of buckets is a curiosity, and the insertion fails
+//! then.
 //!
 //! ```text
 //!   record, line 0, the original direction        line 1, the reply direction
@@ -18,58 +20,66 @@
 //!     destination address 128
 //!     tag 6 | end is known 1 | end of the TCP sequence 32 | packets 36 | bytes 47 | tag 6
 //!   index
-//!     bucket   last entered: version 32, slot 30, direction 1, 1 | seven words
-//!     word     fingerprint 32 | slot 30 | direction 1 | 1              0 = empty
+//!     eight words to a bucket: fingerprint 32 | slot 30 | direction 1 | 1              0 = empty
+//!   order words
+//!     version of the session entered last 32 | slot 30 | direction 1 | 1
 //! ```
 //!
-//! A packet that needs no state of the other direction (all but TCP) touches one line of the index, and
-//! one or two of the record. Untouched memory is never resident; freed records are used again first.
+//! A packet that needs no state of the other direction (all but TCP) touches one line of the index,
+//! and one or two of the record. Untouched memory is never resident; freed records are used again
+//! first.
 //!
 //! # Life
 //! A record lives through incarnations, each with its version. A session is inserted by
-//! [`Sessions::insert`], and ends by [`Sessions::end`], [`Sessions::flush`], [`Sessions::expire`], or because
-//! the table is full and somebody needs the record: then one that was never answered, or never
-//! completed its handshake, makes room, or else one that is over. Established ones never do. Whoever ends a session gets it, so that what depends on
-//! it (a NAT mapping) can be released. A [`SessionRef`] of an ended session is recognised by its
-//! version.
+//! [`Sessions::insert`], and ends by [`Sessions::end`], [`Sessions::flush`], [`Sessions::expire`],
+//! or because the table is full and somebody needs the record: then one that was never answered, or
+//! never completed its handshake, makes room, or else one that is over. Established ones never do.
+//! Whoever ends a session gets it, so that what depends on it (a NAT mapping) can be released. A
+//! [`SessionRef`] of an ended session is recognised by its version.
 //!
 //! # Threads and memory order
-//! All methods are for any thread. Lookups are wait-free: they read at most two buckets. Everything else
-//! is lock-free: whoever has to try again does so because another made progress.
+//! All methods are for any thread. Lookups are wait-free: they read at most two buckets. Everything
+//! else is lock-free: whoever has to try again does so because another made progress.
 //!
 //! * **Reading.** As in the [forwarding database](crate::fdb), keys only change while the record is
-//!   vacant, all stores to it are releases and all loads acquire. A reader loads the control word, the
-//!   key and the control word again. If a part of the key had been stored after the incarnation of the
-//!   first load, the second would come after the exchange that vacated the record, and would show another
-//!   version or no session. If it does, the session ended meanwhile, and the reader goes on as if it had
-//!   come after that.
-//! * **Writing.** The control word changes by compare-exchange only, and holds the version: nobody changes the
-//!   state of another session than the one he looked at. Counts are plain loads and stores, because
-//!   the packets of one direction mostly come by one worker, and an atomic increment costs more than the rest of a
-//!   packet's tracking; when two do count at once, some counts are lost. A count that is stored after its session
-//!   ended carries the tag of that session (the lower bits of its version), and counts as none in the next.
-//! * **Entering.** Two workers may insert the same session at once. The insertions of keys with the same home bucket are put
-//!   into an order by that bucket's header, which names the session entered last. To enter a key, a
-//!   worker puts its word into a vacancy, where nobody heeds it yet; reads the header; *finishes* the
-//!   session that the header names, i.e. sets the flag in its control word that makes it findable; looks for the key; and, if it is
-//!   not there, exchanges the header for its own session's name, and finishes that. Whoever wins the exchange knows that
-//!   no insertion with this home took effect since it read the header, and that all before were finished
-//!   before: each was named by the header, and each successor finished it first. So its look for the key was
-//!   complete, and the key is entered once. Who loses looks again, and finds the winner's. A header never
-//!   takes the same value twice, because it contains a version.
-//! * **Both keys.** The lesser key is entered first, whichever direction it has. So of two workers that insert the same session,
-//!   or its two ends' (who called each other at once), one fails at its first key and
-//!   withdraws. If the second key is another session's, the first is withdrawn, and the insertion fails as a
-//!   [clash](InsertError::Clash).
-//! * **Leaving.** Whoever replaces a living control word by the vacated one has ended the session. If both keys
-//!   were entered, it takes them out of the index and frees the record; if not, whoever inserts it does
-//!   so, when it is through. As flags and state are one word, both know who.
+//!   vacant, all stores to it are releases and all loads acquire. A reader loads the control word,
+//!   the key and the control word again. If a part of the key had been stored after the incarnation
+//!   of the first load, the second would come after the exchange that vacated the record, and would
+//!   show another version or no session. If it does, the session ended meanwhile, and the reader
+//!   goes on as if it had come after that.
+//! * **Writing.** The control word changes by compare-exchange only, and holds the version: nobody
+//!   changes the state of another session than the one he looked at. Counts are plain loads and
+//!   stores, because the packets of one direction mostly come by one worker, and an atomic
+//!   increment costs as much as the rest of a packet's tracking; when two do count at once, some
+//!   counts are lost, and the end of the TCP sequence is right again with the next segment. A count
+//!   that is stored after its session ended carries the tag of that session (the lower bits of its
+//!   version), and counts as none in the next. The largest window of a TCP sender, which rarely
+//!   grows, is exchanged together with the zone, protocol and ports that share its word.
+//! * **Entering.** Two workers may insert the same session at once. Each key has an *order word*,
+//!   shared by many, which names the session that was entered last among them. To enter a key, a
+//!   worker puts its word into a vacancy of the index, where nobody heeds it yet; reads the order
+//!   word; *finishes* the session that it names, i.e. sets the flag in its control word that makes
+//!   it findable; looks for the key; and, if it is not there, exchanges the order word for its own
+//!   session's name, and finishes that. Whoever wins the exchange knows that no key with this order
+//!   word was entered since it read it, and that all entered before are finished: each was named,
+//!   and its successor finished it first. So its look for the key missed nothing, and the key is
+//!   entered once. Who loses looks again, and finds the winner's. An order word never takes the
+//!   same value twice, because it contains a version (short of 2^32 incarnations in between).
+//! * **Both keys.** The lesser key is entered first, whichever direction it has. So of two workers
+//!   that insert the same session, or its two ends' (who called each other at once), one fails at
+//!   its first key and withdraws. If the second key is another session's, the first is withdrawn,
+//!   and the insertion fails as a [clash](InsertError::Clash).
+//! * **Leaving.** Whoever replaces a living control word by the vacated one has ended the session.
+//!   If both keys were entered, it takes them out of the index and frees the record; if not,
+//!   whoever inserts it does so, when it is through. As flags and state are one word, both know
+//!   who.
 //! * Counters are relaxed: they order nothing.
 //!
-//! The order of insertions after the "helping" of M. Herlihy, "Wait-Free Synchronization", 1991; the two-choice
-//! buckets are those of the forwarding database.
+//! The order of insertions after the "helping" of M. Herlihy, "Wait-Free Synchronization", 1991;
+//! the two-choice buckets are those of the forwarding database.
 
 mod bits;
+mod burst;
 mod control;
 mod ending;
 mod free;
@@ -83,12 +93,14 @@ mod tcp;
 mod timeouts;
 mod traffic;
 
-#[cfg(all(test, loom))]
+#[cfg(loom)]
+#[cfg(test)]
 mod loom_tests;
-#[cfg(all(test, not(loom)))]
+#[cfg(not(loom))]
+#[cfg(test)]
 mod tests;
 
-use pktio::wire::Layers;
+use pktio::wire::{Layers, field};
 
 pub use inserting::{InsertError, Inserted, NewSession};
 pub use key::Key;
@@ -204,6 +216,16 @@ impl Packet {
     pub fn of(frame: &[u8], layers: &Layers) -> Self {
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         Self { bytes, segment: Segment::of(frame, layers) }
+    }
+
+    /// Whether it can begin a session.
+    pub fn can_begin(&self, policy: TcpPolicy) -> bool {
+        self.segment.is_none_or(|segment| tcp::Connection::begun_by(&segment, policy).is_ok())
+    }
+
+    /// Whether what it belongs to began before it: a TCP segment, and no SYN.
+    pub fn is_midway(&self) -> bool {
+        self.segment.is_some_and(|segment| segment.flags & field::tcp::SYN == 0)
     }
 }
 

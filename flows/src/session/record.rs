@@ -5,6 +5,8 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use std::hint::black_box;
+
 use super::Direction;
 use super::bits::{high32, low8, low32};
 use super::control::Control;
@@ -50,6 +52,13 @@ impl Record<'_> {
     #[inline]
     pub(super) fn control(self) -> Control {
         Control(self.load(CONTROL))
+    }
+
+    /// Reads both lines, so that they are near when they are needed.
+    #[inline]
+    pub(super) fn warm(self) {
+        black_box(self.0[CONTROL].load(Ordering::Relaxed));
+        black_box(self.0[ORIGIN].load(Ordering::Relaxed));
     }
 
     /// Makes a session visible, in a record that nobody else may write to.
@@ -99,7 +108,8 @@ impl Record<'_> {
         Packed::protocol(self.load(KEY))
     }
 
-    /// Writes the key of a direction, and its sender's window, into a record that nobody else may write to.
+    /// Writes the key of a direction, and its sender's window, into a record that nobody else may
+    /// write to.
     pub(super) fn set_key(self, direction: Direction, key: &Packed, side: Side) {
         let at = line(direction) + KEY;
         for (word, value) in key.0.iter().enumerate().skip(1) {

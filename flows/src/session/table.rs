@@ -41,8 +41,8 @@ pub enum Verdict {
     Valid,
     /// It does not fit, and changed nothing: drop it.
     Invalid(Invalid),
-    /// The session is over, and this packet begins another from its other end: end the session, and decide about
-    /// the packet as about any new one.
+    /// The session is over, and this packet begins another from its other end: end the session, and
+    /// decide about the packet as about any new one.
     Superseding,
     /// The session has ended; look again.
     Ended,
@@ -80,8 +80,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// An empty table with room for `capacity` sessions, 2^24 at most. `seed` keys the hash, so that nobody
-    /// outside can choose addresses that collide.
+    /// An empty table with room for `capacity` sessions, 2^24 at most. `seed` keys the hash, so
+    /// that nobody outside can choose addresses that collide.
     pub fn new(capacity: u32, seed: u64) -> Self {
         let capacity = capacity.clamp(1, MAX_SLOTS);
         let zero = || AtomicU64::new(0);
@@ -104,8 +104,8 @@ impl Sessions {
         }
     }
 
-    /// The session that packets of this key belong to. A session that timed out is found until it is
-    /// [expired](Self::expire).
+    /// The session that packets of this key belong to. A session that timed out is found until it
+    /// is [expired](Self::expire).
     #[inline]
     pub fn lookup(&self, key: &Key) -> Option<Found> {
         let key = Packed::from(*key);
@@ -114,18 +114,22 @@ impl Sessions {
 
     #[inline]
     pub(super) fn find(&self, key: &Packed, hash: Hash) -> Option<Found> {
-        self.index.find(hash, |Entry { slot, direction }| {
-            let record = self.record(slot)?;
-            let before = record.control();
-            let is_it = before.is_findable(direction) && record.has_key(direction, key);
-            let control = if is_it { record.control() } else { return None };
-            let is_current = control.version() == before.version();
-            Some(Found {
-                session: SessionRef { slot, version: control.version() },
-                direction,
-                state: control.state().filter(|_| is_current)?,
-                is_replied: control.is_replied(),
-            })
+        self.index.find(hash, |entry| self.check(entry, key))
+    }
+
+    /// The session of an entry, if it lives and has the key.
+    #[inline]
+    pub(super) fn check(&self, Entry { slot, direction }: Entry, key: &Packed) -> Option<Found> {
+        let record = self.record(slot)?;
+        let before = record.control();
+        let is_it = before.is_findable(direction) && record.has_key(direction, key);
+        let control = if is_it { record.control() } else { return None };
+        let is_current = control.version() == before.version();
+        Some(Found {
+            session: SessionRef { slot, version: control.version() },
+            direction,
+            state: control.state().filter(|_| is_current)?,
+            is_replied: control.is_replied(),
         })
     }
 
@@ -156,8 +160,8 @@ impl Sessions {
         let traffic = record.traffic(from, control.tag()).with_packet(packet.bytes);
         record.set_traffic(from, traffic, control.tag());
         let seen = |control: Control| match from {
-            Direction::Original => control.seen_at(now),
-            Direction::Reply => control.seen_at(now).replied().assured(),
+            Direction::Original => control.heard(from, now),
+            Direction::Reply => control.heard(from, now).assured(),
         };
         if seen(control) == control || record.update(session.version, seen) {
             Verdict::Valid
@@ -188,7 +192,7 @@ impl Sessions {
                 Err(Refusal::Invalid(reason)) => return Verdict::Invalid(reason),
                 Err(Refusal::Superseding) => return Verdict::Superseding,
             };
-            let next = control.seen_at(now).with_connection(&after, from);
+            let next = control.with_connection(&after).heard(from, now);
             if next != control && !record.replace(control, next) {
                 continue;
             }

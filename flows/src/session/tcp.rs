@@ -1,20 +1,21 @@
 //! TCP as it is seen from the middle: states, and the numbers that a segment may carry.
 //!
-//! Pure functions. A connection has a state and two sides: what each end has sent, and how large a window
-//! it has offered. A segment that fits advances the connection; one that does not is [`Invalid`] and
-//! changes nothing.
+//! Pure functions. A connection has a state and two sides: what each end has sent, and how large a
+//! window it has offered. A segment that fits advances the connection; one that does not is
+//! [`Invalid`] and changes nothing.
 //!
 //! # States
 //! As in netfilter's `nf_conntrack_proto_tcp.c`, with the difference that a state knows which end
-//! closed first, so that a repeated FIN is not taken for the other end's. A RST does not end a session at
-//! once: it stays for the transitory time (RFC 7857 section 2.2), and if the connection turns out to go
-//! on, it is established again (RFC 6146 section 3.5.2.2).
+//! closed first, so that a repeated FIN is not taken for the other end's. A RST does not end a
+//! session at once: it stays for the transitory time (RFC 7857 section 2.2), and if the connection
+//! turns out to go on, it is established again (RFC 6146 section 3.5.2.2).
 //!
 //! # Windows
-//! After G. van Rooij, "Real Stateful TCP Packet Filtering in IP Filter", 2001, in eight bytes a side: a
-//! segment must lie within a window of what its sender has sent, and its acknowledgment within a window of
-//! what the other end has sent. The window is the largest that the receiver has offered, rounded up to
-//! 64 KiB times a power of four. The ends themselves check to the byte; this is to keep strangers out.
+//! After G. van Rooij, "Real Stateful TCP Packet Filtering in IP Filter", 2001, in eight bytes a
+//! side: a segment must lie within a window of what its sender has sent, and its acknowledgment
+//! within a window of what the other end has sent. The window is the largest that the receiver has
+//! offered, rounded up to 64 KiB times a power of four. The ends themselves check to the byte; this
+//! is to keep strangers out.
 
 use pktio::wire::field::{be16, tcp};
 use pktio::wire::{Fragment, Layers};
@@ -273,6 +274,9 @@ impl Connection {
         policy: TcpPolicy,
     ) -> Result<Self, Refusal> {
         let kind = segment.kind()?;
+        if (self.state, kind) == (TcpState::Established, Kind::Ack) {
+            return Ok(self.after_data(from, segment, policy)?);
+        }
         let is_over = matches!(self.state, TcpState::TimeWait | TcpState::Closed);
         if kind == Kind::Syn && is_over {
             return match from {
@@ -283,8 +287,10 @@ impl Connection {
         if self.passes_by(from, kind) {
             return Ok(self);
         }
-        if policy.check_windows {
-            self.check(from, segment, kind)?;
+        match self.state {
+            _ if !policy.check_windows => {}
+            TcpState::SynSent => self.check_answer(from, segment, kind)?,
+            _ => self.check(from, segment)?,
         }
         let [sender, receiver] = self.seen_from(from);
         let acknowledges_all = segment.has(tcp::ACK_FLAG)
@@ -298,8 +304,29 @@ impl Connection {
             Kind::Syn | Kind::SynAck | Kind::Rst => {}
         }
         let is_open = matches!(state, TcpState::Established | TcpState::FinWait(_));
-        next.is_assured |= is_open && next.sides.iter().all(|side| side.end.is_some());
+        next.is_assured |= is_open && next.was_seen_from_both_ends();
         Ok(next)
+    }
+
+    /// The same for what nearly all segments are: data or an acknowledgment, in an open connection.
+    #[inline]
+    fn after_data(
+        mut self,
+        from: Direction,
+        segment: &Segment,
+        policy: TcpPolicy,
+    ) -> Result<Self, Invalid> {
+        if policy.check_windows {
+            self.check(from, segment)?;
+        }
+        let side = &mut self.sides[from.index()];
+        *side = side.sent(segment);
+        self.is_assured |= self.was_seen_from_both_ends();
+        Ok(self)
+    }
+
+    fn was_seen_from_both_ends(&self) -> bool {
+        self.sides.iter().all(|side| side.end.is_some())
     }
 
     /// Sender's and receiver's side.
@@ -307,9 +334,9 @@ impl Connection {
         [self.sides[from.index()], self.sides[from.reversed().index()]]
     }
 
-    /// Whether the ends have to settle such a segment between themselves: a SYN in an open connection is
-    /// answered by a challenge (RFC 5961 section 4), an old connection's acknowledgment of a new SYN
-    /// by a RST (RFC 9293 section 3.5.1, half-open connections).
+    /// Whether the ends have to settle such a segment between themselves: a SYN in an open
+    /// connection is answered by a challenge (RFC 5961 section 4), an old connection's
+    /// acknowledgment of a new SYN by a RST (RFC 9293 section 3.5.1, half-open connections).
     fn passes_by(&self, from: Direction, kind: Kind) -> bool {
         use TcpState::{CloseWait, Established, FinWait, LastAck, SynReceived, SynSent, TimeWait};
         match (self.state, kind) {
@@ -326,11 +353,9 @@ impl Connection {
     }
 
     /// Checks a segment's numbers.
-    fn check(&self, from: Direction, segment: &Segment, kind: Kind) -> Result<(), Invalid> {
+    #[inline]
+    fn check(&self, from: Direction, segment: &Segment) -> Result<(), Invalid> {
         let [sender, receiver] = self.seen_from(from);
-        if self.state == TcpState::SynSent {
-            return self.check_answer(from, segment, kind);
-        }
         if let Some(end) = sender.end {
             let window_bytes = receiver.window_bytes();
             let fits = distance(segment.sequence, end) <= window_bytes
@@ -344,8 +369,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Checks the answer to a SYN: it has to acknowledge it, or a part of the data that came with it
-    /// (RFC 9293 section 3.10.7.3, RFC 7413).
+    /// Checks the answer to a SYN: it has to acknowledge it, or a part of the data that came with
+    /// it (RFC 9293 section 3.10.7.3, RFC 7413).
     fn check_answer(&self, from: Direction, segment: &Segment, kind: Kind) -> Result<(), Invalid> {
         let Some(end) = self.sides[0].end.filter(|_| from == Direction::Reply) else {
             return Ok(());
@@ -377,7 +402,8 @@ impl Connection {
         })
     }
 
-    /// Takes over what a SYN says. Windows are scaled only if both ends offer to (RFC 7323 section 2.2).
+    /// Takes over what a SYN says. Windows are scaled only if both ends offer to (RFC 7323 section
+    /// 2.2).
     fn open(&mut self, from: Direction, segment: &Segment) {
         self.sides[from.index()] = Side::opened(segment);
         let other = &mut self.sides[from.reversed().index()];

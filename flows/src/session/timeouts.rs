@@ -5,11 +5,12 @@ use pktio::wire::field::protocol;
 use super::control::Control;
 use super::{Session, State, TcpState};
 
-/// How long a session without packets lives, in seconds. The defaults are the RFCs' recommendations.
+/// How long a session without packets lives, in seconds. The defaults are the RFCs'
+/// recommendations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// UDP that was not answered yet. RFC 4787 REQ-5: 300, not under 120; it makes no difference between
-    /// answered and unanswered.
+    /// UDP that was not answered yet. RFC 4787 REQ-5: 300, not under 120; it makes no difference
+    /// between answered and unanswered.
     pub udp_unreplied_seconds: u32,
     /// UDP. RFC 4787 REQ-5: 300, not under 120.
     pub udp_seconds: u32,

@@ -26,8 +26,9 @@ impl Tag {
     }
 }
 
-/// What was counted of one direction: `tag 6 | end is known 1 | end of the TCP sequence 32 | packets 36 |
-/// bytes 47 | tag 6`, in two words. Each has the tag, because one may be stored without the other.
+/// What was counted of one direction: `tag 6 | end is known 1 | end of the TCP sequence 32 |
+/// packets 36 | bytes 47 | tag 6`, in two words. Each has the tag, because one may be stored
+/// without the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Traffic {
     pub(super) end: Option<u32>,
@@ -72,7 +73,7 @@ impl Traffic {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

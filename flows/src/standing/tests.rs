@@ -84,9 +84,9 @@ fn masquerade(filtering: Filtering) -> Translation {
 
 /// Claims the port of a masqueraded endpoint, as the pipeline does.
 fn claim(translation: &Translation, internal: &str) -> Endpoint {
-    let pool = &translation.masquerades[0].pool;
+    let offer = (&translation.masquerades[0].pool, &translation.published);
     let internal = endpoint(internal);
-    translation.mappings.claim(INSIDE.into(), TCP, internal, pool, NOW).unwrap().external
+    translation.mappings.claim(INSIDE.into(), TCP, internal, offer, NOW).unwrap().external
 }
 
 fn publish(internal: &str) -> Translation {

@@ -43,16 +43,21 @@ pub(super) fn encapsulate(inner: u8, mode: EcnMode) -> u8 {
     }
 }
 
+/// Whether an outer field can say more than the inner one does.
+#[inline]
+pub(super) fn is_marked(outer_tos: u8) -> bool {
+    matches!(outer_tos & MASK, ECT_1 | CE)
+}
+
 /// Combines the fields of a packet that comes out of a tunnel. False when it must be dropped; it is then as it
 /// was.
 #[inline]
 #[must_use]
 pub(super) fn decapsulate(frame: &mut [u8], layers: &Layers, outer_tos: u8) -> bool {
-    // Neither says anything that the inner field does not say.
-    let outer = outer_tos & MASK;
-    if outer == NOT_ECT {
+    if !is_marked(outer_tos) {
         return true;
     }
+    let outer = outer_tos & MASK;
     let tos = traffic_class(frame, layers);
     let Some(combined) = combine(tos & MASK, outer) else { return false };
     if combined != tos & MASK {

@@ -17,11 +17,14 @@
 //!   one's ports do not count either (`entropy.rs`).
 //! * Congestion marks pass both ways (RFC 6040, `ecn.rs`). DSCP and TTL are the tunnel's own, or the frame's.
 //!
+//! [`Tunnels`] says which port leads to which remote endpoint, and by which port a frame comes in.
+//!
 //! For workers: nothing allocates, locks or waits. Offload state travels along, so a super-frame goes in and
 //! out like any frame.
 
 mod ecn;
 mod entropy;
+mod tunnels;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +39,7 @@ use pktio::wire::{ETHERNET_BYTES, Layers, Network};
 
 pub use ecn::EcnMode;
 pub use entropy::entropy;
+pub use tunnels::{Arrival, Misfit, Segment, Tunnels, Vtep};
 
 use crate::pipeline::vlan::tag_bytes;
 
@@ -85,6 +89,8 @@ pub enum Dscp {
 pub enum Ttl {
     /// The endpoint's own: the tunnel is one hop, however long it is.
     Endpoint,
+    /// Always this one: of tunnels that share an endpoint, one may want another.
+    Fixed(NonZeroU8),
     /// The inner packet's; the endpoint's own when there is none.
     Inherited,
 }
@@ -212,6 +218,7 @@ fn mark(frame: &[u8], layers: Option<&Layers>, tunnel: &Tunnel) -> Mark {
         Dscp::Inherited => inner & !ecn::MASK,
     };
     let ttl = match (tunnel.ttl, layers) {
+        (Ttl::Fixed(ttl), _) => Some(ttl),
         (Ttl::Inherited, Some(layers)) => NonZeroU8::new(hops(frame, layers)),
         _ => None,
     };

@@ -161,15 +161,15 @@ pub fn a_long_frame_without_memory_leaves_no_pieces_behind() -> TestResult {
     Ok(())
 }
 
-/// Receives until the port reports a fault.
-fn fault_of(port: &mut dyn Port) -> Outcome<PortFault> {
-    let mut pool = Pool::new(MEMORY)?;
+/// Receives until the port reports a fault. The pool outlives the port, which keeps buffers of it: else they
+/// would be missing for a moment from the next test's pool, which uses the same arena.
+fn fault_of(port: &mut dyn Port, pool: &mut Pool) -> Outcome<PortFault> {
     let mut burst = Burst::new();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(5) {
-        let received = port.rx_burst(&mut pool, &mut burst);
+        let received = port.rx_burst(pool, &mut burst);
         pool.recycle_all(&mut burst);
-        if let Err(fault) = received.and_then(|_| port.housekeep(&mut pool)) {
+        if let Err(fault) = received.and_then(|_| port.housekeep(pool)) {
             return Ok(fault);
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -178,20 +178,21 @@ fn fault_of(port: &mut dyn Port) -> Outcome<PortFault> {
 }
 
 pub fn a_tap_reports_that_its_container_died() -> TestResult {
+    let mut pool = Pool::new(MEMORY)?;
     let Kernel { mut port, wire, container, .. } = tap_rig()?;
     drop((wire, container));
-    assert!(matches!(fault_of(&mut *port)?, PortFault::Gone { .. }));
+    assert!(matches!(fault_of(&mut *port, &mut pool)?, PortFault::Gone { .. }));
     Ok(())
 }
 
 pub fn a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone() -> TestResult {
+    let mut pool = Pool::new(MEMORY)?;
     let (host, _container) = veth()?;
     let mut port = host
         .run(|| -> Outcome2<_> { Ok(PacketPort::open(Netlink::open()?.link("port")?.index)?) })?;
     let netlink = host.netlink()?;
     let index = netlink.link("port")?.index;
     netlink.set_up(index, false)?;
-    let mut pool = Pool::new(MEMORY)?;
     let mut burst = Burst::new();
     for _ in 0..10 {
         port.rx_burst(&mut pool, &mut burst)?;
@@ -199,13 +200,14 @@ pub fn a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone() -> Test
     }
     netlink.set_up(index, true)?;
     netlink.delete_link(index)?;
-    assert!(matches!(fault_of(&mut port)?, PortFault::Gone { .. }));
+    assert!(matches!(fault_of(&mut port, &mut pool)?, PortFault::Gone { .. }));
     Ok(())
 }
 
 /// The `tun-tap` crate's TAP, which shares no code with ours: a bridge between them is a veth's packet
 /// port on our side and the kernel's own forwarding is not involved.
 pub fn an_independent_tap_end_sees_what_a_packet_port_sends() -> TestResult {
+    let mut pool = Pool::new(MEMORY)?;
     let host = Container::new()?;
     quiet(&host)?;
     let (iface, mut port) = host.run(|| -> Outcome2<_> {
@@ -215,7 +217,6 @@ pub fn an_independent_tap_end_sees_what_a_packet_port_sends() -> TestResult {
         netlink.set_up(index, true)?;
         Ok((iface, PacketPort::open(index)?))
     })?;
-    let mut pool = Pool::new(MEMORY)?;
     let frames = suite::frames(&[60, 1514]);
     let mut burst = Burst::new();
     burst.extend(frames.iter().filter_map(|frame| pool.frame_from(frame)));

@@ -150,6 +150,7 @@ fn each_command_asks_for_what_it_says() {
             "port.set",
             json!({ "name": "p0", "mtu": null, "mac_limit": null }),
         ),
+        ("port move p0 --worker 1", "port.move", json!({ "name": "p0", "worker": 1 })),
         ("port set p0 --no-vlans", "port.set", json!({ "name": "p0", "vlan": "unaware" })),
         (
             "attach web --bridge br0 --ip 10.0.0.2/24 --trunk 5",

@@ -51,6 +51,8 @@ pub struct Facts {
     pub mac: Option<MacAddr>,
     /// The longest packet that the interface takes, in bytes.
     pub mtu: u32,
+    /// Whether only the worker for which it was opened can serve it.
+    pub is_bound: bool,
     /// Whether it is one end of a veth pair, whose other end is a container's.
     pub is_veth: bool,
     /// What the device hands over without software work in the switch.
@@ -185,7 +187,7 @@ fn refuse_existing(ifname: &IfName) -> Result<(), OpenError> {
     }
 }
 
-/// Takes an interface of the calling thread's namespace.
+/// Takes an interface of the calling thread's namespace. If it cannot be opened it is left as it was.
 fn open_netdev(
     device: &IfName,
     mode: NetdevMode,
@@ -193,17 +195,22 @@ fn open_netdev(
     home: Home,
 ) -> Result<OpenDevice, OpenError> {
     let netlink = Netlink::open()?;
-    let link = netlink.link(device.as_str())?;
-    check_fit(device, &link)?;
-    if let Some(mtu) = mtu {
-        netlink.set_mtu(link.index, mtu)?;
-    }
-    netlink.set_up(link.index, true)?;
-    let link = netlink.link(device.as_str())?;
-    match mode {
-        NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode),
-        NetdevMode::Xdp => open_xdp(&link, home),
-    }
+    let before = netlink.link(device.as_str())?;
+    check_fit(device, &before)?;
+    let open = || {
+        mtu.map_or(Ok(()), |mtu| netlink.set_mtu(before.index, mtu))?;
+        netlink.set_up(before.index, true)?;
+        let link = netlink.link(device.as_str())?;
+        match mode {
+            NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode),
+            NetdevMode::Xdp => open_xdp(&link, home),
+        }
+    };
+    open().inspect_err(|_| {
+        // It was so a moment ago; and if it is not there any more, there is nothing to leave behind.
+        let _ = netlink.set_up(before.index, before.up);
+        let _ = netlink.set_mtu(before.index, before.mtu);
+    })
 }
 
 fn check_fit(device: &IfName, link: &Link) -> Result<(), OpenError> {
@@ -257,6 +264,7 @@ fn open_xdp(link: &Link, home: Home) -> Result<OpenDevice, OpenError> {
         mode: format!("xdp {attach}, {copies}"),
         offloads: vec!["checksum".to_owned()],
         notes: vec!["super-frames are cut up before they leave by this port".to_owned()],
+        is_bound: true,
         ..facts_of(link)
     };
     let queues = ports.into_iter().map(|port| Box::new(port) as Box<dyn pktio::Port>).collect();
@@ -270,6 +278,7 @@ fn facts_of(link: &Link) -> Facts {
         watch: None,
         mac: link.mac.map(MacAddr),
         mtu: link.mtu,
+        is_bound: false,
         is_veth: link.kind.as_deref() == Some("veth"),
         offloads: Vec::new(),
         notes: Vec::new(),

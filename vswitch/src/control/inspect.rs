@@ -223,8 +223,9 @@ fn counters(books: &PortBooks, missed: u64) -> Counters {
         originated: books.originated,
         dropped_in: books.ingress_dropped(),
         // A frame handed between workers is offered twice. People count it once: by the worker that took
-        // it, whose books say in the same moment what became of it.
-        offered: books.offered - books.handed,
+        // it, whose books say in the same moment what became of it. One that waits for the port's rate is
+        // counted when it is its turn.
+        offered: books.offered - books.handed - books.queued,
         transmitted: books.transmitted,
         transmitted_bytes: books.transmitted_bytes,
         dropped_out: books.egress_dropped(),

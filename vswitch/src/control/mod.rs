@@ -4,7 +4,7 @@
 //! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
 //! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
 //!   network that a container moved.
-//! * `inspect`, `answers`, `describe`, `subject`: answers to questions and changes.
+//! * `inspect`, `answers`, `rules`, `describe`, `subject`: answers to questions and changes.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
@@ -18,6 +18,7 @@ mod device;
 mod inspect;
 mod lock;
 mod pending;
+mod rules;
 mod server;
 mod socket;
 mod store;
@@ -162,9 +163,9 @@ impl Daemon {
             }
             Query::VxlanList
             | Query::VxlanShow(_)
-            | Query::FlowList(_)
             | Query::Trace(_)
             | Query::Why(_) => Err(pending::refuse_question(&query)),
+            Query::FlowList(list) => json(self.switch.flow_page(&list)),
             Query::Stats => json(self.switch.stats()?),
             Query::Drops => json(self.switch.drops()?),
             Query::Perf => json(self.switch.perf()?),

@@ -1,19 +1,15 @@
 //! What `ctl` can express and this daemon does not carry out yet. It is refused, here and nowhere else, so that
 //! nothing is accepted that then does not happen. Whoever carries something out removes its line.
 
-use ctl::{Config, CtlError, ErrorCode, Port, Query};
+use ctl::{Config, CtlError, ErrorCode, Query};
 
 /// Refuses a configuration of which a part is not carried out yet.
 ///
 /// # Errors
 /// [`CtlError`] with code `unavailable`.
 pub fn refuse(config: &Config) -> Result<(), CtlError> {
-    let port = |has: fn(&Port) -> bool| config.ports.values().any(has);
     let parts = [
-        (port(|port| port.guard), "guarded ports"),
-        (port(|port| port.egress.is_some()), "egress rates"),
         (!config.vxlans.is_empty(), "VXLAN tunnels"),
-        (!config.flows.is_empty(), "rules"),
     ];
     match parts.iter().find(|(is_there, _)| *is_there) {
         Some((_, part)) => Err(not_yet(part)),
@@ -25,7 +21,6 @@ pub fn refuse(config: &Config) -> Result<(), CtlError> {
 pub fn refuse_question(query: &Query) -> CtlError {
     not_yet(match query {
         Query::VxlanList | Query::VxlanShow(_) => "VXLAN tunnels",
-        Query::FlowList(_) => "rules",
         Query::Trace(_) => "`trace`",
         Query::Why(_) => "`why`",
         _ => "this question",
@@ -53,14 +48,15 @@ mod tests {
             (r#"{"v":1,"op":"bridge.add","args":{"name":"br0"}}"#, None),
             (r#"{"v":1,"op":"conn.flush","args":{}}"#, None),
             (
-                r#"{"v":1,"op":"flow.add","args":{"priority":1,"match":"any","actions":"drop"}}"#,
-                Some("rules"),
+                r#"{"v":1,"op":"vxlan.add","args":{"name":"vx0","vxlan":{"bridge":"br0","vni":7,"local":"192.0.2.1"}}}"#,
+                Some("VXLAN"),
             ),
         ];
+        let mut config = Config::default();
         for (text, refused) in changes {
             let Request::Mutation(mutation) = request(text) else { panic!("{text}") };
-            let next = apply(&Config::default(), &mutation).unwrap();
-            let error = refuse(&next).err();
+            config = apply(&config, &mutation).unwrap();
+            let error = refuse(&config).err();
             assert_eq!(error.is_some(), refused.is_some(), "{text}: {error:?}");
             if let (Some(error), Some(part)) = (error, refused) {
                 assert_eq!(error.code, ErrorCode::Unavailable);

@@ -32,6 +32,8 @@ const MAX_CLIENTS: usize = 8192;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often ports that wait for their device are tried.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the time of rules is over.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// How often aged stations are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// How often it is looked whether ports' devices in other namespaces still exist.
@@ -63,6 +65,7 @@ pub(super) struct Server {
     next_token: usize,
     retried: Instant,
     swept: Instant,
+    expired: Instant,
     visited: Instant,
 }
 
@@ -90,6 +93,7 @@ impl Server {
             next_token: FIRST_CLIENT,
             retried: Instant::now(),
             swept: Instant::now(),
+            expired: Instant::now(),
             visited: Instant::now(),
         })
     }
@@ -126,11 +130,13 @@ impl Server {
         }
         let retry = daemon.switch.has_waiting().then_some(RETRY_EVERY);
         let sweep = daemon.switch.has_mortals().then_some(SWEEP_EVERY);
+        let expire = daemon.switch.has_mortal_rules().then_some(EXPIRE_EVERY);
         let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
         let advertisement = daemon.switch.next_advertisement();
-        [retry, sweep, visit, clients, advertisement].into_iter().flatten().min()
+        let all = [retry, sweep, expire, visit, clients, advertisement];
+        all.into_iter().flatten().min()
     }
 
     fn look_after(&mut self, daemon: &mut Daemon) {
@@ -146,6 +152,10 @@ impl Server {
         if now - self.swept >= SWEEP_EVERY {
             self.swept = now;
             daemon.switch.sweep();
+        }
+        if daemon.switch.has_mortal_rules() && now - self.expired >= EXPIRE_EVERY {
+            self.expired = now;
+            daemon.switch.expire_rules();
         }
         daemon.switch.advertise();
         let stuck = |client: &Client| client.busy_since.is_some_and(|since| now - since > PATIENCE);

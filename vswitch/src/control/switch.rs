@@ -7,7 +7,6 @@
 mod endings;
 mod gateways;
 mod lookout;
-mod reservations;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +14,13 @@ use std::sync::Arc;
 use ctl::response::Changed;
 use ctl::{
     Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
-    PortName, Tap, apply, plan,
+    PortMove, PortName, Tap, apply, plan,
 };
 use flows::fdb::Entry;
 use flows::nat::Mappings;
 use flows::{Generation, PortIndex, Seconds, Snapshot, Translation, Vid};
 
+use super::compile::rules::Rules;
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
 use super::{announce, pending, store::Store, subject};
@@ -30,7 +30,6 @@ use crate::worker::{Dataplane, QueueId, WorkerId};
 use endings::Departed;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
-use reservations::Reservations;
 
 /// Internal addresses that masquerading has room for.
 const MASQUERADED: u32 = 65_536;
@@ -51,9 +50,9 @@ pub struct Switch {
     missed: BTreeMap<PortIndex, u64>,
     problems: Vec<String>,
     seed: u64,
+    rules: Rules,
     /// What the workers decide by.
     snapshot: Arc<Snapshot>,
-    reservations: Reservations,
     /// Who left since the workers last heard of a configuration.
     departed: Departed,
     schedules: Schedules,
@@ -74,8 +73,8 @@ impl Switch {
             missed: BTreeMap::new(),
             problems: Vec::new(),
             seed: u64::from_ne_bytes(random()),
+            rules: Rules::default(),
             snapshot: Arc::new(nothing()),
-            reservations: Reservations::default(),
             departed: Departed::default(),
             schedules: Schedules::default(),
             swept: Swept::default(),
@@ -135,9 +134,14 @@ impl Switch {
             Mutation::ConnFlush(filter) => Some(self.flush_sessions(filter)),
             _ => subject.removed,
         };
-        let changed = differs || removed.is_some_and(|count| count > 0);
+        let moved = match &mutation {
+            Mutation::PortMove(to) => self.relocate(to)?,
+            _ => false,
+        };
+        let changed = differs || moved || removed.is_some_and(|count| count > 0);
         let unknown = |what, show| {
-            Err(CtlError::not_found(format!("that {what} is not known; `{show}` shows those that are")))
+            let message = format!("that {what} is not known; `{show}` shows those that are");
+            Err(CtlError::not_found(message))
         };
         match mutation {
             Mutation::FdbDel(_) if !changed => return unknown("station", "fdb show"),
@@ -147,8 +151,31 @@ impl Switch {
         Ok(Changed { changed, removed, ..subject })
     }
 
+    /// Lets another worker serve a port. False when it does so already.
+    fn relocate(&mut self, PortMove { name, worker }: &PortMove) -> Result<bool, CtlError> {
+        let refused = |why: String| Err(CtlError::invalid(format!("port {name}: {why}")));
+        let workers = self.fleet.workers().count();
+        if usize::from(*worker) >= workers {
+            return refused(format!("there is no worker {worker}, but 0 to {}", workers - 1));
+        }
+        let (Some((port, _)), Some(facts)) = (self.numbering.ports.get(name), self.facts.get(name))
+        else {
+            return refused("it waits for its device, and has no worker yet".to_owned());
+        };
+        let (port, to) = (*port, WorkerId(*worker));
+        if self.fleet.placement().iter().all(|(queue, at)| queue.port != port || *at == to) {
+            return Ok(false);
+        }
+        if facts.is_bound {
+            return refused("by AF_XDP it is bound to its worker's packet memory".to_owned());
+        }
+        self.fleet.relocate(port, to).map_err(stuck)?;
+        self.publish(false)?;
+        Ok(true)
+    }
+
     /// A change to the next configuration, through all steps.
-    fn advance(&mut self, next: Config) -> Result<(), CtlError> {
+    pub(super) fn advance(&mut self, next: Config) -> Result<(), CtlError> {
         let mut prepared = Prepared::default();
         let done = self.prepare(&next, &mut prepared).and_then(|()| self.save(&next));
         match done {
@@ -232,8 +259,13 @@ impl Switch {
     /// `disturbs`, sessions can be among that other than those of who left.
     fn publish(&mut self, disturbs: bool) -> Result<(), CtlError> {
         self.generation = Generation(self.generation.0 + 1);
+        let now = self.fleet.clock().now();
+        for new in self.rules.update(&self.config, &self.numbering) {
+            self.fleet.tables().rules.begin(new, now);
+        }
+        let (generation, rules) = (self.generation, &self.rules);
         let mappings = &self.snapshot.translation().mappings;
-        let snapshot = compile::snapshot(&self.config, &self.numbering, self.generation, mappings)
+        let snapshot = compile::snapshot(&self.config, &self.numbering, generation, mappings, rules)
             .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
@@ -243,19 +275,11 @@ impl Switch {
         }
         let snapshot = Arc::new(snapshot);
         let old = std::mem::replace(&mut self.snapshot, Arc::clone(&snapshot));
-        self.reserve_published(&old);
-        let plane = Dataplane { snapshot, owners };
+        let shapes = compile::shapes(&self.config, &self.numbering);
+        let plane = Dataplane { snapshot, owners, shapes };
         self.fleet.adopt(&Arc::new(plane)).map_err(stuck)?;
         self.end_dependents(&old, disturbs);
         self.announce_gateways(&old).map_err(stuck)
-    }
-
-    /// Keeps published ports from masquerading before anybody decides by the configuration.
-    fn reserve_published(&mut self, old: &Snapshot) {
-        let translation = self.snapshot.translation();
-        let wanted = compile::reserved(&self.config, &self.numbering, translation);
-        let (before, after) = (&old.translation().mappings, &translation.mappings);
-        self.reservations.change(wanted, before, after, self.fleet.clock().now());
     }
 
     /// Enters what was entered by hand.
@@ -398,7 +422,7 @@ impl Switch {
     }
 
     /// Remembers something that the operator should know.
-    fn note_problem(&mut self, problem: String) {
+    pub(super) fn note_problem(&mut self, problem: String) {
         tracing::warn!("{problem}");
         if self.problems.len() >= PROBLEMS {
             self.problems.remove(0);

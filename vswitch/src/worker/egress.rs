@@ -15,6 +15,15 @@ impl Worker {
     }
 
     fn flush(&mut self, port: PortIndex, now: Nanos) {
+        match self.shape_of(port) {
+            Some(_) if self.is_owner(port) => self.shape(port, now),
+            Some(_) => self.hand_over(port, now),
+            None => self.dispatch(port, now),
+        }
+    }
+
+    /// Sends a port's outbox on its way, at once.
+    pub(super) fn dispatch(&mut self, port: PortIndex, now: Nanos) {
         let Some(slot) = self.local.get(port.slot()).copied().flatten() else {
             return self.hand_over(port, now);
         };
@@ -203,7 +212,7 @@ impl Worker {
     }
 
     /// Drops a frame that was offered to a port.
-    fn lose(&mut self, port: PortIndex, frame: PktBuf, reason: DropReason, now: Nanos) {
+    pub(super) fn lose(&mut self, port: PortIndex, frame: PktBuf, reason: DropReason, now: Nanos) {
         let whose = (port, DropSide::Egress, reason);
         self.ledger.drop_frame(&mut self.pool, frame, whose, now);
     }

@@ -14,6 +14,8 @@ mod egress;
 mod idle;
 mod lane;
 mod perf;
+mod shaper;
+mod shaping;
 mod sleep;
 
 use std::net::IpAddr;
@@ -29,8 +31,10 @@ use pktio::{Accepts, Burst, Missed, Pool, Port, PortFault};
 pub use idle::{Idle, Next, PollMode};
 pub use lane::{Command, Event, Lane, Parcel, QueueId, doorbell, ring, silence};
 pub use perf::{BATCH_BUCKETS, Perf, Stage};
+pub use shaper::Shape;
 
 use perf::Stopwatch;
+use shaper::Shaper;
 
 /// Identifies a worker: its position in the list of lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +47,9 @@ pub struct Dataplane {
     pub snapshot: Arc<Snapshot>,
     /// By port number: the worker that transmits for those that own no queue of the port.
     pub owners: Vec<Option<WorkerId>>,
+    /// By port number: the rate at which frames leave. All frames for a port with a rate leave by its
+    /// owner.
+    pub shapes: Vec<Option<Shape>>,
 }
 
 /// The clock of the daemon: time since it started. The pipeline is given its readings.
@@ -136,6 +143,8 @@ pub struct Worker {
     received: Burst,
     fitted: Burst,
     outboxes: Outboxes,
+    /// By port number: what waits for ports with a rate that this worker owns.
+    shapers: Vec<Option<Shaper>>,
     ledger: Ledger,
     handed: Handed,
     idle: Idle,
@@ -165,6 +174,7 @@ impl Worker {
             received: Burst::new(),
             fitted: Burst::new(),
             outboxes: Outboxes::new(),
+            shapers: Vec::new(),
             ledger: Ledger::new(),
             handed: Handed::default(),
             idle: Idle::new(mode, clock.now()),
@@ -206,6 +216,7 @@ impl Worker {
             }
         }
         self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
+        self.release_all(now);
         self.flush_all(now);
         watch.charge(&mut self.perf, if frames > 0 { Stage::Tx } else { Stage::Idle });
         self.perf.turns += 1;
@@ -245,7 +256,7 @@ impl Worker {
                 Command::Adopt(plane) => self.adopt(plane),
                 Command::Attach(id, port) => self.attach(id, port),
                 Command::Detach(port) => self.detach(port),
-                Command::Forget(port) => self.ledger.forget(port),
+                Command::Forget(port) => self.forget(port, now),
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
                 Command::Say(bridge, saying) => self.say(bridge, saying, now),
                 Command::Report(report) => self.fill(report),
@@ -259,6 +270,7 @@ impl Worker {
         self.outboxes.reserve(plane.snapshot.port_slots());
         self.ledger.reserve(plane.snapshot.port_slots());
         let retired = std::mem::replace(&mut self.plane, plane);
+        self.adopt_shapes();
         self.lane().report(Event::Retired(retired));
     }
 
@@ -278,6 +290,13 @@ impl Worker {
         }
     }
 
+    /// Closes the books of a port that is no more.
+    fn forget(&mut self, port: PortIndex, now: Nanos) {
+        let (pool, outboxes) = (&mut self.pool, &mut self.outboxes);
+        self.pipeline.forget(port, now, pool, outboxes, &mut self.ledger);
+        self.ledger.forget(port);
+    }
+
     /// A queue failed: it leaves the poll list, and the control thread hears why.
     fn expel(&mut self, slot: usize, fault: PortFault) {
         let queue = self.remove(slot);
@@ -287,6 +306,10 @@ impl Worker {
     fn remove(&mut self, slot: usize) -> Queue {
         let queue = self.queues.remove(slot);
         self.map_queues();
+        let port = queue.id.port;
+        if self.local[port.slot()].is_none() {
+            self.drop_waiting(port, self.clock.now());
+        }
         queue
     }
 

@@ -52,7 +52,14 @@ impl Worker {
                 None => blind = true,
             }
         }
-        let timeout = blind.then_some(&BLIND_INTERVAL);
-        !matches!(poll(&mut fds, timeout), Ok(0))
+        let blind = blind.then_some(BLIND_INTERVAL);
+        let timeout = [blind, self.until_release()].into_iter().flatten().min();
+        !matches!(poll(&mut fds, timeout.as_ref()), Ok(0))
+    }
+
+    /// The time until the next frame may leave that waits for its port's rate, if any waits.
+    fn until_release(&self) -> Option<Timespec> {
+        let left = self.next_release()?.since(self.clock.now());
+        Timespec::try_from(left).ok()
     }
 }

@@ -3,11 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use ctl::response::DropInfo;
-use ctl::{BridgeAdd, Mutation, Named, Query, Vlan};
+use ctl::{Mutation, Named, Query, Vlan};
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Test, TestResult, ping, test};
 
-use crate::daemon::{Daemon, eventually, port, tap};
+use crate::daemon::{Daemon, bridge, eventually, port, tap};
 
 /// Long enough for a frame that comes.
 const SOON: Duration = Duration::from_secs(5);
@@ -25,11 +25,6 @@ pub fn tests() -> Vec<Test> {
     .into_iter()
     .map(|test| test.needs(Need::Tun))
     .collect()
-}
-
-fn bridge(daemon: &Daemon, name: &str) -> Result<(), Box<dyn std::error::Error>> {
-    daemon.change(Mutation::BridgeAdd(BridgeAdd::new(name.parse()?)))?;
-    Ok(())
 }
 
 /// Waits for a frame, which must come.

@@ -1,18 +1,23 @@
 //! The control socket under bad and heavy use.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ctl::{BridgeAdd, BridgeName, ClientError, ErrorCode, Mutation, Named, PortKind, Query, Tap};
 use netlab::{Container, Need, Test, TestResult, test};
+use rustix::mount::{MountFlags, mount};
+use rustix::process::Uid;
 
-use crate::daemon::{Daemon, port, tap};
+use crate::daemon::{Daemon, bridge, port, tap};
 
 pub fn tests() -> Vec<Test> {
     vec![
         test!(the_socket_is_for_its_owner_only),
+        test!(other_users_may_not_give_orders).needs(Need::OtherUsers),
         test!(a_thousand_clients_are_served_at_once),
         test!(clients_that_hang_or_vanish_hold_nobody_up),
         test!(a_client_that_asks_without_pause_does_not_starve_others),
@@ -20,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         test!(garbage_is_answered_with_an_error_and_changes_nothing),
         test!(a_request_without_end_is_refused_and_the_connection_closed),
         test!(a_bridge_with_ports_is_not_removed).needs(Need::Tun),
+        test!(a_change_that_cannot_be_kept_is_not_made).needs(Need::Tun),
         test!(a_port_that_cannot_be_opened_leaves_nothing_behind).needs(Need::Tun),
     ]
 }
@@ -28,6 +34,28 @@ fn the_socket_is_for_its_owner_only() -> TestResult {
     let daemon = Daemon::start()?;
     let mode = std::fs::metadata(daemon.socket())?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    Ok(())
+}
+
+fn other_users_may_not_give_orders() -> TestResult {
+    let daemon = Daemon::start()?;
+    // Even if somebody opens the way to it.
+    for (path, mode) in [(daemon.directory().to_owned(), 0o755), (daemon.socket(), 0o666)] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    let refused = std::thread::scope(|scope| {
+        let somebody_else = || -> Result<String, std::io::Error> {
+            // Of this thread only, which ends as that user.
+            let nobody = Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody)?;
+            let mut answer = String::new();
+            UnixStream::connect(daemon.socket())?.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        scope.spawn(somebody_else).join()
+    });
+    let answer = refused.map_err(|_| "the thread panicked")??;
+    assert!(answer.contains("denied") && answer.contains("65534"), "{answer}");
     Ok(())
 }
 
@@ -171,6 +199,30 @@ fn a_port_that_cannot_be_opened_leaves_nothing_behind() -> TestResult {
     assert!(daemon.add("c", port("br0", PortKind::Tap(nowhere))?).is_err());
     assert_eq!(daemon.ports()?.len(), 1);
     assert_eq!(a.netlink()?.links()?.len(), 2);
+    Ok(())
+}
+
+fn a_change_that_cannot_be_kept_is_not_made() -> TestResult {
+    // A disk of its own that is full.
+    let directory = PathBuf::from(format!("/run/full-{}", std::process::id()));
+    std::fs::create_dir(&directory)?;
+    mount("tmpfs", &directory, "tmpfs", MountFlags::empty(), Some(c"size=64k"))?;
+    let daemon = Daemon::start_in(&directory, &[])?;
+    bridge(&daemon, "br0")?;
+    let before = std::fs::read(directory.join("state.json"))?;
+    let filler = directory.join("filler");
+    let full = std::fs::write(&filler, vec![0; 1 << 20]);
+    assert!(full.is_err(), "the disk is not full");
+    let a = Container::new()?;
+    match daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?) {
+        Err(error) if error.to_string().contains("state.json") => {}
+        other => return Err(format!("{other:?}").into()),
+    }
+    assert!(daemon.ports()?.is_empty());
+    assert_eq!(a.netlink()?.links()?.len(), 1, "the interface is gone again");
+    assert_eq!(std::fs::read(directory.join("state.json"))?, before);
+    std::fs::remove_file(filler)?;
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
     Ok(())
 }
 

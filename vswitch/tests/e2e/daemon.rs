@@ -37,11 +37,7 @@ impl Daemon {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = PathBuf::from(format!("/run/test-{}-{number}", std::process::id()));
         let daemon = Self::start_in(&directory, arguments)?;
-        daemon.change(Mutation::BridgeAdd(BridgeAdd {
-            mtu: Some(9000.try_into()?),
-            may_exist: true,
-            ..BridgeAdd::new("br0".parse()?)
-        }))?;
+        bridge(&daemon, "br0")?;
         Ok(daemon)
     }
 
@@ -157,6 +153,13 @@ pub fn eventually(
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    Ok(())
+}
+
+/// Makes another bridge, like `br0`.
+pub fn bridge(daemon: &Daemon, name: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let add = BridgeAdd { mtu: Some(9000.try_into()?), ..BridgeAdd::new(name.parse()?) };
+    daemon.change(Mutation::BridgeAdd(add))?;
     Ok(())
 }
 

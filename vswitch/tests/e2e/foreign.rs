@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ctl::response::{PortState, Status};
+use ctl::response::{DropInfo, PortState, Status};
 use ctl::{NetdevMode, PortKind, Query};
 use hostnet::Netlink;
 use netlab::{Container, Need, Path, Test, TestResult, ping, test, topology, transfer};
@@ -18,14 +18,16 @@ pub fn tests() -> Vec<Test> {
         test!(a_device_deleted_in_another_namespace_takes_its_port_along),
         test!(a_device_that_was_off_when_it_was_deleted_takes_its_port_along),
         test!(a_device_that_is_switched_off_and_on_carries_on),
+        test!(a_containers_interface_that_is_switched_off_and_on_carries_on).needs(Need::Tun),
         test!(a_daemon_out_of_descriptors_takes_no_namespace_for_ended),
     ];
     let xdp = [
         test!(a_device_in_another_namespace_carries_traffic_by_xdp).needs(Need::Bpf),
         test!(a_namespace_that_ends_takes_its_xdp_port_along).needs(Need::Bpf),
         test!(an_xdp_device_that_is_switched_off_and_on_carries_on).needs(Need::Bpf),
+        test!(a_device_that_cannot_be_opened_is_left_as_it_was).needs(Need::Bpf),
     ];
-    gso.into_iter().chain(xdp).map(|test| test.needs(Need::Tun)).collect()
+    gso.into_iter().chain(xdp).collect()
 }
 
 /// A container whose interface is connected to a device in another namespace, which is a port.
@@ -52,10 +54,10 @@ impl Foreign {
         Ok(Self { daemon, place, far })
     }
 
-    /// Moves traffic both ways between the far container and one on a TAP port.
+    /// Moves traffic both ways between the far container and one on another port.
     fn exchange(&self) -> TestResult {
         let near = Container::new()?;
-        self.daemon.add("near", port("br0", tap(&near, &["10.0.0.2/24"])?)?)?;
+        connect(&self.daemon, &unique("n"), Kind::Gso, &near, (1500, &["10.0.0.2/24"]))?;
         transfer::tcp(&Path::new(&near, &self.far, FAR), 1 << 20, 1)?;
         transfer::tcp(&Path::new(&self.far, &near, NEAR), 1 << 20, 2)?;
         self.daemon.check_ledger()
@@ -128,7 +130,7 @@ fn off_and_on(kind: Kind) -> TestResult {
     let (a, b) = (Container::new()?, Container::new()?);
     let name = unique("o");
     connect(&daemon, &name, kind, &a, (1500, &["10.0.0.1/24"]))?;
-    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    connect(&daemon, &unique("p"), Kind::Gso, &b, (1500, &["10.0.0.2/24"]))?;
     let path = Path::new(&a, &b, [10, 0, 0, 2]);
     transfer::tcp(&path, 1 << 16, 1)?;
     let device = daemon.ports()?.into_iter().find(|port| port.name.as_str() == name);
@@ -142,6 +144,46 @@ fn off_and_on(kind: Kind) -> TestResult {
     transfer::tcp(&path, 1 << 20, 1)?;
     assert!(daemon.ports()?.iter().all(|port| port.state == PortState::Up));
     daemon.check_ledger()
+}
+
+fn a_containers_interface_that_is_switched_off_and_on_carries_on() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    let path = Path::new(&b, &a, FAR);
+    transfer::tcp(&path, 1 << 16, 1)?;
+    let netlink = a.netlink()?;
+    let index = netlink.link("eth0")?.index;
+    netlink.set_up(index, false)?;
+    assert!(ping::is_silent(&b, FAR.into(), Duration::from_millis(300))?);
+    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let refused = drops.iter().find(|drop| drop.reason == "tx-refused").ok_or("nothing refused")?;
+    assert!(refused.last.is_some(), "it is said when");
+    netlink.set_up(index, true)?;
+    transfer::tcp(&path, 1 << 20, 1)?;
+    daemon.check_ledger()
+}
+
+fn a_device_that_cannot_be_opened_is_left_as_it_was() -> TestResult {
+    let (first, second) = (Daemon::start()?, Daemon::start()?);
+    let a = Container::new()?;
+    let name = unique("x");
+    connect(&first, &name, Kind::Xdp, &a, (1500, &[]))?;
+    let ports = first.ports()?;
+    let PortKind::Netdev { device, netns, mode } = &ports[0].settings.kind else {
+        return Err("no device".into());
+    };
+    let netlink = Netlink::open()?;
+    let before = netlink.link(device.as_str())?;
+    // A device has one XDP program; that of the other daemon stays.
+    let kind = PortKind::Netdev { device: device.clone(), netns: netns.clone(), mode: *mode };
+    let taken = ctl::Port { mtu: Some(1400.try_into()?), ..port("br0", kind)? };
+    assert!(second.add("taken", taken).is_err());
+    let after = netlink.link(device.as_str())?;
+    assert_eq!((after.mtu, after.up), (before.mtu, before.up));
+    assert!(second.ports()?.is_empty());
+    Ok(())
 }
 
 fn a_daemon_out_of_descriptors_takes_no_namespace_for_ended() -> TestResult {

@@ -1,10 +1,11 @@
 //! Containers come and go, and so does the daemon.
 
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ctl::response::{DropInfo, FdbInfo, PortState, Status};
-use ctl::{Attach, ClientError, Detach, ErrorCode, FdbFilter, Mutation, Query, Vlan};
+use ctl::response::{FdbInfo, PortState, Status};
+use ctl::{Attach, ClientError, Detach, ErrorCode, FdbFilter, Mutation, Query, Request, Vlan};
 use hostnet::Netlink;
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
@@ -19,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         test!(attaching_twice_changes_nothing_and_other_settings_are_refused),
         test!(an_attached_container_is_announced_to_the_others),
         test!(a_killed_daemon_comes_back_with_the_same_networks),
+        test!(a_daemon_killed_in_the_middle_of_changes_keeps_those_it_acknowledged),
         test!(a_container_that_died_while_the_daemon_was_down_is_reported),
         test!(a_terminated_daemon_removes_what_it_made),
         test!(a_second_daemon_on_the_same_state_or_socket_is_refused),
@@ -91,6 +93,13 @@ fn attaching_twice_changes_nothing_and_other_settings_are_refused() -> TestResul
     Ok(())
 }
 
+/// Whether a frame is the gratuitous ARP of 10.0.0.x.
+fn announces(frame: &[u8], host: u8) -> bool {
+    let address = Some(&[10, 0, 0, host][..]);
+    frame.get(12..14) == Some(&[8, 6])
+        && (frame.get(28..32), frame.get(38..42)) == (address, address)
+}
+
 fn an_attached_container_is_announced_to_the_others() -> TestResult {
     let daemon = Daemon::start()?;
     let (a, b) = (Container::new()?, Container::new()?);
@@ -100,9 +109,7 @@ fn an_attached_container_is_announced_to_the_others() -> TestResult {
     request.ips.push("fd00::2/64".parse()?);
     daemon.change(Mutation::Attach(request))?;
     let within = Duration::from_secs(5);
-    let arp = capture.receive(within, |frame| {
-        frame.get(12..14) == Some(&[8, 6]) && frame.get(28..32) == Some(&[10, 0, 0, 2])
-    });
+    let arp = capture.receive(within, |frame| announces(frame, 2));
     arp?.ok_or("no gratuitous ARP")?;
     let advertisement = capture.receive(within, |frame| frame.get(54) == Some(&136));
     advertisement?.ok_or("no neighbour advertisement")?;
@@ -116,7 +123,9 @@ fn a_killed_daemon_comes_back_with_the_same_networks() -> TestResult {
     connect(&daemon, "v", Kind::Gso, &b, (1500, &["10.0.0.2/24"]))?;
     let mac = a.link("eth0")?.mac;
     let before = daemon.ports()?;
+    let capture = RawSocket::open(&b, "eth0")?;
     daemon.end(Signal::KILL)?;
+    capture.drain(|_| true)?;
     assert!(a.link("eth0").is_err(), "a TAP device goes with the daemon");
     let daemon = Daemon::start_in(daemon.directory(), &[])?;
     let settings = |ports: Vec<ctl::response::PortInfo>| -> Vec<_> {
@@ -124,10 +133,61 @@ fn a_killed_daemon_comes_back_with_the_same_networks() -> TestResult {
     };
     assert_eq!(settings(daemon.ports()?), settings(before));
     assert_eq!(a.link("eth0")?.mac, mac);
-    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
-    assert!(drops.iter().all(|drop| drop.reason != "port-gone"), "{drops:?}");
+    let announcement = capture.receive(Duration::from_secs(5), |frame| announces(frame, 1))?;
+    announcement.ok_or("it was announced before all others could hear it")?;
     transfer::tcp(&Path::new(&a, &b, [10, 0, 0, 2]), 1 << 20, 1)?;
     daemon.check_ledger()
+}
+
+fn a_daemon_killed_in_the_middle_of_changes_keeps_those_it_acknowledged() -> TestResult {
+    let mut daemon = Daemon::start()?;
+    let a = Container::new()?;
+    let mut acknowledged = 0;
+    for round in 0..8 {
+        let wanted = acknowledged + round;
+        acknowledged = attach_until_killed(&mut daemon, &a, acknowledged, wanted)?;
+        daemon = Daemon::start_in(daemon.directory(), &[])?;
+        let ports = daemon.ports()?;
+        assert!(ports.iter().all(|port| port.state == PortState::Up), "{ports:?}");
+        // The change during which the daemon was killed was made, or it was not.
+        let made = u32::try_from(ports.len())?;
+        assert!([acknowledged, acknowledged + 1].contains(&made), "{made} of {acknowledged}");
+        assert_eq!(a.netlink()?.links()?.len(), 1 + ports.len());
+        acknowledged = made;
+    }
+    daemon.check_ledger()
+}
+
+/// Gives a container one interface after the other, and kills the daemon as soon as so many are acknowledged, in the
+/// middle of the next. Returns how many were.
+fn attach_until_killed(
+    daemon: &mut Daemon,
+    container: &Container,
+    from: u32,
+    wanted: u32,
+) -> Result<u32, Box<dyn std::error::Error>> {
+    let mut client = daemon.client()?;
+    let first = attach(container, "10.0.0.1/24")?;
+    let acknowledged = AtomicU32::new(from);
+    std::thread::scope(|scope| -> TestResult {
+        scope.spawn(|| {
+            for number in from.. {
+                let name = format!("eth{number}").parse();
+                let Ok(ifname) = name else { return };
+                let request = Attach { ifname, ips: Vec::new(), ..first.clone() };
+                if client.call(Request::Mutation(Mutation::Attach(request))).is_err() {
+                    return;
+                }
+                acknowledged.store(number + 1, Ordering::SeqCst);
+            }
+        });
+        while acknowledged.load(Ordering::SeqCst) < wanted {
+            std::thread::yield_now();
+        }
+        daemon.end(Signal::KILL)
+    })
+    .map_err(|error| error.message().unwrap_or("it could not be killed").to_owned())?;
+    Ok(acknowledged.into_inner())
 }
 
 fn a_container_that_died_while_the_daemon_was_down_is_reported() -> TestResult {

@@ -1,11 +1,12 @@
 //! Offload state is never lost: every pair of port kinds carries TCP and UDP, IPv4 and IPv6, at several
 //! MTUs, with the containers' offloads on and off, and what arrives is what was sent.
 
-use ctl::{Mutation, Named};
+use ctl::{Mutation, Named, NetdevMode, Port, PortKind, Vlan};
+use hostnet::Netlink;
 use netlab::transfer::{self, Datagrams};
 use netlab::{Container, Need, Path, Test, TestResult, test};
 
-use crate::daemon::{Daemon, Kind, connect};
+use crate::daemon::{Daemon, Kind, bridge, connect, port, tap, unique};
 
 const MTUS: [u32; 3] = [1500, 9000, 1450];
 const TCP_BYTES: u64 = 8 << 20;
@@ -18,6 +19,8 @@ pub fn tests() -> Vec<Test> {
         test!(tap_to_xdp_carries_everything_whole).needs(Need::Tun).needs(Need::Bpf),
         test!(gso_to_xdp_carries_everything_whole).needs(Need::Bpf),
         test!(xdp_to_xdp_carries_everything_whole).needs(Need::Bpf),
+        test!(a_gso_trunk_carries_everything_whole).needs(Need::Tun),
+        test!(an_xdp_trunk_carries_everything_whole).needs(Need::Tun).needs(Need::Bpf),
     ]
 }
 
@@ -53,16 +56,7 @@ fn all(left: Kind, right: Kind) -> TestResult {
         connect(&daemon, &name("l"), left, &a, (mtu, &["10.0.0.1/24", "fd00::1/64"]))?;
         connect(&daemon, &name("r"), right, &b, (mtu, &["10.0.0.2/24", "fd00::2/64"]))?;
         for on in [true, false] {
-            for container in [&a, &b] {
-                container.set_offloads("eth0", on)?;
-            }
-            both_ways(&a, &b, mtu).map_err(|error| {
-                format!(
-                    "MTU {mtu}, offloads {}: {}",
-                    if on { "on" } else { "off" },
-                    error.message().unwrap_or("failed")
-                )
-            })?;
+            carries(&a, &b, mtu, on)?;
         }
         daemon.check_ledger()?;
         for side in ["l", "r"] {
@@ -70,6 +64,55 @@ fn all(left: Kind, right: Kind) -> TestResult {
         }
     }
     Ok(())
+}
+
+fn a_gso_trunk_carries_everything_whole() -> TestResult {
+    a_trunk(NetdevMode::Gso)
+}
+
+fn an_xdp_trunk_carries_everything_whole() -> TestResult {
+    a_trunk(NetdevMode::Xdp)
+}
+
+/// Two bridges with a trunk between them, and containers in one of its VLANs: tags come and go in front of
+/// frames of every offload state.
+fn a_trunk(mode: NetdevMode) -> TestResult {
+    for mtu in [1500, 9000] {
+        let daemon = Daemon::start()?;
+        bridge(&daemon, "br1")?;
+        let (a, b) = (Container::new()?, Container::new()?);
+        let (near, far) = (unique("t"), unique("t"));
+        Netlink::open()?.create_veth(&near, &far, None)?;
+        let left: [&str; 2] = ["10.0.0.1/24", "fd00::1/64"];
+        let right = ["10.0.0.2/24", "fd00::2/64"];
+        for (bridge, device, container, addresses) in
+            [("br0", near, &a, left), ("br1", far, &b, right)]
+        {
+            let kind = PortKind::Netdev { device: device.parse()?, netns: None, mode };
+            let allowed = Vlan::Trunk { allowed: "10,20".parse()?, native: Some(20.try_into()?) };
+            let mtu = Some(mtu.try_into()?);
+            daemon.add(&device, Port { vlan: allowed, mtu, ..port(bridge, kind)? })?;
+            let vlan = Vlan::Access(10.try_into()?);
+            let kind = tap(container, &addresses)?;
+            daemon.add(&unique("a"), Port { vlan, mtu, ..port(bridge, kind)? })?;
+        }
+        for on in [true, false] {
+            carries(&a, &b, mtu, on)?;
+        }
+        daemon.check_ledger()?;
+    }
+    Ok(())
+}
+
+/// Checks that everything arrives whole with the containers' offloads on, or off.
+fn carries(a: &Container, b: &Container, mtu: u32, on: bool) -> TestResult {
+    for container in [a, b] {
+        container.set_offloads("eth0", on)?;
+    }
+    both_ways(a, b, mtu).map_err(|error| {
+        let (offloads, what) = (if on { "on" } else { "off" }, error.message().unwrap_or("failed"));
+        format!("MTU {mtu}, offloads {offloads}: {what}").into()
+    })
 }
 
 fn both_ways(a: &Container, b: &Container, mtu: u32) -> TestResult {

@@ -4,26 +4,38 @@
 use std::collections::BTreeSet;
 
 use ctl::response::{DeviceInfo, Stats, WorkerPerf};
-use ctl::{PortKind, Query};
+use ctl::{Mutation, PortKind, PortMove, Query};
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 
-use crate::daemon::{Daemon, eventually, port, tap};
+use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
 
 pub fn tests() -> Vec<Test> {
-    [
-        test!(a_port_with_two_queues_is_served_by_two_workers),
+    let two = [
+        test!(a_port_with_two_queues_is_served_by_two_workers).needs(Need::Tun),
         test!(frames_cross_to_the_worker_that_owns_the_port),
         test!(the_books_add_up_while_frames_cross),
-    ]
-    .into_iter()
-    .map(|test| test.needs(Need::Tun).needs(Need::TwoCores))
-    .collect()
+        test!(a_port_that_moves_under_traffic_loses_no_byte_of_it).needs(Need::Tun),
+        test!(a_port_bound_to_its_worker_stays_there).needs(Need::Bpf),
+    ];
+    let one = test!(a_busy_worker_carries_traffic_and_never_sleeps);
+    two.into_iter().map(|test| test.needs(Need::TwoCores)).chain([one]).collect()
 }
 
 fn two_workers() -> Result<Daemon, Box<dyn std::error::Error>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let cores: Vec<_> = cores.iter().take(2).map(|core| core.id.to_string()).collect();
     Daemon::start_with(&["--cores", &cores.join(",")])
+}
+
+fn a_busy_worker_carries_traffic_and_never_sleeps() -> TestResult {
+    let daemon = Daemon::start_with(&["--poll", "busy"])?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    connect(&daemon, &unique("a"), Kind::Gso, &a, (1500, &["10.0.0.1/24"]))?;
+    connect(&daemon, &unique("b"), Kind::Gso, &b, (1500, &["10.0.0.2/24"]))?;
+    exchange(&a, &b, 1)?;
+    let perf: Vec<WorkerPerf> = daemon.ask(Query::Perf)?;
+    assert!(perf[0].frames > 0 && perf[0].sleeps == 0, "{perf:?}");
+    daemon.check_ledger()
 }
 
 /// A TAP interface with so many queues.
@@ -74,9 +86,10 @@ fn a_port_with_two_queues_is_served_by_two_workers() -> TestResult {
 /// Two containers whose ports are served by different workers.
 fn apart(daemon: &Daemon) -> Result<(Container, Container), Box<dyn std::error::Error>> {
     let (a, b) = (Container::new()?, Container::new()?);
-    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24", "fd00::1/64"])?)?)?;
-    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24", "fd00::2/64"])?)?)?;
-    assert_ne!(device(daemon, "a")?.queues[0].worker, device(daemon, "b")?.queues[0].worker);
+    let (left, right) = (unique("a"), unique("b"));
+    connect(daemon, &left, Kind::Gso, &a, (9000, &["10.0.0.1/24", "fd00::1/64"]))?;
+    connect(daemon, &right, Kind::Gso, &b, (9000, &["10.0.0.2/24", "fd00::2/64"]))?;
+    assert_ne!(device(daemon, &left)?.queues[0].worker, device(daemon, &right)?.queues[0].worker);
     Ok((a, b))
 }
 
@@ -96,6 +109,53 @@ fn frames_cross_to_the_worker_that_owns_the_port() -> TestResult {
         handed().is_ok_and(|(out, taken)| out == taken)
     })?;
     daemon.check_ledger()
+}
+
+fn received(daemon: &Daemon) -> Result<u64, ctl::ClientError> {
+    let stats: Stats = daemon.ask(Query::Stats)?;
+    Ok(stats.total.received)
+}
+
+fn move_to(daemon: &Daemon, name: &str, worker: u16) -> Result<bool, Box<dyn std::error::Error>> {
+    let to = PortMove { name: name.parse()?, worker };
+    Ok(daemon.change(Mutation::PortMove(to))?.changed)
+}
+
+fn a_port_that_moves_under_traffic_loses_no_byte_of_it() -> TestResult {
+    let daemon = two_workers()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", queues(tap(&a, &["10.0.0.1/24"])?, 2))?)?;
+    connect(&daemon, &unique("b"), Kind::Gso, &b, (9000, &["10.0.0.2/24"]))?;
+    std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| exchange(&a, &b, 12));
+        for worker in [0, 1, 0, 1, 0, 1] {
+            let before = received(&daemon)?;
+            eventually("traffic flows", || {
+                traffic.is_finished() || received(&daemon).is_ok_and(|now| now > before + 100)
+            })?;
+            assert!(move_to(&daemon, "a", worker)?, "it was by both, or by the other");
+            let queues = device(&daemon, "a")?.queues;
+            assert!(queues.len() == 2 && queues.iter().all(|queue| queue.worker == worker));
+            daemon.check_ledger()?;
+        }
+        assert!(!move_to(&daemon, "a", 1)?, "it is there");
+        traffic.join().map_err(|_| "the traffic broke off")?
+    })?;
+    daemon.check_ledger()
+}
+
+fn a_port_bound_to_its_worker_stays_there() -> TestResult {
+    let daemon = two_workers()?;
+    let a = Container::new()?;
+    let name = unique("x");
+    connect(&daemon, &name, Kind::Xdp, &a, (1500, &[]))?;
+    let worker = device(&daemon, &name)?.queues[0].worker;
+    for (port, worker) in [(name.as_str(), 1 - worker), (&name, 2), ("nobody", 0)] {
+        assert!(move_to(&daemon, port, worker).is_err(), "{port} to {worker}");
+    }
+    assert_eq!(device(&daemon, &name)?.queues[0].worker, worker);
+    assert!(!move_to(&daemon, &name, worker)?);
+    Ok(())
 }
 
 fn the_books_add_up_while_frames_cross() -> TestResult {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use ctl::{
     Attach, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey, FdbStatic,
     IfName, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd, PortKind,
-    PortName, PortSet, Query, Request, StaticMac, Tap, Vlan, VlanId, VlanIds, apply,
+    PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, Vlan, VlanId, VlanIds, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -213,7 +213,9 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
     );
     let add = (port_name(), port())
         .prop_map(|(name, port)| Mutation::PortAdd(Box::new(PortAdd { name, port })));
-    prop_oneof![4 => add, 1 => named(port_name()).prop_map(Mutation::PortDel), 1 => set]
+    let to = (port_name(), any::<u16>())
+        .prop_map(|(name, worker)| Mutation::PortMove(PortMove { name, worker }));
+    prop_oneof![4 => add, 1 => named(port_name()).prop_map(Mutation::PortDel), 1 => set, 1 => to]
 }
 
 fn container_mutation() -> impl Strategy<Value = Mutation> {

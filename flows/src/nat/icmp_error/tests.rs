@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use pktio::wire::field::protocol::{ICMP, ICMPV6, SCTP, TCP, UDP};
-use pktio::wire::field::tcp;
 use proptest::prelude::*;
 
 use super::*;
@@ -41,12 +40,10 @@ fn translated(bytes: &[u8], csum: Csum, new: &Tuple) -> Vec<u8> {
 proptest! {
     #[test]
     fn rfc5508_req_4_and_5_an_error_is_turned_inside_out(
-        (old, new) in tuple_pairs(), shape in shapes(), bytes in 8usize..300, from_router: bool
+        (old, new) in tuple_pairs(), shape in shapes(), words in 4usize..150, from_router: bool
     ) {
-        // Behind eight bytes comes the CRC of the whole SCTP packet.
-        let bytes = if old.protocol == SCTP { 8 } else { bytes };
-        // A checksum of which half is quoted cannot be translated.
-        prop_assume!(old.protocol != TCP || bytes != tcp::CHECKSUM + 1);
+        // Behind eight bytes comes the CRC of the whole SCTP packet. Half a checksum is no checksum.
+        let bytes = if old.protocol == SCTP { 8 } else { words * 2 };
         let router = new.destination.ip;
         let source = if from_router { router } else { old.destination.ip };
         let before = about(&old, source, &shape, bytes);

@@ -20,8 +20,13 @@ fn container(number: u8, port: u16) -> Endpoint {
 }
 
 fn claim(mappings: &Mappings, internal: Endpoint) -> Result<Claim, Unclaimed> {
+    claim_at(mappings, internal, 1)
+}
+
+fn claim_at(mappings: &Mappings, internal: Endpoint, now: u64) -> Result<Claim, Unclaimed> {
     let pool = Pool::new(OUTSIDE, ADDRESS..=ADDRESS, 1..=3, Quota::default()).unwrap();
-    mappings.claim(INSIDE, UDP, internal, &pool, Nanos::from_secs(1))
+    let from = (&pool, &Published::default());
+    mappings.claim(INSIDE, UDP, internal, from, Nanos::from_secs(now))
 }
 
 /// Every interleaving with at most three preemptions. All of them take minutes, and find no more.
@@ -104,5 +109,30 @@ fn loom_a_container_that_two_workers_meet_at_once_is_entered_once() {
             other => panic!("{other:?}"),
         }
         assert_eq!(mappings.iter().count(), 1);
+    });
+}
+
+#[test]
+fn loom_a_container_that_comes_back_while_it_is_forgotten_is_never_taken_for_another() {
+    model(|| {
+        let mappings = Arc::new(Mappings::new(1, 3).with_addresses([(OUTSIDE, ADDRESS)]));
+        for number in [1, 2] {
+            let held = claim(&mappings, container(number, 1)).unwrap();
+            mappings.release(held.mapping, Nanos::from_secs(1));
+        }
+        // There is room for two: the third takes the place of one whose quarantine is over.
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || claim_at(&mappings, container(3, 1), 1000))
+        };
+        let ours = claim_at(&mappings, container(1, 1), 1000);
+        let theirs = other.join().unwrap();
+        for (number, claimed) in [(1, ours), (3, theirs)] {
+            if let Ok(claimed) = claimed {
+                let found = mappings.find(OUTSIDE, UDP, claimed.external).unwrap();
+                assert_eq!(found.internal, container(number, 1));
+            }
+        }
+        assert!(ours.is_ok() || theirs.is_ok());
     });
 }

@@ -7,8 +7,8 @@
 //! address has is behind one external address (RFC 4787 REQ-2).
 //!
 //! # Structure
-//! Each external address has a [table](ports) of its ports, one for each protocol: one word for each port,
-//! which says everything: whose it is (a host's [number](hosts) and its internal port), how many sessions
+//! Each external address has a table of its ports, one for each protocol: one word for each port,
+//! which says everything: whose it is (a host's number and its internal port), how many sessions
 //! it has, or since when it has none. So a port is claimed by one compare-exchange, and an inbound packet's
 //! mapping is one load. There is no second index for the other direction: an endpoint's external port is one of
 //! few [candidates](super::Pool), mostly the first, so looking at these finds it.
@@ -20,15 +20,14 @@
 //! Tables are not resident until they are touched; one address costs 2 MiB of address space.
 //!
 //! # Claiming, and why no endpoint gets two ports
-//! A worker looks at all candidates. A settled word (mapped or in quarantine) of its endpoint is joined.
-//! Otherwise the worker writes an *attempt* with a unique number to the first vacant one, looks at all
-//! candidates again, and only then settles it. Anybody who meets an attempt for its own endpoint can do the
+//! A worker goes through the candidates. A settled word (mapped or in quarantine) of its endpoint is joined.
+//! To the first vacant one, the worker writes an *attempt* with a unique number; then it looks at all
+//! candidates, and only then settles it. Anybody who meets an attempt for its own endpoint can do the
 //! rest of the work, so nobody waits: whoever has seen an attempt *before* a look, and in the look finds
 //! no settled word, finds it still there, first of the endpoint's attempts in the order of candidates, and
 //! has withdrawn all later ones, settles it.
 //!
-//! Suppose that two attempts *s* and *o* of one endpoint were both settled, by looks that overlap in
-//! time. Each look begins with a sequentially consistent fence, so one of them, say the one for *s*, began
+//! Suppose that two attempts *s* and *o* of one endpoint were both settled. Each look begins with a sequentially consistent fence, so one of them, say the one for *s*, began
 //! first. Its worker knew *s* by then, so the later look sees *s*, or what became of it. If *s* is
 //! settled, *o* is not settled by this look. If *s* is an attempt and comes before *o*, neither. If it
 //! comes after *o*, it is withdrawn before *o* is settled, and the number makes the settling of *s* fail. So
@@ -54,7 +53,7 @@ mod word;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 use std::hash::BuildHasher;
@@ -67,6 +66,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pool::{Pool, Quota};
+use super::publish::Published;
 use super::seeded::Seeded;
 use crate::{Endpoint, Nanos, Zone};
 use hosts::{Hosts, Pin};
@@ -266,8 +266,8 @@ impl Mappings {
         }
     }
 
-    /// The external endpoint of an internal one: the one that it has, or a new one of `pool`. The
-    /// session that is begun must give it back by [`Mappings::release`].
+    /// The external endpoint of an internal one: the one that it has, or a new one of `pool` that is not
+    /// published. The session that is begun must give it back by [`Mappings::release`].
     ///
     /// # Errors
     /// [`Unclaimed`]. Unless it is [`Unclaimed::Busy`], the sender is owed ICMP 3/13 (RFC 5508 REQ-8);
@@ -277,10 +277,10 @@ impl Mappings {
         zone: Zone,
         protocol: u8,
         internal: Endpoint,
-        pool: &Pool,
+        (pool, published): (&Pool, &Published),
         now: Nanos,
     ) -> Result<Claim, Unclaimed> {
-        let claim = self.try_claim(zone, protocol, internal, pool, now);
+        let claim = self.try_claim(zone, protocol, internal, (pool, published), now);
         let counter = match claim {
             Ok(_) => &self.shared.claimed,
             Err(Unclaimed::Ports { .. }) => &self.shared.ports_exhausted,
@@ -298,7 +298,7 @@ impl Mappings {
         zone: Zone,
         protocol: u8,
         internal: Endpoint,
-        pool: &Pool,
+        (pool, published): (&Pool, &Published),
         now: Nanos,
     ) -> Result<Claim, Unclaimed> {
         let class = Class::of(protocol).ok_or(Unclaimed::Protocol { protocol })?;
@@ -307,7 +307,10 @@ impl Mappings {
         let (quota, now) = (pool.quota(), now.seconds());
         let pin = self.shared.hosts.pin(zone, internal.ip, quota, now)?;
         let hash = self.shared.hasher.hash_one((zone, protocol, internal));
-        let candidates = pool.candidates(internal.port, hash);
+        let is_published = |port: &u16| {
+            published.lookup(pool.zone(), protocol, Endpoint::new(ip, *port), true).is_some()
+        };
+        let candidates = pool.candidates(internal.port, hash).filter(|port| !is_published(port));
         let port = address
             .table
             .claim(class, (&pin, quota.ports), internal.port, candidates, now)

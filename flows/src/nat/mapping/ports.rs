@@ -1,6 +1,8 @@
 //! [`PortTable`]: the ports of one external address, and how one of them is claimed. The argument why no
 //! endpoint gets two is in the parent module.
 
+use std::ops::ControlFlow;
+
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
@@ -8,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use pktio::wire::field::protocol;
 
-use super::hosts::{Lease, Pin};
+use super::hosts::Pin;
 use super::word::{Host, Key, State, Word};
 use crate::Seconds;
 
@@ -129,28 +131,10 @@ impl PortTable {
         now: Seconds,
     ) -> Result<u16, NoPort> {
         let key = Key { host: pin.host(), port };
-        let mut claim = Claim { table: self, class, key, pin, quota, lease: None, ours: None };
-        // An attempt may be settled by whoever saw it before a look at everything.
-        let mut seen = None;
-        loop {
-            match claim.look(candidates.clone(), now) {
-                Found::Settled(port, word) => {
-                    if claim.join(port, word)? {
-                        claim.withdraw();
-                        return Ok(port);
-                    }
-                }
-                Found::Tentative(port, word) if seen == Some((port, word)) => {
-                    if claim.settle(port, word)? {
-                        return Ok(port);
-                    }
-                }
-                Found::Tentative(port, word) => seen = Some((port, word)),
-                Found::Vacant(port, word) => seen = claim.attempt(port, word)?,
-                Found::Nothing => return Err(NoPort::Taken),
-                Found::Changed => (),
-            }
-        }
+        let mut claim = Claim { table: self, class, key, pin, quota, ours: None };
+        let claimed = claim.run(candidates, now);
+        claim.withdraw();
+        claimed
     }
 
     /// Adds a session to the mapping of an external port, if it is the one that `word` says.
@@ -223,82 +207,113 @@ struct Claim<'a> {
     key: Key,
     pin: &'a Pin<'a>,
     quota: u32,
-    /// The host's right to one more port.
-    lease: Option<Lease<'a>>,
     /// Our own attempt.
     ours: Option<(u16, Word)>,
 }
 
 impl Claim<'_> {
-    fn look(&self, candidates: impl Iterator<Item = u16>, now: Seconds) -> Found {
+    fn run(
+        &mut self,
+        candidates: impl Iterator<Item = u16> + Clone,
+        now: Seconds,
+    ) -> Result<u16, NoPort> {
+        // An attempt may be settled by whoever saw it before a look at everything.
+        let mut seen = None;
+        loop {
+            let found = match seen {
+                None => self.glance(candidates.clone(), now),
+                Some(_) => self.look(candidates.clone(), now),
+            };
+            match found {
+                Found::Settled(port, word) if self.join(port, word)? => return Ok(port),
+                Found::Tentative(port, word) if seen == Some((port, word)) => {
+                    if self.settle(port, word)? {
+                        return Ok(port);
+                    }
+                }
+                Found::Tentative(port, word) => seen = Some((port, word)),
+                Found::Vacant(port, word) => seen = self.attempt(port, word),
+                Found::Nothing => return Err(NoPort::Taken),
+                Found::Settled(..) | Found::Changed => (),
+            }
+        }
+    }
+
+    /// Looks as far as the first port that is the endpoint's or that it may have.
+    fn glance(&self, mut candidates: impl Iterator<Item = u16>, now: Seconds) -> Found {
+        let found = candidates.find_map(|port| {
+            let word = self.table.load(self.class, port);
+            if !word.belongs_to(self.key) {
+                return word.is_vacant(now).then_some(Found::Vacant(port, word));
+            }
+            let is_tentative = word.state() == State::Tentative;
+            Some(if is_tentative {
+                Found::Tentative(port, word)
+            } else {
+                Found::Settled(port, word)
+            })
+        });
+        found.unwrap_or(Found::Nothing)
+    }
+
+    /// Looks at everything, and withdraws all attempts but the first.
+    fn look(&self, mut candidates: impl Iterator<Item = u16>, now: Seconds) -> Found {
         fence(Ordering::SeqCst);
         let (mut tentative, mut vacant) = (None, None);
-        for port in candidates {
+        let end = candidates.try_for_each(|port| {
             let word = self.table.load(self.class, port);
             if !word.belongs_to(self.key) {
                 if vacant.is_none() && word.is_vacant(now) {
                     vacant = Some((port, word));
                 }
             } else if word.state() != State::Tentative {
-                return Found::Settled(port, word);
+                return ControlFlow::Break(Found::Settled(port, word));
             } else if tentative.is_none() {
                 tentative = Some((port, word));
             } else if !self.table.replace(self.class, port, word, Word::FREE) {
-                return Found::Changed;
+                return ControlFlow::Break(Found::Changed);
             }
-        }
-        match (tentative, vacant) {
-            (Some((port, word)), _) => Found::Tentative(port, word),
-            (None, Some((port, word))) => Found::Vacant(port, word),
-            (None, None) => Found::Nothing,
+            ControlFlow::Continue(())
+        });
+        match (end, tentative, vacant) {
+            (ControlFlow::Break(found), ..) => found,
+            (_, Some((port, word)), _) => Found::Tentative(port, word),
+            (_, None, Some((port, word))) => Found::Vacant(port, word),
+            (_, None, None) => Found::Nothing,
         }
     }
 
     /// Adds a session to a settled mapping; takes it out of quarantine, if it is there.
-    fn join(&mut self, port: u16, word: Word) -> Result<bool, NoPort> {
-        match word.state() {
-            State::Mapped(sessions) => {
-                Ok(self.table.replace(self.class, port, word, Word::mapped(self.key, sessions + 1)))
-            }
-            _ => self.settle(port, word),
-        }
+    fn join(&self, port: u16, word: Word) -> Result<bool, NoPort> {
+        let State::Mapped(sessions) = word.state() else { return self.settle(port, word) };
+        let joined = Word::mapped(self.key, sessions + 1);
+        Ok(self.table.replace(self.class, port, word, joined))
     }
 
     /// Makes a word that is ours to take a mapping with one session.
-    fn settle(&mut self, port: u16, word: Word) -> Result<bool, NoPort> {
-        self.take_lease()?;
+    fn settle(&self, port: u16, word: Word) -> Result<bool, NoPort> {
+        let lease = self.pin.lease(self.quota).ok_or(NoPort::Quota)?;
         let settled = self.table.replace(self.class, port, word, Word::mapped(self.key, 1));
         if settled {
             self.table.mapped.fetch_add(1, Ordering::Relaxed);
-            if let Some(lease) = self.lease.take() {
-                lease.keep();
-            }
+            lease.keep();
         }
         Ok(settled)
     }
 
-    /// Makes an attempt at a vacant port.
-    fn attempt(&mut self, port: u16, word: Word) -> Result<Option<(u16, Word)>, NoPort> {
-        self.take_lease()?;
+    /// Makes an attempt at a vacant port, unless somebody else gets it.
+    fn attempt(&mut self, port: u16, word: Word) -> Option<(u16, Word)> {
         let number = self.table.attempts.fetch_add(1, Ordering::Relaxed);
         let attempt = Word::tentative(self.key, number);
-        if self.table.replace(self.class, port, word, attempt) {
-            self.ours = Some((port, attempt));
-        }
-        Ok(self.ours)
+        let made = self.table.replace(self.class, port, word, attempt);
+        self.ours = made.then_some((port, attempt));
+        self.ours
     }
 
-    /// Withdraws our attempt, unless somebody did it.
-    fn withdraw(&mut self) {
-        if let Some((port, attempt)) = self.ours.take() {
+    /// Withdraws our attempt, unless it was settled, or somebody did it.
+    fn withdraw(&self) {
+        if let Some((port, attempt)) = self.ours {
             self.table.replace(self.class, port, attempt, Word::FREE);
         }
-    }
-
-    fn take_lease(&mut self) -> Result<(), NoPort> {
-        if self.lease.is_none() {
-            self.lease = Some(self.pin.lease(self.quota).ok_or(NoPort::Quota)?);
-        }
-        Ok(())
     }
 }

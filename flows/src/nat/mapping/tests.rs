@@ -38,7 +38,7 @@ fn at(seconds: u64) -> Nanos {
 }
 
 fn claim(mappings: &Mappings, internal: Endpoint, pool: &Pool, now: u64) -> Claim {
-    mappings.claim(INSIDE, UDP, internal, pool, at(now)).unwrap()
+    mappings.claim(INSIDE, UDP, internal, (pool, &Published::default()), at(now)).unwrap()
 }
 
 #[test]
@@ -63,7 +63,9 @@ fn rfc4787_req_2_all_of_a_container_is_behind_one_address() {
         let mut addresses = HashSet::new();
         for (protocol, port) in [(UDP, 4000), (UDP, 4001), (TCP, 80), (SCTP, 9), (ICMP, 4000)] {
             let internal = container(number, port);
-            let claim = mappings.claim(INSIDE, protocol, internal, &pool, at(0)).unwrap();
+            let claim = mappings
+                .claim(INSIDE, protocol, internal, (&pool, &Published::default()), at(0))
+                .unwrap();
             addresses.insert(claim.external.ip);
         }
         assert_eq!(addresses.len(), 1);
@@ -77,13 +79,23 @@ fn rfc4787_req_3_and_rfc5382_req_7_no_two_endpoints_share_an_external_port() {
     let (mappings, pool) = (mappings(), wide());
     for protocol in [TCP, UDP, SCTP, ICMP] {
         let externals: HashSet<Endpoint> = (0..500)
-            .map(|number| mappings.claim(INSIDE, protocol, container(number, 4000), &pool, at(0)))
+            .map(|number| {
+                mappings.claim(
+                    INSIDE,
+                    protocol,
+                    container(number, 4000),
+                    (&pool, &Published::default()),
+                    at(0),
+                )
+            })
             .map(|claim| claim.unwrap().external)
             .collect();
         assert_eq!(externals.len(), 500);
     }
     // The same internal endpoint on another bridge is another endpoint.
-    let other = mappings.claim(Zone(7), UDP, container(1, 4000), &pool, at(0)).unwrap();
+    let other = mappings
+        .claim(Zone(7), UDP, container(1, 4000), (&pool, &Published::default()), at(0))
+        .unwrap();
     assert_ne!(other.external, claim(&mappings, container(1, 4000), &pool, 0).external);
 }
 
@@ -123,7 +135,8 @@ fn rfc6888_req_8_a_port_is_kept_from_others_for_120_seconds() {
     let (mappings, one) = (mappings(), pool(5000..=5000, Quota::default()));
     let first = claim(&mappings, container(1, 7), &one, 10);
     mappings.release(first.mapping, at(20));
-    let other = |now| mappings.claim(INSIDE, UDP, container(2, 7), &one, at(now));
+    let other =
+        |now| mappings.claim(INSIDE, UDP, container(2, 7), (&one, &Published::default()), at(now));
     assert_eq!(other(139), Err(Unclaimed::Ports { address: outside(1) }));
     assert_eq!(claim(&mappings, container(1, 7), &one, 139), first, "but not from its own");
     mappings.release(first.mapping, at(140));
@@ -138,7 +151,8 @@ fn rfc6888_req_4_a_container_has_no_more_ports_than_its_quota() {
     let ip = container(1, 0).ip;
     let claims: Vec<_> =
         (0..3).map(|port| claim(&mappings, container(1, 4000 + port), &pool, 0)).collect();
-    let more = || mappings.claim(INSIDE, TCP, container(1, 4000), &pool, at(0));
+    let more =
+        || mappings.claim(INSIDE, TCP, container(1, 4000), (&pool, &Published::default()), at(0));
     assert_eq!(more(), Err(Unclaimed::PortQuota { ip, limit: 3 }));
     claim(&mappings, container(1, 4000), &pool, 0); // a further session of a mapping
     claim(&mappings, container(2, 4000), &pool, 0); // another container
@@ -157,7 +171,10 @@ fn rfc6888_req_5_a_container_has_no_more_sessions_than_its_quota() {
     claim(&mappings, container(1, 4000), &pool, 0);
     claim(&mappings, container(1, 4001), &pool, 0);
     let full = Err(Unclaimed::SessionQuota { ip, limit: 3 });
-    assert_eq!(mappings.claim(INSIDE, UDP, container(1, 4000), &pool, at(0)), full);
+    assert_eq!(
+        mappings.claim(INSIDE, UDP, container(1, 4000), (&pool, &Published::default()), at(0)),
+        full
+    );
     assert_eq!(mappings.join(OUTSIDE, UDP, first.external, quota), None);
     mappings.release(first.mapping, at(0));
     assert!(mappings.join(OUTSIDE, UDP, first.external, quota).is_some());
@@ -168,7 +185,8 @@ fn rfc6888_req_11_exhaustion_is_an_error_and_evicts_nobody() {
     let (mappings, three) = (mappings(), pool(5000..=5002, Quota::default()));
     let claims: Vec<_> =
         (0..3).map(|number| claim(&mappings, container(number, 99), &three, 0)).collect();
-    let fourth = mappings.claim(INSIDE, UDP, container(3, 99), &three, at(0));
+    let fourth =
+        mappings.claim(INSIDE, UDP, container(3, 99), (&three, &Published::default()), at(0));
     assert_eq!(fourth, Err(Unclaimed::Ports { address: outside(1) }));
     assert_eq!(mappings.events().ports_exhausted, 1);
     for (number, held) in (0..3).zip(&claims) {
@@ -198,14 +216,17 @@ fn rfc4787_req_8_an_inbound_packet_finds_its_mapping_and_may_join_it() {
 #[test]
 fn rfc5508_req_1_identifiers_are_mapped_like_ports() {
     let (mappings, pool) = (mappings(), wide());
-    let ping = |number| mappings.claim(INSIDE, ICMP, container(number, 4000), &pool, at(0));
+    let ping = |number| {
+        mappings.claim(INSIDE, ICMP, container(number, 4000), (&pool, &Published::default()), at(0))
+    };
     assert_eq!(ping(1), ping(1));
     assert_ne!(ping(1).unwrap().external, ping(2).unwrap().external);
 }
 
 #[test]
 fn a_protocol_without_ports_is_refused() {
-    let refused = mappings().claim(INSIDE, 47, container(1, 0), &wide(), at(0));
+    let refused =
+        mappings().claim(INSIDE, 47, container(1, 0), (&wide(), &Published::default()), at(0));
     assert_eq!(refused, Err(Unclaimed::Protocol { protocol: 47 }));
 }
 
@@ -244,7 +265,8 @@ fn mappings_outlive_a_change_of_addresses_until_they_are_released() {
     assert!(kept.find(OUTSIDE, UDP, held.external).is_some());
     let gone = kept.with_addresses([(OUTSIDE, outside(2))]);
     assert_eq!(gone.find(OUTSIDE, UDP, held.external), None);
-    let refused = gone.claim(INSIDE, UDP, container(1, 4001), &pool, at(0));
+    let refused =
+        gone.claim(INSIDE, UDP, container(1, 4001), (&pool, &Published::default()), at(0));
     assert_eq!(refused, Err(Unclaimed::Address { address: outside(1) }));
     let back = gone.with_addresses([(OUTSIDE, outside(1))]);
     assert!(back.find(OUTSIDE, UDP, held.external).is_some());
@@ -262,7 +284,9 @@ fn internal_addresses_are_forgotten_after_the_quarantine_and_not_before() {
     let pool = wide();
     let held = claim(&mappings, container(1, 4000), &pool, 0);
     claim(&mappings, container(2, 4000), &pool, 0);
-    let other = |now| mappings.claim(INSIDE, UDP, container(3, 4001), &pool, at(now));
+    let other = |now| {
+        mappings.claim(INSIDE, UDP, container(3, 4001), (&pool, &Published::default()), at(now))
+    };
     assert_eq!(other(500), Err(Unclaimed::Hosts { limit: 2 }));
     mappings.release(held.mapping, at(1000));
     assert_eq!(other(1120), Err(Unclaimed::Hosts { limit: 2 }));
@@ -334,7 +358,7 @@ proptest! {
             match step {
                 Step::Claim(host, port) => {
                     let internal = container(host, port);
-                    let claim = mappings.claim(INSIDE, UDP, internal, &pool, at(now));
+                    let claim = mappings.claim(INSIDE, UDP, internal, (&pool, &Published::default()), at(now));
                     let (ip, due) = (internal.ip, model.due(internal, now));
                     let is_mapped = model.ports.get(&internal).is_some_and(|entry| entry.1.is_ok());
                     if model.sessions_of(ip) == 7 {
@@ -392,7 +416,9 @@ fn jostle(mappings: &Mappings, pool: &Pool, mut dice: u64) {
         let internal = container(number, 5000 + u16::try_from(dice / 4 % 3).unwrap());
         if dice >> 60 < 8 && held.len() < 12 {
             // Ten seconds a turn: nothing is in quarantine for long.
-            if let Ok(claim) = mappings.claim(INSIDE, UDP, internal, pool, at(turn * 10)) {
+            if let Ok(claim) =
+                mappings.claim(INSIDE, UDP, internal, (pool, &Published::default()), at(turn * 10))
+            {
                 let found = mappings.find(OUTSIDE, UDP, claim.external).unwrap();
                 assert_eq!(found.internal, internal);
                 let mine = held.iter().find(|held| held.0 == internal);
@@ -422,6 +448,10 @@ fn workers_that_claim_at_once_agree_and_leave_nothing_behind() {
     let quota = Quota { ports: 3, sessions: 3 };
     for port in 5000..5003 {
         let pool = Pool::new(OUTSIDE, outside(1)..=outside(1), 5000..=5009, quota).unwrap();
-        assert!(mappings.claim(INSIDE, UDP, container(1, port), &pool, at(500_000)).is_ok());
+        assert!(
+            mappings
+                .claim(INSIDE, UDP, container(1, port), (&pool, &Published::default()), at(500_000))
+                .is_ok()
+        );
     }
 }

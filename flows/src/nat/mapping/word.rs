@@ -113,7 +113,7 @@ fn lower(word: u64) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -23,7 +23,7 @@
 //! tunnel's packet, leaves the outer checksum a full one. A half-done SCTP checksum is not there yet.
 
 mod delta;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;

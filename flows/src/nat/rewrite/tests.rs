@@ -56,7 +56,9 @@ proptest! {
     fn a_half_done_checksum_stays_half_done(
         (old, new) in tuple_pairs(), shape in shapes()
     ) {
-        prop_assume!(layers(&packet(&old, &shape)).checksum_offset().is_some());
+        if layers(&packet(&old, &shape)).checksum_offset().is_none() {
+            return Ok(());
+        }
         let (before, csum) = half_done(packet(&old, &shape));
         let rewrite = Rewrite::between(&old, &new).unwrap();
         let (after, _) = half_done(packet(&new, &shape));
@@ -67,7 +69,9 @@ proptest! {
     fn fragments_are_rewritten_with_and_without_ports(
         (old, new) in tuple_pairs(), id: u16, payload in prop::collection::vec(any::<u8>(), 40..200)
     ) {
-        prop_assume!(old.protocol != protocol::SCTP);
+        if old.protocol == protocol::SCTP {
+            return Ok(());
+        }
         let shape = Shape::plain(&payload);
         let rewrite = Rewrite::between(&old, &new).unwrap();
         let after = fragments(&new, &shape, id.into(), 24);

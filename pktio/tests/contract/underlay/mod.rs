@@ -1,4 +1,7 @@
 //! The underlay: between two of ours, and with the kernel's own VXLAN device at the far end.
+//!
+//! A test makes its pool before its endpoints, so that it outlives them: the buffers that they keep would
+//! otherwise be missing from the next pool for a moment (an arena is used again), and that one's test counts.
 
 pub mod outer;
 pub mod stream;
@@ -185,8 +188,8 @@ fn collect(
 
 pub fn datagrams_arrive_whole_in_order_and_with_their_marks() -> TestResult {
     for outside in BOTH {
-        let (mut a, mut b, _hosts) = both_ends(outside)?;
         let mut pool = Pool::new(MEMORY)?;
+        let (mut a, mut b, _hosts) = both_ends(outside)?;
         let before = pool.free();
         let longest = usize::from(outside.inner_mtu()) + 14;
         let inner: Vec<_> = (0..40).map(|n| inner(n, 30 + n * (longest - 30) / 39)).collect();
@@ -211,9 +214,9 @@ pub fn datagrams_arrive_whole_in_order_and_with_their_marks() -> TestResult {
 /// Frames of few lengths, flows and marks, so that some can share a message and others cannot.
 pub fn frames_that_share_a_message_arrive_as_if_they_did_not() -> TestResult {
     for outside in BOTH {
+        let mut pool = Pool::new(MEMORY)?;
         let (mut a, mut b, hosts) = both_ends(outside)?;
         let wire = RawSocket::open(&hosts.1, "eth0")?;
-        let mut pool = Pool::new(MEMORY)?;
         for round in 0..20usize {
             let dice = |number: usize, sides: usize| (number * 7919 + round * 104_729) / 13 % sides;
             let sent: Vec<_> = (0..100).map(|n| inner(n, 60 + 40 * dice(n, 2))).collect();
@@ -256,8 +259,8 @@ pub fn frames_that_share_a_message_arrive_as_if_they_did_not() -> TestResult {
 
 pub fn a_super_frame_is_cut_at_the_wire_and_nowhere_else() -> TestResult {
     for outside in BOTH {
-        let (mut a, mut b, _hosts) = both_ends(outside)?;
         let mut pool = Pool::new(MEMORY)?;
+        let (mut a, mut b, _hosts) = both_ends(outside)?;
         let before = pool.free();
         for (kind, bytes, segment) in [
             (Kind::Tcp4, 65_000, 1380),
@@ -320,8 +323,8 @@ fn kernel_end(outside: Outside) -> Outcome<KernelEnd> {
 
 pub fn the_kernels_own_vxlan_device_understands_us_and_we_it() -> TestResult {
     for outside in BOTH {
-        let KernelEnd { mut far, mut near, _hosts } = kernel_end(outside)?;
         let mut pool = Pool::new(PoolConfig { slabs: 256, ..MEMORY })?;
+        let KernelEnd { mut far, mut near, _hosts } = kernel_end(outside)?;
         let mut burst = Burst::new();
         for (kind, bytes, segment) in [
             (Kind::Tcp4, 100, None),
@@ -377,8 +380,8 @@ pub fn the_kernels_own_vxlan_device_understands_us_and_we_it() -> TestResult {
 
 pub fn what_cannot_be_sent_is_counted_by_its_reason_and_the_rest_is_sent() -> TestResult {
     for outside in BOTH {
-        let (mut a, mut b, hosts) = both_ends(outside)?;
         let mut pool = Pool::new(MEMORY)?;
+        let (mut a, mut b, hosts) = both_ends(outside)?;
         let before = pool.free();
         let longest = usize::from(outside.inner_mtu()) + 14;
         let mut burst = Burst::new();
@@ -413,8 +416,8 @@ pub fn what_cannot_be_sent_is_counted_by_its_reason_and_the_rest_is_sent() -> Te
 }
 
 pub fn many_datagrams_come_in_bounded_bursts_and_a_dry_pool_is_survived() -> TestResult {
-    let (mut a, mut b, _hosts) = both_ends(Outside::V4)?;
     let mut pool = Pool::new(MEMORY)?;
+    let (mut a, mut b, _hosts) = both_ends(Outside::V4)?;
     let before = pool.free();
     let mut burst = Burst::new();
     // Batches of datagrams that do not merge: as many frames as datagrams.

@@ -47,12 +47,12 @@ fn next_on_the_wire(wire: &RawSocket) -> Outcome<OnTheWire> {
 
 pub fn outer_headers_are_as_rfc_7348_wants_them() -> TestResult {
     for outside in BOTH {
+        let mut pool = Pool::new(MEMORY)?;
         let hosts = hosts()?;
         let config =
             UnderlayConfig { ttl: NonZeroU8::new(33).expect("not 0"), ..outside.config(1) };
         let mut a = open(&hosts.0, config)?;
         let wire = RawSocket::open(&hosts.1, "eth0")?;
-        let mut pool = Pool::new(MEMORY)?;
         let mut ports = HashMap::new();
         let entropies = (0..64).map(|n| n * 1024);
         for (number, entropy) in entropies.clone().chain(entropies).enumerate() {

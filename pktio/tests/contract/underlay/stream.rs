@@ -44,12 +44,14 @@ impl Drop for Carrier {
 }
 
 fn carry(
-    mut tap: Box<dyn Port>,
-    mut underlay: Underlay,
+    tap: Box<dyn Port>,
+    underlay: Underlay,
     (outside, remote): (Outside, u8),
     end: &AtomicBool,
 ) -> Outcome {
     let mut pool = Pool::new(PoolConfig::default())?;
+    // Dropped before the pool, as parameters would not be.
+    let (mut tap, mut underlay) = (tap, underlay);
     let (mut burst, mut outers) = (Burst::new(), Vec::new());
     while !end.load(Ordering::Relaxed) {
         let outward = tap.rx_burst(&mut pool, &mut burst)?;

@@ -85,6 +85,15 @@ Examples:
         #[arg(long, value_name = "BYTES", requires = "egress_rate")]
         egress_queue: Option<u32>,
     },
+    /// Let another worker serve a port, until the daemon ends (`perf` shows how busy they are)
+    #[command(after_help = "Examples:\n  vswitchctl port move web0 --worker 1")]
+    Move {
+        /// Its name
+        name: PortName,
+        /// The worker, counted from 0 in the order of --cores
+        #[arg(long, value_name = "NUMBER")]
+        worker: u16,
+    },
 }
 
 /// A setting of a port's own, or none: its bridge's.

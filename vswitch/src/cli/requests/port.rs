@@ -1,8 +1,8 @@
 //! Ports.
 
 use ctl::{
-    BridgeName, Egress, IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, PortSet,
-    Query, Rate, Request, Tap, Vlan,
+    BridgeName, Egress, IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, PortMove,
+    PortSet, Query, Rate, Request, Tap, Vlan,
 };
 
 use crate::cli::args::{PortCommand, PortOptions, VlanOptions};
@@ -19,6 +19,10 @@ pub(super) fn request(command: &PortCommand) -> Request {
         }
         PortCommand::List => Request::Query(Query::PortList),
         PortCommand::Show { name } => Request::Query(Query::PortShow(Named::new(name.clone()))),
+        PortCommand::Move { name, worker } => {
+            let (name, worker) = (name.clone(), *worker);
+            Request::Mutation(Mutation::PortMove(PortMove { name, worker }))
+        }
         PortCommand::Set {
             name,
             vlan,

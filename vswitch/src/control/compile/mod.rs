@@ -3,20 +3,22 @@
 mod nat;
 mod neighbors;
 mod routes;
+pub mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ctl::{Bridge, BridgeName, Config, Port, PortName, RuleName, Vlan};
+use ctl::{Bridge, BridgeName, Config, Port, PortKind, PortName, RuleName, Vlan};
 use flows::nat::Mappings;
 use flows::{
-    BridgeDomain, BridgeIndex, Fdb, Generation, Horizon, PortConfig, PortIndex, Seconds, Snapshot,
-    SnapshotError, Usage, Vid, VlanPolicy,
+    BridgeDomain, BridgeIndex, Fdb, Generation, Guard, Horizon, PortConfig, PortIndex, Seconds,
+    Snapshot, SnapshotError, Usage, Vid, VlanPolicy,
 };
 use pktio::wire::MacAddr;
 
-pub use nat::{Reserved, reserved};
+use crate::worker::Shape;
 pub use neighbors::put_neighbors;
+use rules::Rules;
 
 /// A bridge's number and its forwarding database, which outlive configurations.
 #[derive(Debug, Clone)]
@@ -91,6 +93,7 @@ pub fn snapshot(
     numbering: &Numbering,
     generation: Generation,
     mappings: &Mappings,
+    rules: &Rules,
 ) -> Result<Snapshot, SnapshotError> {
     let mut bridges = Vec::new();
     for (name, slot) in &numbering.bridges {
@@ -103,16 +106,19 @@ pub fn snapshot(
         };
         put(&mut bridges, usize::from(slot.index.0), domain);
     }
+    let inspected = rules.bridges(config);
     let mut ports = Vec::new();
     for (name, (index, mtu)) in &numbering.ports {
         let Some(port) = config.ports.get(name) else { continue };
         let Some(slot) = numbering.bridges.get(&port.bridge) else { continue };
         let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
-        put(&mut ports, index.slot(), port_config(port, slot.index, *mtu, limit));
+        let is_inspected = inspected.contains(&slot.index);
+        let port = port_config(port, slot.index, *mtu, limit);
+        put(&mut ports, index.slot(), PortConfig { is_inspected, ..port });
     }
     let translation = nat::translation(config, numbering, mappings);
     let snapshot = Snapshot::new(generation, ports, bridges)?;
-    Ok(snapshot.with_translation(Arc::new(translation)))
+    Ok(snapshot.with_translation(Arc::new(translation)).with_rules(rules.set()))
 }
 
 fn put<T>(list: &mut Vec<Option<T>>, at: usize, item: T) {
@@ -129,8 +135,29 @@ fn port_config(port: &Port, bridge: BridgeIndex, mtu_bytes: u32, limit: u32) -> 
         hairpin: port.hairpin,
         mtu_bytes,
         mac_limit: port.mac_limit.unwrap_or(limit),
+        guard: guard(port).map(Arc::new),
         ..PortConfig::new(bridge)
     }
+}
+
+/// The rates of ports, by their numbers.
+pub fn shapes(config: &Config, numbering: &Numbering) -> Vec<Option<Shape>> {
+    let mut shapes = Vec::new();
+    for (name, (index, _)) in &numbering.ports {
+        if let Some(egress) = config.ports.get(name).and_then(|port| port.egress) {
+            let bits_per_second = egress.rate.bits_per_second();
+            let shape = Shape { bits_per_second, queue_bytes: egress.queue_bytes() };
+            put(&mut shapes, index.slot(), shape);
+        }
+    }
+    shapes
+}
+
+/// Whom a guarded port may send as. Only ports whose addresses are known are guarded.
+fn guard(port: &Port) -> Option<Guard> {
+    let PortKind::Tap(tap) = &port.kind else { return None };
+    let mac = tap.mac.filter(|_| port.guard)?;
+    Some(Guard { mac: MacAddr(mac.0), addresses: tap.ips.iter().map(|cidr| cidr.addr).collect() })
 }
 
 fn vlan_policy(vlan: &Vlan) -> VlanPolicy {

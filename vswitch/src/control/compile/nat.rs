@@ -14,9 +14,6 @@ use flows::{
 use super::Numbering;
 use super::routes::reachable;
 
-/// A port outside that is not for masquerading.
-pub type Reserved = (Zone, u8, Endpoint);
-
 /// Compiles the address translation. The mappings that exist stay.
 pub(super) fn translation(
     config: &Config,
@@ -78,35 +75,6 @@ fn published(config: &Config, numbering: &Numbering) -> (Published, HashMap<Publ
         homes.extend(published.map(|rule| (rule, home)));
     }
     (Published::new(homes.keys().copied().collect()).unwrap_or_default(), homes)
-}
-
-/// The external ports that publishing takes of those that masquerading could claim.
-pub fn reserved(
-    config: &Config,
-    numbering: &Numbering,
-    translation: &Translation,
-) -> BTreeSet<Reserved> {
-    let mut reserved = BTreeSet::new();
-    let masquerades = translation.masquerades.iter().chain(&translation.hairpins);
-    for rule in config.nat.values() {
-        let NatRule::Publish(rule) = rule else { continue };
-        let Some(on) = numbering.bridges.get(&rule.on) else { continue };
-        let (zone, forward) = (Zone::from(on.index), rule.forward);
-        let is_ipv4 = forward.container.is_ipv4();
-        let gateways = config.bridges.get(&rule.on).into_iter().flat_map(|on| &on.gateways);
-        let own = gateways.map(|cidr| cidr.addr).filter(|ip| ip.is_ipv4() == is_ipv4);
-        let addresses = forward.address.map_or_else(|| own.collect(), |one| vec![one]);
-        let is_shared = |ip: &IpAddr| {
-            let mut pools = masquerades.clone().map(|rule| &rule.pool);
-            pools.any(|pool| pool.zone() == zone && pool.has_address(*ip))
-        };
-        for ip in addresses.into_iter().filter(is_shared) {
-            let ports = forward.ports.first()..=forward.ports.last();
-            let protocol = forward.protocol.number(is_ipv4);
-            reserved.extend(ports.map(|port| (zone, protocol, Endpoint::new(ip, port))));
-        }
-    }
-    reserved
 }
 
 fn nptv6(rule: &PrefixTranslation) -> Option<Nptv6> {

@@ -136,7 +136,6 @@ impl Switch {
         self.swept.stations = next.max().unwrap_or(0);
         self.swept.neighbors = tables.neighbors.sweep(now, self.swept.neighbors, SWEEP_BUCKETS);
         let translation = self.snapshot.translation();
-        self.reservations.retry(&translation.mappings, now);
         self.swept.sessions = tables.sessions.expire(
             seconds,
             self.swept.sessions,

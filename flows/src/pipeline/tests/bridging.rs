@@ -6,11 +6,13 @@ use pktio::wire::MacAddr;
 use pktio::{Burst, Csum, Gso, Pool, PoolConfig};
 use proptest::prelude::*;
 
-use super::Pipeline;
+use crate::Pipeline;
 use crate::{
     BridgeDomain, BridgeIndex, DropReason, Fdb, Generation, Horizon, Ledger, Nanos, Outboxes,
     PortConfig, PortIndex, Snapshot, Vid, VlanPolicy,
 };
+
+mod rules;
 
 const POOL: PoolConfig = PoolConfig { small: 512, slabs: 16 };
 
@@ -311,14 +313,12 @@ fn policies() -> impl Strategy<Value = VlanPolicy> {
 fn configs() -> impl Strategy<Value = PortConfig> {
     (0u16..2, policies(), any::<bool>(), any::<bool>(), 60u32..200).prop_map(
         |(bridge, vlan, isolated, hairpin, mtu_bytes)| PortConfig {
-            bridge: BridgeIndex(bridge),
             vlan,
             horizon: if isolated { Horizon::Isolated } else { Horizon::Open },
             hairpin,
             mtu_bytes,
             mac_limit: 3,
-            is_inspected: false,
-            vni: None,
+            ..PortConfig::new(BridgeIndex(bridge))
         },
     )
 }

@@ -1,0 +1,199 @@
+//! What features cost on a hit: the pipeline alone, with routes, rules and address translation.
+//!
+//! UDP packets of 64 bytes from one port of a bridge, to stations behind the gateway of another, in bursts of 64.
+//! Their flows are known: what is measured is the flow cache, the session and the rewrite.
+
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use flows::nat::{Mappings, Pool as NatPool, Quota};
+use flows::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
+use flows::rules::{AddressSet, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Timeouts, Verdict};
+use flows::{
+    BridgeDomain, BridgeIndex, Fdb, Filtering, Generation, Ledger, Masquerade, Nanos, Outboxes,
+    Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes, Tables, Translation, Vid,
+};
+use pktio::wire::field::{ethertype, ipv4, protocol, put_be16};
+use pktio::wire::{MacAddr, checksum};
+use pktio::{Burst, Pool, PoolConfig};
+use vswitch::sys::cycles;
+
+/// Packets of one measurement.
+const PACKETS: usize = 2_000_000;
+const BURST: usize = 64;
+/// Source ports of a flow set; further flows have other destinations.
+const SOURCE_PORTS: usize = 1000;
+
+const INSIDE: BridgeIndex = BridgeIndex(0);
+const OUTSIDE: BridgeIndex = BridgeIndex(1);
+const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const GATEWAYS: [MacAddr; 2] = [MacAddr([2, 0, 0, 0, 1, 0]), MacAddr([2, 0, 0, 0, 2, 0])];
+const UPLINK: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
+const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+
+/// What is switched on.
+#[derive(Clone, Copy)]
+struct Features {
+    name: &'static str,
+    flows: usize,
+    rules: u32,
+    is_routed: bool,
+    is_masqueraded: bool,
+}
+
+const fn case(name: &'static str, flows: usize, rules: u32, routed: bool, nat: bool) -> Features {
+    Features { name, flows, rules, is_routed: routed, is_masqueraded: nat }
+}
+
+const CASES: [Features; 10] = [
+    case("bridged", 1000, 0, false, false),
+    case("bridged, rules", 1000, 1, false, false),
+    case("bridged, rules", 1000, 100, false, false),
+    case("bridged, rules", 1000, 10_000, false, false),
+    case("bridged, rules", 1000, 100_000, false, false),
+    case("routed", 1000, 0, true, false),
+    case("routed, rules", 1000, 10_000, true, false),
+    case("masqueraded", 1000, 0, true, true),
+    case("masqueraded, rules", 1000, 10_000, true, true),
+    case("masqueraded", 1_000_000, 0, true, true),
+];
+
+/// Measures and prints.
+pub(crate) fn run() -> Result<(), Box<dyn Error>> {
+    println!(
+        "\nFeatures, 64-byte packets in bursts of {BURST}, TSC cycles per packet (best of 3):\n"
+    );
+    println!("{:<20} {:>9} {:>8} {:>10}", "", "flows", "rules", "pipeline");
+    for case in CASES {
+        let mut best = f64::MAX;
+        for _ in 0..3 {
+            best = best.min(measure(case)?);
+        }
+        println!("{:<20} {:>9} {:>8} {best:>10.1}", case.name, case.flows, case.rules);
+    }
+    Ok(())
+}
+
+/// Cycles of the pipeline per packet.
+fn measure(case: Features) -> Result<f64, Box<dyn Error>> {
+    let sizes =
+        TableSizes { sessions: 1 << 21, cached_flows: 1 << 21, seed: 7, ..TableSizes::default() };
+    let tables = Arc::new(Tables::new(sizes));
+    if !tables.neighbors.add_static(OUTSIDE, NEXT_HOP.into(), UPLINK) {
+        return Err("no room for the next hop".into());
+    }
+    let mut pipeline = Pipeline::new(Arc::new(snapshot(case)?), tables);
+    let mut pool = Pool::new(PoolConfig { small: 4096, slabs: 4 })?;
+    let (mut outboxes, mut ledger, mut burst) = (Outboxes::new(), Ledger::new(), Burst::new());
+    let now = Nanos::from_secs(1);
+    let mut pass = |frames: &mut dyn Iterator<Item = [u8; 60]>| {
+        burst.extend(frames.take(BURST).filter_map(|bytes| pool.frame_from(&bytes)));
+        let begun = cycles();
+        pipeline.run(now, PortIndex(0), &mut burst, &mut pool, &mut outboxes, &mut ledger);
+        let taken = cycles() - begun;
+        while let Some(port) = outboxes.next_dirty() {
+            pool.recycle_all(outboxes.of(port));
+        }
+        taken
+    };
+    let frames: Vec<_> = (0..case.flows).map(|flow| packet(case, flow)).collect();
+    let mut endless = frames.iter().copied().cycle();
+    for _ in 0..case.flows.div_ceil(BURST) {
+        pass(&mut endless);
+    }
+    let taken: u64 = (0..PACKETS / BURST).map(|_| pass(&mut endless)).sum();
+    let books = ledger.port(PortIndex(0));
+    if books.forwarded != books.received {
+        return Err(format!("{}: {} packets were lost", case.name, books.ingress_dropped()).into());
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+    Ok(taken as f64 / PACKETS as f64)
+}
+
+fn snapshot(case: Features) -> Result<Snapshot, Box<dyn Error>> {
+    let port = |bridge| PortConfig { is_inspected: case.rules > 0, ..PortConfig::new(bridge) };
+    let bridges = [INSIDE, OUTSIDE].map(|index| {
+        let fdb = Fdb::new(1024, 300, 7);
+        let here = if case.is_routed { OUTSIDE } else { INSIDE };
+        let learned = index != here || fdb.add_static(UPLINK, Vid::NONE, PortIndex(1));
+        let router = case.is_routed.then(|| Arc::new(router(index)));
+        let gateway_mac =
+            if case.is_routed { GATEWAYS[usize::from(index.0)] } else { MacAddr::default() };
+        let plain = BridgeDomain::new(Arc::new(fdb), 1024);
+        learned.then_some(BridgeDomain { gateway_mac, router, ..plain })
+    });
+    let far = if case.is_routed { OUTSIDE } else { INSIDE };
+    let ports = vec![Some(port(INSIDE)), Some(port(far))];
+    let snapshot = Snapshot::new(Generation(1), ports, bridges.into())?;
+    let snapshot =
+        snapshot.with_rules(Arc::new(RuleSet::compile((0..case.rules).map(rule).collect())?));
+    if !case.is_masqueraded {
+        return Ok(snapshot);
+    }
+    let address = IpAddr::from([192, 0, 2, 1]);
+    let pool = NatPool::new(
+        OUTSIDE.into(),
+        address..=address,
+        1024..=u16::MAX,
+        Quota { ports: 1 << 16, sessions: 1 << 22 },
+    )?;
+    Ok(snapshot.with_translation(Arc::new(Translation {
+        mappings: Mappings::new(1024, 7).with_addresses([(OUTSIDE.into(), address)]),
+        masquerades: vec![Masquerade { from: INSIDE, pool, filtering: Filtering::ByAddress }],
+        ..Translation::default()
+    })))
+}
+
+/// The gateway of a bridge; everything is behind one next hop.
+fn router(index: BridgeIndex) -> RouterPort {
+    let ip = if index == INSIDE { [10, 0, 0, 1] } else { [192, 0, 2, 1] };
+    let next_hops = [NextHop { bridge: OUTSIDE, ip: NEXT_HOP.into() }].into();
+    let everything = Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let routes: Routes =
+        everything.map(|prefix| (prefix, Target::Via { next_hops })).into_iter().collect();
+    let gateway = Gateway {
+        mac: GATEWAYS[usize::from(index.0)],
+        addresses: GatewayAddress::new(ip.into(), 24).into_iter().collect(),
+        ..Gateway::default()
+    };
+    RouterPort { gateway, routes }
+}
+
+/// A rule that matches none of the packets, each in another way.
+fn rule(number: u32) -> Rule {
+    let address = IpAddr::from(Ipv4Addr::from(0xac10_0000 + number));
+    let matches = RuleMatch {
+        destination: Some(AddressSet::from_iter([(address, 32)])),
+        ..RuleMatch::default()
+    };
+    Rule {
+        id: RuleId(number),
+        priority: 1,
+        matches,
+        action: RuleAction::only(Verdict::Drop),
+        timeouts: Timeouts::default(),
+    }
+}
+
+/// The packet of a flow.
+fn packet(case: Features, flow: usize) -> [u8; 60] {
+    let mut frame = [0; 60];
+    let to = if case.is_routed { GATEWAYS[0] } else { UPLINK };
+    frame[..6].copy_from_slice(&to.0);
+    frame[6..12].copy_from_slice(&CLIENT);
+    put_be16(&mut frame, 12, ethertype::IPV4);
+    let [.., a, b] = (flow / SOURCE_PORTS).to_be_bytes();
+    frame[14] = 0x45;
+    put_be16(&mut frame, 14 + ipv4::TOTAL_LENGTH, 46);
+    frame[14 + ipv4::TTL] = 64;
+    frame[14 + ipv4::PROTOCOL] = protocol::UDP;
+    frame[14 + 12..14 + 20].copy_from_slice(&[10, 0, 0, 2, 198, 51, a, b]);
+    let sum = checksum::finish(checksum::sum(&frame[14..34]));
+    put_be16(&mut frame, 14 + ipv4::CHECKSUM, sum);
+    let port = u16::try_from(20_000 + flow % SOURCE_PORTS).unwrap_or(u16::MAX);
+    put_be16(&mut frame, 34, port);
+    put_be16(&mut frame, 36, 53);
+    put_be16(&mut frame, 38, 26);
+    frame
+}
