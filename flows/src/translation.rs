@@ -212,12 +212,7 @@ impl Translation {
     }
 
     /// What the world knows a published endpoint by, on the bridge of `outside`.
-    fn published_as(
-        &self,
-        outside: Zone,
-        protocol: u8,
-        internal: Endpoint,
-    ) -> Option<Endpoint> {
+    fn published_as(&self, outside: Zone, protocol: u8, internal: Endpoint) -> Option<Endpoint> {
         let known = self.published.external_of(outside, protocol, internal)?;
         let is_ipv4 = internal.ip.is_ipv4();
         let own = || {
@@ -312,15 +307,16 @@ impl Translation {
         let protocol = begun.tuple.protocol;
         let [source, destination] = [begun.tuple.source, begun.tuple.destination];
         let translated = [
-            (answered.zone, answered.tuple.destination, source),
-            (begun.zone, destination, answered.tuple.source),
+            ((begun.zone, source), (answered.zone, answered.tuple.destination)),
+            ((answered.zone, answered.tuple.source), (begun.zone, destination)),
         ];
-        for (zone, external, internal) in translated.into_iter().filter(|(_, a, b)| a != b) {
-            let outside = self.outside_of(zone, external.ip);
+        for (inside, (zone, external)) in translated {
+            let outside = (self.outside_of(zone, external.ip), external);
             // A published port is in no mapping, or was in somebody else's before it was published.
-            let found = self.mappings.find(outside, protocol, external);
-            if let Some(found) = found.filter(|found| found.internal == internal) {
-                self.mappings.release(found.mapping, now);
+            let is_translated = inside.1 != external;
+            let mapping = is_translated.then(|| self.mappings.between(inside, protocol, outside));
+            if let Some(mapping) = mapping.flatten() {
+                self.mappings.release(mapping, now);
             }
         }
     }

@@ -19,9 +19,7 @@ use crate::rules::{Field, RuleId};
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
 };
-use crate::{
-    BridgeIndex, DropReason, Endpoint, Nanos, Outward, Translation, Tuple, Usage, Zone,
-};
+use crate::{BridgeIndex, DropReason, Endpoint, Nanos, Outward, Translation, Tuple, Usage, Zone};
 
 /// Why a packet does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

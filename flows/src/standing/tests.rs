@@ -154,7 +154,8 @@ fn a_session_that_a_stranger_began_stands_as_long_as_strangers_may() {
     let begun = tuple("198.51.100.9:5000", "192.0.2.1:4000");
     let onward = tuple("198.51.100.9:5000", "10.0.0.2:4000");
     let inward = session(OUTSIDE, begun, INSIDE, onward);
-    for (filtering, stands) in [(Filtering::EndpointIndependent, true), (Filtering::ByAddress, false)]
+    for (filtering, stands) in
+        [(Filtering::EndpointIndependent, true), (Filtering::ByAddress, false)]
     {
         let translation = masquerade(filtering);
         claim(&translation, "10.0.0.2:4000");

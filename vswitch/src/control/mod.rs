@@ -4,7 +4,7 @@
 //! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
 //! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
 //!   network that a container moved.
-//! * `inspect`, `answers`, `rules`, `describe`, `subject`: answers to questions and changes.
+//! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
@@ -24,6 +24,7 @@ mod socket;
 mod store;
 mod subject;
 mod switch;
+mod tunnels;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -141,6 +142,11 @@ impl Daemon {
                 let port = self.switch.port(&named.name);
                 json(port.ok_or_else(|| no_such("port", named.name.as_str()))?)
             }
+            Query::VxlanList => json(self.switch.vxlans()?),
+            Query::VxlanShow(named) => {
+                let vxlan = self.switch.vxlan(&named.name)?;
+                json(vxlan.ok_or_else(|| no_such("vxlan", named.name.as_str()))?)
+            }
             Query::FdbShow(filter) => json(self.stations(&filter)?),
             Query::RouteList => json(self.switch.routes()),
             Query::NeighborShow(filter) => {
@@ -161,10 +167,7 @@ impl Daemon {
                 self.check_bridge(top.filter.bridge.as_ref())?;
                 json(self.switch.top(&top))
             }
-            Query::VxlanList
-            | Query::VxlanShow(_)
-            | Query::Trace(_)
-            | Query::Why(_) => Err(pending::refuse_question(&query)),
+            Query::Trace(_) | Query::Why(_) => Err(pending::refuse_question(&query)),
             Query::FlowList(list) => json(self.switch.flow_page(&list)),
             Query::Stats => json(self.switch.stats()?),
             Query::Drops => json(self.switch.drops()?),
@@ -187,7 +190,7 @@ impl Daemon {
     fn stations(&self, filter: &ctl::FdbFilter) -> Result<Vec<ctl::response::FdbInfo>, CtlError> {
         self.check_bridge(filter.bridge.as_ref())?;
         match &filter.port {
-            Some(name) if !self.switch.config().ports.contains_key(name) => {
+            Some(name) if !self.switch.config().has_port(name) => {
                 Err(no_such("port", name.as_str()))
             }
             _ => Ok(self.switch.stations(filter)),

@@ -7,8 +7,10 @@
 mod endings;
 mod gateways;
 mod lookout;
+mod overlay;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ctl::response::Changed;
@@ -19,15 +21,16 @@ use ctl::{
 use flows::fdb::Entry;
 use flows::nat::Mappings;
 use flows::{Generation, PortIndex, Seconds, Snapshot, Translation, Vid};
+use pktio::underlay::Underlay;
 
 use super::compile::rules::Rules;
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
-use super::{announce, pending, store::Store, subject};
+use super::{announce, store::Store, subject};
 use crate::fleet::{Fleet, FleetError};
 use crate::random::random;
 use crate::worker::{Dataplane, QueueId, WorkerId};
-use endings::Departed;
+use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
 
@@ -53,8 +56,8 @@ pub struct Switch {
     rules: Rules,
     /// What the workers decide by.
     snapshot: Arc<Snapshot>,
-    /// Who left since the workers last heard of a configuration.
-    departed: Departed,
+    /// What ends when the workers know the configuration.
+    ending: Ending,
     schedules: Schedules,
     swept: Swept,
 }
@@ -75,7 +78,7 @@ impl Switch {
             seed: u64::from_ne_bytes(random()),
             rules: Rules::default(),
             snapshot: Arc::new(nothing()),
-            departed: Departed::default(),
+            ending: Ending::default(),
             schedules: Schedules::default(),
             swept: Swept::default(),
         }
@@ -87,8 +90,8 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when the workers or the store fail.
     pub fn restore(&mut self, kept: &Config) -> Result<(), CtlError> {
-        pending::refuse(kept)?;
-        let bridges = Config { ports: BTreeMap::new(), ..kept.clone() };
+        let (ports, vxlans) = (BTreeMap::new(), BTreeMap::new());
+        let bridges = Config { ports, vxlans, ..kept.clone() };
         self.commit(bridges, Prepared::default())?;
         let mut next = self.config.clone();
         let mut prepared = Prepared::default();
@@ -106,8 +109,17 @@ impl Switch {
             }
             next.ports.insert(name.clone(), port.clone());
         }
+        for (name, vxlan) in &kept.vxlans {
+            if let Err(error) = self.open_endpoint(vxlan, &mut prepared) {
+                self.note_problem(format!("vxlan {name}: {error}; it is tried again"));
+                self.waiting.insert(name.clone(), error.to_string());
+            }
+        }
+        next.vxlans.clone_from(&kept.vxlans);
+        let has_port =
+            |name: &PortName| next.ports.contains_key(name) || next.vxlans.contains_key(name);
         for bridge in next.bridges.values_mut() {
-            bridge.statics.retain(|station| next.ports.contains_key(&station.port));
+            bridge.statics.retain(|station| has_port(&station.port));
         }
         self.save(&next)?;
         self.commit(next, prepared)
@@ -120,7 +132,6 @@ impl Switch {
     pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
         let mutation = self.with_mac_chosen(mutation);
         let next = apply(&self.config, &mutation)?;
-        pending::refuse(&next)?;
         let subject = subject::of(&mutation, &self.config, &next)?;
         let differs = next != self.config;
         if differs {
@@ -170,7 +181,7 @@ impl Switch {
             return refused("by AF_XDP it is bound to its worker's packet memory".to_owned());
         }
         self.fleet.relocate(port, to).map_err(stuck)?;
-        self.publish(false)?;
+        self.publish()?;
         Ok(true)
     }
 
@@ -190,10 +201,16 @@ impl Switch {
     /// Does what can fail.
     fn prepare(&self, next: &Config, prepared: &mut Prepared) -> Result<(), CtlError> {
         for action in plan(&self.config, next) {
-            if let Action::AddPort(name, port) = action {
-                let device = device::open(&port, next.mtu_of(&port).bytes(), self.home())
-                    .map_err(|error| error.for_port(&name))?;
-                prepared.opened.insert(name, device);
+            match action {
+                Action::AddPort(name, port) => {
+                    let device = device::open(&port, next.mtu_of(&port).bytes(), self.home())
+                        .map_err(|error| error.for_port(&name))?;
+                    prepared.opened.insert(name, device);
+                }
+                Action::AddVxlan(name, vxlan) => self
+                    .open_endpoint(&vxlan, prepared)
+                    .map_err(|error| Self::tunnel_error(&name, &error))?,
+                _ => {}
             }
         }
         for (name, facts) in &self.facts {
@@ -223,7 +240,7 @@ impl Switch {
     /// Tells the workers. Nothing here fails unless a worker is stuck.
     fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
         let now = self.now();
-        let Prepared { opened, resized } = prepared;
+        let Prepared { opened, resized, endpoints } = prepared;
         for Resized { name, to, .. } in resized {
             if let Some(facts) = self.facts.get_mut(&name) {
                 facts.mtu = to;
@@ -233,31 +250,35 @@ impl Switch {
             |name: &&PortName| !next.ports.contains_key(*name) || opened.contains_key(*name);
         let closed: Vec<_> = self.numbering.ports.keys().filter(closed).cloned().collect();
         closed.iter().try_for_each(|name| self.close(name)).map_err(stuck)?;
-        self.waiting.retain(|name, _| next.ports.contains_key(name) && !opened.contains_key(name));
+        self.close_tunnels(&next).map_err(stuck)?;
+        self.waiting.retain(|name, _| next.has_port(name) && !opened.contains_key(name));
         self.number_bridges(&next, now)?;
         self.numbering.number_rules(&self.config, &next);
         self.say_farewells(&next).map_err(stuck)?;
-        let disturbs = endings::may_disturb(&self.config, &next);
+        self.ending.disturb(&self.config, &next);
         self.config = next;
         let fresh = self.number_ports(opened)?;
-        self.publish(disturbs)?;
+        let endpoints = self.number_tunnels(endpoints)?;
+        self.publish()?;
         self.put_statics();
-        if fresh.is_empty() {
+        if fresh.is_empty() && endpoints.is_empty() {
             return Ok(());
         }
         let names: Vec<_> = fresh.iter().map(|port| port.name.clone()).collect();
         for port in fresh {
             self.start(port).map_err(stuck)?;
         }
+        for (port, queues) in endpoints {
+            self.start_endpoint(port, queues).map_err(stuck)?;
+        }
         // Once more, now that it is known which worker transmits for the new ports. Only then can all of
         // them hear what is announced.
-        self.publish(false)?;
+        self.publish()?;
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 
-    /// Compiles the configuration and gives it to the workers; then what depended on the one before ends. If
-    /// `disturbs`, sessions can be among that other than those of who left.
-    fn publish(&mut self, disturbs: bool) -> Result<(), CtlError> {
+    /// Compiles the configuration and gives it to the workers; then what depended on the one before ends.
+    fn publish(&mut self) -> Result<(), CtlError> {
         self.generation = Generation(self.generation.0 + 1);
         let now = self.fleet.clock().now();
         for new in self.rules.update(&self.config, &self.numbering) {
@@ -265,20 +286,24 @@ impl Switch {
         }
         let (generation, rules) = (self.generation, &self.rules);
         let mappings = &self.snapshot.translation().mappings;
-        let snapshot = compile::snapshot(&self.config, &self.numbering, generation, mappings, rules)
-            .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
+        let snapshot =
+            compile::snapshot(&self.config, &self.numbering, generation, mappings, rules)
+                .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
             if let Some(owner) = owners.get_mut(queue.port.slot()) {
                 owner.get_or_insert(*worker);
             }
         }
+        for (port, vtep) in snapshot.tunnels().vteps() {
+            owners[port.slot()] = owners[vtep.endpoint.slot()];
+        }
         let snapshot = Arc::new(snapshot);
         let old = std::mem::replace(&mut self.snapshot, Arc::clone(&snapshot));
         let shapes = compile::shapes(&self.config, &self.numbering);
         let plane = Dataplane { snapshot, owners, shapes };
         self.fleet.adopt(&Arc::new(plane)).map_err(stuck)?;
-        self.end_dependents(&old, disturbs);
+        self.end_dependents(&old);
         self.announce_gateways(&old).map_err(stuck)
     }
 
@@ -299,6 +324,11 @@ impl Switch {
         let Some((index, _)) = self.numbering.ports.remove(name) else { return Ok(()) };
         self.note_departure(name, index);
         self.facts.remove(name);
+        self.vacate(index)
+    }
+
+    /// Makes a number free for another port.
+    fn vacate(&mut self, index: PortIndex) -> Result<(), FleetError> {
         self.missed.remove(&index);
         self.fleet.detach(index)?;
         let now = self.now();
@@ -392,8 +422,8 @@ impl Switch {
 
     /// Whether a filter means a station.
     pub(super) fn matches(&self, filter: &FdbFilter, entry: &Entry) -> bool {
-        let port = filter.port.as_ref().map(|name| self.numbering.ports.get(name));
-        port.is_none_or(|port| port.is_some_and(|(index, _)| *index == entry.port))
+        let is_behind = |name| self.numbering.port_name(entry.port) == Some(name);
+        filter.port.as_ref().is_none_or(is_behind)
             && filter.vlan.is_none_or(|vlan| vlan.number() == entry.vid.0)
     }
 
@@ -505,6 +535,8 @@ struct Fresh {
 struct Prepared {
     opened: BTreeMap<PortName, OpenDevice>,
     resized: Vec<Resized>,
+    /// Endpoints of tunnels, each with its queues.
+    endpoints: BTreeMap<SocketAddr, Vec<Underlay>>,
 }
 
 /// An interface whose MTU was changed.

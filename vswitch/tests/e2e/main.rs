@@ -9,7 +9,9 @@ mod foreign;
 mod lifecycle;
 mod matrix;
 mod routing;
+mod rules;
 mod sessions;
+mod vxlan;
 mod workers;
 
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
         bridging::tests(),
         routing::tests(),
         sessions::tests(),
+        vxlan::tests(),
+        rules::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

@@ -124,7 +124,10 @@ fn a_masqueraded_connection_is_listed_with_both_its_tuples() -> TestResult {
     assert_eq!(session.responder.source, far.local_addr()?);
     assert_eq!(session.responder.destination, far.peer_addr()?);
     assert_eq!((session.bridge.as_str(), session.responder_bridge.as_str()), ("inside", "outside"));
-    assert_eq!((session.state, session.tcp.as_deref()), (ConnState::Established, Some("ESTABLISHED")));
+    assert_eq!(
+        (session.state, session.tcp.as_deref()),
+        (ConnState::Established, Some("ESTABLISHED"))
+    );
     assert!(session.sent.packets >= 3 && session.received.packets >= 2, "{session:?}");
     assert!(session.expires_seconds > 7000, "{session:?}");
     let rule = session.rule.clone().ok_or("no rule")?;
@@ -135,8 +138,8 @@ fn a_masqueraded_connection_is_listed_with_both_its_tuples() -> TestResult {
     let rules: Vec<NatInfo> = daemon.ask(Query::NatList)?;
     let [info] = rules.as_slice() else { return Err(format!("{rules:?}").into()) };
     assert_eq!((&info.name, info.sessions, info.mappings, info.begun), (&rule, 1, 1, 1));
-    let top: Vec<TopInfo> =
-        daemon.ask(Query::ConnTop(ConnTop { filter: tcp_only(), ..serde_json::from_str("{}")? }))?;
+    let top: Vec<TopInfo> = daemon
+        .ask(Query::ConnTop(ConnTop { filter: tcp_only(), ..serde_json::from_str("{}")? }))?;
     let [talker] = top.as_slice() else { return Err(format!("{top:?}").into()) };
     assert_eq!((talker.address, talker.sessions, talker.mappings), (ip("10.1.0.2")?, 1, 1));
     let status: ctl::response::Status = daemon.ask(Query::Status)?;
@@ -314,8 +317,7 @@ fn a_translated_prefix_is_seen_outside_and_leads_back() -> TestResult {
     routed_bridge(&daemon, "inside", &["fd01:0:0:1::1/64"])?;
     routed_bridge(&daemon, "outside", &["2001:db8:9::1/64"])?;
     let (gateway, far) = ("2001:db8:9::1", "2001:db8:9::9");
-    let inner =
-        container(&daemon, "inner", "inside", &["fd01:0:0:1::2/64"], &["fd01:0:0:1::1"])?;
+    let inner = container(&daemon, "inner", "inside", &["fd01:0:0:1::2/64"], &["fd01:0:0:1::1"])?;
     let world = container(&daemon, "world", "outside", &[&format!("{far}/64")], &[gateway])?;
     let rule = NatRule::Prefix(ctl::PrefixTranslation {
         from: "inside".parse()?,

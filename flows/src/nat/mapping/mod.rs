@@ -328,6 +328,25 @@ impl Mappings {
         self.inbound(outside, protocol, external, u32::MAX).map(|(inbound, ..)| inbound)
     }
 
+    /// The mapping between an internal endpoint and an external one, each in its zone. Finds those of addresses
+    /// that cannot be claimed any more, too; and, since configurations change, one of an equal external
+    /// address in another zone if there is none in this.
+    pub fn between(
+        &self,
+        inside: (Zone, Endpoint),
+        protocol: u8,
+        (outside, external): (Zone, Endpoint),
+    ) -> Option<MappingId> {
+        let class = Class::of(protocol)?;
+        let equal = || self.addresses.iter().filter(|address| address.ip == external.ip);
+        let here = equal().filter(|address| address.zone == outside);
+        let elsewhere = equal().filter(|address| address.zone != outside);
+        here.chain(elsewhere).find_map(|address| {
+            let (found, ..) = self.inbound_at(address, class, external.port, u32::MAX)?;
+            ((found.zone, found.internal) == inside).then_some(found.mapping)
+        })
+    }
+
     /// Begins an inbound session of a mapping that exists, where filtering is endpoint-independent. It
     /// must give the mapping back by [`Mappings::release`]. `None` when there is no such mapping, or its
     /// internal address has as many sessions as it may.
@@ -359,7 +378,17 @@ impl Mappings {
     ) -> Option<(Inbound, Pin<'_>, Key)> {
         let class = Class::of(protocol)?;
         let address = self.listed(outside, external.ip)?;
-        let load = || address.table.load(class, external.port);
+        self.inbound_at(address, class, external.port, session_limit)
+    }
+
+    fn inbound_at(
+        &self,
+        address: &Address,
+        class: Class,
+        port: u16,
+        session_limit: u32,
+    ) -> Option<(Inbound, Pin<'_>, Key)> {
+        let load = || address.table.load(class, port);
         let mapped = |word: word::Word| matches!(word.state(), State::Mapped(_));
         let key = Some(load()).filter(|word| mapped(*word))?.key();
         let pinned =
@@ -371,7 +400,7 @@ impl Mappings {
         // Still its host's, who now cannot have been forgotten.
         Some(load()).filter(|word| mapped(*word) && word.belongs_to(key))?;
         let (zone, ip) = pin.address();
-        let mapping = address.mapping(class, external.port);
+        let mapping = address.mapping(class, port);
         Some((Inbound { zone, internal: Endpoint::new(ip, key.port), mapping }, pin, key))
     }
 

@@ -1,4 +1,4 @@
-//! The pipeline from outside: frames in, frames out.
+//! The pipeline from outside: frames in, frames out; [`network`] is the bench of all but bridging.
 
 mod bridging;
 mod network;

@@ -422,8 +422,13 @@ impl Network {
         self.put(port, &frame)
     }
 
-    /// Lets time pass, and returns what left meanwhile.
+    /// Lets time pass; returns what left meanwhile, a line each.
     pub fn wait(&mut self, time: Duration) -> Vec<String> {
+        lines(&self.pass(time))
+    }
+
+    /// Lets time pass, and returns the frames that left meanwhile.
+    pub fn pass(&mut self, time: Duration) -> Vec<Sent> {
         let until = self.now.as_nanos() + u64::try_from(time.as_nanos()).unwrap();
         let mut out = Vec::new();
         while self.now.as_nanos() < until {
@@ -432,7 +437,7 @@ impl Network {
             out.extend(self.turn());
             self.expire();
         }
-        lines(&out)
+        out
     }
 
     /// What the control thread does now and then.

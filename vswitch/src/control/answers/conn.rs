@@ -168,9 +168,8 @@ fn query_types(number: u8) -> &'static [(u8, u8)] {
 fn five_tuple(tuple: &Tuple, asker: Endpoint) -> FiveTuple {
     let Tuple { protocol, source, destination } = *tuple;
     let is_query = !query_types(protocol).is_empty();
-    let address = |end: Endpoint| {
-        SocketAddr::new(end.ip, if is_query { asker.port } else { end.port })
-    };
+    let address =
+        |end: Endpoint| SocketAddr::new(end.ip, if is_query { asker.port } else { end.port });
     FiveTuple {
         protocol: Protocol::of(protocol),
         source: address(source),

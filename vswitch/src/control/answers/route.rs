@@ -11,10 +11,15 @@ impl Switch {
         let config = self.config();
         let mut routes = Vec::new();
         for (on, bridge) in &config.bridges {
-            let connected = bridge.gateways.iter().map(|cidr| (cidr.subnet(), RouteKind::Connected));
-            let own = bridge.gateways.iter().map(|cidr| (Prefix::host(cidr.addr), RouteKind::Local));
-            routes.extend(connected.chain(own).map(|(to, kind)| {
-                RouteInfo { to, on: on.clone(), kind, via: Vec::new() }
+            let connected =
+                bridge.gateways.iter().map(|cidr| (cidr.subnet(), RouteKind::Connected));
+            let own =
+                bridge.gateways.iter().map(|cidr| (Prefix::host(cidr.addr), RouteKind::Local));
+            routes.extend(connected.chain(own).map(|(to, kind)| RouteInfo {
+                to,
+                on: on.clone(),
+                kind,
+                via: Vec::new(),
             }));
             let entered = config.routes.get(on).into_iter().flatten();
             routes.extend(entered.map(|(to, route)| RouteInfo {

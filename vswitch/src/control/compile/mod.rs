@@ -4,11 +4,12 @@ mod nat;
 mod neighbors;
 mod routes;
 pub mod rules;
+mod tunnels;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ctl::{Bridge, BridgeName, Config, Port, PortKind, PortName, RuleName, Vlan};
+use ctl::{Bridge, BridgeName, Config, Port, PortKind, PortName, RuleName, StaticMac, Vlan};
 use flows::nat::Mappings;
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Guard, Horizon, PortConfig, PortIndex, Seconds,
@@ -19,6 +20,7 @@ use pktio::wire::MacAddr;
 use crate::worker::Shape;
 pub use neighbors::put_neighbors;
 use rules::Rules;
+pub use tunnels::{Overlay, SegmentSlot, VtepSlot, endpoint_of, inner_mtu};
 
 /// A bridge's number and its forwarding database, which outlive configurations.
 #[derive(Debug, Clone)]
@@ -38,12 +40,23 @@ pub struct Numbering {
     pub ports: BTreeMap<PortName, (PortIndex, u32)>,
     /// How much the rules of address translation are used, which is known by their numbers.
     pub nat: BTreeMap<RuleName, Arc<Usage>>,
+    /// Tunnels, whose ports and endpoints have numbers among those of the ports.
+    pub overlay: Overlay,
 }
 
 impl Numbering {
-    /// The name of a port.
+    /// The name of a port, or of the tunnel that it is of.
     pub fn port_name(&self, index: PortIndex) -> Option<&PortName> {
-        self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name)
+        let port = self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name);
+        port.or_else(|| self.overlay.name_of(index))
+    }
+
+    /// The port behind which a station entered by hand is.
+    fn port_of(&self, station: &StaticMac) -> Option<PortIndex> {
+        match station.vtep {
+            Some(remote) => self.overlay.port_towards(&station.port, remote),
+            None => self.ports.get(&station.port).map(|(index, _)| *index),
+        }
     }
 
     /// The name of the bridge of a number, or of a zone.
@@ -63,7 +76,9 @@ impl Numbering {
 
     /// Numbers the rules of address translation that are new or changed.
     pub fn number_rules(&mut self, old: &Config, next: &Config) {
-        self.nat.retain(|name, _| next.nat.get(name).is_some_and(|_| next.nat.get(name) == old.nat.get(name)));
+        self.nat.retain(|name, _| {
+            next.nat.contains_key(name) && next.nat.get(name) == old.nat.get(name)
+        });
         for name in next.nat.keys() {
             let taken = |number: &u32| self.nat.values().any(|usage| usage.rule() == *number);
             let free = (0..u32::MAX).find(|number| !taken(number)).unwrap_or(u32::MAX);
@@ -73,8 +88,9 @@ impl Numbering {
 
     /// The lowest number that no port has.
     pub fn free_port(&self) -> Option<PortIndex> {
-        let taken = |index: &PortIndex| self.ports.values().any(|(at, _)| at == index);
-        (0..u16::MAX).map(PortIndex).find(|index| !taken(index))
+        let ports = self.ports.values().map(|(index, _)| *index);
+        let taken: BTreeSet<_> = ports.chain(self.overlay.numbers()).collect();
+        (0..u16::MAX).map(PortIndex).find(|index| !taken.contains(index))
     }
 
     /// The lowest number that no bridge has.
@@ -116,9 +132,16 @@ pub fn snapshot(
         let port = port_config(port, slot.index, *mtu, limit);
         put(&mut ports, index.slot(), PortConfig { is_inspected, ..port });
     }
+    for (index, port) in
+        config.vxlans.keys().flat_map(|name| tunnels::ports(config, numbering, name))
+    {
+        put(&mut ports, index.slot(), port);
+    }
     let translation = nat::translation(config, numbering, mappings);
     let snapshot = Snapshot::new(generation, ports, bridges)?;
-    Ok(snapshot.with_translation(Arc::new(translation)).with_rules(rules.set()))
+    let tunnels = Arc::new(tunnels::tunnels(config, &numbering.overlay));
+    let snapshot = snapshot.with_translation(Arc::new(translation)).with_rules(rules.set());
+    Ok(snapshot.with_tunnels(tunnels))
 }
 
 fn put<T>(list: &mut Vec<Option<T>>, at: usize, item: T) {
@@ -201,9 +224,9 @@ pub fn put_statics(bridge: &Bridge, fdb: &Fdb, numbering: &Numbering, now: Secon
         .statics
         .iter()
         .filter_map(|station| {
-            let (index, _) = numbering.ports.get(&station.port)?;
+            let index = numbering.port_of(station)?;
             let vid = station.vlan.map_or(Vid::NONE, |vlan| Vid(vlan.number()));
-            Some((MacAddr(station.mac.0), vid, *index))
+            Some((MacAddr(station.mac.0), vid, index))
         })
         .collect();
     fdb.flush(now, |entry| {

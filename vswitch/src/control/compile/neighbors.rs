@@ -14,7 +14,8 @@ use super::Numbering;
 pub fn put_neighbors(config: &Config, numbering: &Numbering, table: &Neighbors, now: Nanos) {
     let mut wanted = Vec::new();
     for (name, slot) in &numbering.bridges {
-        wanted.extend(config.bridges.get(name).into_iter().flat_map(|on| on_bridge(on, slot.index)));
+        wanted
+            .extend(config.bridges.get(name).into_iter().flat_map(|on| on_bridge(on, slot.index)));
     }
     wanted.sort_unstable();
     let is_there = |bridge| numbering.bridges.values().any(|slot| slot.index == bridge);
@@ -32,7 +33,8 @@ pub fn put_neighbors(config: &Config, numbering: &Numbering, table: &Neighbors, 
     present.sort_unstable();
     for (bridge, ip, mac) in wanted {
         // `neighbor show` shows that it is missing.
-        if present.binary_search(&(bridge, ip, mac)).is_err() && !table.add_static(bridge, ip, mac) {
+        if present.binary_search(&(bridge, ip, mac)).is_err() && !table.add_static(bridge, ip, mac)
+        {
             tracing::warn!(%ip, "no room for a neighbour that was entered by hand");
         }
     }

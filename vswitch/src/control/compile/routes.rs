@@ -67,9 +67,8 @@ fn gateway_address(cidr: &IpCidr) -> Option<GatewayAddress> {
 }
 
 fn advertising(bridge: &Bridge, wanted: &Advertise) -> Advertising {
-    let has_prefix = |cidr: &&IpCidr| {
-        matches!(cidr.addr, IpAddr::V6(addr) if !addr.is_unicast_link_local())
-    };
+    let has_prefix =
+        |cidr: &&IpCidr| matches!(cidr.addr, IpAddr::V6(addr) if !addr.is_unicast_link_local());
     let prefixes = bridge.gateways.iter().filter(has_prefix);
     let prefixes = prefixes.filter_map(|cidr| Prefix::new(cidr.addr, cidr.prefix_len));
     let advertised = |prefix| AdvertisedPrefix {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ctl::{ConnFilter, Config, NeighborFilter, NeighborKey, PortKind, PortName};
+use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, PortKind, PortName};
 use flows::router::{NeighborEntry, NeighborState};
 use flows::session::Session;
 use flows::{BridgeIndex, PortIndex, Snapshot};
@@ -14,28 +14,39 @@ use flows::{BridgeIndex, PortIndex, Snapshot};
 use super::Switch;
 use crate::control::answers::Sieve;
 
-/// The addresses of stations that left.
+/// What changed since the workers last heard of a configuration that sessions can depend on.
 #[derive(Debug, Default)]
-pub(super) struct Departed(BTreeSet<(BridgeIndex, IpAddr)>);
-
-impl Departed {
-    /// Whether one of a session's ends left.
-    fn was_in(&self, session: &Session) -> bool {
-        let ends = [session.initiator, session.responder];
-        ends.iter().any(|key| self.has(BridgeIndex(key.zone.0), key.tuple.source.ip))
-    }
-
-    fn has(&self, bridge: BridgeIndex, ip: IpAddr) -> bool {
-        self.0.contains(&(bridge, ip))
-    }
+pub(super) struct Ending {
+    /// The addresses of stations that left.
+    departed: BTreeSet<(BridgeIndex, IpAddr)>,
+    /// Packets may go other ways, or be translated otherwise.
+    is_rerouted: bool,
 }
 
-/// Whether sessions can depend on what differs between two configurations, besides their ports.
-pub(super) fn may_disturb(old: &Config, next: &Config) -> bool {
-    (&old.nat, &old.allowed, &old.routes) != (&next.nat, &next.allowed, &next.routes)
-        || old.bridges.iter().any(|(name, bridge)| {
-            next.bridges.get(name).is_none_or(|next| next.gateways != bridge.gateways)
-        })
+impl Ending {
+    /// Notes whether sessions can depend on what differs between two configurations, besides their ports.
+    pub(super) fn disturb(&mut self, old: &Config, next: &Config) {
+        self.is_rerouted |= (&old.nat, &old.allowed, &old.routes)
+            != (&next.nat, &next.allowed, &next.routes)
+            || old.bridges.iter().any(|(name, bridge)| {
+                next.bridges.get(name).is_none_or(|next| next.gateways != bridge.gateways)
+            });
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.departed.is_empty() && !self.is_rerouted
+    }
+
+    fn has_departed(&self, bridge: BridgeIndex, ip: IpAddr) -> bool {
+        self.departed.contains(&(bridge, ip))
+    }
+
+    /// Whether a session ends by this, now that a configuration is in force.
+    fn concerns(&self, session: &Session, snapshot: &Snapshot) -> bool {
+        let mut ends = [session.initiator, session.responder].into_iter();
+        ends.any(|key| self.has_departed(BridgeIndex(key.zone.0), key.tuple.source.ip))
+            || (self.is_rerouted && !snapshot.still_makes(session))
+    }
 }
 
 impl Switch {
@@ -51,26 +62,24 @@ impl Switch {
             entry.bridge == slot.index && behind.any(|station| Some(station.mac) == entry.mac)
         };
         let known = self.fleet.tables().neighbors.entries(now).into_iter().filter(is_behind);
-        self.departed.0.extend(known.map(|entry| (entry.bridge, entry.ip)));
+        self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
         if let PortKind::Tap(tap) = &port.kind {
-            self.departed.0.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
+            self.ending.departed.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
         }
     }
 
     /// Ends what depended on the configuration before, and on who left. What the sessions had is given back as it
     /// was found.
-    pub(super) fn end_dependents(&mut self, old: &Snapshot, disturbs: bool) {
-        let departed = std::mem::take(&mut self.departed);
-        if departed.0.is_empty() && !disturbs {
+    pub(super) fn end_dependents(&mut self, old: &Snapshot) {
+        let ending = std::mem::take(&mut self.ending);
+        if ending.is_nothing() {
             return;
         }
         let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
         tables.neighbors.flush(now, |entry| {
-            entry.state != NeighborState::Permanent && departed.has(entry.bridge, entry.ip)
+            entry.state != NeighborState::Permanent && ending.has_departed(entry.bridge, entry.ip)
         });
-        let is_over = |session: &Session| {
-            departed.was_in(session) || (disturbs && !self.snapshot.still_makes(session))
-        };
+        let is_over = |session: &Session| ending.concerns(session, &self.snapshot);
         let release = |ended: &Session| old.translation().release(ended, now);
         let ended = tables.sessions.flush(now.seconds(), is_over, release);
         if ended > 0 {
@@ -118,17 +127,24 @@ mod tests {
 
     #[test]
     fn only_what_sessions_depend_on_disturbs_them() {
+        let name: ctl::BridgeName = "a".parse().unwrap();
         let mut old = Config::default();
-        old.bridges.entry("a".parse().unwrap()).or_default();
+        old.bridges.entry(name.clone()).or_default();
         let mut next = old.clone();
-        next.bridges.get_mut("a").unwrap().ageing_seconds = 17;
+        next.bridges.entry(name.clone()).or_default().ageing_seconds = 17;
         next.bridges.entry("b".parse().unwrap()).or_default();
-        assert!(!may_disturb(&old, &next));
-        assert!(may_disturb(&next, &old), "a bridge goes");
-        next.bridges.get_mut("a").unwrap().gateways.push("10.0.0.1/24".parse().unwrap());
-        assert!(may_disturb(&old, &next), "its gateways are others");
+        let disturbs = |old: &Config, next: &Config| {
+            let mut ending = Ending::default();
+            ending.disturb(old, next);
+            ending.is_rerouted
+        };
+        assert!(!disturbs(&old, &next));
+        assert!(disturbs(&next, &old), "a bridge goes");
+        let changed = next.bridges.entry(name.clone()).or_default();
+        changed.gateways.push("10.0.0.1/24".parse().unwrap());
+        assert!(disturbs(&old, &next), "its gateways are others");
         let mut next = old.clone();
-        next.allowed.entry("a".parse().unwrap()).or_default();
-        assert!(may_disturb(&old, &next));
+        next.allowed.entry(name).or_default();
+        assert!(disturbs(&old, &next));
     }
 }

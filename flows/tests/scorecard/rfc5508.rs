@@ -1,0 +1,91 @@
+//! RFC 5508: ICMP.
+
+use super::packets::{Kind, Packet, icmp_error};
+use super::requirement::{A, B, E, P, connect, expect, external, requirements, seconds, tcp, udp};
+use super::subject::Setup;
+
+requirements! {
+    /// Queries from inside and their answers pass.
+    "RFC 5508 REQ-1" rfc5508_req_01_queries_pass = |nat| {
+        expect(&nat.send(&ping()), &["out: ping#5000 203.0.113.1 > 198.51.100.7"])?;
+        expect(&nat.send(&pong()), &["in: pong#5000 198.51.100.7 > 10.0.0.2"])
+    };
+    /// A query's mapping lives for sixty seconds at least.
+    "RFC 5508 REQ-2" rfc5508_req_02_a_query_may_be_answered_for_a_minute = |nat| {
+        nat.send(&ping());
+        nat.wait(seconds(60));
+        expect(&nat.send(&pong()), &["in: pong#5000 198.51.100.7 > 10.0.0.2"])
+    };
+    /// An error with a wrong checksum is dropped.
+    "RFC 5508 REQ-3" rfc5508_req_03_damaged_errors_are_dropped = |nat| {
+        external(nat, &udp(A, P))?;
+        let mut error = from_outside(&udp(E, P));
+        error.payload[2] ^= 1;
+        expect(&nat.send(&error), &[])
+    };
+    /// An error from outside is translated, with what it quotes.
+    "RFC 5508 REQ-4" rfc5508_req_04_errors_from_outside_are_translated = |nat| {
+        external(nat, &udp(A, P))?;
+        let passed = format!("in: icmp 3/1 198.51.100.99 > 10.0.0.2 (udp {A} > {P})");
+        expect(&nat.send(&from_outside(&udp(E, P))), &[&passed])
+    };
+    /// An error from inside is translated, with what it quotes.
+    "RFC 5508 REQ-5" rfc5508_req_05_errors_from_inside_are_translated = |nat| {
+        external(nat, &udp(A, P))?;
+        nat.send(&udp(P, E));
+        let error = icmp_error((3, 3, 0), ("10.0.0.2", "198.51.100.7"), &udp(P, A), 60);
+        expect(&nat.send(&error), &[&format!("out: icmp 3/3 203.0.113.1 > 198.51.100.7 (udp {P} > {E})")])
+    };
+    /// An error neither refreshes nor ends a mapping.
+    "RFC 5508 REQ-6" rfc5508_req_06_errors_change_no_session = |nat| {
+        nat.send(&ping());
+        nat.wait(seconds(40));
+        let about = Packet::new(Kind::Ping, "203.0.113.1:5000", "198.51.100.7");
+        let passed = "in: icmp 3/1 198.51.100.99 > 10.0.0.2 (ping#5000 10.0.0.2 > 198.51.100.7)";
+        expect(&nat.send(&from_outside(&about)), &[passed])?;
+        expect(&nat.send(&pong()), &["in: pong#5000 198.51.100.7 > 10.0.0.2"])?;
+        for _ in 0..4 {
+            nat.wait(seconds(30));
+            nat.send(&from_outside(&about));
+        }
+        expect(&nat.send(&pong()), &[])
+    };
+    /// An error about a hairpinned packet is translated at both ends.
+    "RFC 5508 REQ-7" rfc5508_req_07_hairpinned_errors_are_translated = |nat| {
+        external(nat, &udp(A, P))?;
+        let (ip, port) = external(nat, &udp(B, P))?;
+        let b = format!("{ip}:{port}");
+        expect(&nat.send(&udp(A, &b)), &[&format!("in: udp {E} > {B}")])?;
+        let error = icmp_error((3, 3, 0), ("10.0.0.3", "203.0.113.1"), &udp(E, B), 60);
+        expect(&nat.send(&error), &[&format!("in: icmp 3/3 203.0.113.1 > 10.0.0.2 (udp {A} > {b})")])
+    };
+    /// Who cannot have a session is told "administratively prohibited".
+    "RFC 5508 REQ-8" rfc5508_req_08_exhaustion_is_told = |nat| {
+        nat.set_up(Setup::OnePort);
+        external(nat, &udp(A, P))?;
+        expect(&nat.send(&udp(B, P)), &[&format!("in: icmp 3/13 10.0.0.1 > 10.0.0.3 (udp {B} > {P})")])
+    };
+    /// The NAT answers pings, and says when a packet's time is over, as any router.
+    "RFC 5508 REQ-10" rfc5508_req_10_the_nat_is_a_router = |nat| {
+        let ping = Packet::new(Kind::Ping, "10.0.0.2:7", "10.0.0.1");
+        expect(&nat.send(&ping), &["in: pong#7 10.0.0.1 > 10.0.0.2"])?;
+        let last = Packet { ttl: 1, ..udp(A, P) };
+        expect(&nat.send(&last), &[&format!("in: icmp 11/0 10.0.0.1 > 10.0.0.2 (udp {A} > {P})")])?;
+        connect(nat)?;
+        let last = Packet { ttl: 1, ..tcp("A", A, P, (101, 501)) };
+        expect(&nat.send(&last), &[&format!("in: icmp 11/0 10.0.0.1 > 10.0.0.2 (tcp[A] {A} > {P})")])
+    };
+}
+
+fn ping() -> Packet {
+    Packet::new(Kind::Ping, A, "198.51.100.7")
+}
+
+fn pong() -> Packet {
+    Packet::new(Kind::Pong, "198.51.100.7", E)
+}
+
+/// A router on the way says that the destination of a packet is unreachable.
+fn from_outside(about: &Packet) -> Packet {
+    icmp_error((3, 1, 0), ("198.51.100.99", "203.0.113.1"), about, 28)
+}
