@@ -140,7 +140,7 @@ fn snapshot(case: Features) -> Result<Snapshot, Box<dyn Error>> {
     )?;
     Ok(snapshot.with_translation(Arc::new(Translation {
         mappings: Mappings::new(1024, 7).with_addresses([(OUTSIDE.into(), address)]),
-        masquerades: vec![Masquerade { from: INSIDE, pool, filtering: Filtering::ByAddress }],
+        masquerades: vec![Masquerade::new(INSIDE, pool, Filtering::ByAddress)],
         ..Translation::default()
     })))
 }

@@ -29,6 +29,7 @@ pub mod router;
 pub mod rules;
 pub mod session;
 mod snapshot;
+mod standing;
 mod tables;
 mod translation;
 mod tuple;
@@ -41,10 +42,12 @@ pub use guard::Guard;
 pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, Offender, PortBooks};
 pub use outbox::Outboxes;
-pub use pipeline::{Pipeline, Tracer};
+pub use pipeline::{Pipeline, Saying, Tracer};
 pub use snapshot::{
     BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,
 };
 pub use tables::{TableSizes, Tables};
-pub use translation::{Filtering, Inward, Masquerade, Translation};
+pub use translation::{
+    Filtering, Home, Inward, Masquerade, Outward, PrefixRule, Translation, Usage,
+};
 pub use tuple::{Endpoint, Tuple};

@@ -1,11 +1,13 @@
 //! [`Translation`]: the address translation of a configuration.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pktio::wire::field::protocol;
 
-use crate::nat::{Inbound, MappingId, Mappings, Pool, Published};
+use crate::nat::{Inbound, MappingId, Mappings, Nptv6, Pool, Publish, Published};
 use crate::session::{Key, Session, TcpPolicy, Timeouts};
 use crate::{BridgeIndex, Endpoint, Nanos, Tuple, Zone};
 
@@ -28,31 +30,100 @@ pub struct Masquerade {
     pub pool: Pool,
     /// Who may answer.
     pub filtering: Filtering,
+    /// How much it is used.
+    pub usage: Arc<Usage>,
+}
+
+impl Masquerade {
+    /// A rule whose use nobody asks about.
+    pub fn new(from: BridgeIndex, pool: Pool, filtering: Filtering) -> Self {
+        Self { from, pool, filtering, usage: Arc::new(Usage::of(u32::MAX)) }
+    }
+}
+
+/// Gives the stations of one bridge addresses of another prefix on another bridge, one to one (RFC 6296).
+#[derive(Debug, Clone)]
+pub struct PrefixRule {
+    /// The inside.
+    pub from: BridgeIndex,
+    /// The outside.
+    pub to: BridgeIndex,
+    /// What becomes of addresses.
+    pub prefixes: Nptv6,
+    /// How much it is used.
+    pub usage: Arc<Usage>,
+}
+
+/// Where the station of a published port is.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// Its bridge.
+    pub bridge: BridgeIndex,
+    /// How much the rule is used.
+    pub usage: Arc<Usage>,
+}
+
+/// How much a rule of address translation is used. It outlives configurations as long as the rule does. Any
+/// thread counts, once for each session.
+#[derive(Debug)]
+pub struct Usage {
+    rule: u32,
+    begun: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Usage {
+    /// That of the rule of this number, which is new.
+    pub fn of(rule: u32) -> Self {
+        Self { rule, begun: AtomicU64::new(0), refused: AtomicU64::new(0) }
+    }
+
+    /// The rule's number.
+    pub fn rule(&self) -> u32 {
+        self.rule
+    }
+
+    /// Sessions that it began.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Packets that would have begun one, and for which no port was free or allowed.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What the destination of a new session sees as its source.
+#[derive(Debug, Clone, Copy)]
+pub enum Outward<'a> {
+    /// This endpoint, by a rule that is used so much, or by none.
+    As(Endpoint, Option<&'a Usage>),
+    /// One that is to be claimed of a pool.
+    Claimed(&'a Masquerade),
+    /// Nothing: the address is none that can be translated (RFC 6296 section 3.7).
+    Nothing,
 }
 
 /// Whom a packet to an address of the switch is really for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inward {
+#[derive(Debug, Clone, Copy)]
+pub struct Inward<'a> {
     /// Where the station is.
     pub bridge: BridgeIndex,
     /// The station and its port.
     pub internal: Endpoint,
     /// The mapping that the session uses, and has to give back.
     pub mapping: Option<MappingId>,
-}
-
-impl Inward {
-    /// By a mapping, which is not claimed.
-    fn of(found: &Inbound) -> Self {
-        Self { bridge: BridgeIndex(found.zone.0), internal: found.internal, mapping: None }
-    }
-}
-
-/// By what a stranger's packet gets in.
-enum Admission<'a> {
-    Published(Inward),
-    /// Outside in this zone, by a mapping of this rule.
-    Mapped(Zone, &'a Masquerade, Inbound),
+    /// How much the rule is used that says so.
+    pub usage: &'a Usage,
 }
 
 /// All address translation of a configuration, immutable. The mappings' tables are shared by all
@@ -68,7 +139,9 @@ pub struct Translation {
     /// Published ports, by the bridge on which the world finds them.
     pub published: Published,
     /// Where the stations of published ports are.
-    pub homes: HashMap<(Zone, IpAddr), BridgeIndex>,
+    pub homes: HashMap<Publish, Home>,
+    /// Translation of prefixes; the first rule that fits counts.
+    pub prefixes: Vec<PrefixRule>,
     /// The bridge on which the stations of a bridge find an address of the switch: a gateway's or a
     /// pool's.
     pub owners: HashMap<(BridgeIndex, IpAddr), BridgeIndex>,
@@ -87,6 +160,7 @@ impl Default for Translation {
             hairpins: Vec::new(),
             published: Published::default(),
             homes: HashMap::new(),
+            prefixes: Vec::new(),
             owners: HashMap::new(),
             tcp: TcpPolicy::default(),
             timeouts: Timeouts::default(),
@@ -95,30 +169,57 @@ impl Default for Translation {
 }
 
 impl Translation {
-    /// The pool for packets of an IP version from one bridge to another.
-    pub fn masquerade(
+    /// What a new session's source becomes on its way to a bridge. What comes back to the bridge that it came
+    /// from by a published port (`is_inward`) is always hidden: its answers would not come by the switch.
+    pub fn outward(&self, key: &Key, to: BridgeIndex, is_inward: bool) -> Outward<'_> {
+        let from = BridgeIndex(key.zone.0);
+        let Tuple { protocol, source, .. } = key.tuple;
+        if let Some((rule, internal)) = self.prefix_rule(from, to, source.ip) {
+            return rule.prefixes.outward(internal).map_or(Outward::Nothing, |ip| {
+                Outward::As(Endpoint::new(ip, source.port), Some(&rule.usage))
+            });
+        }
+        let is_ipv4 = source.ip.is_ipv4();
+        let rule = if is_inward && from == to {
+            self.hairpin(to, is_ipv4)
+        } else {
+            self.masquerade(from, to, is_ipv4)
+        };
+        let Some(rule) = rule else { return Outward::As(source, None) };
+        match self.published_as(rule.pool.zone(), protocol, source) {
+            Some(known) => Outward::As(known, Some(&rule.usage)),
+            None => Outward::Claimed(rule),
+        }
+    }
+
+    /// The rule by which an address of one bridge has another prefix on another.
+    fn prefix_rule(
         &self,
         from: BridgeIndex,
         to: BridgeIndex,
-        is_ipv4: bool,
-    ) -> Option<&Masquerade> {
+        ip: IpAddr,
+    ) -> Option<(&PrefixRule, Ipv6Addr)> {
+        let IpAddr::V6(ip) = ip else { return None };
+        let fits = |rule: &&PrefixRule| {
+            (rule.from, rule.to) == (from, to) && rule.prefixes.is_internal(ip)
+        };
+        Some((self.prefixes.iter().find(fits)?, ip))
+    }
+
+    /// The pool for packets of an IP version from one bridge to another.
+    fn masquerade(&self, from: BridgeIndex, to: BridgeIndex, is_ipv4: bool) -> Option<&Masquerade> {
         let fits = |rule: &&Masquerade| rule.pool.zone() == to.into() && rule.is_ipv4() == is_ipv4;
         self.masquerades.iter().filter(|rule| rule.from == from).find(fits)
     }
 
     /// The pool for packets that go back to the bridge that they came from: any that hides this bridge.
-    pub fn hairpin(&self, bridge: BridgeIndex, is_ipv4: bool) -> Option<&Masquerade> {
+    fn hairpin(&self, bridge: BridgeIndex, is_ipv4: bool) -> Option<&Masquerade> {
         let fits = |rule: &&Masquerade| rule.from == bridge && rule.is_ipv4() == is_ipv4;
         self.masquerades.iter().chain(&self.hairpins).find(fits)
     }
 
     /// What the world knows a published endpoint by, on the bridge of `outside`.
-    pub fn published_as(
-        &self,
-        outside: Zone,
-        protocol: u8,
-        internal: Endpoint,
-    ) -> Option<Endpoint> {
+    fn published_as(&self, outside: Zone, protocol: u8, internal: Endpoint) -> Option<Endpoint> {
         let known = self.published.external_of(outside, protocol, internal)?;
         let is_ipv4 = internal.ip.is_ipv4();
         let own = || {
@@ -132,47 +233,58 @@ impl Translation {
         Some(Endpoint { ip: known.address.or_else(own)?, port: known.port })
     }
 
-    /// Whom the first packet of a session is really for, if it is addressed to the switch. A mapping that
-    /// lets it in is claimed for the session.
-    pub fn inward(&self, key: Key) -> Option<Inward> {
-        match self.admission(&key)? {
-            Admission::Published(inward) => Some(inward),
-            Admission::Mapped(outside, rule, _) => {
-                let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
-                let quota = rule.pool.quota();
-                let found = self.mappings.join(outside, protocol, external, quota)?;
-                Some(Inward { mapping: Some(found.mapping), ..Inward::of(&found) })
-            }
-        }
-    }
-
-    /// Whom the first packet of a session would really be for. Nothing is claimed.
-    pub(crate) fn would_be_for(&self, key: &Key) -> Option<Inward> {
-        Some(match self.admission(key)? {
-            Admission::Published(inward) => inward,
-            Admission::Mapped(_, _, found) => Inward::of(&found),
+    /// Whom the first packet of a session is really for, if it is not for whom it is addressed to. A mapping
+    /// that lets it in is claimed for the session.
+    pub fn inward(&self, key: Key) -> Option<Inward<'_>> {
+        self.forwarded(&key).or_else(|| {
+            let (_, rule) = self.mapped(&key)?;
+            let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
+            let (outside, quota) = (rule.pool.zone(), rule.pool.quota());
+            let inbound = self.mappings.join(outside, protocol, external, quota)?;
+            Some(rule.inward(&inbound, Some(inbound.mapping)))
         })
     }
 
-    /// By what the first packet of a session gets in, if it is addressed to the switch.
-    fn admission(&self, key: &Key) -> Option<Admission<'_>> {
+    /// Whom the first packet of a session would really be for. Claims nothing.
+    pub(crate) fn would_be_for(&self, key: &Key) -> Option<Inward<'_>> {
+        self.forwarded(key).or_else(|| {
+            let (found, rule) = self.mapped(key)?;
+            Some(rule.inward(&found, None))
+        })
+    }
+
+    /// Whom a packet is for by what is always open to the outside: published ports and prefixes.
+    fn forwarded(&self, key: &Key) -> Option<Inward<'_>> {
         let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
-        let outside = Zone::from(*self.owners.get(&(BridgeIndex(key.zone.0), external.ip))?);
-        if let Some(internal) = self.published.lookup(outside, protocol, external, true) {
-            let bridge = *self.homes.get(&(outside, internal.ip))?;
-            return Some(Admission::Published(Inward { bridge, internal, mapping: None }));
+        if let Some(found) = self.prefixes.iter().find_map(|rule| rule.inward(key)) {
+            return Some(found);
         }
+        let rule = self.published.rule_for(self.owner(key)?, protocol, external, true)?;
+        let home = self.homes.get(rule)?;
+        let internal = rule.internal_of(external.port);
+        Some(Inward { bridge: home.bridge, internal, mapping: None, usage: &home.usage })
+    }
+
+    /// The mapping by which a packet comes in that nobody inside asked for, if it may, and its rule.
+    fn mapped(&self, key: &Key) -> Option<(Inbound, &Masquerade)> {
+        let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
         // Who is asked by an ICMP query has no identifier: any mapping would be another query's.
         if matches!(protocol, protocol::ICMP | protocol::ICMPV6) {
             return None;
         }
+        let outside = self.owner(key)?;
         let found = self.mappings.find(outside, protocol, external)?;
         let rule = self.rule_of(found.zone, outside, external.ip)?;
         // Neighbours are no strangers: they reach each other's mappings whatever the filter says (RFC 4787
         // REQ-9), as they reach each other.
-        let is_stranger = found.zone != key.zone;
-        let is_open = rule.filtering == Filtering::EndpointIndependent || !is_stranger;
-        is_open.then_some(Admission::Mapped(outside, rule, found))
+        let may = rule.filtering == Filtering::EndpointIndependent || found.zone == key.zone;
+        may.then_some((found, rule))
+    }
+
+    /// The bridge on which the destination of a packet is an address of the switch.
+    fn owner(&self, key: &Key) -> Option<Zone> {
+        let place = (BridgeIndex(key.zone.0), key.tuple.destination.ip);
+        self.owners.get(&place).map(|owner| (*owner).into())
     }
 
     /// The rule by which an inside has mappings at an address outside.
@@ -180,7 +292,7 @@ impl Translation {
         self.masquerades.iter().find(|rule| {
             Zone::from(rule.from) == inside
                 && rule.pool.zone() == outside
-                && rule.pool.addresses().any(|ip| ip == external)
+                && rule.pool.has_address(external)
         })
     }
 
@@ -225,5 +337,19 @@ impl Translation {
 impl Masquerade {
     fn is_ipv4(&self) -> bool {
         self.pool.addresses().next().is_some_and(|ip| ip.is_ipv4())
+    }
+
+    fn inward(&self, inbound: &Inbound, mapping: Option<MappingId>) -> Inward<'_> {
+        let bridge = BridgeIndex(inbound.zone.0);
+        Inward { bridge, internal: inbound.internal, mapping, usage: &self.usage }
+    }
+}
+
+impl PrefixRule {
+    fn inward(&self, key: &Key) -> Option<Inward<'_>> {
+        let Endpoint { ip: IpAddr::V6(ip), port } = key.tuple.destination else { return None };
+        let internal = self.prefixes.inward(ip).filter(|_| key.zone == self.to.into())?;
+        let internal = Endpoint::new(internal, port);
+        Some(Inward { bridge: self.from, internal, mapping: None, usage: &self.usage })
     }
 }

@@ -80,7 +80,7 @@ fn translation() -> Option<Translation> {
     let own = |from: BridgeIndex| ((from, GATEWAYS[usize::from(from.0)].into()), from);
     Some(Translation {
         mappings: Mappings::new(8, 1).with_addresses([(outside, external)]),
-        masquerades: vec![Masquerade { from: INSIDE, pool, filtering: Filtering::EndpointIndependent }],
+        masquerades: vec![Masquerade::new(INSIDE, pool, Filtering::EndpointIndependent)],
         published: Published::new(vec![rule]).ok()?,
         homes: HashMap::from([((outside, internal.ip), INSIDE)]),
         owners: HashMap::from([owner(INSIDE), owner(OUTSIDE), own(INSIDE)]),

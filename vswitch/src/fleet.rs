@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use flows::{PortIndex, TableSizes, Tables};
+use flows::{BridgeIndex, PortIndex, Saying, TableSizes, Tables};
 use pktio::buffer::Memory;
 use pktio::{Pool, PoolConfig, PoolError, PortFault};
 
@@ -279,6 +279,14 @@ impl Fleet {
             Some(worker) => self.send(*worker, Command::Inject(port, frames)),
             None => Ok(()),
         }
+    }
+
+    /// Lets the gateway of a bridge say something to all its stations, by one of the workers.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when the worker does not turn.
+    pub fn say(&mut self, bridge: BridgeIndex, saying: Saying) -> Result<(), FleetError> {
+        self.send(WorkerId(0), Command::Say(bridge, saying))
     }
 
     /// A copy of every worker's books.

@@ -296,8 +296,25 @@ pub struct Status {
     pub state_directory: Option<String>,
     /// Whether every frame is accounted for; if not, what is missing.
     pub discrepancy: Option<String>,
+    /// The tables that all workers share.
+    #[serde(default)]
+    pub tables: Vec<TableInfo>,
     /// What went wrong since the start, the newest last.
     pub problems: Vec<String>,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableInfo {
+    /// What is in it.
+    pub name: String,
+    /// Entries now.
+    pub used: u64,
+    /// The most that it has room for, where that is one number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// Entries refused so far for want of room, or because of a quota.
+    pub refused: u64,
 }
 
 /// The daemon's version.

@@ -35,6 +35,8 @@ pub struct RouteInfo {
 pub enum RouteKind {
     /// The router has an address in the network.
     Connected,
+    /// It is an address of the router.
+    Local,
     /// It was added by hand.
     Static,
 }

@@ -116,10 +116,15 @@ impl Pool {
         (0..self.addresses).map(|step| self.address(step))
     }
 
-    /// Whether somebody can have this endpoint.
-    pub fn contains(&self, endpoint: Endpoint) -> bool {
-        (self.first_port..=self.last_port).contains(&endpoint.port)
-            && self.addresses().any(|ip| ip == endpoint.ip)
+    /// Whether an address is among them.
+    pub fn has_address(&self, ip: IpAddr) -> bool {
+        let last = self.address(self.addresses - 1);
+        ip.is_ipv4() == last.is_ipv4() && (self.first..=last).contains(&ip)
+    }
+
+    /// Whether an external endpoint can be one of the pool's.
+    pub fn contains(&self, external: Endpoint) -> bool {
+        (self.first_port..=self.last_port).contains(&external.port) && self.has_address(external.ip)
     }
 
     fn address(&self, step: u16) -> IpAddr {

@@ -93,6 +93,12 @@ impl Publish {
         self.zone == other.zone && self.protocol == other.protocol && same_address && same_ports
     }
 
+    /// Where a packet to one of its external ports goes.
+    pub fn internal_of(&self, external_port: u16) -> Endpoint {
+        let step = external_port.saturating_sub(self.first);
+        Endpoint { ip: self.internal.ip, port: self.internal.port.saturating_add(step) }
+    }
+
     /// What of the outside an internal endpoint of the rule is.
     fn external_port(&self, internal: u16) -> Option<u16> {
         let step = internal.checked_sub(self.internal.port)?;
@@ -216,18 +222,18 @@ impl Published {
         // A rule for one address, and the last rule for all that begins where it ends or before.
         let across = self.rules.iter().filter(|rule| rule.address.is_some()).filter_map(|rule| {
             let all = Scope::all_like(rule.internal.ip);
-            Some((self.last_from(rule.zone, rule.protocol, all, rule.last)?, *rule))
+            Some((*self.last_from(rule.zone, rule.protocol, all, rule.last)?, *rule))
         });
         neighbours.chain(across).find(|(one, other)| one.overlaps(other))
     }
 
     /// The rule of a scope that begins last at `port` or before.
-    fn last_from(&self, zone: Zone, protocol: u8, scope: Scope, port: u16) -> Option<Publish> {
+    fn last_from(&self, zone: Zone, protocol: u8, scope: Scope, port: u16) -> Option<&Publish> {
         let wanted = Key::new(zone, protocol, scope, port);
         let at = self.keys.partition_point(|key| *key <= wanted).checked_sub(1)?;
         let found = self.keys.get(at)?;
         let same_scope = (found.group, found.address) == (wanted.group, wanted.address);
-        self.rules.get(at).filter(|_| same_scope).copied()
+        self.rules.get(at).filter(|_| same_scope)
     }
 
     /// Where a packet to `destination` goes that came in by the bridge of `zone`. `is_own`: the address
@@ -239,14 +245,24 @@ impl Published {
         destination: Endpoint,
         is_own: bool,
     ) -> Option<Endpoint> {
+        let rule = self.rule_for(zone, protocol, destination, is_own)?;
+        Some(rule.internal_of(destination.port))
+    }
+
+    /// The rule for a packet to `destination` that came in by the bridge of `zone`.
+    pub fn rule_for(
+        &self,
+        zone: Zone,
+        protocol: u8,
+        destination: Endpoint,
+        is_own: bool,
+    ) -> Option<&Publish> {
         let within = |scope| {
             let rule = self.last_from(zone, protocol, scope, destination.port)?;
             (destination.port <= rule.last).then_some(rule)
         };
         let for_all = || is_own.then(|| within(Scope::all_like(destination.ip))).flatten();
-        let rule = within(Scope::one(destination.ip)).or_else(for_all)?;
-        let port = rule.internal.port + (destination.port - rule.first);
-        Some(Endpoint { ip: rule.internal.ip, port })
+        within(Scope::one(destination.ip)).or_else(for_all)
     }
 
     /// What of the outside bridge of `zone` an internal endpoint is published as, if it is: the source of

@@ -20,7 +20,9 @@ use crate::rules::{Field, RuleId};
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
 };
-use crate::{BridgeIndex, DropReason, Endpoint, Finding, Nanos, Translation, Tuple, Zone};
+use crate::{
+    BridgeIndex, DropReason, Endpoint, Finding, Nanos, Outward, Translation, Tuple, Usage, Zone,
+};
 
 /// Why a packet does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,8 +200,9 @@ impl<W: Witness> Memory<W> {
         if inward.is_none() && translation.may_be_claimed(key) {
             return Err(Refusal::Drop(DropReason::NotTranslated));
         }
-        let mut claims = Claims { translation, now: desk.now, mappings: [None; 2] };
+        let mut claims = Claims::none(desk);
         claims.mappings[0] = inward.and_then(|inward| inward.mapping);
+        claims.usages[0] = inward.map(|inward| inward.usage);
         let destination = inward.map_or(tuple.destination, |to| to.internal);
         let inside = Tuple { destination, ..tuple };
         let ruling = self.consult_first(desk, case, frame, inside, is_midway)?;
@@ -215,8 +218,7 @@ impl<W: Witness> Memory<W> {
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
         };
         let hop = self.resolve(desk, next)?;
-        let (source, mapping) = self.masquerade(desk, key, next.bridge, inward.is_some())?;
-        claims.mappings[1] = mapping;
+        let source = self.leave_as(desk, key, next.bridge, &mut claims)?;
         let outside = Tuple { source, ..inside };
         let plan = Plan { zone: next.bridge.into(), outside, way: Way::Route(hop), ruling };
         self.establish(desk, case, frame, key, plan, claims)
@@ -366,35 +368,42 @@ impl<W: Witness> Memory<W> {
         }
     }
 
-    /// The endpoint that a session's destination sees in place of its source, and the mapping that was
-    /// claimed for it, if there is a rule for it. What comes back to the bridge that it came from (a published port of a neighbour) is always
-    /// translated: its answers would not come by here.
-    fn masquerade(
+    /// The endpoint that a session's destination sees as its source. What that takes is claimed.
+    fn leave_as<'a>(
         &mut self,
-        desk: &Desk,
+        desk: &Desk<'a>,
         key: Key,
         to: BridgeIndex,
-        is_inward: bool,
-    ) -> Result<(Endpoint, Option<MappingId>), Refusal> {
-        let from = BridgeIndex(key.zone.0);
+        claims: &mut Claims<'a>,
+    ) -> Result<Endpoint, Refusal> {
         let Tuple { protocol, source, .. } = key.tuple;
-        let (translation, is_ipv4) = (desk.snapshot.translation(), source.ip.is_ipv4());
-        let rule = if is_inward && from == to {
-            translation.hairpin(to, is_ipv4)
-        } else {
-            translation.masquerade(from, to, is_ipv4)
+        let translation = desk.snapshot.translation();
+        let rule = match translation.outward(&key, to, claims.usages[0].is_some()) {
+            Outward::As(endpoint, usage) => {
+                claims.usages[1] = usage;
+                return Ok(endpoint);
+            }
+            Outward::Nothing => {
+                let reason = DropReason::NotTranslated;
+                return Err(Refusal::Tell(reason, IcmpError::HostUnreachable));
+            }
+            Outward::Claimed(rule) => rule,
         };
-        let Some(rule) = rule else { return Ok((source, None)) };
-        if let Some(known) = translation.published_as(rule.pool.zone(), protocol, source) {
-            return Ok((known, None));
-        }
         let inside = (key.zone, protocol, source);
         let offer = (&rule.pool, &translation.published);
         let claim = self.witness.claim(&translation.mappings, inside, offer, desk.now);
-        claim.map(|claim| (claim.external, Some(claim.mapping))).map_err(|error| match error {
-            Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
-            _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
-        })
+        let claim = claim.map_err(|error| {
+            if !W::IS_DRY {
+                rule.usage.refuse();
+            }
+            match error {
+                Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
+                _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
+            }
+        })?;
+        claims.usages[1] = Some(&rule.usage);
+        claims.mappings[1] = Some(claim.mapping);
+        Ok(claim.external)
     }
 
     /// Counts a packet for a rule.
@@ -435,16 +444,20 @@ struct Claims<'a> {
     translation: &'a Translation,
     now: Nanos,
     mappings: [Option<MappingId>; 2],
+    /// Of the rules that translate its destination and its source.
+    usages: [Option<&'a Usage>; 2],
 }
 
 impl<'a> Claims<'a> {
     fn none(desk: &Desk<'a>) -> Self {
-        Self { translation: desk.snapshot.translation(), now: desk.now, mappings: [None; 2] }
+        let (translation, now) = (desk.snapshot.translation(), desk.now);
+        Self { translation, now, mappings: [None; 2], usages: [None; 2] }
     }
 
     /// The session began: they are its own.
     fn keep(mut self) {
         self.mappings = [None; 2];
+        self.usages.into_iter().flatten().for_each(Usage::begin);
     }
 }
 

@@ -3,13 +3,14 @@
 use pktio::PktBuf;
 use pktio::wire::Layers;
 
+use super::Saying;
 use super::bridge::{Ingress, Sender};
 use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
 use super::witness::Witness;
 use crate::router::{Lookup, Outcome, Scene};
-use crate::{DropReason, Finding, Nanos, Vid};
+use crate::{BridgeIndex, DropReason, Finding, Nanos, Vid};
 
 impl<W: Witness> Memory<W> {
     /// Lets the gateway of the ingress bridge attend to a frame that could concern it. What does not, or
@@ -51,6 +52,18 @@ impl<W: Witness> Memory<W> {
             (Outcome::Done | Outcome::Refuse(_) | Outcome::Reset, _) => desk.absorb(frame),
         }
         None
+    }
+
+    /// Lets the gateway of a bridge, if it has one, say something to all its stations.
+    pub(super) fn say(&mut self, desk: &mut Desk, bridge: BridgeIndex, saying: Saying) {
+        let Some(bridge) = desk.snapshot.bridge(bridge) else { return };
+        let Some(router) = bridge.router.as_deref() else { return };
+        match saying {
+            Saying::Announcement => router.gateway.announce(desk.pool, &mut self.pieces),
+            Saying::Advertisement => self.pieces.extend(router.gateway.advertisement(desk.pool)),
+            Saying::Farewell => self.pieces.extend(router.gateway.farewell(desk.pool)),
+        }
+        self.pieces.drain(..).for_each(|frame| desk.originate(bridge, frame, Vid::NONE));
     }
 
     /// Answers a packet for the gateway itself.

@@ -34,17 +34,29 @@ mod transform;
 pub(crate) mod vlan;
 mod witness;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pktio::{Burst, Pool};
 
-use crate::{DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
+use crate::{BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
 use witness::{Nobody, Witness};
 
 pub use rehearsal::Tracer;
+
+/// What a gateway says by itself, to all stations of its bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saying {
+    /// Its addresses and its MAC: it is new, or these have changed.
+    Announcement,
+    /// What stations should know about the network: a router advertisement.
+    Advertisement,
+    /// The last router advertisement: it is no router any more.
+    Farewell,
+}
 
 /// Decides about frames by the configuration and the tables.
 #[derive(Debug)]
@@ -101,6 +113,26 @@ impl Pipeline {
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
         self.memory.housekeep(&mut desk);
         self.memory.resume(&mut desk);
+    }
+
+    /// Lets the gateway of a bridge say something.
+    pub fn say(
+        &mut self,
+        now: Nanos,
+        (bridge, saying): (BridgeIndex, Saying),
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) {
+        let snapshot = &*self.snapshot;
+        let ingress = PortIndex(0);
+        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        self.memory.say(&mut desk, bridge, saying);
+    }
+
+    /// The next hops that packets wait for, one by one.
+    pub fn awaited(&self) -> impl Iterator<Item = (BridgeIndex, IpAddr)> + '_ {
+        self.memory.hold.awaited()
     }
 
     /// Drops what came in by a port and waits, before the port's books are closed.

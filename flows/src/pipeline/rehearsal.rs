@@ -206,7 +206,7 @@ impl Witness for Rehearsal {
         None
     }
 
-    fn inward(&mut self, translation: &Translation, key: Key) -> Option<Inward> {
+    fn inward<'t>(&mut self, translation: &'t Translation, key: Key) -> Option<Inward<'t>> {
         let inward = translation.would_be_for(&key)?;
         let (internal, bridge) = (inward.internal, inward.bridge);
         self.note(|| Finding::Inward { external: key.tuple.destination, internal, bridge });

@@ -67,7 +67,7 @@ pub(super) trait Witness {
 
     /// Whom a packet to the switch is really for.
     #[inline]
-    fn inward(&mut self, translation: &Translation, key: Key) -> Option<Inward> {
+    fn inward<'t>(&mut self, translation: &'t Translation, key: Key) -> Option<Inward<'t>> {
         translation.inward(key)
     }
 

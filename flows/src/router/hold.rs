@@ -102,6 +102,11 @@ impl Hold {
         self.waiting.extract_if(.., |held| now.since(held.since) > patience).for_each(give_up);
     }
 
+    /// The next hop of each packet that waits.
+    pub fn awaited(&self) -> impl Iterator<Item = (BridgeIndex, IpAddr)> + '_ {
+        self.waiting.iter().map(|held| (held.bridge, held.next_hop))
+    }
+
     /// Takes out the packets that came in by a port that goes.
     pub fn remove(&mut self, ingress: PortIndex, give_up: impl FnMut(Held)) {
         self.waiting.extract_if(.., |held| held.ingress == ingress).for_each(give_up);

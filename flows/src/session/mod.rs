@@ -199,6 +199,11 @@ pub struct SessionRef {
 impl SessionRef {
     /// That of a session which is not in the table.
     pub(crate) const IMAGINED: Self = Self { slot: u32::MAX, version: 0 };
+
+    /// Where the session is in the table: sessions are listed in this order.
+    pub fn position(self) -> u32 {
+        self.slot
+    }
 }
 
 /// What matters of a packet to the session that it belongs to.

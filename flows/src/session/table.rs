@@ -228,7 +228,12 @@ impl Sessions {
 
     /// The sessions, each as it was when the iterator passed it.
     pub fn iter(&self, now: Seconds) -> impl Iterator<Item = Session> + '_ {
-        (0..self.free.used_ever()).filter_map(move |slot| self.read(slot, now))
+        self.iter_from(0, now)
+    }
+
+    /// The sessions from a [position](SessionRef::position) on, each as it was when the iterator passed it.
+    pub fn iter_from(&self, from: u32, now: Seconds) -> impl Iterator<Item = Session> + '_ {
+        (from..self.free.used_ever()).filter_map(move |slot| self.read(slot, now))
     }
 
     /// The session in a record.

@@ -3,7 +3,7 @@
 use pktio::wire::field::protocol;
 
 use super::control::Control;
-use super::{State, TcpState};
+use super::{Session, State, TcpState};
 
 /// How long a session without packets lives, in seconds. The defaults are the RFCs'
 /// recommendations.
@@ -49,16 +49,34 @@ pub const MAX_TIMEOUT_SECONDS: u32 = 1 << 22;
 impl Timeouts {
     /// How long a session of that protocol and state lives without packets.
     pub(super) fn of(&self, protocol: u8, control: Control) -> u32 {
+        self.seconds(protocol, control.state(), control.is_replied(), control.is_assured())
+    }
+
+    /// How long a session still lives if nothing is said in it any more.
+    pub fn left_to(&self, session: &Session) -> u32 {
+        let Session { state, is_replied, is_assured, .. } = *session;
+        let protocol = session.initiator.tuple.protocol;
+        let all = self.seconds(protocol, Some(state), is_replied, is_assured);
+        all.saturating_sub(session.idle_seconds)
+    }
+
+    fn seconds(
+        &self,
+        protocol: u8,
+        state: Option<State>,
+        is_replied: bool,
+        is_assured: bool,
+    ) -> u32 {
         use TcpState::*;
-        let seconds = match (control.state(), protocol) {
+        let seconds = match (state, protocol) {
             (Some(State::Tcp(state)), _) => match state {
                 SynSent | SimultaneousOpen | SynReceived => self.tcp_opening_seconds,
-                Established if !control.is_assured() => self.tcp_opening_seconds,
+                Established if !is_assured => self.tcp_opening_seconds,
                 Established => self.tcp_established_seconds,
                 FinWait(_) | CloseWait(_) => self.tcp_half_closed_seconds,
                 LastAck(_) | TimeWait | Closed => self.tcp_closing_seconds,
             },
-            (_, protocol::UDP) if control.is_replied() => self.udp_seconds,
+            (_, protocol::UDP) if is_replied => self.udp_seconds,
             (_, protocol::UDP) => self.udp_unreplied_seconds,
             (_, protocol::ICMP | protocol::ICMPV6) => self.icmp_seconds,
             _ => self.other_seconds,

@@ -11,9 +11,9 @@
 
 // What the pipeline's own tests are made of names the crate's items.
 use flows::{
-    BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Ledger,
+    BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Home, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
-    Tables, Translation, Vid, Zone, nat, router, rules,
+    Tables, Translation, Usage, Vid, Zone, nat, router, rules,
 };
 
 mod card;

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ctl::response::{
     BridgeInfo, Counters, DeviceInfo, DropInfo, FdbInfo, LastDrop, PortInfo, PortState, PortStats,
-    QueueInfo, StageCost, Stats, Version, WorkerPerf,
+    QueueInfo, StageCost, Stats, TableInfo, Version, WorkerPerf,
 };
 use ctl::{BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, PortName, VlanId, wire};
 use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex};
@@ -199,6 +199,26 @@ impl Switch {
         }
         drops.extend(drops_of("(removed)", ledger.closed(), |_, _| None));
         Ok(drops)
+    }
+
+    /// How full the tables are that all workers share.
+    pub fn gauges(&self) -> Vec<TableInfo> {
+        let tables = self.fleet_ref().tables();
+        let sessions = tables.sessions.gauges();
+        let table = |name: &str, used: usize, capacity: Option<u32>, refused| TableInfo {
+            name: name.to_owned(),
+            used: used.try_into().unwrap_or(u64::MAX),
+            capacity: capacity.map(u64::from),
+            refused,
+        };
+        let mappings = &self.snapshot().translation().mappings;
+        let events = mappings.events();
+        let count = |entries: u32| usize::try_from(entries).unwrap_or(usize::MAX);
+        vec![
+            table("sessions", count(sessions.used), Some(sessions.capacity), sessions.refused),
+            table("mappings", mappings.len(), None, events.ports_exhausted + events.quota_exceeded),
+            table("neighbours", count(tables.neighbors.len()), Some(tables.sizes().neighbors), 0),
+        ]
     }
 
     /// What the workers' time goes to.

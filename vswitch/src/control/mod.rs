@@ -4,13 +4,14 @@
 //! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
 //! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
 //!   network that a container moved.
-//! * `inspect`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`: what would
-//!   become of a packet.
+//! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
+//!   what would become of a packet.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
 
 mod announce;
+mod answers;
 mod background;
 mod compile;
 mod describe;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ctl::response::Status;
-use ctl::{CtlError, ErrorCode, Query, Request, Trace};
+use ctl::{BridgeName, CtlError, ErrorCode, FiveTuple, Query, Request, Trace};
 use serde_json::Value;
 
 pub use background::{Background, BackgroundError};
@@ -149,14 +150,26 @@ impl Daemon {
                 json(vxlan.ok_or_else(|| no_such("vxlan", named.name.as_str()))?)
             }
             Query::FdbShow(filter) => json(self.stations(&filter)?),
-            Query::RouteList
-            | Query::NeighborShow(_)
-            | Query::NatList
-            | Query::NatSettings
-            | Query::ConnList(_)
-            | Query::ConnShow(_)
-            | Query::ConnTop(_)
-            | Query::Trace(Trace { live: Some(_), .. }) => Err(pending::refuse_question(&query)),
+            Query::RouteList => json(self.switch.routes()),
+            Query::NeighborShow(filter) => {
+                self.check_bridge(filter.bridge.as_ref())?;
+                json(self.switch.neighbors(&filter)?)
+            }
+            Query::NatList => json(self.switch.translations()),
+            Query::NatSettings => json(self.switch.config().tracking),
+            Query::ConnList(list) => {
+                self.check_bridge(list.filter.bridge.as_ref())?;
+                json(self.switch.sessions(&list))
+            }
+            Query::ConnShow(show) => {
+                self.check_bridge(show.bridge.as_ref())?;
+                json(self.switch.session(&show).ok_or_else(|| no_session(&show.tuple))?)
+            }
+            Query::ConnTop(top) => {
+                self.check_bridge(top.filter.bridge.as_ref())?;
+                json(self.switch.top(&top))
+            }
+            Query::Trace(Trace { live: Some(_), .. }) => Err(pending::refuse_question(&query)),
             Query::FlowList(list) => json(self.switch.flow_page(&list)),
             Query::Trace(trace) => json(self.switch.trace(&trace)?),
             Query::Why(why) => json(self.switch.why(&why)?),
@@ -168,13 +181,22 @@ impl Daemon {
         }
     }
 
-    fn stations(&self, filter: &ctl::FdbFilter) -> Result<Vec<ctl::response::FdbInfo>, CtlError> {
-        let config = self.switch.config();
-        match (&filter.bridge, &filter.port) {
-            (Some(name), _) if !config.bridges.contains_key(name) => {
+    /// That a bridge that a question is about is there.
+    fn check_bridge(&self, name: Option<&BridgeName>) -> Result<(), CtlError> {
+        match name {
+            Some(name) if !self.switch.config().bridges.contains_key(name) => {
                 Err(no_such("bridge", name.as_str()))
             }
-            (_, Some(name)) if !config.has_port(name) => Err(no_such("port", name.as_str())),
+            _ => Ok(()),
+        }
+    }
+
+    fn stations(&self, filter: &ctl::FdbFilter) -> Result<Vec<ctl::response::FdbInfo>, CtlError> {
+        self.check_bridge(filter.bridge.as_ref())?;
+        match &filter.port {
+            Some(name) if !self.switch.config().has_port(name) => {
+                Err(no_such("port", name.as_str()))
+            }
             _ => Ok(self.switch.stations(filter)),
         }
     }
@@ -198,6 +220,7 @@ impl Daemon {
             ports_waiting,
             state_directory: self.options.state.as_ref().map(|path| path.display().to_string()),
             discrepancy,
+            tables: self.switch.gauges(),
             problems: self.switch.problems().to_vec(),
         })
     }
@@ -205,6 +228,10 @@ impl Daemon {
 
 fn no_such(what: &str, name: &str) -> CtlError {
     CtlError::not_found(format!("{what} {name} does not exist; `{what} list` shows those that do"))
+}
+
+fn no_session(tuple: &FiveTuple) -> CtlError {
+    CtlError::not_found(format!("there is no session of {tuple}; `conn list` shows those that are"))
 }
 
 fn json(value: impl serde::Serialize) -> Result<Value, CtlError> {

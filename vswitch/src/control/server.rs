@@ -134,7 +134,9 @@ impl Server {
         let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
-        [retry, sweep, expire, visit, clients].into_iter().flatten().min()
+        let advertisement = daemon.switch.next_advertisement();
+        let all = [retry, sweep, expire, visit, clients, advertisement];
+        all.into_iter().flatten().min()
     }
 
     fn look_after(&mut self, daemon: &mut Daemon) {
@@ -155,6 +157,7 @@ impl Server {
             self.expired = now;
             daemon.switch.expire_rules();
         }
+        daemon.switch.advertise();
         let stuck = |client: &Client| client.busy_since.is_some_and(|since| now - since > PATIENCE);
         let stuck: Vec<_> =
             self.clients.iter().filter(|(_, client)| stuck(client)).map(|(t, _)| *t).collect();

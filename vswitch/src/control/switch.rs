@@ -4,6 +4,8 @@
 //! needs are opened, the state is saved, and only then do the workers hear of it. A failure in any of
 //! these drops what was opened, and everything is as it was. Used by the control thread only.
 
+mod endings;
+mod gateways;
 mod lookout;
 mod overlay;
 
@@ -18,16 +20,18 @@ use ctl::{
 };
 use flows::fdb::Entry;
 use flows::nat::Mappings;
-use flows::{Generation, PortIndex, Seconds, Snapshot, Vid};
+use flows::{Generation, PortIndex, Seconds, Snapshot, Translation, Vid};
 use pktio::underlay::Underlay;
 
 use super::compile::rules::Rules;
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
-use super::{announce, pending, store::Store, subject};
+use super::{announce, store::Store, subject};
 use crate::fleet::{Fleet, FleetError};
 use crate::random::random;
 use crate::worker::{Dataplane, QueueId, WorkerId};
+use endings::Ending;
+use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
 
 /// Internal addresses that masquerading has room for.
@@ -49,11 +53,12 @@ pub struct Switch {
     missed: BTreeMap<PortIndex, u64>,
     problems: Vec<String>,
     seed: u64,
-    /// What masquerading maps; every configuration has its own view of it.
-    mappings: Mappings,
     rules: Rules,
     /// What the workers decide by.
-    snapshot: Option<Arc<Snapshot>>,
+    snapshot: Arc<Snapshot>,
+    /// What ends when the workers know the configuration.
+    ending: Ending,
+    schedules: Schedules,
     swept: Swept,
 }
 
@@ -71,9 +76,10 @@ impl Switch {
             missed: BTreeMap::new(),
             problems: Vec::new(),
             seed: u64::from_ne_bytes(random()),
-            mappings: Mappings::new(MASQUERADED, u64::from_ne_bytes(random())),
             rules: Rules::default(),
-            snapshot: None,
+            snapshot: Arc::new(nothing()),
+            ending: Ending::default(),
+            schedules: Schedules::default(),
             swept: Swept::default(),
         }
     }
@@ -84,7 +90,6 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when the workers or the store fail.
     pub fn restore(&mut self, kept: &Config) -> Result<(), CtlError> {
-        pending::refuse(kept)?;
         let (ports, vxlans) = (BTreeMap::new(), BTreeMap::new());
         let bridges = Config { ports, vxlans, ..kept.clone() };
         self.commit(bridges, Prepared::default())?;
@@ -127,7 +132,6 @@ impl Switch {
     pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
         let mutation = self.with_mac_chosen(mutation);
         let next = apply(&self.config, &mutation)?;
-        pending::refuse_change(&mutation, &next)?;
         let subject = subject::of(&mutation, &self.config, &next)?;
         let differs = next != self.config;
         if differs {
@@ -136,6 +140,9 @@ impl Switch {
         let removed = match &mutation {
             Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key))),
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
+            Mutation::NeighborDel(key) => Some(usize::from(self.forget_neighbor(key) || differs)),
+            Mutation::NeighborFlush(filter) => Some(self.flush_neighbors(filter)),
+            Mutation::ConnFlush(filter) => Some(self.flush_sessions(filter)),
             _ => subject.removed,
         };
         let moved = match &mutation {
@@ -143,10 +150,14 @@ impl Switch {
             _ => false,
         };
         let changed = differs || moved || removed.is_some_and(|count| count > 0);
-        if matches!(mutation, Mutation::FdbDel(_)) && removed == Some(0) && !changed {
-            return Err(CtlError::not_found(
-                "that station is not known; `fdb show` shows those that are",
-            ));
+        let unknown = |what, show| {
+            let message = format!("that {what} is not known; `{show}` shows those that are");
+            Err(CtlError::not_found(message))
+        };
+        match mutation {
+            Mutation::FdbDel(_) if !changed => return unknown("station", "fdb show"),
+            Mutation::NeighborDel(_) if !changed => return unknown("neighbour", "neighbor show"),
+            _ => {}
         }
         Ok(Changed { changed, removed, ..subject })
     }
@@ -242,15 +253,14 @@ impl Switch {
         self.close_tunnels(&next).map_err(stuck)?;
         self.waiting.retain(|name, _| next.has_port(name) && !opened.contains_key(name));
         self.number_bridges(&next, now)?;
+        self.numbering.number_rules(&self.config, &next);
+        self.say_farewells(&next).map_err(stuck)?;
+        self.ending.disturb(&self.config, &next);
         self.config = next;
         let fresh = self.number_ports(opened)?;
         let endpoints = self.number_tunnels(endpoints)?;
         self.publish()?;
-        for (name, bridge) in &self.config.bridges {
-            if let Some(slot) = self.numbering.bridges.get(name) {
-                compile::put_statics(bridge, &slot.fdb, &self.numbering, now);
-            }
-        }
+        self.put_statics();
         if fresh.is_empty() && endpoints.is_empty() {
             return Ok(());
         }
@@ -267,7 +277,7 @@ impl Switch {
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 
-    /// Compiles the configuration and gives it to the workers.
+    /// Compiles the configuration and gives it to the workers; then what depended on the one before ends.
     fn publish(&mut self) -> Result<(), CtlError> {
         self.generation = Generation(self.generation.0 + 1);
         let now = self.fleet.clock().now();
@@ -275,8 +285,9 @@ impl Switch {
             self.fleet.tables().rules.begin(new, now);
         }
         let (generation, rules) = (self.generation, &self.rules);
+        let mappings = &self.snapshot.translation().mappings;
         let snapshot =
-            compile::snapshot(&self.config, &self.numbering, generation, &self.mappings, rules)
+            compile::snapshot(&self.config, &self.numbering, generation, mappings, rules)
                 .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
@@ -288,15 +299,30 @@ impl Switch {
             owners[port.slot()] = owners[vtep.endpoint.slot()];
         }
         let snapshot = Arc::new(snapshot);
-        self.snapshot = Some(Arc::clone(&snapshot));
+        let old = std::mem::replace(&mut self.snapshot, Arc::clone(&snapshot));
         let shapes = compile::shapes(&self.config, &self.numbering);
         let plane = Dataplane { snapshot, owners, shapes };
-        self.fleet.adopt(&Arc::new(plane)).map_err(stuck)
+        self.fleet.adopt(&Arc::new(plane)).map_err(stuck)?;
+        self.end_dependents(&old);
+        self.announce_gateways(&old).map_err(stuck)
+    }
+
+    /// Enters what was entered by hand.
+    fn put_statics(&self) {
+        let now = self.fleet.clock().now();
+        for (name, bridge) in &self.config.bridges {
+            if let Some(slot) = self.numbering.bridges.get(name) {
+                compile::put_statics(bridge, &slot.fdb, &self.numbering, now.seconds());
+            }
+        }
+        let neighbors = &self.fleet.tables().neighbors;
+        compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
     }
 
     /// Takes a port away from the workers, and forgets its stations.
     fn close(&mut self, name: &PortName) -> Result<(), FleetError> {
         let Some((index, _)) = self.numbering.ports.remove(name) else { return Ok(()) };
+        self.note_departure(name, index);
         self.facts.remove(name);
         self.vacate(index)
     }
@@ -459,11 +485,6 @@ impl Switch {
         &self.numbering
     }
 
-    /// What the workers decide by.
-    pub(super) fn snapshot(&self) -> Option<&Arc<Snapshot>> {
-        self.snapshot.as_ref()
-    }
-
     /// What there is to know of an open port's device.
     pub(super) fn facts(&self, port: &PortName) -> Option<&Facts> {
         self.facts.get(port)
@@ -484,10 +505,22 @@ impl Switch {
         *self.missed.entry(port).or_default() += frames;
     }
 
+    /// What the workers decide by.
+    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
     /// What went wrong since the start.
     pub(super) fn problems(&self) -> &[String] {
         &self.problems
     }
+}
+
+/// What is decided by before there is a configuration, with room for what masquerading maps later.
+fn nothing() -> Snapshot {
+    let mappings = Mappings::new(MASQUERADED, u64::from_ne_bytes(random()));
+    let translation = Translation { mappings, ..Translation::default() };
+    Snapshot::default().with_translation(Arc::new(translation))
 }
 
 /// A port whose device was opened, and which no worker serves yet.

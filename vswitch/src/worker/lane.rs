@@ -20,7 +20,7 @@ use pktio::{PktBuf, PortFault};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{Dataplane, Device, Report, Stranger};
-use flows::PortIndex;
+use flows::{BridgeIndex, PortIndex, Saying};
 
 /// Identifies one queue of one port, or an endpoint of tunnels, which has a port's number and queue 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +43,8 @@ pub enum Command {
     Forget(PortIndex),
     /// Treat these frames as if the port had received them.
     Inject(PortIndex, Vec<Vec<u8>>),
+    /// Let the gateway of a bridge say something.
+    Say(BridgeIndex, Saying),
     /// Fill in the report and send it back.
     Report(Box<Report>),
     /// Close every queue and end.

@@ -22,10 +22,12 @@ mod shaping;
 mod sleep;
 mod tunnel;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use flows::{Ledger, Nanos, Outboxes, Pipeline, PortIndex, Snapshot, Tables};
+use flows::router::HoldLimits;
+use flows::{BridgeIndex, Ledger, Nanos, Outboxes, Pipeline, PortIndex, Saying, Snapshot, Tables};
 use pktio::underlay::Underlay;
 use pktio::{Accepts, Burst, Missed, Pool, Port, PortFault};
 
@@ -87,6 +89,8 @@ pub struct Report {
     pub missed: Vec<(PortIndex, Missed)>,
     /// Frames handed to other workers and received from them.
     pub handed: Handed,
+    /// The next hops that packets wait for, once for each packet.
+    pub awaited: Vec<(BridgeIndex, IpAddr)>,
 }
 
 impl Report {
@@ -98,6 +102,7 @@ impl Report {
             perf: Perf::default(),
             missed: Vec::new(),
             handed: Handed::default(),
+            awaited: Vec::with_capacity(HoldLimits::default().total),
         }
     }
 }
@@ -293,6 +298,7 @@ impl Worker {
                 Command::Detach(port) => self.detach(port),
                 Command::Forget(port) => self.forget(port, now),
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
+                Command::Say(bridge, saying) => self.say(bridge, saying, now),
                 Command::Report(report) => self.fill(report),
                 Command::Stop => self.stopped = true,
             }
@@ -380,6 +386,11 @@ impl Worker {
         self.decide(port, now);
     }
 
+    fn say(&mut self, bridge: BridgeIndex, saying: Saying, now: Nanos) {
+        let Self { pipeline, pool, outboxes, ledger, .. } = self;
+        pipeline.say(now, (bridge, saying), pool, outboxes, ledger);
+    }
+
     /// Runs the pipeline over what was received from a port.
     fn decide(&mut self, ingress: PortIndex, now: Nanos) {
         self.pipeline.run(
@@ -397,6 +408,8 @@ impl Worker {
         report.ledger.copy_from(&self.ledger);
         report.perf = self.perf;
         report.handed = self.handed;
+        report.awaited.clear();
+        report.awaited.extend(self.pipeline.awaited());
         report.missed.clear();
         for queue in &mut self.queues {
             report.missed.push((queue.id.port, queue.port.take_missed()));

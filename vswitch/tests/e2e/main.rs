@@ -11,6 +11,7 @@ mod lifecycle;
 mod matrix;
 mod routing;
 mod rules;
+mod sessions;
 mod vxlan;
 mod workers;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         bridging::tests(),
         routing::tests(),
+        sessions::tests(),
         vxlan::tests(),
         rules::tests(),
         explain::tests(),

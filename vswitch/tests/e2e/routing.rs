@@ -24,7 +24,11 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A bridge with gateway addresses.
-pub fn routed_bridge(daemon: &Daemon, name: &str, gateways: &[&str]) -> TestResult {
+pub fn routed_bridge(
+    daemon: &Daemon,
+    name: &str,
+    gateways: &[&str],
+) -> Result<(), Box<dyn std::error::Error>> {
     let gateways = gateways.iter().map(|cidr| cidr.parse()).collect::<Result<Vec<IpCidr>, _>>()?;
     let add = BridgeAdd { gateways, ..BridgeAdd::new(name.parse()?) };
     daemon.change(Mutation::BridgeAdd(add))?;
@@ -55,7 +59,7 @@ pub fn container(
     Ok(container)
 }
 
-fn reaches(from: &Container, ip: &str) -> TestResult {
+pub fn reaches(from: &Container, ip: &str) -> TestResult {
     ping::ping(from, ip.parse()?, &ping::Options::default())?;
     Ok(())
 }

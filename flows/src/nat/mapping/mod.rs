@@ -448,10 +448,22 @@ impl Mappings {
         found.is_some_and(|(address, class)| address.table.unreserve(class, external.port))
     }
 
-    /// Every mapping, as it was when the iterator passed it. For the control thread: it reads all ports.
+    /// Number of mappings.
+    pub fn len(&self) -> usize {
+        let mapped = |address: &Address| usize::try_from(address.table.mapped()).unwrap_or(0);
+        self.addresses.iter().map(mapped).sum()
+    }
+
+    /// Whether there is no mapping.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every mapping, as it was when the iterator passed it. For the control thread: it reads all ports of the
+    /// addresses that have any.
     pub fn iter(&self) -> impl Iterator<Item = Mapping> + '_ {
-        let tables =
-            self.addresses.iter().flat_map(|address| Class::ALL.map(|class| (address, class)));
+        let used = self.addresses.iter().filter(|address| address.table.mapped() > 0);
+        let tables = used.flat_map(|address| Class::ALL.map(|class| (address, class)));
         tables.flat_map(move |(address, class)| {
             address.table.iter(class).filter_map(move |(port, key, sessions)| {
                 let pin =

@@ -94,7 +94,7 @@ fn rules(web: Option<Verdict>) -> RuleSet {
 fn translation(setting: &Setting) -> Translation {
     let own = ip(OUTSIDE, 1);
     let pool = nat::Pool::new(OUTSIDE.into(), own..=own, 1024..=65535, Quota::default()).unwrap();
-    let rule = Masquerade { from: INSIDE, pool, filtering: Filtering::ByAddress };
+    let rule = Masquerade::new(INSIDE, pool, Filtering::ByAddress);
     Translation {
         mappings: Mappings::new(100, 1).with_addresses([(OUTSIDE.into(), own)]),
         masquerades: setting.masqueraded.then_some(rule).into_iter().collect(),

@@ -22,9 +22,9 @@ use crate::nat::{Mappings, Pool as Addresses, Publish, Published, Quota};
 use crate::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
 use crate::rules::{Rule, RuleSet};
 use crate::{
-    BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Ledger,
+    BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Home, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
-    Tables, Translation, Vid, Zone,
+    Tables, Translation, Usage, Vid, Zone,
 };
 
 pub const INSIDE: u16 = 0;
@@ -177,8 +177,10 @@ impl Plan {
             let address = rule.address.map(ip);
             Publish::new(zone, rule.protocol, address, rule.ports.clone(), end(rule.internal))
         });
-        let published = Published::new(rules.map(Result::unwrap).collect()).unwrap();
-        let home = |rule: &Expose| ((zone, end(rule.internal).ip), BridgeIndex(rule.home));
+        let rules: Vec<_> = rules.map(Result::unwrap).collect();
+        let home = |exposed: &Expose| Home { bridge: BridgeIndex(exposed.home), usage: unused() };
+        let homes = rules.iter().copied().zip(self.published.iter().map(home)).collect();
+        let published = Published::new(rules).unwrap();
         let hairpins: Vec<_> = self.published.iter().flat_map(|rule| hairpins(rule.home)).collect();
         let lent = masquerades.iter().chain(&hairpins);
         let lent = lent.flat_map(|rule| {
@@ -196,7 +198,7 @@ impl Plan {
             masquerades,
             hairpins,
             published,
-            homes: self.published.iter().map(home).collect(),
+            homes,
             owners,
             ..Translation::default()
         }
@@ -221,8 +223,13 @@ impl Hide {
     }
 
     fn rule(&self) -> Masquerade {
-        Masquerade { from: BridgeIndex(self.from), pool: self.pool(), filtering: self.filtering }
+        let (from, pool) = (BridgeIndex(self.from), self.pool());
+        Masquerade { from, pool, filtering: self.filtering, usage: unused() }
     }
+}
+
+fn unused() -> Arc<Usage> {
+    Arc::new(Usage::of(0))
 }
 
 fn hairpins(home: u16) -> Vec<Masquerade> {
@@ -230,7 +237,8 @@ fn hairpins(home: u16) -> Vec<Masquerade> {
         let addresses = ip(gateway)..=ip(gateway);
         let pool = Addresses::new(Zone(home), addresses, 1024..=u16::MAX, Quota::default());
         let filtering = Filtering::ByAddress;
-        Masquerade { from: BridgeIndex(home), pool: pool.unwrap(), filtering }
+        let (from, pool) = (BridgeIndex(home), pool.unwrap());
+        Masquerade { from, pool, filtering, usage: unused() }
     };
     GATEWAYS[usize::from(home)].map(rule).to_vec()
 }

@@ -18,8 +18,13 @@ use crate::Nanos;
 
 /// A prefix information option.
 const PREFIX_BYTES: usize = 32;
+/// Name servers that are told of.
+const MAX_NAME_SERVERS: usize = 8;
 /// Prefixes that fit into a packet of the minimum MTU, 1280 bytes, behind header and other options.
-const MAX_PREFIXES: usize = 37;
+const MAX_PREFIXES: usize = 32;
+/// The option of name servers (RFC 8106 section 5.1): type and header.
+const NAME_SERVERS: u8 = 25;
+const NAME_SERVERS_BYTES: usize = 8;
 
 /// A prefix that stations are told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +44,7 @@ pub struct AdvertisedPrefix {
 /// What a gateway's router advertisements say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertising {
-    /// The prefixes; more than 37 do not fit.
+    /// The prefixes; more than 32 do not fit.
     pub prefixes: Vec<AdvertisedPrefix>,
     /// How long the gateway may be used as a default router; 0: not at all.
     pub lifetime_seconds: u16,
@@ -49,6 +54,8 @@ pub struct Advertising {
     pub is_managed: bool,
     /// Stations get other settings by DHCPv6.
     pub has_other_config: bool,
+    /// Name servers (RFC 8106); more than 8 do not fit.
+    pub name_servers: Vec<Ipv6Addr>,
     /// Longest time from one advertisement to the next (MaxRtrAdvInterval).
     pub interval: Duration,
 }
@@ -63,6 +70,7 @@ impl Default for Advertising {
             mtu_bytes: None,
             is_managed: false,
             has_other_config: false,
+            name_servers: Vec::new(),
             interval: Duration::from_secs(600),
         }
     }
@@ -120,7 +128,8 @@ pub(super) fn write(
 ) -> Option<()> {
     let repr = message(gateway, config, lifetime_seconds);
     let options = || config.prefixes.iter().filter_map(AdvertisedPrefix::option).take(MAX_PREFIXES);
-    let bytes = repr.buffer_len() + options().count() * PREFIX_BYTES;
+    let prefixes_end = repr.buffer_len() + options().count() * PREFIX_BYTES;
+    let bytes = prefixes_end + name_servers_bytes(config);
     let ip = discovery(gateway.link_local(), destination);
     let at = envelope::write(frame, link, &ip, bytes)?;
     let payload = &mut frame.data_mut()[at..];
@@ -128,7 +137,29 @@ pub(super) fn write(
     for (option, place) in options().zip(payload[repr.buffer_len()..].chunks_mut(PREFIX_BYTES)) {
         option.emit(&mut NdiscOption::new_unchecked(place));
     }
+    write_name_servers(config, &mut payload[prefixes_end..]);
     envelope::seal(frame)
+}
+
+/// Length of the option of name servers, if there are any.
+fn name_servers_bytes(config: &Advertising) -> usize {
+    match config.name_servers.len().min(MAX_NAME_SERVERS) {
+        0 => 0,
+        count => NAME_SERVERS_BYTES + count * size_of::<Ipv6Addr>(),
+    }
+}
+
+/// Writes the option of name servers, which smoltcp does not know. They hold three times as long as it takes until
+/// the next advertisement, as section 5.1 recommends.
+fn write_name_servers(config: &Advertising, option: &mut [u8]) {
+    let Some((header, addresses)) = option.split_at_mut_checked(NAME_SERVERS_BYTES) else { return };
+    let units = u8::try_from((NAME_SERVERS_BYTES + addresses.len()) / 8).unwrap_or(u8::MAX);
+    let lifetime = u32::try_from(config.interval.as_secs().saturating_mul(3)).unwrap_or(u32::MAX);
+    header[..4].copy_from_slice(&[NAME_SERVERS, units, 0, 0]);
+    header[4..].copy_from_slice(&lifetime.to_be_bytes());
+    for (place, server) in addresses.chunks_mut(size_of::<Ipv6Addr>()).zip(&config.name_servers) {
+        place.copy_from_slice(&server.octets());
+    }
 }
 
 /// The advertisement without its prefixes.
@@ -166,6 +197,11 @@ impl AdvertisingSchedule {
     /// A schedule that begins now. `seed` makes it differ from those of other routers.
     pub fn new(now: Nanos, seed: u64) -> Self {
         Self { next: now, sent: 0, random: seed }
+    }
+
+    /// When the next advertisement is due.
+    pub fn next(&self) -> Nanos {
+        self.next
     }
 
     /// Whether an advertisement is due; if so, the next one is scheduled.

@@ -15,7 +15,7 @@ use std::fmt::Write;
 use ctl::ClientError;
 use ctl::response::{
     BridgeInfo, Changed, ConnInfo, DropInfo, FdbInfo, NatInfo, NeighborInfo, PortInfo, Status,
-    TopInfo, TraceInfo, Version, VxlanInfo, WorkerPerf,
+    TableInfo, TopInfo, TraceInfo, Version, VxlanInfo, WorkerPerf,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,7 +24,7 @@ use super::args::{
     BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, NatCommand, NeighborCommand,
     PortCommand, RouteCommand, TimeoutsCommand, VxlanCommand,
 };
-use super::table::{Style, duration, facts, printable};
+use super::table::{Style, count, duration, facts, printable};
 
 /// The text of an answer.
 ///
@@ -97,19 +97,28 @@ fn yes_or_no(is_so: bool) -> String {
 
 fn status(status: &Status, style: Style) -> String {
     let cores: Vec<_> = status.cores.iter().map(ToString::to_string).collect();
-    let mut text = facts(&[
+    let mut rows = vec![
         ("vswitchd", format!("{}, process {}", status.version, status.pid)),
         ("up for", duration(status.uptime_seconds.saturating_mul(1000))),
         ("workers", format!("{} on cores {}, {}", cores.len(), cores.join(" "), status.poll)),
         ("bridges", status.bridges.to_string()),
         ("ports", format!("{} up, {} waiting", status.ports_up, status.ports_waiting)),
         ("state", status.state_directory.clone().unwrap_or_else(|| "not kept".to_owned())),
-    ]);
+    ];
+    rows.extend(status.tables.iter().map(|table| (table.name.as_str(), fill(table))));
+    let mut text = facts(&rows);
     text += &traffic::reconciled(status.discrepancy.as_deref(), style);
     for problem in &status.problems {
         let _ = writeln!(text, "{} {}", style.bad("problem:"), printable(problem));
     }
     text
+}
+
+/// How full a table is.
+fn fill(table: &TableInfo) -> String {
+    let room = table.capacity.map(|most| format!(" of at most {}", count(most)));
+    let refused = (table.refused > 0).then(|| format!(", {} refused", count(table.refused)));
+    format!("{}{}{}", count(table.used), room.unwrap_or_default(), refused.unwrap_or_default())
 }
 
 fn version(version: &Version) -> String {

@@ -26,6 +26,7 @@ fn destination(route: &RouteInfo) -> String {
 fn kind(route: &RouteInfo) -> &'static str {
     match route.kind {
         RouteKind::Connected => "connected",
+        RouteKind::Local => "local",
         RouteKind::Static => "static",
     }
 }

@@ -1,6 +1,7 @@
 //! From the operator's configuration to what the pipeline decides by.
 
 mod nat;
+mod neighbors;
 mod routes;
 pub mod rules;
 mod tunnels;
@@ -8,15 +9,16 @@ mod tunnels;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ctl::{Bridge, BridgeName, Config, Port, PortKind, PortName, StaticMac, Vlan};
+use ctl::{Bridge, BridgeName, Config, Port, PortKind, PortName, RuleName, StaticMac, Vlan};
 use flows::nat::Mappings;
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Guard, Horizon, PortConfig, PortIndex, Seconds,
-    Snapshot, SnapshotError, Vid, VlanPolicy,
+    Snapshot, SnapshotError, Usage, Vid, VlanPolicy,
 };
 use pktio::wire::MacAddr;
 
 use crate::worker::Shape;
+pub use neighbors::put_neighbors;
 use rules::Rules;
 pub use tunnels::{Overlay, SegmentSlot, VtepSlot, endpoint_of, inner_mtu};
 
@@ -36,6 +38,8 @@ pub struct Numbering {
     pub bridges: BTreeMap<BridgeName, BridgeSlot>,
     /// Ports whose devices are open, with the MTU of each in bytes.
     pub ports: BTreeMap<PortName, (PortIndex, u32)>,
+    /// How much the rules of address translation are used, which is known by their numbers.
+    pub nat: BTreeMap<RuleName, Arc<Usage>>,
     /// Tunnels, whose ports and endpoints have numbers among those of the ports.
     pub overlay: Overlay,
 }
@@ -58,6 +62,28 @@ impl Numbering {
     /// The name of the bridge of a number, or of a zone.
     pub fn bridge_name(&self, index: BridgeIndex) -> Option<&BridgeName> {
         self.bridges.iter().find(|(_, slot)| slot.index == index).map(|(name, _)| name)
+    }
+
+    /// The name of a rule of address translation.
+    pub fn rule_name(&self, usage: &Usage) -> Option<&RuleName> {
+        self.nat.iter().find(|(_, own)| own.rule() == usage.rule()).map(|(name, _)| name)
+    }
+
+    /// How much a rule of address translation is used.
+    fn usage(&self, name: &RuleName) -> Arc<Usage> {
+        self.nat.get(name).map_or_else(|| Arc::new(Usage::of(u32::MAX)), Arc::clone)
+    }
+
+    /// Numbers the rules of address translation that are new or changed.
+    pub fn number_rules(&mut self, old: &Config, next: &Config) {
+        self.nat.retain(|name, _| {
+            next.nat.contains_key(name) && next.nat.get(name) == old.nat.get(name)
+        });
+        for name in next.nat.keys() {
+            let taken = |number: &u32| self.nat.values().any(|usage| usage.rule() == *number);
+            let free = (0..u32::MAX).find(|number| !taken(number)).unwrap_or(u32::MAX);
+            self.nat.entry(name.clone()).or_insert_with(|| Arc::new(Usage::of(free)));
+        }
     }
 
     /// The lowest number that no port has.

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use ctl::{BridgeName, Config, NatRule};
-use flows::nat::{Mappings, Pool, Publish, Published, Quota};
+use ctl::{BridgeName, Config, NatRule, PrefixTranslation};
+use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
 use flows::session::{TcpPolicy, Timeouts};
-use flows::{BridgeIndex, Endpoint, Filtering, Masquerade, Translation, Zone};
+use flows::{
+    BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Usage, Zone,
+};
 
 use super::Numbering;
 use super::routes::reachable;
@@ -18,13 +21,23 @@ pub(super) fn translation(
     mappings: &Mappings,
 ) -> Translation {
     let index = |name: &BridgeName| numbering.bridges.get(name).map(|slot| slot.index);
-    let mut masquerades = Vec::new();
-    for rule in config.nat.values() {
-        let NatRule::Masquerade(rule) = rule else { continue };
-        let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
-        for pool in pools(config, rule, to.into()) {
-            let filtering = filtering(rule.filtering);
-            masquerades.push(Masquerade { from, pool, filtering });
+    let (mut masquerades, mut prefixes) = (Vec::new(), Vec::new());
+    for (name, rule) in &config.nat {
+        let usage = numbering.usage(name);
+        match rule {
+            NatRule::Masquerade(rule) => {
+                let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
+                for pool in pools(config, rule, to.into()) {
+                    let (filtering, usage) = (filtering(rule.filtering), Arc::clone(&usage));
+                    masquerades.push(Masquerade { from, pool, filtering, usage });
+                }
+            }
+            NatRule::Prefix(rule) => {
+                let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
+                let both = nptv6(rule);
+                prefixes.extend(both.map(|prefixes| PrefixRule { from, to, prefixes, usage }));
+            }
+            NatRule::Publish(_) => {}
         }
     }
     let (published, homes) = published(config, numbering);
@@ -39,18 +52,16 @@ pub(super) fn translation(
         hairpins,
         published,
         homes,
+        prefixes,
         tcp: TcpPolicy { check_windows: config.tracking.window_checks, ..TcpPolicy::default() },
         timeouts: timeouts(&config.tracking.timeouts),
     }
 }
 
 /// Published ports, and where their stations are.
-fn published(
-    config: &Config,
-    numbering: &Numbering,
-) -> (Published, HashMap<(Zone, IpAddr), BridgeIndex>) {
-    let (mut rules, mut homes) = (Vec::new(), HashMap::new());
-    for rule in config.nat.values() {
+fn published(config: &Config, numbering: &Numbering) -> (Published, HashMap<Publish, Home>) {
+    let mut homes = HashMap::new();
+    for (name, rule) in &config.nat {
         let NatRule::Publish(rule) = rule else { continue };
         let home = config.container_bridge(rule).and_then(|name| numbering.bridges.get(name));
         let Some((home, on)) = home.zip(numbering.bridges.get(&rule.on)) else { continue };
@@ -59,10 +70,20 @@ fn published(
         let ports = forward.ports.first()..=forward.ports.last();
         let number = forward.protocol.number(forward.container.is_ipv4());
         // Rules that overlap or make no sense are refused when they are added.
-        rules.extend(Publish::new(zone, number, forward.address, ports, internal));
-        homes.insert((zone, forward.container), home.index);
+        let published = Publish::new(zone, number, forward.address, ports, internal);
+        let home = Home { bridge: home.index, usage: numbering.usage(name) };
+        homes.extend(published.map(|rule| (rule, home)));
     }
-    (Published::new(rules).unwrap_or_default(), homes)
+    (Published::new(homes.keys().copied().collect()).unwrap_or_default(), homes)
+}
+
+fn nptv6(rule: &PrefixTranslation) -> Option<Nptv6> {
+    let (IpAddr::V6(inside), IpAddr::V6(outside)) = (rule.inside.addr(), rule.outside.addr())
+    else {
+        return None;
+    };
+    // Prefixes that cannot be translated are refused when the rule is added.
+    Nptv6::new(inside, outside, rule.inside.prefix_len()).ok()
 }
 
 /// For each bridge with a station whose port is published: its gateway's address, for neighbours of the station
@@ -70,9 +91,9 @@ fn published(
 fn hairpins(
     config: &Config,
     numbering: &Numbering,
-    homes: &HashMap<(Zone, IpAddr), BridgeIndex>,
+    homes: &HashMap<Publish, Home>,
 ) -> Vec<Masquerade> {
-    let is_home = |index| homes.values().any(|home| *home == index);
+    let is_home = |index| homes.values().any(|home| home.bridge == index);
     let mut hairpins = Vec::new();
     for (name, slot) in numbering.bridges.iter().filter(|(_, slot)| is_home(slot.index)) {
         let gateways = config.bridges.get(name).into_iter().flat_map(|bridge| &bridge.gateways);
@@ -83,6 +104,8 @@ fn hairpins(
                 from: slot.index,
                 pool,
                 filtering: Filtering::ByAddress,
+                // The published port's rule counts.
+                usage: Arc::new(Usage::of(u32::MAX)),
             }));
         }
     }

@@ -55,7 +55,10 @@ fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
         mac: gateway_mac(name, bridge),
         addresses: own,
         proxy: proxied.chain(lent).collect(),
-        advertise: bridge.advertise.as_ref().map(|wanted| advertising(bridge, wanted)),
+        advertise: bridge.advertise.as_ref().map(|wanted| {
+            let mtu_bytes = Some(config.mtu_within(name).bytes());
+            Advertising { mtu_bytes, ..advertising(bridge, wanted) }
+        }),
     }
 }
 
@@ -64,7 +67,9 @@ fn gateway_address(cidr: &IpCidr) -> Option<GatewayAddress> {
 }
 
 fn advertising(bridge: &Bridge, wanted: &Advertise) -> Advertising {
-    let prefixes = bridge.gateways.iter().filter(|cidr| cidr.addr.is_ipv6());
+    let has_prefix =
+        |cidr: &&IpCidr| matches!(cidr.addr, IpAddr::V6(addr) if !addr.is_unicast_link_local());
+    let prefixes = bridge.gateways.iter().filter(has_prefix);
     let prefixes = prefixes.filter_map(|cidr| Prefix::new(cidr.addr, cidr.prefix_len));
     let advertised = |prefix| AdvertisedPrefix {
         is_autonomous: wanted.autonomous,
@@ -73,9 +78,10 @@ fn advertising(bridge: &Bridge, wanted: &Advertise) -> Advertising {
     Advertising {
         prefixes: prefixes.map(advertised).collect(),
         lifetime_seconds: wanted.lifetime_seconds,
-        mtu_bytes: Some(bridge.mtu.bytes()),
+        mtu_bytes: None,
         is_managed: wanted.managed,
         has_other_config: wanted.other,
+        name_servers: wanted.dns.clone(),
         interval: Duration::from_secs(wanted.interval_seconds.into()),
     }
 }

@@ -81,7 +81,7 @@ impl Switch {
     }
 
     fn tracer(&self) -> Result<Tracer, CtlError> {
-        let snapshot = self.snapshot().map(Arc::clone).unwrap_or_default();
+        let snapshot = Arc::clone(self.snapshot());
         let tables = Arc::clone(self.fleet_ref().tables());
         Tracer::new(snapshot, tables, self.presumed())
             .map_err(|error| CtlError::new(ErrorCode::Host, error.to_string()))

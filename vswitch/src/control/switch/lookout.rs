@@ -147,9 +147,8 @@ impl Switch {
     }
 
     fn sweep_sessions(&mut self, now: Nanos) {
-        let Some(snapshot) = &self.snapshot else { return };
         let tables = self.fleet.tables();
-        let translation = snapshot.translation();
+        let translation = self.snapshot.translation();
         self.swept.sessions = tables.sessions.expire(
             now.seconds(),
             self.swept.sessions,

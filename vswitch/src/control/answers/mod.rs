@@ -1,0 +1,8 @@
+//! Answers to questions about what the router and address translation do, one module for each noun.
+
+mod conn;
+mod nat;
+mod neighbor;
+mod route;
+
+pub use conn::Sieve;

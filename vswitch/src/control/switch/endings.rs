@@ -1,0 +1,150 @@
+//! What ends with a change: sessions that would not begin any more, and what was known of who left.
+//!
+//! All of it comes after every worker has adopted the new configuration, so that nothing that ends begins again by
+//! the old one.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, PortKind, PortName};
+use flows::router::{NeighborEntry, NeighborState};
+use flows::session::Session;
+use flows::{BridgeIndex, PortIndex, Snapshot};
+
+use super::Switch;
+use crate::control::answers::Sieve;
+
+/// What changed since the workers last heard of a configuration that sessions can depend on.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// The addresses of stations that left.
+    departed: BTreeSet<(BridgeIndex, IpAddr)>,
+    /// Packets may go other ways, or be translated otherwise.
+    is_rerouted: bool,
+}
+
+impl Ending {
+    /// Notes whether sessions can depend on what differs between two configurations, besides their ports.
+    pub(super) fn disturb(&mut self, old: &Config, next: &Config) {
+        self.is_rerouted |= (&old.nat, &old.allowed, &old.routes)
+            != (&next.nat, &next.allowed, &next.routes)
+            || old.bridges.iter().any(|(name, bridge)| {
+                next.bridges.get(name).is_none_or(|next| next.gateways != bridge.gateways)
+            });
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.departed.is_empty() && !self.is_rerouted
+    }
+
+    fn has_departed(&self, bridge: BridgeIndex, ip: IpAddr) -> bool {
+        self.departed.contains(&(bridge, ip))
+    }
+
+    /// Whether a session ends by this, now that a configuration is in force.
+    fn concerns(&self, session: &Session, snapshot: &Snapshot) -> bool {
+        let mut ends = [session.initiator, session.responder].into_iter();
+        ends.any(|key| self.has_departed(BridgeIndex(key.zone.0), key.tuple.source.ip))
+            || (self.is_rerouted && !snapshot.still_makes(session))
+    }
+}
+
+impl Switch {
+    /// Remembers who leaves with a port: the addresses that its interface was given, and those by which the stations
+    /// behind it are known.
+    pub(super) fn note_departure(&mut self, name: &PortName, index: PortIndex) {
+        let Some(port) = self.config.ports.get(name) else { return };
+        let Some(slot) = self.numbering.bridges.get(&port.bridge) else { return };
+        let now = self.fleet.clock().now();
+        let stations = slot.fdb.entries(now.seconds());
+        let is_behind = |entry: &NeighborEntry| {
+            let mut behind = stations.iter().filter(|station| station.port == index);
+            entry.bridge == slot.index && behind.any(|station| Some(station.mac) == entry.mac)
+        };
+        let known = self.fleet.tables().neighbors.entries(now).into_iter().filter(is_behind);
+        self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
+        if let PortKind::Tap(tap) = &port.kind {
+            self.ending.departed.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
+        }
+    }
+
+    /// Ends what depended on the configuration before, and on who left. What the sessions had is given back as it
+    /// was found.
+    pub(super) fn end_dependents(&mut self, old: &Snapshot) {
+        let ending = std::mem::take(&mut self.ending);
+        if ending.is_nothing() {
+            return;
+        }
+        let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
+        tables.neighbors.flush(now, |entry| {
+            entry.state != NeighborState::Permanent && ending.has_departed(entry.bridge, entry.ip)
+        });
+        let is_over = |session: &Session| ending.concerns(session, &self.snapshot);
+        let release = |ended: &Session| old.translation().release(ended, now);
+        let ended = tables.sessions.flush(now.seconds(), is_over, release);
+        if ended > 0 {
+            tracing::info!(ended, "sessions ended with what they depended on");
+        }
+    }
+
+    /// Ends the sessions that a filter means, and says how many.
+    pub(super) fn flush_sessions(&self, filter: &ConnFilter) -> usize {
+        let sieve = Sieve::new(filter, &self.numbering);
+        let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
+        let release = |ended: &Session| self.snapshot.translation().release(ended, now);
+        tables.sessions.flush(now.seconds(), |session| sieve.passes(session), release)
+    }
+
+    /// Forgets a neighbour. False when it was not known.
+    pub(super) fn forget_neighbor(&self, key: &NeighborKey) -> bool {
+        let slot = self.numbering.bridges.get(&key.bridge);
+        slot.is_some_and(|slot| self.fleet.tables().neighbors.remove(slot.index, key.ip))
+    }
+
+    /// Forgets the neighbours that a filter means, but for those entered by hand, and says how many.
+    pub(super) fn flush_neighbors(&self, filter: &NeighborFilter) -> usize {
+        let now = self.fleet.clock().now();
+        self.fleet.tables().neighbors.flush(now, |entry| {
+            entry.state != NeighborState::Permanent && self.is_meant(filter, entry)
+        })
+    }
+
+    /// Whether a filter means a neighbour.
+    pub(in crate::control) fn is_meant(
+        &self,
+        filter: &NeighborFilter,
+        entry: &NeighborEntry,
+    ) -> bool {
+        let on = filter.bridge.as_ref().map(|name| self.numbering.bridges.get(name));
+        on.is_none_or(|slot| slot.is_some_and(|slot| slot.index == entry.bridge))
+            && filter.ip.is_none_or(|ip| ip == entry.ip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_sessions_depend_on_disturbs_them() {
+        let name: ctl::BridgeName = "a".parse().unwrap();
+        let mut old = Config::default();
+        old.bridges.entry(name.clone()).or_default();
+        let mut next = old.clone();
+        next.bridges.entry(name.clone()).or_default().ageing_seconds = 17;
+        next.bridges.entry("b".parse().unwrap()).or_default();
+        let disturbs = |old: &Config, next: &Config| {
+            let mut ending = Ending::default();
+            ending.disturb(old, next);
+            ending.is_rerouted
+        };
+        assert!(!disturbs(&old, &next));
+        assert!(disturbs(&next, &old), "a bridge goes");
+        let changed = next.bridges.entry(name.clone()).or_default();
+        changed.gateways.push("10.0.0.1/24".parse().unwrap());
+        assert!(disturbs(&old, &next), "its gateways are others");
+        let mut next = old.clone();
+        next.allowed.entry(name).or_default();
+        assert!(disturbs(&old, &next));
+    }
+}
