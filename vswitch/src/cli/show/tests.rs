@@ -482,27 +482,9 @@ fn an_answer_of_another_form_is_an_error() {
     assert!(text(&arguments.command, json!({ "pid": "x" }), style).is_err());
 }
 
-#[test]
-fn the_way_of_a_packet() {
-    let expected = "\
-02:00:00:00:00:01 > 02:00:00:00:00:fe tcp 10.1.0.2 port 4000 > 10.2.0.2 port 80
-  route      to 10.2.0.2 on bridge b, by 10.2.0.0/24 among the routes of bridge a
-  neighbour  10.2.0.2 does not answer on bridge b
-dropped, unresolved: its next hop does not answer
-";
-    assert_eq!(shown("vswitchctl trace p0 ffffffffffff0200000000010806", json!([way()])), expected);
-}
 
-/// A packet that is dropped.
-fn way() -> Value {
-    json!({ "packet": "02:00:00:00:00:01 > 02:00:00:00:00:fe tcp 10.1.0.2 port 4000 > 10.2.0.2 port 80",
-            "stages": [
-                { "stage": "route", "decision": "to 10.2.0.2 on bridge b",
-                  "because": "10.2.0.0/24 among the routes of bridge a" },
-                { "stage": "neighbour", "decision": "10.2.0.2 does not answer on bridge b" } ],
-            "outcome": { "dropped": { "reason": "unresolved",
-                "explanation": "its next hop does not answer" } } })
-}
+
+
 
 #[test]
 fn whether_one_reaches_another_in_one_sentence_first() {
