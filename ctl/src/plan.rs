@@ -61,7 +61,8 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     actions.extend(gone(&old.nat, &new.nat).map(Action::RemoveNat));
     actions.extend(gone(&old.routes, &new.routes).map(Action::RemoveRoutes));
     actions.extend(gone(&old.allowed, &new.allowed).map(Action::RemoveAllowed));
-    actions.extend(closed(&old.vxlans, &new.vxlans, stays_tunnel).map(Action::RemoveVxlan));
+    actions
+        .extend(closed(&old.vxlans, &new.vxlans, Vxlan::is_same_tunnel).map(Action::RemoveVxlan));
     actions.extend(closed(&old.ports, &new.ports, stays_open).map(Action::RemovePort));
     actions.extend(gone(&old.bridges, &new.bridges).map(Action::RemoveBridge));
     for (name, bridge) in differing(&old.bridges, &new.bridges) {
@@ -73,7 +74,7 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
         actions.push(action(name, Box::new(port)));
     }
     for (name, vxlan) in differing(&old.vxlans, &new.vxlans) {
-        let stays = old.vxlans.get(&name).is_some_and(|before| stays_tunnel(before, &vxlan));
+        let stays = old.vxlans.get(&name).is_some_and(|before| before.is_same_tunnel(&vxlan));
         let action = if stays { Action::ChangeVxlan } else { Action::AddVxlan };
         actions.push(action(name, Box::new(vxlan)));
     }
@@ -95,13 +96,6 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
 
 fn stays_open(before: &Port, after: &Port) -> bool {
     (&before.kind, &before.bridge) == (&after.kind, &after.bridge)
-}
-
-fn stays_tunnel(before: &Vxlan, after: &Vxlan) -> bool {
-    fn end(vxlan: &Vxlan) -> (&BridgeName, Vni, IpAddr, u16) {
-        (&vxlan.bridge, vxlan.vni, vxlan.local, vxlan.dstport)
-    }
-    end(before) == end(after)
 }
 
 /// What is no more.

@@ -119,6 +119,7 @@ fn container(number: u32, port: u16) -> Endpoint {
 }
 
 fn claims() {
+    let none = Published::default();
     let address = Ipv4Addr::new(203, 0, 113, 1).into();
     let pool =
         Addresses::new(OUTSIDE, address..=address, 1024..=65535, Quota::default()).expect("a pool");
@@ -137,9 +138,7 @@ fn claims() {
             });
             let claims: Vec<_> = endpoints
                 .map(|internal| {
-                    mappings
-                        .claim(INSIDE, UDP, internal, (&pool, &Published::default()), now)
-                        .expect("a port")
+                    mappings.claim(INSIDE, UDP, internal, (&pool, &none), now).expect("a port")
                 })
                 .collect();
             claims.iter().for_each(|claim| mappings.release(claim.mapping, now));

@@ -255,9 +255,8 @@ impl Ledger {
     }
 
     /// Accounts for frames that a port was given and the kernel refused: they are gone already.
-    pub fn note_refused(&mut self, port: PortIndex, frames: u64, at: Nanos) {
+    pub fn note_refused(&mut self, port: PortIndex, reason: DropReason, frames: u64, at: Nanos) {
         if frames > 0 {
-            let reason = DropReason::TxRefused;
             self.port_mut(port).egress_drops[reason as usize] += frames;
             self.remember(&[], (port, DropSide::Egress, reason), at);
         }

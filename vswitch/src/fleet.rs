@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use flows::{PortIndex, TableSizes, Tables};
 use pktio::buffer::Memory;
-use pktio::{Pool, PoolConfig, PoolError, Port, PortFault};
+use pktio::{Pool, PoolConfig, PoolError, PortFault};
 
 use crate::random::random;
 use crate::sys::ask_for_slices_of;
 use crate::worker::{
-    Clock, Command, Dataplane, Event, Lane, PollMode, QueueId, Report, Worker, WorkerId,
-    WorkerOptions, doorbell, silence,
+    Clock, Command, Dataplane, Device, Event, Lane, PollMode, QueueId, Report, Stranger, Worker,
+    WorkerId, WorkerOptions, doorbell, silence,
 };
 
 /// A worker that has not answered for this long is reported as stuck. A turn takes microseconds.
@@ -95,10 +95,11 @@ pub struct Fleet {
     faults: Vec<Fault>,
     /// Queues that workers gave back and that nobody has asked for yet.
     detached: Vec<DetachedQueue>,
+    strangers: Vec<Stranger>,
 }
 
 /// A queue that a worker gave back.
-type DetachedQueue = (QueueId, Box<dyn Port>);
+type DetachedQueue = (QueueId, Device);
 
 /// A queue that a worker gave up.
 #[derive(Debug)]
@@ -136,6 +137,7 @@ impl Fleet {
             reports: Vec::new(),
             faults: Vec::new(),
             detached: Vec::new(),
+            strangers: Vec::new(),
         };
         let plane = Arc::new(Dataplane::default());
         for worker in 0..options.cores.len() {
@@ -205,7 +207,7 @@ impl Fleet {
         self.memories[usize::from(worker.0)]
     }
 
-    /// Gives a queue to a worker.
+    /// Gives a queue, or an endpoint of tunnels, to a worker.
     ///
     /// # Errors
     /// [`FleetError::Silent`] when the worker's lane stays full; the queue is then closed.
@@ -213,9 +215,9 @@ impl Fleet {
         &mut self,
         worker: WorkerId,
         queue: QueueId,
-        port: Box<dyn Port>,
+        device: impl Into<Device>,
     ) -> Result<(), FleetError> {
-        self.send(worker, Command::Attach(queue, port))?;
+        self.send(worker, Command::Attach(queue, device.into()))?;
         self.placed.insert(queue, worker);
         Ok(())
     }
@@ -304,6 +306,12 @@ impl Fleet {
         std::mem::take(&mut self.faults)
     }
 
+    /// Who sent by tunnels without being known, since the last call. The doorbell is silenced by
+    /// [`Fleet::take_faults`].
+    pub fn take_strangers(&mut self) -> Vec<Stranger> {
+        std::mem::take(&mut self.strangers)
+    }
+
     fn workers_of(&self, port: PortIndex) -> Vec<WorkerId> {
         let mut workers: Vec<_> =
             self.placed.iter().filter(|(id, _)| id.port == port).map(|(_, at)| *at).collect();
@@ -352,6 +360,7 @@ impl Fleet {
                         self.faults.push(Fault { queue, fault });
                     }
                     Event::Report(report) => self.reports.push(*report),
+                    Event::Stranger(stranger) => self.strangers.push(stranger),
                 }
             }
         }

@@ -44,7 +44,8 @@ impl Port for Broken {
 
 fn break_queue(fleet: &mut Fleet, queue: u16) {
     let queue = QueueId { port: PortIndex(5), queue };
-    fleet.attach(WorkerId(0), queue, Box::new(Broken)).unwrap();
+    let broken: Box<dyn Port> = Box::new(Broken);
+    fleet.attach(WorkerId(0), queue, broken).unwrap();
 }
 
 #[test]

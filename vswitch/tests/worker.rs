@@ -11,8 +11,8 @@ use flows::{BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, PortConfig, Port
 use pktio::mem::{self, MemPort};
 use pktio::{Accepts, Burst, Pool, PoolConfig, Port, PortFault, Sent};
 use vswitch::worker::{
-    Clock, Command, Dataplane, Event, Lane, Parcel, PollMode, QueueId, Report, Worker, WorkerId,
-    WorkerOptions, doorbell,
+    Clock, Command, Dataplane, Device, Event, Lane, Parcel, PollMode, QueueId, Report, Worker,
+    WorkerId, WorkerOptions, doorbell,
 };
 
 /// Counts the allocations of each thread.
@@ -73,7 +73,7 @@ impl Rig {
             let (near, far) = mem::pair(1024, accepts);
             rig.far.push(far);
             let id = QueueId { port: PortIndex(port), queue: 0 };
-            rig.tell(*worker, Command::Attach(id, Box::new(near)));
+            rig.tell(*worker, Command::Attach(id, Device::Queue(Box::new(near))));
         }
         rig.place(placement);
         rig
@@ -222,7 +222,10 @@ impl Port for Echo {
 fn a_turn_ends_however_fast_others_hand_frames_over() {
     let mut rig = Rig::new(1, &[], Accepts::ALL);
     let echo = Echo { lanes: Arc::clone(&rig.lanes), left: 10_000 };
-    rig.tell(0, Command::Attach(QueueId { port: PortIndex(0), queue: 0 }, Box::new(echo)));
+    rig.tell(
+        0,
+        Command::Attach(QueueId { port: PortIndex(0), queue: 0 }, Device::Queue(Box::new(echo))),
+    );
     for _ in 0..256 {
         let frame = rig.pool.frame_from(&[0; 60]).unwrap();
         assert!(rig.lanes[0].hand_over(Parcel { port: PortIndex(0), frame }).is_ok());

@@ -74,6 +74,12 @@ impl Vxlan {
         Self::TTL
     }
 
+    /// Whether this and another setting are of one tunnel, which stays open when one becomes the other.
+    pub fn is_same_tunnel(&self, other: &Self) -> bool {
+        let end = |vxlan: &Self| (vxlan.vni, vxlan.local, vxlan.dstport);
+        self.bridge == other.bridge && end(self) == end(other)
+    }
+
     /// What the outer IP, UDP and VXLAN headers and the inner Ethernet header take from the MTU.
     pub fn overhead_bytes(&self) -> u32 {
         if self.local.is_ipv4() { 20 + 8 + 8 + 14 } else { 40 + 8 + 8 + 14 }

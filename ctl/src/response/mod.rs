@@ -158,8 +158,8 @@ pub struct Stats {
 /// Frames and bytes of a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortStats {
-    /// The port.
-    pub port: PortName,
+    /// The port or tunnel; of tunnel packets that are for no tunnel, the address and UDP port that got them.
+    pub port: String,
     /// Its counters.
     #[serde(flatten)]
     pub counters: Counters,
@@ -203,7 +203,7 @@ pub struct Counters {
 /// Lost frames of one port for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropInfo {
-    /// The port; `(removed)` for all that are no more.
+    /// The port or tunnel, as in [`PortStats`]; `(removed)` for all that are no more.
     pub port: String,
     /// `in` when it came by the port, `out` when it should have left by it.
     pub side: String,

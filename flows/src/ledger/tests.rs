@@ -45,9 +45,9 @@ fn more_kinds_than_fit_displace_the_oldest_and_nothing_breaks() {
 #[test]
 fn what_the_kernel_refused_is_counted_with_its_time() {
     let mut ledger = Ledger::new();
-    ledger.note_refused(PortIndex(3), 0, Nanos::from_secs(1));
+    ledger.note_refused(PortIndex(3), DropReason::TxRefused, 0, Nanos::from_secs(1));
     assert!(ledger.offenders().is_empty());
-    ledger.note_refused(PortIndex(3), 5, Nanos::from_secs(2));
+    ledger.note_refused(PortIndex(3), DropReason::TxRefused, 5, Nanos::from_secs(2));
     let last = ledger.offenders()[0];
     assert_eq!(
         (last.at, last.reason, last.headers()),

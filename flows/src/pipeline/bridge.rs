@@ -49,6 +49,8 @@ pub(super) enum Sender<'a> {
 pub(super) struct Undelivered {
     pub(super) frame: PktBuf,
     pub(super) reason: DropReason,
+    /// The port that it should have left by, if it is known.
+    pub(super) to: Option<PortIndex>,
 }
 
 impl<'a> Ingress<'a> {
@@ -138,13 +140,13 @@ impl Desk<'_> {
         vid: Vid,
     ) -> Result<(), Undelivered> {
         let Some(port) = self.snapshot.port(to) else {
-            return Err(Undelivered { frame, reason: DropReason::PortGone });
+            return Err(Undelivered { frame, reason: DropReason::PortGone, to: Some(to) });
         };
         if let Err(reason) = admit(sender, &frame, to, port, vid) {
-            return Err(Undelivered { frame, reason });
+            return Err(Undelivered { frame, reason, to: Some(to) });
         }
         if !vlan::dress(&mut frame, &port.vlan, vid) {
-            return Err(Undelivered { frame, reason: DropReason::NoBuffer });
+            return Err(Undelivered { frame, reason: DropReason::NoBuffer, to: Some(to) });
         }
         self.count_sent(sender);
         self.offer(sender, to, frame);
@@ -183,7 +185,7 @@ impl Desk<'_> {
                 self.send(sender, frame, target, vid);
                 Ok(())
             }
-            None => Err(Undelivered { frame, reason }),
+            None => Err(Undelivered { frame, reason, to: None }),
         }
     }
 

@@ -41,7 +41,7 @@ impl Desk<'_> {
     /// Settles a received frame: it went on, or it is dropped.
     #[inline]
     pub(super) fn settle(&mut self, result: Result<(), Undelivered>) {
-        if let Err(Undelivered { frame, reason }) = result {
+        if let Err(Undelivered { frame, reason, .. }) = result {
             self.refuse(frame, reason);
         }
     }

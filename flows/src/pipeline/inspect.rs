@@ -271,7 +271,7 @@ impl Memory {
             Way::Bridge => self.pass(desk, case.from, frame, Some(&case.layers), case.vid),
             Way::Port(to) => {
                 let result = desk.forward(Sender::Port(case.from), frame, to, case.vid);
-                desk.settle(result);
+                self.settle(desk, case.from, case.vid, result);
             }
             Way::Route(hop) => {
                 let change = by.rewrite.map_or(Change::Hop, Change::Rewrite);

@@ -27,6 +27,7 @@ mod inspect;
 mod route;
 mod ruling;
 mod steps;
+mod too_big;
 mod transform;
 pub(crate) mod vlan;
 
@@ -85,7 +86,7 @@ impl Pipeline {
             match step {
                 Step::Forward(to, vid) => {
                     let result = desk.forward(Sender::Port(from), frame, to, vid);
-                    desk.settle(result);
+                    self.memory.settle(&mut desk, from, vid, result);
                 }
                 Step::Flood(vid) => {
                     let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);

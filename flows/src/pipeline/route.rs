@@ -16,6 +16,22 @@ use crate::router::icmp::{make, reset};
 use crate::router::{Held, IcmpError, NextHop, Station, Unbroken, fragment};
 use crate::{BridgeDomain, DropReason, DropSide, Vid};
 
+/// Where the pieces of a packet go.
+#[derive(Clone, Copy)]
+pub(super) struct Onward<'a> {
+    /// Who puts the first piece there.
+    pub(super) sender: Sender<'a>,
+    pub(super) bridge: &'a BridgeDomain,
+    pub(super) vid: Vid,
+    pub(super) mtu_bytes: u32,
+}
+
+impl<'a> Onward<'a> {
+    fn routed(bridge: &'a BridgeDomain, mtu_bytes: u32) -> Self {
+        Self { sender: Sender::Router, bridge, vid: Vid::NONE, mtu_bytes }
+    }
+}
+
 impl Memory {
     /// Rewrites a packet and sends it to its next hop.
     pub(super) fn send_hop(
@@ -43,7 +59,7 @@ impl Memory {
             return desk.refuse(frame, reason);
         }
         match mtu_bytes.filter(|_| is_long) {
-            Some(mtu) => self.send_fragments(desk, frame, bridge, mtu),
+            Some(mtu) => self.send_fragments(desk, frame, Onward::routed(bridge, mtu)),
             None => {
                 let result = desk.deliver(Sender::Router, bridge, frame, Vid::NONE);
                 desk.settle(result);
@@ -52,13 +68,8 @@ impl Memory {
     }
 
     /// Cuts a packet that may be fragmented, and sends the pieces in order.
-    fn send_fragments(
-        &mut self,
-        desk: &mut Desk,
-        frame: PktBuf,
-        bridge: &BridgeDomain,
-        mtu_bytes: u32,
-    ) {
+    pub(super) fn send_fragments(&mut self, desk: &mut Desk, frame: PktBuf, onward: Onward) {
+        let Onward { mut sender, bridge, vid, mtu_bytes } = onward;
         // A super-frame becomes its segments first, any other frame is its own only one.
         if let Err((frame, _)) = fit(frame, &Accepts::PLAIN, desk.pool, &mut self.segments) {
             return desk.refuse(frame, DropReason::BadOffload);
@@ -77,9 +88,8 @@ impl Memory {
                 desk.pool.recycle(earlier);
             }
         }
-        let mut sender = Sender::Router;
         for piece in self.pieces.drain(..) {
-            match (desk.deliver(sender, bridge, piece, Vid::NONE), sender) {
+            match (desk.deliver(sender, bridge, piece, vid), sender) {
                 // The packet went on with its first piece, or was refused with it.
                 (Err(undelivered), Sender::Piece) => desk.pool.recycle(undelivered.frame),
                 (result, _) => desk.settle(result),
@@ -148,7 +158,7 @@ impl Memory {
 }
 
 /// Whether an IPv4 packet may be cut up on its way.
-fn may_be_fragmented(frame: &PktBuf, case: &Case) -> bool {
+pub(super) fn may_be_fragmented(frame: &PktBuf, case: &Case) -> bool {
     let field = be16(frame.data(), usize::from(case.layers.l3) + ipv4::FRAGMENT);
     case.layers.network == Network::V4
         && field.is_some_and(|field| field & ipv4::DONT_FRAGMENT == 0)

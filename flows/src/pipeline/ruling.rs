@@ -271,6 +271,6 @@ impl Memory {
             return desk.refuse(frame, DropReason::Unserved);
         }
         let result = desk.deliver(Sender::Port(from), from.bridge, frame, vid);
-        desk.settle(result);
+        self.settle(desk, from, vid, result);
     }
 }

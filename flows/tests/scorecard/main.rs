@@ -7,7 +7,7 @@
 //!
 //! and a test checks that it says what the suite says.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 // What the pipeline's own tests are made of names the crate's items.
 use flows::{

@@ -164,6 +164,11 @@ impl Underlay {
         self.config.local
     }
 
+    /// From now on the longest inner packet that is not a super-frame has so many bytes.
+    pub fn set_inner_mtu(&mut self, bytes: u16) {
+        self.config.inner_mtu_bytes = bytes;
+    }
+
     /// The descriptor that becomes readable when datagrams wait. It says nothing of what a call of
     /// [`Underlay::rx_burst`] left for the next one: call until there is nothing.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {

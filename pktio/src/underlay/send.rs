@@ -33,6 +33,8 @@ pub struct Tally {
     pub no_room: usize,
     /// The frame's state contradicts its headers, or the kernel will not have it.
     pub refused: usize,
+    /// Bytes of the frames that were taken, without their tunnel headers.
+    pub sent_bytes: usize,
 }
 
 /// What is to be done with a frame.
@@ -59,8 +61,13 @@ impl Underlay {
         self.steps.clear();
         self.steps.extend(frames.iter_mut().map(prepare));
         self.steps.iter_mut().skip(marks.len()).for_each(|step| *step = Step::Over);
-        let refused = self.steps.iter().filter(|step| **step == Step::Over).count();
-        let mut tally = Tally { refused, ..Tally::default() };
+        let mut tally = Tally::default();
+        for (frame, step) in frames.iter().zip(&self.steps) {
+            match step {
+                Step::Over => tally.refused += 1,
+                _ => tally.sent_bytes += frame.len() - TUNNEL_BYTES,
+            }
+        }
         let to = Name::of(SocketAddr::new(remote, self.config.local.port()));
         for number in 0..self.sources.len() {
             let mut sender = Sender {
@@ -265,6 +272,9 @@ impl<'a> Sender<'a> {
                 Err(error) => {
                     let owner = batch.owner(from);
                     self.tally.count(&error, owner.frames);
+                    // All frames of a message have the length of the first.
+                    let bytes = self.frames[owner.frame].len() - TUNNEL_BYTES;
+                    self.tally.sent_bytes -= bytes * owner.frames;
                     self.steps[owner.frame] = Step::Over;
                     while from < batch.len() && batch.owner(from).frame == owner.frame {
                         from += 1;

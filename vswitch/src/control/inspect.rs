@@ -10,6 +10,7 @@ use ctl::response::{
 use ctl::{BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, PortName, VlanId, wire};
 use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex};
 
+use super::compile::Numbering;
 use super::describe;
 use super::switch::Switch;
 use crate::worker::{Perf, Report, Stage};
@@ -22,6 +23,21 @@ pub struct Books {
     pub missed: BTreeMap<PortIndex, u64>,
     /// The reports themselves.
     pub reports: Vec<Report>,
+}
+
+impl Books {
+    /// The counters of ports that are shown as one.
+    pub fn counters(&self, ports: &[PortIndex]) -> Counters {
+        let missed = ports.iter().filter_map(|port| self.missed.get(port)).sum();
+        counters(&sum(&self.ledger, ports), missed)
+    }
+}
+
+/// The books of ports that are shown as one.
+fn sum(ledger: &Ledger, ports: &[PortIndex]) -> PortBooks {
+    let mut sum = PortBooks::default();
+    ports.iter().for_each(|port| sum.add(&ledger.port(*port)));
+    sum
 }
 
 impl Switch {
@@ -59,7 +75,10 @@ impl Switch {
             name: name.clone(),
             router_mac,
             settings,
-            ports: self.config().ports_of(name).map(|(name, _)| name.clone()).collect(),
+            ports: {
+                let ports = self.config().ports_of(name).map(|(name, _)| name);
+                ports.chain(self.config().vxlans_of(name).map(|(name, _)| name)).cloned().collect()
+            },
             stations: u32::try_from(fdb.entries(self.now()).len()).unwrap_or(u32::MAX),
             learned: events.learned,
             moved: events.moved,
@@ -125,7 +144,7 @@ impl Switch {
                     vlan: VlanId::try_from(entry.vid.0).ok(),
                     mac: MacAddr(entry.mac.0),
                     port: self.numbering().port_name(entry.port)?.clone(),
-                    vtep: None,
+                    vtep: self.numbering().overlay.remote_of(entry.port),
                     age_seconds: entry.age_seconds,
                     is_static: entry.is_static,
                 })
@@ -140,16 +159,25 @@ impl Switch {
     /// [`CtlError`], when a worker does not answer.
     pub fn stats(&mut self) -> Result<Stats, CtlError> {
         let books = self.books()?;
-        let missed = |index: &PortIndex| books.missed.get(index).copied().unwrap_or(0);
-        let ports = self.numbering().ports.iter().map(|(name, (index, _))| PortStats {
-            port: name.clone(),
-            counters: counters(&books.ledger.port(*index), missed(index)),
-        });
+        let ports = self.books_by_name().into_iter();
+        let ports = ports.map(|(port, own)| PortStats { port, counters: books.counters(&own) });
         Ok(Stats {
             ports: ports.collect(),
             total: counters(&books.ledger.total(), books.missed.values().sum()),
             discrepancy: books.ledger.reconcile().err().map(|error| error.to_string()),
         })
+    }
+
+    /// What has books that are shown, by its name: ports, tunnels with all their remotes, and their
+    /// endpoints, for what is for no tunnel.
+    fn books_by_name(&self) -> Vec<(String, Vec<PortIndex>)> {
+        let Numbering { ports, overlay, .. } = self.numbering();
+        let ports = ports.iter().map(|(name, (index, _))| (name.to_string(), vec![*index]));
+        let tunnels = overlay.segments.iter();
+        let tunnels = tunnels.map(|(name, slot)| (name.to_string(), slot.ports().collect()));
+        let endpoints = overlay.endpoints.iter();
+        let endpoints = endpoints.map(|(local, index)| (local.to_string(), vec![*index]));
+        ports.chain(tunnels).chain(endpoints).collect()
     }
 
     /// Lost frames by port, side and reason.
@@ -160,13 +188,14 @@ impl Switch {
         let ledger = self.books()?.ledger;
         let now = self.fleet_ref().clock().now();
         let mut drops = Vec::new();
-        for (name, (index, _)) in &self.numbering().ports {
+        for (name, ports) in self.books_by_name() {
             let last = |side, reason| {
-                let is_it = |o: &&Offender| (o.port, o.side, o.reason) == (*index, side, reason);
+                let is_it =
+                    |o: &&Offender| (o.side, o.reason) == (side, reason) && ports.contains(&o.port);
                 let last = ledger.offenders().iter().filter(is_it).max_by_key(|o| o.at)?;
                 Some(last_drop(last, now))
             };
-            drops.extend(drops_of(name.as_str(), &ledger.port(*index), last));
+            drops.extend(drops_of(&name, &sum(&ledger, &ports), last));
         }
         drops.extend(drops_of("(removed)", ledger.closed(), |_, _| None));
         Ok(drops)

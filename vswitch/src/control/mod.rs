@@ -4,7 +4,7 @@
 //! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
 //! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
 //!   network that a container moved.
-//! * `inspect`, `rules`, `describe`, `subject`: answers to questions and changes.
+//! * `inspect`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
@@ -23,6 +23,7 @@ mod socket;
 mod store;
 mod subject;
 mod switch;
+mod tunnels;
 mod watch;
 
 use std::os::fd::OwnedFd;
@@ -140,11 +141,14 @@ impl Daemon {
                 let port = self.switch.port(&named.name);
                 json(port.ok_or_else(|| no_such("port", named.name.as_str()))?)
             }
+            Query::VxlanList => json(self.switch.vxlans()?),
+            Query::VxlanShow(named) => {
+                let vxlan = self.switch.vxlan(&named.name)?;
+                json(vxlan.ok_or_else(|| no_such("vxlan", named.name.as_str()))?)
+            }
             Query::FdbShow(filter) => json(self.stations(&filter)?),
             Query::RouteList
             | Query::NeighborShow(_)
-            | Query::VxlanList
-            | Query::VxlanShow(_)
             | Query::NatList
             | Query::NatSettings
             | Query::ConnList(_)
@@ -167,9 +171,7 @@ impl Daemon {
             (Some(name), _) if !config.bridges.contains_key(name) => {
                 Err(no_such("bridge", name.as_str()))
             }
-            (_, Some(name)) if !config.ports.contains_key(name) => {
-                Err(no_such("port", name.as_str()))
-            }
+            (_, Some(name)) if !config.has_port(name) => Err(no_such("port", name.as_str())),
             _ => Ok(self.switch.stations(filter)),
         }
     }

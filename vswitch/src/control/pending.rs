@@ -24,7 +24,6 @@ pub fn refuse(config: &Config) -> Result<(), CtlError> {
     let parts = [
         (bridge(|bridge| bridge.advertise.is_some()), "router advertisements"),
         (bridge(|bridge| !bridge.neighbors.is_empty()), "neighbours"),
-        (!config.vxlans.is_empty(), "VXLAN tunnels"),
         (config.nat.values().any(is_prefix), "prefix translation"),
     ];
     match parts.iter().find(|(is_there, _)| *is_there) {
@@ -42,7 +41,6 @@ pub fn refuse_question(query: &Query) -> CtlError {
     not_yet(match query {
         Query::RouteList => "routes",
         Query::NeighborShow(_) => "neighbours",
-        Query::VxlanList | Query::VxlanShow(_) => "VXLAN tunnels",
         Query::NatList => "address translation",
         Query::NatSettings | Query::ConnList(_) | Query::ConnShow(_) | Query::ConnTop(_) => {
             "sessions"

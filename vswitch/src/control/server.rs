@@ -113,7 +113,7 @@ impl Server {
             for event in &events {
                 match event.token() {
                     LISTENER => self.admit(),
-                    DOORBELL => daemon.switch.heed_faults(),
+                    DOORBELL => daemon.switch.heed_workers(),
                     STOP => return Ok(()),
                     LINKS => self.heed_links(daemon),
                     token => self.serve(token, daemon),

@@ -5,8 +5,10 @@
 //! these drops what was opened, and everything is as it was. Used by the control thread only.
 
 mod lookout;
+mod overlay;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ctl::response::Changed;
@@ -17,6 +19,7 @@ use ctl::{
 use flows::fdb::Entry;
 use flows::nat::Mappings;
 use flows::{Generation, PortIndex, Seconds, Snapshot, Vid};
+use pktio::underlay::Underlay;
 
 use super::compile::rules::Rules;
 use super::compile::{self, BridgeSlot, Numbering};
@@ -82,7 +85,8 @@ impl Switch {
     /// [`CtlError`], when the workers or the store fail.
     pub fn restore(&mut self, kept: &Config) -> Result<(), CtlError> {
         pending::refuse(kept)?;
-        let bridges = Config { ports: BTreeMap::new(), ..kept.clone() };
+        let (ports, vxlans) = (BTreeMap::new(), BTreeMap::new());
+        let bridges = Config { ports, vxlans, ..kept.clone() };
         self.commit(bridges, Prepared::default())?;
         let mut next = self.config.clone();
         let mut prepared = Prepared::default();
@@ -100,8 +104,17 @@ impl Switch {
             }
             next.ports.insert(name.clone(), port.clone());
         }
+        for (name, vxlan) in &kept.vxlans {
+            if let Err(error) = self.open_endpoint(vxlan, &mut prepared) {
+                self.note_problem(format!("vxlan {name}: {error}; it is tried again"));
+                self.waiting.insert(name.clone(), error.to_string());
+            }
+        }
+        next.vxlans.clone_from(&kept.vxlans);
+        let has_port =
+            |name: &PortName| next.ports.contains_key(name) || next.vxlans.contains_key(name);
         for bridge in next.bridges.values_mut() {
-            bridge.statics.retain(|station| next.ports.contains_key(&station.port));
+            bridge.statics.retain(|station| has_port(&station.port));
         }
         self.save(&next)?;
         self.commit(next, prepared)
@@ -177,10 +190,16 @@ impl Switch {
     /// Does what can fail.
     fn prepare(&self, next: &Config, prepared: &mut Prepared) -> Result<(), CtlError> {
         for action in plan(&self.config, next) {
-            if let Action::AddPort(name, port) = action {
-                let device = device::open(&port, next.mtu_of(&port).bytes(), self.home())
-                    .map_err(|error| error.for_port(&name))?;
-                prepared.opened.insert(name, device);
+            match action {
+                Action::AddPort(name, port) => {
+                    let device = device::open(&port, next.mtu_of(&port).bytes(), self.home())
+                        .map_err(|error| error.for_port(&name))?;
+                    prepared.opened.insert(name, device);
+                }
+                Action::AddVxlan(name, vxlan) => self
+                    .open_endpoint(&vxlan, prepared)
+                    .map_err(|error| Self::tunnel_error(&name, &error))?,
+                _ => {}
             }
         }
         for (name, facts) in &self.facts {
@@ -210,7 +229,7 @@ impl Switch {
     /// Tells the workers. Nothing here fails unless a worker is stuck.
     fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
         let now = self.now();
-        let Prepared { opened, resized } = prepared;
+        let Prepared { opened, resized, endpoints } = prepared;
         for Resized { name, to, .. } in resized {
             if let Some(facts) = self.facts.get_mut(&name) {
                 facts.mtu = to;
@@ -220,22 +239,27 @@ impl Switch {
             |name: &&PortName| !next.ports.contains_key(*name) || opened.contains_key(*name);
         let closed: Vec<_> = self.numbering.ports.keys().filter(closed).cloned().collect();
         closed.iter().try_for_each(|name| self.close(name)).map_err(stuck)?;
-        self.waiting.retain(|name, _| next.ports.contains_key(name) && !opened.contains_key(name));
+        self.close_tunnels(&next).map_err(stuck)?;
+        self.waiting.retain(|name, _| next.has_port(name) && !opened.contains_key(name));
         self.number_bridges(&next, now)?;
         self.config = next;
         let fresh = self.number_ports(opened)?;
+        let endpoints = self.number_tunnels(endpoints)?;
         self.publish()?;
         for (name, bridge) in &self.config.bridges {
             if let Some(slot) = self.numbering.bridges.get(name) {
                 compile::put_statics(bridge, &slot.fdb, &self.numbering, now);
             }
         }
-        if fresh.is_empty() {
+        if fresh.is_empty() && endpoints.is_empty() {
             return Ok(());
         }
         let names: Vec<_> = fresh.iter().map(|port| port.name.clone()).collect();
         for port in fresh {
             self.start(port).map_err(stuck)?;
+        }
+        for (port, queues) in endpoints {
+            self.start_endpoint(port, queues).map_err(stuck)?;
         }
         // Once more, now that it is known which worker transmits for the new ports. Only then can all of
         // them hear what is announced.
@@ -260,6 +284,9 @@ impl Switch {
                 owner.get_or_insert(*worker);
             }
         }
+        for (port, vtep) in snapshot.tunnels().vteps() {
+            owners[port.slot()] = owners[vtep.endpoint.slot()];
+        }
         let snapshot = Arc::new(snapshot);
         self.snapshot = Some(Arc::clone(&snapshot));
         let shapes = compile::shapes(&self.config, &self.numbering);
@@ -271,6 +298,11 @@ impl Switch {
     fn close(&mut self, name: &PortName) -> Result<(), FleetError> {
         let Some((index, _)) = self.numbering.ports.remove(name) else { return Ok(()) };
         self.facts.remove(name);
+        self.vacate(index)
+    }
+
+    /// Makes a number free for another port.
+    fn vacate(&mut self, index: PortIndex) -> Result<(), FleetError> {
         self.missed.remove(&index);
         self.fleet.detach(index)?;
         let now = self.now();
@@ -364,8 +396,8 @@ impl Switch {
 
     /// Whether a filter means a station.
     pub(super) fn matches(&self, filter: &FdbFilter, entry: &Entry) -> bool {
-        let port = filter.port.as_ref().map(|name| self.numbering.ports.get(name));
-        port.is_none_or(|port| port.is_some_and(|(index, _)| *index == entry.port))
+        let is_behind = |name| self.numbering.port_name(entry.port) == Some(name);
+        filter.port.as_ref().is_none_or(is_behind)
             && filter.vlan.is_none_or(|vlan| vlan.number() == entry.vid.0)
     }
 
@@ -465,6 +497,8 @@ struct Fresh {
 struct Prepared {
     opened: BTreeMap<PortName, OpenDevice>,
     resized: Vec<Resized>,
+    /// Endpoints of tunnels, each with its queues.
+    endpoints: BTreeMap<SocketAddr, Vec<Underlay>>,
 }
 
 /// An interface whose MTU was changed.

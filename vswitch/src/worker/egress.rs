@@ -4,7 +4,7 @@ use flows::{DropReason, DropSide, Nanos, PortIndex};
 use pktio::offload::{Refusal, coalesce, fit};
 use pktio::{Burst, PktBuf, PortFault};
 
-use super::{Parcel, Worker};
+use super::{Outlet, Parcel, Worker};
 
 impl Worker {
     /// Empties every outbox that holds frames.
@@ -24,10 +24,11 @@ impl Worker {
 
     /// Sends a port's outbox on its way, at once.
     pub(super) fn dispatch(&mut self, port: PortIndex, now: Nanos) {
-        let Some(slot) = self.local.get(port.slot()).copied().flatten() else {
-            return self.hand_over(port, now);
+        let slot = match self.outlet(port) {
+            None => return self.hand_over(port, now),
+            Some(Outlet::Endpoint(slot)) => return self.tunnel(slot, port, now),
+            Some(Outlet::Queue(slot)) => slot,
         };
-        let slot = usize::from(slot);
         if let Err(fault) = self.transmit(slot, port, now) {
             self.expel(slot, fault);
             self.drop_outbox(port, DropReason::PortGone, now);
@@ -118,7 +119,7 @@ impl Worker {
         let books = self.ledger.port_mut(port);
         books.transmitted += (offered - frames.len() - refused) as u64;
         books.transmitted_bytes += bytes - left;
-        self.ledger.note_refused(port, refused as u64, now);
+        self.ledger.note_refused(port, DropReason::TxRefused, refused as u64, now);
         sent?;
         for frame in frames.drain(..) {
             self.lose(port, frame, DropReason::TxQueueFull, now);
@@ -151,7 +152,7 @@ impl Worker {
                 books.transmitted += 1;
                 books.transmitted_bytes += bytes as u64;
             }
-            (None, _) => self.ledger.note_refused(port, 1, now),
+            (None, _) => self.ledger.note_refused(port, DropReason::TxRefused, 1, now),
         }
         sent.map(|_| ())
     }
@@ -190,7 +191,7 @@ impl Worker {
             let books = self.ledger.port_mut(port);
             books.offered += 1;
             books.taken += 1;
-            if self.local.get(port.slot()).copied().flatten().is_none() {
+            if self.outlet(port).is_none() {
                 // The port moved on while the frame was on its way; it is not sent after it.
                 self.lose(port, frame, DropReason::PortGone, now);
                 continue;
@@ -203,7 +204,7 @@ impl Worker {
         taken
     }
 
-    fn drop_outbox(&mut self, port: PortIndex, reason: DropReason, now: Nanos) {
+    pub(super) fn drop_outbox(&mut self, port: PortIndex, reason: DropReason, now: Nanos) {
         let mut frames = std::mem::take(self.outboxes.of(port));
         for frame in frames.drain(..) {
             self.lose(port, frame, reason, now);

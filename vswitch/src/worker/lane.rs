@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
-use pktio::{PktBuf, Port, PortFault};
+use pktio::{PktBuf, PortFault};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{Dataplane, Report};
+use super::{Dataplane, Device, Report, Stranger};
 use flows::PortIndex;
 
-/// Identifies one queue of one port.
+/// Identifies one queue of one port, or an endpoint of tunnels, which has a port's number and queue 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueId {
     /// The port.
@@ -35,9 +35,9 @@ pub struct QueueId {
 pub enum Command {
     /// Use this configuration from the next turn on.
     Adopt(Arc<Dataplane>),
-    /// Poll this queue from now on.
-    Attach(QueueId, Box<dyn Port>),
-    /// Stop polling the port's queues, and hand them back.
+    /// Poll this queue or endpoint from now on.
+    Attach(QueueId, Device),
+    /// Stop polling the port's queues, or the endpoint, and hand them back.
     Detach(PortIndex),
     /// Forget the port's counters: its number is about to be used for another port.
     Forget(PortIndex),
@@ -54,9 +54,11 @@ pub enum Event {
     /// A configuration that the worker no longer uses.
     Retired(Arc<Dataplane>),
     /// A queue that was detached, to be closed.
-    Detached(QueueId, Box<dyn Port>),
+    Detached(QueueId, Device),
     /// A queue that failed. It is no longer polled.
-    Fault(QueueId, Box<dyn Port>, PortFault),
+    Fault(QueueId, Device, PortFault),
+    /// Somebody who is not known sends by a tunnel.
+    Stranger(Stranger),
     /// The report that was asked for.
     Report(Box<Report>),
 }

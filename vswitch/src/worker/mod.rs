@@ -6,6 +6,9 @@
 //!        lane (control)                        drop(reason)   other workers' queues: handoff
 //! ```
 //!
+//! Endpoints of tunnels are served like queues; what they receive is unwrapped first, what they transmit
+//! is wrapped last (`tunnel`).
+//!
 //! A worker owns its queues, its packet memory, its ledger and its counters; it shares only the
 //! forwarding tables (`flows::Fdb`), its [`Lane`] and the handoff rings. It takes no lock, allocates
 //! nothing per frame, and makes no system call per frame besides the ports' own.
@@ -17,20 +20,24 @@ mod perf;
 mod shaper;
 mod shaping;
 mod sleep;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use flows::{Ledger, Nanos, Outboxes, Pipeline, PortIndex, Snapshot, Tables};
+use pktio::underlay::Underlay;
 use pktio::{Accepts, Burst, Missed, Pool, Port, PortFault};
 
 pub use idle::{Idle, Next, PollMode};
 pub use lane::{Command, Event, Lane, Parcel, QueueId, doorbell, ring, silence};
 pub use perf::{BATCH_BUCKETS, Perf, Stage};
 pub use shaper::Shape;
+pub use tunnel::Stranger;
 
 use perf::Stopwatch;
 use shaper::Shaper;
+use tunnel::Tunnelling;
 
 /// Identifies a worker: its position in the list of lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,6 +111,35 @@ pub struct Handed {
     pub taken: u64,
 }
 
+/// What a worker serves.
+pub enum Device {
+    /// A queue of a port.
+    Queue(Box<dyn Port>),
+    /// An endpoint of tunnels.
+    Endpoint(Box<Underlay>),
+}
+
+impl From<Box<dyn Port>> for Device {
+    fn from(port: Box<dyn Port>) -> Self {
+        Self::Queue(port)
+    }
+}
+
+impl From<Underlay> for Device {
+    fn from(underlay: Underlay) -> Self {
+        Self::Endpoint(Box::new(underlay))
+    }
+}
+
+/// By which of a worker's own devices the frames of a port leave.
+#[derive(Debug, Clone, Copy)]
+enum Outlet {
+    /// The queue at this position.
+    Queue(usize),
+    /// A tunnel, from the endpoint at this position.
+    Endpoint(usize),
+}
+
 /// One queue that the worker polls.
 struct Queue {
     id: QueueId,
@@ -128,8 +164,9 @@ pub struct Worker {
     clock: Clock,
     lanes: Arc<[Lane]>,
     queues: Vec<Queue>,
-    /// By port number: the queue of this worker that transmits for the port.
-    local: Vec<Option<u16>>,
+    tunnelling: Tunnelling,
+    /// By port number: what of this worker's transmits for the port.
+    local: Vec<Option<Outlet>>,
     plane: Arc<Dataplane>,
     pipeline: Pipeline,
     pool: Pool,
@@ -160,6 +197,7 @@ impl Worker {
             clock,
             lanes,
             queues: Vec::new(),
+            tunnelling: Tunnelling::new(),
             local: Vec::new(),
             pipeline: Pipeline::new(Arc::clone(&plane.snapshot), tables),
             plane,
@@ -208,6 +246,7 @@ impl Worker {
                 Err(fault) => self.expel(slot, fault),
             }
         }
+        frames += self.serve_endpoints(now, &mut watch);
         self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
         self.release_all(now);
         self.flush_all(now);
@@ -247,7 +286,8 @@ impl Worker {
         while let Some(command) = self.lane().command() {
             match command {
                 Command::Adopt(plane) => self.adopt(plane),
-                Command::Attach(id, port) => self.attach(id, port),
+                Command::Attach(id, Device::Queue(port)) => self.attach(id, port),
+                Command::Attach(id, Device::Endpoint(underlay)) => self.join(id, underlay),
                 Command::Detach(port) => self.detach(port),
                 Command::Forget(port) => self.forget(port, now),
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
@@ -263,23 +303,26 @@ impl Worker {
         self.ledger.reserve(plane.snapshot.port_slots());
         let retired = std::mem::replace(&mut self.plane, plane);
         self.adopt_shapes();
+        self.map_outlets();
+        self.tunnelling.adopt(self.plane.snapshot.tunnels());
         self.lane().report(Event::Retired(retired));
     }
 
     fn attach(&mut self, id: QueueId, mut port: Box<dyn Port>) {
         if let Err(fault) = port.housekeep(&mut self.pool) {
-            return self.lane().report(Event::Fault(id, port, fault));
+            return self.lane().report(Event::Fault(id, Device::Queue(port), fault));
         }
         let accepts = port.accepts();
         self.queues.push(Queue { id, port, accepts });
-        self.map_queues();
+        self.map_outlets();
     }
 
     fn detach(&mut self, port: PortIndex) {
         while let Some(slot) = self.queues.iter().position(|queue| queue.id.port == port) {
             let queue = self.remove(slot);
-            self.lane().report(Event::Detached(queue.id, queue.port));
+            self.lane().report(Event::Detached(queue.id, Device::Queue(queue.port)));
         }
+        self.part(port);
     }
 
     /// Closes the books of a port that is no more.
@@ -292,29 +335,39 @@ impl Worker {
     /// A queue failed: it leaves the poll list, and the control thread hears why.
     fn expel(&mut self, slot: usize, fault: PortFault) {
         let queue = self.remove(slot);
-        self.lane().report(Event::Fault(queue.id, queue.port, fault));
+        self.lane().report(Event::Fault(queue.id, Device::Queue(queue.port), fault));
     }
 
     fn remove(&mut self, slot: usize) -> Queue {
         let queue = self.queues.remove(slot);
-        self.map_queues();
+        self.map_outlets();
         let port = queue.id.port;
-        if self.local[port.slot()].is_none() {
+        if self.outlet(port).is_none() {
             self.drop_waiting(port, self.clock.now());
         }
         queue
     }
 
-    /// Rebuilds the table from port to own queue; the first queue of a port transmits.
-    fn map_queues(&mut self) {
+    /// Rebuilds the table from port to own device; the first queue of a port transmits.
+    fn map_outlets(&mut self) {
+        let queues = self.queues.iter().enumerate().rev();
+        let queues = queues.map(|(at, queue)| (queue.id.port, Outlet::Queue(at)));
+        let tunnels = self.plane.snapshot.tunnels().vteps().filter_map(|(port, vtep)| {
+            Some((port, Outlet::Endpoint(self.tunnelling.position(vtep.endpoint)?)))
+        });
         self.local.fill(None);
-        for (slot, queue) in self.queues.iter().enumerate().rev() {
-            let port = usize::from(queue.id.port.0);
-            if port >= self.local.len() {
-                self.local.resize(port + 1, None);
+        for (port, outlet) in queues.chain(tunnels) {
+            if port.slot() >= self.local.len() {
+                self.local.resize(port.slot() + 1, None);
             }
-            self.local[port] = u16::try_from(slot).ok();
+            self.local[port.slot()] = Some(outlet);
         }
+    }
+
+    /// By which device of this worker a port's frames leave.
+    #[inline]
+    fn outlet(&self, port: PortIndex) -> Option<Outlet> {
+        self.local.get(port.slot()).copied().flatten()
     }
 
     /// Decides about frames that the control thread made on behalf of a port.
@@ -346,6 +399,7 @@ impl Worker {
         for queue in &mut self.queues {
             report.missed.push((queue.id.port, queue.port.take_missed()));
         }
+        self.tunnelling.take_missed(&mut report.missed);
         self.lane().report(Event::Report(report));
     }
 

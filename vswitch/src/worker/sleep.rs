@@ -37,6 +37,7 @@ impl Worker {
                 Err(fault) => self.expel(slot, fault),
             }
         }
+        self.tunnelling.housekeep(&mut self.pool);
         self.pool.reclaim();
     }
 
@@ -52,6 +53,8 @@ impl Worker {
                 None => blind = true,
             }
         }
+        let endpoints = self.tunnelling.wake_fds();
+        fds.extend(endpoints.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let blind = blind.then_some(BLIND_INTERVAL);
         let timeout = [blind, self.until_release()].into_iter().flatten().min();
         !matches!(poll(&mut fds, timeout.as_ref()), Ok(0))

@@ -11,7 +11,7 @@ use ctl::{
     Request, Tap,
 };
 use hostnet::{Interface, Netlink};
-use netlab::{Container, TestResult};
+use netlab::{Container, LabError, TestResult};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::fd::AsFd;
 
@@ -34,9 +34,7 @@ impl Daemon {
 
     /// Starts one with state of its own and these arguments.
     pub fn start_with(arguments: &[&str]) -> Result<Self, Box<dyn std::error::Error>> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = PathBuf::from(format!("/run/test-{}-{number}", std::process::id()));
-        let daemon = Self::start_in(&directory, arguments)?;
+        let daemon = Self::start_in(&fresh_directory(), arguments)?;
         bridge(&daemon, "br0")?;
         Ok(daemon)
     }
@@ -46,7 +44,32 @@ impl Daemon {
         directory: &Path,
         arguments: &[&str],
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let child = spawn(directory, arguments)?;
+        Self::serving(spawn(directory, arguments)?, directory)
+    }
+
+    /// Starts one with state of its own on another host: in the namespace of a container. It has no bridge.
+    pub fn start_on(
+        host: &Container,
+        arguments: &[&str],
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::start_again_on(host, &fresh_directory(), arguments)
+    }
+
+    /// Starts one on another host with the state in `directory`.
+    pub fn start_again_on(
+        host: &Container,
+        directory: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        // A process is born into the namespace of the thread that makes it.
+        let child: Result<Child, LabError> = host.run(|| {
+            let failed = |source| LabError::Socket { operation: "start a daemon", source };
+            spawn(directory, arguments).map_err(failed)
+        });
+        Self::serving(child?, directory)
+    }
+
+    fn serving(child: Child, directory: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         let daemon = Self { child, directory: directory.to_owned() };
         eventually("the daemon serves", || daemon.client().is_ok())?;
         Ok(daemon)
@@ -126,6 +149,12 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where no other daemon's state is.
+fn fresh_directory() -> PathBuf {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(format!("/run/test-{}-{number}", std::process::id()))
 }
 
 /// Starts a daemon process and does not wait for it.

@@ -9,6 +9,8 @@ mod foreign;
 mod lifecycle;
 mod matrix;
 mod routing;
+mod rules;
+mod vxlan;
 mod workers;
 
 use std::process::ExitCode;
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
         matrix::tests(),
         bridging::tests(),
         routing::tests(),
+        vxlan::tests(),
+        rules::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

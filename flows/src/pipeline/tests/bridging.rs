@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod rules;
+mod tunnels;
 
 const POOL: PoolConfig = PoolConfig { small: 512, slabs: 16 };
 

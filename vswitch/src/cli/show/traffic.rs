@@ -21,7 +21,7 @@ pub(super) fn stats(stats: &Stats, style: Style) -> String {
         ]
     };
     let mut rows: Vec<_> =
-        stats.ports.iter().map(|port| row(port.port.to_string(), &port.counters)).collect();
+        stats.ports.iter().map(|port| row(port.port.clone(), &port.counters)).collect();
     rows.push(row("(all)".to_owned(), &stats.total));
     let headings =
         ["port", "rx", "bytes", "forwarded", "dropped", "tx", "bytes", "dropped", "missed"];

@@ -3,11 +3,12 @@
 mod nat;
 mod routes;
 pub mod rules;
+mod tunnels;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ctl::{Bridge, BridgeName, Config, Port, PortKind, PortName, Vlan};
+use ctl::{Bridge, BridgeName, Config, Port, PortKind, PortName, StaticMac, Vlan};
 use flows::nat::Mappings;
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Guard, Horizon, PortConfig, PortIndex, Seconds,
@@ -17,6 +18,7 @@ use pktio::wire::MacAddr;
 
 use crate::worker::Shape;
 use rules::Rules;
+pub use tunnels::{Overlay, SegmentSlot, VtepSlot, endpoint_of, inner_mtu};
 
 /// A bridge's number and its forwarding database, which outlive configurations.
 #[derive(Debug, Clone)]
@@ -34,18 +36,30 @@ pub struct Numbering {
     pub bridges: BTreeMap<BridgeName, BridgeSlot>,
     /// Ports whose devices are open, with the MTU of each in bytes.
     pub ports: BTreeMap<PortName, (PortIndex, u32)>,
+    /// Tunnels, whose ports and endpoints have numbers among those of the ports.
+    pub overlay: Overlay,
 }
 
 impl Numbering {
-    /// The name of a port.
+    /// The name of a port, or of the tunnel that it is of.
     pub fn port_name(&self, index: PortIndex) -> Option<&PortName> {
-        self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name)
+        let port = self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name);
+        port.or_else(|| self.overlay.name_of(index))
+    }
+
+    /// The port behind which a station entered by hand is.
+    fn port_of(&self, station: &StaticMac) -> Option<PortIndex> {
+        match station.vtep {
+            Some(remote) => self.overlay.port_towards(&station.port, remote),
+            None => self.ports.get(&station.port).map(|(index, _)| *index),
+        }
     }
 
     /// The lowest number that no port has.
     pub fn free_port(&self) -> Option<PortIndex> {
-        let taken = |index: &PortIndex| self.ports.values().any(|(at, _)| at == index);
-        (0..u16::MAX).map(PortIndex).find(|index| !taken(index))
+        let ports = self.ports.values().map(|(index, _)| *index);
+        let taken: BTreeSet<_> = ports.chain(self.overlay.numbers()).collect();
+        (0..u16::MAX).map(PortIndex).find(|index| !taken.contains(index))
     }
 
     /// The lowest number that no bridge has.
@@ -87,9 +101,16 @@ pub fn snapshot(
         let port = port_config(port, slot.index, *mtu, limit);
         put(&mut ports, index.slot(), PortConfig { is_inspected, ..port });
     }
+    for (index, port) in
+        config.vxlans.keys().flat_map(|name| tunnels::ports(config, numbering, name))
+    {
+        put(&mut ports, index.slot(), port);
+    }
     let translation = nat::translation(config, numbering, mappings);
     let snapshot = Snapshot::new(generation, ports, bridges)?;
-    Ok(snapshot.with_translation(Arc::new(translation)).with_rules(rules.set()))
+    let tunnels = Arc::new(tunnels::tunnels(config, &numbering.overlay));
+    let snapshot = snapshot.with_translation(Arc::new(translation)).with_rules(rules.set());
+    Ok(snapshot.with_tunnels(tunnels))
 }
 
 fn put<T>(list: &mut Vec<Option<T>>, at: usize, item: T) {
@@ -172,9 +193,9 @@ pub fn put_statics(bridge: &Bridge, fdb: &Fdb, numbering: &Numbering, now: Secon
         .statics
         .iter()
         .filter_map(|station| {
-            let (index, _) = numbering.ports.get(&station.port)?;
+            let index = numbering.port_of(station)?;
             let vid = station.vlan.map_or(Vid::NONE, |vlan| Vid(vlan.number()));
-            Some((MacAddr(station.mac.0), vid, *index))
+            Some((MacAddr(station.mac.0), vid, index))
         })
         .collect();
     fdb.flush(now, |entry| {

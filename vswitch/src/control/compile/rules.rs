@@ -122,7 +122,7 @@ impl Rules {
     /// A rule in numbers; `None` when something that it names has none.
     fn lower(&self, id: RuleId, rule: &FlowRule, numbers: &Numbers) -> Option<Rule> {
         let before = self.set.get(id);
-        let mut meters = before.into_iter().flat_map(|rule| meters(rule)).cloned();
+        let mut meters = before.into_iter().flat_map(meters).cloned();
         let mut steps = Vec::new();
         for step in rule.actions.steps() {
             steps.extend(lower_step(step, numbers, &mut meters)?);

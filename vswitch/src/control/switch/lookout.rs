@@ -1,6 +1,7 @@
 //! What changes by itself: queues fail, interfaces and namespaces go, devices come back, stations age.
 
 use ctl::{Mutation, Named, NetnsRef, Port, PortKind, PortName};
+use flows::Nanos;
 use hostnet::Netlink;
 use pktio::PortFault;
 
@@ -23,13 +24,18 @@ pub(super) struct Swept {
 }
 
 impl Switch {
-    /// Looks after what changes by itself: queues that failed. Call it when the fleet's doorbell rings.
-    pub fn heed_faults(&mut self) {
+    /// Looks after what the workers tell: queues that failed, and who sends by tunnels. Call it when the
+    /// fleet's doorbell rings.
+    pub fn heed_workers(&mut self) {
         for Fault { queue, fault } in self.fleet.take_faults() {
+            if self.lose_endpoint(queue.port, &fault.to_string()) {
+                continue;
+            }
             if let Some(name) = self.numbering.port_name(queue.port).cloned() {
                 self.heed_fault(&name, &fault);
             }
         }
+        self.heed_strangers();
     }
 
     fn heed_fault(&mut self, name: &PortName, fault: &PortFault) {
@@ -119,7 +125,8 @@ impl Switch {
                 Err(error) => *why = error.to_string(),
             }
         }
-        if prepared.opened.is_empty() {
+        self.retry_tunnels(&mut prepared);
+        if prepared.opened.is_empty() && prepared.endpoints.is_empty() {
             return;
         }
         if let Err(error) = self.commit(self.config.clone(), prepared) {
@@ -135,10 +142,16 @@ impl Switch {
         let next = slots.map(|slot| slot.fdb.sweep(seconds, self.swept.stations, SWEEP_BUCKETS));
         self.swept.stations = next.max().unwrap_or(0);
         self.swept.neighbors = tables.neighbors.sweep(now, self.swept.neighbors, SWEEP_BUCKETS);
+        self.sweep_sessions(now);
+        self.sweep_vteps(seconds);
+    }
+
+    fn sweep_sessions(&mut self, now: Nanos) {
         let Some(snapshot) = &self.snapshot else { return };
+        let tables = self.fleet.tables();
         let translation = snapshot.translation();
         self.swept.sessions = tables.sessions.expire(
-            seconds,
+            now.seconds(),
             self.swept.sessions,
             SWEEP_SESSIONS,
             &translation.timeouts,
@@ -152,6 +165,7 @@ impl Switch {
         self.numbering.bridges.values().any(|slot| !slot.fdb.is_empty())
             || !tables.neighbors.is_empty()
             || tables.sessions.gauges().used > 0
+            || self.has_learned_vteps()
     }
 }
 
