@@ -27,6 +27,10 @@ The column of Linux (nftables masquerade in a network namespace) is not measured
 /// What has no check, and why.
 const UNCHECKED: &[(&str, &str)] = &[
     ("RFC 4787 REQ-7", "not applicable: addresses are configured, and do not change by themselves"),
+    (
+        "RFC 4787 REQ-10",
+        "no check: there are no application-level gateways, but payloads are not compared",
+    ),
     ("RFC 5382 REQ-6", "not applicable: there are no application-level gateways"),
     ("RFC 5508 REQ-9", "optional: ICMP towards an interface is a matter of rules"),
     ("RFC 6888 REQ-1, REQ-2, REQ-3", "those of RFC 4787, RFC 5382 and RFC 5508 above"),

@@ -24,7 +24,8 @@ requirements! {
         expect(&nat.send(&tcp("SA", A, P, (100, 501))), &[&out("SA")])?;
         expect(&nat.send(&tcp("SA", P, E, (500, 101))), &[&inward("SA")])
     };
-    /// Filtering is address-dependent or endpoint-independent, as the administrator chooses.
+    /// Filtering can be endpoint-independent; the other choice, by address and port, is stricter than the
+    /// address-dependent one that is recommended.
     "RFC 5382 REQ-3" rfc5382_req_03_filtering_can_be_chosen = |nat| {
         let stranger = "198.51.100.8:99";
         connect(nat)?;
