@@ -15,7 +15,7 @@ use etherparse::PacketBuilder;
 use flows::rules::{AddressSet, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Timeouts, Verdict};
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, Nanos, Outboxes, Pipeline, PortConfig,
-    PortIndex, Snapshot,
+    PortIndex, Snapshot, TableSizes, Tables,
 };
 use pktio::{Burst, Pool, PoolConfig};
 
@@ -83,8 +83,10 @@ impl Rig {
         let all = (0..rules.saturating_sub(1)).map(allow).chain(last).collect();
         let set = RuleSet::compile(all).expect("numbers of rules");
         let snapshot = snapshot.expect("a sound configuration").with_rules(Arc::new(set));
+        // Without one the hash would be weak: ports are all that many flows differ in.
+        let sizes = TableSizes { seed: 0x9e37_79b9_7f4a_7c15, ..TableSizes::default() };
         Self {
-            pipeline: Pipeline::new(Arc::new(snapshot), Arc::default()),
+            pipeline: Pipeline::new(Arc::new(snapshot), Arc::new(Tables::new(sizes))),
             pool: Pool::new(PoolConfig::default()).expect("memory for the pool"),
             outboxes: Outboxes::new(),
             ledger: Ledger::new(),
