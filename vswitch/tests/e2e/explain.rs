@@ -25,7 +25,8 @@ pub fn tests() -> Vec<Test> {
 /// Bridges `a` and `b` with gateways.
 fn two_bridges(daemon: &Daemon) -> TestResult {
     routed_bridge(daemon, "a", &["10.1.0.1/24", "fd01::1/64"])?;
-    routed_bridge(daemon, "b", &["10.2.0.1/24", "fd02::1/64"])
+    routed_bridge(daemon, "b", &["10.2.0.1/24", "fd02::1/64"])?;
+    Ok(())
 }
 
 fn why(daemon: &Daemon, question: &str) -> Result<WhyInfo, Box<dyn std::error::Error>> {

@@ -482,10 +482,6 @@ fn an_answer_of_another_form_is_an_error() {
     assert!(text(&arguments.command, json!({ "pid": "x" }), style).is_err());
 }
 
-
-
-
-
 #[test]
 fn whether_one_reaches_another_in_one_sentence_first() {
     let back = json!({ "packet": "back", "stages": [],
