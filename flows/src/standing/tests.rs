@@ -1,5 +1,7 @@
 //! What a configuration would make of a session, question by question.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
