@@ -246,9 +246,17 @@ fn an_advertisement_never_outgrows_the_minimum_mtu() {
     let mut bench = advertising();
     let config = bench.gateway.advertise.as_mut().unwrap();
     config.prefixes = vec![config.prefixes[0]; 100];
+    config.name_servers = vec!["fd00::53".parse().unwrap(); 100];
     let frame = bench.gateway.advertisement(&mut bench.pool).unwrap();
     assert!((1200..=1280 + 14).contains(&frame.len()), "{}", frame.len());
     read(frame.data());
+    // The option of name servers comes last: 17 units of 8 bytes, for three times the interval (RFC 8106).
+    let option = &frame.data()[frame.len() - 17 * 8..];
+    assert_eq!(option[..8], [25, 17, 0, 0, 0, 0, 7, 8]);
+    assert_eq!(
+        option[option.len() - 16..],
+        std::net::Ipv6Addr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0x53]).octets()
+    );
 }
 
 #[test]
