@@ -491,7 +491,7 @@ fn whether_one_reaches_another_in_one_sentence_first() {
         json!({ "reaches": false, "sentence": sentence, "forward": way(), "back": back })
     };
     let there = shown("vswitchctl why web db", answer(Value::Null));
-    let begins = "web cannot reach db: its next hop does not answer\n\nthere: 02:00:00:00:00:01 >";
+    let begins = "web cannot reach db: its next hop does not answer\n\nthere: tcp 10.0.0.2:4000";
     assert!(there.starts_with(begins), "{there}");
     let both = shown("vswitchctl why web db tcp 80", answer(back));
     assert!(both.ends_with("\nback: back\nleaves by web db: it\n"), "{both}");
