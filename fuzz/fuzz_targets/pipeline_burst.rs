@@ -12,13 +12,13 @@ use std::sync::Arc;
 use flows::nat::{Mappings, Pool as Addresses, Publish, Published, Quota};
 use flows::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
 use flows::{
-    BridgeDomain, BridgeIndex, Endpoint, Fdb, Filtering, Generation, Horizon, Ledger, Masquerade, Nanos,
-    Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes, Tables, Translation, Vid,
-    VlanPolicy, Zone,
+    BridgeDomain, BridgeIndex, Endpoint, Fdb, Filtering, Generation, Home, Horizon, Ledger,
+    Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
+    Tables, Translation, Usage, Vid, VlanPolicy, Zone,
 };
 use libfuzzer_sys::fuzz_target;
-use pktio::wire::checksum::{finish, sum};
 use pktio::wire::MacAddr;
+use pktio::wire::checksum::{finish, sum};
 use pktio::{Burst, Pool, PoolConfig};
 
 const POOL: PoolConfig = PoolConfig { small: 256, slabs: 4 };
@@ -44,7 +44,15 @@ fn port(bridge: BridgeIndex, vlan: VlanPolicy, isolated: bool) -> Option<PortCon
     let horizon = if isolated { Horizon::Isolated } else { Horizon::Open };
     let plain = PortConfig::new(bridge);
     let is_inspected = isolated;
-    Some(PortConfig { vlan, horizon, hairpin: isolated, mtu_bytes: 200, mac_limit: 4, is_inspected, ..plain })
+    Some(PortConfig {
+        vlan,
+        horizon,
+        hairpin: isolated,
+        mtu_bytes: 200,
+        mac_limit: 4,
+        is_inspected,
+        ..plain
+    })
 }
 
 fn routes(bridges: &[BridgeIndex]) -> Option<Routes> {
@@ -55,7 +63,10 @@ fn routes(bridges: &[BridgeIndex]) -> Option<Routes> {
         routes.push((Prefix::host(gateway), Target::Local));
     }
     let router = NextHop { bridge: OUTSIDE, ip: STATIONS[4].into() };
-    routes.push((Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0)?, Target::Via { next_hops: [router].into() }));
+    routes.push((
+        Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0)?,
+        Target::Via { next_hops: [router].into() },
+    ));
     Some(routes.into_iter().collect())
 }
 
@@ -82,7 +93,7 @@ fn translation() -> Option<Translation> {
         mappings: Mappings::new(8, 1).with_addresses([(outside, external)]),
         masquerades: vec![Masquerade::new(INSIDE, pool, Filtering::EndpointIndependent)],
         published: Published::new(vec![rule]).ok()?,
-        homes: HashMap::from([((outside, internal.ip), INSIDE)]),
+        homes: HashMap::from([(rule, Home { bridge: INSIDE, usage: Arc::new(Usage::of(0)) })]),
         owners: HashMap::from([owner(INSIDE), owner(OUTSIDE), own(INSIDE)]),
         ..Translation::default()
     })
@@ -97,7 +108,8 @@ fn snapshot() -> Option<Snapshot> {
         port(INSIDE, VlanPolicy::Trunk { allowed, native: Some(Vid(2)) }, true),
         port(OUTSIDE, VlanPolicy::Unaware, false),
     ];
-    let bridges = vec![Some(bridge(INSIDE, &[INSIDE, OUTSIDE])?), Some(bridge(OUTSIDE, &[OUTSIDE])?)];
+    let bridges =
+        vec![Some(bridge(INSIDE, &[INSIDE, OUTSIDE])?), Some(bridge(OUTSIDE, &[OUTSIDE])?)];
     let snapshot = Snapshot::new(Generation(1), ports, bridges).ok()?;
     Some(snapshot.with_translation(Arc::new(translation()?)))
 }
@@ -127,7 +139,11 @@ fuzz_target!(|data: &[u8]| {
     let sizes = TableSizes { neighbors: 16, sessions: 8, cached_flows: 16, seed: 1 };
     let tables = Arc::new(Tables::new(sizes));
     for (bridge, ip) in [(INSIDE, STATIONS[0]), (OUTSIDE, STATIONS[4])] {
-        tables.neighbors.add_static(bridge, ip.into(), MacAddr([2, 0, 0, 0, 0, ip.octets()[3] & 7]));
+        tables.neighbors.add_static(
+            bridge,
+            ip.into(),
+            MacAddr([2, 0, 0, 0, 0, ip.octets()[3] & 7]),
+        );
     }
     let mut pipeline = Pipeline::new(Arc::new(snapshot), tables);
     let Ok(mut pool) = Pool::new(POOL) else { return };
