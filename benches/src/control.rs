@@ -77,8 +77,7 @@ impl Bench {
         self.pair("attach a container", "detach it", attach, detach)?;
         let publish = publication(PUBLISHED)?;
         let name: RuleName = publish.rule_name()?;
-        let (add, del) =
-            (Mutation::NatAdd(publish), Mutation::NatDel(ctl::Named::new(name)));
+        let (add, del) = (Mutation::NatAdd(publish), Mutation::NatDel(ctl::Named::new(name)));
         self.pair("publish a port", "take it back", add, del)?;
         let rule = rule(RULES)?;
         let key = ctl::FlowKey::Match(rule.matches.clone());
