@@ -317,7 +317,10 @@ fn the_networks_that_have_routes_are_listed_without_the_default_ones() -> TestRe
     netlink.add_default_route("10.0.0.9".parse()?, index)?;
     let networks = netlink.routes()?;
     for network in ["10.0.0.0/24", "10.9.0.0/16", "fd00::/64"] {
-        assert!(networks.contains(&network.parse::<ctl::Prefix>()?), "{network} is not in {networks:?}");
+        assert!(
+            networks.contains(&network.parse::<ctl::Prefix>()?),
+            "{network} is not in {networks:?}"
+        );
     }
     assert!(networks.iter().all(|network| network.prefix_len() > 0), "{networks:?}");
     Ok(())

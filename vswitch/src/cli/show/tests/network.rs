@@ -75,7 +75,8 @@ ADDRESS      NETWORK  OWNER  PORT       KEPT
     assert_eq!(shown("vswitchctl network create web", created), "web 10.1.0.0/24\n");
     let freed = json!({ "changed": true, "removed": 2 });
     assert_eq!(shown("vswitchctl ipam audit --free", freed), "2 removed\n");
-    let pool = json!({ "subnet": "10.9.0.0/24", "gateway": "10.9.0.1", "addresses": 254, "leases": 0 });
+    let pool =
+        json!({ "subnet": "10.9.0.0/24", "gateway": "10.9.0.1", "addresses": 254, "leases": 0 });
     let kept = json!({ "changed": true, "pool": pool });
     let line = "10.9.0.0/24, gateway 10.9.0.1, 0 given out\n";
     assert_eq!(shown("vswitchctl ipam keep", kept), line);
