@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, PortKind, PortName};
+use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, Port, PortKind, PortName};
 use flows::router::{NeighborEntry, NeighborState};
 use flows::session::Session;
 use flows::{BridgeIndex, PortIndex, Snapshot};
@@ -66,6 +66,15 @@ impl Switch {
         if let PortKind::Tap(tap) = &port.kind {
             self.ending.departed.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
         }
+    }
+
+    /// Remembers the addresses that a container has no more.
+    pub(super) fn note_readdressing(&mut self, from: &Port, to: &Port) {
+        let (PortKind::Tap(before), PortKind::Tap(after)) = (&from.kind, &to.kind) else { return };
+        let Some(slot) = self.numbering.bridges.get(&from.bridge) else { return };
+        let has = |ip: IpAddr| after.ips.iter().any(|cidr| cidr.addr == ip);
+        let gone = before.ips.iter().map(|cidr| cidr.addr).filter(|ip| !has(*ip));
+        self.ending.departed.extend(gone.map(|ip| (slot.index, ip)));
     }
 
     /// Ends what depended on the configuration before, and on who left. What the sessions had is given back as it
