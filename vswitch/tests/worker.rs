@@ -276,7 +276,7 @@ fn nothing_is_received_from_a_queue_before_all_workers_know_its_port() {
     assert_eq!(rig.left_by(0, &mut burst), 0);
     rig.tell(0, Command::Open(PortIndex(1)));
     rig.turn();
-    assert_eq!(rig.books().port(PortIndex(1)).received(), 1);
+    assert_eq!(rig.books().port(PortIndex(1)).received, 1);
 }
 
 #[test]
