@@ -2,7 +2,7 @@
 
 use ctl::flow::diff;
 use ctl::response::{Changed, FlowChanges};
-use ctl::{Config, CtlError, Mutation};
+use ctl::{Config, CtlError, DiffItem, Mutation};
 
 /// The answer to a change, as far as the configurations before and after it tell: the names and numbers that were
 /// chosen, and what was removed.
@@ -19,7 +19,14 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
             Changed { rule: Some(name), ..none }
         }
-        Mutation::FlowAdd(rule) => Changed { flow: next.flow_like(rule), ..none },
+        Mutation::FlowAdd(rule) => {
+            // Found by what differs, unless nothing does: there may be many rules.
+            let put = old.flows.diff(&next.flows).find_map(|item| match item {
+                DiffItem::Add(id, _) | DiffItem::Update { new: (id, _), .. } => Some(*id),
+                DiffItem::Remove(..) => None,
+            });
+            Changed { flow: put.or_else(|| next.flow_like(rule)), ..none }
+        }
         Mutation::FlowDel(_) => {
             Changed { removed: Some(old.flows.len() - next.flows.len()), ..none }
         }

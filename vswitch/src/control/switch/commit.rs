@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ctl::{Action, Config, CtlError, ErrorCode, Port, PortKind, PortName, plan};
+use ctl::{Action, Bridge, Config, CtlError, ErrorCode, Port, PortKind, PortName, plan};
 use flows::{Generation, PortIndex, Seconds};
 use pktio::underlay::Underlay;
 
@@ -184,7 +184,7 @@ impl Switch {
         self.numbering.number_rules(&self.config, &next);
         self.say_farewells(&next).map_err(stuck)?;
         self.ending.disturb(&self.config, &next);
-        self.config = next;
+        let before = std::mem::replace(&mut self.config, next);
         // In this order no frame meets a worker that does not know its port, or who transmits for it: queues are
         // handed out, all workers hear of them, and only then is anything received from them.
         let fresh = self.number_ports(opened)?;
@@ -203,7 +203,7 @@ impl Switch {
             begun.push(port);
         }
         self.publish()?;
-        self.put_statics();
+        self.put_statics(&before);
         begun.iter().try_for_each(|port| self.fleet.open(*port)).map_err(stuck)?;
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
@@ -238,16 +238,20 @@ impl Switch {
         self.announce_gateways(&old).map_err(stuck)
     }
 
-    /// Enters what was entered by hand.
-    fn put_statics(&self) {
+    /// Enters what was entered by hand. Where nothing was and is, the tables are not searched.
+    fn put_statics(&self, before: &Config) {
         let now = self.fleet.clock().now();
         for (name, bridge) in &self.config.bridges {
-            if let Some(slot) = self.numbering.bridges.get(name) {
+            let had = |old: &Bridge| !old.statics.is_empty();
+            let is_any = had(bridge) || before.bridges.get(name).is_some_and(had);
+            if let Some(slot) = self.numbering.bridges.get(name).filter(|_| is_any) {
                 compile::put_statics(bridge, &slot.fdb, &self.numbering, now.seconds());
             }
         }
-        let neighbors = &self.fleet.tables().neighbors;
-        compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
+        if before.bridges != self.config.bridges {
+            let neighbors = &self.fleet.tables().neighbors;
+            compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
+        }
     }
 
     /// Takes a port away from the workers, and forgets its stations.
@@ -271,13 +275,14 @@ impl Switch {
 
     fn number_bridges(&mut self, next: &Config, now: Seconds) -> Result<(), CtlError> {
         self.numbering.bridges.retain(|name, _| next.bridges.contains_key(name));
+        let mut free = self.numbering.free_bridges();
         for (name, bridge) in &next.bridges {
             let slot = self.numbering.bridges.get(name);
             let before = self.config.bridges.get(name).zip(slot.map(|slot| &slot.fdb));
             let fdb = compile::fdb_for(bridge, before, now, self.seed);
             let index = match slot {
                 Some(slot) => slot.index,
-                None => self.numbering.free_bridge().ok_or_else(|| full("bridges"))?,
+                None => free.next().ok_or_else(|| full("bridges"))?,
             };
             self.numbering.bridges.insert(name.clone(), BridgeSlot { index, fdb });
         }
@@ -290,8 +295,9 @@ impl Switch {
         opened: BTreeMap<PortName, OpenDevice>,
     ) -> Result<Vec<Fresh>, CtlError> {
         let mut fresh = Vec::new();
+        let mut free = self.numbering.free_ports();
         for (name, OpenDevice { queues, facts, home }) in opened {
-            let index = self.numbering.free_port().ok_or_else(|| full("ports"))?;
+            let index = free.next().ok_or_else(|| full("ports"))?;
             self.numbering.ports.insert(name.clone(), (index, facts.mtu));
             self.facts.insert(name.clone(), facts);
             fresh.push(Fresh { name, index, queues, home });

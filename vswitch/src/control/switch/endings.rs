@@ -57,9 +57,10 @@ impl Switch {
         let Some(slot) = self.numbering.bridges.get(&port.bridge) else { return };
         let now = self.fleet.clock().now();
         let stations = slot.fdb.entries(now.seconds());
+        let behind = stations.iter().filter(|station| station.port == index);
+        let macs: BTreeSet<_> = behind.map(|station| station.mac).collect();
         let is_behind = |entry: &NeighborEntry| {
-            let mut behind = stations.iter().filter(|station| station.port == index);
-            entry.bridge == slot.index && behind.any(|station| Some(station.mac) == entry.mac)
+            entry.bridge == slot.index && entry.mac.is_some_and(|mac| macs.contains(&mac))
         };
         let known = self.fleet.tables().neighbors.entries(now).into_iter().filter(is_behind);
         self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
