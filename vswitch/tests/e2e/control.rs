@@ -102,12 +102,14 @@ fn a_client_that_asks_without_pause_does_not_starve_others() -> TestResult {
     let daemon = Daemon::start()?;
     let greedy = UnixStream::connect(daemon.socket())?;
     let (mut asks, answers) = (greedy.try_clone()?, BufReader::new(greedy.try_clone()?));
-    let answered = AtomicUsize::new(0);
+    let answered = &AtomicUsize::new(0);
     let requests = "{\"v\":1,\"id\":1,\"op\":\"status\"}\n".repeat(1000);
     std::thread::scope(|scope| {
         scope.spawn(move || while asks.write_all(requests.as_bytes()).is_ok() {});
-        let count = || _ = answered.fetch_add(1, Ordering::Relaxed);
-        scope.spawn(|| answers.lines().map_while(Result::ok).for_each(|_| count()));
+        scope.spawn(move || {
+            let answers = answers.lines().map_while(Result::ok);
+            answers.for_each(|_| _ = answered.fetch_add(1, Ordering::Relaxed));
+        });
         let is_greedy = || answered.load(Ordering::Relaxed) > 20;
         let served = eventually("the greedy client is being served", is_greedy);
         let others = (0..20).try_for_each(|_| -> TestResult {
