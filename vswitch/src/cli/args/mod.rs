@@ -163,6 +163,18 @@ Examples:
     /// Rules: what is allowed, dropped, limited, mirrored
     #[command(subcommand)]
     Flow(FlowCommand),
+    /// Carry out the commands of a file, one a line: all of them or none, in one step
+    #[command(after_help = "\
+A line is a command without `vswitchctl`, divided into words as by a shell; # begins a comment. Only what is kept can
+be changed so: no `port move`, and no `flush`.
+
+Examples:
+  vswitchctl batch /etc/vswitch/network
+  vswitchctl batch - < network")]
+    Batch {
+        /// The file; - for standard input
+        file: PathBuf,
+    },
     /// What the switch does with a packet, stage by stage
     #[command(after_help = "\
 Examples:

@@ -72,6 +72,9 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, ClientError> {
 
 /// Like other tools, says nothing when there is nothing to say.
 fn changed(answer: &Changed) -> String {
+    if !answer.each.is_empty() {
+        return answer.each.iter().map(changed).collect();
+    }
     if let Some(changes) = &answer.flows {
         return flow::changes(changes);
     }

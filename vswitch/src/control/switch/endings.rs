@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, PortKind, PortName};
+use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, Port, PortKind, PortName};
 use flows::router::{NeighborEntry, NeighborState};
 use flows::session::Session;
 use flows::{BridgeIndex, PortIndex, Snapshot};
@@ -57,15 +57,25 @@ impl Switch {
         let Some(slot) = self.numbering.bridges.get(&port.bridge) else { return };
         let now = self.fleet.clock().now();
         let stations = slot.fdb.entries(now.seconds());
+        let behind = stations.iter().filter(|station| station.port == index);
+        let macs: BTreeSet<_> = behind.map(|station| station.mac).collect();
         let is_behind = |entry: &NeighborEntry| {
-            let mut behind = stations.iter().filter(|station| station.port == index);
-            entry.bridge == slot.index && behind.any(|station| Some(station.mac) == entry.mac)
+            entry.bridge == slot.index && entry.mac.is_some_and(|mac| macs.contains(&mac))
         };
         let known = self.fleet.tables().neighbors.entries(now).into_iter().filter(is_behind);
         self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
         if let PortKind::Tap(tap) = &port.kind {
             self.ending.departed.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
         }
+    }
+
+    /// Remembers the addresses that a container has no more.
+    pub(super) fn note_readdressing(&mut self, from: &Port, to: &Port) {
+        let (PortKind::Tap(before), PortKind::Tap(after)) = (&from.kind, &to.kind) else { return };
+        let Some(slot) = self.numbering.bridges.get(&from.bridge) else { return };
+        let has = |ip: IpAddr| after.ips.iter().any(|cidr| cidr.addr == ip);
+        let gone = before.ips.iter().map(|cidr| cidr.addr).filter(|ip| !has(*ip));
+        self.ending.departed.extend(gone.map(|ip| (slot.index, ip)));
     }
 
     /// Ends what depended on the configuration before, and on who left. What the sessions had is given back as it
