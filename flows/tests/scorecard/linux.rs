@@ -150,7 +150,7 @@ fn rules(setup: Setup) -> Result<String, String> {
             "meta l4proto { tcp, udp } snat to 203.0.113.100-203.0.113.103:5000 persistent",
         )),
         Setup::OnePort => Ok(outside("meta l4proto { tcp, udp } masquerade to :5000")),
-        Setup::Quota => Ok(quota("meter quota { ip saddr ct count over 3 }")),
+        Setup::Quota => Ok(quota("meter sessions { ip saddr ct count over 3 }")),
     }
 }
 

@@ -9,10 +9,10 @@ use super::subject::{Nat, Setup};
 requirements! {
     /// Mapping is endpoint-independent.
     "RFC 4787 REQ-1" rfc4787_req_01_mapping_is_endpoint_independent = |nat| {
-        // Another station has taken the port, with one of the destinations.
+        // With one of the destinations another station has taken the port.
         external(nat, &udp(B, P))?;
-        let first = external(nat, &udp(A, P))?;
-        let others = [external(nat, &udp(A, "198.51.100.7:54"))?, external(nat, &udp(A, "198.51.100.8:53"))?];
+        let first = external(nat, &udp(A, "198.51.100.8:53"))?;
+        let others = [external(nat, &udp(A, "198.51.100.7:54"))?, external(nat, &udp(A, P))?];
         hold(others.iter().all(|other| *other == first), "the external endpoint depends on the destination")
     };
     /// All of a station is behind one external address ("paired" pooling).
@@ -100,9 +100,10 @@ requirements! {
     /// What a NAT does does not change while it runs, whoever has taken which port.
     "RFC 4787 REQ-11" rfc4787_req_11_behaviour_is_deterministic = |nat| {
         // With a conflict of ports, which is where others change what they do.
-        let (taken, other) = (external(nat, &udp(B, P))?, external(nat, &udp(A, P))?);
+        let taken = external(nat, &udp(B, P))?;
+        let other = external(nat, &udp(A, "198.51.100.8:1"))?;
         hold(taken != other, "two stations have the same external endpoint")?;
-        hold(external(nat, &udp(A, "198.51.100.8:1"))? == other, "mapping depends on the destination")?;
+        hold(external(nat, &udp(A, P))? == other, "mapping depends on the destination")?;
         let own = format!("{}:{}", other.0, other.1);
         expect(&nat.send(&udp("198.51.100.9:1", &own)), &[])?;
         expect(&nat.send(&udp(P, &own)), &[&format!("in: udp {P} > {A}")])

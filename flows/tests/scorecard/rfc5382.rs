@@ -9,10 +9,10 @@ use super::subject::Setup;
 requirements! {
     /// Mapping is endpoint-independent.
     "RFC 5382 REQ-1" rfc5382_req_01_mapping_is_endpoint_independent = |nat| {
-        // Another station has taken the port, with one of the destinations.
+        // With one of the destinations another station has taken the port.
         external(nat, &tcp("S", B, P, (1, 0)))?;
-        let first = external(nat, &tcp("S", A, P, (1, 0)))?;
-        let other = external(nat, &tcp("S", A, "198.51.100.8:80", (1, 0)))?;
+        let first = external(nat, &tcp("S", A, "198.51.100.8:80", (1, 0)))?;
+        let other = external(nat, &tcp("S", A, P, (1, 0)))?;
         hold(other == first, "the external endpoint depends on the destination")
     };
     /// Every valid sequence of packets passes: the usual handshake.

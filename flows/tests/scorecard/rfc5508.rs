@@ -14,13 +14,13 @@ requirements! {
     };
     /// A query's mapping is independent of who is asked.
     "RFC 5508 REQ-1a" rfc5508_req_01a_query_mapping_is_endpoint_independent = |nat| {
-        // Another station has taken the identifier, with one of the destinations.
+        // With one of the destinations another station has taken the identifier.
         let id = |nat: &mut dyn Nat, host, whom| match &nat.send(&Packet::new(Kind::Ping, host, whom))[..] {
             [line] => Ok(line.split(' ').nth(1).unwrap_or_default().to_owned()),
             seen => Err(format!("{seen:?}")),
         };
         id(nat, B, "198.51.100.7")?;
-        let (one, other) = (id(nat, A, "198.51.100.7")?, id(nat, A, "198.51.100.8")?);
+        let (one, other) = (id(nat, A, "198.51.100.8")?, id(nat, A, "198.51.100.7")?);
         hold(one == other, "the external identifier depends on the destination")
     };
     /// A query's mapping lives for sixty seconds at least.
@@ -73,14 +73,15 @@ requirements! {
     };
     /// An error neither refreshes nor ends a mapping.
     "RFC 5508 REQ-6" rfc5508_req_06_errors_change_no_session = |nat| {
+        // Shorter than the shortest timer, and together longer than the longest.
         nat.send(&ping());
-        nat.wait(seconds(40));
+        nat.wait(seconds(20));
         let about = Packet::new(Kind::Ping, "203.0.113.1:5000", "198.51.100.7");
         let passed = "in: icmp 3/1 198.51.100.99 > 10.0.0.2 (ping#5000 10.0.0.2 > 198.51.100.7)";
         expect(&nat.send(&from_outside(&about)), &[passed])?;
         expect(&nat.send(&pong()), &["in: pong#5000 198.51.100.7 > 10.0.0.2"])?;
         for _ in 0..4 {
-            nat.wait(seconds(30));
+            nat.wait(seconds(25));
             nat.send(&from_outside(&about));
         }
         expect(&nat.send(&pong()), &[])

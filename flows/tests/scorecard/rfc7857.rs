@@ -18,19 +18,17 @@ requirements! {
         connect(nat)?;
         expect(&nat.send(&tcp("R", P, E, (501, 0))), &[&format!("in: tcp[R] {P} > {A}")])?;
         nat.wait(seconds(239));
-        expect(&nat.send(&tcp("A", A, P, (101, 501))), &[&format!("out: tcp[A] {E} > {P}")])?;
+        expect(&nat.send(&tcp("A", P, E, (501, 101))), &[&format!("in: tcp[A] {P} > {A}")])?;
         expect(&nat.send(&tcp("R", P, E, (501, 0))), &[&format!("in: tcp[R] {P} > {A}")])?;
         nat.wait(seconds(245));
         expect(&nat.send(&tcp("A", P, E, (501, 101))), &[])
     };
-    /// The next station's packets are refused, and not sent from another address, when the address that it is
-    /// behind has no ports left.
+    /// A station whose address has no ports left is refused, and does not get another address.
     "RFC 7857 section 4" rfc7857_4_a_station_keeps_to_its_address_when_ports_run_out = |nat| {
         nat.set_up(Setup::SmallPool)?;
         external(nat, &udp(A, P))?;
         let again = nat.send(&udp("10.0.0.2:5002", P));
-        hold(!again.iter().any(|line| line.starts_with("out")), "a station has two external addresses")?;
-        external(nat, &udp("10.0.0.3:5000", P)).map(drop)
+        hold(!again.iter().any(|line| line.starts_with("out")), "a station has two external addresses")
     };
     /// Mappings and filters are those of one protocol.
     "RFC 7857 sections 5, 6" rfc7857_5_mappings_are_of_one_protocol = |nat| {

@@ -239,8 +239,8 @@ impl<'a> Ip<'a> {
         if packet[0] >> 4 == 6 {
             return Self::read_v6(packet);
         }
+        assert!(has_right_header(packet), "a wrong header checksum in {packet:02x?}");
         let header = Ipv4HeaderSlice::from_slice(packet).unwrap();
-        assert_eq!(header.header_checksum(), header.to_header().calc_header_checksum());
         let end = usize::from(header.total_len()).min(packet.len());
         let offset = usize::from(header.fragments_offset().value()) * 8;
         Self {
@@ -277,7 +277,15 @@ impl<'a> Ip<'a> {
     }
 }
 
+fn has_right_header(packet: &[u8]) -> bool {
+    let header = Ipv4HeaderSlice::from_slice(packet).unwrap();
+    header.header_checksum() == header.to_header().calc_header_checksum()
+}
+
 fn describe_ip(packet: &[u8], is_quote: bool) -> String {
+    if is_quote && packet[0] >> 4 == 4 && !has_right_header(packet) {
+        return "damaged".to_owned();
+    }
     let ip = Ip::read(packet);
     let (offset, has_more) = ip.place;
     if offset > 0 {
