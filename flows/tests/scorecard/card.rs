@@ -41,7 +41,10 @@ const UNCHECKED: &[(&str, &str)] = &[
     ("RFC 4787 REQ-10a", "not applicable: there are no application-level gateways to switch"),
     ("RFC 5382 REQ-4a", "as its policy permits, an unsolicited SYN is never answered"),
     ("RFC 5508 REQ-2a", "timeouts are configured for the whole switch (`set`)"),
-    ("RFC 5508 REQ-3d", "met where nothing is evaluated: checksums of what is quoted are not looked at"),
+    (
+        "RFC 5508 REQ-3d",
+        "met where nothing is evaluated: checksums of what is quoted are not looked at",
+    ),
     ("RFC 5508 REQ-9, REQ-11", "options that a NAT may have"),
     ("RFC 5508 REQ-10b to REQ-10f", "no check: redirects, timestamps, source routes and the like"),
     ("RFC 6888 REQ-1, REQ-2", "those of RFC 4787, RFC 5382 and RFC 5508 above"),
@@ -50,10 +53,19 @@ const UNCHECKED: &[(&str, &str)] = &[
     ("RFC 6888 REQ-9", "not met: there is no PCP server"),
     ("RFC 6888 REQ-10", "not met: there is no MIB"),
     ("RFC 6888 REQ-11b", "not met: RFC 5508 REQ-8 asks for another code, and that is what is sent"),
-    ("RFC 6888 REQ-12, REQ-13, REQ-14", "not applicable: nothing is logged, and ports are not allocated in blocks"),
-    ("RFC 7857 section 3", "an option that a NAT may have, and not one with endpoint-independent mapping"),
+    (
+        "RFC 6888 REQ-12, REQ-13, REQ-14",
+        "not applicable: nothing is logged, and ports are not allocated in blocks",
+    ),
+    (
+        "RFC 7857 section 3",
+        "an option that a NAT may have, and not one with endpoint-independent mapping",
+    ),
     ("RFC 7857 sections 8, 9", "those of RFC 4787 REQ-4 and RFC 6888 REQ-15 above"),
-    ("RFC 7857 section 10", "not met: the identification of IPv4 packets is not translated (RFC 6864 section 5.3.1)"),
+    (
+        "RFC 7857 section 10",
+        "not met: the identification of IPv4 packets is not translated (RFC 6864 section 5.3.1)",
+    ),
     ("RFC 7857 section 11", "an option that a NAT may have"),
     ("RFC 7857 section 12", "not applicable: it is about NATs that translate addresses only"),
 ];

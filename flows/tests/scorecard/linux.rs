@@ -49,7 +49,8 @@ table ip protection {
 }
 "#;
 const MASQUERADE: &str = "oifname \"outside\" masquerade\n";
-const FORWARD: &str = "ct state established,related accept\n        iifname \"inside\" accept\n    }\n}";
+const FORWARD: &str =
+    "ct state established,related accept\n        iifname \"inside\" accept\n    }\n}";
 
 /// Who asks by ARP for the router, on either wire.
 const MARKER: u8 = 250;
@@ -81,10 +82,10 @@ impl Linux {
         let (router, around) = (Container::new()?, Container::new()?);
         let inside = Wire::new(&router, "inside", &around, [10, 0, 0])?;
         let outside = Wire::new(&router, "outside", &around, [203, 0, 113])?;
-        router.configure("outside", &Interface {
-            gateways: &[[203, 0, 113, 254].into()],
-            ..Interface::default()
-        })?;
+        router.configure(
+            "outside",
+            &Interface { gateways: &[[203, 0, 113, 254].into()], ..Interface::default() },
+        )?;
         router.sysctl("net/ipv4/ip_forward", "1")?;
         // Checks ask for more errors in a moment than anybody would in an hour.
         router.sysctl("net/ipv4/icmp_ratelimit", "0")?;

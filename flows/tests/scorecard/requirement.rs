@@ -85,7 +85,8 @@ pub fn external(nat: &mut dyn Nat, packet: &Packet) -> Result<(String, u16), Str
 pub fn unchanged(nat: &mut dyn Nat, packet: &Packet) -> Finding {
     let payload = [&b"INVITE sip:p@198.51.100.7\r\nVia: SIP/2.0 10.0.0.2:5000\r\n203,0,113,1"[..]];
     let bare = [[10, 0, 0, 2], [203, 0, 113, 1]];
-    let packet = Packet { payload: [&payload.concat()[..], &bare.concat()].concat(), ..packet.clone() };
+    let packet =
+        Packet { payload: [&payload.concat()[..], &bare.concat()].concat(), ..packet.clone() };
     match &nat.carry(&packet)[..] {
         [seen] if Ip::of(&seen.frame).payload.ends_with(&packet.payload) => Ok(()),
         [_] => Err("the payload is another".to_owned()),

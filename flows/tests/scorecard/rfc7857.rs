@@ -1,7 +1,9 @@
 //! RFC 7857: what experience changed about the others.
 
 use super::packets::icmp_error;
-use super::requirement::{A, E, P, connect, expect, external, hold, requirements, seconds, tcp, udp};
+use super::requirement::{
+    A, E, P, connect, expect, external, hold, requirements, seconds, tcp, udp,
+};
 use super::subject::{Nat, Setup};
 
 requirements! {
@@ -60,7 +62,10 @@ requirements! {
 }
 
 /// Something happens again and again, for longer than any of the timers that it should not touch.
-fn repeat(nat: &mut dyn Nat, mut what: impl FnMut(&mut dyn Nat) -> Result<(), String>) -> Result<(), String> {
+fn repeat(
+    nat: &mut dyn Nat,
+    mut what: impl FnMut(&mut dyn Nat) -> Result<(), String>,
+) -> Result<(), String> {
     for _ in 0..16 {
         nat.wait(seconds(25));
         what(nat)?;

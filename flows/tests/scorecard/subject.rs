@@ -69,7 +69,12 @@ impl dyn Nat + '_ {
     }
 
     /// Lets the station with the packet's source address send it in fragments, in this order.
-    pub fn send_fragments(&mut self, packet: &Packet, bytes: usize, order: &[usize]) -> Vec<String> {
+    pub fn send_fragments(
+        &mut self,
+        packet: &Packet,
+        bytes: usize,
+        order: &[usize],
+    ) -> Vec<String> {
         let pieces = fragments(&self.frame(packet), bytes);
         let seen = order.iter().flat_map(|at| self.put(packet.from.ip(), &pieces[*at]));
         lines(&seen.collect::<Vec<_>>())
