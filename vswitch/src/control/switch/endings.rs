@@ -50,22 +50,30 @@ impl Ending {
 }
 
 impl Switch {
-    /// Remembers who leaves with a port: the addresses that its interface was given, and those by which the stations
-    /// behind it are known.
+    /// Remembers who leaves with a port: the addresses that its interface was given, and the stations behind it.
     pub(super) fn note_departure(&mut self, name: &PortName, index: PortIndex) {
+        self.note_stations_behind(&BTreeSet::from([index]));
         let Some(port) = self.config.ports.get(name) else { return };
         let Some(slot) = self.numbering.bridges.get(&port.bridge) else { return };
-        let now = self.fleet.clock().now();
-        let stations = slot.fdb.entries(now.seconds());
-        let is_behind = |entry: &NeighborEntry| {
-            let mut behind = stations.iter().filter(|station| station.port == index);
-            entry.bridge == slot.index && behind.any(|station| Some(station.mac) == entry.mac)
-        };
-        let known = self.fleet.tables().neighbors.entries(now).into_iter().filter(is_behind);
-        self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
         if let PortKind::Tap(tap) = &port.kind {
             self.ending.departed.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
         }
+    }
+
+    /// Remembers the stations that leave with some ports, by the addresses by which they are known.
+    pub(super) fn note_stations_behind(&mut self, ports: &BTreeSet<PortIndex>) {
+        let now = self.fleet.clock().now();
+        let mut stations = BTreeSet::new();
+        for slot in self.numbering.bridges.values() {
+            let behind = slot.fdb.entries(now.seconds()).into_iter();
+            let behind = behind.filter(|station| ports.contains(&station.port));
+            stations.extend(behind.map(|station| (slot.index, station.mac)));
+        }
+        let is_one = |entry: &NeighborEntry| {
+            entry.mac.is_some_and(|mac| stations.contains(&(entry.bridge, mac)))
+        };
+        let known = self.fleet.tables().neighbors.entries(now).into_iter().filter(is_one);
+        self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
     }
 
     /// Ends what depended on the configuration before, and on who left. What the sessions had is given back as it
