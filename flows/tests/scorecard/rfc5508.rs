@@ -1,6 +1,6 @@
 //! RFC 5508: ICMP.
 
-use super::packets::{Kind, Packet, damaged, icmp_error};
+use super::packets::{Kind, Packet, icmp_error, summed};
 use super::requirement::{
     A, B, E, P, connect, expect, external, hold, requirements, seconds, tcp, udp,
 };
@@ -115,8 +115,9 @@ requirements! {
 
 /// An error about a packet of [`A`] of which the byte at this place is another.
 fn about_damaged(at: usize) -> Packet {
-    let error = icmp_error((3, 1, 0), ("198.51.100.99", "203.0.113.1"), &udp(E, P), 60);
-    damaged(error, 8 + at)
+    let mut error = icmp_error((3, 1, 0), ("198.51.100.99", "203.0.113.1"), &udp(E, P), 60);
+    error.payload[8 + at] ^= 1;
+    summed(error)
 }
 
 fn ping() -> Packet {

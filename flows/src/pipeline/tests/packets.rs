@@ -159,19 +159,13 @@ pub fn icmp_error(
     let protocol = if about.from.is_ipv4() { ICMP } else { ICMPV6 };
     let packet = Packet::new(Kind::Other(protocol), from, to);
     let payload = [vec![kind, code, 0, 0], word.to_be_bytes().to_vec(), quote.to_vec()].concat();
-    summed(Packet { payload, ..packet }, protocol)
+    summed(Packet { payload, ..packet })
 }
 
-/// An ICMP message of which a byte is another, and its checksum with it.
-pub fn damaged(mut message: Packet, at: usize) -> Packet {
-    message.payload[at] ^= 1;
-    let protocol = if message.from.is_ipv4() { ICMP } else { ICMPV6 };
-    summed(message, protocol)
-}
-
-/// An ICMP message with the right checksum.
-fn summed(message: Packet, protocol: u8) -> Packet {
+/// An ICMP message, with the right checksum.
+pub fn summed(message: Packet) -> Packet {
     let Packet { from, to, mut payload, .. } = message.clone();
+    let protocol = if from.is_ipv4() { ICMP } else { ICMPV6 };
     payload[2..4].fill(0);
     let sum = !(sum(&payload) + pseudo(protocol, from.ip(), to.ip(), payload.len()));
     payload[2..4].copy_from_slice(&sum.0.to_be_bytes());
