@@ -132,7 +132,7 @@ drop_reasons! {
         "no external port is free, or the container's quota is used up; see `nat list`, `conn top`";
     /// For an external address, and no session or published port takes it; or from behind one, and of no session.
     NotTranslated = 31, "not-translated",
-        "to or from behind an external address, and nothing published, no session is it for; normal";
+        "to an external address, or from behind one, and of no session or published port; normal";
     /// For the gateway itself, which serves nothing there.
     Unserved = 32, "unserved",
         "sent to the gateway itself, where nothing listens; the sender was told";

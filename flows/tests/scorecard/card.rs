@@ -24,9 +24,15 @@ SCORECARD=write cargo test -p flows --test scorecard the_scorecard
 
 The Linux router is a network namespace with nftables, masquerading as below, and everything else as the kernel has it
 by default. It is sent the same packets. Where a check lets time pass, every connection that the kernel tracks is given so
-much less time to live, by ctnetlink, and is removed where none is left.
+much less time to live, by ctnetlink, and is removed where none is left. A check that asks for more than masquerading
+gets the nearest that nftables has: a pool is `snat to 203.0.113.100-203.0.113.103 persistent`, a single port
+`masquerade to :5000`, a quota of sessions `ct count over 3`. There is no endpoint-independent filtering, and what asks
+for it is not met.
 
 ";
+
+/// How the line begins that says by what the column of Linux was measured. It may be another elsewhere.
+const MEASURED: &str = "Measured with";
 
 const TABLE: &str = "
 | Requirement | It asks | Ours | Linux |
@@ -82,7 +88,8 @@ fn all() -> impl Iterator<Item = &'static Requirement> {
 }
 
 fn card() -> String {
-    let mut card = format!("{HEAD}```text\n{}```\n{TABLE}", linux::RULES);
+    let mut card =
+        format!("{HEAD}```text\n{}```\n\n{MEASURED} {}.\n{TABLE}", linux::RULES, linux::versions());
     for Requirement { name, text, check } in all() {
         let says = |finding: Finding| if finding.is_ok() { "met" } else { "not met" };
         let ours = says(check(&mut Ours::new()));
@@ -109,11 +116,13 @@ fn the_scorecard_says_what_the_tests_say() -> TestResult {
         std::fs::write(PATH, &card)?;
     }
     let written = std::fs::read_to_string(PATH)?;
-    let lines = written.lines().zip(card.lines());
-    for (written, found) in lines {
+    let said = |card: &str| -> Vec<String> {
+        card.lines().filter(|line| !line.starts_with(MEASURED)).map(str::to_owned).collect()
+    };
+    for (written, found) in said(&written).iter().zip(&said(&card)) {
         assert_eq!(written, found);
     }
-    assert_eq!(written, card);
+    assert_eq!(said(&written).len(), said(&card).len());
     Ok(())
 }
 

@@ -136,6 +136,15 @@ impl Linux {
     }
 }
 
+/// What is measured: the kernel and nftables.
+pub fn versions() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let kernel: Vec<_> = kernel.split('.').take(2).collect();
+    let nft = Command::new("nft").arg("--version").output().unwrap().stdout;
+    let nft = String::from_utf8(nft).unwrap();
+    format!("Linux {} and nftables {}", kernel.join("."), nft.split(' ').nth(1).unwrap())
+}
+
 /// The ruleset of a setup.
 fn rules(setup: Setup) -> Result<String, String> {
     let outside = |rule: &str| RULES.replace(MASQUERADE, &format!("oifname \"outside\" {rule}\n"));
