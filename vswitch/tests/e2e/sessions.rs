@@ -80,11 +80,11 @@ fn ip(text: &str) -> Outcome<IpAddr> {
     Ok(text.parse()?)
 }
 
-fn tcp_only() -> ConnFilter {
+pub fn tcp_only() -> ConnFilter {
     ConnFilter { protocol: Some(ctl::Protocol::Tcp), ..ConnFilter::default() }
 }
 
-fn sessions(daemon: &Daemon, filter: ConnFilter) -> Outcome<Vec<ConnInfo>> {
+pub fn sessions(daemon: &Daemon, filter: ConnFilter) -> Outcome<Vec<ConnInfo>> {
     let list = ConnList { filter, ..ConnList::default() };
     Ok(daemon.ask::<ConnPage>(Query::ConnList(list))?.sessions)
 }
