@@ -209,6 +209,3 @@ impl Witness for Spectator {
         resolver.resolve(neighbors, next.bridge, next.ip, now)
     }
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests;
