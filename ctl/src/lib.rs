@@ -23,7 +23,7 @@ mod vlan;
 pub mod wire;
 
 pub use apply::apply;
-pub use client::{Client, ClientError, DEFAULT_SOCKET};
+pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
 pub use config::{
     Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Filtering, Forward, Masquerade,
     NatRule, NetdevMode, Port, PortKind, PrefixTranslation, Publish, Route, StaticMac,
@@ -38,10 +38,10 @@ pub use plan::{Action, plan};
 pub use prefix::{AddressRange, Destination, PortRange, Prefix};
 pub use rate::Rate;
 pub use request::{
-    Allowance, Attach, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState, ConnTop,
-    Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame, Limit, Mutation,
-    Named, NatAdd, NatSet, NeighborAdd, NeighborFilter, NeighborKey, Packet, Party, PortAdd,
-    PortMove, PortSet, Query, Request, RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd,
-    VxlanSet, Why,
+    Allowance, Attach, BridgeAdd, BridgeSet, Capture, ConnFilter, ConnList, ConnShow, ConnState,
+    ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame, Limit,
+    Mutation, Named, NatAdd, NatSet, NeighborAdd, NeighborFilter, NeighborKey, Packet, Party,
+    PortAdd, PortMove, PortSet, Query, Request, RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace,
+    VxlanAdd, VxlanSet, Why,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

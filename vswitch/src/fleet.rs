@@ -3,7 +3,7 @@
 //! Only the control thread uses a [`Fleet`]. Nothing here decides what the configuration is; it carries
 //! finished configurations and open queues to the workers, and brings back what they are done with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,8 +17,8 @@ use pktio::{Pool, PoolConfig, PoolError, PortFault};
 use crate::random::random;
 use crate::sys::ask_for_slices_of;
 use crate::worker::{
-    Clock, Command, Dataplane, Device, Event, Lane, PollMode, QueueId, Report, Stranger, Worker,
-    WorkerId, WorkerOptions, doorbell, silence,
+    Clock, Command, Dataplane, Device, Event, Lane, Observer, ObserverId, PollMode, QueueId,
+    Report, Stranger, Worker, WorkerId, WorkerOptions, doorbell, silence,
 };
 
 /// A worker that has not answered for this long is reported as stuck. A turn takes microseconds.
@@ -96,6 +96,13 @@ pub struct Fleet {
     /// Queues that workers gave back and that nobody has asked for yet.
     detached: Vec<DetachedQueue>,
     strangers: Vec<Stranger>,
+    /// Who watches.
+    observers: BTreeSet<ObserverId>,
+    /// Who of these follows packets.
+    following: Option<ObserverId>,
+    next_observer: u64,
+    /// Who watched, and was sent back.
+    dismissed: Vec<Observer>,
 }
 
 /// A queue that a worker gave back.
@@ -138,6 +145,10 @@ impl Fleet {
             faults: Vec::new(),
             detached: Vec::new(),
             strangers: Vec::new(),
+            observers: BTreeSet::new(),
+            following: None,
+            next_observer: 0,
+            dismissed: Vec::new(),
         };
         let plane = Arc::new(Dataplane::default());
         for worker in 0..options.cores.len() {
@@ -307,6 +318,61 @@ impl Fleet {
         Ok(std::mem::take(&mut self.reports))
     }
 
+    /// How many watch.
+    pub fn observers(&self) -> usize {
+        self.observers.len()
+    }
+
+    /// Whether somebody follows packets. No more than one at a time may.
+    pub fn is_followed(&self) -> bool {
+        self.following.is_some()
+    }
+
+    /// Lets somebody watch every worker: `make` makes one for each.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when a worker does not turn. Nobody watches then.
+    pub fn observe(
+        &mut self,
+        mut make: impl FnMut(ObserverId) -> Observer,
+    ) -> Result<ObserverId, FleetError> {
+        let id = ObserverId(self.next_observer);
+        self.next_observer += 1;
+        for worker in 0..self.lanes.len() {
+            let observer = Box::new(make(id));
+            if matches!(*observer, Observer::Following(_)) {
+                self.following = Some(id);
+            }
+            if let Err(silent) = self.send(worker_id(worker), Command::Observe(observer)) {
+                let _ = self.unobserve(id);
+                return Err(silent);
+            }
+        }
+        self.observers.insert(id);
+        Ok(id)
+    }
+
+    /// Lets somebody watch no more, and takes it back from all workers.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when a worker does not turn.
+    pub fn unobserve(&mut self, id: ObserverId) -> Result<Vec<Observer>, FleetError> {
+        self.observers.remove(&id);
+        self.following.take_if(|own| *own == id);
+        for worker in 0..self.lanes.len() {
+            self.send(worker_id(worker), Command::Unobserve(id))?;
+        }
+        let workers = self.lanes.len();
+        self.wait(|fleet| {
+            let back = fleet.dismissed.iter().filter(|observer| observer.id() == id).count();
+            (back < workers).then_some(WorkerId(0))
+        })?;
+        let (own, others) =
+            std::mem::take(&mut self.dismissed).into_iter().partition(|own| own.id() == id);
+        self.dismissed = others;
+        Ok(own)
+    }
+
     /// The queues that failed since the last call.
     pub fn take_faults(&mut self) -> Vec<Fault> {
         silence(&self.doorbell);
@@ -369,6 +435,7 @@ impl Fleet {
                     }
                     Event::Report(report) => self.reports.push(*report),
                     Event::Stranger(stranger) => self.strangers.push(stranger),
+                    Event::Dismissed(observer) => self.dismissed.push(*observer),
                 }
             }
         }

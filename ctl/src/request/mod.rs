@@ -1,6 +1,7 @@
 //! What can be asked of the daemon.
 
 mod bridge;
+mod capture;
 mod conn;
 mod explain;
 mod fdb;
@@ -17,6 +18,7 @@ use crate::flow::FlowRule;
 use crate::{BridgeName, PortName, RuleName};
 
 pub use bridge::{BridgeAdd, BridgeSet};
+pub use capture::Capture;
 pub use conn::{ConnFilter, ConnList, ConnShow, ConnState, ConnTop, Limit, TopBy};
 pub use explain::{Frame, Packet, Party, Trace, Why};
 pub use fdb::{FdbFilter, FdbKey, FdbStatic};
@@ -88,6 +90,9 @@ pub enum Query {
     /// What the switch would do with a packet.
     #[serde(rename = "trace")]
     Trace(Trace),
+    /// Frames as they pass.
+    #[serde(rename = "capture")]
+    Capture(Capture),
     /// Whether one container reaches another.
     #[serde(rename = "why")]
     Why(Why),
@@ -203,7 +208,7 @@ pub enum Mutation {
 
 impl Query {
     /// The operations that are questions, by their names in the protocol.
-    pub const OPERATIONS: [&str; 22] = [
+    pub const OPERATIONS: [&str; 23] = [
         "bridge.list",
         "bridge.show",
         "port.list",
@@ -220,6 +225,7 @@ impl Query {
         "conn.top",
         "flow.list",
         "trace",
+        "capture",
         "why",
         "stats",
         "drops",

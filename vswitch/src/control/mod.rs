@@ -5,21 +5,21 @@
 //! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
 //!   network that a container moved.
 //! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
-//!   what would become of a packet.
+//!   what becomes of a packet; `capture`: frames as they pass; `feed`: both, piece by piece.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
-//! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
 
 mod announce;
 mod answers;
 mod background;
+mod capture;
 mod compile;
 mod describe;
 mod device;
 mod explain;
+mod feed;
 mod inspect;
 mod lock;
-mod pending;
 mod rules;
 mod server;
 mod socket;
@@ -45,6 +45,7 @@ pub use store::StoreError;
 
 use crate::fleet::{Fleet, FleetError, FleetOptions};
 use crate::worker::PollMode;
+use feed::Feed;
 use server::Server;
 use socket::ControlSocket;
 use store::Store;
@@ -120,16 +121,31 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     server.run(&mut daemon)
 }
 
+/// What becomes of a request.
+enum Outcome {
+    /// It is answered at once.
+    Answer(Value),
+    /// It is answered piece by piece.
+    Feed(Feed),
+}
+
 impl Daemon {
     /// Carries out a request.
-    fn carry_out(&mut self, request: Request) -> Result<Value, CtlError> {
-        match request {
-            Request::Query(query) => self.answer(query),
+    fn carry_out(&mut self, request: Request) -> Result<Outcome, CtlError> {
+        let feed = match request {
+            Request::Query(Query::Capture(capture)) => {
+                Feed::Capture(Box::new(self.switch.capture(&capture)?))
+            }
+            Request::Query(Query::Trace(trace @ Trace { live: Some(count), .. })) => {
+                Feed::Live(Box::new(self.switch.follow_live(&trace, count)?))
+            }
+            Request::Query(query) => return self.answer(query).map(Outcome::Answer),
             Request::Mutation(mutation) => {
                 tracing::debug!(?mutation, "change");
-                json(self.switch.mutate(mutation)?)
+                return json(self.switch.mutate(mutation)?).map(Outcome::Answer);
             }
-        }
+        };
+        Ok(Outcome::Feed(feed))
     }
 
     fn answer(&mut self, query: Query) -> Result<Value, CtlError> {
@@ -169,9 +185,9 @@ impl Daemon {
                 self.check_bridge(top.filter.bridge.as_ref())?;
                 json(self.switch.top(&top))
             }
-            Query::Trace(Trace { live: Some(_), .. }) => Err(pending::refuse_question(&query)),
             Query::FlowList(list) => json(self.switch.flow_page(&list)),
             Query::Trace(trace) => json(self.switch.trace(&trace)?),
+            Query::Capture(_) => Err(CtlError::new(ErrorCode::Internal, "no feed".to_owned())),
             Query::Why(why) => json(self.switch.why(&why)?),
             Query::Stats => json(self.switch.stats()?),
             Query::Drops => json(self.switch.drops()?),

@@ -557,7 +557,7 @@ impl Prepared {
     }
 }
 
-fn stuck(error: FleetError) -> CtlError {
+pub(super) fn stuck(error: FleetError) -> CtlError {
     CtlError::new(ErrorCode::Internal, error.to_string())
 }
 

@@ -24,6 +24,8 @@ use super::args::{
     BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, NatCommand, NeighborCommand,
     PortCommand, RouteCommand, TimeoutsCommand, VxlanCommand,
 };
+pub use explain::{captured, follow_ended, followed};
+
 use super::table::{Style, count, duration, facts, printable};
 
 /// The text of an answer.

@@ -102,7 +102,14 @@ impl Switch {
         let reaches = returns || there.fate() == Some(Fate::Answered);
         let answerer = answerer.map(|(host, _)| host);
         let sentence = self.sentence(why, &ends, &there, (returns, back.as_ref(), answerer));
-        Ok(WhyInfo { reaches, sentence, forward: there.info, back: back.map(|back| back.info) })
+        let lost = Vec::new();
+        Ok(WhyInfo {
+            reaches,
+            sentence,
+            forward: there.info,
+            back: back.map(|back| back.info),
+            lost,
+        })
     }
 
     /// Who is meant, by addresses of one IP version: IPv4 if there is a choice.
