@@ -101,6 +101,8 @@ pub struct Fleet {
     /// Who of these follows packets.
     following: Option<ObserverId>,
     next_observer: u64,
+    /// Workers that have not begun to be watched by whoever was sent last.
+    unobserved: usize,
     /// Who watched, and was sent back.
     dismissed: Vec<Observer>,
 }
@@ -148,6 +150,7 @@ impl Fleet {
             observers: BTreeSet::new(),
             following: None,
             next_observer: 0,
+            unobserved: 0,
             dismissed: Vec::new(),
         };
         let plane = Arc::new(Dataplane::default());
@@ -328,26 +331,26 @@ impl Fleet {
         self.following.is_some()
     }
 
-    /// Lets somebody watch every worker: `make` makes one for each.
+    /// Lets somebody watch every worker: `make` makes one for each. When this returns, all of them are watched.
     ///
     /// # Errors
-    /// [`FleetError::Silent`] when a worker does not turn. Nobody watches then.
+    /// [`FleetError::Silent`] when a worker does not turn.
     pub fn observe(
         &mut self,
         mut make: impl FnMut(ObserverId) -> Observer,
     ) -> Result<ObserverId, FleetError> {
         let id = ObserverId(self.next_observer);
         self.next_observer += 1;
+        self.unobserved = 0;
         for worker in 0..self.lanes.len() {
             let observer = Box::new(make(id));
             if matches!(*observer, Observer::Following(_)) {
                 self.following = Some(id);
             }
-            if let Err(silent) = self.send(worker_id(worker), Command::Observe(observer)) {
-                let _ = self.unobserve(id);
-                return Err(silent);
-            }
+            self.unobserved += 1;
+            self.send(worker_id(worker), Command::Observe(observer))?;
         }
+        self.wait(|fleet| (fleet.unobserved > 0).then_some(WorkerId(0)))?;
         self.observers.insert(id);
         Ok(id)
     }
@@ -435,6 +438,9 @@ impl Fleet {
                     }
                     Event::Report(report) => self.reports.push(*report),
                     Event::Stranger(stranger) => self.strangers.push(stranger),
+                    Event::Observed(_) => {
+                        self.unobserved = self.unobserved.saturating_sub(1);
+                    }
                     Event::Dismissed(observer) => self.dismissed.push(*observer),
                 }
             }

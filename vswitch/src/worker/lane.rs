@@ -67,6 +67,8 @@ pub enum Event {
     Stranger(Stranger),
     /// The report that was asked for.
     Report(Box<Report>),
+    /// Somebody watches now.
+    Observed(ObserverId),
     /// Somebody who does not watch any more.
     Dismissed(Box<Observer>),
 }

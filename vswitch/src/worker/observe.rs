@@ -306,6 +306,7 @@ impl Observers {
 impl Worker {
     /// Somebody watches from now on. No more than one at a time follows packets.
     pub(super) fn observe(&mut self, observer: Observer) {
+        self.lane().report(Event::Observed(observer.id()));
         match observer {
             Observer::Recorder(recorder) => self.observers.recorders.push(recorder),
             Observer::Following(mut following) => {

@@ -39,7 +39,7 @@ fn why(daemon: &Daemon, question: &str) -> Result<WhyInfo, Box<dyn std::error::E
 
 fn trace(daemon: &Daemon, port: &str, like: &str) -> Result<TraceInfo, Box<dyn std::error::Error>> {
     let packet = Packet::Like(like.parse()?);
-    let trace = Trace { port: port.parse()?, packet, live: None };
+    let trace = Trace { port: port.parse()?, packet, live: None, patience: None };
     let mut traces: Vec<TraceInfo> = daemon.ask(Query::Trace(trace))?;
     Ok(traces.pop().ok_or("no trace")?)
 }
@@ -150,9 +150,7 @@ fn what_cannot_be_explained_is_refused_with_advice() -> TestResult {
         other => Err(format!("{other:?}")),
     };
     let like = Packet::Like("tcp 10.1.0.2:4000 > 10.2.0.2:80".parse()?);
-    let live = Trace { port: "one".parse()?, packet: like.clone(), live: Some("3".parse()?) };
-    assert!(refusal(Query::Trace(live))?.contains("`trace --live`"));
-    let nowhere = Trace { port: "none".parse()?, packet: like, live: None };
+    let nowhere = Trace { port: "none".parse()?, packet: like, live: None, patience: None };
     assert!(refusal(Query::Trace(nowhere))?.contains("`port list`"));
     let to: Party = "10.9.9.9".parse()?;
     let stranger =
