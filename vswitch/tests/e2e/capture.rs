@@ -127,7 +127,7 @@ fn blocks(piece: serde_json::Value) -> Outcome<Vec<u8>> {
 fn captured(
     daemon: &Daemon,
     request: Capture,
-    during: impl FnOnce() -> TestResult,
+    during: impl FnOnce() -> Outcome<()>,
 ) -> Outcome<(File, CaptureInfo)> {
     let mut client = daemon.client()?;
     let hang_up = client.hang_up()?;
@@ -165,7 +165,7 @@ fn scene() -> Outcome<(Daemon, Container, Container)> {
     Ok((daemon, one, two))
 }
 
-fn ping_once(from: &Container, to: &str) -> TestResult {
+fn ping_once(from: &Container, to: &str) -> Outcome<()> {
     ping::ping(from, to.parse()?, &ping::Options::default())?;
     Ok(())
 }
