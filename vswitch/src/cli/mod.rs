@@ -18,7 +18,7 @@ use ctl::{Client, ClientError, ErrorCode};
 use serde_json::Value;
 
 use args::TraceOptions;
-pub use args::{Arguments, Command, DemoOptions};
+pub use args::{Arguments, Color, Command, DemoOptions};
 
 /// Runs `vswitchctl` with the process's arguments.
 pub fn main() -> ExitCode {
