@@ -58,3 +58,6 @@ fn view((port, side): (PortIndex, DropSide), frame: &[u8], snapshot: &Snapshot) 
     let packet = Packet::read(frame, layers.as_ref(), (ingress, config.bridge, vid))?;
     Some(Packet { vni: config.vni, ..packet })
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -3,7 +3,9 @@
 //! Only the control thread uses a [`Fleet`]. Nothing here decides what the configuration is; it carries
 //! finished configurations and open queues to the workers, and brings back what they are done with.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod watch;
+
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,9 +19,10 @@ use pktio::{Pool, PoolConfig, PoolError, PortFault};
 use crate::random::random;
 use crate::sys::ask_for_slices_of;
 use crate::worker::{
-    Clock, Command, Dataplane, Device, Event, Lane, Observer, ObserverId, PollMode, QueueId,
-    Report, Stranger, Worker, WorkerId, WorkerOptions, doorbell, silence,
+    Clock, Command, Dataplane, Device, Event, Lane, PollMode, QueueId, Report, Stranger, Worker,
+    WorkerId, WorkerOptions, doorbell, silence,
 };
+use watch::Watch;
 
 /// A worker that has not answered for this long is reported as stuck. A turn takes microseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -97,14 +100,7 @@ pub struct Fleet {
     detached: Vec<DetachedQueue>,
     strangers: Vec<Stranger>,
     /// Who watches.
-    observers: BTreeSet<ObserverId>,
-    /// Who of these follows packets.
-    following: Option<ObserverId>,
-    next_observer: u64,
-    /// Workers that have not begun to be watched by whoever was sent last.
-    unobserved: usize,
-    /// Who watched, and was sent back.
-    dismissed: Vec<Observer>,
+    watch: Watch,
 }
 
 /// A queue that a worker gave back.
@@ -147,11 +143,7 @@ impl Fleet {
             faults: Vec::new(),
             detached: Vec::new(),
             strangers: Vec::new(),
-            observers: BTreeSet::new(),
-            following: None,
-            next_observer: 0,
-            unobserved: 0,
-            dismissed: Vec::new(),
+            watch: Watch::default(),
         };
         let plane = Arc::new(Dataplane::default());
         for worker in 0..options.cores.len() {
@@ -333,61 +325,6 @@ impl Fleet {
         Ok(std::mem::take(&mut self.reports))
     }
 
-    /// How many watch.
-    pub fn observers(&self) -> usize {
-        self.observers.len()
-    }
-
-    /// Whether somebody follows packets. No more than one at a time may.
-    pub fn is_followed(&self) -> bool {
-        self.following.is_some()
-    }
-
-    /// Lets somebody watch every worker: `make` makes one for each. When this returns, all of them are watched.
-    ///
-    /// # Errors
-    /// [`FleetError::Silent`] when a worker does not turn.
-    pub fn observe(
-        &mut self,
-        mut make: impl FnMut(ObserverId) -> Observer,
-    ) -> Result<ObserverId, FleetError> {
-        let id = ObserverId(self.next_observer);
-        self.next_observer += 1;
-        self.unobserved = 0;
-        for worker in 0..self.lanes.len() {
-            let observer = Box::new(make(id));
-            if matches!(*observer, Observer::Following(_)) {
-                self.following = Some(id);
-            }
-            self.unobserved += 1;
-            self.send(worker_id(worker), Command::Observe(observer))?;
-        }
-        self.wait(|fleet| (fleet.unobserved > 0).then_some(WorkerId(0)))?;
-        self.observers.insert(id);
-        Ok(id)
-    }
-
-    /// Lets somebody watch no more, and takes it back from all workers.
-    ///
-    /// # Errors
-    /// [`FleetError::Silent`] when a worker does not turn.
-    pub fn unobserve(&mut self, id: ObserverId) -> Result<Vec<Observer>, FleetError> {
-        self.observers.remove(&id);
-        self.following.take_if(|own| *own == id);
-        for worker in 0..self.lanes.len() {
-            self.send(worker_id(worker), Command::Unobserve(id))?;
-        }
-        let workers = self.lanes.len();
-        self.wait(|fleet| {
-            let back = fleet.dismissed.iter().filter(|observer| observer.id() == id).count();
-            (back < workers).then_some(WorkerId(0))
-        })?;
-        let (own, others) =
-            std::mem::take(&mut self.dismissed).into_iter().partition(|own| own.id() == id);
-        self.dismissed = others;
-        Ok(own)
-    }
-
     /// The queues that failed since the last call.
     pub fn take_faults(&mut self) -> Vec<Fault> {
         silence(&self.doorbell);
@@ -450,10 +387,8 @@ impl Fleet {
                     }
                     Event::Report(report) => self.reports.push(*report),
                     Event::Stranger(stranger) => self.strangers.push(stranger),
-                    Event::Observed(_) => {
-                        self.unobserved = self.unobserved.saturating_sub(1);
-                    }
-                    Event::Dismissed(observer) => self.dismissed.push(*observer),
+                    Event::Observed(_) => self.watch.note_begun(),
+                    Event::Dismissed(observer) => self.watch.note_dismissed(*observer),
                 }
             }
         }

@@ -134,24 +134,17 @@ enum Outcome {
 impl Daemon {
     /// Carries out a request.
     fn carry_out(&mut self, request: Request) -> Result<Outcome, CtlError> {
-        let feed = match request {
-            Request::Query(Query::Capture(capture)) => {
-                Feed::Capture(Box::new(self.switch.capture(&capture)?))
-            }
-            Request::Query(Query::Trace(trace @ Trace { live: Some(count), .. })) => {
-                Feed::Live(Box::new(self.switch.follow_live(&trace, count)?))
-            }
-            Request::Query(query) => return self.answer(query).map(Outcome::Answer),
+        match request {
+            Request::Query(query) => self.answer(query),
             Request::Mutation(mutation) => {
                 tracing::debug!(?mutation, "change");
-                return json(self.switch.mutate(mutation)?).map(Outcome::Answer);
+                json(self.switch.mutate(mutation)?).map(Outcome::Answer)
             }
-        };
-        Ok(Outcome::Feed(feed))
+        }
     }
 
-    fn answer(&mut self, query: Query) -> Result<Value, CtlError> {
-        match query {
+    fn answer(&mut self, query: Query) -> Result<Outcome, CtlError> {
+        let answer = match query {
             Query::BridgeList => json(self.switch.bridges()),
             Query::BridgeShow(named) => {
                 let bridge = self.switch.bridge(&named.name);
@@ -188,15 +181,23 @@ impl Daemon {
                 json(self.switch.top(&top))
             }
             Query::FlowList(list) => json(self.switch.flow_page(&list)),
+            Query::Trace(trace @ Trace { live: Some(count), .. }) => {
+                let live = self.switch.follow_live(&trace, count)?;
+                return Ok(Outcome::Feed(Feed::Live(Box::new(live))));
+            }
             Query::Trace(trace) => json(self.switch.trace(&trace)?),
-            Query::Capture(_) => Err(CtlError::new(ErrorCode::Internal, "no feed".to_owned())),
+            Query::Capture(capture) => {
+                let capture = self.switch.capture(&capture)?;
+                return Ok(Outcome::Feed(Feed::Capture(Box::new(capture))));
+            }
             Query::Why(why) => json(self.switch.why(&why)?),
             Query::Stats => json(self.switch.stats()?),
             Query::Drops => json(self.switch.drops()?),
             Query::Perf => json(self.switch.perf()?),
             Query::Status => json(self.status()?),
             Query::Version => json(inspect::version()),
-        }
+        };
+        answer.map(Outcome::Answer)
     }
 
     /// That a bridge that a question is about is there.
