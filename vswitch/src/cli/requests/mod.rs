@@ -93,6 +93,7 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
         Command::Conn(command) => conn::request(command),
         Command::Flow(command) => flow::request(command)?,
         Command::Trace(options) => Request::Query(explain::trace(options)?),
+        Command::Capture(options) => Request::Query(explain::capture(options)),
         Command::Why(options) => Request::Query(explain::why(options)),
         Command::Batch { file } => batch::request(file)?,
         Command::Stats => Request::Query(Query::Stats),

@@ -25,6 +25,8 @@ use super::args::{
     BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, IpamCommand, NatCommand,
     NeighborCommand, NetworkCommand, PortCommand, RouteCommand, TimeoutsCommand, VxlanCommand,
 };
+pub use explain::{captured, follow_ended, followed};
+
 use super::table::{Style, count, duration, facts, printable};
 
 /// The text of an answer.

@@ -68,7 +68,7 @@ fn unkept(error: StoreError) -> CtlError {
     CtlError::new(ErrorCode::Host, error.to_string())
 }
 
-pub(super) fn stuck(error: FleetError) -> CtlError {
+pub(in crate::control) fn stuck(error: FleetError) -> CtlError {
     CtlError::new(ErrorCode::Internal, error.to_string())
 }
 
