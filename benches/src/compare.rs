@@ -1,220 +1,249 @@
-//! Real traffic between two containers: by this switch, with every kind of port, by a Linux bridge, and
-//! by a bare wire.
+//! A campaign: all subjects take turns, round by round, and each is there only for its own turn.
 
 use std::error::Error;
-use std::io::Write;
-use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
-use ctl::{BridgeAdd, Client, IpCidr, Mutation, NetdevMode, Port, PortAdd, PortKind, Request, Tap};
-use hostnet::{Interface, Netlink};
-use netlab::topology::LinuxBridge;
-use netlab::{Container, Cores, Path, rr, tcp, udp};
-use vswitch::control::Background;
-use vswitch::worker::PollMode;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::wire::Wire;
+use crate::measure::{CATALOGUE, Measure, QUICK, Setting};
+use crate::record::{Record, SubjectNote};
+use crate::subject::{Family, Subject, Wish, catalogue};
+use crate::summary;
 
-/// Where the containers of every pair are.
-const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 98, 0, 1), Ipv4Addr::new(10, 98, 0, 2)];
-
-/// Two containers, and what connects them.
-pub(crate) struct Pair {
-    pub(crate) name: &'static str,
-    pub(crate) containers: [Container; 2],
-    _between: Between,
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Campaign {
+    /// Subjects by name; those that are always measured if none are given.
+    pub(crate) only: Vec<String>,
+    /// Measures by name; those that are always taken if none are given.
+    pub(crate) measures: Vec<String>,
+    /// What all are compared with, instead of each family's own.
+    pub(crate) baseline: Option<String>,
+    pub(crate) setting: Setting,
+    pub(crate) rounds: usize,
+    /// Where the run is written.
+    pub(crate) json: Option<PathBuf>,
 }
 
-/// What is kept alive while a pair is.
-enum Between {
-    Switch,
-    Kernel { _bridge: LinuxBridge },
-    Bare { _wire: Wire },
+impl Campaign {
+    /// A smoke test: few figures, taken quickly, that mean nothing.
+    pub(crate) fn quick(self) -> Self {
+        let measures = if self.measures.is_empty() {
+            QUICK.map(str::to_owned).to_vec()
+        } else {
+            self.measures
+        };
+        let setting = Setting { duration: Duration::from_millis(100), ..self.setting };
+        Self { measures, setting, rounds: 2, ..self }
+    }
 }
 
-/// One measurement.
-type Run = fn(&Pair, Setting) -> Result<f64, Box<dyn Error>>;
-
-/// How measurements are taken.
-#[derive(Clone, Copy)]
-pub(crate) struct Setting {
-    pub(crate) duration: Duration,
-    /// Where sender and receiver run.
-    pub(crate) cores: Cores,
-}
-
-/// What is measured, with its unit.
-#[derive(Clone, Copy)]
-struct Measure {
-    name: &'static str,
-    run: Run,
-}
-
-const MEASURES: [Measure; 4] = [
-    Measure { name: "TCP one stream, Gbit/s", run: stream },
-    Measure { name: "UDP 64 B, Mpps", run: flood },
-    Measure { name: "request/response p50, µs", run: median_latency },
-    Measure { name: "request/response p99, µs", run: high_latency },
-];
-
-/// Measures and prints.
-pub(crate) fn run(setting: Setting, rounds: u32, busy: bool) -> Result<(), Box<dyn Error>> {
+/// Measures, prints and writes.
+pub(crate) fn run(campaign: &Campaign) -> Result<(), Box<dyn Error>> {
+    let subjects = chosen_subjects(&campaign.only)?;
+    let measures = chosen_measures(&campaign.measures)?;
     hostnet::sandbox::enter()?;
-    let socket = PathBuf::from("/run/vswitch-bench.sock");
-    let mode = if busy { PollMode::Busy } else { PollMode::Adaptive };
-    let _daemon = Background::start(socket.clone(), mode)?;
-    let pairs = pairs(&socket, busy)?;
-    let mut rows = Vec::new();
-    for measure in MEASURES {
-        let mut samples = vec![Vec::new(); pairs.len()];
-        // Interleaved, so that what the machine does meanwhile hits all alike.
-        for round in 0..rounds {
-            for (pair, samples) in pairs.iter().zip(&mut samples) {
-                eprint!("\r\x1b[K{}: {} ({} of {rounds})", measure.name, pair.name, round + 1);
-                std::io::stderr().flush()?;
-                samples.push((measure.run)(pair, setting)?);
-            }
+    let notes = subjects.iter().map(|subject| note(subject, &subjects, campaign));
+    let mut record = Record::begin(notes.collect());
+    let present: Vec<_> =
+        subjects.iter().filter(|subject| subject.missing().is_none()).copied().collect();
+    measure_all(&mut record, &present, &measures, campaign);
+    print!("{}", summary::text(&record));
+    if let Some(file) = &campaign.json {
+        record.write(file)?;
+    }
+    let is_measured =
+        |subject: &Subject| record.series.iter().any(|series| series.subject == subject.name);
+    match present.iter().find(|subject| !is_measured(subject)) {
+        Some(subject) => Err(format!("{} could not be measured at all", subject.name).into()),
+        None => Ok(()),
+    }
+}
+
+/// All that can be asked for, for people.
+pub(crate) fn list() -> String {
+    let mut text = String::from("Subjects (* if none are named):\n");
+    for subject in catalogue() {
+        let mark = if subject.is_default { '*' } else { ' ' };
+        let missing = subject.missing().map(|program| format!(" [{program} is not installed]"));
+        text += &format!(
+            "{mark} {:16} {}{}\n",
+            subject.name,
+            subject.about,
+            missing.unwrap_or_default()
+        );
+    }
+    text += "\nMeasures (* if none are named):\n";
+    for measure in CATALOGUE {
+        let mark = if measure.is_default { '*' } else { ' ' };
+        text += &format!("{mark} {:16} {}\n", measure.name, measure.about);
+    }
+    text
+}
+
+fn chosen_subjects(names: &[String]) -> Result<Vec<Subject>, Box<dyn Error>> {
+    let all = catalogue();
+    choose("subject", names, &all, |subject| (subject.name, subject.is_default))
+}
+
+fn chosen_measures(names: &[String]) -> Result<Vec<Measure>, Box<dyn Error>> {
+    choose("measure", names, CATALOGUE, |measure| (measure.name, measure.is_default))
+}
+
+/// Those that are named, `all`, or if none are named the default ones, in the catalogue's order.
+fn choose<T: Copy>(
+    what: &str,
+    names: &[String],
+    all: &[T],
+    describe: impl Fn(&T) -> (&'static str, bool),
+) -> Result<Vec<T>, Box<dyn Error>> {
+    let is_known =
+        |name: &&String| *name == "all" || all.iter().any(|one| describe(one).0 == **name);
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        return Err(format!("there is no {what} {unknown:?}; `benches list` shows all").into());
+    }
+    let is_chosen = |one: &&T| {
+        let (name, is_default) = describe(one);
+        if names.is_empty() {
+            is_default
+        } else {
+            names.iter().any(|chosen| chosen == name || chosen == "all")
         }
-        rows.push(samples.iter_mut().map(|samples| median(samples)).collect::<Vec<_>>());
-    }
-    eprintln!("\r\x1b[K");
-    print(&pairs, &rows);
-    Ok(())
-}
-
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
-}
-
-/// Medians, each with its ratio to the first pair's: the Linux bridge's.
-fn print(pairs: &[Pair], rows: &[Vec<f64>]) {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let names = pairs.iter().map(|pair| pair.name.to_owned());
-    table.set_header(std::iter::once(String::new()).chain(names));
-    for (measure, medians) in MEASURES.iter().zip(rows) {
-        let cell = |median: &f64| format!("{median:.2} ({:.2})", median / medians[0]);
-        let cells = medians.iter().map(cell);
-        table.add_row(std::iter::once(measure.name.to_owned()).chain(cells));
-    }
-    for column in 1..=pairs.len() {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    println!("{table}");
-}
-
-fn path(pair: &Pair) -> Path<'_> {
-    Path::new(&pair.containers[0], &pair.containers[1], ADDRESSES[1])
-}
-
-fn stream(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
-    let Setting { duration, cores } = setting;
-    let options = tcp::Options { duration, cores, ..tcp::Options::default() };
-    Ok(tcp::stream(&path(pair), &options)?.gbit_per_s())
-}
-
-fn flood(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
-    let Setting { duration, cores } = setting;
-    let source = udp::Source::Frames {
-        interface: "eth0",
-        target_interface: "eth0",
-        source: ADDRESSES[0],
-        flows: 1,
     };
-    let options = udp::Options { duration, source, cores, ..udp::Options::default() };
-    Ok(udp::flood(&path(pair), &options)?.received_per_second() / 1e6)
+    Ok(all.iter().filter(is_chosen).copied().collect())
 }
 
-fn latency(pair: &Pair, setting: Setting, percent: f64) -> Result<f64, Box<dyn Error>> {
-    let Setting { duration, cores } = setting;
-    let options = rr::Options { duration, cores };
-    Ok(rr::tcp(&path(pair), &options)?.percentile(percent).as_secs_f64() * 1e6)
-}
-
-fn median_latency(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
-    latency(pair, setting, 50.0)
-}
-
-fn high_latency(pair: &Pair, setting: Setting) -> Result<f64, Box<dyn Error>> {
-    latency(pair, setting, 99.0)
-}
-
-/// All pairs, the Linux bridge's first, which the others are compared with. Each pair of the switch has a
-/// bridge of its own.
-pub(crate) fn pairs(socket: &FilePath, busy: bool) -> Result<Vec<Pair>, Box<dyn Error>> {
-    let mut pairs = vec![linux_pair()?, wired_pair(busy)?];
-    let mut client = Client::connect(socket)?;
-    for (name, mode) in
-        [("tap", None), ("gso", Some(NetdevMode::Gso)), ("xdp", Some(NetdevMode::Xdp))]
-    {
-        pairs.push(switched_pair(&mut client, name, mode)?);
+/// What the run says of a subject. It is compared with what was asked for, or its family's baseline; where that is
+/// not in the run, with the first of its family.
+fn note(subject: &Subject, subjects: &[Subject], campaign: &Campaign) -> SubjectNote {
+    let in_family = |name: &str| {
+        subjects.iter().any(|other| other.name == name && other.family == subject.family)
+    };
+    let wanted = campaign.baseline.as_deref().filter(|name| in_family(name));
+    let usual = Some(subject.family.baseline()).filter(|name| in_family(name));
+    let first =
+        subjects.iter().find(|other| other.family == subject.family && other.missing().is_none());
+    let baseline = wanted.or(usual).or(first.map(|first| first.name)).unwrap_or(subject.name);
+    SubjectNote {
+        name: subject.name.to_owned(),
+        about: subject.about.to_owned(),
+        family: subject.family.title().to_owned(),
+        baseline: baseline.to_owned(),
+        version: subject.version(),
+        absent: subject.missing().map(|program| format!("{program} is not installed")),
     }
-    Ok(pairs)
 }
 
-fn addresses(number: usize) -> [IpCidr; 1] {
-    [IpCidr { addr: ADDRESSES[number].into(), prefix_len: 24 }]
-}
-
-fn configure(container: &Container, number: usize) -> Result<(), Box<dyn Error>> {
-    let wanted = Interface { ips: &addresses(number), ..Interface::default() };
-    container.configure("eth0", &wanted)?;
-    Ok(())
-}
-
-fn linux_pair() -> Result<Pair, Box<dyn Error>> {
-    let containers = [Container::new()?, Container::new()?];
-    let bridge = LinuxBridge::new()?;
-    for (number, container) in containers.iter().enumerate() {
-        bridge.connect(container, "eth0")?;
-        configure(container, number)?;
+fn measure_all(
+    record: &mut Record,
+    subjects: &[Subject],
+    measures: &[Measure],
+    campaign: &Campaign,
+) {
+    let turns = subjects.iter().map(|subject| applicable(measures, subject.family).count());
+    let total = turns.sum::<usize>() * campaign.rounds;
+    let bar = progress(u64::try_from(total).unwrap_or(u64::MAX));
+    for round in 0..campaign.rounds {
+        // Another one begins each time: what comes first finds the machine in another state.
+        let first = round % subjects.len().max(1);
+        let (late, early) = subjects.split_at(first);
+        for subject in early.iter().chain(late) {
+            turn(record, subject, measures, round, campaign.setting, &bar);
+        }
     }
-    Ok(Pair { name: "Linux bridge", containers, _between: Between::Kernel { _bridge: bridge } })
+    bar.finish_and_clear();
 }
 
-fn wired_pair(busy: bool) -> Result<Pair, Box<dyn Error>> {
-    let containers = [Container::new()?, Container::new()?];
-    let wire = Wire::between(&containers, busy)?;
-    for (number, container) in containers.iter().enumerate() {
-        configure(container, number)?;
-    }
-    Ok(Pair { name: "bare TAP wire", containers, _between: Between::Bare { _wire: wire } })
+fn applicable(measures: &[Measure], family: Family) -> impl Iterator<Item = &Measure> {
+    measures.iter().filter(move |measure| measure.is_for(family))
 }
 
-fn switched_pair(
-    client: &mut Client,
-    name: &'static str,
-    mode: Option<NetdevMode>,
-) -> Result<Pair, Box<dyn Error>> {
-    client.call(Request::Mutation(Mutation::BridgeAdd(BridgeAdd::new(name.parse()?))))?;
-    let containers = [Container::new()?, Container::new()?];
-    for (number, container) in containers.iter().enumerate() {
-        let port_name = format!("{name}{number}");
-        let kind = match mode {
-            None => PortKind::Tap(Tap {
-                netns: Some(container.reference()),
-                ifname: "eth0".parse()?,
-                mac: None,
-                ips: addresses(number).to_vec(),
-                gateways: Vec::new(),
-                queues: 1,
-            }),
-            Some(mode) => {
-                let fd = container.namespace().as_fd();
-                Netlink::open()?.create_veth(&port_name, "eth0", Some(fd))?;
-                configure(container, number)?;
-                PortKind::Netdev { device: port_name.parse()?, netns: None, mode }
+/// Progress with the time left; nothing where nobody looks.
+pub(crate) fn progress(steps: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left: {msg}");
+    ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// One subject's turn in a round: every measure, on a rig of the MTU that the measure needs.
+fn turn(
+    record: &mut Record,
+    subject: &Subject,
+    measures: &[Measure],
+    round: usize,
+    setting: Setting,
+    bar: &ProgressBar,
+) {
+    let mut mtus: Vec<u32> =
+        applicable(measures, subject.family).map(|measure| measure.mtu).collect();
+    mtus.sort_unstable();
+    mtus.dedup();
+    for mtu in mtus {
+        let wanted: Vec<_> =
+            applicable(measures, subject.family).filter(|measure| measure.mtu == mtu).collect();
+        bar.set_message(format!("{} starts", subject.name));
+        let rig = match subject.start(&Wish { mtu }) {
+            Ok(rig) => rig,
+            Err(error) => {
+                record.fail(subject.name, "start", &error.to_string());
+                bar.inc(u64::try_from(wanted.len()).unwrap_or(0));
+                continue;
             }
         };
-        let port = Port::new(name.parse()?, kind);
-        let add = Mutation::PortAdd(Box::new(PortAdd { name: port_name.parse()?, port }));
-        client.call(Request::Mutation(add))?;
+        for measure in wanted {
+            bar.set_message(format!("{}, {}", subject.name, measure.about));
+            match measure.take(&rig, setting) {
+                Err(error) => record.fail(subject.name, measure.name, &error.to_string()),
+                Ok(figures) => {
+                    let described = (measure.name, measure.about);
+                    figures
+                        .into_iter()
+                        .for_each(|figure| record.enter(subject.name, described, round, figure));
+                }
+            }
+            bar.inc(1);
+        }
     }
-    Ok(Pair { name, containers, _between: Between::Switch })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        text.split(',').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn subjects_are_chosen_by_name_and_unknown_ones_are_refused() {
+        let chosen = chosen_subjects(&names("tap,bridge")).unwrap();
+        assert_eq!(
+            chosen.iter().map(|subject| subject.name).collect::<Vec<_>>(),
+            ["bridge", "tap"]
+        );
+        let error = chosen_subjects(&names("tap,bridgge")).unwrap_err().to_string();
+        assert!(error.contains("bridgge"), "{error}");
+        assert_eq!(chosen_subjects(&names("all")).unwrap().len(), catalogue().len());
+        assert!(chosen_subjects(&[]).unwrap().iter().all(|subject| subject.is_default));
+    }
+
+    #[test]
+    fn a_subject_is_compared_with_what_is_in_the_run() {
+        let campaign = |baseline: Option<&str>| Campaign {
+            only: Vec::new(),
+            measures: Vec::new(),
+            baseline: baseline.map(str::to_owned),
+            setting: Setting { duration: Duration::ZERO, cores: netlab::Cores::default() },
+            rounds: 1,
+            json: None,
+        };
+        let chosen = chosen_subjects(&names("veth,bridge,tap,vxlan")).unwrap();
+        let of = |name: &str, baseline| {
+            let subject = chosen.iter().find(|subject| subject.name == name).unwrap();
+            note(subject, &chosen, &campaign(baseline)).baseline
+        };
+        assert_eq!(of("tap", None), "bridge");
+        assert_eq!(of("tap", Some("veth")), "veth");
+        assert_eq!(of("vxlan", Some("veth")), "vxlan", "another family's says nothing");
+    }
 }

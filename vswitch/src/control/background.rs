@@ -31,9 +31,21 @@ impl Background {
     /// # Errors
     /// [`BackgroundError`], which says why it does not.
     pub fn start(socket: PathBuf, mode: PollMode) -> Result<Self, BackgroundError> {
+        Self::start_on(socket, mode, default_cores())
+    }
+
+    /// Starts a daemon with a worker on each of these cores, and returns when it serves.
+    ///
+    /// # Errors
+    /// [`BackgroundError`], which says why it does not.
+    pub fn start_on(
+        socket: PathBuf,
+        mode: PollMode,
+        cores: Vec<usize>,
+    ) -> Result<Self, BackgroundError> {
         let stop = Arc::new(doorbell().map_err(|error| BackgroundError(error.to_string()))?);
         let fleet = FleetOptions {
-            cores: default_cores(),
+            cores,
             mode,
             pool: PoolConfig::default(),
             tables: TableSizes::default(),
