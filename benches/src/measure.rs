@@ -132,6 +132,11 @@ pub(crate) const CATALOGUE: &[Measure] = &[
     measure("crr", "TCP connect, request, response", true, Kind::Connections),
 ];
 
+/// A measure of the catalogue.
+pub(crate) fn by_name(name: &str) -> Option<&'static Measure> {
+    CATALOGUE.iter().find(|measure| measure.name == name)
+}
+
 /// What a smoke test takes.
 pub(crate) const QUICK: [&str; 3] = ["tcp", "udp64", "rr"];
 
@@ -185,7 +190,8 @@ fn stream(
     Ok([vec![throughput], work.per(all, "Gbit").to_vec()].concat())
 }
 
-fn load_of<'a>(rig: &Rig, setting: Setting) -> Load<'a> {
+/// The shortest frames from the near to the far end of a rig, as fast as they go.
+pub(crate) fn load_of<'a>(rig: &Rig, setting: Setting) -> Load<'a> {
     let load = Load::new(INTERFACE, rig.next_hop, rig.addresses[0]);
     Load { duration: setting.duration, cores: setting.cores, ..load }
 }
@@ -284,7 +290,7 @@ fn connections(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error
 /// Every datagram has a source port of its own, so each needs a session and a mapping. Few are under way at a time,
 /// so that none is lost and the rate is that of setting up, not of dropping.
 fn sessions(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> {
-    const SESSIONS: u32 = 60_000;
+    const SESSIONS: u32 = 45_000;
     const UNDER_WAY: u64 = 512;
     let frames = Some(u64::from(SESSIONS));
     let load = Load {
@@ -316,9 +322,8 @@ mod tests {
 
     #[test]
     fn sessions_are_measured_of_translators_only() {
-        let of = |name: &str| CATALOGUE.iter().find(|measure| measure.name == name).copied();
-        let (sessions, tcp) = (of("sessions").unwrap(), of("tcp").unwrap());
+        let (sessions, tcp) = (by_name("sessions").unwrap(), by_name("tcp").unwrap());
         assert!(sessions.is_for(Family::Nat) && !sessions.is_for(Family::Bridging));
-        assert!(Family::ALL.iter().all(|family| tcp.is_for(*family)));
+        assert!(tcp.is_for(Family::Nat) && tcp.is_for(Family::Bridging));
     }
 }

@@ -11,7 +11,7 @@ use ctl::{Client, Query, Request};
 use hdrhistogram::Histogram;
 use netlab::raw::RawSocket;
 
-use crate::subject::{INTERFACE, MTU, Rig, Wish, catalogue, mac};
+use crate::subject::{INTERFACE, Rig, Wish, catalogue, mac};
 
 /// Long after a worker has gone to sleep.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -32,7 +32,7 @@ pub(crate) fn run(frames: u32) -> Result<(), Box<dyn Error>> {
         "", "worker", "p50", "p99", "p99.9", "most", "sleeps a frame"
     );
     for subject in catalogue().iter().filter(|subject| SUBJECTS.contains(&subject.name)) {
-        let rig = subject.start(&Wish { mtu: MTU })?;
+        let rig = subject.start(&Wish::USUAL)?;
         for (state, pause) in [("asleep", Some(PAUSE)), ("awake", None)] {
             let before = sleeps(&rig)?;
             let times = measure(&rig, frames, pause)?;

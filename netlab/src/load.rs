@@ -30,8 +30,8 @@ pub const IMIX: [u16; 12] = [64, 594, 64, 64, 594, 64, 1518, 64, 594, 64, 594, 6
 
 /// Datagrams of one system call.
 const BATCH: usize = 64;
-/// Source ports from which one address sends.
-const PORTS: u32 = 60_000;
+/// Source ports from which one address sends: few enough for every translator's quotas.
+const PORTS: u32 = 15_000;
 const FIRST_PORT: u32 = 1024;
 /// How long the receiver sleeps when nothing is there. It is never woken by a datagram: that would cost the
 /// sender, in whose context datagrams arrive, several times as much as the datagram itself.
@@ -54,7 +54,7 @@ pub struct Load<'a> {
     pub interface: &'a str,
     /// Who frames are addressed to on the sender's link: the receiver, or its gateway.
     pub next_hop: MacBytes,
-    /// The sender's address; with more than 60 000 flows, those behind it send too.
+    /// The sender's address; for every 15 000 flows the next one behind it sends too.
     pub source: Ipv4Addr,
     /// Different five-tuples, one after the other; at least 1.
     pub flows: u32,

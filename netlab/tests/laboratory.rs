@@ -193,7 +193,7 @@ fn a_flood_is_counted() -> TestResult {
 /// A load from `a` to `b`, without limits.
 fn load_to(b: &Container) -> Result<Load<'static>, Box<dyn std::error::Error>> {
     let next_hop = b.link("eth0")?.mac.ok_or("no address")?;
-    Ok(Load { duration: SHORT, ..Load::new("eth0", next_hop, [10, 0, 0, 1].into()) })
+    Ok(Load { duration: SHORT, ..Load::new("eth0", next_hop, [10, 0, 0, 3].into()) })
 }
 
 fn a_load_of_many_flows_and_lengths_is_counted() -> TestResult {

@@ -5,7 +5,7 @@ use std::error::Error;
 use netlab::Container;
 use netlab::topology::{LinuxBridge, veth};
 
-use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers};
+use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, monitor};
 
 const KERNEL: Subject = Subject {
     name: "",
@@ -43,14 +43,15 @@ fn bridge(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
     let ends = containers()?;
     let bridge = LinuxBridge::new()?;
     let host = bridge.host().netlink()?;
-    for end in &ends {
+    let monitor = monitor(wish)?;
+    for end in ends.iter().chain(&monitor) {
         bridge.connect(end, INTERFACE)?;
     }
     for link in host.links()?.iter().filter(|link| link.name != "lo") {
         host.set_mtu(link.index, wish.mtu)?;
     }
     configure(&ends, wish)?;
-    Rig::bridged(ends, Labour::Kernel, bridge)
+    Ok(Rig { monitor, ..Rig::bridged(ends, Labour::Kernel, bridge)? })
 }
 
 fn macvlan(wish: &Wish) -> Result<Rig, Box<dyn Error>> {

@@ -25,6 +25,7 @@ use ctl::IpCidr;
 use hostnet::{Interface, MacBytes};
 use netlab::{Container, Path, cpu, ping};
 
+pub(crate) use nat::translator;
 pub(crate) use switch::Switch;
 
 /// The name that every container's interface has.
@@ -32,8 +33,10 @@ pub(crate) const INTERFACE: &str = "eth0";
 /// MTU of a rig, unless something else is measured.
 pub(crate) const MTU: u32 = 1500;
 /// Where the containers of a rig are, unless there is a router between them.
+///
+/// The addresses behind the near end's are free: a load of many flows comes from them too.
 pub(crate) const ADDRESSES: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(10, 98, 0, 1), Ipv4Addr::new(10, 98, 0, 2)];
+    [Ipv4Addr::new(10, 98, 0, 2), Ipv4Addr::new(10, 98, 0, 1)];
 
 /// What a subject is for. Only subjects of one family are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,8 +50,6 @@ pub(crate) enum Family {
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 3] = [Self::Bridging, Self::Nat, Self::Overlay];
-
     /// Its heading.
     pub(crate) fn title(self) -> &'static str {
         match self {
@@ -73,6 +74,13 @@ impl Family {
 pub(crate) struct Wish {
     /// The containers' MTU, where there is no tunnel.
     pub(crate) mtu: u32,
+    /// A third port, for those who want to see what is flooded. Not every subject has one.
+    pub(crate) monitor: bool,
+}
+
+impl Wish {
+    /// What is usual.
+    pub(crate) const USUAL: Self = Self { mtu: MTU, monitor: false };
 }
 
 type Start = fn(&Wish) -> Result<Rig, Box<dyn Error>>;
@@ -154,6 +162,8 @@ pub(crate) struct Rig {
     pub(crate) near: Container,
     /// The container that answers.
     pub(crate) far: Container,
+    /// One that only looks on, on the same network.
+    pub(crate) monitor: Option<Container>,
     /// The addresses of both.
     pub(crate) addresses: [Ipv4Addr; 2],
     /// Who the near end addresses its frames to: the far end, or its own gateway.
@@ -172,7 +182,8 @@ impl Rig {
     ) -> Result<Self, Box<dyn Error>> {
         let next_hop = mac(&far)?;
         let (addresses, controls) = (ADDRESSES, Vec::new());
-        Ok(Self { _between: Box::new(between), near, far, addresses, next_hop, labour, controls })
+        let (_between, monitor) = (Box::new(between), None);
+        Ok(Self { _between, near, far, monitor, addresses, next_hop, labour, controls })
     }
 
     /// The way from the near to the far end.
@@ -208,6 +219,11 @@ pub(crate) fn mac(container: &Container) -> Result<MacBytes, Box<dyn Error>> {
     Ok(container.link(INTERFACE)?.mac.ok_or("eth0 has no MAC address")?)
 }
 
+/// A container for a third port, if one is wanted.
+fn monitor(wish: &Wish) -> Result<Option<Container>, Box<dyn Error>> {
+    Ok(if wish.monitor { Some(Container::new()?) } else { None })
+}
+
 fn containers() -> Result<[Container; 2], Box<dyn Error>> {
     Ok([Container::new()?, Container::new()?])
 }
@@ -236,7 +252,7 @@ mod tests {
         let all = catalogue();
         let names: std::collections::BTreeSet<_> = all.iter().map(|subject| subject.name).collect();
         assert_eq!(names.len(), all.len());
-        for family in Family::ALL {
+        for family in [Family::Bridging, Family::Nat, Family::Overlay] {
             let baseline = all.iter().find(|subject| subject.name == family.baseline());
             assert_eq!(baseline.map(|subject| subject.family), Some(family));
         }

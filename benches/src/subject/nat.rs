@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ctl::{IpCidr, Masquerade, Mutation, NatAdd, NatRule};
+use ctl::{AddressRange, IpCidr, Masquerade, Mutation, NatAdd, NatRule};
 use hostnet::{Interface, MacBytes};
 use netlab::topology::veth;
 use netlab::{Container, LabError};
@@ -18,7 +18,7 @@ const NAT: Subject = Subject {
     family: Family::Nat,
     needs: &[],
     is_default: true,
-    start: |wish| ours(wish, PollMode::Adaptive),
+    start: |wish| translator(wish, PollMode::Adaptive, None),
 };
 
 pub(super) const SUBJECTS: &[Subject] = &[
@@ -47,7 +47,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "nat-busy",
         about: "this switch: two bridges with gateways, masquerade, TAP ports, one worker that never sleeps",
         is_default: false,
-        start: |wish| ours(wish, PollMode::Busy),
+        start: |wish| translator(wish, PollMode::Busy, None),
         ..NAT
     },
 ];
@@ -79,7 +79,8 @@ fn rig(
     between: impl std::any::Any,
 ) -> Rig {
     let (addresses, controls) = ([INSIDE, OUTSIDE], Vec::new());
-    Rig { _between: Box::new(between), near, far, addresses, next_hop, labour, controls }
+    let (_between, monitor) = (Box::new(between), None);
+    Rig { _between, near, far, monitor, addresses, next_hop, labour, controls }
 }
 
 fn nftables(wish: &Wish, rules: &str) -> Result<Rig, Box<dyn Error>> {
@@ -102,7 +103,12 @@ fn nftables(wish: &Wish, rules: &str) -> Result<Rig, Box<dyn Error>> {
     Ok(rig(ends, next_hop, Labour::Kernel, router))
 }
 
-fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
+/// This switch as a translator: to the gateway's own address, or to others.
+pub(crate) fn translator(
+    wish: &Wish,
+    poll: PollMode,
+    addresses: Option<AddressRange>,
+) -> Result<Rig, Box<dyn Error>> {
     let ends = containers()?;
     let mut switch = Switch::start(poll)?;
     let sides = [("inside", INSIDE_GATEWAY, INSIDE), ("outside", OUTSIDE_GATEWAY, OUTSIDE)];
@@ -112,7 +118,8 @@ fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
         let wanted = Interface { ips: &ips, gateways: &gateways, ..Interface::default() };
         switch.tap(name, name, end, &wanted)?;
     }
-    let rule = NatRule::Masquerade(Masquerade::new("inside".parse()?, "outside".parse()?));
+    let rule = Masquerade::new("inside".parse()?, "outside".parse()?);
+    let rule = NatRule::Masquerade(Masquerade { addresses, ..rule });
     switch.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
     let (next_hop, socket) = (switch.router_mac("inside")?, switch.socket().to_owned());
     let rig = rig(ends, next_hop, Labour::Threads(WORKERS), switch);

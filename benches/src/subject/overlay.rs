@@ -71,7 +71,7 @@ pub(super) fn hosts(wish: &Wish) -> Result<[Container; 2], Box<dyn Error>> {
 }
 
 fn inner(wish: &Wish) -> Wish {
-    Wish { mtu: wish.mtu - OVERHEAD_BYTES }
+    Wish { mtu: wish.mtu - OVERHEAD_BYTES, ..*wish }
 }
 
 fn kernel(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
@@ -117,6 +117,6 @@ fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
     let [near, far] = ends;
     let (next_hop, labour) = (mac(&far)?, Labour::Threads(WORKERS));
     let controls = switches.iter().map(|switch| switch.socket().to_owned()).collect();
-    let between = Box::new((switches, hosts));
-    Ok(Rig { _between: between, near, far, addresses: ADDRESSES, next_hop, labour, controls })
+    let (addresses, _between) = (ADDRESSES, Box::new((switches, hosts)));
+    Ok(Rig { _between, near, far, monitor: None, addresses, next_hop, labour, controls })
 }

@@ -15,7 +15,7 @@ use netlab::Container;
 use vswitch::control::Background;
 use vswitch::worker::PollMode;
 
-use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, cidr, containers};
+use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, cidr, containers, monitor};
 
 const OURS: Subject = Subject {
     name: "",
@@ -72,7 +72,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Switch {
     client: Client,
     socket: PathBuf,
-    _daemon: Background,
+    /// It ends with this; none where somebody else keeps it.
+    _daemon: Option<Background>,
 }
 
 impl Switch {
@@ -100,7 +101,12 @@ impl Switch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let socket = PathBuf::from(format!("/run/vswitch-bench-{number}.sock"));
         let daemon = start(socket.clone())?;
-        Ok(Self { client: Client::connect(&socket)?, socket, _daemon: daemon })
+        Ok(Self { client: Client::connect(&socket)?, socket, _daemon: Some(daemon) })
+    }
+
+    /// Another way to give orders to a daemon that is there.
+    pub(crate) fn connect(socket: &FilePath) -> Result<Self, Box<dyn Error>> {
+        Ok(Self { client: Client::connect(socket)?, socket: socket.to_owned(), _daemon: None })
     }
 
     /// Changes something.
@@ -151,9 +157,29 @@ impl Switch {
         container: &Container,
         interface: &Interface,
     ) -> Result<(), Box<dyn Error>> {
+        self.named_tap(name, bridge, container, (INTERFACE, interface))
+    }
+
+    /// Gives a container one more interface on a bridge, of the port's name and without addresses.
+    pub(crate) fn guest(
+        &mut self,
+        name: &str,
+        bridge: &str,
+        container: &Container,
+    ) -> Result<(), Box<dyn Error>> {
+        self.named_tap(name, bridge, container, (name, &Interface::default()))
+    }
+
+    fn named_tap(
+        &mut self,
+        name: &str,
+        bridge: &str,
+        container: &Container,
+        (ifname, interface): (&str, &Interface),
+    ) -> Result<(), Box<dyn Error>> {
         let kind = PortKind::Tap(Tap {
             netns: Some(container.reference()),
-            ifname: INTERFACE.parse()?,
+            ifname: ifname.parse()?,
             mac: None,
             ips: interface.ips.to_vec(),
             gateways: interface.gateways.to_vec(),
@@ -168,25 +194,36 @@ impl Switch {
     }
 }
 
+/// An empty container's way onto the bridge: an interface with these properties.
+fn join(
+    switch: &mut Switch,
+    name: &str,
+    mode: Option<NetdevMode>,
+    end: &Container,
+    wanted: &Interface,
+) -> Result<(), Box<dyn Error>> {
+    let Some(mode) = mode else { return switch.tap(name, "br0", end, wanted) };
+    let netlink = Netlink::open()?;
+    netlink.create_veth(name, INTERFACE, Some(end.namespace().as_fd()))?;
+    if let Some(mtu) = wanted.mtu {
+        netlink.set_mtu(netlink.link(name)?.index, mtu)?;
+    }
+    end.configure(INTERFACE, wanted)?;
+    switch.port(name, "br0", PortKind::Netdev { device: name.parse()?, netns: None, mode })
+}
+
 fn start(wish: &Wish, mode: Option<NetdevMode>, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
-    let ends = containers()?;
+    let (ends, monitor) = (containers()?, monitor(wish)?);
     let mut switch = Switch::start(poll)?;
     switch.bridge("br0", wish.mtu, &[])?;
+    let mtu = Some(wish.mtu);
     for (number, (end, name)) in ends.iter().zip(["port0", "port1"]).enumerate() {
         let ips = [cidr(number)];
-        let wanted = Interface { ips: &ips, mtu: Some(wish.mtu), ..Interface::default() };
-        match mode {
-            None => switch.tap(name, "br0", end, &wanted)?,
-            Some(mode) => {
-                let netlink = Netlink::open()?;
-                netlink.create_veth(name, INTERFACE, Some(end.namespace().as_fd()))?;
-                netlink.set_mtu(netlink.link(name)?.index, wish.mtu)?;
-                end.configure(INTERFACE, &wanted)?;
-                let device = name.parse()?;
-                switch.port(name, "br0", PortKind::Netdev { device, netns: None, mode })?;
-            }
-        }
+        join(&mut switch, name, mode, end, &Interface { ips: &ips, mtu, ..Interface::default() })?;
+    }
+    if let Some(monitor) = &monitor {
+        join(&mut switch, "port2", mode, monitor, &Interface { mtu, ..Interface::default() })?;
     }
     let controls = vec![switch.socket().to_owned()];
-    Ok(Rig { controls, ..Rig::bridged(ends, Labour::Threads(WORKERS), switch)? })
+    Ok(Rig { controls, monitor, ..Rig::bridged(ends, Labour::Threads(WORKERS), switch)? })
 }
