@@ -19,6 +19,8 @@ use crate::soak::memory_kib;
 use crate::stations::{frame, send_all, station};
 use crate::subject::{INTERFACE, Rig, Switch, Wish, catalogue, mac, translator};
 
+type Grow = fn(&mut Bench, u32, u32) -> Result<(), Box<dyn Error>>;
+
 /// Something of which there can be many.
 struct Dimension {
     name: &'static str,
@@ -27,7 +29,7 @@ struct Dimension {
     most: u32,
     start: fn() -> Result<Bench, Box<dyn Error>>,
     /// Adds the items from the first number up to the second.
-    grow: fn(&mut Bench, u32, u32) -> Result<(), Box<dyn Error>>,
+    grow: Grow,
     /// The load's flows, of so many items.
     flows: fn(u32) -> u32,
 }
