@@ -27,15 +27,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
         about: "the kernel as a router with one nftables rule: masquerade; a veth pair to each container, no other \
                 rules",
         needs: &["nft"],
-        start: |wish| nftables(wish, MASQUERADE),
-        ..NAT
-    },
-    Subject {
-        name: "nft-flowtable",
-        about: "the same, and a flow table that takes established connections past the rules",
-        needs: &["nft"],
-        is_default: false,
-        start: |wish| nftables(wish, &[MASQUERADE, FLOW_TABLE].concat()),
+        start: nftables,
         ..NAT
     },
     Subject {
@@ -62,12 +54,6 @@ table ip bench {
     chain post { type nat hook postrouting priority 100; oifname \"outside\" masquerade; }
 }";
 
-const FLOW_TABLE: &str = "
-table ip fast {
-    flowtable known { hook ingress priority 0; devices = { inside, outside }; }
-    chain forward { type filter hook forward priority 0; ct state established flow add @known; }
-}";
-
 fn network(addr: Ipv4Addr) -> IpCidr {
     IpCidr { addr: addr.into(), prefix_len: 24 }
 }
@@ -83,7 +69,7 @@ fn rig(
     Rig { _between, near, far, monitor, addresses, next_hop, labour, controls }
 }
 
-fn nftables(wish: &Wish, rules: &str) -> Result<Rig, Box<dyn Error>> {
+fn nftables(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
     let (ends, router) = (containers()?, Container::new()?);
     let sides = [("inside", INSIDE_GATEWAY, INSIDE), ("outside", OUTSIDE_GATEWAY, OUTSIDE)];
     for (end, (name, gateway, address)) in ends.iter().zip(sides) {
@@ -98,7 +84,7 @@ fn nftables(wish: &Wish, rules: &str) -> Result<Rig, Box<dyn Error>> {
         let failed = |source| LabError::Socket { operation: "let the kernel forward", source };
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(failed)
     })?;
-    process::run_in(&router, "nft", &["-f", "-"], rules)?;
+    process::run_in(&router, "nft", &["-f", "-"], MASQUERADE)?;
     let next_hop = router.link("inside")?.mac.ok_or("the router has no MAC address")?;
     Ok(rig(ends, next_hop, Labour::Kernel, router))
 }
