@@ -4,6 +4,7 @@
 //!   with bridging, rules, routing and address translation.
 //! * `compare`: real kernel traffic between two containers by every kind of port and by other switches, routers and
 //!   tunnels, interleaved; medians, spread and ratios.
+//! * `control`: how long a change of the configuration takes with much configured.
 //! * `wake`: how long a frame takes from one container to another while the worker sleeps, and while it is awake.
 //! * `rfc2544`, `rfc2889`: the tests of these documents (and of RFC 8204), of any subject.
 //! * `soak`, `scale`: this switch under pressure for long, and with many ports, networks, stations and sessions.
@@ -12,6 +13,7 @@
 
 mod campaign;
 mod compare;
+mod control;
 mod diff;
 mod features;
 mod html;
@@ -48,6 +50,7 @@ use record::Record;
 Examples:
   cargo run --release -p benches -- pipeline
   cargo run --release -p benches -- wake
+  cargo run --release -p benches -- control
   cargo run --release -p benches -- list
   cargo run --release -p benches -- compare --only bridge,tap,gso --json run.json
   cargo run --release -p benches -- compare --only nft-nat,nat --measure sessions,tcp
@@ -70,6 +73,15 @@ enum Command {
         /// Frames of each measurement
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
         frames: u32,
+    },
+    /// What one change of the configuration costs with much configured
+    Control {
+        /// Changes of each kind
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rounds: u32,
+        /// Where the state is kept: the disk counts
+        #[arg(long, default_value = "/var/tmp", value_name = "DIR")]
+        state: PathBuf,
     },
     /// All subjects and measures of `compare`
     List,
@@ -238,6 +250,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Pipeline => pipeline::run().and_then(|()| features::run()),
         Command::Wake { frames } => wake::run(frames),
+        Command::Control { rounds, state } => control::run(&state, rounds),
         Command::List => {
             print!("{}", compare::list());
             Ok(())

@@ -79,7 +79,7 @@ pub(crate) struct Switch {
 impl Switch {
     /// Starts one in this process' own namespace.
     pub(crate) fn start(mode: PollMode) -> Result<Self, Box<dyn Error>> {
-        Self::serving(|socket| Ok(Background::start(socket, mode)?))
+        Self::serving(|socket| Ok(Background::start(socket, mode, None)?))
     }
 
     /// Starts one on a host: in the namespace of a container, with its worker on this core.
@@ -90,7 +90,7 @@ impl Switch {
     ) -> Result<Self, Box<dyn Error>> {
         // Threads are born into the namespace of the thread that makes them.
         Self::serving(|socket| {
-            let start = || Ok::<_, HostError>(Background::start_on(socket, mode, vec![core]));
+            let start = || Ok::<_, HostError>(Background::start_on(socket, mode, None, vec![core]));
             Ok(host.run(start)??)
         })
     }
