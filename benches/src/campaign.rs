@@ -78,8 +78,8 @@ impl Plan {
     }
 }
 
-/// Takes so many steps with each subject in each of its turns: `step` is given the run, the subject's name, its rig, the
-/// round and the step. A step that fails is noted.
+/// Takes so many steps with each subject in each of its turns, each on a fresh rig: `step` is given the run, the subject's
+/// name, the rig, the round and the step. A step that fails is noted.
 pub(crate) fn run_each(
     plan: &Plan,
     steps: usize,
@@ -90,15 +90,12 @@ pub(crate) fn run_each(
     let bar = progress(turns.len() * steps);
     for (round, subject) in turns {
         bar.set_message(subject.name);
-        let rig = match subject.start(&Wish { monitor: true, ..Wish::USUAL }) {
-            Ok(rig) => rig,
-            Err(error) => {
-                record.fail(subject.name, "start", &error.to_string());
-                continue;
-            }
-        };
         for number in 0..steps {
-            if let Err(error) = step(&mut record, subject.name, &rig, round, number) {
+            let taken = match subject.start(&Wish { monitor: true, ..Wish::USUAL }) {
+                Ok(rig) => step(&mut record, subject.name, &rig, round, number),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = taken {
                 record.fail(subject.name, &format!("step {}", number + 1), &error.to_string());
             }
             bar.inc(1);

@@ -196,7 +196,8 @@ fn add_stations(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Err
     }
     let rig = &bench.rig;
     let (near, far) = (mac(&rig.near)?, RawSocket::open(&rig.far, INTERFACE)?);
-    send_all(&far, (from..to).map(|number| frame(near, station(number))), &rig.near, None)?;
+    let frames = (from..to).map(|number| frame(near, station(number)));
+    send_all(&far, frames, &rig.near, None, || Ok(()))?;
     let info: BridgeInfo = bench.control.ask(Query::BridgeShow(Named::new("br0".parse()?)))?;
     if info.stations < to {
         return Err(format!("the bridge knows {} stations of {to}", info.stations).into());

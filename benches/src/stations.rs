@@ -30,16 +30,23 @@ pub(crate) fn frame(destination: MacBytes, source: MacBytes) -> Vec<u8> {
 }
 
 /// Frames that a container has received so far.
-pub(crate) fn received(container: &Container) -> Result<u64, Box<dyn Error>> {
+fn received(container: &Container) -> Result<u64, Box<dyn Error>> {
     Ok(container.link(INTERFACE)?.traffic.rx_frames)
 }
 
-/// Sends frames: at a rate per second, or as fast as they arrive at `receiver`. Returns when nothing arrives any more.
+/// Whether a frame is one of [`frame`]'s, from this sender.
+pub(crate) fn is_from(frame: &[u8], source: MacBytes) -> bool {
+    frame.get(6..12) == Some(&source) && frame.get(12..14) == Some(&ETHERTYPE)
+}
+
+/// Sends frames: at a rate per second, or as fast as they arrive at `receiver`, with a look at something else now and
+/// then. Returns when nothing arrives any more.
 pub(crate) fn send_all(
     socket: &RawSocket,
     frames: impl Iterator<Item = Vec<u8>>,
     receiver: &Container,
     rate: Option<f64>,
+    mut look: impl FnMut() -> Result<(), Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
     let (begun, before) = (Instant::now(), received(receiver)?);
     for (number, frame) in (1u32..).zip(frames) {
@@ -53,16 +60,13 @@ pub(crate) fn send_all(
             }
             None if u64::from(number).is_multiple_of(UNDER_WAY) => {
                 await_frames(receiver, before + u64::from(number))?;
+                look()?;
             }
             None => {}
         }
     }
-    settle(receiver)
-}
-
-/// Waits until nothing arrives any more.
-pub(crate) fn settle(receiver: &Container) -> Result<(), Box<dyn Error>> {
-    await_frames(receiver, u64::MAX)
+    await_frames(receiver, u64::MAX)?;
+    look()
 }
 
 /// Waits until so many frames have arrived, or none has for a while.
@@ -86,6 +90,8 @@ mod tests {
         let all: std::collections::BTreeSet<_> = (0..100_000).map(station).collect();
         assert_eq!(all.len(), 100_000);
         assert!(all.iter().all(|mac| mac[0] & 3 == 2));
-        assert_eq!(frame([1; 6], [2; 6]).len(), 60);
+        let sent = frame([1; 6], [2; 6]);
+        assert_eq!(sent.len(), 60);
+        assert!(is_from(&sent, [2; 6]) && !is_from(&sent, [1; 6]) && !is_from(&[], [2; 6]));
     }
 }

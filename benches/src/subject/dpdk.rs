@@ -51,15 +51,22 @@ fn start(wish: &Wish, driver: &str) -> Result<Rig, Box<dyn Error>> {
     let arguments = [
         "--no-huge",
         "--no-pci",
-        "--in-memory",
+        "--no-shconf",
         "-m",
-        "512",
+        "1024",
         "-l",
         "0,1",
         &devices[0],
         &devices[1],
     ];
-    let forwarding = ["--", "--forward-mode=io", "--auto-start", "--nb-cores=1", "--no-mlockall"];
+    let forwarding = [
+        "--",
+        "--forward-mode=io",
+        "--auto-start",
+        "--nb-cores=1",
+        "--no-mlockall",
+        "--total-num-mbufs=16384",
+    ];
     let all = [&arguments[..], &forwarding[..]].concat();
     let program = Program::start(&host, &directory, PROGRAM, &all, &[])?;
     // It needs no word when it is ready: the ping that follows waits for it.

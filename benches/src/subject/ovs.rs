@@ -15,9 +15,10 @@ use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const PLAIN: &str = "ovs-vswitchd";
 const WITH_DPDK: &str = "ovs-vswitchd-dpdk";
-/// Without huge pages, which a container host need not have, and with nothing but the devices that are named.
+/// Without huge pages, which a container host need not have, and with nothing but the devices that are named. Without
+/// `--legacy-mem` OVS adds `--in-memory`, which cannot do without huge pages.
 const DPDK: &[&str] =
-    &["dpdk-init=true", "dpdk-extra=--no-huge --no-pci -m 512 --in-memory", "pmd-cpu-mask=0x2"];
+    &["dpdk-init=true", "dpdk-extra=--no-huge --no-pci -m 1024 --legacy-mem", "pmd-cpu-mask=0x2"];
 
 const OVS: Subject = Subject {
     name: "",
