@@ -2,7 +2,7 @@
 //!
 //! A test, benchmark or demonstration makes [`Container`]s, connects them (with the switch that is to be
 //! examined, or with [`topology`]'s veth pair and Linux bridge, to compare), and moves traffic along a
-//! [`Path`]: [`tcp::stream`] and [`udp::flood`] for speed, [`rr`] for latency, [`transfer`] for
+//! [`Path`]: [`tcp::stream`], [`udp::flood`] and [`mod@load`] for speed, [`rr`] for latency, [`transfer`] for
 //! integrity, [`mod@ping`] for reachability, [`raw`] for single frames; [`conntrack`] lets time pass for the
 //! kernel's connections. The traffic is made by the kernel's
 //! own stack, or by packet sockets; no other program is needed.
@@ -19,6 +19,7 @@ mod container;
 pub mod cpu;
 mod error;
 mod harness;
+pub mod load;
 mod path;
 mod pattern;
 pub mod ping;

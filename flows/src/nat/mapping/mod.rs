@@ -230,8 +230,11 @@ fn unpublished<'a>(
     port: u16,
     hash: u64,
 ) -> impl Iterator<Item = u16> + Clone + 'a {
+    // All candidates of a new endpoint are looked at: where nothing is published, no search for each.
+    let is_any = published.is_any(pool.zone(), protocol);
     pool.candidates(port, hash).filter(move |port| {
-        published.lookup(pool.zone(), protocol, Endpoint::new(ip, *port), true).is_none()
+        let external = Endpoint::new(ip, *port);
+        !is_any || published.lookup(pool.zone(), protocol, external, true).is_none()
     })
 }
 
