@@ -262,6 +262,7 @@ impl Following {
 
 /// Somebody who watches a worker.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "few, and on their way behind a box")]
 pub enum Observer {
     /// For a capture.
     Recorder(Recorder),
