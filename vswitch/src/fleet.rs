@@ -412,8 +412,7 @@ fn worker_id(worker: usize) -> WorkerId {
 }
 
 fn check_cores(cores: &[usize]) -> Result<(), FleetError> {
-    let allowed: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let allowed = usable_cores();
     match cores.iter().find(|core| !allowed.contains(core)) {
         Some(core) => Err(FleetError::NoSuchCore { core: *core, allowed }),
         None => Ok(()),
@@ -445,9 +444,13 @@ impl std::str::FromStr for CoreSet {
     }
 }
 
+/// The cores that this process may run on.
+pub fn usable_cores() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect()
+}
+
 /// The cores that are used if none are named: the last one that this process may run on, which is the
 /// least likely to be everybody's first choice.
 pub fn default_cores() -> Vec<usize> {
-    let last = core_affinity::get_core_ids().and_then(|cores| cores.last().map(|core| core.id));
-    vec![last.unwrap_or(0)]
+    vec![usable_cores().last().copied().unwrap_or(0)]
 }

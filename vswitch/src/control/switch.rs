@@ -101,6 +101,7 @@ impl Switch {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) if error.is_absence() && is_bound_to_container(port) => {
                     self.note_problem(format!("port {name}: {error}; the port is removed"));
+                    next.forget_endpoint(&port.bridge, name);
                     continue;
                 }
                 Err(error) => {
