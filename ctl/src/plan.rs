@@ -2,14 +2,16 @@
 //! not what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::{FlowId, FlowRule};
+use crate::ipam::Pool;
 use crate::{
-    Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Table, Tracking,
-    Vxlan,
+    Bridge, BridgeName, Config, NatRule, Network, Port, PortName, Prefix, Route, RuleName, Table,
+    Tracking, Vxlan,
 };
 
 /// One step. Carrying out all steps in order on the old configuration gives the new one, and what a step
@@ -19,6 +21,10 @@ use crate::{
 pub enum Action {
     /// Drop a rule.
     RemoveFlow(FlowId),
+    /// Drop a network, whose bridge, ports and rules are dropped by themselves.
+    RemoveNetwork(BridgeName),
+    /// Give a subnet up that was kept.
+    RemovePool(Prefix),
     /// Drop a rule of address translation, and the sessions that depend on it.
     RemoveNat(RuleName),
     /// Drop all routes on a bridge.
@@ -45,6 +51,10 @@ pub enum Action {
     PutRoutes(BridgeName, BTreeMap<Prefix, Route>),
     /// Make the bridges that a bridge reaches what they should be.
     PutAllowed(BridgeName, BTreeSet<BridgeName>),
+    /// Make a network what it should be, but for its bridge, ports and rules.
+    PutNetwork(BridgeName, Arc<Network>),
+    /// Make a subnet that is kept what it should be.
+    PutPool(Prefix, Box<Pool>),
     /// Make a rule of address translation, or make one what it should be.
     PutNat(RuleName, Box<NatRule>),
     /// Make a rule, or make one what it should be; it keeps its counters.
@@ -58,6 +68,8 @@ impl Config {
     pub fn carry_out(&mut self, action: Action) {
         match action {
             Action::RemoveFlow(id) => drop(self.flows.remove(&id)),
+            Action::RemoveNetwork(name) => drop(self.networks.remove(&name)),
+            Action::RemovePool(subnet) => drop(self.pools.remove(&subnet)),
             Action::RemoveNat(name) => drop(self.nat.remove(&name)),
             Action::RemoveRoutes(bridge) => drop(self.routes.remove(&bridge)),
             Action::RemoveAllowed(bridge) => drop(self.allowed.remove(&bridge)),
@@ -73,6 +85,8 @@ impl Config {
             }
             Action::PutRoutes(bridge, routes) => drop(self.routes.insert(bridge, routes)),
             Action::PutAllowed(bridge, reached) => drop(self.allowed.insert(bridge, reached)),
+            Action::PutNetwork(name, network) => drop(self.networks.insert(name, network)),
+            Action::PutPool(subnet, pool) => drop(self.pools.insert(subnet, *pool)),
             Action::PutNat(name, rule) => drop(self.nat.insert(name, *rule)),
             Action::PutFlow(id, rule) => drop(self.flows.insert(id, *rule)),
             Action::PutTracking(tracking) => self.tracking = tracking,
@@ -84,6 +98,8 @@ impl Config {
 pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     let mut actions = Vec::new();
     actions.extend(gone(&old.flows, &new.flows).map(Action::RemoveFlow));
+    actions.extend(gone(&old.networks, &new.networks).map(Action::RemoveNetwork));
+    actions.extend(gone(&old.pools, &new.pools).map(Action::RemovePool));
     actions.extend(gone(&old.nat, &new.nat).map(Action::RemoveNat));
     actions.extend(gone(&old.routes, &new.routes).map(Action::RemoveRoutes));
     actions.extend(gone(&old.allowed, &new.allowed).map(Action::RemoveAllowed));
@@ -110,6 +126,12 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     for (bridge, reached) in differing(&old.allowed, &new.allowed) {
         actions.push(Action::PutAllowed(bridge.clone(), reached.clone()));
     }
+    for (name, network) in differing(&old.networks, &new.networks) {
+        actions.push(Action::PutNetwork(name.clone(), Arc::clone(network)));
+    }
+    for (subnet, pool) in differing(&old.pools, &new.pools) {
+        actions.push(Action::PutPool(*subnet, Box::new(pool.clone())));
+    }
     for (name, rule) in differing(&old.nat, &new.nat) {
         actions.push(Action::PutNat(name.clone(), Box::new(rule.clone())));
     }
@@ -122,7 +144,7 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
 }
 
 fn stays_open(before: &Port, after: &Port) -> bool {
-    (&before.kind, &before.bridge) == (&after.kind, &after.bridge)
+    before.kind.is_same_device(&after.kind) && before.bridge == after.bridge
 }
 
 /// What is no more.

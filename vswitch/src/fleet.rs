@@ -3,6 +3,8 @@
 //! Only the control thread uses a [`Fleet`]. Nothing here decides what the configuration is; it carries
 //! finished configurations and open queues to the workers, and brings back what they are done with.
 
+mod watch;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::worker::{
     Clock, Command, Dataplane, Device, Event, Lane, PollMode, QueueId, Report, Stranger, Worker,
     WorkerId, WorkerOptions, doorbell, silence,
 };
+use watch::Watch;
 
 /// A worker that has not answered for this long is reported as stuck. A turn takes microseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -96,6 +99,8 @@ pub struct Fleet {
     /// Queues that workers gave back and that nobody has asked for yet.
     detached: Vec<DetachedQueue>,
     strangers: Vec<Stranger>,
+    /// Who watches.
+    watch: Watch,
 }
 
 /// A queue that a worker gave back.
@@ -138,6 +143,7 @@ impl Fleet {
             faults: Vec::new(),
             detached: Vec::new(),
             strangers: Vec::new(),
+            watch: Watch::default(),
         };
         let plane = Arc::new(Dataplane::default());
         for worker in 0..options.cores.len() {
@@ -381,6 +387,8 @@ impl Fleet {
                     }
                     Event::Report(report) => self.reports.push(*report),
                     Event::Stranger(stranger) => self.strangers.push(stranger),
+                    Event::Observed(_) => self.watch.note_begun(),
+                    Event::Dismissed(observer) => self.watch.note_dismissed(*observer),
                 }
             }
         }

@@ -4,14 +4,17 @@
 mod bridge;
 mod fdb;
 mod flow;
+mod ipam;
 mod nat;
 mod neighbor;
+mod network;
 mod port;
 mod route;
 mod vxlan;
 
 use crate::attach::attach;
 use crate::check::{check_change, no_port};
+use crate::network::{protect, settle};
 use crate::{Batch, Config, CtlError, ErrorCode, Mutation};
 
 /// The configuration after a change.
@@ -56,6 +59,7 @@ fn one_of_many(config: &Config, mutation: &Mutation) -> Result<Config, CtlError>
 
 /// What a change makes of a configuration, which may not fit together then.
 fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
+    protect(config, mutation)?;
     let mut next = config.clone();
     match mutation {
         Mutation::BridgeAdd(add) => bridge::add(&mut next, add)?,
@@ -88,13 +92,39 @@ fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::FlowAdd(rule) => flow::add(&mut next, rule)?,
         Mutation::FlowDel(key) => flow::del(&mut next, key)?,
         Mutation::FlowReplace(rules) => flow::replace(&mut next, rules)?,
+        Mutation::NetworkCreate(create) => network::create(&mut next, create)?,
+        Mutation::NetworkRm(named) => network::rm(&mut next, named)?,
+        Mutation::NetworkSet(set) => network::set(&mut next, set)?,
+        Mutation::NetworkConnect(connect) => network::connect(&mut next, connect)?,
+        Mutation::NetworkDisconnect(request) => network::disconnect(&mut next, request)?,
+        Mutation::PoolAdd(add) => ipam::pool_add(&mut next, add)?,
+        Mutation::PoolDel(named) => ipam::pool_del(&mut next, named)?,
+        Mutation::IpamRequest(request) => ipam::request(&mut next, request)?,
+        Mutation::IpamRelease(release) => ipam::release(&mut next, release)?,
+        Mutation::IpamFree(filter) => ipam::free(&mut next, filter)?,
         Mutation::Batch(batch) => {
             if let Some(last) = apply_all(config, batch)?.pop() {
                 next = last;
             }
         }
     }
+    if concerns_networks(mutation) {
+        settle(&mut next);
+    }
     Ok(next)
+}
+
+/// Whether what belongs to networks may be another after a change: they follow their settings and the uplinks.
+fn concerns_networks(mutation: &Mutation) -> bool {
+    matches!(
+        mutation,
+        Mutation::NetworkCreate(_)
+            | Mutation::NetworkRm(_)
+            | Mutation::NetworkSet(_)
+            | Mutation::BridgeSet(_)
+            | Mutation::RouteAdd(_)
+            | Mutation::RouteDel(_)
+    )
 }
 
 /// That something is there already, but otherwise.

@@ -4,6 +4,7 @@
 mod bridge;
 mod flow;
 mod nat;
+mod network;
 mod port;
 mod route;
 mod vxlan;
@@ -53,7 +54,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
         bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;
     }
     for (name, port) in concerned(&old.ports, &config.ports, same_bridges && same_vxlans) {
-        port::check(config, port).map_err(|error| error.within("port", name))?;
+        port::check(config, name, port).map_err(|error| error.within("port", name))?;
     }
     for (name, vxlan) in concerned(&old.vxlans, &config.vxlans, same_bridges && same_ports) {
         vxlan::check(config, name, vxlan).map_err(|error| error.within("vxlan", name))?;
@@ -76,6 +77,10 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     nat::check_timeouts(config)?;
     for (id, rule) in concerned(&old.flows, &config.flows, same_bridges) {
         flow::check(config, rule).map_err(|error| error.within("rule", id))?;
+    }
+    let same_pools = old.pools == config.pools;
+    if !same_ports || !same_pools || old.networks != config.networks {
+        network::check(config)?;
     }
     // Last: what is wrong with one part alone is better told alone.
     if same_bridges && same_nat && old.allowed == config.allowed {
@@ -108,15 +113,24 @@ pub(crate) const SHOWN: usize = 10;
 
 /// That a bridge does not exist, and which do.
 pub(crate) fn no_bridge(config: &Config, name: &BridgeName) -> CtlError {
-    let mut names: Vec<_> = config.bridges.keys().map(BridgeName::as_str).take(SHOWN).collect();
-    if config.bridges.len() > SHOWN {
-        names.push("...");
-    }
-    let there = match names.as_slice() {
-        [] => "there are none yet; make it with `bridge add`".to_owned(),
-        names => format!("there are: {}", names.join(", ")),
-    };
+    let there = there_are(config.bridges.keys(), "bridge add");
     CtlError::not_found(format!("bridge {name} does not exist; {there}"))
+}
+
+/// That a network does not exist, and which do.
+pub(crate) fn no_network(config: &Config, name: &BridgeName) -> CtlError {
+    let there = there_are(config.networks.keys(), "network create");
+    CtlError::not_found(format!("network {name} does not exist; {there}"))
+}
+
+/// Which there are, or how to make one.
+fn there_are<'a>(names: impl ExactSizeIterator<Item = &'a BridgeName>, make: &str) -> String {
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    let names: Vec<_> = names.map(BridgeName::as_str).take(SHOWN).collect();
+    match names.as_slice() {
+        [] => format!("there are none yet; make it with `{make}`"),
+        names => format!("there are: {}{more}", names.join(", ")),
+    }
 }
 
 /// That a port does not exist, or is a tunnel.
@@ -178,7 +192,7 @@ fn check_host(what: &str, addr: IpAddr) -> Result<(), CtlError> {
 }
 
 /// Whether every IPv6 interface has this address's subnet.
-fn is_link_local(addr: IpAddr) -> bool {
+pub(crate) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }
 

@@ -2,22 +2,27 @@
 
 mod bridge;
 mod nat;
+mod network;
 mod port;
 mod vxlan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::check;
 use crate::flow::{FlowId, FlowRule};
+use crate::ipam::Pool;
+use crate::network::settle;
 use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName};
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
+pub use network::{Endpoint, Network, NetworkSettings, Overlay};
 pub use port::{Egress, NetdevMode, Port, PortKind, Tap};
 pub use vxlan::{Tos, Vni, Vxlan};
 
@@ -55,6 +60,12 @@ pub struct Config {
     /// Which other bridges may be reached from a bridge.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub allowed: Table<BridgeName, BTreeSet<BridgeName>>,
+    /// The networks, by their bridges.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub networks: Table<BridgeName, Arc<Network>>,
+    /// Subnets that are kept for networks to come, and what is given out of them already.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub pools: Table<Prefix, Pool>,
     /// Address translation.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub nat: Table<RuleName, NatRule>,
@@ -76,6 +87,8 @@ impl Default for Config {
             vxlans: Table::new(),
             routes: Table::new(),
             allowed: Table::new(),
+            networks: Table::new(),
+            pools: Table::new(),
             nat: Table::new(),
             flows: Table::new(),
             tracking: Tracking::default(),
@@ -128,7 +141,8 @@ impl Config {
         if found != CONFIG_VERSION {
             return Err(ConfigError::Version { found });
         }
-        let config: Self = serde_json::from_slice(text)?;
+        let mut config: Self = serde_json::from_slice(text)?;
+        settle(&mut config);
         config.check()?;
         Ok(config)
     }

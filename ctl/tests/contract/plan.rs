@@ -9,6 +9,8 @@ use crate::arbitrary;
 fn step(config: &mut Config, action: Action) {
     match &action {
         Action::RemoveFlow(id) => assert!(config.flows.contains_key(id), "{id}"),
+        Action::RemoveNetwork(name) => assert!(config.networks.contains_key(name), "{name}"),
+        Action::RemovePool(subnet) => assert!(config.pools.contains_key(subnet), "{subnet}"),
         Action::RemoveNat(name) => assert!(config.nat.contains_key(name), "{name}"),
         Action::RemoveRoutes(name) => assert!(config.routes.contains_key(name), "{name}"),
         Action::RemoveAllowed(name) => assert!(config.allowed.contains_key(name), "{name}"),
@@ -29,7 +31,7 @@ fn step(config: &mut Config, action: Action) {
         }
         Action::ChangePort(name, port) => {
             let before = &config.ports[name];
-            assert_eq!((&before.bridge, &before.kind), (&port.bridge, &port.kind));
+            assert!(before.bridge == port.bridge && before.kind.is_same_device(&port.kind));
         }
         Action::AddVxlan(name, vxlan) => {
             assert!(
@@ -50,6 +52,8 @@ fn step(config: &mut Config, action: Action) {
         Action::PutBridge(..)
         | Action::PutRoutes(..)
         | Action::PutAllowed(..)
+        | Action::PutNetwork(..)
+        | Action::PutPool(..)
         | Action::PutNat(..)
         | Action::PutFlow(..)
         | Action::PutTracking(_) => {}

@@ -30,6 +30,7 @@ use super::store::Store;
 use crate::fleet::Fleet;
 use crate::random::random;
 use commit::Prepared;
+pub(super) use commit::stuck;
 use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
@@ -100,6 +101,7 @@ impl Switch {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) if error.is_absence() && is_bound_to_container(port) => {
                     self.note_problem(format!("port {name}: {error}; the port is removed"));
+                    next.forget_endpoint(&port.bridge, name);
                     continue;
                 }
                 Err(error) => {

@@ -3,12 +3,14 @@
 //! moves traffic ends by checking that the drop ledger reconciles.
 
 mod bridging;
+mod capture;
 mod control;
 mod daemon;
 mod explain;
 mod foreign;
 mod lifecycle;
 mod matrix;
+mod networks;
 mod routing;
 mod rules;
 mod sessions;
@@ -25,10 +27,12 @@ fn main() -> ExitCode {
         matrix::tests(),
         bridging::tests(),
         routing::tests(),
+        networks::tests(),
         sessions::tests(),
         vxlan::tests(),
         rules::tests(),
         explain::tests(),
+        capture::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

@@ -1,16 +1,12 @@
 //! Changes that somebody asks for: one, or several at once.
 
 use ctl::response::Changed;
-use ctl::{
-    Batch, CtlError, FdbFilter, FdbKey, MacAddr, Mutation, PortKind, PortMove, Tap, apply,
-    apply_all,
-};
+use ctl::{Batch, CtlError, FdbFilter, FdbKey, Mutation, PortMove, apply, apply_all};
 use flows::Vid;
 
 use super::Switch;
 use super::commit::stuck;
-use crate::control::subject;
-use crate::random::random;
+use crate::control::{choices, subject};
 use crate::worker::WorkerId;
 
 impl Switch {
@@ -19,7 +15,7 @@ impl Switch {
     /// # Errors
     /// [`CtlError`]; nothing has changed then.
     pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
-        match self.with_mac_chosen(mutation) {
+        match choices::complete(mutation, &self.config) {
             Mutation::Batch(batch) => self.mutate_at_once(batch),
             one => self.mutate_once(&one),
         }
@@ -93,34 +89,6 @@ impl Switch {
         self.publish()?;
         self.fleet.open(port).map_err(stuck)?;
         Ok(true)
-    }
-
-    /// An address for an interface that was given none, so that it keeps it from now on.
-    fn with_mac_chosen(&self, mutation: Mutation) -> Mutation {
-        let fresh = || Some(MacAddr::local(random()));
-        match mutation {
-            Mutation::PortAdd(mut add) => {
-                if let PortKind::Tap(tap) = &mut add.port.kind {
-                    tap.mac = tap.mac.or_else(fresh);
-                }
-                Mutation::PortAdd(add)
-            }
-            Mutation::Attach(mut attach) => {
-                let known = attach.port_name().ok().and_then(|name| self.config.ports.get(&name));
-                // What is attached already keeps its address, and is recognised as unchanged.
-                let kept = known.and_then(|port| match &port.kind {
-                    PortKind::Tap(Tap { mac, .. }) => *mac,
-                    PortKind::Netdev { .. } => None,
-                });
-                attach.mac = attach.mac.or(kept).or_else(fresh);
-                Mutation::Attach(attach)
-            }
-            Mutation::Batch(batch) => {
-                let changes = batch.changes.into_iter().map(|one| self.with_mac_chosen(one));
-                Mutation::Batch(Batch { changes: changes.collect() })
-            }
-            other => other,
-        }
     }
 
     fn forget_station(&self, key: &FdbKey) -> bool {
