@@ -194,7 +194,7 @@ fn tsc_ghz() -> Option<f64> {
 }
 
 /// What is done with a burst.
-const CASES: [fn(&Rig, &[Arrival], Seconds); 6] = [
+const CASES: [fn(&Rig, &[Arrival], Seconds); 4] = [
     |rig, burst, _| {
         for arrival in burst {
             black_box(rig.sessions.lookup(&arrival.key));
@@ -212,26 +212,12 @@ const CASES: [fn(&Rig, &[Arrival], Seconds); 6] = [
             }
         }
     },
-    |rig, burst, _| {
-        let keys: [Key; BURST] = std::array::from_fn(|at| burst[at].key);
-        let mut found = [None; BURST];
-        rig.sessions.lookup_burst(&keys, &mut found);
-        black_box(found);
-    },
     |rig, burst, now| {
         for arrival in burst {
             rig.sessions.warm(arrival.session);
         }
         for arrival in burst {
             rig.track(arrival.session, arrival.direction, now);
-        }
-    },
-    |rig, burst, now| {
-        let keys: [Key; BURST] = std::array::from_fn(|at| burst[at].key);
-        let mut found = [None; BURST];
-        rig.sessions.lookup_burst(&keys, &mut found);
-        for found in found.into_iter().flatten() {
-            rig.track(found.session, found.direction, now);
         }
     },
 ];
@@ -244,9 +230,7 @@ fn main() {
         "look up",
         "track",
         "both",
-        "look up, as a burst",
         "track, as a burst",
-        "both, as a burst",
         "sweep",
     ];
     let mut rows = names.map(|name| (name, Vec::new()));

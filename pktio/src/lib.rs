@@ -10,7 +10,7 @@
 //!
 //! Nothing here decides where a frame goes: that is the `flows` crate. This crate depends on no
 //! sibling. `unsafe` lives only in `buffer/arena.rs` (and its caller
-//! `buffer/pktbuf.rs`), `sys.rs`, `bpf.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
+//! `buffer/pktbuf.rs`), `prefetch.rs`, `sys.rs`, `bpf.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
 
 pub mod bpf;
 pub mod buffer;
@@ -20,6 +20,7 @@ pub mod offload;
 pub mod packet;
 pub mod pcap;
 pub mod port;
+mod prefetch;
 mod sys;
 pub mod tap;
 pub mod underlay;
@@ -30,3 +31,4 @@ pub mod xdp;
 pub use buffer::{Burst, PktBuf, Pool, PoolConfig, PoolError};
 pub use offload::{Accepts, Csum, Gso, Offload};
 pub use port::{Missed, Port, PortFault, Sent};
+pub use prefetch::prefetch;

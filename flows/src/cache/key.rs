@@ -3,6 +3,7 @@
 use pktio::wire::field::{be16, icmp, ipv4, ipv6, protocol, tcp};
 use pktio::wire::{EthernetHeader, Fragment, Layers, Network};
 
+use crate::hash::fold;
 use crate::{PortIndex, Vid};
 
 /// Which fields the configuration looks at beyond those that a key always holds. Packets that differ in
@@ -25,8 +26,13 @@ pub struct KeyFields {
 /// ```
 ///
 /// The first word is never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FlowKey([u64; 7]);
+#[derive(Debug, Clone, Copy)]
+pub struct FlowKey([u64; WORDS]);
+
+/// Words of a key.
+const WORDS: usize = 7;
+/// What hashes are keyed with.
+pub(super) type Secrets = [u64; WORDS];
 
 impl FlowKey {
     /// The key of a packet. `None` for what is decided about anew each time: fragments, ICMP other than
@@ -77,28 +83,28 @@ impl FlowKey {
         ]))
     }
 
-    /// A hash of the key. The seed keeps outsiders from choosing flows that collide.
+    /// A hash of the key, which nobody can steer who does not know the secrets.
     #[inline]
-    pub fn hash(&self, seed: u64) -> u64 {
+    pub(super) fn hash(&self, secrets: &Secrets) -> u64 {
         let [a, b, c, d, e, f, g] = self.0;
-        let low =
-            fold(a ^ seed, b ^ 0x9e37_79b9_7f4a_7c15) ^ fold(c ^ 0xd6e8_feb8_6659_fd93, d ^ seed);
+        let [s, t, u, v, w, x, y] = *secrets;
+        let low = fold(a ^ s, b ^ t) ^ fold(c ^ u, d ^ v);
         if e | f | g == 0 {
             return low;
         }
-        low ^ fold(e ^ 0xa076_1d64_78bd_642f, f ^ seed) ^ fold(g ^ 0xe703_7ed1_a0b4_28db, seed)
+        low ^ fold(e ^ w, f ^ x) ^ fold(g ^ y, w)
     }
 }
 
-/// Multiplies and folds: every bit of both reaches the result.
-#[inline]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    let bytes = product.to_le_bytes();
-    let (low, high) = bytes.split_at(8);
-    let word = |half: &[u8]| half.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    word(low) ^ word(high)
+impl PartialEq for FlowKey {
+    /// Without a branch: keys that are compared are nearly always equal.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+    }
 }
+
+impl Eq for FlowKey {}
 
 /// IP version, code point, and the addresses as words.
 #[inline]

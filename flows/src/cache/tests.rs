@@ -94,7 +94,7 @@ proptest! {
 
     #[test]
     fn a_cache_never_answers_with_what_was_not_put_last(
-        operations in prop::collection::vec((0u16..200, 0u8..3), 1..600), capacity in 8usize..64, seed: u64,
+        operations in prop::collection::vec((0u16..200, 0u8..2), 1..600), capacity in 8usize..64, seed: u64,
     ) {
         let mut cache = FlowCache::new(capacity, seed);
         let mut model = HashMap::new();
@@ -106,14 +106,9 @@ proptest! {
             let flow = cache.prepare(key(shape, KeyFields::default()));
             match operation {
                 0 => {
-                    cache.put(flow, at);
+                    cache.put(&flow, at);
                     model.insert(port, at);
                     prop_assert_eq!(cache.find(&flow).copied(), Some(at));
-                }
-                1 => {
-                    cache.forget(&flow);
-                    model.remove(&port);
-                    prop_assert_eq!(cache.find(&flow), None);
                 }
                 _ => if let Some(found) = cache.find(&flow) {
                     prop_assert_eq!(model.get(&port), Some(&*found));
@@ -143,7 +138,7 @@ fn flows_fit_up_to_the_capacity_and_the_unused_go_first() {
     };
     for port in 0..1024 {
         let flow = flow(&cache, port);
-        cache.put(flow, port);
+        cache.put(&flow, port);
     }
     let present = |cache: &mut FlowCache<u16>, range: std::ops::Range<u16>| {
         range
@@ -157,10 +152,10 @@ fn flows_fit_up_to_the_capacity_and_the_unused_go_first() {
     assert!(present(&mut cache, 0..1024) >= 1000);
     for port in 1024..3000 {
         let one = flow(&cache, port);
-        cache.put(one, port);
+        cache.put(&one, port);
         let favourite = flow(&cache, 7);
         if cache.find(&favourite).is_none() {
-            cache.put(favourite, 7);
+            cache.put(&favourite, 7);
         }
     }
     assert_eq!(cache.len(), 1024);

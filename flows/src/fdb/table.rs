@@ -6,6 +6,8 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use pktio::prefetch;
+
 use super::{Events, Value};
 use crate::PortIndex;
 
@@ -81,6 +83,12 @@ impl Table {
             Some(value) => Some((home, value)),
             None => self.search(key),
         }
+    }
+
+    /// Asks for the home of a key.
+    #[inline]
+    pub(super) fn warm(&self, key: u64) {
+        prefetch(&self.slots[self.home(self.hash(key)).0]);
     }
 
     /// Finds a key that may be away from its home.

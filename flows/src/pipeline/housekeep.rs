@@ -1,5 +1,8 @@
 //! What a worker does beside packets: it asks for neighbours, and sees to the packets that wait for them.
 
+use pktio::PktBuf;
+use pktio::wire::EthernetHeader;
+
 use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
@@ -63,18 +66,25 @@ impl<W: Witness> Memory<W> {
             let mut settled = std::mem::take(&mut self.settled);
             for (ingress, frame) in settled.drain(..) {
                 desk.begin(ingress);
-                match Ingress::of(desk.snapshot, ingress) {
-                    Some(from) => {
-                        let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
-                        self.inspect(desk, from, frame, vid);
-                    }
-                    None => desk.refuse(frame, DropReason::PortUnknown),
-                }
+                self.reconsider(desk, frame);
             }
             desk.close();
             settled.append(&mut self.settled);
             self.settled = settled;
         }
+    }
+
+    /// Decides about a packet that waited.
+    fn reconsider(&mut self, desk: &mut Desk, mut frame: PktBuf) {
+        let Some(from) = Ingress::of(desk.snapshot, desk.ingress) else {
+            return desk.refuse(frame, DropReason::PortUnknown);
+        };
+        let Some(header) = EthernetHeader::read(frame.data()) else {
+            return desk.refuse(frame, DropReason::Runt);
+        };
+        let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
+        let sight = from.look_into(&mut frame, &header, vid, &self.glass(desk));
+        self.inspect(desk, from, frame, &sight);
     }
 }
 

@@ -15,9 +15,9 @@ use super::evaluate::{Decision, Refusal};
 use super::ruling::{Ruling, Standing};
 use super::steps::take_steps;
 use super::transform::{Change, Transform, Way};
-use super::vlan;
+use super::sight::{Glass, Sight};
 use super::witness::Witness;
-use crate::cache::{FlowCache, FlowKey, Hashed};
+use crate::cache::{FlowCache, Sought};
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
 use crate::session::{Packet, Verdict};
@@ -95,35 +95,28 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Decides about a frame by more than its addresses on the link.
-    pub(super) fn inspect(&mut self, desk: &mut Desk, from: Ingress, mut frame: PktBuf, vid: Vid) {
-        let Some(header) = EthernetHeader::read(frame.data()) else {
-            return desk.refuse(frame, DropReason::Runt);
-        };
-        let is_routed = from.bridge.router.is_some() && header.dst == from.bridge.gateway_mac;
-        // What the router sends on has no tag until it leaves by a port that wants one.
-        if is_routed && !vlan::untag(&mut frame) {
-            return desk.refuse(frame, DropReason::NoBuffer);
-        }
-        let layers = match Layers::parse(frame.data()) {
-            Ok(layers) => layers,
-            Err(_) => return desk.refuse(frame, DropReason::MalformedPacket),
-        };
-        if let Some(guard) = &from.port.guard
-            && !guard.admits(frame.data(), layers.as_ref())
-        {
-            return desk.refuse(frame, DropReason::SpoofGuard);
-        }
+    #[inline]
+    pub(super) fn inspect(&mut self, desk: &mut Desk, from: Ingress, frame: PktBuf, sight: &Sight) {
+        let Sight { vid, is_routed, layers, ref flow } = *sight;
         match layers {
-            Some(layers) if is_routed || from.port.is_inspected => {
+            Ok(Some(layers)) if is_routed || from.port.is_inspected => {
                 let case = Case { from, vid, layers, is_routed, part_of: None };
                 match layers.fragment {
-                    Fragment::Whole => self.inspect_packet(desk, case, frame),
+                    Fragment::Whole => self.inspect_packet(desk, case, frame, flow.as_ref()),
                     _ => self.inspect_fragment(desk, case, frame),
                 }
             }
-            None if from.port.is_inspected => self.inspect_stateless(desk, from, frame, vid),
-            _ => self.pass(desk, from, frame, layers.as_ref(), vid),
+            Ok(None) if from.port.is_inspected => self.inspect_stateless(desk, from, frame, vid),
+            Ok(layers) => self.pass(desk, from, frame, layers.as_ref(), vid),
+            Err(reason) => desk.refuse(frame, reason),
         }
+    }
+
+    /// What the frames of a burst are looked at with.
+    #[inline]
+    pub(super) fn glass(&self, desk: &Desk) -> Glass<'_> {
+        let (now, fields) = (desk.now.seconds(), desk.snapshot.key_fields());
+        Glass { now, fields, flows: &self.flows }
     }
 
     /// Decides about a fragment: all of a datagram go the way of its first one, which alone says by which
@@ -140,11 +133,11 @@ impl<W: Witness> Memory<W> {
                     self.settled.push((ingress, waited));
                 }
             }
-            return self.inspect_packet(desk, case, frame);
+            return self.inspect_packet(desk, case, frame, None);
         }
         match self.fragments.later(datagram, case.from.index, frame, desk.now) {
             Later::Known(frame, tuple) => {
-                self.inspect_packet(desk, Case { part_of: Some(tuple), ..case }, frame);
+                self.inspect_packet(desk, Case { part_of: Some(tuple), ..case }, frame, None);
             }
             Later::Held => desk.ledger.port_mut(case.from.index).held += 1,
             Later::Refused(frame) => desk.refuse(frame, DropReason::FragmentsFull),
@@ -152,9 +145,15 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Decides about an IP packet.
-    fn inspect_packet(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
-        let flow = self.flow_of(desk, &case, &frame);
-        if let Some(transform) = flow.and_then(|flow| self.flows.find(&flow).copied())
+    #[inline]
+    fn inspect_packet(
+        &mut self,
+        desk: &mut Desk,
+        case: Case,
+        frame: PktBuf,
+        flow: Option<&Sought>,
+    ) {
+        if let Some(transform) = flow.and_then(|flow| self.flows.find(flow).copied())
             && self.holds(desk, &transform)
         {
             match self.track(desk, &case, &frame, &transform) {
@@ -167,7 +166,7 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Decides about a packet by the slow path, and remembers what comes out.
-    fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<Hashed>) {
+    fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<&Sought>) {
         let decision = match self.evaluate_and_track(desk, &case, &frame) {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse(desk, case, frame, refusal),
@@ -233,14 +232,6 @@ impl<W: Witness> Memory<W> {
             self.end(desk, session);
         }
         verdict
-    }
-
-    fn flow_of(&self, desk: &Desk, case: &Case, frame: &PktBuf) -> Option<Hashed> {
-        let data = frame.data();
-        let header = EthernetHeader::read(data)?;
-        let (ingress, fields) = (case.from.index, desk.snapshot.key_fields());
-        let key = FlowKey::of(ingress, case.vid, &header, data, &case.layers, fields)?;
-        Some(self.flows.prepare(key))
     }
 
     /// Whether everything that a decision was made from is as it was.

@@ -28,6 +28,7 @@ mod inspect;
 mod rehearsal;
 mod route;
 mod ruling;
+mod sight;
 mod steps;
 mod too_big;
 mod transform;
@@ -69,7 +70,8 @@ impl Pipeline {
     /// A pipeline that decides by `snapshot` and the tables that all workers share.
     pub fn new(snapshot: Arc<Snapshot>, tables: Arc<Tables>) -> Self {
         let cached_flows = tables.sizes().cached_flows;
-        Self { snapshot, memory: Memory::new(tables, Nobody, cached_flows) }
+        let nobody = Nobody { tally: tables.rules.tally() };
+        Self { snapshot, memory: Memory::new(tables, nobody, cached_flows) }
     }
 
     /// Decides by `snapshot` from now on.
@@ -164,7 +166,7 @@ impl<W: Witness> Memory<W> {
             return;
         };
         let mut steps = std::mem::take(&mut self.steps);
-        steps.extend(burst.iter().map(|frame| from.look(frame, desk.now.seconds())));
+        self.look(desk, from, burst, &mut steps);
         for (frame, step) in burst.drain(..).zip(steps.drain(..)) {
             match step {
                 Step::Forward(to, vid) => {
@@ -177,13 +179,28 @@ impl<W: Witness> Memory<W> {
                     let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);
                     desk.settle(result);
                 }
-                Step::Inspect(vid) => self.inspect(desk, from, frame, vid),
+                Step::Inspect(sight) => self.inspect(desk, from, frame, &sight),
                 Step::Drop(reason) => desk.refuse(frame, reason),
             }
         }
         self.steps = steps;
         desk.close();
         self.resume(desk);
+    }
+
+    /// Looks at every frame of a burst, and asks for all the memory that deciding about them will need.
+    fn look(&self, desk: &Desk, from: Ingress, burst: &mut Burst, steps: &mut Vec<Step>) {
+        if from.bridge.fdb.is_large() {
+            burst.iter().for_each(|frame| from.warm(frame));
+        }
+        let glass = self.glass(desk);
+        steps.extend(burst.iter_mut().map(|frame| from.look(frame, &glass)));
+        steps.iter_mut().filter_map(Step::flow).for_each(|flow| self.flows.approach(flow));
+        for flow in steps.iter_mut().filter_map(Step::flow) {
+            if let Some((session, _)) = self.flows.peek(flow).and_then(|known| known.session) {
+                self.tables.sessions.warm(session);
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::witness::Witness;
 use crate::finding::{Acquaintance, Fate, Finding, Trace};
 use crate::nat::{self, Claim, MappingId, Mappings, Published, Unclaimed};
 use crate::router::{Lookup, Neighbor, Neighbors, NextHop, Resolution, Resolver, Timers};
+use crate::rules::RuleId;
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
     TcpPolicy, Verdict,
@@ -224,6 +225,8 @@ impl Witness for Rehearsal {
         self.note(|| Finding::Masquerade { internal, external });
         Ok(Claim { external: external?, mapping: MappingId::IMAGINED })
     }
+
+    fn count(&self, _: RuleId, _: u64, _: Nanos) {}
 
     fn resolve(
         &mut self,

@@ -82,7 +82,16 @@ impl Layers {
     ///
     /// # Errors
     /// [`Malformed`], which says what is wrong.
+    #[inline]
     pub fn parse(frame: &[u8]) -> Result<Option<Self>, Malformed> {
+        match plain_v4(frame) {
+            Some(layers) => Ok(Some(layers)),
+            None => Self::parse_any(frame),
+        }
+    }
+
+    #[inline(never)]
+    fn parse_any(frame: &[u8]) -> Result<Option<Self>, Malformed> {
         let (ethertype, l3) = after_tags(frame)?;
         match ethertype {
             ethertype::IPV4 => parse_v4(frame, l3, Extent::Whole).map(Some),
@@ -183,6 +192,28 @@ enum Extent {
     Whole,
     /// The IP header.
     Quoted,
+}
+
+/// What nearly every packet is: a whole datagram in IPv4 without tags and options, of UDP or TCP. All that
+/// is asked of it is asked at once, and what does not fit is parsed step by step.
+#[inline]
+fn plain_v4(frame: &[u8]) -> Option<Layers> {
+    const L4: usize = ETHERNET_BYTES + ipv4::MIN_BYTES;
+    let header: &[u8; L4 + udp::BYTES] = frame.first_chunk()?;
+    let field = |at| be16(header, ETHERNET_BYTES + at);
+    let end = ETHERNET_BYTES + usize::from(field(ipv4::TOTAL_LENGTH)?);
+    let is_plain = field(0)? >> 8 == 0x45
+        && be16(header, ETHERNET_BYTES - 2)? == ethertype::IPV4
+        && field(ipv4::FRAGMENT)? & ipv4::FRAGMENTED == 0
+        && (L4 + udp::BYTES..=frame.len()).contains(&end);
+    let protocol = header[ETHERNET_BYTES + ipv4::PROTOCOL];
+    let is_there = match protocol {
+        protocol::UDP => is_plain,
+        protocol::TCP => is_plain && tcp_bytes(&frame[..end], L4).is_some(),
+        _ => false,
+    };
+    let places = (ETHERNET_BYTES, L4, end);
+    if is_there { finish(Network::V4, places, protocol, Fragment::Whole).ok() } else { None }
 }
 
 fn parse_v4(frame: &[u8], l3: usize, extent: Extent) -> Result<Layers, Malformed> {
