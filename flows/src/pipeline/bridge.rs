@@ -8,10 +8,8 @@ use pktio::wire::{ETHERNET_BYTES, EthernetHeader, MacAddr};
 use pktio::{Csum, PktBuf};
 
 use super::desk::Desk;
-use super::sight::{Glass, Sight};
 use super::vlan;
-use crate::cache::Sought;
-use crate::{BridgeDomain, DropReason, Horizon, PortConfig, PortIndex, Snapshot, Vid};
+use crate::{BridgeDomain, DropReason, Horizon, PortConfig, PortIndex, Seconds, Snapshot, Vid};
 
 /// The ingress side of a burst, looked up once.
 #[derive(Clone, Copy)]
@@ -22,27 +20,16 @@ pub(super) struct Ingress<'a> {
 }
 
 /// What the first look at a frame finds out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// It goes to one port, in the form that its VLAN policy wants.
     Forward(PortIndex, Vid),
     /// It goes to every other port of the VLAN.
     Flood(Vid),
     /// It is to be decided about by what is in it: for the gateway, or because rules apply.
-    Inspect(Sight),
+    Inspect(Vid),
     /// Nowhere.
     Drop(DropReason),
-}
-
-impl Step {
-    /// The flow that is to be found.
-    #[inline]
-    pub(super) fn flow(&mut self) -> Option<&mut Sought> {
-        match self {
-            Self::Inspect(Sight { flow, .. }) => flow.as_mut(),
-            _ => None,
-        }
-    }
 }
 
 /// Who puts a frame into a bridge.
@@ -83,9 +70,9 @@ impl<'a> Ingress<'a> {
         self.bridge.fdb.warm(header.dst, vid);
     }
 
-    /// Classifies, learns and looks up, or looks into the frame.
+    /// Classifies, learns and looks up.
     #[inline]
-    pub(super) fn look(self, frame: &mut PktBuf, glass: &Glass) -> Step {
+    pub(super) fn look(self, frame: &PktBuf, now: Seconds) -> Step {
         let data = frame.data();
         let Some(header) = EthernetHeader::read(data) else { return Step::Drop(DropReason::Runt) };
         let EthernetHeader { dst, src, .. } = header;
@@ -104,21 +91,20 @@ impl<'a> Ingress<'a> {
         };
         let fdb = &self.bridge.fdb;
         if self.port.mac_limit > 0 {
-            let limits = Snapshot::limits(self.bridge, self.port);
-            fdb.learn(src, vid, self.index, glass.now, limits);
+            fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
         }
         let port = self.port;
         if port.is_inspected || port.guard.is_some() || dst == self.bridge.gateway_mac {
-            return Step::Inspect(self.look_into(frame, &header, vid, glass));
+            return Step::Inspect(vid);
         }
         if dst.is_group() {
             return if self.concerns_gateway(&header) {
-                Step::Inspect(self.look_into(frame, &header, vid, glass))
+                Step::Inspect(vid)
             } else {
                 Step::Flood(vid)
             };
         }
-        fdb.lookup(dst, vid, glass.now).map_or(Step::Flood(vid), |to| Step::Forward(to, vid))
+        fdb.lookup(dst, vid, now).map_or(Step::Flood(vid), |to| Step::Forward(to, vid))
     }
 
     /// The VLAN of a frame that came in by this port.

@@ -1,11 +1,12 @@
 //! What a worker does beside packets: it asks for neighbours, and sees to the packets that wait for them.
 
 use pktio::PktBuf;
-use pktio::wire::EthernetHeader;
 
 use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
+use super::sight::Sight;
+use super::transform::Flows;
 use super::witness::Witness;
 use crate::router::{Held, Lookup, Solicitation};
 use crate::{DropReason, DropSide, PortIndex, Vid};
@@ -60,13 +61,13 @@ impl<W: Witness> Memory<W> {
 
     /// Decides about packets that waited, as if they came in now.
     #[inline]
-    pub(super) fn resume(&mut self, desk: &mut Desk) {
+    pub(super) fn resume(&mut self, desk: &mut Desk, flows: &mut Flows) {
         // What waited can be what others wait for.
         while !self.settled.is_empty() {
             let mut settled = std::mem::take(&mut self.settled);
             for (ingress, frame) in settled.drain(..) {
                 desk.begin(ingress);
-                self.reconsider(desk, frame);
+                self.reconsider(desk, flows, frame);
             }
             desk.close();
             settled.append(&mut self.settled);
@@ -75,16 +76,14 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Decides about a packet that waited.
-    fn reconsider(&mut self, desk: &mut Desk, mut frame: PktBuf) {
+    fn reconsider(&mut self, desk: &mut Desk, flows: &mut Flows, mut frame: PktBuf) {
         let Some(from) = Ingress::of(desk.snapshot, desk.ingress) else {
             return desk.refuse(frame, DropReason::PortUnknown);
         };
-        let Some(header) = EthernetHeader::read(frame.data()) else {
-            return desk.refuse(frame, DropReason::Runt);
-        };
         let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
-        let sight = from.look_into(&mut frame, &header, vid, &self.glass(desk));
-        self.inspect(desk, from, frame, &sight);
+        let mut sight = Sight::NONE;
+        from.look_into(&mut frame, vid, (flows, desk.snapshot.key_fields()), &mut sight);
+        self.inspect(desk, flows, from, frame, &sight);
     }
 }
 

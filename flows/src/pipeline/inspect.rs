@@ -14,10 +14,10 @@ use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
 use super::ruling::{Ruling, Standing};
 use super::steps::take_steps;
-use super::transform::{Change, Transform, Way};
-use super::sight::{Glass, Sight};
+use super::transform::{Change, Flows, Transform, Way};
+use super::sight::Sight;
 use super::witness::Witness;
-use crate::cache::{FlowCache, Sought};
+use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
 use crate::session::{Packet, Verdict};
@@ -26,7 +26,7 @@ use crate::{DropReason, PortIndex, Tables, Tuple, Vid};
 /// Neighbours that one worker asks for at a time.
 const QUESTIONS: usize = 256;
 
-/// What a worker knows of flows, and what waits with it.
+/// What deciding takes besides the configuration: what a worker shares with others, and what waits with it.
 #[derive(Debug)]
 pub(super) struct Memory<W> {
     pub(super) tables: Arc<Tables>,
@@ -34,7 +34,8 @@ pub(super) struct Memory<W> {
     pub(super) witness: W,
     /// What the first look at each frame of the burst at hand found out.
     pub(super) steps: Vec<Step>,
-    pub(super) flows: FlowCache<Transform>,
+    /// What the second look at those found out that are looked into, at the same positions.
+    pub(super) sights: Vec<Sight>,
     pub(super) resolver: Resolver,
     pub(super) hold: Hold,
     /// Packets that waited, to be decided about: empty between turns.
@@ -77,13 +78,13 @@ impl Case<'_> {
 }
 
 impl<W: Witness> Memory<W> {
-    pub(super) fn new(tables: Arc<Tables>, witness: W, cached_flows: usize) -> Self {
+    pub(super) fn new(tables: Arc<Tables>, witness: W) -> Self {
         let sizes = tables.sizes();
         Self {
             tables,
             witness,
             steps: Vec::with_capacity(Burst::CAPACITY),
-            flows: FlowCache::new(cached_flows, sizes.seed),
+            sights: vec![Sight::NONE; Burst::CAPACITY],
             resolver: Resolver::new(QUESTIONS),
             hold: Hold::new(HoldLimits::default()),
             settled: Vec::with_capacity(HoldLimits::default().total),
@@ -96,14 +97,23 @@ impl<W: Witness> Memory<W> {
 
     /// Decides about a frame by more than its addresses on the link.
     #[inline]
-    pub(super) fn inspect(&mut self, desk: &mut Desk, from: Ingress, frame: PktBuf, sight: &Sight) {
+    pub(super) fn inspect(
+        &mut self,
+        desk: &mut Desk,
+        flows: &mut Flows,
+        from: Ingress,
+        frame: PktBuf,
+        sight: &Sight,
+    ) {
         let Sight { vid, is_routed, layers, ref flow } = *sight;
         match layers {
             Ok(Some(layers)) if is_routed || from.port.is_inspected => {
                 let case = Case { from, vid, layers, is_routed, part_of: None };
                 match layers.fragment {
-                    Fragment::Whole => self.inspect_packet(desk, case, frame, flow.as_ref()),
-                    _ => self.inspect_fragment(desk, case, frame),
+                    Fragment::Whole => {
+                        self.inspect_packet(desk, flows, &case, frame, flow.as_ref());
+                    }
+                    _ => self.inspect_fragment(desk, flows, &case, frame),
                 }
             }
             Ok(None) if from.port.is_inspected => self.inspect_stateless(desk, from, frame, vid),
@@ -112,16 +122,15 @@ impl<W: Witness> Memory<W> {
         }
     }
 
-    /// What the frames of a burst are looked at with.
-    #[inline]
-    pub(super) fn glass(&self, desk: &Desk) -> Glass<'_> {
-        let (now, fields) = (desk.now.seconds(), desk.snapshot.key_fields());
-        Glass { now, fields, flows: &self.flows }
-    }
-
     /// Decides about a fragment: all of a datagram go the way of its first one, which alone says by which
     /// ports it goes.
-    fn inspect_fragment(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
+    fn inspect_fragment(
+        &mut self,
+        desk: &mut Desk,
+        flows: &mut Flows,
+        case: &Case,
+        frame: PktBuf,
+    ) {
         let zone = case.from.port.bridge.into();
         let Some(datagram) = Datagram::of(zone, frame.data(), &case.layers) else {
             return desk.refuse(frame, DropReason::MalformedPacket);
@@ -133,11 +142,12 @@ impl<W: Witness> Memory<W> {
                     self.settled.push((ingress, waited));
                 }
             }
-            return self.inspect_packet(desk, case, frame, None);
+            return self.inspect_packet(desk, flows, case, frame, None);
         }
         match self.fragments.later(datagram, case.from.index, frame, desk.now) {
             Later::Known(frame, tuple) => {
-                self.inspect_packet(desk, Case { part_of: Some(tuple), ..case }, frame, None);
+                let case = Case { part_of: Some(tuple), ..*case };
+                self.inspect_packet(desk, flows, &case, frame, None);
             }
             Later::Held => desk.ledger.port_mut(case.from.index).held += 1,
             Later::Refused(frame) => desk.refuse(frame, DropReason::FragmentsFull),
@@ -149,38 +159,47 @@ impl<W: Witness> Memory<W> {
     fn inspect_packet(
         &mut self,
         desk: &mut Desk,
-        case: Case,
+        flows: &mut Flows,
+        case: &Case,
         frame: PktBuf,
         flow: Option<&Sought>,
     ) {
-        if let Some(transform) = flow.and_then(|flow| self.flows.find(flow).copied())
-            && self.holds(desk, &transform)
+        if let Some(transform) = flow.and_then(|flow| flows.find(flow))
+            && self.holds(desk, transform)
         {
-            match self.track(desk, &case, &frame, &transform) {
-                Verdict::Valid => return self.apply(desk, case, frame, &transform),
-                Verdict::Invalid(_) => return self.misfit(desk, case, frame, &transform),
+            match self.track(desk, case, &frame, transform) {
+                Verdict::Valid => return self.apply(desk, case, frame, transform),
+                Verdict::Invalid(_) => return self.misfit(desk, case, frame, transform),
                 Verdict::Superseding | Verdict::Ended => {}
             }
         }
-        self.decide(desk, case, frame, flow);
+        self.decide(desk, flows, case, frame, flow);
     }
 
     /// Decides about a packet by the slow path, and remembers what comes out.
-    fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<&Sought>) {
-        let decision = match self.evaluate_and_track(desk, &case, &frame) {
+    #[inline(never)]
+    fn decide(
+        &mut self,
+        desk: &mut Desk,
+        flows: &mut Flows,
+        case: &Case,
+        frame: PktBuf,
+        flow: Option<&Sought>,
+    ) {
+        let decision = match self.evaluate_and_track(desk, case, &frame) {
             Ok(decision) => decision,
-            Err(refusal) => return self.refuse(desk, case, frame, refusal),
+            Err(refusal) => return self.refuse(desk, *case, frame, refusal),
         };
         let Decision { transform, is_tracked, quote } = decision;
         if !is_tracked {
             return self.misfit(desk, case, frame, &transform);
         }
         if let Some(flow) = flow {
-            self.flows.put(flow, transform);
+            flows.put(flow, transform);
         }
-        match (quote, transform.way) {
+        match (&quote, &transform.way) {
             (Some((embedded, was)), Way::Route(hop)) => {
-                self.send_hop(desk, case, frame, hop, Change::Quote(embedded, was));
+                self.send_hop(desk, case, frame, hop, Change::Quote(embedded, *was));
             }
             _ => self.apply(desk, case, frame, &transform),
         }
@@ -188,13 +207,13 @@ impl<W: Witness> Memory<W> {
 
     /// A packet that does not fit its session is lost, unless a rule for such packets lets it pass.
     #[cold]
-    fn misfit(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, transform: &Transform) {
-        match self.consult(desk, &case, &frame, None, Standing::Misfit) {
+    fn misfit(&mut self, desk: &mut Desk, case: &Case, frame: PktBuf, transform: &Transform) {
+        match self.consult(desk, case, &frame, None, Standing::Misfit) {
             Ok(Ruling { rule, has_steps, .. }) => {
                 let transform = Transform { rule, has_steps, ..*transform };
                 self.apply(desk, case, frame, &transform);
             }
-            Err(refusal) => self.refuse(desk, case, frame, refusal),
+            Err(refusal) => self.refuse(desk, *case, frame, refusal),
         }
     }
 
@@ -237,7 +256,7 @@ impl<W: Witness> Memory<W> {
     /// Whether everything that a decision was made from is as it was.
     #[inline]
     fn holds(&self, desk: &Desk, transform: &Transform) -> bool {
-        let hop_holds = match transform.way {
+        let hop_holds = match &transform.way {
             Way::Route(hop) => self.tables.neighbors.is_current(hop.neighbor, desk.now),
             Way::Bridge | Way::Port(_) => true,
         };
@@ -255,25 +274,25 @@ impl<W: Witness> Memory<W> {
 
     /// Carries out a decision.
     #[inline]
-    fn apply(&mut self, desk: &mut Desk, mut case: Case, mut frame: PktBuf, by: &Transform) {
+    fn apply(&mut self, desk: &mut Desk, case: &Case, mut frame: PktBuf, by: &Transform) {
+        let Case { from, layers, mut vid, .. } = *case;
         if let Some(rule) = by.rule {
             self.count(desk, rule, &frame);
             if by.has_steps {
-                let Case { from, layers, vid, .. } = case;
                 match take_steps::<W>(desk, from, Some(&layers), &mut frame, vid, rule) {
-                    Ok(onward) => case.vid = onward,
+                    Ok(onward) => vid = onward,
                     Err(reason) => return desk.refuse(frame, reason),
                 }
             }
         }
-        match by.way {
-            Way::Bridge => self.pass(desk, case.from, frame, Some(&case.layers), case.vid),
+        match &by.way {
+            Way::Bridge => self.pass(desk, from, frame, Some(&layers), vid),
             Way::Port(to) => {
-                let result = desk.forward(Sender::Port(case.from), frame, to, case.vid);
-                self.settle(desk, case.from, case.vid, result);
+                let result = desk.forward(Sender::Port(from), frame, *to, vid);
+                self.settle(desk, from, vid, result);
             }
             Way::Route(hop) => {
-                let change = by.rewrite.map_or(Change::Hop, Change::Rewrite);
+                let change = by.rewrite.as_ref().map_or(Change::Hop, Change::Rewrite);
                 self.send_hop(desk, case, frame, hop, change);
             }
         }

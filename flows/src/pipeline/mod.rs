@@ -40,10 +40,12 @@ use std::sync::Arc;
 
 use pktio::{Burst, Pool};
 
-use crate::{BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
+use crate::{BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
+use sight::Sight;
+use transform::Flows;
 use witness::{Nobody, Witness};
 
 pub use rehearsal::Tracer;
@@ -64,14 +66,16 @@ pub enum Saying {
 pub struct Pipeline {
     snapshot: Arc<Snapshot>,
     memory: Memory<Nobody>,
+    flows: Flows,
 }
 
 impl Pipeline {
     /// A pipeline that decides by `snapshot` and the tables that all workers share.
     pub fn new(snapshot: Arc<Snapshot>, tables: Arc<Tables>) -> Self {
-        let cached_flows = tables.sizes().cached_flows;
+        let TableSizes { cached_flows, seed, .. } = tables.sizes();
         let nobody = Nobody { tally: tables.rules.tally() };
-        Self { snapshot, memory: Memory::new(tables, nobody, cached_flows) }
+        let flows = Flows::new(cached_flows, seed);
+        Self { snapshot, memory: Memory::new(tables, nobody), flows }
     }
 
     /// Decides by `snapshot` from now on.
@@ -95,7 +99,7 @@ impl Pipeline {
         books.received_bytes += burst.iter().map(|frame| frame.len() as u64).sum::<u64>();
         let snapshot = &*self.snapshot;
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
-        self.memory.run(&mut desk, burst);
+        self.memory.run(&mut desk, &mut self.flows, burst);
     }
 
     /// Does what is to be done beside packets. To be called once per turn; [`Pipeline::is_idle`] says when
@@ -114,7 +118,7 @@ impl Pipeline {
         let ingress = PortIndex(0);
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
         self.memory.housekeep(&mut desk);
-        self.memory.resume(&mut desk);
+        self.memory.resume(&mut desk, &mut self.flows);
     }
 
     /// Lets the gateway of a bridge say something.
@@ -160,14 +164,16 @@ impl Pipeline {
 
 impl<W: Witness> Memory<W> {
     /// Decides about every frame of a burst.
-    fn run(&mut self, desk: &mut Desk, burst: &mut Burst) {
+    fn run(&mut self, desk: &mut Desk, flows: &mut Flows, burst: &mut Burst) {
         let Some(from) = Ingress::of(desk.snapshot, desk.ingress) else {
             burst.drain(..).for_each(|frame| desk.refuse(frame, DropReason::PortUnknown));
             return;
         };
         let mut steps = std::mem::take(&mut self.steps);
-        self.look(desk, from, burst, &mut steps);
-        for (frame, step) in burst.drain(..).zip(steps.drain(..)) {
+        let mut sights = std::mem::take(&mut self.sights);
+        sights.resize(sights.len().max(burst.len()), Sight::NONE);
+        self.look(desk, flows, from, burst, &mut steps, &mut sights);
+        for ((frame, step), sight) in burst.drain(..).zip(steps.drain(..)).zip(&sights) {
             match step {
                 Step::Forward(to, vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
@@ -179,25 +185,59 @@ impl<W: Witness> Memory<W> {
                     let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);
                     desk.settle(result);
                 }
-                Step::Inspect(sight) => self.inspect(desk, from, frame, &sight),
+                Step::Inspect(_) => self.inspect(desk, flows, from, frame, sight),
                 Step::Drop(reason) => desk.refuse(frame, reason),
             }
         }
         self.steps = steps;
+        self.sights = sights;
         desk.close();
-        self.resume(desk);
+        self.resume(desk, flows);
     }
 
-    /// Looks at every frame of a burst, and asks for all the memory that deciding about them will need.
-    fn look(&self, desk: &Desk, from: Ingress, burst: &mut Burst, steps: &mut Vec<Step>) {
+    /// Looks at every frame of a burst.
+    fn look(
+        &self,
+        desk: &Desk,
+        flows: &Flows,
+        from: Ingress,
+        burst: &mut Burst,
+        steps: &mut Vec<Step>,
+        sights: &mut Vec<Sight>,
+    ) {
         if from.bridge.fdb.is_large() {
             burst.iter().for_each(|frame| from.warm(frame));
         }
-        let glass = self.glass(desk);
-        steps.extend(burst.iter_mut().map(|frame| from.look(frame, &glass)));
-        steps.iter_mut().filter_map(Step::flow).for_each(|flow| self.flows.approach(flow));
-        for flow in steps.iter_mut().filter_map(Step::flow) {
-            if let Some((session, _)) = self.flows.peek(flow).and_then(|known| known.session) {
+        steps.extend(burst.iter().map(|frame| from.look(frame, desk.now.seconds())));
+        if steps.iter().any(|step| matches!(step, Step::Inspect(_))) {
+            self.look_into(desk, flows, from, burst, steps, sights);
+        }
+    }
+
+    /// Looks into the frames that are to be looked into, and asks for all the memory that deciding about them will
+    /// need.
+    fn look_into(
+        &self,
+        desk: &Desk,
+        flows: &Flows,
+        from: Ingress,
+        burst: &mut Burst,
+        steps: &[Step],
+        sights: &mut [Sight],
+    ) {
+        let known = (flows, desk.snapshot.key_fields());
+        for ((frame, step), sight) in burst.iter_mut().zip(steps).zip(&mut *sights) {
+            match step {
+                Step::Inspect(vid) => from.look_into(frame, *vid, known, sight),
+                _ => sight.flow = None,
+            }
+        }
+        let sights = &mut sights[..steps.len()];
+        for flow in sights.iter_mut().filter_map(|sight| sight.flow.as_mut()) {
+            flows.approach(flow);
+        }
+        for flow in sights.iter().filter_map(|sight| sight.flow.as_ref()) {
+            if let Some((session, _)) = flows.peek(flow).and_then(|known| known.session) {
                 self.tables.sessions.warm(session);
             }
         }

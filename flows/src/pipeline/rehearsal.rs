@@ -15,6 +15,7 @@ use pktio::{Burst, PktBuf, Pool, PoolConfig, PoolError};
 use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
+use super::transform::Flows;
 use super::witness::Witness;
 use crate::finding::{Acquaintance, Fate, Finding, Trace};
 use crate::nat::{self, Claim, MappingId, Mappings, Published, Unclaimed};
@@ -40,6 +41,7 @@ const LEARNED: u32 = 8;
 pub struct Tracer {
     snapshot: Arc<Snapshot>,
     memory: Memory<Rehearsal>,
+    flows: Flows,
     pool: Pool,
 }
 
@@ -62,7 +64,7 @@ impl Tracer {
             begun: None,
             learned: Neighbors::new(LEARNED, Timers::default(), 0),
         };
-        Ok(Self { snapshot, memory: Memory::new(tables, rehearsal, 1), pool })
+        Ok(Self { snapshot, memory: Memory::new(tables, rehearsal), flows: Flows::new(1, 0), pool })
     }
 
     /// What would become of a frame that comes in by a port now. `None` when it is longer than any frame.
@@ -81,7 +83,7 @@ impl Tracer {
         burst.push(frame);
         let (outboxes, ledger) = (&mut outboxes, &mut ledger);
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
-        self.memory.run(&mut desk, &mut burst);
+        self.memory.run(&mut desk, &mut self.flows, &mut burst);
         let findings = std::mem::take(&mut self.memory.witness.findings);
         let fate = fate(ledger, ingress);
         Some(Trace { findings, fate, sent: self.collect(outboxes) })

@@ -38,9 +38,9 @@ impl<W: Witness> Memory<W> {
     pub(super) fn send_hop(
         &mut self,
         desk: &mut Desk,
-        case: Case,
+        case: &Case,
         mut frame: PktBuf,
-        hop: Hop,
+        hop: &Hop,
         change: Change,
     ) {
         let Some(bridge) = desk.snapshot.bridge(hop.bridge) else {
@@ -48,17 +48,17 @@ impl<W: Witness> Memory<W> {
         };
         if expires(frame.data(), &case.layers) {
             let refusal = Refusal::Tell(DropReason::TtlExpired, IcmpError::TimeExceeded);
-            return self.refuse(desk, case, frame, refusal);
+            return self.refuse(desk, *case, frame, refusal);
         }
         let mtu_bytes = desk.mtu_towards(bridge, hop.to);
-        let (packet_bytes, may_fragment) = (packet_bytes(&frame), may_be_fragmented(&frame, &case));
+        let (packet_bytes, may_fragment) = (packet_bytes(&frame), may_be_fragmented(&frame, case));
         self.witness.note(|| Finding::Mtu { packet_bytes, mtu_bytes, may_fragment });
         let is_long = mtu_bytes.is_some_and(|mtu| packet_bytes > mtu as usize);
         if is_long && !may_fragment {
             let error = IcmpError::TooBig { mtu_bytes: mtu_bytes.unwrap_or(u32::MAX) };
-            return self.refuse(desk, case, frame, Refusal::Tell(DropReason::TooBig, error));
+            return self.refuse(desk, *case, frame, Refusal::Tell(DropReason::TooBig, error));
         }
-        if let Err(reason) = renew(&mut frame, &case, hop, change) {
+        if let Err(reason) = renew(&mut frame, case, hop, change) {
             return desk.refuse(frame, reason);
         }
         self.witness.note(|| desk.link(hop.bridge, &frame, Vid::NONE));
@@ -178,14 +178,14 @@ fn lost(why: Unbroken) -> DropReason {
 }
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.
-fn renew(frame: &mut PktBuf, case: &Case, hop: Hop, change: Change) -> Result<(), DropReason> {
+fn renew(frame: &mut PktBuf, case: &Case, hop: &Hop, change: Change) -> Result<(), DropReason> {
     let changed = match change {
         Change::Hop => {
             decrement(frame.data_mut(), &case.layers);
             Ok(())
         }
         Change::Rewrite(rewrite) => rewrite.apply(frame, &case.layers),
-        Change::Quote(embedded, was) => translate(frame, &case.layers, &embedded, &was, true),
+        Change::Quote(embedded, was) => translate(frame, &case.layers, embedded, &was, true),
     };
     changed.map_err(|error| match error {
         Unapplied::HopLimit => DropReason::TtlExpired,

@@ -7,18 +7,10 @@ use pktio::PktBuf;
 use pktio::wire::{EthernetHeader, Layers};
 
 use super::bridge::Ingress;
-use super::transform::Transform;
+use super::transform::Flows;
 use super::vlan;
-use crate::cache::{FlowCache, FlowKey, KeyFields, Sought};
-use crate::{DropReason, Seconds, Vid};
-
-/// What frames are looked at with.
-#[derive(Clone, Copy)]
-pub(super) struct Glass<'a> {
-    pub(super) now: Seconds,
-    pub(super) fields: KeyFields,
-    pub(super) flows: &'a FlowCache<Transform>,
-}
+use crate::cache::{FlowKey, KeyFields, Sought};
+use crate::{DropReason, Vid};
 
 /// A frame that was looked into.
 #[derive(Debug, Clone, Copy)]
@@ -32,24 +24,36 @@ pub(super) struct Sight {
     pub(super) flow: Option<Sought>,
 }
 
+impl Sight {
+    /// A place for a sight.
+    pub(super) const NONE: Self =
+        Self { vid: Vid::NONE, is_routed: false, layers: Ok(None), flow: None };
+}
+
 impl Ingress<'_> {
-    /// Looks into a frame.
+    /// Looks into a frame. What is seen is written where it stays: to build it elsewhere and copy it costs more than
+    /// to find it out, since a copy of what has just been written has to wait for that.
     #[inline]
     pub(super) fn look_into(
         self,
         frame: &mut PktBuf,
-        header: &EthernetHeader,
         vid: Vid,
-        glass: &Glass,
-    ) -> Sight {
-        let is_routed = self.bridge.router.is_some() && header.dst == self.bridge.gateway_mac;
-        let layers = self.layers(frame, is_routed);
-        let is_decided_about = is_routed || self.port.is_inspected;
-        let known = layers.ok().flatten().filter(|_| is_decided_about);
-        let key = known.and_then(|layers| {
-            FlowKey::of(self.index, vid, header, frame.data(), &layers, glass.fields)
-        });
-        Sight { vid, is_routed, layers, flow: key.map(|key| glass.flows.prepare(key)) }
+        (flows, fields): (&Flows, KeyFields),
+        sight: &mut Sight,
+    ) {
+        sight.flow = None;
+        sight.vid = vid;
+        let Some(header) = EthernetHeader::read(frame.data()) else {
+            sight.layers = Err(DropReason::Runt);
+            return;
+        };
+        sight.is_routed = self.bridge.router.is_some() && header.dst == self.bridge.gateway_mac;
+        sight.layers = self.layers(frame, sight.is_routed);
+        let Ok(Some(layers)) = sight.layers else { return };
+        if sight.is_routed || self.port.is_inspected {
+            let key = FlowKey::of(self.index, vid, &header, frame.data(), &layers, fields);
+            sight.flow = key.map(|key| flows.prepare(key));
+        }
     }
 
     #[inline]

@@ -198,6 +198,8 @@ enum Extent {
 /// is asked of it is asked at once, and what does not fit is parsed step by step.
 #[inline]
 fn plain_v4(frame: &[u8]) -> Option<Layers> {
+    const L3: u16 = 14;
+    const HEADER: u16 = 20;
     const L4: usize = ETHERNET_BYTES + ipv4::MIN_BYTES;
     let header: &[u8; L4 + udp::BYTES] = frame.first_chunk()?;
     let field = |at| be16(header, ETHERNET_BYTES + at);
@@ -212,8 +214,9 @@ fn plain_v4(frame: &[u8]) -> Option<Layers> {
         protocol::TCP => is_plain && tcp_bytes(&frame[..end], L4).is_some(),
         _ => false,
     };
-    let places = (ETHERNET_BYTES, L4, end);
-    if is_there { finish(Network::V4, places, protocol, Fragment::Whole).ok() } else { None }
+    let (network, fragment) = (Network::V4, Fragment::Whole);
+    let end = u32::try_from(end).ok()?;
+    is_there.then_some(Layers { network, l3: L3, l4: L3 + HEADER, end, protocol, fragment })
 }
 
 fn parse_v4(frame: &[u8], l3: usize, extent: Extent) -> Result<Layers, Malformed> {
