@@ -1,4 +1,7 @@
-//! [`Lines`]: arrays of cache lines: zeroed memory that is not resident until it is touched.
+//! [`Lines`]: arrays of cache lines: zeroed memory that is not resident until it is touched, in huge pages if it is
+//! large.
+
+use pktio::hint::prefer_huge_pages;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -17,6 +20,7 @@ impl<T: Zero, const N: usize> Lines<T, N> {
     pub(crate) fn zeroed(count: usize) -> Self {
         let spare = LINE.div_ceil(size_of::<T>());
         let words = T::zeroed(count * N + spare);
+        prefer_huge_pages(&words);
         let skip = words.as_ptr().align_offset(LINE);
         // No alignment is to be had where a word is larger than a word, which is under `loom`.
         Self { words, skip: if skip < spare { skip } else { 0 }, count }

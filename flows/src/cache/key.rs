@@ -1,6 +1,6 @@
 //! [`FlowKey`]: everything about a packet that a decision may depend on.
 
-use pktio::wire::field::{be16, icmp, ipv4, ipv6, protocol, tcp};
+use pktio::wire::field::{be16, be32, icmp, ipv4, ipv6, protocol, tcp};
 use pktio::wire::{EthernetHeader, Fragment, Layers, Network};
 
 use crate::hash::fold;
@@ -37,11 +37,10 @@ pub(super) type Secrets = [u64; WORDS];
 impl FlowKey {
     /// The key of a packet. `None` for what is decided about anew each time: fragments, ICMP other than
     /// queries, and what is no IP.
-    #[inline]
+    #[inline(always)]
     pub fn of(
         ingress: PortIndex,
         vid: Vid,
-        header: &EthernetHeader,
         frame: &[u8],
         layers: &Layers,
         fields: KeyFields,
@@ -49,22 +48,9 @@ impl FlowKey {
         if layers.fragment != Fragment::Whole {
             return None;
         }
-        let l4 = usize::from(layers.l4);
-        let (upper, lower, flags) = match layers.protocol {
-            protocol::TCP => {
-                let flags = *frame.get(l4 + tcp::FLAGS)? & fields.tcp_flags;
-                (be16(frame, l4)?, be16(frame, l4 + 2)?, flags)
-            }
-            protocol::UDP | protocol::SCTP => (be16(frame, l4)?, be16(frame, l4 + 2)?, 0),
-            protocol::ICMP if icmp::QUERIES.contains(frame.get(l4)?) => {
-                (be16(frame, l4)?, be16(frame, l4 + icmp::ID)?, 0)
-            }
-            protocol::ICMPV6 if icmp::V6_QUERIES.contains(frame.get(l4)?) => {
-                (be16(frame, l4)?, be16(frame, l4 + icmp::ID)?, 0)
-            }
-            protocol::ICMP | protocol::ICMPV6 => return None,
-            _ => (0, 0, 0),
-        };
+        let header = EthernetHeader::read(frame)?;
+        let ports = ports(frame, layers)?;
+        let flags = tcp_flags(frame, layers, fields)?;
         let (version, dscp, addresses) = network(frame, layers)?;
         let dscp = if fields.dscp { dscp } else { 0 };
         Some(Self([
@@ -74,8 +60,8 @@ impl FlowKey {
                 | u64::from(layers.protocol) << 16
                 | dscp << 8
                 | u64::from(flags),
-            header.dst.to_bits() << 16 | u64::from(upper),
-            header.src.to_bits() << 16 | u64::from(lower),
+            header.dst.to_bits() << 16 | u64::from(ports >> 16),
+            header.src.to_bits() << 16 | u64::from(ports & 0xffff),
             addresses[0],
             addresses[1],
             addresses[2],
@@ -105,6 +91,30 @@ impl PartialEq for FlowKey {
 }
 
 impl Eq for FlowKey {}
+
+/// Both ports, or what stands for them; `None` for ICMP other than queries.
+#[inline]
+fn ports(frame: &[u8], layers: &Layers) -> Option<u32> {
+    let l4 = usize::from(layers.l4);
+    let queries: &[u8] = match layers.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => return be32(frame, l4),
+        protocol::ICMP => &icmp::QUERIES,
+        protocol::ICMPV6 => &icmp::V6_QUERIES,
+        _ => return Some(0),
+    };
+    let kind = be16(frame, l4)?;
+    let is_query = queries.contains(frame.get(l4)?);
+    is_query.then_some(u32::from(kind) << 16 | u32::from(be16(frame, l4 + icmp::ID)?))
+}
+
+/// The TCP flags that matter.
+#[inline]
+fn tcp_flags(frame: &[u8], layers: &Layers, fields: KeyFields) -> Option<u8> {
+    if fields.tcp_flags == 0 || layers.protocol != protocol::TCP {
+        return Some(0);
+    }
+    Some(frame.get(usize::from(layers.l4) + tcp::FLAGS)? & fields.tcp_flags)
+}
 
 /// IP version, code point, and the addresses as words.
 #[inline]

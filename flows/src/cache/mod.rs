@@ -21,7 +21,7 @@ mod key;
 mod tests;
 
 use key::Secrets;
-use pktio::prefetch;
+use pktio::hint::{prefer_huge_pages, prefetch};
 
 use crate::hash::secrets;
 use crate::lines::Lines;
@@ -72,9 +72,11 @@ impl<T: Copy> FlowCache<T> {
     pub fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.clamp(WAYS, position(NUMBER) - 1);
         let buckets = (capacity * 2 / WAYS).next_power_of_two();
+        let mut entries = Vec::with_capacity(capacity);
+        prefer_huge_pages(entries.spare_capacity_mut());
         Self {
             buckets: Lines::zeroed(buckets),
-            entries: Vec::with_capacity(capacity),
+            entries,
             capacity,
             secrets: secrets(seed),
             hand: 0,
@@ -82,7 +84,7 @@ impl<T: Copy> FlowCache<T> {
     }
 
     /// Hashes a key, and asks for its bucket.
-    #[inline]
+    #[inline(always)]
     pub fn prepare(&self, key: FlowKey) -> Sought {
         let hash = key.hash(&self.secrets);
         prefetch(self.buckets.wrapping(bucket_of(hash)));

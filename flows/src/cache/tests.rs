@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use etherparse::PacketBuilder;
-use pktio::wire::{EthernetHeader, Layers};
+use pktio::wire::Layers;
 use proptest::prelude::*;
 
 use super::*;
@@ -50,9 +50,8 @@ fn packet(shape: Shape) -> Vec<u8> {
 
 fn key(shape: Shape, fields: KeyFields) -> FlowKey {
     let frame = packet(shape);
-    let header = EthernetHeader::read(&frame).unwrap();
     let layers = Layers::parse(&frame).unwrap().unwrap();
-    FlowKey::of(PortIndex(shape.port), Vid(shape.vid), &header, &frame, &layers, fields).unwrap()
+    FlowKey::of(PortIndex(shape.port), Vid(shape.vid), &frame, &layers, fields).unwrap()
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {

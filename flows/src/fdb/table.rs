@@ -6,7 +6,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use pktio::prefetch;
+use pktio::hint::{prefer_huge_pages, prefetch};
 
 use super::{Events, Value};
 use crate::PortIndex;
@@ -41,8 +41,10 @@ impl Table {
     pub(super) fn new(stations: u32, seed: u64) -> Self {
         let least = if cfg!(loom) { 1 } else { 8 };
         let buckets = (stations as usize * 2 / BUCKET).next_power_of_two().max(least);
+        let slots = zeroed_slots(buckets * BUCKET);
+        prefer_huge_pages(&slots);
         Self {
-            slots: zeroed_slots(buckets * BUCKET),
+            slots,
             seed,
             writer: AtomicBool::new(false),
             stations: AtomicU32::new(0),

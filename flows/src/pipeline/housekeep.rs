@@ -83,7 +83,7 @@ impl<W: Witness> Memory<W> {
         let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
         let mut sight = Sight::NONE;
         from.look_into(&mut frame, vid, (flows, desk.snapshot.key_fields()), &mut sight);
-        self.inspect(desk, flows, from, frame, &sight);
+        self.inspect(desk, flows, &from, frame, &sight);
     }
 }
 

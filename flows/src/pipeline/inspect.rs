@@ -50,7 +50,7 @@ pub(super) struct Memory<W> {
 /// A packet that is looked into.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
-    pub(super) from: Ingress<'a>,
+    pub(super) from: &'a Ingress<'a>,
     pub(super) vid: Vid,
     pub(super) layers: Layers,
     /// It is addressed to the gateway's station.
@@ -101,7 +101,7 @@ impl<W: Witness> Memory<W> {
         &mut self,
         desk: &mut Desk,
         flows: &mut Flows,
-        from: Ingress,
+        from: &Ingress,
         frame: PktBuf,
         sight: &Sight,
     ) {

@@ -172,20 +172,20 @@ impl<W: Witness> Memory<W> {
         let mut steps = std::mem::take(&mut self.steps);
         let mut sights = std::mem::take(&mut self.sights);
         sights.resize(sights.len().max(burst.len()), Sight::NONE);
-        self.look(desk, flows, from, burst, &mut steps, &mut sights);
+        self.look(desk, flows, &from, burst, &mut steps, &mut sights);
         for ((frame, step), sight) in burst.drain(..).zip(steps.drain(..)).zip(&sights) {
             match step {
                 Step::Forward(to, vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
-                    let result = desk.forward(Sender::Port(from), frame, to, vid);
-                    self.settle(desk, from, vid, result);
+                    let result = desk.forward(Sender::Port(&from), frame, to, vid);
+                    self.settle(desk, &from, vid, result);
                 }
                 Step::Flood(vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
-                    let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);
+                    let result = desk.flood(Sender::Port(&from), from.bridge, frame, vid);
                     desk.settle(result);
                 }
-                Step::Inspect(_) => self.inspect(desk, flows, from, frame, sight),
+                Step::Inspect(_) => self.inspect(desk, flows, &from, frame, sight),
                 Step::Drop(reason) => desk.refuse(frame, reason),
             }
         }
@@ -200,7 +200,7 @@ impl<W: Witness> Memory<W> {
         &self,
         desk: &Desk,
         flows: &Flows,
-        from: Ingress,
+        from: &Ingress,
         burst: &mut Burst,
         steps: &mut Vec<Step>,
         sights: &mut Vec<Sight>,
@@ -220,7 +220,7 @@ impl<W: Witness> Memory<W> {
         &self,
         desk: &Desk,
         flows: &Flows,
-        from: Ingress,
+        from: &Ingress,
         burst: &mut Burst,
         steps: &[Step],
         sights: &mut [Sight],

@@ -76,7 +76,7 @@ impl Ruling {
 impl Ingress<'_> {
     /// A frame that came in by this port, as the rules see it.
     pub(super) fn view(
-        self,
+        &self,
         frame: &PktBuf,
         layers: Option<&Layers>,
         vid: Vid,
@@ -189,7 +189,7 @@ impl<W: Witness> Memory<W> {
     pub(super) fn inspect_stateless(
         &mut self,
         desk: &mut Desk,
-        from: Ingress,
+        from: &Ingress,
         mut frame: PktBuf,
         mut vid: Vid,
     ) {
@@ -239,7 +239,7 @@ impl<W: Witness> Memory<W> {
     fn last_steps(
         &self,
         desk: &mut Desk,
-        from: Ingress,
+        from: &Ingress,
         layers: Option<&Layers>,
         mut frame: PktBuf,
         vid: Vid,
@@ -256,7 +256,7 @@ impl<W: Witness> Memory<W> {
     pub(super) fn pass(
         &mut self,
         desk: &mut Desk,
-        from: Ingress,
+        from: &Ingress,
         mut frame: PktBuf,
         layers: Option<&Layers>,
         vid: Vid,

@@ -4,7 +4,7 @@
 //! asked for, each for all frames of the burst, so that they are near when the frame is decided about.
 
 use pktio::PktBuf;
-use pktio::wire::{EthernetHeader, Layers};
+use pktio::wire::{EthernetHeader, Layers, MacAddr};
 
 use super::bridge::Ingress;
 use super::transform::Flows;
@@ -35,29 +35,35 @@ impl Ingress<'_> {
     /// to find it out, since a copy of what has just been written has to wait for that.
     #[inline]
     pub(super) fn look_into(
-        self,
+        &self,
         frame: &mut PktBuf,
         vid: Vid,
-        (flows, fields): (&Flows, KeyFields),
+        known: (&Flows, KeyFields),
         sight: &mut Sight,
     ) {
-        sight.flow = None;
+        let router = self.bridge.router.is_some();
         sight.vid = vid;
-        let Some(header) = EthernetHeader::read(frame.data()) else {
-            sight.layers = Err(DropReason::Runt);
-            return;
-        };
-        sight.is_routed = self.bridge.router.is_some() && header.dst == self.bridge.gateway_mac;
-        sight.layers = self.layers(frame, sight.is_routed);
-        let Ok(Some(layers)) = sight.layers else { return };
-        if sight.is_routed || self.port.is_inspected {
-            let key = FlowKey::of(self.index, vid, &header, frame.data(), &layers, fields);
-            sight.flow = key.map(|key| flows.prepare(key));
+        sight.flow = None;
+        sight.is_routed = router && destination(frame) == Some(self.bridge.gateway_mac);
+        match Layers::plain(frame.data()) {
+            Some(layers) if self.port.guard.is_none() => {
+                sight.layers = Ok(Some(layers));
+                self.recognise(frame, &layers, known, sight);
+            }
+            _ => self.look_closely(frame, known, sight),
         }
     }
 
-    #[inline]
-    fn layers(self, frame: &mut PktBuf, is_routed: bool) -> Result<Option<Layers>, DropReason> {
+    /// Looks into a frame that needs more than a glance.
+    #[inline(never)]
+    fn look_closely(&self, frame: &mut PktBuf, known: (&Flows, KeyFields), sight: &mut Sight) {
+        sight.layers = self.layers(frame, sight.is_routed);
+        if let Ok(Some(layers)) = sight.layers {
+            self.recognise(frame, &layers, known, sight);
+        }
+    }
+
+    fn layers(&self, frame: &mut PktBuf, is_routed: bool) -> Result<Option<Layers>, DropReason> {
         // What the router sends on has no tag until it leaves by a port that wants one.
         if is_routed && !vlan::untag(frame) {
             return Err(DropReason::NoBuffer);
@@ -70,4 +76,23 @@ impl Ingress<'_> {
             _ => Ok(layers),
         }
     }
+
+    /// Finds out which flow an IP packet belongs to, and asks for what is known of that.
+    #[inline(always)]
+    fn recognise(
+        &self,
+        frame: &PktBuf,
+        layers: &Layers,
+        (flows, fields): (&Flows, KeyFields),
+        sight: &mut Sight,
+    ) {
+        if sight.is_routed || self.port.is_inspected {
+            let key = FlowKey::of(self.index, sight.vid, frame.data(), layers, fields);
+            sight.flow = key.map(|key| flows.prepare(key));
+        }
+    }
+}
+
+fn destination(frame: &PktBuf) -> Option<MacAddr> {
+    Some(EthernetHeader::read(frame.data())?.dst)
 }

@@ -5,7 +5,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pktio::prefetch;
+use pktio::hint::prefetch;
 
 use super::Direction;
 use super::bits::{high32, low32};

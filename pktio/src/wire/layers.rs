@@ -82,22 +82,36 @@ impl Layers {
     ///
     /// # Errors
     /// [`Malformed`], which says what is wrong.
-    #[inline]
     pub fn parse(frame: &[u8]) -> Result<Option<Self>, Malformed> {
-        match plain_v4(frame) {
-            Some(layers) => Ok(Some(layers)),
-            None => Self::parse_any(frame),
-        }
-    }
-
-    #[inline(never)]
-    fn parse_any(frame: &[u8]) -> Result<Option<Self>, Malformed> {
         let (ethertype, l3) = after_tags(frame)?;
         match ethertype {
             ethertype::IPV4 => parse_v4(frame, l3, Extent::Whole).map(Some),
             ethertype::IPV6 => parse_v6(frame, l3, Extent::Whole).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// What [`Layers::parse`] says of what nearly every frame is: a whole datagram in IPv4, without tags and options,
+    /// of UDP or TCP. All that is asked of it is asked at once. `None` says nothing about the frame: parse it.
+    #[inline]
+    pub fn plain(frame: &[u8]) -> Option<Self> {
+        const L3: u16 = 14;
+        const L4: u16 = L3 + 20;
+        let header: &[u8; ETHERNET_BYTES + ipv4::MIN_BYTES + udp::BYTES] = frame.first_chunk()?;
+        let field = |at| be16(header, ETHERNET_BYTES + at);
+        let end = u32::from(L3) + u32::from(field(ipv4::TOTAL_LENGTH)?);
+        let protocol = header[ETHERNET_BYTES + ipv4::PROTOCOL];
+        let is_plain = be16(header, ETHERNET_BYTES - 2)? == ethertype::IPV4
+            && header[ETHERNET_BYTES] == 0x45
+            && field(ipv4::FRAGMENT)? & ipv4::FRAGMENTED == 0
+            && (header.len()..=frame.len()).contains(&(end as usize))
+            && match protocol {
+                protocol::UDP => true,
+                protocol::TCP => tcp_bytes(&frame[..end as usize], L4.into()).is_some(),
+                _ => false,
+            };
+        let (network, fragment) = (Network::V4, Fragment::Whole);
+        is_plain.then_some(Self { network, l3: L3, l4: L4, end, protocol, fragment })
     }
 
     /// Parses the packet that an ICMP error quotes from `l3` to the end of `frame`. It may be cut off
@@ -192,31 +206,6 @@ enum Extent {
     Whole,
     /// The IP header.
     Quoted,
-}
-
-/// What nearly every packet is: a whole datagram in IPv4 without tags and options, of UDP or TCP. All that
-/// is asked of it is asked at once, and what does not fit is parsed step by step.
-#[inline]
-fn plain_v4(frame: &[u8]) -> Option<Layers> {
-    const L3: u16 = 14;
-    const HEADER: u16 = 20;
-    const L4: usize = ETHERNET_BYTES + ipv4::MIN_BYTES;
-    let header: &[u8; L4 + udp::BYTES] = frame.first_chunk()?;
-    let field = |at| be16(header, ETHERNET_BYTES + at);
-    let end = ETHERNET_BYTES + usize::from(field(ipv4::TOTAL_LENGTH)?);
-    let is_plain = field(0)? >> 8 == 0x45
-        && be16(header, ETHERNET_BYTES - 2)? == ethertype::IPV4
-        && field(ipv4::FRAGMENT)? & ipv4::FRAGMENTED == 0
-        && (L4 + udp::BYTES..=frame.len()).contains(&end);
-    let protocol = header[ETHERNET_BYTES + ipv4::PROTOCOL];
-    let is_there = match protocol {
-        protocol::UDP => is_plain,
-        protocol::TCP => is_plain && tcp_bytes(&frame[..end], L4).is_some(),
-        _ => false,
-    };
-    let (network, fragment) = (Network::V4, Fragment::Whole);
-    let end = u32::try_from(end).ok()?;
-    is_there.then_some(Layers { network, l3: L3, l4: L3 + HEADER, end, protocol, fragment })
 }
 
 fn parse_v4(frame: &[u8], l3: usize, extent: Extent) -> Result<Layers, Malformed> {
