@@ -1,7 +1,7 @@
 //! [`FlowKey`]: everything about a packet that a decision may depend on.
 
 use pktio::wire::field::{be16, be32, icmp, ipv4, ipv6, protocol, tcp};
-use pktio::wire::{EthernetHeader, Fragment, Layers, Network};
+use pktio::wire::{ETHERNET_BYTES, Fragment, Layers, Network};
 
 use crate::hash::fold;
 use crate::{PortIndex, Vid};
@@ -48,7 +48,7 @@ impl FlowKey {
         if layers.fragment != Fragment::Whole {
             return None;
         }
-        let header = EthernetHeader::read(frame)?;
+        let [destination, source] = stations(frame)?;
         let ports = ports(frame, layers)?;
         let flags = tcp_flags(frame, layers, fields)?;
         let (version, dscp, addresses) = network(frame, layers)?;
@@ -60,8 +60,8 @@ impl FlowKey {
                 | u64::from(layers.protocol) << 16
                 | dscp << 8
                 | u64::from(flags),
-            header.dst.to_bits() << 16 | u64::from(ports >> 16),
-            header.src.to_bits() << 16 | u64::from(ports & 0xffff),
+            destination << 16 | u64::from(ports >> 16),
+            source << 16 | u64::from(ports & 0xffff),
             addresses[0],
             addresses[1],
             addresses[2],
@@ -91,6 +91,14 @@ impl PartialEq for FlowKey {
 }
 
 impl Eq for FlowKey {}
+
+/// Both MAC addresses, as numbers.
+#[inline]
+fn stations(frame: &[u8]) -> Option<[u64; 2]> {
+    let header: &[u8; ETHERNET_BYTES] = frame.first_chunk()?;
+    let (front, back) = (header.first_chunk()?, header.last_chunk()?);
+    Some([u64::from_be_bytes(*front) >> 16, u64::from_be_bytes(*back) >> 16])
+}
 
 /// Both ports, or what stands for them; `None` for ICMP other than queries.
 #[inline]

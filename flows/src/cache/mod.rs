@@ -101,10 +101,10 @@ impl<T: Copy> FlowCache<T> {
         }
     }
 
-    /// What is known of a flow, which does not count as its use.
+    /// What is probably known of a flow that was approached. It may be another one's.
     #[inline]
-    pub fn peek(&self, flow: &Sought) -> Option<&T> {
-        Some(&self.entries.get(self.number_of(flow)?)?.value)
+    pub fn guess(&self, flow: &Sought) -> Option<&T> {
+        Some(&self.entries.get(flow.expected)?.value)
     }
 
     /// What is known of a flow.
@@ -169,17 +169,9 @@ impl<T: Copy> FlowCache<T> {
     /// The numbers of the entries that may be those of a flow with this hash.
     #[inline]
     fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> + '_ {
-        let (words, tag) = (self.bucket(hash), word(hash, 0) & !NUMBER);
-        // All ways are compared at once: where in its bucket a flow is cannot be predicted.
-        let mut hits = 0u32;
-        for (way, word) in words.iter().enumerate() {
-            hits |= u32::from(*word & !NUMBER == tag && *word != 0) << way;
-        }
-        std::iter::from_fn(move || {
-            let word = words.get(position(hits.trailing_zeros()))?;
-            hits &= hits - 1;
-            Some(position(*word & NUMBER) - 1)
-        })
+        let tag = tag(hash);
+        let words = self.bucket(hash).iter().filter(move |word| **word & !NUMBER == tag);
+        words.map(|word| position(*word & NUMBER) - 1)
     }
 
     /// A number for a new entry: the next, or that of a flow that is forgotten for it.
@@ -231,8 +223,13 @@ fn bucket_of(hash: u64) -> usize {
 /// The word that leads to an entry.
 #[inline]
 fn word(hash: u64, number: usize) -> u32 {
-    let number = u32::try_from(number + 1).unwrap_or(NUMBER);
-    lower(hash >> 32) & !NUMBER | number
+    tag(hash) | u32::try_from(number + 1).unwrap_or(NUMBER)
+}
+
+/// What is kept of a hash in the words of its bucket. It is not 0, which is that of the words that lead nowhere.
+#[inline]
+fn tag(hash: u64) -> u32 {
+    (lower(hash >> 32) | 1 << NUMBER_BITS) & !NUMBER
 }
 
 #[inline]

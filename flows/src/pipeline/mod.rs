@@ -237,7 +237,7 @@ impl<W: Witness> Memory<W> {
             flows.approach(flow);
         }
         for flow in sights.iter().filter_map(|sight| sight.flow.as_ref()) {
-            if let Some((session, _)) = flows.peek(flow).and_then(|known| known.session) {
+            if let Some((session, _)) = flows.guess(flow).and_then(|known| known.session) {
                 self.tables.sessions.warm(session);
             }
         }

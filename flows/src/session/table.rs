@@ -154,7 +154,9 @@ impl Sessions {
         if !control.is(session.version) {
             return Verdict::Ended;
         }
-        if let (Some(segment), Some(State::Tcp(_))) = (&packet.segment, control.state()) {
+        if let Some(segment) = &packet.segment
+            && let Some(State::Tcp(_)) = control.state()
+        {
             return self.track_tcp(record, session, from, (packet.bytes, segment), now, policy);
         }
         record.count(from, control.tag(), packet.bytes);
