@@ -74,11 +74,11 @@ impl FlowKey {
     pub(super) fn hash(&self, secrets: &Secrets) -> u64 {
         let [a, b, c, d, e, f, g] = self.0;
         let [s, t, u, v, w, x, y] = *secrets;
-        let low = fold(a ^ s, b ^ t) ^ fold(c ^ u, d ^ v);
+        let low = fold(fold(a ^ s, b ^ t) ^ w, fold(c ^ u, d ^ v) ^ x);
         if e | f | g == 0 {
             return low;
         }
-        low ^ fold(e ^ w, f ^ x) ^ fold(g ^ y, w)
+        fold(low ^ fold(e ^ t, f ^ v), g ^ y)
     }
 }
 

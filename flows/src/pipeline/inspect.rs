@@ -20,7 +20,7 @@ use super::witness::Witness;
 use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
-use crate::session::{Packet, Verdict};
+use crate::session::{Key, Packet, Verdict};
 use crate::{DropReason, PortIndex, Tables, Tuple, Vid};
 
 /// Neighbours that one worker asks for at a time.
@@ -165,7 +165,7 @@ impl<W: Witness> Memory<W> {
         flow: Option<&Sought>,
     ) {
         if let Some(transform) = flow.and_then(|flow| flows.find(flow))
-            && self.holds(desk, transform)
+            && self.holds(desk, case, &frame, transform)
         {
             match self.track(desk, case, &frame, transform) {
                 Verdict::Valid => return self.apply(desk, case, frame, transform),
@@ -188,7 +188,12 @@ impl<W: Witness> Memory<W> {
     ) {
         let decision = match self.evaluate_and_track(desk, case, &frame) {
             Ok(decision) => decision,
-            Err(refusal) => return self.refuse(desk, *case, frame, refusal),
+            Err(refusal) => {
+                if let (Refusal::Banned(rule), Some(flow)) = (refusal, flow) {
+                    flows.put(flow, desk.ban(rule));
+                }
+                return self.refuse(desk, *case, frame, refusal);
+            }
         };
         let Decision { transform, is_tracked, quote } = decision;
         if !is_tracked {
@@ -255,14 +260,28 @@ impl<W: Witness> Memory<W> {
 
     /// Whether everything that a decision was made from is as it was.
     #[inline]
-    fn holds(&self, desk: &Desk, transform: &Transform) -> bool {
+    fn holds(
+        &mut self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        transform: &Transform,
+    ) -> bool {
         let hop_holds = match &transform.way {
             Way::Route(hop) => self.tables.neighbors.is_current(hop.neighbor, desk.now),
             Way::Bridge | Way::Port(_) => true,
+            Way::Nowhere(_) => !self.has_session(case, frame),
         };
         hop_holds
             && transform.generation == desk.snapshot.generation()
             && !(transform.awaits_answer && self.is_answered(desk, transform))
+    }
+
+    /// Whether a session takes a packet in.
+    #[inline(never)]
+    fn has_session(&mut self, case: &Case, frame: &PktBuf) -> bool {
+        let key = case.tuple(frame).map(|tuple| Key::new(case.from.port.bridge, tuple));
+        key.is_some_and(|key| self.witness.find(&self.tables, &key).is_some())
     }
 
     #[cold]
@@ -295,6 +314,7 @@ impl<W: Witness> Memory<W> {
                 let change = by.rewrite.as_ref().map_or(Change::Hop, Change::Rewrite);
                 self.send_hop(desk, case, frame, hop, change);
             }
+            Way::Nowhere(rule) => self.refuse(desk, *case, frame, Refusal::Denied(*rule)),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::inspect::{Case, Memory};
 use super::transform::{Change, Hop};
 use super::witness::Witness;
 use crate::nat::{Unapplied, translate};
-use crate::router::forward::{decrement, expires};
+use crate::router::forward::{decrement, expires, has_sound_header};
 use crate::router::icmp::{make, reset};
 use crate::router::{Held, IcmpError, NextHop, Station, Unbroken, fragment};
 use crate::{BridgeDomain, DropReason, DropSide, Finding, Vid};
@@ -46,6 +46,9 @@ impl<W: Witness> Memory<W> {
         let Some(bridge) = desk.snapshot.bridge(hop.bridge) else {
             return desk.refuse(frame, DropReason::NoRoute);
         };
+        if !has_sound_header(frame.data(), &case.layers) {
+            return desk.refuse(frame, DropReason::MalformedPacket);
+        }
         if expires(frame.data(), &case.layers) {
             let refusal = Refusal::Tell(DropReason::TtlExpired, IcmpError::TimeExceeded);
             return self.refuse(desk, *case, frame, refusal);
@@ -113,7 +116,7 @@ impl<W: Witness> Memory<W> {
     pub(super) fn refuse(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, refusal: Refusal) {
         match refusal {
             Refusal::Drop(reason) => desk.refuse(frame, reason),
-            Refusal::Denied(rule) => self.deny(desk, case, frame, rule),
+            Refusal::Denied(rule) | Refusal::Banned(rule) => self.deny(desk, case, frame, rule),
             Refusal::Tell(reason, error) => {
                 self.tell(desk, case, &frame, error);
                 desk.refuse(frame, reason);

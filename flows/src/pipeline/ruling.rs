@@ -153,7 +153,12 @@ impl Desk<'_> {
         tuple: Tuple,
         is_midway: bool,
     ) -> Result<Ruling, Refusal> {
-        let ruling = self.consult(case, frame, Some(tuple), Standing::New)?;
+        let ruling = self.consult(case, frame, Some(tuple), Standing::New);
+        let ruling = ruling.map_err(|refusal| match refusal {
+            // Nothing but what every packet of the flow has was looked at.
+            Refusal::Denied(rule) => Refusal::Banned(rule),
+            refusal => refusal,
+        })?;
         let rules = self.snapshot.rules();
         if !is_midway || rules.is_empty() {
             return Ok(ruling);

@@ -53,6 +53,8 @@ pub(super) enum Way {
     Port(PortIndex),
     /// A hop further.
     Route(Hop),
+    /// Nowhere: the rule denies them, until a session takes them in.
+    Nowhere(RuleId),
 }
 
 impl Way {

@@ -322,3 +322,40 @@ fn pair<const N: usize>(frame: &[u8], at: usize) -> Option<[[u8; N]; 2]> {
     let dst = *frame.get(at + N..)?.first_chunk()?;
     Some([src, dst])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// UDP or TCP over IPv4, without options.
+    fn packet(is_tcp: bool, bytes: usize) -> Vec<u8> {
+        let protocol = if is_tcp { protocol::TCP } else { protocol::UDP };
+        let length = u16::try_from(bytes - ETHERNET_BYTES).unwrap();
+        let mut frame = vec![0x50; bytes];
+        frame[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
+        frame[16..18].copy_from_slice(&length.to_be_bytes());
+        frame[20..24].copy_from_slice(&[0x40, 0, 64, protocol]);
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn a_glance_sees_what_a_closer_look_does(
+            is_tcp: bool, bytes in 54usize..120, padding in 0usize..20, end in 0usize..140,
+            changes in prop::collection::vec((12usize..48, any::<u8>()), 0..3),
+        ) {
+            let mut frame = packet(is_tcp, bytes);
+            frame.resize(bytes + padding, 0);
+            prop_assert!(Layers::plain(&frame).is_some());
+            for (at, byte) in changes {
+                frame[at] = byte;
+            }
+            frame.truncate(end.max(40));
+            if let Some(layers) = Layers::plain(&frame) {
+                prop_assert_eq!(Layers::parse(&frame), Ok(Some(layers)));
+            }
+        }
+    }
+}
