@@ -30,6 +30,12 @@ pub fn pin(core: Option<usize>) {
     }
 }
 
+/// Keeps the calling thread on one of the cores that this process may use: its packets are then taken by the
+/// kernel in the order in which it sends them.
+pub fn stay() {
+    pin(core_affinity::get_core_ids().and_then(|ids| ids.first().map(|core| core.id)));
+}
+
 /// What the machine's cores did since it was started: all of them together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MachineTime {

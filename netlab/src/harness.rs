@@ -20,7 +20,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::process::geteuid;
@@ -39,6 +39,8 @@ pub enum Need {
     OtherUsers,
     /// Two cores that this process may use.
     TwoCores,
+    /// The program `nft`, by which the kernel is told to translate addresses.
+    Nft,
 }
 
 impl Need {
@@ -55,6 +57,9 @@ impl Need {
                 .then(|| "nobody else can be tried as; run as root".to_owned()),
             Self::TwoCores => (cores() < 2)
                 .then(|| "this process may use one core only; give it another".to_owned()),
+            Self::Nft => Command::new("nft").arg("--version").output().err().map(|error| {
+                format!("cannot run nft ({error}); install nftables (Debian: apt install nftables)")
+            }),
         }
     }
 }

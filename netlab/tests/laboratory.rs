@@ -1,14 +1,16 @@
 //! The laboratory's own instruments, on a wire and on the Linux bridge.
 
+use std::fs;
 use std::net::IpAddr;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use netlab::conntrack::Conntrack;
 use netlab::raw::RawSocket;
 use netlab::topology::{LinuxBridge, veth};
 use netlab::transfer::Datagrams;
 use netlab::udp::Source;
-use netlab::{Container, LabError, Path, TestResult, ping, rr, tcp, test, transfer, udp};
+use netlab::{Container, LabError, Need, Path, TestResult, ping, rr, tcp, test, transfer, udp};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -220,6 +222,35 @@ fn a_container_dies_with_its_last_inhabitant() -> TestResult {
     Ok(())
 }
 
+/// Connections that the kernel of a container tracks.
+fn tracked(container: &Container) -> Result<u32, Box<dyn std::error::Error>> {
+    let read = || -> Result<String, LabError> {
+        Ok(fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap_or_default())
+    };
+    Ok(container.run(read)?.trim().parse()?)
+}
+
+fn time_passes_for_the_kernels_connections() -> TestResult {
+    const RULES: &str =
+        "table ip t { chain c { type filter hook input priority 0; ct state new accept; }; }";
+    let (a, b) = wired()?;
+    let nft = || -> Result<bool, LabError> {
+        Ok(Command::new("nft").arg(RULES).status().is_ok_and(|status| status.success()))
+    };
+    assert!(b.run(nft)?);
+    let connections = Conntrack::open(&b)?;
+    // The kernel remembers an answered ping for thirty seconds.
+    ping::ping(&a, targets()[0], &ping::Options::default())?;
+    connections.pass(Duration::from_secs(20))?;
+    assert!(tracked(&b)? > 0);
+    connections.pass(Duration::from_secs(20))?;
+    assert_eq!(tracked(&b)?, 0);
+    ping::ping(&a, targets()[0], &ping::Options::default())?;
+    connections.flush()?;
+    assert_eq!(tracked(&b)?, 0);
+    Ok(())
+}
+
 fn main() -> ExitCode {
     netlab::test_main([
         test!(a_wire_answers_ping_at_once),
@@ -237,5 +268,6 @@ fn main() -> ExitCode {
         test!(a_flood_is_counted),
         test!(a_frame_arrives_as_it_was_sent),
         test!(a_container_dies_with_its_last_inhabitant),
+        test!(time_passes_for_the_kernels_connections).needs(Need::Nft),
     ])
 }

@@ -3,7 +3,9 @@
 use super::fdb;
 use crate::attach::attached;
 use crate::check::no_port;
-use crate::{Config, CtlError, Detach, ErrorCode, Named, PortAdd, PortName, PortSet};
+use crate::{
+    Config, CtlError, Detach, ErrorCode, Named, Port, PortAdd, PortKind, PortName, PortSet,
+};
 
 pub(super) fn add(config: &mut Config, add: &PortAdd) -> Result<(), CtlError> {
     if config.ports.contains_key(&add.name) {
@@ -22,10 +24,11 @@ pub(super) fn del(config: &mut Config, named: &Named<PortName>) -> Result<(), Ct
     Ok(())
 }
 
-/// Removes a port, and what was entered by hand about stations behind it.
-fn remove_port(config: &mut Config, name: &PortName) {
+/// Removes a port, its addresses on a network, and what was entered by hand about stations behind it.
+pub(super) fn remove_port(config: &mut Config, name: &PortName) {
     if let Some(port) = config.ports.remove(name) {
         fdb::forget_behind(config, &port.bridge, name);
+        config.forget_endpoint(&port.bridge, name);
     }
 }
 
@@ -42,6 +45,25 @@ pub(super) fn set(config: &mut Config, set: &PortSet) -> Result<(), CtlError> {
     port.mtu = set.mtu.unwrap_or(port.mtu);
     port.guard = set.guard.unwrap_or(port.guard);
     port.egress = set.egress.unwrap_or(port.egress);
+    readdress(port, set)
+}
+
+fn readdress(port: &mut Port, set: &PortSet) -> Result<(), CtlError> {
+    if set.ips.is_none() && set.gateways.is_none() {
+        return Ok(());
+    }
+    let PortKind::Tap(tap) = &mut port.kind else {
+        return Err(CtlError::invalid(format!(
+            "port {} is an interface that exists without the switch, which gives it no addresses",
+            set.name
+        )));
+    };
+    if let Some(ips) = &set.ips {
+        tap.ips.clone_from(ips);
+    }
+    if let Some(gateways) = &set.gateways {
+        tap.gateways.clone_from(gateways);
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 mod bridge;
 mod flow;
 mod nat;
+mod network;
 mod port;
 mod route;
 mod vxlan;
@@ -13,7 +14,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::flow::FlowRule;
-use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix};
+use crate::plan::differing;
+use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Table};
 
 /// More stations than this on one bridge are more than the switch has memory for.
 const MAC_LIMIT: RangeInclusive<u32> = 1..=1_048_576;
@@ -33,27 +35,77 @@ const IPV6_MTU: u32 = 1280;
 /// # Errors
 /// [`CtlError`], which says what is wrong with which of its parts.
 pub(crate) fn check(config: &Config) -> Result<(), CtlError> {
+    check_change(&Config::default(), config)
+}
+
+/// Whether a configuration can be carried out that was made from another which can: what is as it was, and refers to
+/// nothing that is not, is not looked at again.
+///
+/// # Errors
+/// [`CtlError`], which says what is wrong with which of its parts.
+pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError> {
+    check_numbers(config)?;
+    let same_bridges = old.bridges == config.bridges;
+    let same_ports = old.ports == config.ports;
+    let same_vxlans = old.vxlans == config.vxlans;
+    let same_nat = old.nat == config.nat;
+    let bridges = concerned(&old.bridges, &config.bridges, same_ports && same_vxlans);
+    for (name, bridge) in bridges {
+        bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;
+    }
+    for (name, port) in concerned(&old.ports, &config.ports, same_bridges && same_vxlans) {
+        port::check(config, name, port).map_err(|error| error.within("port", name))?;
+    }
+    for (name, vxlan) in concerned(&old.vxlans, &config.vxlans, same_bridges && same_ports) {
+        vxlan::check(config, name, vxlan).map_err(|error| error.within("vxlan", name))?;
+    }
+    if !same_ports {
+        port::check_interfaces(config)?;
+    }
+    if !same_vxlans {
+        vxlan::check_endpoints(config)?;
+    }
+    if !same_bridges || (&old.routes, &old.allowed) != (&config.routes, &config.allowed) {
+        route::check(config)?;
+    }
+    for (name, rule) in concerned(&old.nat, &config.nat, same_bridges) {
+        nat::check(config, rule).map_err(|error| error.within("nat rule", name))?;
+    }
+    if !same_nat {
+        nat::check_apart(config)?;
+    }
+    nat::check_timeouts(config)?;
+    for (id, rule) in concerned(&old.flows, &config.flows, same_bridges) {
+        flow::check(config, rule).map_err(|error| error.within("rule", id))?;
+    }
+    let same_pools = old.pools == config.pools;
+    if !same_ports || !same_pools || old.networks != config.networks {
+        network::check(config)?;
+    }
+    // Last: what is wrong with one part alone is better told alone.
+    if same_bridges && same_nat && old.allowed == config.allowed {
+        return Ok(());
+    }
+    route::check_joined(config)
+}
+
+/// What has to be looked at: what differs, or everything, unless all that it refers to is the same.
+fn concerned<'a, K: Ord, V: PartialEq>(
+    old: &'a Table<K, V>,
+    new: &'a Table<K, V>,
+    is_rest_same: bool,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    let differing = is_rest_same.then(|| differing(old, new));
+    let all = (!is_rest_same).then(|| new.iter());
+    differing.into_iter().flatten().chain(all.into_iter().flatten())
+}
+
+fn check_numbers(config: &Config) -> Result<(), CtlError> {
     let vteps: usize = config.vxlans.values().map(|vxlan| 1 + vxlan.remotes.len()).sum();
     check_number("bridges", config.bridges.len(), MAX_BRIDGES)?;
     check_number("ports", config.ports.len() + vteps, MAX_PORTS)?;
     check_number("routes", config.routes.values().map(|routes| routes.len()).sum(), MAX_ROUTES)?;
-    check_number("nat rules", config.nat.len(), MAX_NAT_RULES)?;
-    for (name, bridge) in &config.bridges {
-        bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;
-    }
-    for (name, port) in &config.ports {
-        port::check(config, port).map_err(|error| error.within("port", name))?;
-    }
-    for (name, vxlan) in &config.vxlans {
-        vxlan::check(config, name, vxlan).map_err(|error| error.within("vxlan", name))?;
-    }
-    port::check_interfaces(config)?;
-    vxlan::check_endpoints(config)?;
-    route::check(config)?;
-    nat::check(config)?;
-    flow::check(config)?;
-    // Last: what is wrong with one part alone is better told alone.
-    route::check_joined(config)
+    check_number("nat rules", config.nat.len(), MAX_NAT_RULES)
 }
 
 /// More names than this in one message help nobody.
@@ -61,15 +113,24 @@ pub(crate) const SHOWN: usize = 10;
 
 /// That a bridge does not exist, and which do.
 pub(crate) fn no_bridge(config: &Config, name: &BridgeName) -> CtlError {
-    let mut names: Vec<_> = config.bridges.keys().map(BridgeName::as_str).take(SHOWN).collect();
-    if config.bridges.len() > SHOWN {
-        names.push("...");
-    }
-    let there = match names.as_slice() {
-        [] => "there are none yet; make it with `bridge add`".to_owned(),
-        names => format!("there are: {}", names.join(", ")),
-    };
+    let there = there_are(config.bridges.keys(), "bridge add");
     CtlError::not_found(format!("bridge {name} does not exist; {there}"))
+}
+
+/// That a network does not exist, and which do.
+pub(crate) fn no_network(config: &Config, name: &BridgeName) -> CtlError {
+    let there = there_are(config.networks.keys(), "network create");
+    CtlError::not_found(format!("network {name} does not exist; {there}"))
+}
+
+/// Which there are, or how to make one.
+fn there_are<'a>(names: impl ExactSizeIterator<Item = &'a BridgeName>, make: &str) -> String {
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    let names: Vec<_> = names.map(BridgeName::as_str).take(SHOWN).collect();
+    match names.as_slice() {
+        [] => format!("there are none yet; make it with `{make}`"),
+        names => format!("there are: {}{more}", names.join(", ")),
+    }
 }
 
 /// That a port does not exist, or is a tunnel.
@@ -131,7 +192,7 @@ fn check_host(what: &str, addr: IpAddr) -> Result<(), CtlError> {
 }
 
 /// Whether every IPv6 interface has this address's subnet.
-fn is_link_local(addr: IpAddr) -> bool {
+pub(crate) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }
 

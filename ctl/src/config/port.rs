@@ -102,6 +102,17 @@ pub enum PortKind {
 }
 
 impl PortKind {
+    /// Whether one device can be behind either: all but addresses can only be given when it is made.
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tap(one), Self::Tap(other)) => {
+                (&one.netns, &one.ifname, one.mac, one.queues)
+                    == (&other.netns, &other.ifname, other.mac, other.queues)
+            }
+            _ => self == other,
+        }
+    }
+
     /// The namespace and interface name behind the port, which no two ports can share.
     pub fn interface(&self) -> (Option<&NetnsRef>, &IfName) {
         match self {

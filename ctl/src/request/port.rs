@@ -44,6 +44,12 @@ pub struct PortSet {
     /// See [`crate::Port`]; `null`, which is `Some(None)`, for no limit.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub egress: Option<Option<Egress>>,
+    /// The addresses of an interface that the switch made, instead of those that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ips: Option<Vec<IpCidr>>,
+    /// Its default gateways, instead of those that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<Vec<IpAddr>>,
 }
 
 impl PortSet {
@@ -58,6 +64,8 @@ impl PortSet {
             mtu: None,
             guard: None,
             egress: None,
+            ips: None,
+            gateways: None,
         }
     }
 }

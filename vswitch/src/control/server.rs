@@ -5,7 +5,7 @@
 //! stops in the middle of a request is put out. A request is carried out whole before the next is
 //! looked at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
 struct Client {
     stream: UnixStream,
     decoder: LineDecoder,
-    unsent: Vec<u8>,
+    unsent: VecDeque<u8>,
     /// Since when it has been in the middle of something.
     busy_since: Option<Instant>,
     /// It is put out as soon as it has its answers.
@@ -166,15 +166,18 @@ impl Server {
 
     /// Interfaces of the host came, went or changed.
     fn heed_links(&self, daemon: &mut Daemon) {
+        let mut is_any_new = false;
         for event in self.links.events() {
+            is_any_new |= !matches!(event, LinkEvent::Gone(_));
             match event {
                 LinkEvent::Gone(link) => daemon.switch.heed_gone_link(link.index),
-                LinkEvent::Changed(_) => daemon.switch.retry_waiting(),
-                LinkEvent::Missed => {
-                    daemon.switch.heed_missed_links();
-                    daemon.switch.retry_waiting();
-                }
+                LinkEvent::Changed(_) => {}
+                LinkEvent::Missed => daemon.switch.heed_missed_links(),
             }
+        }
+        // Once, however much changed: each of the ports that wait is tried.
+        if is_any_new && daemon.switch.has_waiting() {
+            daemon.switch.retry_waiting();
         }
     }
 
@@ -190,7 +193,7 @@ impl Server {
             let mut client = Client {
                 stream,
                 decoder: LineDecoder::new(MAX_REQUEST_BYTES),
-                unsent: Vec::new(),
+                unsent: VecDeque::new(),
                 busy_since: None,
                 closing: false,
             };
@@ -309,7 +312,7 @@ impl Client {
     /// Sends what can be sent now. False when the connection is over.
     fn send(&mut self) -> bool {
         while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
+            match self.stream.write(self.unsent.as_slices().0) {
                 Ok(count) => {
                     self.unsent.drain(..count);
                     self.busy_since = None;

@@ -45,7 +45,7 @@
 //! # Threads
 //! Workers call [`Mappings::claim`], [`Mappings::join`], [`Mappings::find`] and [`Mappings::release`], at a
 //! flow's first packet and at its end. The control thread makes the next set of addresses
-//! ([`Mappings::with_addresses`]), reserves ports and lists.
+//! ([`Mappings::with_addresses`]) and lists.
 
 mod foresight;
 mod hosts;
@@ -429,23 +429,6 @@ impl Mappings {
             self.shared.hosts.end_session(released.host, released.was_last, now);
             self.shared.released.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Keeps an external port from being claimed, as one that is published must be (RFC 4787 REQ-3).
-    /// False, and nothing done, when it is mapped or in quarantine, reserved already, or on no external
-    /// address. For the control thread.
-    #[must_use]
-    pub fn reserve(&self, outside: Zone, protocol: u8, external: Endpoint, now: Nanos) -> bool {
-        let found = self.listed(outside, external.ip).zip(Class::of(protocol));
-        found.is_some_and(|(address, class)| {
-            address.table.reserve(class, external.port, now.seconds())
-        })
-    }
-
-    /// Lets a reserved port be claimed again. False when it was not reserved.
-    pub fn unreserve(&self, outside: Zone, protocol: u8, external: Endpoint) -> bool {
-        let found = self.listed(outside, external.ip).zip(Class::of(protocol));
-        found.is_some_and(|(address, class)| address.table.unreserve(class, external.port))
     }
 
     /// Number of mappings.

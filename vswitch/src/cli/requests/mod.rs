@@ -1,24 +1,29 @@
 //! From the command line to the request.
 
+mod batch;
 mod bridge;
 mod conn;
 mod container;
 mod explain;
 mod fdb;
 mod flow;
+mod ipam;
 mod nat;
 mod neighbor;
+mod network;
 mod port;
 mod route;
 mod vxlan;
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use ctl::flow::{BadRules, FlowSyntax};
-use ctl::{Query, Request};
+use ctl::{IpCidr, Query, Request};
 
 use super::args::Command;
+use batch::BadLines;
 
 /// Why no request comes of a command. Nobody was asked then.
 #[derive(Debug, thiserror::Error)]
@@ -29,11 +34,20 @@ pub enum NoRequest {
     /// It does not say which packet is meant.
     #[error("give a frame, or a packet with --like")]
     NoPacket,
+    /// It does not say where a container is attached.
+    #[error("say where with --bridge or --network")]
+    NoPlace,
+    /// An address on a bridge, of which it is not known how long its subnet's prefix is.
+    #[error("write {0} with its prefix length, such as {0}/24, or use --network")]
+    NoPrefix(IpAddr),
+    /// An address on a network, which knows its subnet by itself.
+    #[error("write {addr}, not {0}: the network knows its prefix length", addr = .0.addr)]
+    Prefix(IpCidr),
     /// A rule that cannot be understood.
     #[error("the rule is not understood: {0}")]
     Rule(#[from] FlowSyntax),
     /// A file that cannot be read.
-    #[error("cannot read the rules of {path}: {source}", path = .path.display())]
+    #[error("cannot read {path}: {source}", path = .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -48,9 +62,17 @@ pub enum NoRequest {
         /// What is wrong.
         wrong: BadRules,
     },
+    /// A file with commands that cannot be carried out together, by lines.
+    #[error("the commands of {path} are not understood, and none is carried out:\n{wrong}", path = .path.display())]
+    Commands {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        wrong: BadLines,
+    },
 }
 
-/// The request of a command that is one. Reads the file of rules that the command names.
+/// The request of a command that is one. Reads the file that the command names.
 ///
 /// # Errors
 /// [`NoRequest`].
@@ -58,7 +80,9 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
     Ok(match command {
         Command::Bridge(command) => bridge::request(command),
         Command::Port(command) => port::request(command),
-        Command::Attach(options) => Request::Mutation(container::attach(options)),
+        Command::Network(command) => network::request(command),
+        Command::Ipam(command) => ipam::request(command),
+        Command::Attach(options) => Request::Mutation(container::attach(options)?),
         Command::Detach(options) => Request::Mutation(container::detach(options)),
         Command::AddPort { bridge, device } => port::existing(bridge, device),
         Command::Fdb(command) => fdb::request(command),
@@ -70,6 +94,7 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
         Command::Flow(command) => flow::request(command)?,
         Command::Trace(options) => Request::Query(explain::trace(options)?),
         Command::Why(options) => Request::Query(explain::why(options)),
+        Command::Batch { file } => batch::request(file)?,
         Command::Stats => Request::Query(Query::Stats),
         Command::Drops => Request::Query(Query::Drops),
         Command::Perf => Request::Query(Query::Perf),
@@ -79,6 +104,17 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
             return Err(NoRequest::NotOne);
         }
     })
+}
+
+/// The text of a file, or of standard input.
+fn text_of(path: &Path) -> Result<String, NoRequest> {
+    let read = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    read.map_err(|source| NoRequest::Unreadable { path: path.to_owned(), source })
 }
 
 /// A list that is to take the present one's place: one that was given, or none if that was asked for.

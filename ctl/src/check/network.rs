@@ -1,0 +1,136 @@
+//! What networks keep to: who has which address is said at one place only, and agreed upon everywhere.
+
+use std::net::IpAddr;
+
+use super::check_number;
+use crate::ipam::{Pool, Span};
+use crate::{
+    BridgeName, Config, CtlError, ErrorCode, IpCidr, Network, PortKind, PortName, Prefix, Tap,
+};
+
+/// The most subnets of one network: its bridge has a gateway in each.
+const MAX_SUBNETS: usize = 32;
+/// The most ranges, of each kind, of one subnet.
+const MAX_RANGES: usize = 256;
+/// The most labels of one network.
+const MAX_LABELS: usize = 256;
+
+pub(super) fn check(config: &Config) -> Result<(), CtlError> {
+    for (name, network) in &config.networks {
+        check_network(config, name, network).map_err(|error| error.within("network", name))?;
+    }
+    let mut kept = config.pools.iter();
+    kept.try_for_each(|(subnet, pool)| check_pool(subnet, pool))
+}
+
+fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Result<(), CtlError> {
+    check_number("subnets in one network", network.pools.len(), MAX_SUBNETS)?;
+    check_number("labels on one network", network.settings.labels.len(), MAX_LABELS)?;
+    network.pools.iter().try_for_each(|(subnet, pool)| check_pool(subnet, pool))?;
+    let mut addresses = 0;
+    for port in network.endpoints.keys() {
+        let tap = tap_of(config, name, port).map_err(|error| error.within("endpoint", port))?;
+        let given = |cidr: &&IpCidr| network.port_of(cidr) == Some(port);
+        if !tap.ips.iter().all(|cidr| given(&cidr)) {
+            return Err(not_given(port));
+        }
+        addresses += tap.ips.len();
+    }
+    // Each address of a container is given to it. So if there are as many, all that is given is a container's.
+    let mut leases = network.pools.values().flat_map(|pool| pool.leases());
+    let has_port = leases.clone().filter(|(_, lease)| lease.port.is_some()).count();
+    if has_port == addresses {
+        return Ok(());
+    }
+    let port = leases.find_map(|(_, lease)| {
+        let port = lease.port.as_ref()?;
+        (!network.endpoints.contains_key(port)).then_some(port)
+    });
+    Err(port.or(network.endpoints.keys().next()).map_or_else(
+        || CtlError::invalid("addresses are given to ports, and it has none"),
+        not_given,
+    ))
+}
+
+fn not_given(port: &PortName) -> CtlError {
+    let message = format!(
+        "the addresses of {port} are the network's to give; \
+         `network disconnect` it, and connect it again with --ip"
+    );
+    CtlError::new(ErrorCode::InUse, message)
+}
+
+/// The interface of a container.
+fn tap_of<'a>(config: &'a Config, name: &BridgeName, port: &PortName) -> Result<&'a Tap, CtlError> {
+    let wrong = |why: &str| Err(CtlError::invalid(why));
+    let Some(settings) = config.ports.get(port) else { return wrong("it has no port") };
+    match &settings.kind {
+        _ if settings.bridge != *name => wrong("its port is on another bridge"),
+        PortKind::Tap(tap) => Ok(tap),
+        PortKind::Netdev { .. } => wrong("its port is no --tap"),
+    }
+}
+
+/// Who was put on a network's bridge by hand has no address that the network may give to others.
+pub(super) fn check_stranger(
+    config: &Config,
+    name: &PortName,
+    bridge: &BridgeName,
+    tap: &Tap,
+) -> Result<(), CtlError> {
+    let network = config.networks.get(bridge).filter(|of| !of.endpoints.contains_key(name));
+    let Some(network) = network else { return Ok(()) };
+    for IpCidr { addr, .. } in &tap.ips {
+        let pool = network.pool_of(*addr);
+        let reserves = |pool: &Pool| pool.reserved.iter().any(|span| span.contains(*addr));
+        if pool.is_some_and(|pool| !reserves(pool)) {
+            return Err(CtlError::new(
+                ErrorCode::InUse,
+                format!("address {addr} is network {bridge}'s to give; use `network connect --ip`"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_pool(subnet: &Prefix, pool: &Pool) -> Result<(), CtlError> {
+    check_own(subnet, pool).map_err(|error| error.within("subnet", subnet))
+}
+
+fn check_own(subnet: &Prefix, pool: &Pool) -> Result<(), CtlError> {
+    let addr = subnet.addr();
+    if pool.subnet != *subnet {
+        return Err(CtlError::invalid(format!("it is kept as {subnet}, and is {}", pool.subnet)));
+    }
+    if addr.is_loopback() || addr.is_multicast() || addr.is_unspecified() {
+        return Err(CtlError::invalid("containers cannot have addresses of it"));
+    }
+    if Span::hosts(subnet).count() < 2 {
+        return Err(CtlError::invalid("it has no room for a gateway and a container"));
+    }
+    check_number("ranges in one subnet", pool.ranges.len().max(pool.reserved.len()), MAX_RANGES)?;
+    let all = Span::of(subnet);
+    let within = |span: &Span| all.contains(span.first()) && all.contains(span.last());
+    if let Some(span) = pool.ranges.iter().chain(&pool.reserved).find(|span| !within(span)) {
+        return Err(CtlError::invalid(format!("range {span} is not in it")));
+    }
+    pool.gateway.map_or(Ok(()), |gateway| check_gateway(pool, gateway))?;
+    let mut leases = pool.leases().keys();
+    match leases.find(|addr| pool.check_host(**addr).is_err() || pool.gateway == Some(**addr)) {
+        Some(addr) => Err(CtlError::new(
+            ErrorCode::InUse,
+            format!("address {addr} is given out already, and cannot be reserved or the gateway's"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The gateway may be among what is reserved.
+fn check_gateway(pool: &Pool, gateway: IpAddr) -> Result<(), CtlError> {
+    if Span::hosts(&pool.subnet).contains(gateway) {
+        return Ok(());
+    }
+    Err(CtlError::invalid(format!(
+        "gateway {gateway} is not in it, or its own or broadcast address"
+    )))
+}
