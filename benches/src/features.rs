@@ -20,8 +20,8 @@ use flows::{
     BridgeDomain, BridgeIndex, Fdb, Filtering, Generation, Ledger, Masquerade, Nanos, Outboxes,
     Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes, Tables, Translation, Vid,
 };
-use pktio::wire::field::{ethertype, ipv4, protocol, put_be16};
 use pktio::underlay::Outer;
+use pktio::wire::field::{ethertype, ipv4, protocol, put_be16};
 use pktio::wire::{Layers, MacAddr, checksum};
 use pktio::{Burst, Pool, PoolConfig};
 use vswitch::sys::cycles;
@@ -100,9 +100,7 @@ const CASES: [Features; 12] = [
 
 /// Measures and prints.
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
-    println!(
-        "\nFeatures, 64-byte packets in bursts of {BURST}, TSC cycles per packet:\n"
-    );
+    println!("\nFeatures, 64-byte packets in bursts of {BURST}, TSC cycles per packet:\n");
     println!("{:<20} {:>9} {:>8} {:>10}", "", "flows", "rules", "pipeline");
     for case in CASES {
         let cycles = measure(case)?;
@@ -193,8 +191,9 @@ fn snapshot(case: Features) -> Result<Snapshot, Box<dyn Error>> {
     let far = if case.is_routed { OUTSIDE } else { INSIDE };
     let ports = vec![Some(port(INSIDE)), Some(port(far))];
     let snapshot = Snapshot::new(Generation(1), ports, bridges.into())?;
-    let snapshot =
-        snapshot.with_rules(Arc::new(RuleSet::compile(rules(case.rules))?)).with_tunnels(Arc::new(tunnels()?));
+    let snapshot = snapshot
+        .with_rules(Arc::new(RuleSet::compile(rules(case.rules))?))
+        .with_tunnels(Arc::new(tunnels()?));
     if !case.is_masqueraded {
         return Ok(snapshot);
     }
@@ -231,7 +230,8 @@ fn router(index: BridgeIndex) -> RouterPort {
 fn rules(count: u32) -> Vec<Rule> {
     let others = (1..count).map(mismatch);
     let matches = RuleMatch::default();
-    let last = Rule { priority: 0, matches, action: RuleAction::only(Verdict::Allow), ..mismatch(0) };
+    let last =
+        Rule { priority: 0, matches, action: RuleAction::only(Verdict::Allow), ..mismatch(0) };
     others.chain((count > 0).then_some(last)).collect()
 }
 

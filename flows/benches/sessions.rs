@@ -226,13 +226,7 @@ fn main() {
     let ghz = tsc_ghz().unwrap_or(f64::NAN);
     println!("cycles per packet, at {ghz:.3} GHz");
     println!("{:<24}{:>10}{:>10}{:>10}{:>10}", "", "UDP 1000", "UDP 1M", "TCP 1000", "TCP 1M");
-    let names = [
-        "look up",
-        "track",
-        "both",
-        "track, as a burst",
-        "sweep",
-    ];
+    let names = ["look up", "track", "both", "track, as a burst", "sweep"];
     let mut rows = names.map(|name| (name, Vec::new()));
     for protocol in [protocol::UDP, protocol::TCP] {
         for count in [1000, 1_000_000] {

@@ -50,7 +50,9 @@ pub fn prefer_huge_pages<T>(table: &[T]) {
     }
     // SAFETY: the pages lie wholly within the table, which is borrowed, and this advice changes neither what is in
     // them nor who may read or write it.
-    let advised = unsafe { madvise(start.wrapping_add(skip).cast_mut().cast(), bytes, Advice::LinuxHugepage) };
+    let advised = unsafe {
+        madvise(start.wrapping_add(skip).cast_mut().cast(), bytes, Advice::LinuxHugepage)
+    };
     // Without huge pages everything works, only more slowly.
     let _ = advised;
 }

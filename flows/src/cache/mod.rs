@@ -74,13 +74,7 @@ impl<T: Copy> FlowCache<T> {
         let buckets = (capacity * 2 / WAYS).next_power_of_two();
         let mut entries = Vec::with_capacity(capacity);
         prefer_huge_pages(entries.spare_capacity_mut());
-        Self {
-            buckets: Lines::zeroed(buckets),
-            entries,
-            capacity,
-            secrets: secrets(seed),
-            hand: 0,
-        }
+        Self { buckets: Lines::zeroed(buckets), entries, capacity, secrets: secrets(seed), hand: 0 }
     }
 
     /// Hashes a key, and asks for its bucket.

@@ -13,9 +13,9 @@ use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
 use super::ruling::{Ruling, Standing};
+use super::sight::Sight;
 use super::steps::take_steps;
 use super::transform::{Change, Flows, Transform, Way};
-use super::sight::Sight;
 use super::witness::Witness;
 use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
@@ -124,13 +124,7 @@ impl<W: Witness> Memory<W> {
 
     /// Decides about a fragment: all of a datagram go the way of its first one, which alone says by which
     /// ports it goes.
-    fn inspect_fragment(
-        &mut self,
-        desk: &mut Desk,
-        flows: &mut Flows,
-        case: &Case,
-        frame: PktBuf,
-    ) {
+    fn inspect_fragment(&mut self, desk: &mut Desk, flows: &mut Flows, case: &Case, frame: PktBuf) {
         let zone = case.from.port.bridge.into();
         let Some(datagram) = Datagram::of(zone, frame.data(), &case.layers) else {
             return desk.refuse(frame, DropReason::MalformedPacket);
@@ -260,13 +254,7 @@ impl<W: Witness> Memory<W> {
 
     /// Whether everything that a decision was made from is as it was.
     #[inline]
-    fn holds(
-        &mut self,
-        desk: &Desk,
-        case: &Case,
-        frame: &PktBuf,
-        transform: &Transform,
-    ) -> bool {
+    fn holds(&mut self, desk: &Desk, case: &Case, frame: &PktBuf, transform: &Transform) -> bool {
         let hop_holds = match &transform.way {
             Way::Route(hop) => self.tables.neighbors.is_current(hop.neighbor, desk.now),
             Way::Bridge | Way::Port(_) => true,

@@ -40,7 +40,9 @@ use std::sync::Arc;
 
 use pktio::{Burst, Pool};
 
-use crate::{BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables};
+use crate::{
+    BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables,
+};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
@@ -203,7 +205,7 @@ impl<W: Witness> Memory<W> {
         from: &Ingress,
         burst: &mut Burst,
         steps: &mut Vec<Step>,
-        sights: &mut Vec<Sight>,
+        sights: &mut [Sight],
     ) {
         if from.bridge.fdb.is_large() {
             burst.iter().for_each(|frame| from.warm(frame));

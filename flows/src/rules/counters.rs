@@ -216,7 +216,8 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 let tally = counters.tally();
-                scope.spawn(move || (0..FRAMES).for_each(|_| tally.count(ID, 64, Nanos::default())));
+                scope
+                    .spawn(move || (0..FRAMES).for_each(|_| tally.count(ID, 64, Nanos::default())));
             }
         });
         let Hits { frames, bytes, .. } = counters.hits(ID);

@@ -113,7 +113,9 @@ mod tests {
     fn a_packet_is_added_in_place_unless_a_count_begins_anew_or_is_another_sessions() {
         let tag = Tag::of(7);
         for end in [None, Some(0), END, Some(u32::MAX)] {
-            for (packets, bytes) in [(0, 0), (1, 60), (PACKETS, 0), (0, BYTES), (0x7ff, BYTES - 1514)] {
+            for (packets, bytes) in
+                [(0, 0), (1, 60), (PACKETS, 0), (0, BYTES), (0x7ff, BYTES - 1514)]
+            {
                 let traffic = Traffic { end, volume: Volume { packets, bytes } };
                 let words = traffic.into_words(tag);
                 let slowly = traffic.with_packet(1514).into_words(tag);
