@@ -204,6 +204,8 @@ fn switched_pair(
                 ips: addresses(number).to_vec(),
                 gateways: Vec::new(),
                 queues: 1,
+                handover: false,
+                handover: false,
             }),
             Some(mode) => {
                 let fd = container.namespace().as_fd();

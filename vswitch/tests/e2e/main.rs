@@ -7,6 +7,7 @@ mod control;
 mod daemon;
 mod explain;
 mod foreign;
+mod handover;
 mod lifecycle;
 mod matrix;
 mod routing;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let tests = [
         lifecycle::tests(),
         foreign::tests(),
+        handover::tests(),
         workers::tests(),
         matrix::tests(),
         bridging::tests(),

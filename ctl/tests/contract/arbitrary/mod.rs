@@ -86,14 +86,16 @@ fn gateways() -> impl Strategy<Value = Vec<IpAddr>> {
 }
 
 fn tap() -> impl Strategy<Value = Tap> {
-    (option::of(netns()), if_name(), option::of(mac()), ips(), gateways(), 0u16..18).prop_map(
-        |(netns, ifname, mac, ips, gateways, queues)| Tap {
+    let settings = (option::of(netns()), if_name(), option::of(mac()), ips(), gateways());
+    (settings, 0u16..18, any::<bool>()).prop_map(
+        |((netns, ifname, mac, ips, gateways), queues, handover)| Tap {
             netns,
             ifname,
             mac,
             ips,
             gateways,
             queues,
+            handover,
         },
     )
 }
