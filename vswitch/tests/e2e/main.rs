@@ -10,6 +10,7 @@ mod foreign;
 mod handover;
 mod lifecycle;
 mod matrix;
+mod networks;
 mod routing;
 mod rules;
 mod sessions;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         bridging::tests(),
         routing::tests(),
+        networks::tests(),
         sessions::tests(),
         vxlan::tests(),
         rules::tests(),
