@@ -83,7 +83,9 @@ impl Head {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut fields);
         let head_bytes = match request.parse(bytes) {
-            Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= MAX_HEAD_BYTES => head_bytes,
+            Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= MAX_HEAD_BYTES => {
+                head_bytes
+            }
             Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD_BYTES => return Ok(None),
             Ok(_) => return refuse(Status::HeadTooLarge, "the head of the request is too long"),
             Err(httparse::Error::TooManyHeaders) => {

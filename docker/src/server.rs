@@ -49,8 +49,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`], when a living plugin serves it or the kernel refuses.
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
-        let failed =
-            |operation, source| ServerError { operation, path: path.to_owned(), source };
+        let failed = |operation, source| ServerError { operation, path: path.to_owned(), source };
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
             made.map_err(|source| failed("make the directory of", source))?;
@@ -71,14 +70,16 @@ impl Server {
         Ok(server)
     }
 
-    /// Another handle of the listening socket, which does not remove the path.
+    /// Answers whoever connects, on threads of its own, until the process ends.
     ///
     /// # Errors
-    /// [`ServerError`], when descriptors run out.
-    pub fn listener(&self) -> Result<UnixListener, ServerError> {
-        let failed =
-            |source| ServerError { operation: "refer to", path: self.path.clone(), source };
-        self.listener.try_clone().map_err(failed)
+    /// [`ServerError`], when descriptors or threads run out.
+    pub fn start(&self, handler: Arc<Handler>) -> Result<(), ServerError> {
+        let failed = |source| ServerError { operation: "serve", path: self.path.clone(), source };
+        let listener = self.listener.try_clone().map_err(failed)?;
+        let thread = std::thread::Builder::new().name("docker-plugin".to_owned());
+        thread.spawn(move || serve(&listener, &handler)).map_err(failed)?;
+        Ok(())
     }
 }
 
@@ -89,7 +90,7 @@ impl Drop for Server {
 }
 
 /// Answers whoever connects, for ever.
-pub fn serve(listener: &UnixListener, handler: &Arc<Handler>) -> ! {
+fn serve(listener: &UnixListener, handler: &Arc<Handler>) -> ! {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         let Ok((stream, _)) = listener.accept() else {

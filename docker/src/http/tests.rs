@@ -32,7 +32,10 @@ fn a_head_that_is_not_understood_is_refused_with_the_status_that_says_why() {
         ("GET /Plugin.Activate HTTP/1.1\r\n\r\n", Status::MethodNotAllowed),
         ("POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", Status::LengthRequired),
         ("POST /x HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", Status::ContentTooLarge),
-        ("POST /x HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n", Status::ContentTooLarge),
+        (
+            "POST /x HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+            Status::ContentTooLarge,
+        ),
         ("POST /x HTTP/1.1\r\nContent-Length: +7\r\n\r\n", Status::BadRequest),
         ("POST /x HTTP/1.1\r\nContent-Length: \r\n\r\n", Status::BadRequest),
         ("POST /x HTTP/1.1\r\nContent-Length: 1\r\ncontent-length: 2\r\n\r\n", Status::BadRequest),
