@@ -53,16 +53,16 @@ fn networks_are_apart_and_a_container_on_two_reaches_both() -> TestResult {
     let scene = Scene::new()?;
     scene.network("left", "")?;
     scene.network("right", "")?;
-    scene.docker.container("a", "--network left")?;
-    scene.docker.container("b", "--network right")?;
-    let there = scene.address("b", "right", "IPAddress")?;
-    assert!(scene.is_silent("a", &there), "networks are apart");
-    scene.docker.run("network connect right a")?;
-    assert!(scene.pings("a", "b") && scene.pings("b", "a"));
-    assert!(scene.docker.shell("a", "ip addr show eth1")?.contains("inet "));
-    scene.docker.run("network disconnect right a")?;
-    assert!(scene.is_silent("a", &there), "it is apart again");
-    assert!(scene.docker.shell("a", "ip addr show eth1").is_err());
+    scene.docker.container("alpha", "--network left")?;
+    scene.docker.container("beta", "--network right")?;
+    let there = scene.address("beta", "right", "IPAddress")?;
+    assert!(scene.is_silent("alpha", &there), "networks are apart");
+    scene.docker.run("network connect right alpha")?;
+    assert!(scene.pings("alpha", "beta") && scene.pings("beta", "alpha"));
+    assert!(scene.docker.shell("alpha", "ip addr show eth1")?.contains("inet "));
+    scene.docker.run("network disconnect right alpha")?;
+    assert!(scene.is_silent("alpha", &there), "it is apart again");
+    assert!(scene.docker.shell("alpha", "ip addr show eth1").is_err());
     assert_eq!(scene.switch.containers()?.len(), 2);
     Ok(scene.switch.check_ledger()?)
 }
@@ -100,15 +100,15 @@ fn a_container_has_the_addresses_that_were_asked_for() -> TestResult {
 fn an_internal_network_has_no_way_out() -> TestResult {
     let scene = Scene::new()?;
     scene.network("inner", "--internal")?;
-    scene.docker.container("a", "--network inner")?;
-    scene.docker.container("b", "--network inner")?;
-    assert!(scene.pings("a", "b"));
-    assert!(!scene.docker.shell("a", "ip route")?.contains("default"));
-    assert!(scene.is_silent("a", e2e::Host::WORLD));
+    scene.docker.container("alpha", "--network inner")?;
+    scene.docker.container("beta", "--network inner")?;
+    assert!(scene.pings("alpha", "beta"));
+    assert!(!scene.docker.shell("alpha", "ip route")?.contains("default"));
+    assert!(scene.is_silent("alpha", e2e::Host::WORLD));
     let gateway = scene.switch.networks()?[0].subnets[0].gateway.ok_or("no gateway")?;
     scene.docker.run("run --rm --network none busybox true")?;
     let forced = format!("ip route add default via {gateway}; ping -c 1 -W 1 {}", e2e::Host::WORLD);
-    assert!(scene.docker.shell("a", &forced).is_err(), "not even for who insists");
+    assert!(scene.docker.shell("alpha", &forced).is_err(), "not even for who insists");
     Ok(())
 }
 
@@ -133,11 +133,11 @@ fn containers_of_an_isolated_network_do_not_reach_each_other() -> TestResult {
         "apart",
         "-o com.docker.network.bridge.enable_icc=false -o com.docker.network.driver.mtu=1400",
     )?;
-    scene.docker.container("a", "--network apart")?;
-    scene.docker.container("b", "--network apart")?;
-    assert!(scene.is_silent("a", &scene.address("b", "apart", "IPAddress")?));
-    assert!(scene.pings("a", e2e::Host::WORLD));
-    assert!(scene.docker.shell("a", "ip link show eth0")?.contains("mtu 1400"));
+    scene.docker.container("alpha", "--network apart")?;
+    scene.docker.container("beta", "--network apart")?;
+    assert!(scene.is_silent("alpha", &scene.address("beta", "apart", "IPAddress")?));
+    assert!(scene.pings("alpha", e2e::Host::WORLD));
+    assert!(scene.docker.shell("alpha", "ip link show eth0")?.contains("mtu 1400"));
     let misspelled = scene.network("other", "-o vswitch.isolatd=true");
     let said = misspelled.err().ok_or("a misspelled option was taken")?.to_string();
     assert!(said.contains("vswitch.isolatd") && said.contains("vswitch.isolated"), "{said}");
@@ -154,13 +154,13 @@ fn a_container_and_a_bare_namespace_share_a_network() -> TestResult {
     let endpoint = connected.endpoint.ok_or("not connected")?;
     bare.await_ready("eth0")?;
     scene.network("here", "-o vswitch.network=shared --ipam-opt vswitch.network=shared")?;
-    scene.docker.container("a", "--network here")?;
-    assert!(scene.pings("a", &endpoint.addresses[0].address.addr.to_string()));
-    let container = scene.address("a", "here", "IPAddress")?.parse()?;
+    scene.docker.container("alpha", "--network here")?;
+    assert!(scene.pings("alpha", &endpoint.addresses[0].address.addr.to_string()));
+    let container = scene.address("alpha", "here", "IPAddress")?.parse()?;
     ping::ping(&bare, container, &ping::Options::default())?;
     let refused = scene.network("wrong", "-o vswitch.network=shared");
     assert!(refused.is_err(), "another subnet than the network's");
-    scene.docker.run("rm --force a")?;
+    scene.docker.run("rm --force alpha")?;
     scene.docker.run("network rm here")?;
     let left = scene.switch.networks()?;
     assert_eq!((left.len(), left[0].endpoints.len()), (1, 1), "it was there before Docker's");
@@ -171,10 +171,10 @@ fn a_container_and_a_bare_namespace_share_a_network() -> TestResult {
 fn a_network_with_containers_is_not_removed_and_nothing_is_left_of_one_that_was() -> TestResult {
     let scene = Scene::new()?;
     scene.network("web", "")?;
-    scene.docker.container("a", "--network web")?;
+    scene.docker.container("alpha", "--network web")?;
     assert!(scene.docker.run("network rm web").is_err());
-    assert!(scene.pings("a", e2e::Host::WORLD));
-    scene.docker.run("rm --force a")?;
+    assert!(scene.pings("alpha", e2e::Host::WORLD));
+    scene.docker.run("rm --force alpha")?;
     scene.docker.run("network rm web")?;
     is_clean(&scene)
 }

@@ -68,11 +68,11 @@ fn a_range_and_a_chosen_port_lead_to_the_container() -> TestResult {
     scene.network("web", "")?;
     // As many ports for as many, one of several, and any.
     let ports = "-p 8000-8001:80-81 -p 8100-8102:80 -p 80";
-    scene.docker.container("a", &format!("--network web {ports}"))?;
-    scene.docker.container("b", "--network web -p 8100-8102:80")?;
-    scene.docker.serve_page("a", "a")?;
-    scene.docker.serve_page("b", "b")?;
-    scene.docker.shell("a", "httpd -p 81 -h /www")?;
+    scene.docker.container("alpha", &format!("--network web {ports}"))?;
+    scene.docker.container("beta", "--network web -p 8100-8102:80")?;
+    scene.docker.serve_page("alpha", "alpha")?;
+    scene.docker.serve_page("beta", "beta")?;
+    scene.docker.shell("alpha", "httpd -p 81 -h /www")?;
     let page =
         |port: u16| fetch(&scene.host, &format!("198.51.100.1:{port}")).map(|(page, _)| page);
     for (port, said) in [(8000, "a\n"), (8001, "a\n"), (8100, "a\n"), (8101, "b\n")] {
@@ -91,7 +91,7 @@ fn a_range_and_a_chosen_port_lead_to_the_container() -> TestResult {
 fn a_datagram_to_a_published_port_is_answered_from_there() -> TestResult {
     let scene = Scene::new()?;
     scene.network("web", "")?;
-    scene.docker.run("run --detach --name a --network web -p 5353:53/udp -p 7:7/sctp busybox udpsvd 0.0.0.0 53 cat")?;
+    scene.docker.run("run --detach --name alpha --network web -p 5353:53/udp -p 7:7/sctp busybox udpsvd 0.0.0.0 53 cat")?;
     let failed = |source| LabError::Socket { operation: "bind", source };
     let socket = scene.host.world.run(|| UdpSocket::bind("198.51.100.9:0").map_err(failed))?;
     socket.connect("198.51.100.1:5353")?;
@@ -110,8 +110,8 @@ fn a_datagram_to_a_published_port_is_answered_from_there() -> TestResult {
 fn a_port_is_published_at_the_given_address_only() -> TestResult {
     let scene = Scene::new()?;
     scene.network("web", "--ipv6")?;
-    scene.docker.container("a", "--network web -p 198.51.100.1:8080:80 -p 0.0.0.0:8081:80")?;
-    scene.docker.serve_page("a", "a")?;
+    scene.docker.container("alpha", "--network web -p 198.51.100.1:8080:80 -p 0.0.0.0:8081:80")?;
+    scene.docker.serve_page("alpha", "alpha")?;
     for port in [8080, 8081] {
         assert!(fetch(&scene.host, &format!("198.51.100.1:{port}"))?.0.ends_with("a\n"));
         assert!(fetch(&scene.host, &format!("[2001:db8::1]:{port}")).is_err(), "of IPv4 only");

@@ -20,17 +20,17 @@ pub fn tests() -> Vec<Test> {
 fn containers_carry_on_when_the_switch_comes_back() -> TestResult {
     let mut scene = Scene::new()?;
     scene.network("web", "")?;
-    scene.docker.container("a", "--network web")?;
-    scene.docker.container("b", "--network web")?;
-    let before = scene.docker.shell("a", "ip addr show eth0; ip route")?;
+    scene.docker.container("alpha", "--network web")?;
+    scene.docker.container("beta", "--network web")?;
+    let before = scene.docker.shell("alpha", "ip addr show eth0; ip route")?;
     let plugin = format!("--docker={}", Plugin::socket(&scene.host).display());
     for signal in [Signal::KILL, Signal::TERM] {
         scene.switch.end(signal)?;
         scene.switch = Switch::start_again(&scene.host, &[&plugin])?;
-        assert_eq!(scene.docker.shell("a", "ip addr show eth0; ip route")?, before);
-        assert!(scene.pings("a", "b") && scene.pings("b", Host::WORLD));
+        assert_eq!(scene.docker.shell("alpha", "ip addr show eth0; ip route")?, before);
+        assert!(scene.pings("alpha", "beta") && scene.pings("beta", Host::WORLD));
     }
-    scene.docker.run("rm --force a b")?;
+    scene.docker.run("rm --force alpha beta")?;
     scene.docker.run("network rm web")?;
     is_clean(&scene)
 }
@@ -47,16 +47,16 @@ fn with_plugin() -> Outcome<(Scene, Plugin)> {
 fn the_plugin_knows_its_networks_again() -> TestResult {
     let (scene, mut plugin) = with_plugin()?;
     scene.network("web", "")?;
-    scene.docker.container("a", "--network web")?;
+    scene.docker.container("alpha", "--network web")?;
     for signal in [Signal::KILL, Signal::TERM] {
         plugin.end(signal)?;
-        assert!(scene.pings("a", Host::WORLD), "it is not on the way of packets");
+        assert!(scene.pings("alpha", Host::WORLD), "it is not on the way of packets");
         plugin = Plugin::start(&scene.host)?;
-        scene.docker.container("b", "--network web")?;
-        assert!(scene.pings("b", "a"));
-        scene.docker.run("rm --force b")?;
+        scene.docker.container("beta", "--network web")?;
+        assert!(scene.pings("beta", "alpha"));
+        scene.docker.run("rm --force beta")?;
     }
-    scene.docker.run("rm --force a")?;
+    scene.docker.run("rm --force alpha")?;
     scene.docker.run("network rm web")?;
     is_clean(&scene)
 }
@@ -64,18 +64,18 @@ fn the_plugin_knows_its_networks_again() -> TestResult {
 fn dockerd_knows_its_networks_again() -> TestResult {
     let mut scene = Scene::new()?;
     scene.network("web", "")?;
-    scene.docker.container("a", "--network web -p 8080:80")?;
+    scene.docker.container("alpha", "--network web -p 8080:80")?;
     for signal in [Signal::TERM, Signal::KILL] {
         scene.docker.restart(&scene.host, signal)?;
         // Without --live-restore containers end with dockerd, and what they had is free.
         assert_eq!(scene.switch.containers()?, []);
-        scene.docker.run("start a")?;
-        assert!(scene.pings("a", Host::WORLD));
+        scene.docker.run("start alpha")?;
+        assert!(scene.pings("alpha", Host::WORLD));
         let published = |name: &str| name.starts_with("docker-") && name.ends_with("-0");
         let rules = scene.switch.translations()?;
         assert_eq!(rules.iter().filter(|rule| published(rule.name.as_str())).count(), 1);
     }
-    scene.docker.run("rm --force a")?;
+    scene.docker.run("rm --force alpha")?;
     scene.docker.run("network rm web")?;
     is_clean(&scene)
 }
@@ -83,12 +83,12 @@ fn dockerd_knows_its_networks_again() -> TestResult {
 fn a_restarted_container_is_where_it_was() -> TestResult {
     let scene = Scene::new()?;
     scene.network("web", "--subnet 10.91.0.0/24")?;
-    scene.docker.container("a", "--network web --ip 10.91.0.7")?;
-    scene.docker.container("b", "--network web")?;
-    for command in ["restart --time 0 a", "kill a", "start a"] {
+    scene.docker.container("alpha", "--network web --ip 10.91.0.7")?;
+    scene.docker.container("beta", "--network web")?;
+    for command in ["restart --time 0 alpha", "kill alpha", "start alpha"] {
         scene.docker.run(command)?;
     }
-    assert!(scene.pings("b", "a") && scene.pings("b", "10.91.0.7"));
+    assert!(scene.pings("beta", "alpha") && scene.pings("beta", "10.91.0.7"));
     assert_eq!(scene.switch.containers()?.len(), 2);
     Ok(scene.switch.check_ledger()?)
 }
