@@ -144,7 +144,10 @@ impl EndpointInfo {
         let endpoint = network.endpoints.get(port)?;
         let settings = config.ports.get(port)?;
         let PortKind::Tap(tap) = &settings.kind else { return None };
-        let addresses = network.addresses_of(port);
+        let address = |cidr: &IpCidr| AddressInfo {
+            address: *cidr,
+            gateway: network.pool_of(cidr.addr).and_then(|pool| pool.gateway),
+        };
         Some(Self {
             network: name.clone(),
             port: port.clone(),
@@ -152,9 +155,7 @@ impl EndpointInfo {
             ifname: tap.ifname.clone(),
             mac: tap.mac,
             mtu: config.mtu_of(settings).bytes(),
-            addresses: addresses
-                .map(|(address, gateway)| AddressInfo { address, gateway })
-                .collect(),
+            addresses: tap.ips.iter().map(address).collect(),
             default_gateways: tap.gateways.clone(),
             owner: endpoint.owner.clone(),
             aliases: endpoint.aliases.clone(),

@@ -49,7 +49,7 @@ fn a_published_port_is_reached_from_outside_and_from_its_own_network() -> TestRe
     assert!(fetch(&scene.host, "[2001:db8::1]:8080")?.0.ends_with("hello\n"), "by IPv6");
     scene.docker.container("other", "--network web")?;
     for from in ["other", "web"] {
-        let page = scene.docker.shell(from, "wget -q -T 5 -O - http://198.51.100.1:8080/")?;
+        let page = scene.docker.shell(from, "timeout 5 wget -q -O - http://198.51.100.1:8080/")?;
         assert_eq!(page, "hello", "hairpin from {from}");
     }
     scene.docker.run("rm --force web")?;
