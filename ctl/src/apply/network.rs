@@ -294,7 +294,7 @@ fn lease(
         let Some(pool) = pool else {
             let subnets: Vec<_> = network.pools.keys().copied().collect();
             return Err(CtlError::invalid(format!(
-                "address {addr} is in none of its subnets ({})",
+                "address {addr} is in no subnet of it ({})",
                 list(&subnets)
             )));
         };
