@@ -30,6 +30,7 @@ impl Attach {
             ips: self.ips.clone(),
             gateways: self.gateways.clone(),
             queues: 1,
+            handover: false,
         };
         let port = Port::new(self.bridge.clone(), PortKind::Tap(tap));
         Port { vlan: self.vlan.clone(), mtu: self.mtu, ..port }

@@ -184,6 +184,7 @@ impl Switch {
             ips: interface.ips.to_vec(),
             gateways: interface.gateways.to_vec(),
             queues: 1,
+            handover: false,
         });
         self.port(name, bridge, kind)
     }

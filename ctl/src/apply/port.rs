@@ -45,7 +45,24 @@ pub(super) fn set(config: &mut Config, set: &PortSet) -> Result<(), CtlError> {
     port.mtu = set.mtu.unwrap_or(port.mtu);
     port.guard = set.guard.unwrap_or(port.guard);
     port.egress = set.egress.unwrap_or(port.egress);
+    place(port, set)?;
     readdress(port, set)
+}
+
+/// Notes where an engine took an interface to.
+fn place(port: &mut Port, set: &PortSet) -> Result<(), CtlError> {
+    match (&set.netns, &mut port.kind) {
+        (None, _) => Ok(()),
+        (netns @ Some(_), PortKind::Tap(tap)) if tap.handover => {
+            tap.netns.clone_from(netns);
+            Ok(())
+        }
+        _ => Err(CtlError::invalid(format!(
+            "port {} is no interface that is handed over to an engine (--handover), which alone is taken elsewhere; remove \
+             it, and make it anew with --netns",
+            set.name
+        ))),
+    }
 }
 
 fn readdress(port: &mut Port, set: &PortSet) -> Result<(), CtlError> {
@@ -58,6 +75,12 @@ fn readdress(port: &mut Port, set: &PortSet) -> Result<(), CtlError> {
             set.name
         )));
     };
+    if tap.handover {
+        return Err(CtlError::invalid(format!(
+            "port {} is handed over to an engine, which gives it its addresses",
+            set.name
+        )));
+    }
     if let Some(ips) = &set.ips {
         tap.ips.clone_from(ips);
     }

@@ -106,8 +106,9 @@ impl PortKind {
     pub fn is_same_device(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tap(one), Self::Tap(other)) => {
-                (&one.netns, &one.ifname, one.mac, one.queues)
-                    == (&other.netns, &other.ifname, other.mac, other.queues)
+                let is_there = one.netns == other.netns || one.handover;
+                let device = |tap: &Tap| (tap.ifname.clone(), tap.mac, tap.queues, tap.handover);
+                is_there && device(one) == device(other)
             }
             _ => self == other,
         }
@@ -144,6 +145,11 @@ pub struct Tap {
     /// Queues, each of which may be served by another worker; one if not given.
     #[serde(default = "one")]
     pub queues: u16,
+    /// An engine takes it to the container, and names and configures it there. The switch makes it in its own
+    /// namespace, gives it its MAC address and MTU, and leaves the rest to the engine; `netns` is where it was taken to,
+    /// once that is known. It outlives the daemon, which finds it again by its MAC address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handover: bool,
 }
 
 fn one() -> u16 {

@@ -223,7 +223,11 @@ fn an_address_that_cannot_be_had_leaves_nothing_behind() {
     let cases = [
         (connect("web", "10.1.0.2"), Exists, "is shop-eth0's already"),
         (connect("web", "10.1.0.1"), Invalid, "the gateway's"),
-        (connect("web", "10.9.0.1"), Invalid, "is in no subnet of network web"),
+        (
+            connect("web", "10.9.0.1"),
+            Invalid,
+            "network web: address 10.9.0.1 is in no subnet of it",
+        ),
         (connect("small", ""), Unavailable, "no address of 10.2.0.0/30 is free"),
     ];
     refuses(&config, &cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part)));

@@ -97,6 +97,7 @@ fn tap(container: &Container, number: usize) -> Result<PortKind, DemoError> {
         ips: addresses(number).to_vec(),
         gateways: Vec::new(),
         queues: 1,
+        handover: false,
     }))
 }
 

@@ -230,6 +230,7 @@ pub fn tap(
         ips: ips?,
         gateways: Vec::new(),
         queues: 1,
+        handover: false,
     }))
 }
 

@@ -8,6 +8,7 @@ mod control;
 mod daemon;
 mod explain;
 mod foreign;
+mod handover;
 mod lifecycle;
 mod matrix;
 mod networks;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let tests = [
         lifecycle::tests(),
         foreign::tests(),
+        handover::tests(),
         workers::tests(),
         matrix::tests(),
         bridging::tests(),

@@ -53,6 +53,7 @@ pub fn container(
         ips,
         gateways,
         queues: 1,
+        handover: false,
     });
     daemon.add(name, port(bridge, kind)?)?;
     container.await_ready("eth0")?;

@@ -88,14 +88,16 @@ fn gateways() -> impl Strategy<Value = Vec<IpAddr>> {
 }
 
 fn tap() -> impl Strategy<Value = Tap> {
-    (option::of(netns()), if_name(), option::of(mac()), ips(), gateways(), 0u16..18).prop_map(
-        |(netns, ifname, mac, ips, gateways, queues)| Tap {
+    let settings = (option::of(netns()), if_name(), option::of(mac()), ips(), gateways());
+    (settings, 0u16..18, any::<bool>()).prop_map(
+        |((netns, ifname, mac, ips, gateways), queues, handover)| Tap {
             netns,
             ifname,
             mac,
             ips,
             gateways,
             queues,
+            handover,
         },
     )
 }
@@ -199,9 +201,19 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
     let flags = any::<(Option<bool>, Option<bool>, Option<bool>)>();
     let limits =
         (option::of(limit()), option::of(option::of(mtu())), option::of(option::of(egress())));
-    let addresses = (option::weighted(0.2, ips()), option::weighted(0.2, gateways()));
+    let addresses = (
+        option::weighted(0.2, ips()),
+        option::weighted(0.2, gateways()),
+        option::weighted(0.2, netns()),
+    );
     let set = (port_name(), option::of(vlan()), flags, limits, addresses).prop_map(
-        |(name, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress), (ips, gateways))| {
+        |(
+            name,
+            vlan,
+            (isolated, hairpin, guard),
+            (mac_limit, mtu, egress),
+            (ips, gateways, netns),
+        )| {
             Mutation::PortSet(PortSet {
                 name,
                 vlan,
@@ -213,6 +225,7 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
                 egress,
                 ips,
                 gateways,
+                netns,
             })
         },
     );

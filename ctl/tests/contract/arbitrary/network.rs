@@ -6,14 +6,15 @@ use std::net::IpAddr;
 use ctl::ipam::Span;
 use ctl::{
     HostName, IpamFilter, IpamRelease, IpamRequest, Mutation, NetworkConnect, NetworkCreate,
-    NetworkDisconnect, NetworkSet, NetworkSettings, Overlay, Owner, PoolAdd, Prefix, Query,
+    NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Overlay, Owner, PoolAdd,
+    Prefix, Query,
 };
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{bridge_name, if_name, mac, mtu, named, netns, parsed, vxlan};
+use super::{bridge_name, if_name, mac, mtu, named, netns, parsed, port_name, vxlan};
 
 pub fn subnet() -> impl Strategy<Value = Prefix> {
     select(vec!["10.1.0.0/29", "10.2.0.0/24", "10.2.0.128/25", "fd01::/64", "fd02::/126"])
@@ -153,11 +154,19 @@ pub fn address_mutation() -> impl Strategy<Value = Mutation> {
             Mutation::IpamRelease(IpamRelease { owner, network, subnet, ip })
         },
     );
+    let whose = (option::weighted(0.3, mac()), option::weighted(0.3, owner()));
+    let handover = (bridge_name(), port_name(), if_name(), vec(addr(), 0..2), whose).prop_map(
+        |(network, port, ifname, ips, (mac, owner))| {
+            let handover = NetworkHandover { network, port, ifname, ips, mac, owner };
+            Mutation::NetworkHandover(Box::new(handover))
+        },
+    );
     let disconnect = (bridge_name(), netns(), if_name()).prop_map(|(network, netns, ifname)| {
         Mutation::NetworkDisconnect(NetworkDisconnect { network, netns, ifname })
     });
     prop_oneof![
         6 => connect().prop_map(|connect| Mutation::NetworkConnect(Box::new(connect))),
+        3 => handover,
         2 => disconnect,
         3 => request,
         2 => release,

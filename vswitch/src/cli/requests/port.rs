@@ -35,6 +35,7 @@ pub(super) fn request(command: &PortCommand) -> Request {
             guard,
             egress_rate,
             egress_queue,
+            netns,
             ips,
             no_ip,
             gateways,
@@ -48,6 +49,7 @@ pub(super) fn request(command: &PortCommand) -> Request {
             mtu: mtu.map(|mtu| mtu.0),
             guard: *guard,
             egress: egress_rate.map(|rate| egress(rate.0, *egress_queue)),
+            netns: netns.clone(),
             ips: instead(ips, *no_ip),
             gateways: instead(gateways, *no_gateway),
         })),
@@ -78,6 +80,7 @@ fn new_port(options: &PortOptions) -> Port {
             ips: interface.ips.clone(),
             gateways: interface.gateways.clone(),
             queues: options.queues,
+            handover: options.handover,
         }),
     };
     Port {

@@ -24,6 +24,7 @@ fn configured(rules: &[&str]) -> Config {
             ips: Vec::new(),
             gateways: Vec::new(),
             queues: 1,
+            handover: false,
         };
         let port_config = Port::new(bridge.parse().unwrap(), PortKind::Tap(tap));
         config.ports.insert(port.parse().unwrap(), port_config);
