@@ -102,11 +102,11 @@ fn icmp() -> Protocol {
     Protocol::Icmp
 }
 
-/// One end of a conversation: a port, which is the container behind it, or an address.
+/// One end of a conversation: a container, by its port's name or its own, or an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Party {
-    /// The container behind a port.
-    Port(PortName),
+    /// The container behind the port of this name, or the attached one whose namespace has it.
+    Name(PortName),
     /// Whoever has an address.
     Address(IpAddr),
 }
@@ -119,16 +119,21 @@ impl FromStr for Party {
         if let Ok(addr) = text.parse() {
             return Ok(Self::Address(addr));
         }
-        let neither =
-            |_| bad("end of a conversation", text, "give the name of a port or an IP address");
-        text.parse().map(Self::Port).map_err(neither)
+        let neither = |_| {
+            bad(
+                "end of a conversation",
+                text,
+                "give the name of a port, of a container, or an IP address",
+            )
+        };
+        text.parse().map(Self::Name).map_err(neither)
     }
 }
 
 impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Port(name) => name.fmt(f),
+            Self::Name(name) => name.fmt(f),
             Self::Address(addr) => addr.fmt(f),
         }
     }

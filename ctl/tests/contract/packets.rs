@@ -213,7 +213,7 @@ fn an_end_of_a_conversation_is_an_address_or_a_port() {
     accepts::<Party>(&["web-eth0", "10.0.0.2", "fd00::2"]);
     refuses::<Party>(&["", "a b", "10.0.0.2:80"]);
     assert!(matches!("10.0.0.2".parse(), Ok(Party::Address(_))));
-    assert!(matches!("10.0.0.2.web".parse(), Ok(Party::Port(_))));
+    assert!(matches!("10.0.0.2.web".parse(), Ok(Party::Name(_))));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `vswitchd`: the switch.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use flows::TableSizes;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use vswitch::cli::Color;
 use vswitch::control::{Options, run};
 use vswitch::fleet::{CoreSet, FleetOptions, default_cores};
 use vswitch::worker::{PollMode, doorbell, ring};
@@ -70,10 +72,12 @@ enum Mode {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let no_color = std::env::var_os("NO_COLOR");
     tracing_subscriber::fmt()
         .with_max_level(arguments.log)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(Color::Auto.applies(std::io::stderr().is_terminal(), no_color.as_deref()))
         .init();
     // The control socket is never open to others, not even between `bind` and `chmod`.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);

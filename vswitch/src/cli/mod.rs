@@ -16,7 +16,7 @@ use clap::{CommandFactory, Parser};
 use ctl::{Client, ClientError, ErrorCode};
 use serde_json::Value;
 
-pub use args::{Arguments, Command, DemoOptions};
+pub use args::{Arguments, Color, Command, DemoOptions};
 
 /// Runs `vswitchctl` with the process's arguments.
 pub fn main() -> ExitCode {

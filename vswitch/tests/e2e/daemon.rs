@@ -152,7 +152,7 @@ impl Drop for Daemon {
 }
 
 /// Where no other daemon's state is.
-fn fresh_directory() -> PathBuf {
+pub fn fresh_directory() -> PathBuf {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     PathBuf::from(format!("/run/test-{}-{number}", std::process::id()))
 }

@@ -2,17 +2,19 @@
 
 use ctl::response::{TraceInfo, TraceOutcome, WhyInfo};
 use ctl::{
-    Allowance, ClientError, Masquerade, Mutation, NatAdd, NatRule, Packet, Party, Protocol,
+    Allowance, Attach, ClientError, Masquerade, Mutation, NatAdd, NatRule, Packet, Party, Protocol,
     Publish, Query, Trace, Why,
 };
-use netlab::{Need, Test, TestResult, ping, test};
+use netlab::{Container, Need, Test, TestResult, ping, test};
 
 use crate::daemon::Daemon;
+use crate::lifecycle::attach;
 use crate::routing::{container, routed_bridge};
 
 pub fn tests() -> Vec<Test> {
     [
         test!(why_says_what_is_missing_until_nothing_is),
+        test!(why_knows_a_container_by_its_own_name),
         test!(why_follows_translations_there_and_back),
         test!(a_trace_names_every_decision_and_makes_none),
         test!(what_cannot_be_explained_is_refused_with_advice),
@@ -29,12 +31,15 @@ fn two_bridges(daemon: &Daemon) -> TestResult {
     Ok(())
 }
 
-fn why(daemon: &Daemon, question: &str) -> Result<WhyInfo, Box<dyn std::error::Error>> {
-    let words: Vec<_> = question.split(' ').collect();
+fn question(text: &str) -> Result<Why, Box<dyn std::error::Error>> {
+    let words: Vec<_> = text.split(' ').collect();
     let protocol = words.get(2).copied().unwrap_or("icmp").parse::<Protocol>()?;
     let port = words.get(3).map(|port| port.parse()).transpose()?;
-    let why = Why { from: words[0].parse()?, to: words[1].parse()?, protocol, port };
-    Ok(daemon.ask(Query::Why(why))?)
+    Ok(Why { from: words[0].parse()?, to: words[1].parse()?, protocol, port })
+}
+
+fn why(daemon: &Daemon, text: &str) -> Result<WhyInfo, Box<dyn std::error::Error>> {
+    Ok(daemon.ask(Query::Why(question(text)?))?)
 }
 
 fn trace(daemon: &Daemon, port: &str, like: &str) -> Result<TraceInfo, Box<dyn std::error::Error>> {
@@ -86,6 +91,28 @@ fn why_says_what_is_missing_until_nothing_is() -> TestResult {
     let gateway = why(&daemon, "one 10.1.0.1")?;
     assert!(gateway.reaches, "{gateway:?}");
     daemon.check_ledger()
+}
+
+fn why_knows_a_container_by_its_own_name() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (web, db) = (Container::new()?, Container::new()?);
+    std::fs::create_dir_all("/run/netns")?;
+    for (container, name, ip) in [(&web, "why-web", "10.0.0.2/24"), (&db, "why-db", "10.0.0.3/24")]
+    {
+        std::os::unix::fs::symlink(container.reference().path(), format!("/run/netns/{name}"))?;
+        let request = Attach { netns: name.parse()?, ..attach(container, ip)? };
+        daemon.change(Mutation::Attach(request))?;
+    }
+    let open = why(&daemon, "why-db why-web tcp 80")?;
+    assert!(open.reaches, "{open:?}");
+    let question = Query::Why(Why { to: "why-nobody".parse()?, ..question("why-db why-web")? });
+    match daemon.ask::<WhyInfo>(question) {
+        Err(ClientError::Refused(error)) => {
+            assert!(error.message.contains("no attached container is named why-nobody"));
+            Ok(())
+        }
+        other => Err(format!("{other:?}").into()),
+    }
 }
 
 fn why_follows_translations_there_and_back() -> TestResult {

@@ -9,9 +9,9 @@ use ctl::{Attach, ClientError, Detach, ErrorCode, FdbFilter, Mutation, Query, Re
 use hostnet::Netlink;
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::daemon::{Daemon, Kind, connect, eventually, port, spawn, tap};
+use crate::daemon::{Daemon, Kind, connect, eventually, fresh_directory, port, spawn, tap};
 
 pub fn tests() -> Vec<Test> {
     let tap = [
@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_container_that_died_while_the_daemon_was_down_is_reported),
         test!(a_terminated_daemon_removes_what_it_made),
         test!(a_second_daemon_on_the_same_state_or_socket_is_refused),
+        test!(a_log_that_is_kept_has_no_colours),
         test!(the_mtu_of_a_running_port_changes_in_the_container),
         test!(an_idle_switch_uses_less_than_a_hundredth_of_a_core),
         test!(a_container_moves_to_another_port_and_traffic_follows),
@@ -31,7 +32,7 @@ pub fn tests() -> Vec<Test> {
     tap.into_iter().map(|test| test.needs(Need::Tun)).collect()
 }
 
-fn attach(container: &Container, ip: &str) -> Result<Attach, Box<dyn std::error::Error>> {
+pub fn attach(container: &Container, ip: &str) -> Result<Attach, Box<dyn std::error::Error>> {
     Ok(Attach {
         netns: container.reference(),
         bridge: "br0".parse()?,
@@ -241,6 +242,23 @@ fn a_second_daemon_on_the_same_state_or_socket_is_refused() -> TestResult {
     assert!(!status.success());
     assert!(said.contains("state directory"), "{said}");
     assert!(daemon.ports().is_ok());
+    Ok(())
+}
+
+fn a_log_that_is_kept_has_no_colours() -> TestResult {
+    let directory = fresh_directory();
+    let socket = directory.join("socket");
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_vswitchd"))
+        .args(["--socket".as_ref(), socket.as_os_str()])
+        .args(["--state".as_ref(), directory.as_os_str()])
+        .env_remove("NO_COLOR")
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    eventually("the daemon serves", || ctl::Client::connect(&socket).is_ok())?;
+    kill_process(Pid::from_child(&child), Signal::TERM)?;
+    let log = String::from_utf8(child.wait_with_output()?.stderr)?;
+    assert!(log.contains("INFO ended"), "{log}");
+    assert!(!log.contains('\x1b'), "{log:?}");
     Ok(())
 }
 

@@ -34,7 +34,7 @@ fn packet() -> impl Strategy<Value = Packet> {
 }
 
 fn party() -> impl Strategy<Value = Party> {
-    prop_oneof![port_name().prop_map(Party::Port), route::host().prop_map(Party::Address)]
+    prop_oneof![port_name().prop_map(Party::Name), route::host().prop_map(Party::Address)]
 }
 
 pub fn query() -> impl Strategy<Value = Query> {

@@ -23,9 +23,9 @@ pub struct TraceOptions {
 /// Two ends of a conversation.
 #[derive(Debug, Args)]
 pub struct WhyOptions {
-    /// Who begins: a port, for the container behind it, or an address
+    /// Who begins: a port or a container, by name, or an address
     pub from: Party,
-    /// To whom: a port, for the container behind it, or an address
+    /// To whom: a port or a container, by name, or an address
     pub to: Party,
     /// By which protocol
     #[arg(default_value = "icmp")]

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use ctl::{BridgeName, CtlError, IpCidr, Party, PortKind, PortName};
+use ctl::{BridgeName, CtlError, IpCidr, NetnsRef, Party, Port, PortKind, PortName, RawNetns};
 use flows::{PortIndex, Vid};
 use pktio::wire::MacAddr;
 
@@ -53,21 +53,39 @@ impl Switch {
     /// The hosts that are meant: one for each address of a container.
     ///
     /// # Errors
-    /// [`CtlError`], when there is no such port.
+    /// [`CtlError`], when no port and no container has the name.
     pub(super) fn hosts_of(&self, party: &Party) -> Result<Vec<Host>, CtlError> {
         match party {
-            Party::Port(name) if !self.config().ports.contains_key(name) => {
-                Err(CtlError::not_found(format!(
-                    "port {name} does not exist; `port list` shows those that do"
-                )))
+            Party::Name(name) => {
+                let ports = self.ports_of(name);
+                if ports.is_empty() {
+                    return Err(CtlError::not_found(format!(
+                        "no port and no attached container is named {name}; `port list` shows those \
+                         that are"
+                    )));
+                }
+                Ok(ports.into_iter().flat_map(|port| self.hosts_behind(port)).collect())
             }
-            Party::Port(name) => Ok(self.hosts_behind(name)),
             Party::Address(ip) => {
                 let configured = self.config().ports.keys().flat_map(|name| self.configured(name));
                 let known: Vec<_> = configured.filter(|host| host.ip == *ip).collect();
                 Ok(if known.is_empty() { self.heard_of(*ip).collect() } else { known })
             }
         }
+    }
+
+    /// The port of this name, or all ports of the container of this name.
+    fn ports_of(&self, name: &PortName) -> Vec<&PortName> {
+        let ports = &self.config().ports;
+        if let Some((port, _)) = ports.get_key_value(name) {
+            return vec![port];
+        }
+        let is_named = |netns: &NetnsRef| matches!(netns.raw(), RawNetns::Name(netns) if netns == name.as_str());
+        let is_meant = |port: &Port| match &port.kind {
+            PortKind::Tap(tap) => tap.netns.as_ref().is_some_and(is_named),
+            PortKind::Netdev { .. } => false,
+        };
+        ports.iter().filter(|(_, port)| is_meant(port)).map(|(name, _)| name).collect()
     }
 
     pub(super) fn hosts_behind(&self, port: &PortName) -> Vec<Host> {

@@ -119,8 +119,8 @@ impl Switch {
         }
         let targets: Vec<(IpAddr, Option<Host>)> = match &why.to {
             Party::Address(ip) => vec![(*ip, meant.into_iter().next())],
-            Party::Port(_) if meant.is_empty() => return Err(unknown(&why.to)),
-            Party::Port(_) => meant.into_iter().map(|host| (host.ip, Some(host))).collect(),
+            Party::Name(_) if meant.is_empty() => return Err(unknown(&why.to)),
+            Party::Name(_) => meant.into_iter().map(|host| (host.ip, Some(host))).collect(),
         };
         let pairs = begins.iter().flat_map(|from| targets.iter().map(move |to| (from, to)));
         let mut fitting: Vec<_> =
