@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ctl::MacAddr;
+use ctl::{HostName, MacAddr};
 
 /// Pairs of key and value, `IP=10.0.0.7;MAC=02:00:00:00:00:07`. A key that is not known is an error, unless
 /// `IgnoreUnknown` is true, as the reference plugins have it.
@@ -13,6 +13,8 @@ pub struct Args {
     pub ips: Vec<IpAddr>,
     /// `MAC`: the address of the interface.
     pub mac: Option<MacAddr>,
+    /// `K8S_POD_NAME`: what people call the container, in podman too. One that is no name of a host is none.
+    pub pod: Option<HostName>,
 }
 
 impl FromStr for Args {
@@ -29,6 +31,7 @@ impl FromStr for Args {
             match key {
                 "IP" => args.ips = value.split(',').map(parsed).collect::<Result<_, _>>()?,
                 "MAC" => args.mac = Some(parsed(value)?),
+                "K8S_POD_NAME" => args.pod = value.parse().ok(),
                 "IgnoreUnknown" => ignore_unknown = truth(value)?,
                 _ => unknown.push(key),
             }

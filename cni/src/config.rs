@@ -81,11 +81,9 @@ pub struct Keys {
     /// Containers have the uplinks' addresses outside.
     pub ip_masq: Option<bool>,
     /// The network has no way out.
-    #[serde(default)]
-    pub internal: bool,
+    pub internal: Option<bool>,
     /// Its containers do not reach each other.
-    #[serde(default)]
-    pub isolated: bool,
+    pub isolated: Option<bool>,
     /// The container's default routes go by the network's gateways.
     #[serde(default)]
     pub is_default_gateway: bool,

@@ -165,7 +165,8 @@ impl From<ClientError> for CniError {
             ClientError::Denied { .. } => Self::Unavailable(text),
             ClientError::Refused(error) => error.into(),
             ClientError::Silent { .. } => Self::Busy(text),
-            ClientError::Answer(_) => Self::Answer(text),
+            // What there may be in later releases is not understood either.
+            _ => Self::Answer(text),
         }
     }
 }

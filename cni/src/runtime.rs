@@ -159,7 +159,7 @@ impl RuntimeConfig {
 }
 
 fn tcp() -> Protocol {
-    Protocol::TCP
+    Protocol::Tcp
 }
 
 fn parsed<T: FromStr<Err: fmt::Display>, E: de::Error>(text: &str) -> Result<T, E> {
@@ -169,7 +169,7 @@ fn parsed<T: FromStr<Err: fmt::Display>, E: de::Error>(text: &str) -> Result<T, 
 /// Podman and Kubernetes write the protocol in small letters, others do not.
 fn any_case<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocol, D::Error> {
     let text = String::deserialize(deserializer)?.to_ascii_lowercase();
-    let protocol: Protocol = if text.is_empty() { Protocol::TCP } else { parsed(&text)? };
+    let protocol: Protocol = if text.is_empty() { Protocol::Tcp } else { parsed(&text)? };
     if protocol.has_ports() {
         return Ok(protocol);
     }

@@ -38,7 +38,7 @@ impl Switch {
 
     /// All networks.
     pub(crate) fn networks(&mut self) -> Result<Vec<NetworkInfo>, CniError> {
-        self.ask(Query::NetworkList)
+        Ok(self.ask(Query::NetworkList)?)
     }
 
     /// The endpoints that an ADD of ours made, on whatever network, with what their owners say.
