@@ -4,8 +4,8 @@
 use std::fmt::Display;
 
 use crate::{
-    Attach, Config, CtlError, Detach, ErrorCode, IfName, NetnsRef, Port, PortKind, PortName,
-    RawNetns, Tap,
+    Attach, Config, CtlError, Detach, ErrorCode, IfName, NetnsRef, NetworkConnect, Port, PortKind,
+    PortName, RawNetns, Tap,
 };
 
 /// The most bytes of a port's name.
@@ -53,17 +53,17 @@ impl Attach {
     }
 }
 
-fn difference(what: &str, has: impl Display, asked: impl Display) -> Option<String> {
+pub(crate) fn difference(what: &str, has: impl Display, asked: impl Display) -> Option<String> {
     let (has, asked) = (has.to_string(), asked.to_string());
     (has != asked).then(|| format!("{what} {has}, not {asked}"))
 }
 
-fn list(items: &[impl Display]) -> String {
+pub(crate) fn list(items: &[impl Display]) -> String {
     let items: Vec<_> = items.iter().map(ToString::to_string).collect();
     if items.is_empty() { "none".to_owned() } else { items.join(" ") }
 }
 
-/// `web-eth0`, `pid4711-eth0`, `proc-7-fd-3-eth0`. The end of a long path tells it from others.
+/// The name of the port that a namespace's interface is attached by: `web-eth0`, `pid4711-eth0`, `proc-7-fd-3-eth0`. The end of a long path tells it from others.
 fn port_name(netns: &NetnsRef, ifname: &IfName) -> Result<PortName, CtlError> {
     let stem = match netns.raw() {
         RawNetns::Pid(pid) => format!("pid{pid}"),
@@ -80,6 +80,16 @@ fn port_name(netns: &NetnsRef, ifname: &IfName) -> Result<PortName, CtlError> {
             "cannot name a port after namespace {netns}: {error}; use `port add`"
         ))
     })
+}
+
+impl NetworkConnect {
+    /// The name of the port that it makes, like [`Attach::port_name`].
+    ///
+    /// # Errors
+    /// [`CtlError`], when no valid name comes of it.
+    pub fn port_name(&self) -> Result<PortName, CtlError> {
+        port_name(&self.netns, &self.ifname)
+    }
 }
 
 /// Attaches a container, unless it is attached already just so.

@@ -12,7 +12,9 @@ mod client;
 mod config;
 mod error;
 pub mod flow;
+pub mod ipam;
 mod names;
+mod network;
 mod packet;
 mod plan;
 mod prefix;
@@ -25,13 +27,15 @@ pub mod wire;
 pub use apply::apply;
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use config::{
-    Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Filtering, Forward, Masquerade,
-    NatRule, NetdevMode, Port, PortKind, PrefixTranslation, Publish, Route, StaticMac,
-    StaticNeighbor, Tap, Timeouts, Tos, Tracking, Vni, Vxlan,
+    Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Endpoint, Filtering, Forward,
+    Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
+    PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Tap, Timeouts, Tos, Tracking,
+    Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use names::{
-    BadName, BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, PortName, RawNetns, RuleName,
+    BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
+    RawNetns, RuleName,
 };
 pub use packet::{FiveTuple, Protocol, Sketch, TcpFlags};
 pub use plan::{Action, plan};
@@ -39,9 +43,10 @@ pub use prefix::{AddressRange, Destination, PortRange, Prefix};
 pub use rate::Rate;
 pub use request::{
     Allowance, Attach, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState, ConnTop,
-    Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame, Limit, Mutation,
-    Named, NatAdd, NatSet, NeighborAdd, NeighborFilter, NeighborKey, Packet, Party, PortAdd,
-    PortMove, PortSet, Query, Request, RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd,
-    VxlanSet, Why,
+    Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame, IpamFilter,
+    IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet, NeighborAdd, NeighborFilter,
+    NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Packet, Party,
+    PoolAdd, PortAdd, PortMove, PortSet, Query, Request, RouteAdd, RouteDel, TimeoutsSet, TopBy,
+    Trace, VxlanAdd, VxlanSet, Why,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -104,6 +104,59 @@ name!(
     "use 1 to 15 letters, digits, '_', '.' and '-', beginning with a letter or digit"
 );
 
+name!(
+    /// A name by which a container is found on its network.
+    HostName, "host name", 253,
+    "use 1 to 253 letters, digits, '_', '.' and '-', beginning with a letter or digit"
+);
+
+/// Whose an address is: a container or its interface, by whatever name its engine has for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner(String);
+
+impl Owner {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Owner {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const RULE: &str = "use 1 to 160 letters, digits and signs of ASCII, without spaces";
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain && (1..=160).contains(&text.len()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(bad("owner", text, RULE))
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+as_string!(Owner);
+
+impl From<PortName> for Owner {
+    /// Every name of a port is one for an owner.
+    fn from(name: PortName) -> Self {
+        Self(name.0)
+    }
+}
+
+impl From<BridgeName> for PortName {
+    /// Every name of a bridge is one for a port.
+    fn from(name: BridgeName) -> Self {
+        Self(name.0)
+    }
+}
+
 /// The MAC address of a station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MacAddr(pub [u8; 6]);
@@ -120,6 +173,13 @@ impl From<IfName> for PortName {
     fn from(name: IfName) -> Self {
         Self(name.0)
     }
+}
+
+/// The hash FNV-1a of 64 bits (draft-eastlake-fnv), which is the same in every version of this program.
+pub(crate) fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// A number in decimal digits only: `str::parse` would take a sign as well.

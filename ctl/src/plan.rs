@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::flow::{FlowId, FlowRule};
+use crate::ipam::Pool;
 use crate::{
-    Bridge, BridgeName, Config, NatRule, Port, PortName, Prefix, Route, RuleName, Tracking, Vxlan,
+    Bridge, BridgeName, Config, NatRule, Network, Port, PortName, Prefix, Route, RuleName,
+    Tracking, Vxlan,
 };
 
 /// One step. Carrying out all steps in order on the old configuration gives the new one, and what a step
@@ -14,6 +16,10 @@ use crate::{
 pub enum Action {
     /// Drop a rule.
     RemoveFlow(FlowId),
+    /// Drop a network, whose bridge, ports and rules are dropped by themselves.
+    RemoveNetwork(BridgeName),
+    /// Give a subnet up that was kept.
+    RemovePool(Prefix),
     /// Drop a rule of address translation, and the sessions that depend on it.
     RemoveNat(RuleName),
     /// Drop all routes on a bridge.
@@ -40,6 +46,10 @@ pub enum Action {
     PutRoutes(BridgeName, BTreeMap<Prefix, Route>),
     /// Make the bridges that a bridge reaches what they should be.
     PutAllowed(BridgeName, BTreeSet<BridgeName>),
+    /// Make a network what it should be, but for its bridge, ports and rules.
+    PutNetwork(BridgeName, Arc<Network>),
+    /// Make a subnet that is kept what it should be.
+    PutPool(Prefix, Box<Pool>),
     /// Make a rule of address translation, or make one what it should be.
     PutNat(RuleName, Box<NatRule>),
     /// Make a rule, or make one what it should be; it keeps its counters.
@@ -56,6 +66,8 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     if !same_flows {
         actions.extend(gone(&old.flows, &new.flows).map(Action::RemoveFlow));
     }
+    actions.extend(gone(&old.networks, &new.networks).map(Action::RemoveNetwork));
+    actions.extend(gone(&old.pools, &new.pools).map(Action::RemovePool));
     actions.extend(gone(&old.nat, &new.nat).map(Action::RemoveNat));
     actions.extend(gone(&old.routes, &new.routes).map(Action::RemoveRoutes));
     actions.extend(gone(&old.allowed, &new.allowed).map(Action::RemoveAllowed));
@@ -80,6 +92,10 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     actions.extend(routes.map(|(bridge, routes)| Action::PutRoutes(bridge, routes)));
     let allowed = differing(&old.allowed, &new.allowed);
     actions.extend(allowed.map(|(bridge, reached)| Action::PutAllowed(bridge, reached)));
+    let networks = differing(&old.networks, &new.networks);
+    actions.extend(networks.map(|(name, network)| Action::PutNetwork(name, network)));
+    let pools = differing(&old.pools, &new.pools);
+    actions.extend(pools.map(|(subnet, pool)| Action::PutPool(subnet, Box::new(pool))));
     for (name, rule) in differing(&old.nat, &new.nat) {
         actions.push(Action::PutNat(name, Box::new(rule)));
     }

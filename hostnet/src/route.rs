@@ -11,7 +11,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use ctl::IpCidr;
+use ctl::{IpCidr, Prefix};
 
 use crate::{HostError, Netlink};
 
@@ -86,6 +86,29 @@ impl Netlink {
         self.request(request, NLM_F_CREATE | NLM_F_REPLACE, ("add route", &subject))
     }
 
+    /// The networks that the namespace has routes to, but for the default routes, in all tables. What is on its own
+    /// interfaces is among them.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn routes(&self) -> Result<Vec<Prefix>, HostError> {
+        let mut networks = Vec::new();
+        for (version, any) in [
+            (AddressFamily::Inet, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            (AddressFamily::Inet6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        ] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = version;
+            let answers = self.dump(RouteNetlinkMessage::GetRoute(message), ("list", "routes"))?;
+            networks.extend(answers.iter().filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewRoute(route) => destination(route, any),
+                _ => None,
+            }));
+        }
+        networks.retain(|network| network.prefix_len() > 0);
+        Ok(networks)
+    }
+
     /// Adds the default route by a gateway.
     ///
     /// # Errors
@@ -117,6 +140,16 @@ fn broadcast(addr: Ipv4Addr, prefix_len: u8) -> Option<AddressAttribute> {
     let host_bits = 32u32.checked_sub(u32::from(prefix_len)).filter(|bits| *bits > 1)?;
     let mask = u32::MAX.checked_shr(32 - host_bits).unwrap_or(0);
     Some(AddressAttribute::Broadcast(Ipv4Addr::from(u32::from(addr) | mask)))
+}
+
+/// Where a route leads to; `any` is its address if it says none.
+fn destination(route: &RouteMessage, any: IpAddr) -> Option<Prefix> {
+    let addr = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(addr)) => Some(IpAddr::V4(*addr)),
+        RouteAttribute::Destination(RouteAddress::Inet6(addr)) => Some(IpAddr::V6(*addr)),
+        _ => None,
+    });
+    Prefix::of(addr.unwrap_or(any), route.header.destination_prefix_length)
 }
 
 fn route_address(addr: IpAddr) -> RouteAddress {

@@ -4,14 +4,17 @@
 mod bridge;
 mod fdb;
 mod flow;
+mod ipam;
 mod nat;
 mod neighbor;
+mod network;
 mod port;
 mod route;
 mod vxlan;
 
 use crate::attach::attach;
 use crate::check::{check, no_port};
+use crate::network::{protect, settle};
 use crate::{Config, CtlError, ErrorCode, Mutation};
 
 /// The configuration after a change.
@@ -19,6 +22,7 @@ use crate::{Config, CtlError, ErrorCode, Mutation};
 /// # Errors
 /// [`CtlError`], when the change cannot be made; `config` is untouched in any case.
 pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
+    protect(config, mutation)?;
     let mut next = config.clone();
     match mutation {
         Mutation::BridgeAdd(add) => bridge::add(&mut next, add)?,
@@ -51,9 +55,35 @@ pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::FlowAdd(rule) => flow::add(&mut next, rule)?,
         Mutation::FlowDel(key) => flow::del(&mut next, key)?,
         Mutation::FlowReplace(rules) => flow::replace(&mut next, rules)?,
+        Mutation::NetworkCreate(create) => network::create(&mut next, create)?,
+        Mutation::NetworkRm(named) => network::rm(&mut next, named)?,
+        Mutation::NetworkSet(set) => network::set(&mut next, set)?,
+        Mutation::NetworkConnect(connect) => network::connect(&mut next, connect)?,
+        Mutation::NetworkDisconnect(request) => network::disconnect(&mut next, request)?,
+        Mutation::PoolAdd(add) => ipam::pool_add(&mut next, add)?,
+        Mutation::PoolDel(named) => ipam::pool_del(&mut next, named)?,
+        Mutation::IpamRequest(request) => ipam::request(&mut next, request)?,
+        Mutation::IpamRelease(release) => ipam::release(&mut next, release)?,
+        Mutation::IpamFree(filter) => ipam::free(&mut next, filter)?,
+    }
+    if concerns_networks(mutation) {
+        settle(&mut next);
     }
     check(&next)?;
     Ok(next)
+}
+
+/// Whether what belongs to networks may be another after a change: they follow their settings and the uplinks.
+fn concerns_networks(mutation: &Mutation) -> bool {
+    matches!(
+        mutation,
+        Mutation::NetworkCreate(_)
+            | Mutation::NetworkRm(_)
+            | Mutation::NetworkSet(_)
+            | Mutation::BridgeSet(_)
+            | Mutation::RouteAdd(_)
+            | Mutation::RouteDel(_)
+    )
 }
 
 /// That something is there already, but otherwise.

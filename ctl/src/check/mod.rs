@@ -4,6 +4,7 @@
 mod bridge;
 mod flow;
 mod nat;
+mod network;
 mod port;
 mod route;
 mod vxlan;
@@ -52,6 +53,7 @@ pub(crate) fn check(config: &Config) -> Result<(), CtlError> {
     route::check(config)?;
     nat::check(config)?;
     flow::check(config)?;
+    network::check(config)?;
     // Last: what is wrong with one part alone is better told alone.
     route::check_joined(config)
 }
@@ -61,15 +63,24 @@ pub(crate) const SHOWN: usize = 10;
 
 /// That a bridge does not exist, and which do.
 pub(crate) fn no_bridge(config: &Config, name: &BridgeName) -> CtlError {
-    let mut names: Vec<_> = config.bridges.keys().map(BridgeName::as_str).take(SHOWN).collect();
-    if config.bridges.len() > SHOWN {
-        names.push("...");
-    }
-    let there = match names.as_slice() {
-        [] => "there are none yet; make it with `bridge add`".to_owned(),
-        names => format!("there are: {}", names.join(", ")),
-    };
+    let there = there_are(config.bridges.keys(), "bridge add");
     CtlError::not_found(format!("bridge {name} does not exist; {there}"))
+}
+
+/// That a network does not exist, and which do.
+pub(crate) fn no_network(config: &Config, name: &BridgeName) -> CtlError {
+    let there = there_are(config.networks.keys(), "network create");
+    CtlError::not_found(format!("network {name} does not exist; {there}"))
+}
+
+/// Which there are, or how to make one.
+fn there_are<'a>(names: impl ExactSizeIterator<Item = &'a BridgeName>, make: &str) -> String {
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    let names: Vec<_> = names.map(BridgeName::as_str).take(SHOWN).collect();
+    match names.as_slice() {
+        [] => format!("there are none yet; make it with `{make}`"),
+        names => format!("there are: {}{more}", names.join(", ")),
+    }
 }
 
 /// That a port does not exist, or is a tunnel.
@@ -131,7 +142,7 @@ fn check_host(what: &str, addr: IpAddr) -> Result<(), CtlError> {
 }
 
 /// Whether every IPv6 interface has this address's subnet.
-fn is_link_local(addr: IpAddr) -> bool {
+pub(crate) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{BadName, bad, digits};
+use crate::names::{BadName, bad, digits, fnv1a};
 use crate::{BridgeName, IpCidr, MacAddr, Mtu, PortName, Prefix, VlanId};
 
 /// A bridge: one or, by VLANs, several broadcast domains. With gateway addresses it is an interface of the
@@ -70,13 +70,6 @@ impl Bridge {
     pub fn gateway_for(&self, addr: IpAddr) -> Option<&IpCidr> {
         self.gateways.iter().find(|gateway| gateway.contains(addr))
     }
-}
-
-/// The hash FNV-1a of 64 bits (draft-eastlake-fnv), which is the same in every version of this program.
-fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// A station entered by hand.

@@ -2,6 +2,7 @@
 
 mod bridge;
 mod nat;
+mod network;
 mod port;
 mod vxlan;
 
@@ -13,12 +14,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::check;
 use crate::flow::{FlowId, FlowRule};
+use crate::ipam::Pool;
+use crate::network::settle;
 use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName};
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
+pub use network::{Endpoint, Network, NetworkSettings, Overlay};
 pub use port::{Egress, NetdevMode, Port, PortKind, Tap};
 pub use vxlan::{Tos, Vni, Vxlan};
 
@@ -47,6 +51,12 @@ pub struct Config {
     /// Which other bridges may be reached from a bridge.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub allowed: BTreeMap<BridgeName, BTreeSet<BridgeName>>,
+    /// The networks, by their bridges.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<BridgeName, Arc<Network>>,
+    /// Subnets that are kept for networks to come, and what is given out of them already.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pools: BTreeMap<Prefix, Pool>,
     /// Address translation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub nat: BTreeMap<RuleName, NatRule>,
@@ -68,6 +78,8 @@ impl Default for Config {
             vxlans: BTreeMap::new(),
             routes: BTreeMap::new(),
             allowed: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            pools: BTreeMap::new(),
             nat: BTreeMap::new(),
             flows: Arc::default(),
             tracking: Tracking::default(),
@@ -119,7 +131,8 @@ impl Config {
         if found != CONFIG_VERSION {
             return Err(ConfigError::Version { found });
         }
-        let config: Self = serde_json::from_slice(text)?;
+        let mut config: Self = serde_json::from_slice(text)?;
+        settle(&mut config);
         check(&config)?;
         Ok(config)
     }

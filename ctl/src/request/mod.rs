@@ -5,8 +5,10 @@ mod conn;
 mod explain;
 mod fdb;
 mod flow;
+mod ipam;
 mod nat;
 mod neighbor;
+mod network;
 mod port;
 mod route;
 mod vxlan;
@@ -14,15 +16,17 @@ mod vxlan;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::flow::FlowRule;
-use crate::{BridgeName, PortName, RuleName};
+use crate::{BridgeName, PortName, Prefix, RuleName};
 
 pub use bridge::{BridgeAdd, BridgeSet};
 pub use conn::{ConnFilter, ConnList, ConnShow, ConnState, ConnTop, Limit, TopBy};
 pub use explain::{Frame, Packet, Party, Trace, Why};
 pub use fdb::{FdbFilter, FdbKey, FdbStatic};
 pub use flow::{FlowKey, FlowList, FlowReplace};
+pub use ipam::{IpamFilter, IpamRelease, IpamRequest, PoolAdd};
 pub use nat::{NatAdd, NatSet, TimeoutsSet};
 pub use neighbor::{NeighborAdd, NeighborFilter, NeighborKey};
+pub use network::{NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet};
 pub use port::{Attach, Detach, PortAdd, PortMove, PortSet};
 pub use route::{Allowance, RouteAdd, RouteDel};
 pub use vxlan::{VxlanAdd, VxlanSet};
@@ -67,6 +71,18 @@ pub enum Query {
     /// One tunnel.
     #[serde(rename = "vxlan.show")]
     VxlanShow(Named<PortName>),
+    /// All networks.
+    #[serde(rename = "network.list")]
+    NetworkList,
+    /// One network.
+    #[serde(rename = "network.inspect")]
+    NetworkInspect(Named<BridgeName>),
+    /// Subnets, and what is given out of them.
+    #[serde(rename = "ipam.list")]
+    IpamList(IpamFilter),
+    /// What is given out, and has no port.
+    #[serde(rename = "ipam.audit")]
+    IpamAudit(IpamFilter),
     /// Address translation.
     #[serde(rename = "nat.list")]
     NatList,
@@ -178,6 +194,36 @@ pub enum Mutation {
     /// Changes a tunnel.
     #[serde(rename = "vxlan.set")]
     VxlanSet(VxlanSet),
+    /// Makes a network: a bridge with addresses, gateways, masquerading and a tunnel; safe to repeat.
+    #[serde(rename = "network.create")]
+    NetworkCreate(Box<NetworkCreate>),
+    /// Removes a network without containers, and what belongs to it.
+    #[serde(rename = "network.rm")]
+    NetworkRm(Named<BridgeName>),
+    /// Changes a network.
+    #[serde(rename = "network.set")]
+    NetworkSet(Box<NetworkSet>),
+    /// Connects a container to a network; safe to repeat.
+    #[serde(rename = "network.connect")]
+    NetworkConnect(Box<NetworkConnect>),
+    /// Disconnects a container from a network; safe to repeat.
+    #[serde(rename = "network.disconnect")]
+    NetworkDisconnect(NetworkDisconnect),
+    /// Keeps a subnet for a network to come; safe to repeat.
+    #[serde(rename = "pool.add")]
+    PoolAdd(Box<PoolAdd>),
+    /// Gives a subnet up that no network has.
+    #[serde(rename = "pool.del")]
+    PoolDel(Named<Prefix>),
+    /// Gives an owner an address, without a port; safe to repeat.
+    #[serde(rename = "ipam.request")]
+    IpamRequest(IpamRequest),
+    /// Takes addresses back; safe to repeat.
+    #[serde(rename = "ipam.release")]
+    IpamRelease(IpamRelease),
+    /// Takes all addresses back that no port has.
+    #[serde(rename = "ipam.free")]
+    IpamFree(IpamFilter),
     /// Adds a rule of address translation; safe to repeat.
     #[serde(rename = "nat.add")]
     NatAdd(NatAdd),
@@ -203,7 +249,7 @@ pub enum Mutation {
 
 impl Query {
     /// The operations that are questions, by their names in the protocol.
-    pub const OPERATIONS: [&str; 22] = [
+    pub const OPERATIONS: [&str; 26] = [
         "bridge.list",
         "bridge.show",
         "port.list",
@@ -213,6 +259,10 @@ impl Query {
         "neighbor.show",
         "vxlan.list",
         "vxlan.show",
+        "network.list",
+        "network.inspect",
+        "ipam.list",
+        "ipam.audit",
         "nat.list",
         "nat.settings",
         "conn.list",
@@ -231,7 +281,7 @@ impl Query {
 
 impl Mutation {
     /// The operations that are changes, by their names in the protocol.
-    pub const OPERATIONS: [&str; 29] = [
+    pub const OPERATIONS: [&str; 39] = [
         "bridge.add",
         "bridge.del",
         "bridge.set",
@@ -254,6 +304,16 @@ impl Mutation {
         "vxlan.add",
         "vxlan.del",
         "vxlan.set",
+        "network.create",
+        "network.rm",
+        "network.set",
+        "network.connect",
+        "network.disconnect",
+        "pool.add",
+        "pool.del",
+        "ipam.request",
+        "ipam.release",
+        "ipam.free",
         "nat.add",
         "nat.del",
         "nat.set",

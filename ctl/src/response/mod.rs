@@ -4,6 +4,7 @@ mod conn;
 mod explain;
 mod flow;
 mod nat;
+mod network;
 mod route;
 mod vxlan;
 
@@ -18,6 +19,7 @@ pub use conn::{ConnInfo, ConnPage, TopInfo, Volume};
 pub use explain::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
 pub use flow::{FlowChanges, FlowInfo, FlowPage};
 pub use nat::NatInfo;
+pub use network::{AddressInfo, EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo};
 pub use route::{NeighborInfo, NeighborState, RouteInfo, RouteKind, Routes};
 pub use vxlan::{VtepInfo, VxlanInfo};
 
@@ -38,6 +40,18 @@ pub struct Changed {
     /// How many rules are not what they were, if all were replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flows: Option<FlowChanges>,
+    /// The network that was made or found, if it was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Box<NetworkInfo>>,
+    /// The container that was connected or found, if it was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Box<EndpointInfo>>,
+    /// The subnet that was kept or found, if it was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Box<SubnetInfo>>,
+    /// The addresses that were given or found, if it was about these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<LeaseInfo>,
     /// How many entries were removed, if it was about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<usize>,
@@ -50,6 +64,9 @@ pub struct BridgeInfo {
     pub name: BridgeName,
     /// Its settings.
     pub settings: Bridge,
+    /// The network that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<BridgeName>,
     /// The router's MAC address, if the router has an address here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router_mac: Option<MacAddr>,
@@ -74,6 +91,9 @@ pub struct PortInfo {
     pub name: PortName,
     /// Its settings.
     pub settings: Port,
+    /// The network on which it is a container's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<BridgeName>,
     /// Whether it works.
     pub state: PortState,
     /// The MTU in force, in bytes.

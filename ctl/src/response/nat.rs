@@ -11,6 +11,9 @@ pub struct NatInfo {
     pub name: RuleName,
     /// What it does.
     pub rule: NatRule,
+    /// The network that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<BridgeName>,
     /// The bridge of the container, of a published port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_bridge: Option<BridgeName>,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{Counters, PortState};
-use crate::{PortName, Vxlan};
+use crate::{BridgeName, PortName, Vxlan};
 
 /// A tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct VxlanInfo {
     pub name: PortName,
     /// Its settings.
     pub settings: Vxlan,
+    /// The network that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<BridgeName>,
     /// Whether it works.
     pub state: PortState,
     /// The longest IP packet that fits through, in bytes.

@@ -62,6 +62,10 @@ fn put(config: &mut Config, action: Action) {
     match action {
         Action::PutRoutes(name, routes) => _ = config.routes.insert(name, routes),
         Action::PutAllowed(name, reached) => _ = config.allowed.insert(name, reached),
+        Action::RemoveNetwork(name) => assert!(config.networks.remove(&name).is_some(), "{name}"),
+        Action::RemovePool(subnet) => assert!(config.pools.remove(&subnet).is_some(), "{subnet}"),
+        Action::PutNetwork(name, network) => _ = config.networks.insert(name, network),
+        Action::PutPool(subnet, pool) => _ = config.pools.insert(subnet, *pool),
         Action::PutNat(name, rule) => _ = config.nat.insert(name, *rule),
         Action::PutFlow(id, rule) => _ = Arc::make_mut(&mut config.flows).insert(id, *rule),
         Action::PutTracking(tracking) => config.tracking = tracking,

@@ -74,6 +74,7 @@ impl Switch {
         Some(BridgeInfo {
             name: name.clone(),
             router_mac,
+            network: self.config().networks.contains_key(name).then(|| name.clone()),
             settings,
             ports: {
                 let ports = self.config().ports_of(name).map(|(name, _)| name);
@@ -102,7 +103,8 @@ impl Switch {
         let device = self.device(name);
         let configured = self.config().mtu_of(&settings).bytes();
         let mtu = self.facts(name).map_or(configured, |facts| facts.mtu);
-        Some(PortInfo { name: name.clone(), settings, state, mtu, device })
+        let network = self.config().network_of(name).cloned();
+        Some(PortInfo { name: name.clone(), settings, network, state, mtu, device })
     }
 
     fn device(&self, name: &PortName) -> Option<DeviceInfo> {

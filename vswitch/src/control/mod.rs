@@ -6,6 +6,7 @@
 //!   network that a container moved.
 //! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
 //!   what would become of a packet.
+//! * `choices`: what a request leaves to the daemon.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
@@ -13,6 +14,7 @@
 mod announce;
 mod answers;
 mod background;
+mod choices;
 mod compile;
 mod describe;
 mod device;
@@ -34,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ctl::response::Status;
+use ctl::response::{NetworkInfo, Status};
 use ctl::{BridgeName, CtlError, ErrorCode, FiveTuple, Query, Request, Trace};
 use serde_json::Value;
 
@@ -154,6 +156,17 @@ impl Daemon {
             Query::NeighborShow(filter) => {
                 self.check_bridge(filter.bridge.as_ref())?;
                 json(self.switch.neighbors(&filter)?)
+            }
+            Query::NetworkList => json(self.switch.networks()),
+            Query::NetworkInspect(named) => {
+                let network = NetworkInfo::of(self.switch.config(), &named.name);
+                json(network.ok_or_else(|| no_such("network", named.name.as_str()))?)
+            }
+            Query::IpamList(filter) => json(self.switch.leases(&filter)?),
+            Query::IpamAudit(filter) => {
+                let mut leases = self.switch.leases(&filter)?;
+                leases.retain(|lease| lease.port.is_none());
+                json(leases)
             }
             Query::NatList => json(self.switch.translations()),
             Query::NatSettings => json(self.switch.config().tracking),

@@ -1,8 +1,8 @@
 //! What a change is about, as its answer names it.
 
 use ctl::flow::diff;
-use ctl::response::{Changed, FlowChanges};
-use ctl::{Config, CtlError, Mutation};
+use ctl::response::{Changed, EndpointInfo, FlowChanges, LeaseInfo, NetworkInfo, SubnetInfo};
+use ctl::{Config, CtlError, IpamFilter, Mutation, Prefix};
 
 /// The answer to a change, as far as the configurations before and after it tell: the names and numbers that were
 /// chosen, and what was removed.
@@ -18,6 +18,37 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
         Mutation::NatAdd(add) => {
             let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
             Changed { rule: Some(name), ..none }
+        }
+        Mutation::NetworkCreate(create) => {
+            let network = NetworkInfo::of(next, &create.name).map(Box::new);
+            Changed { network, ..none }
+        }
+        Mutation::NetworkConnect(connect) => {
+            let port = connect.port_name()?;
+            let endpoint = EndpointInfo::of(next, &port).map(Box::new);
+            Changed { port: Some(port), endpoint, ..none }
+        }
+        Mutation::PoolAdd(add) => {
+            // The one that was asked for, or the one that was chosen: it was not there before.
+            let is_it = |subnet: &&Prefix| match add.subnet {
+                Some(asked) => asked == **subnet,
+                None => !old.pools.contains_key(subnet),
+            };
+            let pool = next.pools.iter().find(|(subnet, _)| is_it(subnet));
+            Changed { pool: pool.map(|(_, pool)| Box::new(SubnetInfo::of(pool))), ..none }
+        }
+        Mutation::IpamRequest(request) => {
+            let filter = IpamFilter { network: request.network.clone(), subnet: request.subnet };
+            let mut leases = LeaseInfo::all(next, &filter);
+            leases.retain(|lease| {
+                lease.owner == request.owner && request.ip.is_none_or(|ip| ip == lease.address.addr)
+            });
+            Changed { leases, ..none }
+        }
+        Mutation::IpamRelease(_) | Mutation::IpamFree(_) => {
+            let all = IpamFilter::default();
+            let removed = LeaseInfo::all(old, &all).len() - LeaseInfo::all(next, &all).len();
+            Changed { removed: Some(removed), ..none }
         }
         Mutation::FlowAdd(rule) => Changed { flow: next.flow_like(rule), ..none },
         Mutation::FlowDel(_) => {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use ctl::response::Changed;
 use ctl::{
-    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, MacAddr, Mutation, Port, PortKind,
-    PortMove, PortName, Tap, apply, plan,
+    Action, Config, CtlError, ErrorCode, FdbFilter, FdbKey, Mutation, Port, PortKind, PortMove,
+    PortName, apply, plan,
 };
 use flows::fdb::Entry;
 use flows::nat::Mappings;
@@ -26,7 +26,7 @@ use pktio::underlay::Underlay;
 use super::compile::rules::Rules;
 use super::compile::{self, BridgeSlot, Numbering};
 use super::device::{self, Facts, Home, OpenDevice, Queues};
-use super::{announce, store::Store, subject};
+use super::{announce, choices, store::Store, subject};
 use crate::fleet::{Fleet, FleetError};
 use crate::random::random;
 use crate::worker::{Dataplane, QueueId, WorkerId};
@@ -100,6 +100,7 @@ impl Switch {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) if error.is_absence() && is_bound_to_container(port) => {
                     self.note_problem(format!("port {name}: {error}; the port is removed"));
+                    next.forget_endpoint(&port.bridge, name);
                     continue;
                 }
                 Err(error) => {
@@ -130,7 +131,7 @@ impl Switch {
     /// # Errors
     /// [`CtlError`]; nothing has changed then.
     pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
-        let mutation = self.with_mac_chosen(mutation);
+        let mutation = choices::complete(mutation, &self.config);
         let next = apply(&self.config, &mutation)?;
         let subject = subject::of(&mutation, &self.config, &next)?;
         let differs = next != self.config;
@@ -425,30 +426,6 @@ impl Switch {
         let is_behind = |name| self.numbering.port_name(entry.port) == Some(name);
         filter.port.as_ref().is_none_or(is_behind)
             && filter.vlan.is_none_or(|vlan| vlan.number() == entry.vid.0)
-    }
-
-    /// An address for an interface that was given none, so that it keeps it from now on.
-    fn with_mac_chosen(&self, mutation: Mutation) -> Mutation {
-        let fresh = || Some(MacAddr::local(random()));
-        match mutation {
-            Mutation::PortAdd(mut add) => {
-                if let PortKind::Tap(tap) = &mut add.port.kind {
-                    tap.mac = tap.mac.or_else(fresh);
-                }
-                Mutation::PortAdd(add)
-            }
-            Mutation::Attach(mut attach) => {
-                let known = attach.port_name().ok().and_then(|name| self.config.ports.get(&name));
-                // What is attached already keeps its address, and is recognised as unchanged.
-                let kept = known.and_then(|port| match &port.kind {
-                    PortKind::Tap(Tap { mac, .. }) => *mac,
-                    PortKind::Netdev { .. } => None,
-                });
-                attach.mac = attach.mac.or(kept).or_else(fresh);
-                Mutation::Attach(attach)
-            }
-            other => other,
-        }
     }
 
     /// Remembers something that the operator should know.

@@ -47,6 +47,7 @@ impl Switch {
         VxlanInfo {
             name: name.clone(),
             settings: settings.clone(),
+            network: self.config().network_of_vxlan(name).cloned(),
             state,
             inner_mtu: inner_mtu(settings).into(),
             vteps: vteps.into_iter().flatten().map(vtep).collect(),

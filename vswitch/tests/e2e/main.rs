@@ -9,6 +9,7 @@ mod explain;
 mod foreign;
 mod lifecycle;
 mod matrix;
+mod networks;
 mod routing;
 mod rules;
 mod sessions;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         matrix::tests(),
         bridging::tests(),
         routing::tests(),
+        networks::tests(),
         sessions::tests(),
         vxlan::tests(),
         rules::tests(),

@@ -1,9 +1,10 @@
 //! Containers, as typed.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use clap::Args;
-use ctl::{BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef};
+use ctl::{BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef};
 
 use super::VlanOptions;
 
@@ -13,17 +14,23 @@ pub struct AttachOptions {
     /// Its namespace: a name, a path or a process id
     pub netns: NetnsRef,
     /// The bridge
-    #[arg(long)]
-    pub bridge: BridgeName,
+    #[arg(long, required_unless_present = "network")]
+    pub bridge: Option<BridgeName>,
+    /// The network, which gives it address, gateway and MTU: like `network connect`
+    #[arg(long, conflicts_with_all = ["bridge", "gateways", "mtu", "access", "trunk"])]
+    pub network: Option<BridgeName>,
     /// The interface's name in the container
     #[arg(long, default_value_t)]
     pub ifname: IfName,
     /// The interface's MAC address [default: chosen]
     #[arg(long)]
     pub mac: Option<MacAddr>,
-    /// An address of the interface (may be repeated)
-    #[arg(long = "ip", value_name = "CIDR")]
-    pub ips: Vec<IpCidr>,
+    /// An address of the interface, with its prefix length on a bridge and without it on a network (may be repeated)
+    #[arg(long = "ip", value_name = "IP")]
+    pub ips: Vec<TypedAddress>,
+    /// A name by which others on the network find it (may be repeated)
+    #[arg(long = "alias", value_name = "NAME", requires = "network")]
+    pub aliases: Vec<HostName>,
     /// The container's default gateway (one of each IP version)
     #[arg(long = "gateway", value_name = "IP")]
     pub gateways: Vec<IpAddr>,
@@ -32,6 +39,23 @@ pub struct AttachOptions {
     pub mtu: Option<Mtu>,
     #[command(flatten)]
     pub vlan: VlanOptions,
+}
+
+/// An address as it is typed: with the length of its subnet's prefix where nobody else knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TypedAddress {
+    /// `10.0.0.2/24`.
+    Interface(IpCidr),
+    /// `10.0.0.2`.
+    Alone(IpAddr),
+}
+
+impl FromStr for TypedAddress {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        text.parse().map(Self::Alone).or_else(|_| text.parse().map(Self::Interface))
+    }
 }
 
 /// A container to detach.

@@ -6,8 +6,10 @@ mod container;
 mod explain;
 mod fdb;
 mod flow;
+mod ipam;
 mod nat;
 mod neighbor;
+mod network;
 mod port;
 mod route;
 mod vxlan;
@@ -20,15 +22,17 @@ use ctl::{BridgeName, IfName};
 
 pub use bridge::BridgeCommand;
 pub use conn::{ConnCommand, ConnFilterOptions};
-pub use container::{AttachOptions, DetachOptions};
+pub use container::{AttachOptions, DetachOptions, TypedAddress};
 pub use explain::{TraceOptions, WhyOptions};
 pub use fdb::{FdbCommand, FdbFilterOptions};
 pub use flow::FlowCommand;
+pub use ipam::{IpamCommand, IpamFilterOptions, KeepOptions};
 pub use nat::{
     MasqueradeCommand, MasqueradeOptions, NatCommand, PrefixCommand, PublishCommand,
     TimeoutsCommand,
 };
 pub use neighbor::{NeighborCommand, NeighborFilterOptions};
+pub use network::{ConnectOptions, NetworkChanges, NetworkCommand, NetworkOptions};
 pub use port::{PortCommand, PortOptions, VlanOptions};
 pub use route::RouteCommand;
 pub use vxlan::{VxlanCommand, VxlanOptions};
@@ -40,6 +44,8 @@ Exit codes:
 
 Examples:
   vswitchctl demo
+  vswitchctl network create shop
+  vswitchctl attach web --network shop
   vswitchctl bridge add br0
   vswitchctl attach web --bridge br0 --ip 10.0.0.2/24 --gateway 10.0.0.1
   vswitchctl port add v0 --bridge br0 --netdev veth0
@@ -102,19 +108,27 @@ impl Color {
 pub enum Command {
     /// See the switch at work: two containers, real traffic, next to a Linux bridge
     Demo(DemoOptions),
+    /// Networks: a bridge with addresses, gateway, a way out and tunnel in one word
+    #[command(subcommand, visible_alias = "net")]
+    Network(NetworkCommand),
+    /// Addresses: who has which
+    #[command(subcommand)]
+    Ipam(IpamCommand),
     /// Bridges
     #[command(subcommand)]
     Bridge(BridgeCommand),
     /// Ports
     #[command(subcommand)]
     Port(PortCommand),
-    /// Give a container an interface on a bridge; safe to repeat
+    /// Give a container an interface on a network or bridge; safe to repeat
     #[command(after_help = "\
 Examples:
+  vswitchctl attach web --network shop
+  vswitchctl attach web --network shop --ip 10.1.0.7 --alias db
   vswitchctl attach web --bridge br0 --ip 10.0.0.2/24 --gateway 10.0.0.1
   vswitchctl attach 4711 --bridge br0 --ifname net1 --ip fd00::2/64
   vswitchctl attach /proc/4711/ns/net --bridge br0 --access 10")]
-    Attach(AttachOptions),
+    Attach(Box<AttachOptions>),
     /// Take a container's interface away; safe to repeat
     #[command(
         after_help = "Examples:\n  vswitchctl detach web\n  vswitchctl detach 4711 --ifname net1"

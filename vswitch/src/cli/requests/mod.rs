@@ -6,17 +6,20 @@ mod container;
 mod explain;
 mod fdb;
 mod flow;
+mod ipam;
 mod nat;
 mod neighbor;
+mod network;
 mod port;
 mod route;
 mod vxlan;
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ctl::flow::{BadRules, FlowSyntax};
-use ctl::{Query, Request};
+use ctl::{IpCidr, Query, Request};
 
 use super::args::Command;
 
@@ -29,6 +32,15 @@ pub enum NoRequest {
     /// It does not say which packet is meant.
     #[error("give a frame, or a packet with --like")]
     NoPacket,
+    /// It does not say where a container is attached.
+    #[error("say where with --bridge or --network")]
+    NoPlace,
+    /// An address on a bridge, of which it is not known how long its subnet's prefix is.
+    #[error("write {0} with its prefix length, such as {0}/24, or use --network")]
+    NoPrefix(IpAddr),
+    /// An address on a network, which knows its subnet by itself.
+    #[error("write {addr}, not {0}: the network knows its prefix length", addr = .0.addr)]
+    Prefix(IpCidr),
     /// A rule that cannot be understood.
     #[error("the rule is not understood: {0}")]
     Rule(#[from] FlowSyntax),
@@ -58,7 +70,9 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
     Ok(match command {
         Command::Bridge(command) => bridge::request(command),
         Command::Port(command) => port::request(command),
-        Command::Attach(options) => Request::Mutation(container::attach(options)),
+        Command::Network(command) => network::request(command),
+        Command::Ipam(command) => ipam::request(command),
+        Command::Attach(options) => Request::Mutation(container::attach(options)?),
         Command::Detach(options) => Request::Mutation(container::detach(options)),
         Command::AddPort { bridge, device } => port::existing(bridge, device),
         Command::Fdb(command) => fdb::request(command),

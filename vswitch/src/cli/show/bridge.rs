@@ -35,6 +35,7 @@ pub(super) fn one(bridge: &BridgeInfo) -> String {
         ("not learned", count(bridge.refused)),
         ("static", bridge.settings.statics.len().to_string()),
     ];
+    rows.extend(bridge.network.as_ref().map(|network| ("network", network.to_string())));
     rows.extend(router(bridge));
     facts(&rows)
 }

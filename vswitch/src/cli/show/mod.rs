@@ -5,6 +5,7 @@ mod conn;
 mod explain;
 mod flow;
 mod nat;
+mod network;
 mod port;
 mod route;
 mod traffic;
@@ -14,15 +15,15 @@ use std::fmt::Write;
 
 use ctl::ClientError;
 use ctl::response::{
-    BridgeInfo, Changed, ConnInfo, DropInfo, FdbInfo, NatInfo, NeighborInfo, PortInfo, Status,
-    TableInfo, TopInfo, TraceInfo, Version, VxlanInfo, WorkerPerf,
+    BridgeInfo, Changed, ConnInfo, DropInfo, FdbInfo, LeaseInfo, NatInfo, NeighborInfo,
+    NetworkInfo, PortInfo, Status, TableInfo, TopInfo, TraceInfo, Version, VxlanInfo, WorkerPerf,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::{
-    BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, NatCommand, NeighborCommand,
-    PortCommand, RouteCommand, TimeoutsCommand, VxlanCommand,
+    BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, IpamCommand, NatCommand,
+    NeighborCommand, NetworkCommand, PortCommand, RouteCommand, TimeoutsCommand, VxlanCommand,
 };
 use super::table::{Style, count, duration, facts, printable};
 
@@ -43,6 +44,11 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
         }
         Command::Vxlan(VxlanCommand::List) => vxlan::all(&read::<Vec<VxlanInfo>>(answer)?),
         Command::Vxlan(VxlanCommand::Show { .. }) => vxlan::one(&read(answer)?, style),
+        Command::Network(NetworkCommand::List) => network::all(&read::<Vec<NetworkInfo>>(answer)?),
+        Command::Network(NetworkCommand::Inspect { .. }) => network::one(&read(answer)?, style),
+        Command::Ipam(IpamCommand::List(_) | IpamCommand::Audit { free: false, .. }) => {
+            network::leases(&read::<Vec<LeaseInfo>>(answer)?)
+        }
         Command::Nat(NatCommand::List) => nat::rules(&read::<Vec<NatInfo>>(answer)?),
         Command::Nat(NatCommand::Timeouts(TimeoutsCommand::Show)) => nat::tracking(&read(answer)?),
         Command::Conn(ConnCommand::List { .. }) => conn::page(&read(answer)?),
@@ -68,6 +74,18 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, ClientError> {
 fn changed(answer: &Changed) -> String {
     if let Some(changes) = &answer.flows {
         return flow::changes(changes);
+    }
+    if let Some(endpoint) = &answer.endpoint {
+        return network::connected(endpoint, answer.changed);
+    }
+    if let Some(network) = &answer.network {
+        return network::created(network, answer.changed);
+    }
+    if let Some(pool) = &answer.pool {
+        return network::subnet(pool) + "\n";
+    }
+    if !answer.leases.is_empty() {
+        return network::leases(&answer.leases);
     }
     let port = answer.port.as_ref().map(ToString::to_string);
     let rule = answer.rule.as_ref().map(ToString::to_string);

@@ -9,7 +9,7 @@ pub(super) fn rules(rules: &[NatInfo]) -> String {
     let rows = rules.iter().map(|info| {
         vec![
             info.name.to_string(),
-            what(info),
+            what(info) + of_network(info),
             count(info.sessions),
             count(info.mappings),
             count(info.exhausted),
@@ -17,6 +17,11 @@ pub(super) fn rules(rules: &[NatInfo]) -> String {
     });
     let headings = ["rule", "does", "sessions", "mappings", "refused"];
     aligned(&headings, &[2, 3, 4], rows.collect())
+}
+
+/// That a rule is a network's, which it follows.
+fn of_network(info: &NatInfo) -> &'static str {
+    if info.network.is_some() { " (network)" } else { "" }
 }
 
 fn what(info: &NatInfo) -> String {

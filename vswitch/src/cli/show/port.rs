@@ -58,6 +58,7 @@ fn settings(port: &PortInfo) -> Vec<(&'static str, String)> {
         ("  isolated", yes_or_no(settings.isolated)),
         ("  hairpin", yes_or_no(settings.hairpin)),
     ];
+    rows.extend(port.network.as_ref().map(|network| ("  network", network.to_string())));
     rows.extend(settings.guard.then(|| ("  guard", "its own addresses only".to_owned())));
     rows.extend(settings.egress.map(|egress| {
         let queue = bytes(u64::from(egress.queue_bytes()));

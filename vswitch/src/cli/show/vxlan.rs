@@ -40,6 +40,8 @@ pub(super) fn one(vxlan: &VxlanInfo, style: Style) -> String {
         ("  TOS", settings.tos.to_string()),
         ("  learning", yes_or_no(settings.learning)),
     ];
+    let network = vxlan.network.as_ref().map(|network| ("  network", network.to_string()));
+    let rows: Vec<_> = rows.into_iter().chain(network).collect();
     let heading = format!("{} {state}\n", style.bold(vxlan.name.as_str()));
     heading + &facts(&rows) + &vteps(&vxlan.vteps)
 }

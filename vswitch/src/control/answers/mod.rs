@@ -3,6 +3,7 @@
 mod conn;
 mod nat;
 mod neighbor;
+mod network;
 mod route;
 
 pub use conn::Sieve;

@@ -32,6 +32,7 @@ impl Switch {
             Some(NatInfo {
                 name: name.clone(),
                 rule: rule.clone(),
+                network: self.config().network_of_rule(rule).cloned(),
                 container_bridge,
                 sessions,
                 mappings,

@@ -1,0 +1,344 @@
+//! Changes of networks, and who is on them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::ipam::{free_subnet, new_pool};
+use super::port::remove_port;
+use crate::attach::{difference, list};
+use crate::check::{SHOWN, no_network, references};
+use crate::ipam::{IpamError, Pool};
+use crate::network::dismantle;
+use crate::{
+    BridgeName, Config, CtlError, Endpoint, ErrorCode, Named, NatRule, Network, NetworkConnect,
+    NetworkCreate, NetworkDisconnect, NetworkSet, Owner, Port, PortKind, PortName, Prefix, Tap,
+};
+
+pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), CtlError> {
+    let name = &create.name;
+    if let Some(present) = config.networks.get(name) {
+        return same(present, create);
+    }
+    if config.bridges.contains_key(name) {
+        let message =
+            format!("network {name} needs a bridge of this name, and there is one that is not its");
+        return Err(CtlError::new(ErrorCode::Exists, message));
+    }
+    let subnets = subnets(config, create)?;
+    check_in_some("gateway", &subnets, &create.gateways, |subnet, addr| subnet.contains(*addr))?;
+    check_in_some("range", &subnets, &create.ranges, |subnet, span| subnet.contains(span.first()))?;
+    check_in_some("reserved", &subnets, &create.reserved, |subnet, span| {
+        subnet.contains(span.first())
+    })?;
+    let mut network = Network { settings: create.settings.clone(), ..Network::default() };
+    for subnet in subnets {
+        let kept = config.pools.remove(&subnet);
+        network.pools.insert(subnet, pool(kept, subnet, create));
+    }
+    config.networks.insert(name.clone(), Arc::new(network));
+    Ok(())
+}
+
+/// That a network which is there is the one that is asked for. What the request does not say is no difference.
+fn same(present: &Network, create: &NetworkCreate) -> Result<(), CtlError> {
+    let gateways: Vec<_> = present.pools.values().filter_map(|pool| pool.gateway).collect();
+    let has_ipv6 = present.pools.keys().any(|subnet| !subnet.is_ipv4());
+    let is_same = present.settings == create.settings
+        && create.subnets.iter().all(|subnet| present.pools.contains_key(subnet))
+        && create.gateways.iter().all(|gateway| gateways.contains(gateway))
+        && create.no_gateway == gateways.is_empty()
+        && (has_ipv6 || !create.ipv6);
+    if is_same {
+        return Ok(());
+    }
+    Err(super::otherwise(
+        "network",
+        &create.name,
+        "`network inspect` shows it; change it with `network set`, or `network rm` it first",
+    ))
+}
+
+/// The subnets of a new network: those that were asked for, and what has to be chosen.
+fn subnets(config: &Config, create: &NetworkCreate) -> Result<BTreeSet<Prefix>, CtlError> {
+    let mut subnets = BTreeSet::new();
+    for subnet in &create.subnets {
+        if let Some(other) = subnets.iter().find(|other: &&Prefix| other.overlaps(subnet)) {
+            let message = format!("subnets {other} and {subnet} overlap; give the larger one only");
+            return Err(CtlError::invalid(message));
+        }
+        subnets.insert(*subnet);
+    }
+    let has = |ipv4: bool| create.subnets.iter().any(|subnet| subnet.is_ipv4() == ipv4);
+    let wanted = [(true, create.subnets.is_empty()), (false, create.ipv6 && !has(false))];
+    for (ipv4, _) in wanted.into_iter().filter(|(_, is_wanted)| *is_wanted) {
+        subnets.insert(free_subnet(config, ipv4, create.name.as_str(), &create.avoid)?);
+    }
+    Ok(subnets)
+}
+
+fn check_in_some<T: std::fmt::Display>(
+    what: &str,
+    subnets: &BTreeSet<Prefix>,
+    items: &[T],
+    is_in: impl Fn(&Prefix, &T) -> bool,
+) -> Result<(), CtlError> {
+    match items.iter().find(|item| !subnets.iter().any(|subnet| is_in(subnet, item))) {
+        Some(item) => {
+            let subnets: Vec<_> = subnets.iter().copied().collect();
+            let message =
+                format!("{what} {item} is in no subnet of the network ({})", list(&subnets));
+            Err(CtlError::invalid(message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The pool of a subnet: the one that was kept for it, or a new one.
+fn pool(kept: Option<Pool>, subnet: Prefix, create: &NetworkCreate) -> Pool {
+    let its = |span: &&crate::ipam::Span| subnet.contains(span.first());
+    let ranges = create.ranges.iter().filter(its).copied().collect();
+    let reserved = create.reserved.iter().filter(its).copied().collect();
+    let gateway = create.gateways.iter().find(|gateway| subnet.contains(**gateway)).copied();
+    let mut pool = kept.unwrap_or_else(|| Pool::new(subnet));
+    new_pool(&mut pool, gateway, ranges, reserved);
+    pool.gateway = pool.gateway.filter(|_| !create.no_gateway);
+    pool
+}
+
+pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError> {
+    let Some(present) = config.networks.get(&set.name).cloned() else {
+        return Err(no_network(config, &set.name));
+    };
+    let entered = config.bridges.get(&set.name).cloned();
+    dismantle(config, &set.name, &present);
+    let mut network = Network::clone(&present);
+    let settings = &mut network.settings;
+    settings.internal = set.internal.unwrap_or(settings.internal);
+    settings.masquerade = set.masquerade.unwrap_or(settings.masquerade);
+    settings.mtu = set.mtu.unwrap_or(settings.mtu);
+    match (&mut settings.vxlan, &set.remotes) {
+        (_, None) => {}
+        (Some(overlay), Some(remotes)) => overlay.remotes.clone_from(remotes),
+        (None, Some(_)) => {
+            let message = format!("network {} has no tunnel; make it with --vni", set.name);
+            return Err(CtlError::invalid(message));
+        }
+    }
+    settings.labels.extend(set.labels.clone());
+    settings.labels.retain(|_, text| !text.is_empty());
+    if let Some(isolated) = set.isolated {
+        settings.isolated = isolated;
+        for port in network.endpoints.keys() {
+            config.ports.get_mut(port).into_iter().for_each(|port| port.isolated = isolated);
+        }
+    }
+    let masquerades = network.masquerades();
+    config.networks.insert(set.name.clone(), Arc::new(network));
+    let by_hand =
+        |rule: &NatRule| matches!(rule, NatRule::Masquerade(rule) if rule.from == set.name);
+    if let Some((rule, _)) = config.nat.iter().find(|(_, rule)| masquerades && by_hand(rule)) {
+        let message =
+            format!("network {} is masqueraded by nat rule {rule}; `nat del` it first", set.name);
+        return Err(CtlError::new(ErrorCode::InUse, message));
+    }
+    // What was entered by hand about its stations stays.
+    config.bridges.extend(entered.map(|bridge| (set.name.clone(), bridge)));
+    Ok(())
+}
+
+pub(super) fn rm(config: &mut Config, named: &Named<BridgeName>) -> Result<(), CtlError> {
+    let Some(network) = config.networks.get(&named.name).cloned() else {
+        return if named.if_exists { Ok(()) } else { Err(no_network(config, &named.name)) };
+    };
+    let in_use = |by: &str, users: Vec<String>, remedy: &str| {
+        let more = if users.len() > SHOWN { ", ..." } else { "" };
+        let shown = users[..users.len().min(SHOWN)].join(", ");
+        let message = format!("network {} {by} {shown}{more}; {remedy}", named.name);
+        Err(CtlError::new(ErrorCode::InUse, message))
+    };
+    if !network.endpoints.is_empty() {
+        let endpoints = network.endpoints.iter().map(|(port, endpoint)| {
+            let owner = endpoint.owner.as_str();
+            if owner == port.as_str() { owner.to_owned() } else { format!("{port} ({owner})") }
+        });
+        return in_use("has endpoints:", endpoints.collect(), "`network disconnect` them first");
+    }
+    dismantle(config, &named.name, &network);
+    let references = references(config, &named.name);
+    if !references.is_empty() {
+        return in_use("is in use by", references, "remove these first");
+    }
+    config.networks.remove(&named.name);
+    Ok(())
+}
+
+pub(super) fn connect(config: &mut Config, connect: &NetworkConnect) -> Result<(), CtlError> {
+    let Some(network) = config.networks.get(&connect.network) else {
+        return Err(no_network(config, &connect.network));
+    };
+    let name = connect.port_name()?;
+    if let Some(port) = config.ports.get(&name) {
+        return connected(network, &name, port, connect);
+    }
+    let owner = connect.owner.clone().unwrap_or_else(|| name.clone().into());
+    let mut network = Network::clone(network);
+    lease(&mut network, &owner, &name, connect)?;
+    let endpoint = Endpoint { owner, aliases: connect.aliases.clone() };
+    network.endpoints.insert(name.clone(), endpoint);
+    let port = port(config, &network, &name, connect);
+    config.networks.insert(connect.network.clone(), Arc::new(network));
+    config.ports.insert(name, port);
+    Ok(())
+}
+
+/// That a port which is there is the one that is asked for.
+fn connected(
+    network: &Network,
+    name: &PortName,
+    port: &Port,
+    connect: &NetworkConnect,
+) -> Result<(), CtlError> {
+    let taken = |why: String| Err(CtlError::new(ErrorCode::Exists, why));
+    let NetworkConnect { netns, ifname, .. } = connect;
+    let (PortKind::Tap(tap), true) = (&port.kind, port.kind.interface() == (Some(netns), ifname))
+    else {
+        return taken(format!("port name {name} is taken by another interface"));
+    };
+    let Some(endpoint) = network.endpoints.get(name) else {
+        return taken(format!(
+            "interface {ifname} of namespace {netns} is on bridge {} already; \
+             disconnect it first, or choose another --ifname",
+            port.bridge
+        ));
+    };
+    let has: Vec<_> = tap.ips.iter().map(|cidr| cidr.addr).collect();
+    let has_ips = connect.ips.iter().all(|addr| has.contains(addr));
+    let found = [
+        connect.mac.zip(tap.mac).and_then(|(asked, has)| difference("MAC", has, asked)),
+        if has_ips { None } else { difference("addresses", list(&has), list(&connect.ips)) },
+        connect.owner.as_ref().and_then(|asked| difference("owner", &endpoint.owner, asked)),
+        difference("aliases", list(&endpoint.aliases), list(&connect.aliases)),
+    ];
+    let found: Vec<_> = found.into_iter().flatten().collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    taken(format!(
+        "namespace {netns} is connected already, by port {name}, otherwise: {}; \
+         `network disconnect` it first",
+        found.join("; ")
+    ))
+}
+
+/// Gives a port its addresses: those that it asks for, and otherwise, of each IP version that the network has, the
+/// one that its owner holds or the next free one.
+fn lease(
+    network: &mut Network,
+    owner: &Owner,
+    port: &PortName,
+    connect: &NetworkConnect,
+) -> Result<(), CtlError> {
+    for addr in &connect.ips {
+        let pool = network.pools.values_mut().find(|pool| pool.subnet.contains(*addr));
+        let Some(pool) = pool else {
+            let subnets: Vec<_> = network.pools.keys().copied().collect();
+            return Err(CtlError::invalid(format!(
+                "address {addr} is in no subnet of network {} ({})",
+                connect.network,
+                list(&subnets)
+            )));
+        };
+        pool.give(*addr, owner)?;
+        bind(pool, *addr, port)?;
+    }
+    for ipv4 in [true, false] {
+        if connect.ips.iter().all(|addr| addr.is_ipv4() != ipv4) {
+            lease_any(network, owner, port, ipv4)?;
+        }
+    }
+    Ok(())
+}
+
+fn lease_any(
+    network: &mut Network,
+    owner: &Owner,
+    port: &PortName,
+    ipv4: bool,
+) -> Result<(), CtlError> {
+    let mut full: Option<IpamError> = None;
+    let of_version = |pool: &&mut Pool| pool.subnet.is_ipv4() == ipv4;
+    for pool in network.pools.values_mut().filter(of_version) {
+        let owned = pool.owned_by(owner).next();
+        match owned.map_or_else(|| pool.give_next(owner), Ok) {
+            Ok(addr) => return bind(pool, addr, port),
+            Err(error) => full = full.or(Some(error)),
+        }
+    }
+    full.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// One address is one port's.
+fn bind(pool: &mut Pool, addr: IpAddr, port: &PortName) -> Result<(), CtlError> {
+    if let Some(lease) = pool.leases().get(&addr)
+        && let Some(other) = lease.port.as_ref().filter(|other| *other != port)
+    {
+        let message = format!(
+            "{addr} of {} is in use by port {other}; disconnect it first, or give another --owner",
+            lease.owner
+        );
+        return Err(CtlError::new(ErrorCode::Exists, message));
+    }
+    pool.bind(addr, port);
+    Ok(())
+}
+
+fn port(config: &Config, network: &Network, name: &PortName, connect: &NetworkConnect) -> Port {
+    let addresses: Vec<_> = network.addresses_of(name).collect();
+    let has_way_out = !network.settings.internal && !connect.no_default_route;
+    let leads = |gateway: &IpAddr| has_way_out && !has_default_route(config, connect, *gateway);
+    let tap = Tap {
+        netns: Some(connect.netns.clone()),
+        ifname: connect.ifname.clone(),
+        mac: connect.mac,
+        ips: addresses.iter().map(|(cidr, _)| *cidr).collect(),
+        gateways: gateways(addresses.iter().filter_map(|(_, gateway)| *gateway).filter(leads)),
+        queues: 1,
+    };
+    let isolated = network.settings.isolated;
+    Port { isolated, ..Port::new(connect.network.clone(), PortKind::Tap(tap)) }
+}
+
+/// One gateway of each IP version.
+fn gateways(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut gateways: Vec<IpAddr> = Vec::new();
+    for gateway in all {
+        if gateways.iter().all(|other| other.is_ipv4() != gateway.is_ipv4()) {
+            gateways.push(gateway);
+        }
+    }
+    gateways
+}
+
+/// Whether another interface of the container leads out already.
+fn has_default_route(config: &Config, connect: &NetworkConnect, gateway: IpAddr) -> bool {
+    config.ports.values().any(|port| match &port.kind {
+        PortKind::Tap(tap) if tap.netns.as_ref() == Some(&connect.netns) => {
+            tap.gateways.iter().any(|other| other.is_ipv4() == gateway.is_ipv4())
+        }
+        _ => false,
+    })
+}
+
+pub(super) fn disconnect(config: &mut Config, request: &NetworkDisconnect) -> Result<(), CtlError> {
+    let NetworkDisconnect { network: name, netns, ifname } = request;
+    let Some(network) = config.networks.get(name) else { return Err(no_network(config, name)) };
+    let is_it = |port: &&PortName| {
+        let port = config.ports.get(*port);
+        port.is_some_and(|port| port.kind.interface() == (Some(netns), ifname))
+    };
+    if let Some(port) = network.endpoints.keys().find(is_it).cloned() {
+        remove_port(config, &port);
+    }
+    Ok(())
+}

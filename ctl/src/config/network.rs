@@ -1,0 +1,134 @@
+//! Networks: a bridge with all that belongs to it, in one noun.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ipam::Pool;
+use crate::{BridgeName, Config, HostName, IpCidr, Mtu, Owner, PortName, Prefix, Vni, Vxlan};
+
+/// A network: a bridge of the same name with gateways, masquerading and a tunnel as these settings say
+/// ([`crate::network`] makes them), the addresses of its subnets, and the containers on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// What it is made of.
+    #[serde(default)]
+    pub settings: NetworkSettings,
+    /// Its subnets and what is given out of them, by subnet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pools: BTreeMap<Prefix, Pool>,
+    /// The containers on it, by the port of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub endpoints: BTreeMap<PortName, Endpoint>,
+}
+
+/// What a network is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// It has no way out: nothing is masqueraded, and containers get no default route.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub internal: bool,
+    /// Its containers do not reach each other, but the gateway and what is beyond it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
+    /// Its containers have the uplinks' addresses outside. Where it is not so, rules of address translation may be
+    /// added by hand.
+    pub masquerade: bool,
+    /// The MTU, if no tunnel carries less.
+    pub mtu: Mtu,
+    /// The tunnel that joins it to the network of the same VNI on other hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vxlan: Option<Overlay>,
+    /// What its owner notes about it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self {
+            internal: false,
+            isolated: false,
+            masquerade: true,
+            mtu: Mtu::ETHERNET,
+            vxlan: None,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// The tunnel of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overlay {
+    /// The network's number.
+    pub vni: Vni,
+    /// The address of this host.
+    pub local: IpAddr,
+    /// The other hosts that are known from the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remotes: Vec<IpAddr>,
+}
+
+/// A container on a network. Its addresses are the leases that its port has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// Whose its addresses are.
+    pub owner: Owner,
+    /// The names by which others on the network find it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<HostName>,
+}
+
+impl Network {
+    /// Its gateways, as the bridge has them.
+    pub fn gateways(&self) -> impl Iterator<Item = IpCidr> + '_ {
+        self.pools.values().filter_map(|pool| Some(pool.cidr(pool.gateway?)))
+    }
+
+    /// Whether it masquerades: whether it has a way out, and nobody else is to say how.
+    pub fn masquerades(&self) -> bool {
+        self.settings.masquerade && !self.settings.internal && self.gateways().next().is_some()
+    }
+
+    /// The addresses that a port has, in the order of the subnets, each with its subnet's gateway.
+    pub fn addresses_of<'a>(
+        &'a self,
+        port: &'a PortName,
+    ) -> impl Iterator<Item = (IpCidr, Option<IpAddr>)> + 'a {
+        self.pools.values().flat_map(move |pool| {
+            let its = pool.leases().iter().filter(|(_, lease)| lease.port.as_ref() == Some(port));
+            its.map(|(addr, _)| (pool.cidr(*addr), pool.gateway))
+        })
+    }
+}
+
+impl Overlay {
+    /// The tunnel on a bridge.
+    pub fn vxlan(&self, bridge: BridgeName) -> Vxlan {
+        Vxlan { remotes: self.remotes.clone(), ..Vxlan::new(bridge, self.vni, self.local) }
+    }
+}
+
+impl Config {
+    /// The network on which a port is a container's.
+    pub fn network_of(&self, port: &PortName) -> Option<&BridgeName> {
+        let bridge = &self.ports.get(port)?.bridge;
+        let network = self.networks.get(bridge)?;
+        network.endpoints.contains_key(port).then_some(bridge)
+    }
+
+    /// A port is no more: so is the endpoint, and its addresses are free, but those that their owners hold.
+    pub fn forget_endpoint(&mut self, bridge: &BridgeName, port: &PortName) {
+        let has_it = |network: &&mut Arc<Network>| network.endpoints.contains_key(port);
+        let Some(network) = self.networks.get_mut(bridge).filter(has_it) else { return };
+        let network = Arc::make_mut(network);
+        network.endpoints.remove(port);
+        network.pools.values_mut().for_each(|pool| pool.forget_port(port));
+    }
+}

@@ -1,0 +1,175 @@
+//! What a network is made of: the one place where its bridge, its tunnel and its masquerading come from.
+//!
+//! They are part of the configuration like those made by hand, so that everything that shows or carries out bridges,
+//! tunnels and rules shows and carries out these. [`settle`] makes them what the networks and the uplinks say, after
+//! every change; [`protect`] refuses changes of them that do not go through the network.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::check::is_link_local;
+use crate::{
+    Bridge, BridgeName, Config, CtlError, ErrorCode, Masquerade, Mutation, NatRule, Network,
+    PortName, RuleName,
+};
+
+/// Makes what belongs to the networks what it should be.
+pub(crate) fn settle(config: &mut Config) {
+    let networks = config.networks.clone();
+    for (name, network) in &networks {
+        let bridge = bridge(network, config.bridges.get(name));
+        config.bridges.insert(name.clone(), bridge);
+        if let Some(overlay) = &network.settings.vxlan {
+            config.vxlans.insert(name.clone().into(), overlay.vxlan(name.clone()));
+        }
+    }
+    let wanted: Vec<_> =
+        networks.iter().flat_map(|(name, network)| masquerades(config, name, network)).collect();
+    let stays = |rule: &NatRule| match rule {
+        NatRule::Masquerade(rule) => !is_networks(config, rule) || wanted.contains(rule),
+        NatRule::Publish(_) | NatRule::Prefix(_) => true,
+    };
+    let gone: Vec<_> = config.nat.iter().filter(|(_, rule)| !stays(rule)).collect();
+    let gone: Vec<_> = gone.into_iter().map(|(name, _)| name.clone()).collect();
+    gone.iter().for_each(|name| _ = config.nat.remove(name));
+    for rule in wanted.into_iter().map(NatRule::Masquerade) {
+        let is_there = config.nat.values().any(|present| *present == rule);
+        if let Some(name) = (!is_there).then(|| free_name(config, &rule)).flatten() {
+            config.nat.insert(name, rule);
+        }
+    }
+}
+
+/// Takes away what belongs to a network that is about to go, or to become another one.
+pub(crate) fn dismantle(config: &mut Config, name: &BridgeName, network: &Network) {
+    config.bridges.remove(name);
+    if network.settings.vxlan.is_some() {
+        config.vxlans.remove(&PortName::from(name.clone()));
+    }
+    if network.masquerades() {
+        config
+            .nat
+            .retain(|_, rule| !matches!(rule, NatRule::Masquerade(rule) if rule.from == *name));
+    }
+}
+
+/// The bridges by which there is a way out: where a default route leads, and the switch has an address that
+/// containers can be masqueraded as.
+pub(crate) fn uplinks(config: &Config) -> impl Iterator<Item = (&BridgeName, &Bridge)> + '_ {
+    let leads_out = |name: &BridgeName| {
+        let routes = config.routes.get(name).into_iter().flatten();
+        routes.into_iter().any(|(to, _)| to.is_ipv4() && to.prefix_len() == 0)
+    };
+    config.bridges.iter().filter(move |(name, bridge)| {
+        !config.networks.contains_key(*name) && leads_out(name) && has_address(bridge, true)
+    })
+}
+
+fn bridge(network: &Network, present: Option<&Bridge>) -> Bridge {
+    let entered = present.cloned().unwrap_or_default();
+    Bridge {
+        mtu: network.settings.mtu,
+        gateways: network.gateways().collect(),
+        statics: entered.statics,
+        neighbors: entered.neighbors,
+        ..Bridge::default()
+    }
+}
+
+/// One masquerade for each uplink. Unique local addresses of IPv6 are nothing outside, and are hidden too where the
+/// uplink has an IPv6 address; others are routed as they are.
+fn masquerades(config: &Config, name: &BridgeName, network: &Network) -> Vec<Masquerade> {
+    if !network.masquerades() {
+        return Vec::new();
+    }
+    let is_local = |addr: IpAddr| matches!(addr, IpAddr::V6(addr) if addr.is_unique_local());
+    let hides_ipv6 = network.gateways().any(|gateway| is_local(gateway.addr));
+    let rule = |(to, uplink): (&BridgeName, &Bridge)| Masquerade {
+        ipv6: hides_ipv6 && has_address(uplink, false),
+        ..Masquerade::new(name.clone(), to.clone())
+    };
+    uplinks(config).map(rule).collect()
+}
+
+fn has_address(bridge: &Bridge, ipv4: bool) -> bool {
+    let mut addresses = bridge.gateways.iter().map(|gateway| gateway.addr);
+    addresses.any(|addr| addr.is_ipv4() == ipv4 && !is_link_local(addr))
+}
+
+fn is_networks(config: &Config, rule: &Masquerade) -> bool {
+    config.networks.get(&rule.from).is_some_and(|network| network.masquerades())
+}
+
+/// The name that the rule would have if it were added by hand, or one like it that nobody has.
+fn free_name(config: &Config, rule: &NatRule) -> Option<RuleName> {
+    let first = rule.default_name().ok()?;
+    let others = (2..).map_while(|number| format!("{first}-{number}").parse().ok());
+    std::iter::once(first.clone()).chain(others).find(|name| !config.nat.contains_key(name))
+}
+
+impl Config {
+    /// The network that a rule of address translation is of.
+    pub fn network_of_rule<'a>(&self, rule: &'a NatRule) -> Option<&'a BridgeName> {
+        match rule {
+            NatRule::Masquerade(rule) => is_networks(self, rule).then_some(&rule.from),
+            NatRule::Publish(_) | NatRule::Prefix(_) => None,
+        }
+    }
+
+    /// The network that a tunnel is of.
+    pub fn network_of_vxlan(&self, name: &PortName) -> Option<&BridgeName> {
+        let bridge = &self.vxlans.get(name)?.bridge;
+        let network: &Arc<Network> = self.networks.get(bridge)?;
+        let is_its = network.settings.vxlan.is_some() && bridge.as_str() == name.as_str();
+        is_its.then_some(bridge)
+    }
+}
+
+/// That a change is not one of what belongs to a network.
+///
+/// # Errors
+/// [`CtlError`], which says how it is changed.
+pub(crate) fn protect(config: &Config, mutation: &Mutation) -> Result<(), CtlError> {
+    let of = |what: String, network: &BridgeName, remedy: &str| {
+        let message = format!("{what} is network {network}'s; {remedy}");
+        Err(CtlError::new(ErrorCode::InUse, message))
+    };
+    match mutation {
+        Mutation::BridgeDel(named) if config.networks.contains_key(&named.name) => {
+            of(format!("bridge {}", named.name), &named.name, "remove it with `network rm`")
+        }
+        Mutation::BridgeSet(set) if config.networks.contains_key(&set.name) => {
+            of(format!("bridge {}", set.name), &set.name, "change it with `network set`")
+        }
+        Mutation::NatDel(named) => {
+            let rule = config.nat.get(&named.name);
+            match rule.and_then(|rule| config.network_of_rule(rule)) {
+                Some(network) => of(
+                    format!("nat rule {}", named.name),
+                    network,
+                    "take it away with `network set --masquerade false`",
+                ),
+                None => Ok(()),
+            }
+        }
+        Mutation::NatAdd(add) => match config.network_of_rule(&add.rule) {
+            Some(network) => of(
+                format!("what {network} is masqueraded as"),
+                network,
+                "to say it by hand, `network set --masquerade false` first",
+            ),
+            None => Ok(()),
+        },
+        Mutation::VxlanDel(named) => match config.network_of_vxlan(&named.name) {
+            Some(network) => of(format!("vxlan {}", named.name), network, "use `network rm`"),
+            None => Ok(()),
+        },
+        Mutation::VxlanSet(set) => match config.network_of_vxlan(&set.name) {
+            Some(network) => {
+                of(format!("vxlan {}", set.name), network, "change it with `network set`")
+            }
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}

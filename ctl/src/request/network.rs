@@ -1,0 +1,156 @@
+//! Requests about networks.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ipam::Span;
+use crate::{BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner, Prefix};
+
+/// A network to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkCreate {
+    /// Its name, and that of its bridge.
+    pub name: BridgeName,
+    /// What it is made of.
+    #[serde(default)]
+    pub settings: NetworkSettings,
+    /// Its subnets. Without any a free private one of IPv4 is chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<Prefix>,
+    /// It has IPv6 too: a free private subnet of it is chosen if none is among `subnets`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ipv6: bool,
+    /// The gateways' addresses; the first host of each subnet that has none here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// The switch has no address on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_gateway: bool,
+    /// What is given to containers that ask for no particular address; the whole subnets if not given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<Span>,
+    /// What is given to no container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Span>,
+    /// Networks out of which no subnet is chosen. The daemon adds those to which the host has routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoid: Vec<Prefix>,
+}
+
+impl NetworkCreate {
+    /// A network with nothing particular about it.
+    pub fn new(name: BridgeName) -> Self {
+        Self {
+            name,
+            settings: NetworkSettings::default(),
+            subnets: Vec::new(),
+            ipv6: false,
+            gateways: Vec::new(),
+            no_gateway: false,
+            ranges: Vec::new(),
+            reserved: Vec::new(),
+            avoid: Vec::new(),
+        }
+    }
+}
+
+/// A network to change; what is not given stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSet {
+    /// Its name.
+    pub name: BridgeName,
+    /// See [`NetworkSettings`]; containers that are connected keep their routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal: Option<bool>,
+    /// See [`NetworkSettings`]; for all containers, those that are connected too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<bool>,
+    /// See [`NetworkSettings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masquerade: Option<bool>,
+    /// See [`NetworkSettings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Mtu>,
+    /// The other hosts of its tunnel, instead of the present ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remotes: Option<Vec<IpAddr>>,
+    /// Labels to add or to change; one without a text is taken away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl NetworkSet {
+    /// A change of nothing.
+    pub fn new(name: BridgeName) -> Self {
+        Self {
+            name,
+            internal: None,
+            isolated: None,
+            masquerade: None,
+            mtu: None,
+            remotes: None,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// A container to connect to a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConnect {
+    /// The network.
+    pub network: BridgeName,
+    /// The container's namespace.
+    pub netns: NetnsRef,
+    /// The name of its interface; `eth0` if not given.
+    #[serde(default)]
+    pub ifname: IfName,
+    /// The addresses that it wants; the next free one of each IP version of which none is here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<IpAddr>,
+    /// The interface's MAC address; chosen if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddr>,
+    /// The names by which others on the network find it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<HostName>,
+    /// Whose its addresses are; the port's name if not given. What the owner holds already is his here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// It gets no default route, even if no other network has given it one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_default_route: bool,
+}
+
+impl NetworkConnect {
+    /// A container with nothing particular about it.
+    pub fn new(network: BridgeName, netns: NetnsRef) -> Self {
+        Self {
+            network,
+            netns,
+            ifname: IfName::default(),
+            ips: Vec::new(),
+            mac: None,
+            aliases: Vec::new(),
+            owner: None,
+            no_default_route: false,
+        }
+    }
+}
+
+/// A container to disconnect from a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkDisconnect {
+    /// The network.
+    pub network: BridgeName,
+    /// The container's namespace.
+    pub netns: NetnsRef,
+    /// The name of its interface; `eth0` if not given.
+    #[serde(default)]
+    pub ifname: IfName,
+}

@@ -1,0 +1,194 @@
+//! Answers about networks and addresses.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ipam::{Lease, Pool, Span};
+use crate::network::uplinks;
+use crate::{
+    BridgeName, Config, HostName, IfName, IpCidr, IpamFilter, MacAddr, NetnsRef, NetworkSettings,
+    Owner, PortKind, PortName, Prefix,
+};
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkInfo {
+    /// Its name, and that of its bridge.
+    pub name: BridgeName,
+    /// What it is made of.
+    pub settings: NetworkSettings,
+    /// Its subnets.
+    pub subnets: Vec<SubnetInfo>,
+    /// The MTU of its containers, in bytes: what its tunnel carries, if that is less than the setting.
+    pub mtu: u32,
+    /// The bridges by which it has a way out.
+    pub uplinks: Vec<BridgeName>,
+    /// The containers on it.
+    pub endpoints: Vec<EndpointInfo>,
+}
+
+/// A subnet from which addresses are given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetInfo {
+    /// The subnet.
+    pub subnet: Prefix,
+    /// The gateway's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+    /// What is given to those who ask for no particular address; the whole subnet if none are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<Span>,
+    /// What is given to nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Span>,
+    /// How many addresses are given to those who ask for no particular one, taken or not.
+    pub addresses: u64,
+    /// How many addresses are given out now.
+    pub leases: usize,
+}
+
+/// A container on a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointInfo {
+    /// The network.
+    pub network: BridgeName,
+    /// Its port.
+    pub port: PortName,
+    /// Its namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<NetnsRef>,
+    /// The name of its interface.
+    pub ifname: IfName,
+    /// The interface's MAC address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddr>,
+    /// The interface's MTU, in bytes.
+    pub mtu: u32,
+    /// Its addresses.
+    pub addresses: Vec<AddressInfo>,
+    /// Its default gateways: those of this network, unless it is internal or another one's are used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub default_gateways: Vec<IpAddr>,
+    /// Whose its addresses are.
+    pub owner: Owner,
+    /// The names by which others on the network find it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<HostName>,
+}
+
+/// An address of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressInfo {
+    /// The address, with the length of its subnet's prefix.
+    pub address: IpCidr,
+    /// The gateway of its subnet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
+}
+
+/// An address that is given out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseInfo {
+    /// The address, with the length of its subnet's prefix.
+    pub address: IpCidr,
+    /// The network; none has the subnet yet if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<BridgeName>,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The port that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
+    /// It stays its owner's without a port, until it is released.
+    pub held: bool,
+}
+
+impl NetworkInfo {
+    /// What a configuration says about a network.
+    pub fn of(config: &Config, name: &BridgeName) -> Option<Self> {
+        let network = config.networks.get(name)?;
+        let endpoint = |port| EndpointInfo::of(config, port);
+        let has_way_out = network.masquerades();
+        let uplinks = uplinks(config).map(|(name, _)| name.clone());
+        Some(Self {
+            name: name.clone(),
+            settings: network.settings.clone(),
+            subnets: network.pools.values().map(SubnetInfo::of).collect(),
+            mtu: config.mtu_within(name).bytes(),
+            uplinks: uplinks.filter(|_| has_way_out).collect(),
+            endpoints: network.endpoints.keys().filter_map(endpoint).collect(),
+        })
+    }
+}
+
+impl SubnetInfo {
+    /// What there is to tell of a pool.
+    pub fn of(pool: &Pool) -> Self {
+        Self {
+            subnet: pool.subnet,
+            gateway: pool.gateway,
+            ranges: pool.ranges.clone(),
+            reserved: pool.reserved.clone(),
+            addresses: pool.capacity(),
+            leases: pool.leases().len(),
+        }
+    }
+}
+
+impl EndpointInfo {
+    /// What a configuration says about the container behind a port, if the port is one of a network's.
+    pub fn of(config: &Config, port: &PortName) -> Option<Self> {
+        let name = config.network_of(port)?;
+        let network = config.networks.get(name)?;
+        let endpoint = network.endpoints.get(port)?;
+        let settings = config.ports.get(port)?;
+        let PortKind::Tap(tap) = &settings.kind else { return None };
+        let addresses = network.addresses_of(port);
+        Some(Self {
+            network: name.clone(),
+            port: port.clone(),
+            netns: tap.netns.clone(),
+            ifname: tap.ifname.clone(),
+            mac: tap.mac,
+            mtu: config.mtu_of(settings).bytes(),
+            addresses: addresses
+                .map(|(address, gateway)| AddressInfo { address, gateway })
+                .collect(),
+            default_gateways: tap.gateways.clone(),
+            owner: endpoint.owner.clone(),
+            aliases: endpoint.aliases.clone(),
+        })
+    }
+}
+
+impl LeaseInfo {
+    /// All leases of the subnets that a filter means: those of networks first.
+    pub fn all(config: &Config, filter: &IpamFilter) -> Vec<Self> {
+        let networks = config.networks.iter();
+        let networks = networks
+            .flat_map(|(name, network)| network.pools.values().map(move |pool| (Some(name), pool)));
+        let kept = config.pools.values().map(|pool| (None, pool));
+        let is_meant = |(name, pool): &(Option<&BridgeName>, &Pool)| {
+            filter.network.as_ref().is_none_or(|wanted| Some(wanted) == *name)
+                && filter.subnet.is_none_or(|wanted| wanted == pool.subnet)
+        };
+        let pools = networks.chain(kept).filter(is_meant);
+        pools
+            .flat_map(|(name, pool)| {
+                let leases = pool.leases().iter();
+                leases.map(move |(addr, lease)| Self::of(name, pool, *addr, lease))
+            })
+            .collect()
+    }
+
+    fn of(network: Option<&BridgeName>, pool: &Pool, addr: IpAddr, lease: &Lease) -> Self {
+        Self {
+            address: pool.cidr(addr),
+            network: network.cloned(),
+            owner: lease.owner.clone(),
+            port: lease.port.clone(),
+            held: lease.held,
+        }
+    }
+}

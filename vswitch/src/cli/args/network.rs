@@ -1,0 +1,190 @@
+//! Networks, as typed.
+
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand};
+use ctl::ipam::Span;
+use ctl::{BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, Owner, Prefix, Vni};
+
+use super::change;
+
+/// What to do with networks.
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// Make a network: a bridge with addresses, gateway, a way out and perhaps a tunnel; safe to repeat
+    #[command(after_help = "\
+Examples:
+  vswitchctl network create web
+  vswitchctl network create web --subnet 10.1.0.0/24 --subnet fd01::/64 --gateway 10.1.0.254
+  vswitchctl network create db --internal --ipv6 --label owner=alice
+  vswitchctl network create lab --subnet 10.2.0.0/16 --ip-range 10.2.128.0/17 --reserve 10.2.128.1-10.2.128.9
+  vswitchctl network create all --subnet 10.3.0.0/24 --vni 7 --local 192.0.2.1 --remote 192.0.2.2")]
+    Create(Box<NetworkOptions>),
+    /// List all networks
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl network list")]
+    List,
+    /// Show one network, and the containers on it
+    #[command(visible_alias = "show", after_help = "Examples:\n  vswitchctl network inspect web")]
+    Inspect {
+        /// Its name
+        name: BridgeName,
+    },
+    /// Remove a network that no container is on
+    #[command(
+        visible_alias = "del",
+        after_help = "Examples:\n  vswitchctl network rm web\n  vswitchctl network rm web --if-exists"
+    )]
+    Rm {
+        /// Its name
+        name: BridgeName,
+        /// Succeed if it does not exist
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// Change a network; what is not given stays
+    #[command(
+        group = change(&["internal", "isolated", "masquerade", "mtu", "remotes", "no_remotes", "labels"]),
+        after_help = "\
+Examples:
+  vswitchctl network set web --isolated true
+  vswitchctl network set web --masquerade false
+  vswitchctl network set all --remote 192.0.2.2 --remote 192.0.2.3
+  vswitchctl network set web --label owner=bob --label note="
+    )]
+    Set(Box<NetworkChanges>),
+    /// Connect a container to a network: an interface, addresses, MTU, default route; safe to repeat
+    #[command(after_help = "\
+Examples:
+  vswitchctl network connect web shop
+  vswitchctl network connect web 4711 --ifname eth1 --ip 10.1.0.7 --alias db
+  vswitchctl network connect web /proc/4711/ns/net --owner 0a1b2c/eth0 --no-default-route")]
+    Connect(Box<ConnectOptions>),
+    /// Disconnect a container from a network; safe to repeat
+    #[command(after_help = "\
+Examples:
+  vswitchctl network disconnect web shop
+  vswitchctl network disconnect web 4711 --ifname eth1")]
+    Disconnect {
+        /// The network
+        network: BridgeName,
+        /// The container's namespace: a name, a path or a process id
+        netns: NetnsRef,
+        /// The interface's name in the container
+        #[arg(long, default_value_t)]
+        ifname: IfName,
+    },
+}
+
+/// A network to make.
+#[derive(Debug, Args)]
+pub struct NetworkOptions {
+    /// Its name, and that of its bridge
+    pub name: BridgeName,
+    /// A subnet (may be repeated) [default: a free private one]
+    #[arg(long = "subnet", value_name = "CIDR")]
+    pub subnets: Vec<Prefix>,
+    /// With IPv6 too: if no subnet of it is given, a free private one
+    #[arg(long)]
+    pub ipv6: bool,
+    /// A gateway's address, one in each subnet [default: the first]
+    #[arg(long = "gateway", value_name = "IP", conflicts_with = "no_gateway")]
+    pub gateways: Vec<IpAddr>,
+    /// Without an address of the switch: nothing is routed
+    #[arg(long)]
+    pub no_gateway: bool,
+    /// Addresses for containers that ask for none, A-B or CIDR (may be repeated) [default: all]
+    #[arg(long = "ip-range", value_name = "RANGE")]
+    pub ranges: Vec<Span>,
+    /// Addresses for no container, A-B, CIDR or one (may be repeated)
+    #[arg(long = "reserve", value_name = "RANGE")]
+    pub reserved: Vec<Span>,
+    /// Without a way out: neither masquerade nor default route
+    #[arg(long)]
+    pub internal: bool,
+    /// Its containers do not reach each other
+    #[arg(long)]
+    pub isolated: bool,
+    /// Do not masquerade: rules of address translation are added by hand
+    #[arg(long)]
+    pub no_masquerade: bool,
+    /// The MTU, if no tunnel carries less
+    #[arg(long, value_name = "BYTES", default_value_t)]
+    pub mtu: Mtu,
+    /// Join it to the network of this number on other hosts, by VXLAN
+    #[arg(long, requires = "local")]
+    pub vni: Option<Vni>,
+    /// The address of this host, for --vni
+    #[arg(long, value_name = "IP", requires = "vni")]
+    pub local: Option<IpAddr>,
+    /// The address of another host, for --vni (may be repeated)
+    #[arg(long = "remote", value_name = "IP", requires = "vni")]
+    pub remotes: Vec<IpAddr>,
+    /// A note (may be repeated)
+    #[arg(long = "label", value_name = "KEY=TEXT", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Choose no subnet out of this network (may be repeated); those that the host has routes to are avoided anyway
+    #[arg(long = "avoid", value_name = "CIDR")]
+    pub avoid: Vec<Prefix>,
+}
+
+/// A network to change.
+#[derive(Debug, Args)]
+pub struct NetworkChanges {
+    /// Its name
+    pub name: BridgeName,
+    /// Whether it has no way out; containers that are connected keep their routes
+    #[arg(long, value_name = "BOOL")]
+    pub internal: Option<bool>,
+    /// Whether its containers do not reach each other
+    #[arg(long, value_name = "BOOL")]
+    pub isolated: Option<bool>,
+    /// Whether it is masqueraded
+    #[arg(long, value_name = "BOOL")]
+    pub masquerade: Option<bool>,
+    /// The MTU, if no tunnel carries less
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<Mtu>,
+    /// The other hosts, instead of the present ones (may be repeated)
+    #[arg(long = "remote", value_name = "IP")]
+    pub remotes: Vec<IpAddr>,
+    /// Know no other hosts but those that are heard from
+    #[arg(long, conflicts_with = "remotes")]
+    pub no_remotes: bool,
+    /// A note to add or change; without a text it is taken away (may be repeated)
+    #[arg(long = "label", value_name = "KEY=TEXT", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// A container to connect.
+#[derive(Debug, Args)]
+pub struct ConnectOptions {
+    /// The network
+    pub network: BridgeName,
+    /// The container's namespace: a name, a path or a process id
+    pub netns: NetnsRef,
+    /// The interface's name in the container
+    #[arg(long, default_value_t)]
+    pub ifname: IfName,
+    /// An address (may be repeated) [default: the next free one of each subnet's IP version]
+    #[arg(long = "ip", value_name = "IP")]
+    pub ips: Vec<IpAddr>,
+    /// The interface's MAC address [default: chosen]
+    #[arg(long)]
+    pub mac: Option<MacAddr>,
+    /// A name by which others on the network find it (may be repeated)
+    #[arg(long = "alias", value_name = "NAME")]
+    pub aliases: Vec<HostName>,
+    /// Whose its addresses are; what the owner holds already is used [default: the port's name]
+    #[arg(long)]
+    pub owner: Option<Owner>,
+    /// No default route, even if no other network gave it one
+    #[arg(long)]
+    pub no_default_route: bool,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=TEXT, such as owner=alice".to_owned()),
+    }
+}

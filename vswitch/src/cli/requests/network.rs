@@ -1,0 +1,80 @@
+//! Networks.
+
+use ctl::{
+    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, NetworkSettings,
+    Overlay, Query, Request,
+};
+
+use super::instead;
+use crate::cli::args::{ConnectOptions, NetworkChanges, NetworkCommand, NetworkOptions};
+
+pub(super) fn request(command: &NetworkCommand) -> Request {
+    let mutation = match command {
+        NetworkCommand::List => return Request::Query(Query::NetworkList),
+        NetworkCommand::Inspect { name } => {
+            return Request::Query(Query::NetworkInspect(Named::new(name.clone())));
+        }
+        NetworkCommand::Create(options) => Mutation::NetworkCreate(Box::new(create(options))),
+        NetworkCommand::Rm { name, if_exists } => {
+            Mutation::NetworkRm(Named { name: name.clone(), if_exists: *if_exists })
+        }
+        NetworkCommand::Set(changes) => Mutation::NetworkSet(Box::new(set(changes))),
+        NetworkCommand::Connect(options) => Mutation::NetworkConnect(Box::new(connect(options))),
+        NetworkCommand::Disconnect { network, netns, ifname } => {
+            Mutation::NetworkDisconnect(NetworkDisconnect {
+                network: network.clone(),
+                netns: netns.clone(),
+                ifname: ifname.clone(),
+            })
+        }
+    };
+    Request::Mutation(mutation)
+}
+
+fn create(options: &NetworkOptions) -> NetworkCreate {
+    let end = options.vni.zip(options.local);
+    let vxlan = end.map(|(vni, local)| Overlay { vni, local, remotes: options.remotes.clone() });
+    NetworkCreate {
+        name: options.name.clone(),
+        settings: NetworkSettings {
+            internal: options.internal,
+            isolated: options.isolated,
+            masquerade: !options.no_masquerade,
+            mtu: options.mtu,
+            vxlan,
+            labels: options.labels.iter().cloned().collect(),
+        },
+        subnets: options.subnets.clone(),
+        ipv6: options.ipv6,
+        gateways: options.gateways.clone(),
+        no_gateway: options.no_gateway,
+        ranges: options.ranges.clone(),
+        reserved: options.reserved.clone(),
+        avoid: options.avoid.clone(),
+    }
+}
+
+fn set(changes: &NetworkChanges) -> NetworkSet {
+    NetworkSet {
+        name: changes.name.clone(),
+        internal: changes.internal,
+        isolated: changes.isolated,
+        masquerade: changes.masquerade,
+        mtu: changes.mtu,
+        remotes: instead(&changes.remotes, changes.no_remotes),
+        labels: changes.labels.iter().cloned().collect(),
+    }
+}
+
+fn connect(options: &ConnectOptions) -> NetworkConnect {
+    NetworkConnect {
+        network: options.network.clone(),
+        netns: options.netns.clone(),
+        ifname: options.ifname.clone(),
+        ips: options.ips.clone(),
+        mac: options.mac,
+        aliases: options.aliases.clone(),
+        owner: options.owner.clone(),
+        no_default_route: options.no_default_route,
+    }
+}

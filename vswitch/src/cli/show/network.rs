@@ -1,0 +1,105 @@
+//! Networks and addresses.
+
+use ctl::response::{EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo};
+
+use super::{joined, or_dash};
+use crate::cli::table::{Style, aligned, count, facts};
+
+pub(super) fn all(networks: &[NetworkInfo]) -> String {
+    let rows = networks.iter().map(|network| {
+        let subnets: Vec<_> = network.subnets.iter().map(|subnet| subnet.subnet).collect();
+        let gateways: Vec<_> = network.subnets.iter().filter_map(|subnet| subnet.gateway).collect();
+        vec![
+            network.name.to_string(),
+            joined(&subnets),
+            joined(&gateways),
+            way_out(network),
+            network.mtu.to_string(),
+            network.endpoints.len().to_string(),
+        ]
+    });
+    let headings = ["network", "subnets", "gateways", "way out", "mtu", "containers"];
+    aligned(&headings, &[4, 5], rows.collect())
+}
+
+/// Where packets of a network go that are for nobody on it.
+fn way_out(network: &NetworkInfo) -> String {
+    match (network.settings.internal, network.settings.masquerade) {
+        (true, _) => "internal".to_owned(),
+        (false, true) => joined(&network.uplinks),
+        (false, false) => "by hand".to_owned(),
+    }
+}
+
+pub(super) fn one(network: &NetworkInfo, style: Style) -> String {
+    let settings = &network.settings;
+    let mut rows: Vec<_> = network.subnets.iter().map(|one| ("  subnet", subnet(one))).collect();
+    rows.push(("  way out", way_out(network)));
+    rows.push(("  MTU", network.mtu.to_string()));
+    rows.extend(settings.isolated.then(|| ("  isolated", "from each other".to_owned())));
+    rows.extend(settings.vxlan.as_ref().map(|overlay| {
+        let remotes = joined(&overlay.remotes);
+        ("  VXLAN", format!("VNI {} at {}, remotes {remotes}", overlay.vni, overlay.local))
+    }));
+    let labels = settings.labels.iter();
+    rows.extend(labels.map(|(key, text)| ("  label", format!("{key}={text}"))));
+    format!("{}\n{}{}", style.bold(network.name.as_str()), facts(&rows), endpoints(network))
+}
+
+pub(super) fn subnet(subnet: &SubnetInfo) -> String {
+    let mut words = vec![subnet.subnet.to_string()];
+    words.extend(subnet.gateway.map(|gateway| format!("gateway {gateway}")));
+    words.extend((!subnet.ranges.is_empty()).then(|| format!("gives {}", joined(&subnet.ranges))));
+    let reserved = &subnet.reserved;
+    words.extend((!reserved.is_empty()).then(|| format!("but for {}", joined(reserved))));
+    let leases = u64::try_from(subnet.leases).unwrap_or(u64::MAX);
+    words.push(format!("{} given out", count(leases)));
+    words.join(", ")
+}
+
+fn endpoints(network: &NetworkInfo) -> String {
+    let rows = network.endpoints.iter().map(|endpoint| {
+        vec![
+            endpoint.port.to_string(),
+            addresses(endpoint),
+            or_dash(endpoint.mac),
+            endpoint.netns.as_ref().map_or_else(
+                || endpoint.ifname.to_string(),
+                |netns| format!("{netns}:{}", endpoint.ifname),
+            ),
+            endpoint.owner.to_string(),
+            joined(&endpoint.aliases),
+        ]
+    });
+    aligned(&["port", "addresses", "mac", "interface", "owner", "aliases"], &[], rows.collect())
+}
+
+fn addresses(endpoint: &EndpointInfo) -> String {
+    joined(&endpoint.addresses.iter().map(|one| one.address).collect::<Vec<_>>())
+}
+
+/// What was connected: what the container has now.
+pub(super) fn connected(endpoint: &EndpointInfo, changed: bool) -> String {
+    let unchanged = if changed { "" } else { " (unchanged)" };
+    format!("{} {}{unchanged}\n", endpoint.port, addresses(endpoint))
+}
+
+/// What was made: its name, and the subnets that it has.
+pub(super) fn created(network: &NetworkInfo, changed: bool) -> String {
+    let subnets: Vec<_> = network.subnets.iter().map(|subnet| subnet.subnet).collect();
+    let unchanged = if changed { "" } else { " (unchanged)" };
+    format!("{} {}{unchanged}\n", network.name, joined(&subnets))
+}
+
+pub(super) fn leases(leases: &[LeaseInfo]) -> String {
+    let rows = leases.iter().map(|lease| {
+        vec![
+            lease.address.to_string(),
+            or_dash(lease.network.as_ref()),
+            lease.owner.to_string(),
+            or_dash(lease.port.as_ref()),
+            if lease.held { "until released" } else { "with its port" }.to_owned(),
+        ]
+    });
+    aligned(&["address", "network", "owner", "port", "kept"], &[], rows.collect())
+}

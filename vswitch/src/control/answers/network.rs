@@ -1,0 +1,28 @@
+//! Networks, and who has which address.
+
+use ctl::response::{LeaseInfo, NetworkInfo};
+use ctl::{CtlError, ErrorCode, IpamFilter};
+
+use crate::control::switch::Switch;
+
+impl Switch {
+    /// All networks.
+    pub fn networks(&self) -> Vec<NetworkInfo> {
+        let config = self.config();
+        config.networks.keys().filter_map(|name| NetworkInfo::of(config, name)).collect()
+    }
+
+    /// The addresses that are given out, of the subnets that a filter means.
+    ///
+    /// # Errors
+    /// [`CtlError`], when there is no such network.
+    pub fn leases(&self, filter: &IpamFilter) -> Result<Vec<LeaseInfo>, CtlError> {
+        let config = self.config();
+        if let Some(name) = filter.network.as_ref().filter(|n| !config.networks.contains_key(n)) {
+            let message =
+                format!("network {name} does not exist; `network list` shows those that do");
+            return Err(CtlError::new(ErrorCode::NotFound, message));
+        }
+        Ok(LeaseInfo::all(config, filter))
+    }
+}

@@ -1,0 +1,60 @@
+//! What a request leaves to the daemon: MAC addresses, and what no subnet is chosen out of. It becomes part of the
+//! request, so that whatever comes of a request follows from the request and the configuration alone.
+
+use ctl::{Config, MacAddr, Mutation, PortKind, PortName, Prefix, Tap};
+use hostnet::Netlink;
+
+use crate::random::random;
+
+/// The request, with all choices made.
+pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
+    match mutation {
+        Mutation::PortAdd(mut add) => {
+            if let PortKind::Tap(tap) = &mut add.port.kind {
+                tap.mac = tap.mac.or_else(fresh_mac);
+            }
+            Mutation::PortAdd(add)
+        }
+        Mutation::Attach(mut attach) => {
+            attach.mac = attach.mac.or_else(|| mac_for(attach.port_name().ok(), config));
+            Mutation::Attach(attach)
+        }
+        Mutation::NetworkConnect(mut connect) => {
+            connect.mac = connect.mac.or_else(|| mac_for(connect.port_name().ok(), config));
+            Mutation::NetworkConnect(connect)
+        }
+        Mutation::NetworkCreate(mut create) if !config.networks.contains_key(&create.name) => {
+            create.avoid.extend(host_routes());
+            Mutation::NetworkCreate(create)
+        }
+        Mutation::PoolAdd(mut add) if add.subnet.is_none() => {
+            add.avoid.extend(host_routes());
+            Mutation::PoolAdd(add)
+        }
+        other => other,
+    }
+}
+
+fn fresh_mac() -> Option<MacAddr> {
+    Some(MacAddr::local(random()))
+}
+
+/// The address of an interface that was given none. What is attached already keeps its own, and is recognised as
+/// unchanged.
+fn mac_for(port: Option<PortName>, config: &Config) -> Option<MacAddr> {
+    let known = port.and_then(|name| config.ports.get(&name));
+    let kept = known.and_then(|port| match &port.kind {
+        PortKind::Tap(Tap { mac, .. }) => *mac,
+        PortKind::Netdev { .. } => None,
+    });
+    kept.or_else(fresh_mac)
+}
+
+/// Where the host's own packets go. A host whose routes cannot be listed has none to avoid.
+fn host_routes() -> Vec<Prefix> {
+    let routes = Netlink::open().and_then(|netlink| netlink.routes());
+    routes.unwrap_or_else(|error| {
+        tracing::warn!(%error, "subnets are chosen without regard to the host's routes");
+        Vec::new()
+    })
+}

@@ -1,0 +1,289 @@
+//! Networks: containers are connected in one word, get addresses, and keep to their network.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use ctl::response::{BridgeInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo};
+use ctl::{
+    ClientError, Detach, ErrorCode, IpamFilter, IpamRelease, IpamRequest, Mutation, Named,
+    NetworkConnect, NetworkCreate, NetworkDisconnect, Query, RouteAdd,
+};
+use netlab::{Container, Need, Path, Test, TestResult, ping, test};
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, eventually};
+use crate::routing::{container, reaches, routed_bridge};
+
+/// Longer than an answer takes.
+const SILENT: Duration = Duration::from_millis(500);
+
+pub fn tests() -> Vec<Test> {
+    [
+        test!(containers_on_a_network_reach_each_other_and_their_gateway),
+        test!(networks_are_apart_and_a_container_on_both_reaches_both),
+        test!(containers_of_an_isolated_network_reach_the_gateway_only),
+        test!(a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal),
+        test!(a_dead_containers_addresses_are_free_and_held_ones_stay),
+        test!(a_killed_daemon_comes_back_with_the_same_leases),
+        test!(a_container_that_died_with_the_daemon_leaves_no_lease),
+        test!(a_network_with_containers_is_not_removed),
+        test!(a_subnet_is_chosen_that_the_host_has_no_route_to),
+        test!(connecting_fails_whole),
+    ]
+    .into_iter()
+    .map(|test| test.needs(Need::Tun))
+    .collect()
+}
+
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn create(daemon: &Daemon, name: &str, subnets: &[&str]) -> Fallible<NetworkInfo> {
+    let subnets = subnets.iter().map(|cidr| cidr.parse()).collect::<Result<_, _>>()?;
+    create_as(daemon, NetworkCreate { subnets, ..NetworkCreate::new(name.parse()?) })
+}
+
+fn create_as(daemon: &Daemon, create: NetworkCreate) -> Fallible<NetworkInfo> {
+    let changed = daemon.change(Mutation::NetworkCreate(Box::new(create)))?;
+    Ok(*changed.network.ok_or("no network in the answer")?)
+}
+
+/// Connects a container by an interface.
+fn connect(
+    daemon: &Daemon,
+    network: &str,
+    container: &Container,
+    ifname: &str,
+) -> Fallible<EndpointInfo> {
+    let connect = NetworkConnect::new(network.parse()?, container.reference());
+    let connect = NetworkConnect { ifname: ifname.parse()?, ..connect };
+    let changed = daemon.change(Mutation::NetworkConnect(Box::new(connect)))?;
+    container.await_ready(ifname)?;
+    Ok(*changed.endpoint.ok_or("no endpoint in the answer")?)
+}
+
+/// A container with one interface on a network, and its first address.
+fn joined(daemon: &Daemon, network: &str) -> Fallible<(Container, IpAddr)> {
+    let container = Container::new()?;
+    let endpoint = connect(daemon, network, &container, "eth0")?;
+    Ok((container, endpoint.addresses[0].address.addr))
+}
+
+fn leases(daemon: &Daemon) -> Result<Vec<LeaseInfo>, ClientError> {
+    daemon.ask(Query::IpamList(IpamFilter::default()))
+}
+
+fn addresses(leases: &[LeaseInfo]) -> Vec<String> {
+    leases.iter().map(|lease| lease.address.to_string()).collect()
+}
+
+fn is_silent(from: &Container, to: IpAddr) -> Fallible<bool> {
+    Ok(ping::is_silent(from, to, SILENT)?)
+}
+
+fn containers_on_a_network_reach_each_other_and_their_gateway() -> TestResult {
+    let daemon = Daemon::start()?;
+    create(&daemon, "web", &["10.1.0.0/24", "fd01::/64"])?;
+    let containers = [Container::new()?, Container::new()?, Container::new()?];
+    for (number, one) in (2..).zip(&containers) {
+        let endpoint = connect(&daemon, "web", one, "eth0")?;
+        let has = endpoint.addresses.iter().map(|has| has.address.to_string()).collect::<Vec<_>>();
+        assert_eq!(has, [format!("10.1.0.{number}/24"), format!("fd01::{number}/64")]);
+        assert_eq!(endpoint.mac.map(|mac| mac.0), one.link("eth0")?.mac);
+        assert_eq!(endpoint.mtu, one.link("eth0")?.mtu);
+        assert_eq!(endpoint.default_gateways.len(), 2);
+    }
+    for from in &containers {
+        for host in 1..=4 {
+            reaches(from, &format!("10.1.0.{host}"))?;
+        }
+        reaches(from, "fd01::1")?;
+    }
+    reaches(&containers[0], "fd01::3")?;
+    let again = connect(&daemon, "web", &containers[1], "eth0")?;
+    assert_eq!(again.addresses[0].address.to_string(), "10.1.0.3/24");
+    daemon.check_ledger()
+}
+
+fn networks_are_apart_and_a_container_on_both_reaches_both() -> TestResult {
+    let daemon = Daemon::start()?;
+    create(&daemon, "a", &["10.1.0.0/24"])?;
+    create(&daemon, "b", &["10.2.0.0/24"])?;
+    let (one, here) = joined(&daemon, "a")?;
+    let (two, there) = joined(&daemon, "b")?;
+    assert!(is_silent(&one, there)?, "networks are apart");
+    let (both, _) = joined(&daemon, "a")?;
+    let second = connect(&daemon, "b", &both, "eth1")?;
+    assert!(second.default_gateways.is_empty(), "the first network gave it a default route");
+    reaches(&both, &here.to_string())?;
+    reaches(&both, &there.to_string())?;
+    reaches(&two, &second.addresses[0].address.addr.to_string())?;
+    let disconnect = NetworkDisconnect {
+        network: "b".parse()?,
+        netns: both.reference(),
+        ifname: "eth1".parse()?,
+    };
+    assert!(daemon.change(Mutation::NetworkDisconnect(disconnect.clone()))?.changed);
+    assert!(!daemon.change(Mutation::NetworkDisconnect(disconnect))?.changed);
+    assert!(both.link("eth1").is_err());
+    reaches(&both, &here.to_string())?;
+    daemon.check_ledger()
+}
+
+fn containers_of_an_isolated_network_reach_the_gateway_only() -> TestResult {
+    let daemon = Daemon::start()?;
+    let mut isolated = NetworkCreate::new("cells".parse()?);
+    isolated.subnets = vec!["10.1.0.0/24".parse()?];
+    isolated.settings.isolated = true;
+    create_as(&daemon, isolated)?;
+    let (one, _) = joined(&daemon, "cells")?;
+    let (_two, other) = joined(&daemon, "cells")?;
+    reaches(&one, "10.1.0.1")?;
+    assert!(is_silent(&one, other)?);
+    daemon.check_ledger()
+}
+
+fn a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal() -> TestResult {
+    let daemon = Daemon::start()?;
+    routed_bridge(&daemon, "up", &["192.0.2.1/24"])?;
+    let world = container(&daemon, "world", "up", &["192.0.2.9/24"], &[])?;
+    create(&daemon, "web", &["10.1.0.0/24"])?;
+    let (inside, _) = joined(&daemon, "web")?;
+    assert!(is_silent(&inside, "192.0.2.9".parse()?)?, "there is no way out yet");
+    let route =
+        RouteAdd { to: "default".parse()?, on: "up".parse()?, via: vec!["192.0.2.9".parse()?] };
+    daemon.change(Mutation::RouteAdd(route))?;
+    let (_near, far) = Path::new(&inside, &world, "192.0.2.9".parse::<IpAddr>()?).tcp()?;
+    assert_eq!(far.peer_addr()?.ip(), "192.0.2.1".parse::<IpAddr>()?, "it is masqueraded");
+    let rules: Vec<NatInfo> = daemon.ask(Query::NatList)?;
+    assert_eq!(
+        rules.iter().map(|rule| rule.network.clone()).collect::<Vec<_>>(),
+        [Some("web".parse()?)]
+    );
+    let mut internal = NetworkCreate::new("db".parse()?);
+    internal.subnets = vec!["10.2.0.0/24".parse()?];
+    internal.settings.internal = true;
+    create_as(&daemon, internal)?;
+    let hidden = Container::new()?;
+    assert!(connect(&daemon, "db", &hidden, "eth0")?.default_gateways.is_empty());
+    let rules: Vec<NatInfo> = daemon.ask(Query::NatList)?;
+    assert_eq!(rules.len(), 1, "nothing of an internal network is masqueraded");
+    daemon.check_ledger()
+}
+
+fn a_dead_containers_addresses_are_free_and_held_ones_stay() -> TestResult {
+    let daemon = Daemon::start()?;
+    create(&daemon, "web", &["10.1.0.0/24", "fd01::/64"])?;
+    let request = IpamRequest {
+        owner: "alice".parse()?,
+        network: Some("web".parse()?),
+        subnet: Some("10.1.0.0/24".parse()?),
+        ip: None,
+    };
+    let held = daemon.change(Mutation::IpamRequest(request.clone()))?.leases;
+    assert_eq!(addresses(&held), ["10.1.0.2/24"]);
+    assert_eq!(daemon.change(Mutation::IpamRequest(request))?.leases, held);
+    let (dying, holder) = (Container::new()?, Container::new()?);
+    connect(&daemon, "web", &dying, "eth0")?;
+    let own = NetworkConnect {
+        owner: Some("alice".parse()?),
+        ..NetworkConnect::new("web".parse()?, holder.reference())
+    };
+    daemon.change(Mutation::NetworkConnect(Box::new(own)))?;
+    let all = ["10.1.0.2/24", "10.1.0.3/24", "fd01::2/64", "fd01::3/64"];
+    assert_eq!(addresses(&leases(&daemon)?), all);
+    drop((dying, holder));
+    let left = || leases(&daemon).is_ok_and(|leases| addresses(&leases) == ["10.1.0.2/24"]);
+    eventually("the leases are gone, but that which is held", left)?;
+    let audit: Vec<LeaseInfo> = daemon.ask(Query::IpamAudit(IpamFilter::default()))?;
+    assert_eq!(addresses(&audit), ["10.1.0.2/24"]);
+    let (_next, ip) = joined(&daemon, "web")?;
+    assert_eq!(ip.to_string(), "10.1.0.4", "what was given back rests");
+    let release = IpamRelease { owner: Some("alice".parse()?), ..IpamRelease::default() };
+    assert_eq!(daemon.change(Mutation::IpamRelease(release))?.removed, Some(1));
+    daemon.check_ledger()
+}
+
+fn a_killed_daemon_comes_back_with_the_same_leases() -> TestResult {
+    let mut daemon = Daemon::start()?;
+    create(&daemon, "web", &["10.1.0.0/24", "fd01::/64"])?;
+    let (one, _) = joined(&daemon, "web")?;
+    let (two, there) = joined(&daemon, "web")?;
+    let before = leases(&daemon)?;
+    let networks: Vec<NetworkInfo> = daemon.ask(Query::NetworkList)?;
+    daemon.end(Signal::KILL)?;
+    let directory = daemon.directory().to_owned();
+    let daemon = Daemon::start_in(&directory, &[])?;
+    assert_eq!(leases(&daemon)?, before);
+    assert_eq!(daemon.ask::<Vec<NetworkInfo>>(Query::NetworkList)?, networks);
+    one.await_ready("eth0")?;
+    two.await_ready("eth0")?;
+    reaches(&one, &there.to_string())?;
+    let (_three, next) = joined(&daemon, "web")?;
+    assert_eq!(next.to_string(), "10.1.0.4");
+    daemon.check_ledger()
+}
+
+fn a_container_that_died_with_the_daemon_leaves_no_lease() -> TestResult {
+    let mut daemon = Daemon::start()?;
+    create(&daemon, "web", &["10.1.0.0/24"])?;
+    let (dying, _) = joined(&daemon, "web")?;
+    daemon.end(Signal::KILL)?;
+    drop(dying);
+    let daemon = Daemon::start_in(daemon.directory(), &[])?;
+    assert_eq!(leases(&daemon)?, []);
+    daemon.change(Mutation::NetworkRm(Named::new("web".parse()?)))?;
+    Ok(())
+}
+
+fn a_network_with_containers_is_not_removed() -> TestResult {
+    let daemon = Daemon::start()?;
+    create(&daemon, "web", &["10.1.0.0/24"])?;
+    let (container, _) = joined(&daemon, "web")?;
+    let name: ctl::BridgeName = "web".parse()?;
+    let rm = || daemon.change(Mutation::NetworkRm(Named::new(name.clone())));
+    match rm() {
+        Err(ClientError::Refused(error)) => {
+            assert_eq!(error.code, ErrorCode::InUse);
+            let port = &daemon.ports()?[0].name;
+            assert!(error.message.contains(port.as_str()), "{error}");
+        }
+        other => return Err(format!("{other:?}").into()),
+    }
+    let detach = Detach { netns: container.reference(), ifname: "eth0".parse()? };
+    daemon.change(Mutation::Detach(detach))?;
+    rm()?;
+    let bridges: Vec<BridgeInfo> = daemon.ask(Query::BridgeList)?;
+    assert_eq!(bridges.len(), 1, "its bridge is gone with it");
+    Ok(())
+}
+
+fn a_subnet_is_chosen_that_the_host_has_no_route_to() -> TestResult {
+    let host = Container::new()?;
+    let peer = Container::new()?;
+    host.run(|| {
+        let netlink = hostnet::Netlink::open()?;
+        netlink.create_veth("wan", "eth0", Some(peer.namespace().as_fd()))?;
+        Ok::<_, netlab::LabError>(())
+    })?;
+    host.address("wan", &["10.210.0.7/16"])?;
+    let daemon = Daemon::start_on(&host, &[])?;
+    let first = create(&daemon, "a", &[])?;
+    assert_eq!(first.subnets[0].subnet.to_string(), "172.28.0.0/24");
+    let both = NetworkCreate { ipv6: true, ..NetworkCreate::new("b".parse()?) };
+    let second = create_as(&daemon, both)?;
+    assert_eq!(second.subnets[0].subnet.to_string(), "172.28.1.0/24");
+    assert!(second.subnets[1].subnet.to_string().starts_with("fd"), "{second:?}");
+    Ok(())
+}
+
+fn connecting_fails_whole() -> TestResult {
+    let daemon = Daemon::start()?;
+    create(&daemon, "web", &["10.1.0.0/24"])?;
+    let gone = NetworkConnect::new("web".parse()?, "nobody-here".parse()?);
+    assert!(daemon.change(Mutation::NetworkConnect(Box::new(gone))).is_err());
+    assert_eq!(leases(&daemon)?, []);
+    let (_one, ip) = joined(&daemon, "web")?;
+    assert_eq!(ip.to_string(), "10.1.0.2");
+    Ok(())
+}
