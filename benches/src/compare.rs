@@ -203,6 +203,7 @@ fn switched_pair(
                 mac: None,
                 ips: addresses(number).to_vec(),
                 gateways: Vec::new(),
+                routes: Vec::new(),
                 queues: 1,
             }),
             Some(mode) => {

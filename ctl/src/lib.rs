@@ -29,7 +29,7 @@ pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use config::{
     Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Endpoint, Filtering, Forward,
     Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
-    PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Tap, Timeouts, Tos, Tracking,
+    PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Tap, TapRoute, Timeouts, Tos, Tracking,
     Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use ctl::IpCidr;
+use ctl::{IpCidr, TapRoute};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::route::skip_duplicate_detection;
@@ -22,6 +22,8 @@ pub struct Interface<'a> {
     pub ips: &'a [IpCidr],
     /// The default gateways by it.
     pub gateways: &'a [IpAddr],
+    /// The other routes by it.
+    pub routes: &'a [TapRoute],
 }
 
 /// Configures an interface of the calling thread's namespace and switches it on. Its addresses, IPv6 too,
@@ -44,6 +46,10 @@ pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     netlink.set_up(index, true)?;
     wanted.ips.iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
     wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
+    for TapRoute { to, via } in wanted.routes {
+        let to = IpCidr { addr: to.addr(), prefix_len: to.prefix_len() };
+        netlink.add_route(to, *via, index)?;
+    }
     netlink.link(name)
 }
 

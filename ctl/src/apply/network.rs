@@ -70,7 +70,7 @@ fn subnets(config: &Config, create: &NetworkCreate) -> Result<BTreeSet<Prefix>, 
         subnets.insert(*subnet);
     }
     let has = |ipv4: bool| create.subnets.iter().any(|subnet| subnet.is_ipv4() == ipv4);
-    let wanted = [(true, create.subnets.is_empty()), (false, create.ipv6 && !has(false))];
+    let wanted = [(true, create.subnets.is_empty() && !create.unnumbered), (false, create.ipv6 && !has(false))];
     for (ipv4, _) in wanted.into_iter().filter(|(_, is_wanted)| *is_wanted) {
         subnets.insert(free_subnet(config, ipv4, create.name.as_str(), &create.avoid)?);
     }
@@ -303,6 +303,7 @@ fn port(config: &Config, network: &Network, name: &PortName, connect: &NetworkCo
         mac: connect.mac,
         ips: addresses.iter().map(|(cidr, _)| *cidr).collect(),
         gateways: gateways(addresses.iter().filter_map(|(_, gateway)| *gateway).filter(leads)),
+        routes: connect.routes.clone(),
         queues: 1,
     };
     let isolated = network.settings.isolated;

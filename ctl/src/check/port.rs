@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::{IPV6_MTU, MAC_LIMIT, bridge_of, check_range, is_link_local};
-use crate::{Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, Tap};
+use crate::{Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, Tap, TapRoute};
 
 /// The most queues of one port.
 const QUEUES: RangeInclusive<u16> = 1..=16;
@@ -75,6 +75,9 @@ fn check_tap(tap: &Tap, mtu: Mtu) -> Result<(), CtlError> {
             return Err(CtlError::invalid("give at most one gateway of each IP version"));
         }
     }
+    for route in &tap.routes {
+        check_route(tap, route)?;
+    }
     if mtu.bytes() < IPV6_MTU && tap.ips.iter().any(|cidr| cidr.addr.is_ipv6()) {
         return Err(CtlError::invalid(format!(
             "its IPv6 address needs an MTU of {IPV6_MTU} or more, and it has {mtu}"
@@ -97,6 +100,16 @@ fn check_gateway(tap: &Tap, gateway: IpAddr) -> Result<(), CtlError> {
     Err(CtlError::invalid(format!(
         "gateway {gateway} is in no subnet of its addresses ({ips}); check them and their prefix lengths"
     )))
+}
+
+fn check_route(tap: &Tap, route: &TapRoute) -> Result<(), CtlError> {
+    let same_version = route.to.is_ipv4() == route.via.is_ipv4();
+    let has_address = tap.ips.iter().any(|cidr| cidr.addr.is_ipv4() == route.via.is_ipv4());
+    if same_version && (has_address || is_link_local(route.via)) {
+        return Ok(());
+    }
+    let why = if same_version { "it has no address of that IP version" } else { "its ends are of two" };
+    Err(CtlError::invalid(format!("route {route}: {why}; check the addresses")))
 }
 
 pub(super) fn check_interfaces(config: &Config) -> Result<(), CtlError> {

@@ -123,8 +123,10 @@ impl Config {
         network.endpoints.contains_key(port).then_some(bridge)
     }
 
-    /// A port is no more: so is the endpoint, and its addresses are free, but those that their owners hold.
+    /// A port is no more: so are the rules that go with it and the endpoint, and its addresses are free, but those
+    /// that their owners hold.
     pub fn forget_endpoint(&mut self, bridge: &BridgeName, port: &PortName) {
+        self.nat.retain(|_, rule| rule.port() != Some(port));
         let has_it = |network: &&mut Arc<Network>| network.endpoints.contains_key(port);
         let Some(network) = self.networks.get_mut(bridge).filter(has_it) else { return };
         let network = Arc::make_mut(network);

@@ -8,7 +8,7 @@ use crate::ipam::{Lease, Pool, Span};
 use crate::network::uplinks;
 use crate::{
     BridgeName, Config, HostName, IfName, IpCidr, IpamFilter, MacAddr, NetnsRef, NetworkSettings,
-    Owner, PortKind, PortName, Prefix,
+    Owner, PortKind, TapRoute, PortName, Prefix,
 };
 
 /// A network.
@@ -70,6 +70,9 @@ pub struct EndpointInfo {
     /// Its default gateways: those of this network, unless it is internal or another one's are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub default_gateways: Vec<IpAddr>,
+    /// Its other routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<TapRoute>,
     /// Whose its addresses are.
     pub owner: Owner,
     /// The names by which others on the network find it.
@@ -156,6 +159,7 @@ impl EndpointInfo {
                 .map(|(address, gateway)| AddressInfo { address, gateway })
                 .collect(),
             default_gateways: tap.gateways.clone(),
+            routes: tap.routes.clone(),
             owner: endpoint.owner.clone(),
             aliases: endpoint.aliases.clone(),
         })

@@ -159,6 +159,7 @@ fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
         mtu: Some(mtu),
         ips: &tap.ips,
         gateways: &tap.gateways,
+        routes: &tap.routes,
     };
     let link = namespace
         .run(|| hostnet::configure(tap.ifname.as_str(), &wanted).map_err(OpenError::from))?;

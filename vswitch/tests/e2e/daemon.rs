@@ -220,6 +220,7 @@ pub fn tap(
         mac: None,
         ips: ips?,
         gateways: Vec::new(),
+        routes: Vec::new(),
         queues: 1,
     }))
 }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use ctl::{
     Attach, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey, FdbStatic,
     IfName, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd, PortKind,
-    PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, Vlan, VlanId, VlanIds, apply,
+    PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan, VlanId, VlanIds, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -85,14 +85,22 @@ fn gateways() -> impl Strategy<Value = Vec<IpAddr>> {
     vec(select(some.map(|text| text.parse().unwrap()).to_vec()), 0..2)
 }
 
+fn routes() -> impl Strategy<Value = Vec<TapRoute>> {
+    let some = [("10.9.0.0/16", "10.0.0.1"), ("fd09::/64", "fd00::1"), ("10.9.0.0/16", "fe80::1")];
+    let route = |(to, via): (&str, &str)| TapRoute { to: parsed(to), via: via.parse().unwrap() };
+    vec(select(some.map(route).to_vec()), 0..2)
+}
+
 fn tap() -> impl Strategy<Value = Tap> {
-    (option::of(netns()), if_name(), option::of(mac()), ips(), gateways(), 0u16..18).prop_map(
-        |(netns, ifname, mac, ips, gateways, queues)| Tap {
+    let addressing = (ips(), gateways(), routes());
+    (option::of(netns()), if_name(), option::of(mac()), addressing, 0u16..18).prop_map(
+        |(netns, ifname, mac, (ips, gateways, routes), queues)| Tap {
             netns,
             ifname,
             mac,
             ips,
             gateways,
+            routes,
             queues,
         },
     )

@@ -57,7 +57,7 @@ fn masquerade() -> impl Strategy<Value = Masquerade> {
 
 fn rule() -> impl Strategy<Value = NatRule> {
     let publish = (bridge_name(), forward(), option::of(bridge_name()))
-        .prop_map(|(on, forward, to)| NatRule::Publish(Publish { on, forward, to }));
+        .prop_map(|(on, forward, to)| NatRule::Publish(Publish { on, forward, to, port: None }));
     let prefix = (bridge_name(), bridge_name(), inside(), inside()).prop_map(
         |(from, to, inside, outside)| {
             NatRule::Prefix(PrefixTranslation { from, to, inside, outside })
