@@ -162,9 +162,8 @@ impl From<ClientError> for CniError {
         let text = error.to_string();
         match error {
             ClientError::Unreachable { .. } | ClientError::Lost(_) => Self::Down(text),
-            ClientError::Denied { .. } => Self::Unavailable(text),
+            ClientError::Denied { .. } | ClientError::Silent { .. } => Self::Unavailable(text),
             ClientError::Refused(error) => error.into(),
-            ClientError::Silent { .. } => Self::Busy(text),
             // What there may be in later releases is not understood either.
             _ => Self::Answer(text),
         }

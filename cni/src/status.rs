@@ -1,5 +1,7 @@
 //! STATUS: whether ADD would succeed.
 
+use ctl::response::NetworkInfo;
+
 use crate::remove::pass;
 use crate::switch::Switch;
 use crate::{Call, CniError, Ipam};
@@ -11,17 +13,21 @@ pub(crate) fn status(call: &Call) -> Result<(), CniError> {
     let networks = switch.networks()?;
     let network = networks.iter().find(|network| network.name == name);
     if matches!(call.conf.ipam, Ipam::Daemon(_)) {
-        for ipv4 in [true, false] {
-            let subnets = network.into_iter().flat_map(|network| &network.subnets);
-            let mut of_version = subnets.filter(|subnet| subnet.subnet.is_ipv4() == ipv4).peekable();
-            let is_full = |subnet: &ctl::response::SubnetInfo| {
-                u64::try_from(subnet.leases).unwrap_or(u64::MAX) >= subnet.addresses
-            };
-            if of_version.peek().is_some() && of_version.all(is_full) {
-                let text = format!("network {name} has no free address left; `vswitchctl ipam audit` finds leaked ones");
-                return Err(CniError::Unavailable(text));
-            }
-        }
+        network.map_or(Ok(()), has_addresses)?;
     }
     pass(call, "STATUS")
+}
+
+/// A container has an address of each IP version.
+fn has_addresses(network: &NetworkInfo) -> Result<(), CniError> {
+    for ipv4 in [true, false] {
+        let mut subnets = network.subnets.iter().filter(|subnet| subnet.subnet.is_ipv4() == ipv4).peekable();
+        if subnets.peek().is_some() && subnets.all(|subnet| subnet.exhausted) {
+            return Err(CniError::Unavailable(format!(
+                "network {} has no free address left; `vswitchctl ipam audit` finds leaked ones",
+                network.name
+            )));
+        }
+    }
+    Ok(())
 }

@@ -31,9 +31,7 @@ impl Switch {
 
     /// Connects to the daemon, to see whether it is there.
     pub(crate) fn greet(socket: &Path) -> Result<Self, CniError> {
-        // Who does not answer to this cannot be asked for anything; that nobody knows how long is STATUS' to say.
-        let client = Client::connect_within(socket, GREETING);
-        Ok(Self { client: client.map_err(unavailable)? })
+        Ok(Self { client: Client::connect_within(socket, GREETING)? })
     }
 
     /// All networks.
@@ -100,14 +98,6 @@ impl Switch {
 
     fn change(&mut self, mutation: Mutation) -> Result<Changed, CniError> {
         Ok(self.client.ask(Request::Mutation(mutation))?)
-    }
-}
-
-/// A daemon that is silent when it is greeted is not there for ADD, and its workers may go on.
-pub(crate) fn unavailable(error: ClientError) -> CniError {
-    match error {
-        ClientError::Silent { .. } => CniError::Unavailable(error.to_string()),
-        error => error.into(),
     }
 }
 

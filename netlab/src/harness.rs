@@ -39,6 +39,8 @@ pub enum Need {
     OtherUsers,
     /// Two cores that this process may use.
     TwoCores,
+    /// A program of somebody else's, by its path.
+    Program(&'static str),
 }
 
 impl Need {
@@ -55,6 +57,8 @@ impl Need {
                 .then(|| "nobody else can be tried as; run as root".to_owned()),
             Self::TwoCores => (cores() < 2)
                 .then(|| "this process may use one core only; give it another".to_owned()),
+            Self::Program(path) => (!std::path::Path::new(path).exists())
+                .then(|| format!("{path} is not there; `.ci/run` names the package that has it")),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ctl::response::{LeaseInfo, NatInfo, NetworkInfo, PortInfo};
 use ctl::{Client, IpamFilter, Mutation, Query, Request};
+use std::time::{Duration, Instant};
+
 use netlab::Container;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -188,4 +190,16 @@ pub fn with(conf: &Value, key: &str, value: impl Into<Value>) -> Value {
 /// A subnet that the daemon gives addresses of.
 pub fn subnet(cidr: &str) -> Value {
     json!({ "ipam": { "type": "vswitch", "subnet": cidr } })
+}
+
+/// Waits for something to become true.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Fallible<()> {
+    let begun = Instant::now();
+    while !is_so() {
+        if begun.elapsed() > Duration::from_secs(10) {
+            return Err(format!("it did not come true that {what}").into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }

@@ -25,6 +25,9 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
             format!("network {name} needs a bridge of this name, and there is one that is not its");
         return Err(CtlError::new(ErrorCode::Exists, message));
     }
+    if create.unnumbered && (!create.subnets.is_empty() || create.ipv6) {
+        return Err(CtlError::invalid("a network without addresses has no subnets; give one or the other"));
+    }
     let subnets = subnets(config, create)?;
     check_in_some("gateway", &subnets, &create.gateways, |subnet, addr| subnet.contains(*addr))?;
     check_in_some("range", &subnets, &create.ranges, |subnet, span| subnet.contains(span.first()))?;
@@ -47,7 +50,8 @@ fn same(present: &Network, create: &NetworkCreate) -> Result<(), CtlError> {
     let is_same = present.settings == create.settings
         && create.subnets.iter().all(|subnet| present.pools.contains_key(subnet))
         && create.gateways.iter().all(|gateway| gateways.contains(gateway))
-        && create.no_gateway == gateways.is_empty()
+        && (create.no_gateway || create.unnumbered) == gateways.is_empty()
+        && create.unnumbered == present.pools.is_empty()
         && (has_ipv6 || !create.ipv6);
     if is_same {
         return Ok(());

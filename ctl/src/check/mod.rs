@@ -43,7 +43,7 @@ pub(crate) fn check(config: &Config) -> Result<(), CtlError> {
         bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;
     }
     for (name, port) in &config.ports {
-        port::check(config, port).map_err(|error| error.within("port", name))?;
+        port::check(config, name, port).map_err(|error| error.within("port", name))?;
     }
     for (name, vxlan) in &config.vxlans {
         vxlan::check(config, name, vxlan).map_err(|error| error.within("vxlan", name))?;

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use super::check_number;
 use crate::ipam::{Pool, Span};
-use crate::{BridgeName, Config, CtlError, ErrorCode, IpCidr, Network, PortKind, PortName, Prefix};
+use crate::{
+    BridgeName, Config, CtlError, ErrorCode, IpCidr, Network, PortKind, PortName, Prefix, Tap,
+};
 
 /// The most subnets of one network: its bridge has a gateway in each.
 const MAX_SUBNETS: usize = 32;
@@ -25,45 +27,68 @@ fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Resul
     check_number("subnets in one network", network.pools.len(), MAX_SUBNETS)?;
     check_number("labels on one network", network.settings.labels.len(), MAX_LABELS)?;
     network.pools.iter().try_for_each(|(subnet, pool)| check_pool(subnet, pool))?;
+    let mut addresses = 0;
     for port in network.endpoints.keys() {
-        check_endpoint(config, name, network, port)?;
-    }
-    let leases = network.pools.values().flat_map(|pool| pool.leases());
-    for (addr, lease) in leases {
-        if let Some(port) = lease.port.as_ref().filter(|port| !network.endpoints.contains_key(port))
-        {
-            let message = format!("address {addr} is port {port}'s, which is not on the network");
-            return Err(CtlError::invalid(message));
+        let tap = tap_of(config, name, port).map_err(|error| error.within("endpoint", port))?;
+        let given = |cidr: &&IpCidr| network.port_of(cidr) == Some(port);
+        if !tap.ips.iter().all(|cidr| given(&cidr)) {
+            return Err(not_given(port));
         }
+        addresses += tap.ips.len();
     }
-    Ok(())
+    // Each address of a container is given to it. So if there are as many, all that is given is a container's.
+    let mut leases = network.pools.values().flat_map(|pool| pool.leases());
+    let has_port = leases.clone().filter(|(_, lease)| lease.port.is_some()).count();
+    if has_port == addresses {
+        return Ok(());
+    }
+    let port = leases.find_map(|(_, lease)| {
+        let port = lease.port.as_ref()?;
+        (!network.endpoints.contains_key(port)).then_some(port)
+    });
+    Err(port.or(network.endpoints.keys().next()).map_or_else(
+        || CtlError::invalid("addresses are given to ports, and it has none"),
+        not_given,
+    ))
 }
 
-/// A container has just the addresses that it was given.
-fn check_endpoint(
-    config: &Config,
-    name: &BridgeName,
-    network: &Network,
-    port: &PortName,
-) -> Result<(), CtlError> {
-    let wrong = |why: &str| Err(CtlError::invalid(format!("endpoint {port}: {why}")));
+fn not_given(port: &PortName) -> CtlError {
+    let message = format!(
+        "the addresses of {port} are the network's to give; \
+         `network disconnect` it, and connect it again with --ip"
+    );
+    CtlError::new(ErrorCode::InUse, message)
+}
+
+/// The interface of a container.
+fn tap_of<'a>(config: &'a Config, name: &BridgeName, port: &PortName) -> Result<&'a Tap, CtlError> {
+    let wrong = |why: &str| Err(CtlError::invalid(why));
     let Some(settings) = config.ports.get(port) else { return wrong("it has no port") };
-    let PortKind::Tap(tap) = &settings.kind else { return wrong("its port is no --tap") };
-    if settings.bridge != *name {
-        return wrong("its port is on another bridge");
+    match &settings.kind {
+        _ if settings.bridge != *name => wrong("its port is on another bridge"),
+        PortKind::Tap(tap) => Ok(tap),
+        PortKind::Netdev { .. } => wrong("its port is no --tap"),
     }
-    let mut has = tap.ips.clone();
-    let mut given: Vec<IpCidr> = network.addresses_of(port).map(|(cidr, _)| cidr).collect();
-    has.sort_unstable_by_key(|cidr| cidr.addr);
-    given.sort_unstable_by_key(|cidr| cidr.addr);
-    if has != given {
-        return Err(CtlError::new(
-            ErrorCode::InUse,
-            format!(
-                "endpoint {port}: its addresses are the network's to give; \
-                 `network disconnect` it, and connect it again with --ip"
-            ),
-        ));
+}
+
+/// Who was put on a network's bridge by hand has no address that the network may give to others.
+pub(super) fn check_stranger(
+    config: &Config,
+    name: &PortName,
+    bridge: &BridgeName,
+    tap: &Tap,
+) -> Result<(), CtlError> {
+    let network = config.networks.get(bridge).filter(|of| !of.endpoints.contains_key(name));
+    let Some(network) = network else { return Ok(()) };
+    for IpCidr { addr, .. } in &tap.ips {
+        let pool = network.pool_of(*addr);
+        let reserves = |pool: &Pool| pool.reserved.iter().any(|span| span.contains(*addr));
+        if pool.is_some_and(|pool| !reserves(pool)) {
+            return Err(CtlError::new(
+                ErrorCode::InUse,
+                format!("address {addr} is network {bridge}'s to give; use `network connect --ip`"),
+            ));
+        }
     }
     Ok(())
 }

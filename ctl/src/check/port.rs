@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use super::network::check_stranger;
 use super::{IPV6_MTU, MAC_LIMIT, bridge_of, check_range, is_link_local};
-use crate::{Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, Tap, TapRoute};
+use crate::{
+    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, PortName, Tap,
+    TapRoute,
+};
 
 /// The most queues of one port.
 const QUEUES: RangeInclusive<u16> = 1..=16;
 /// How many bytes may wait for a port with a limited rate.
 const QUEUE_BYTES: RangeInclusive<u32> = Egress::MIN_QUEUE_BYTES..=Egress::MAX_QUEUE_BYTES;
 
-pub(super) fn check(config: &Config, port: &Port) -> Result<(), CtlError> {
+pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(), CtlError> {
     let bridge = bridge_of(config, &port.bridge)?;
     if let Some(limit) = port.mac_limit {
         check_range("MAC limit", limit, &MAC_LIMIT)?;
@@ -24,7 +28,8 @@ pub(super) fn check(config: &Config, port: &Port) -> Result<(), CtlError> {
     match &port.kind {
         PortKind::Tap(tap) => {
             check_tap(tap, config.mtu_of(port))?;
-            check_router_apart(bridge, tap)
+            check_router_apart(bridge, tap)?;
+            check_stranger(config, name, &port.bridge, tap)
         }
         PortKind::Netdev { .. } if port.guard => {
             Err(CtlError::invalid("--guard needs a port whose addresses are known: one with --tap"))

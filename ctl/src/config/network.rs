@@ -96,6 +96,17 @@ impl Network {
         self.settings.masquerade && !self.settings.internal && self.gateways().next().is_some()
     }
 
+    /// The subnet that an address is of.
+    pub fn pool_of(&self, addr: IpAddr) -> Option<&Pool> {
+        self.pools.values().find(|pool| pool.subnet.contains(addr))
+    }
+
+    /// The port that has an address of one of the subnets.
+    pub(crate) fn port_of(&self, cidr: &IpCidr) -> Option<&PortName> {
+        let pool = self.pools.get(&cidr.subnet())?;
+        pool.leases().get(&cidr.addr)?.port.as_ref()
+    }
+
     /// The addresses that a port has, in the order of the subnets, each with its subnet's gateway.
     pub fn addresses_of<'a>(
         &'a self,

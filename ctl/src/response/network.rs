@@ -46,6 +46,9 @@ pub struct SubnetInfo {
     pub addresses: u64,
     /// How many addresses are given out now.
     pub leases: usize,
+    /// Nothing is left for those who ask for no particular address.
+    #[serde(default)]
+    pub exhausted: bool,
 }
 
 /// A container on a network.
@@ -135,6 +138,7 @@ impl SubnetInfo {
             reserved: pool.reserved.clone(),
             addresses: pool.capacity(),
             leases: pool.leases().len(),
+            exhausted: pool.is_exhausted(),
         }
     }
 }
@@ -147,7 +151,10 @@ impl EndpointInfo {
         let endpoint = network.endpoints.get(port)?;
         let settings = config.ports.get(port)?;
         let PortKind::Tap(tap) = &settings.kind else { return None };
-        let addresses = network.addresses_of(port);
+        let address = |cidr: &IpCidr| AddressInfo {
+            address: *cidr,
+            gateway: network.pool_of(cidr.addr).and_then(|pool| pool.gateway),
+        };
         Some(Self {
             network: name.clone(),
             port: port.clone(),
@@ -155,9 +162,7 @@ impl EndpointInfo {
             ifname: tap.ifname.clone(),
             mac: tap.mac,
             mtu: config.mtu_of(settings).bytes(),
-            addresses: addresses
-                .map(|(address, gateway)| AddressInfo { address, gateway })
-                .collect(),
+            addresses: tap.ips.iter().map(address).collect(),
             default_gateways: tap.gateways.clone(),
             routes: tap.routes.clone(),
             owner: endpoint.owner.clone(),

@@ -1,8 +1,9 @@
 //! `docs/PROTOCOL.md` says what is so: its examples are requests and responses, and nothing is left out.
 
 use ctl::response::{
-    BridgeInfo, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo, FlowPage, NatInfo, NeighborInfo,
-    PortInfo, Routes, Stats, Status, TopInfo, TraceInfo, Version, VxlanInfo, WhyInfo, WorkerPerf,
+    BridgeInfo, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo, FlowPage, LeaseInfo, NatInfo,
+    NeighborInfo, NetworkInfo, PortInfo, Routes, Stats, Status, TopInfo, TraceInfo, Version,
+    VxlanInfo, WhyInfo, WorkerPerf,
 };
 use ctl::wire::{parse_request, parse_response};
 use ctl::{CtlError, ErrorCode, Mutation, Query, Request, Tracking};
@@ -91,6 +92,9 @@ fn check_answer(request: &Request, answer: &Value) {
         Request::Query(Query::NeighborShow(_)) => is_a::<Vec<NeighborInfo>>(answer),
         Request::Query(Query::VxlanList) => is_a::<Vec<VxlanInfo>>(answer),
         Request::Query(Query::VxlanShow(_)) => is_a::<VxlanInfo>(answer),
+        Request::Query(Query::NetworkList) => is_a::<Vec<NetworkInfo>>(answer),
+        Request::Query(Query::NetworkInspect(_)) => is_a::<NetworkInfo>(answer),
+        Request::Query(Query::IpamList(_) | Query::IpamAudit(_)) => is_a::<Vec<LeaseInfo>>(answer),
         Request::Query(Query::NatList) => is_a::<Vec<NatInfo>>(answer),
         Request::Query(Query::NatSettings) => is_a::<Tracking>(answer),
         Request::Query(Query::ConnList(_)) => is_a::<ConnPage>(answer),

@@ -3,6 +3,7 @@
 mod explain;
 mod flow;
 mod nat;
+pub mod network;
 mod route;
 mod session;
 mod vxlan;
@@ -260,6 +261,7 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
         2 => route::mutation(),
         2 => vxlan::mutation(),
         2 => nat::mutation(),
+        2 => network::mutation(),
         1 => session::mutation(),
         2 => flow::mutation(),
     ]
@@ -275,6 +277,7 @@ fn query() -> impl Strategy<Value = Query> {
         route::query(),
         vxlan::query(),
         nat::query(),
+        network::query(),
         session::query(),
         flow::query(),
         explain::query(),

@@ -29,10 +29,14 @@ fn underlay_mtu() -> impl Strategy<Value = Mtu> {
     select(vec!["100", "1500", "9000"]).prop_map(parsed)
 }
 
+/// Numbers of networks, few of them.
+pub fn vni() -> impl Strategy<Value = Vni> {
+    (0u32..3).prop_map(|number| Vni::try_from(number).unwrap())
+}
+
 fn vxlan() -> impl Strategy<Value = Vxlan> {
     let end = (underlay(), vec(underlay(), 0..3), select(vec![0, 4789, 8472]));
-    let vni = (0u32..3).prop_map(|number| Vni::try_from(number).unwrap());
-    (bridge_name(), vni, end, tos(), underlay_mtu(), any::<(u8, bool)>()).prop_map(
+    (bridge_name(), vni(), end, tos(), underlay_mtu(), any::<(u8, bool)>()).prop_map(
         |(bridge, vni, (local, remotes, dstport), tos, underlay_mtu, (ttl, learning))| Vxlan {
             remotes,
             dstport,

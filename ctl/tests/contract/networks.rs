@@ -1,0 +1,415 @@
+//! Networks: what they are made of, who is on them, and that nothing of theirs is changed behind their back.
+
+use std::collections::BTreeMap;
+
+use ctl::ErrorCode::{Exists, InUse, Invalid, NotFound, Unavailable};
+use ctl::response::{EndpointInfo, LeaseInfo, NetworkInfo};
+use ctl::{Config, IpamFilter, apply};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::apply::{change, config_of, refuses};
+use crate::arbitrary;
+
+const WEB: &str = r#"network.create {"name":"web","subnets":["10.1.0.0/24","fd01::/64"]}"#;
+const SMALL: &str = r#"network.create {"name":"small","subnets":["10.2.0.0/30"]}"#;
+const SHOP: &str = r#"network.connect {"network":"web","netns":"shop"}"#;
+const UPLINK: [&str; 2] = [
+    r#"bridge.add {"name":"up","gateways":["192.0.2.1/24","2001:db8::1/64"]}"#,
+    r#"route.add {"to":"default","on":"up","via":["192.0.2.9"]}"#,
+];
+
+fn after(config: &Config, text: &str) -> Config {
+    apply(config, &change(text)).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn endpoint(config: &Config, port: &str) -> EndpointInfo {
+    EndpointInfo::of(config, &port.parse().unwrap()).unwrap()
+}
+
+fn addresses(config: &Config, port: &str) -> Vec<String> {
+    let has = endpoint(config, port).addresses;
+    has.iter().map(|one| one.address.to_string()).collect()
+}
+
+fn rules(config: &Config) -> Vec<&str> {
+    config.nat.keys().map(ctl::RuleName::as_str).collect()
+}
+
+fn info(config: &Config, name: &str) -> NetworkInfo {
+    NetworkInfo::of(config, &name.parse().unwrap()).unwrap()
+}
+
+#[test]
+fn a_network_is_a_bridge_with_gateways() {
+    let config = config_of(&[WEB]);
+    let bridge = &config.bridges[&"web".parse().unwrap()];
+    let gateways: Vec<_> = bridge.gateways.iter().map(ToString::to_string).collect();
+    assert_eq!(gateways, ["10.1.0.1/24", "fd01::1/64"]);
+    assert_eq!(after(&config, r#"network.rm {"name":"web"}"#), Config::default());
+}
+
+#[test]
+fn a_network_is_made_once_and_what_is_not_said_is_no_difference() {
+    let config = config_of(&[WEB]);
+    for text in
+        [WEB, r#"network.create {"name":"web"}"#, r#"network.create {"name":"web","ipv6":true}"#]
+    {
+        assert_eq!(after(&config, text), config, "{text}");
+    }
+    let otherwise = |rest: &str| format!(r#"network.create {{"name":"web",{rest}}}"#);
+    let cases = [
+        otherwise(r#""subnets":["10.9.0.0/24"]"#),
+        otherwise(r#""gateways":["10.1.0.9"]"#),
+        otherwise(r#""no_gateway":true"#),
+        otherwise(r#""settings":{"internal":true}"#),
+    ];
+    refuses(
+        &config,
+        &cases.each_ref().map(|text| (text.as_str(), Exists, "change it with `network set`")),
+    );
+}
+
+#[test]
+fn a_network_that_cannot_be_is_refused_with_a_reason() {
+    let create = |rest: &str| format!(r#"network.create {{"name":"x",{rest}}}"#);
+    let cases = [
+        (create(r#""subnets":["10.9.0.0/24","10.9.0.0/25"]"#), Invalid, "overlap"),
+        (
+            create(r#""subnets":["10.9.0.0/24"],"gateways":["10.8.0.1"]"#),
+            Invalid,
+            "is in no subnet",
+        ),
+        (create(r#""subnets":["10.9.0.0/24"],"gateways":["10.9.0.0"]"#), Invalid, "broadcast"),
+        (
+            create(r#""subnets":["10.9.0.0/24"],"ranges":["10.8.0.0/25"]"#),
+            Invalid,
+            "is in no subnet",
+        ),
+        (
+            create(r#""subnets":["10.9.0.0/24"],"ranges":["10.9.0.9-10.9.1.9"]"#),
+            Invalid,
+            "is not in it",
+        ),
+        (create(r#""subnets":["10.9.0.9/32"]"#), Invalid, "no room"),
+        (create(r#""subnets":["224.0.0.0/24"]"#), Invalid, "is not the address of one host"),
+        (create(r#""avoid":["0.0.0.0/0"]"#), Unavailable, "give one with --subnet"),
+        (WEB.replace("\"web\"", "\"br0\""), Exists, "there is one that is not its"),
+        (r#"network.rm {"name":"x"}"#.into(), NotFound, "there are: small, web"),
+        (r#"network.set {"name":"web","remotes":[]}"#.into(), Invalid, "has no tunnel"),
+    ];
+    let config = config_of(&[WEB, SMALL, r#"bridge.add {"name":"br0"}"#]);
+    refuses(&config, &cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part)));
+}
+
+#[test]
+fn subnets_are_chosen_where_nobody_is() {
+    let config = config_of(&[
+        r#"network.create {"name":"a"}"#,
+        r#"bridge.add {"name":"b","gateways":["10.210.1.9/24"]}"#,
+        r#"pool.add {"subnet":"10.210.2.0/24"}"#,
+        r#"network.create {"name":"c","ipv6":true,"avoid":["10.210.3.0/30"]}"#,
+    ]);
+    let subnets = info(&config, "c").subnets;
+    assert_eq!(subnets[0].subnet.to_string(), "10.210.4.0/24");
+    assert_eq!((subnets.len(), subnets[1].subnet.is_ipv4()), (2, false));
+}
+
+#[test]
+fn networks_follow_the_uplinks() {
+    let config = config_of(&[&[WEB][..], &UPLINK].concat());
+    assert_eq!(rules(&config), ["web-to-up"]);
+    assert!(
+        matches!(&config.nat.values().next(), Some(ctl::NatRule::Masquerade(rule)) if rule.ipv6)
+    );
+    assert_eq!(info(&config, "web").uplinks.len(), 1);
+    let closed = after(&config, r#"network.set {"name":"web","internal":true}"#);
+    assert!(rules(&closed).is_empty());
+    assert_eq!(
+        rules(&after(&closed, r#"network.set {"name":"web","internal":false}"#)),
+        ["web-to-up"]
+    );
+    let gone = after(&config, r#"route.del {"to":"default","on":"up"}"#);
+    assert!(rules(&gone).is_empty());
+    let second = config_of(&[&UPLINK[..], &[WEB, SMALL]].concat());
+    assert_eq!(rules(&second), ["small-to-up", "web-to-up"]);
+    assert_eq!(rules(&after(&second, r#"network.rm {"name":"web"}"#)), ["small-to-up"]);
+}
+
+#[test]
+fn a_rule_that_has_the_name_already_is_left_alone() {
+    let config = config_of(&[
+        UPLINK[0],
+        r#"bridge.add {"name":"br0","gateways":["10.7.0.1/24"]}"#,
+        r#"nat.add {"name":"web-to-up","rule":{"masquerade":{"from":"br0","to":"up"}}}"#,
+        WEB,
+        UPLINK[1],
+    ]);
+    assert_eq!(rules(&config), ["web-to-up", "web-to-up-2"]);
+}
+
+#[test]
+fn what_is_a_networks_is_changed_through_it_only() {
+    let overlay = r#"network.create {"name":"all","subnets":["10.3.0.0/24"],
+                     "settings":{"vxlan":{"vni":7,"local":"192.0.2.1"}}}"#;
+    let config = config_of(&[&[WEB, overlay, SHOP][..], &UPLINK].concat());
+    let cases = [
+        (r#"bridge.del {"name":"web"}"#, InUse, "`network rm`"),
+        (r#"bridge.set {"name":"web","gateways":[]}"#, InUse, "`network set`"),
+        (r#"nat.del {"name":"web-to-up"}"#, InUse, "is network web's"),
+        (r#"nat.add {"rule":{"masquerade":{"from":"web","to":"up"}}}"#, InUse, "is network web's"),
+        (r#"vxlan.del {"name":"all"}"#, InUse, "is network all's"),
+        (r#"vxlan.set {"name":"all","ttl":3}"#, InUse, "is network all's"),
+        (
+            r#"port.add {"name":"x","port":{"bridge":"web","kind":{"tap":{"ips":["10.1.0.9/24"]}}}}"#,
+            InUse,
+            "`network connect --ip`",
+        ),
+        (r#"bridge.del {"name":"up"}"#, InUse, "nat rule web-to-up"),
+    ];
+    refuses(&config, &cases);
+    let by_hand = after(&config, r#"network.set {"name":"web","masquerade":false}"#);
+    let by_hand = after(&by_hand, cases[3].0);
+    refuses(
+        &by_hand,
+        &[(r#"network.set {"name":"web","masquerade":true}"#, InUse, "`nat del` it")],
+    );
+}
+
+#[test]
+fn the_tunnel_of_a_network_follows_it() {
+    let overlay = r#"network.create {"name":"all","subnets":["10.3.0.0/24"],
+                     "settings":{"vxlan":{"vni":7,"local":"192.0.2.1"}}}"#;
+    let config = config_of(&[overlay]);
+    assert_eq!(info(&config, "all").mtu, 1450);
+    let set = after(&config, r#"network.set {"name":"all","remotes":["192.0.2.2"]}"#);
+    assert_eq!(set.vxlans[&"all".parse().unwrap()].remotes.len(), 1);
+    assert_eq!(after(&set, r#"network.rm {"name":"all"}"#), Config::default());
+}
+
+#[test]
+fn a_container_gets_addresses_gateways_and_a_port() {
+    let config = config_of(&[WEB, SHOP]);
+    let shop = endpoint(&config, "shop-eth0");
+    assert_eq!(addresses(&config, "shop-eth0"), ["10.1.0.2/24", "fd01::2/64"]);
+    let gateways: Vec<_> = shop.default_gateways.iter().map(ToString::to_string).collect();
+    assert_eq!(gateways, ["10.1.0.1", "fd01::1"]);
+    assert_eq!((shop.owner.as_str(), shop.mtu), ("shop-eth0", 1500));
+    assert_eq!(after(&config, SHOP), config, "safe to repeat");
+}
+
+#[test]
+fn connecting_otherwise_is_refused_with_what_differs() {
+    let config = config_of(&[WEB, SMALL, SHOP]);
+    let connect = |rest: &str| SHOP.replace('}', &format!(",{rest}}}"));
+    let cases = [
+        (connect(r#""ips":["10.1.0.9"]"#), Exists, "addresses 10.1.0.2 fd01::2, not 10.1.0.9"),
+        (connect(r#""aliases":["db"]"#), Exists, "aliases none, not db"),
+        (connect(r#""owner":"x""#), Exists, "owner shop-eth0, not x"),
+        (SHOP.replace("web", "small"), Exists, "is on bridge web already"),
+        (SHOP.replace("web", "nowhere"), NotFound, "there are: small, web"),
+    ];
+    refuses(&config, &cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part)));
+}
+
+#[test]
+fn an_address_that_cannot_be_had_leaves_nothing_behind() {
+    let config =
+        config_of(&[WEB, SMALL, SHOP, r#"network.connect {"network":"small","netns":"a"}"#]);
+    let connect = |network: &str, ip: &str| {
+        let ips = if ip.is_empty() { String::new() } else { format!(r#""{ip}""#) };
+        format!(r#"network.connect {{"network":"{network}","netns":"b","ips":[{ips}]}}"#)
+    };
+    let cases = [
+        (connect("web", "10.1.0.2"), Exists, "is shop-eth0's already"),
+        (connect("web", "10.1.0.1"), Invalid, "the gateway's"),
+        (connect("web", "10.9.0.1"), Invalid, "is in no subnet of network web"),
+        (connect("small", ""), Unavailable, "no address of 10.2.0.0/30 is free"),
+    ];
+    refuses(&config, &cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part)));
+}
+
+#[test]
+fn the_first_network_that_leads_out_gives_the_default_route() {
+    let config = config_of(&[
+        r#"network.create {"name":"inner","subnets":["10.4.0.0/24"],"settings":{"internal":true}}"#,
+        r#"network.create {"name":"four","subnets":["10.5.0.0/24"]}"#,
+        WEB,
+        r#"network.connect {"network":"inner","netns":"shop","ifname":"eth0"}"#,
+        r#"network.connect {"network":"four","netns":"shop","ifname":"eth1"}"#,
+        r#"network.connect {"network":"web","netns":"shop","ifname":"eth2"}"#,
+        r#"network.connect {"network":"web","netns":"db","no_default_route":true}"#,
+    ]);
+    let gateways = |port: &str| -> Vec<_> {
+        endpoint(&config, port).default_gateways.iter().map(ToString::to_string).collect()
+    };
+    assert!(gateways("shop-eth0").is_empty() && gateways("db-eth0").is_empty());
+    assert_eq!(gateways("shop-eth1"), ["10.5.0.1"]);
+    assert_eq!(gateways("shop-eth2"), ["fd01::1"], "of the other IP version it is the first");
+}
+
+#[test]
+fn what_an_owner_holds_is_what_his_container_gets() {
+    let config = config_of(&[
+        WEB,
+        r#"ipam.request {"owner":"alice","network":"web","ip":"10.1.0.77"}"#,
+        r#"network.connect {"network":"web","netns":"shop","owner":"alice"}"#,
+    ]);
+    assert_eq!(addresses(&config, "shop-eth0"), ["10.1.0.77/24", "fd01::2/64"]);
+    let second = r#"network.connect {"network":"web","netns":"db","owner":"alice"}"#;
+    refuses(&config, &[(second, Exists, "in use by port shop-eth0")]);
+    let gone = after(&config, r#"detach {"netns":"shop"}"#);
+    let left = LeaseInfo::all(&gone, &IpamFilter::default());
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!((left[0].address.to_string().as_str(), &left[0].port), ("10.1.0.77/24", &None));
+    assert!(LeaseInfo::all(&after(&gone, "ipam.free {}"), &IpamFilter::default()).is_empty());
+}
+
+#[test]
+fn a_removed_port_gives_its_addresses_back() {
+    let config = config_of(&[WEB, SHOP]);
+    let ways = [
+        r#"port.del {"name":"shop-eth0"}"#,
+        r#"detach {"netns":"shop"}"#,
+        r#"network.disconnect {"network":"web","netns":"shop"}"#,
+    ];
+    for way in ways {
+        let gone = after(&config, way);
+        assert!(LeaseInfo::all(&gone, &IpamFilter::default()).is_empty(), "{way}");
+        assert_eq!(addresses(&after(&gone, SHOP), "shop-eth0")[0], "10.1.0.3/24", "it rests");
+    }
+}
+
+#[test]
+fn a_network_in_use_is_not_removed() {
+    let owned = r#"network.connect {"network":"web","netns":"db","owner":"0a1b/eth0"}"#;
+    let config =
+        config_of(&[WEB, SMALL, SHOP, owned, r#"route.allow {"from":"small","to":"web"}"#]);
+    let cases = [
+        (r#"network.rm {"name":"web"}"#, InUse, "has endpoints: db-eth0 (0a1b/eth0), shop-eth0;"),
+        (r#"network.rm {"name":"small"}"#, InUse, "is in use by route allow small web"),
+    ];
+    refuses(&config, &cases);
+}
+
+#[test]
+fn isolation_is_that_of_all_containers() {
+    let config = config_of(&[WEB, SHOP, r#"network.set {"name":"web","isolated":true}"#]);
+    let isolated = |config: &Config| config.ports.values().filter(|port| port.isolated).count();
+    assert_eq!(isolated(&config), 1);
+    let next = after(&config, r#"network.connect {"network":"web","netns":"db"}"#);
+    assert_eq!(isolated(&next), 2);
+    assert_eq!(isolated(&after(&next, r#"network.set {"name":"web","isolated":false}"#)), 0);
+}
+
+#[test]
+fn a_subnet_that_was_kept_is_taken_over_with_its_leases() {
+    let keep = r#"pool.add {"subnet":"10.1.0.0/24","gateway":"10.1.0.254"}"#;
+    let request = r#"ipam.request {"owner":"alice","subnet":"10.1.0.0/24"}"#;
+    let kept = config_of(&[keep, request]);
+    assert_eq!(after(&after(&kept, keep), request), kept, "safe to repeat");
+    let config = after(&kept, WEB);
+    assert!(config.pools.is_empty());
+    assert_eq!(info(&config, "web").subnets[0].leases, 1);
+    let bridge = &config.bridges[&"web".parse().unwrap()];
+    assert_eq!(bridge.gateways[0].to_string(), "10.1.0.254/24");
+    let overlapping = r#"pool.add {"subnet":"10.1.0.128/25"}"#;
+    refuses(&config, &[(overlapping, Exists, "overlaps network web's 10.1.0.0/24")]);
+    refuses(&config, &[(r#"pool.del {"name":"10.1.0.0/24"}"#, NotFound, "or is a network's")]);
+    refuses(&config, &[(request.replace("10.1", "10.8").as_str(), NotFound, "no such subnet")]);
+}
+
+/// That no address is two ports', and none is the gateway's.
+fn check(config: &Config) {
+    for (name, network) in &config.networks {
+        let mut owners = BTreeMap::new();
+        for port in network.endpoints.keys() {
+            for one in EndpointInfo::of(config, port).unwrap().addresses {
+                assert_eq!(owners.insert(one.address.addr, port), None, "{name}: {one:?}");
+                assert_ne!(one.gateway, Some(one.address.addr));
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_asked_no_address_is_given_twice_and_it_survives_a_restart(
+        mutations in vec(arbitrary::network::mutation(), 0..60),
+    ) {
+        let mut config = Config::default();
+        for mutation in mutations {
+            let Ok(next) = apply(&config, &mutation) else { continue };
+            let again = apply(&next, &mutation);
+            let may_differ = matches!(mutation, ctl::Mutation::PoolAdd(_));
+            prop_assert!(may_differ || again.is_err() || again.is_ok_and(|again| again == next),
+                         "{mutation:?} is not safe to repeat");
+            check(&next);
+            prop_assert_eq!(&Config::from_json(next.to_json().as_bytes()).unwrap(), &next);
+            config = next;
+        }
+    }
+}
+
+#[test]
+fn a_network_without_subnets_gives_no_addresses() {
+    const BARE: &str = r#"network.create {"name":"bare","unnumbered":true}"#;
+    let config = config_of(&[BARE, r#"network.connect {"network":"bare","netns":"shop"}"#]);
+    assert!(info(&config, "bare").subnets.is_empty());
+    assert!(addresses(&config, "shop-eth0").is_empty());
+    assert_eq!(after(&config, BARE), config);
+    refuses(
+        &config,
+        &[
+            (r#"network.create {"name":"bare"}"#, Exists, "is another one"),
+            (
+                r#"network.create {"name":"b","unnumbered":true,"subnets":["10.1.0.0/24"]}"#,
+                Invalid,
+                "has no subnets",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_container_has_the_routes_that_it_was_connected_with() {
+    let routes = r#""routes":[{"to":"10.9.0.0/16","via":"10.1.0.9"}]"#;
+    let connect = format!(r#"network.connect {{"network":"web","netns":"shop",{routes}}}"#);
+    let config = config_of(&[WEB, &connect]);
+    let routes = endpoint(&config, "shop-eth0").routes;
+    assert_eq!(routes, ["10.9.0.0/16 via 10.1.0.9".parse().unwrap()]);
+    let ipv6_only = r#"network.create {"name":"six","subnets":["fd06::/64"]}"#;
+    let config = after(&config, ipv6_only);
+    let to = |network: &str, to: &str, via: &str| {
+        let routes = format!(r#"[{{"to":"{to}","via":"{via}"}}]"#);
+        format!(r#"network.connect {{"network":"{network}","netns":"b","routes":{routes}}}"#)
+    };
+    refuses(
+        &config,
+        &[
+            (&to("web", "10.9.0.0/16", "fd01::9"), Invalid, "its ends are of two"),
+            (&to("six", "10.9.0.0/16", "10.1.0.9"), Invalid, "no address of that IP version"),
+        ],
+    );
+}
+
+#[test]
+fn a_rule_goes_with_its_port_however_the_port_goes() {
+    let publish = |port: &str| {
+        format!(
+            r#"nat.add {{"rule":{{"publish":{{"on":"up","forward":"8080:10.1.0.2:80","port":"{port}"}}}}}}"#
+        )
+    };
+    let [bridge, route] = UPLINK;
+    let before = config_of(&[bridge, route, WEB, SHOP]);
+    let config = after(&before, &publish("shop-eth0"));
+    assert_eq!(rules(&config), ["up-8080-tcp", "web-to-up"]);
+    for removal in [
+        r#"port.del {"name":"shop-eth0"}"#,
+        r#"network.disconnect {"network":"web","netns":"shop"}"#,
+        r#"detach {"netns":"shop"}"#,
+    ] {
+        assert_eq!(rules(&after(&config, removal)), ["web-to-up"], "{removal}");
+    }
+    refuses(&before, &[(&publish("other-eth0"), NotFound, "port other-eth0")]);
+}
