@@ -65,7 +65,7 @@ pub(crate) fn run(setting: Setting, rounds: u32, busy: bool) -> Result<(), Box<d
     hostnet::sandbox::enter()?;
     let socket = PathBuf::from("/run/vswitch-bench.sock");
     let mode = if busy { PollMode::Busy } else { PollMode::Adaptive };
-    let _daemon = Background::start(socket.clone(), mode)?;
+    let _daemon = Background::start(socket.clone(), mode, None)?;
     let pairs = pairs(&socket, busy)?;
     let mut rows = Vec::new();
     for measure in MEASURES {

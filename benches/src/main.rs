@@ -4,14 +4,17 @@
 //!   with bridging, rules, routing and address translation.
 //! * `compare`: real kernel traffic between two containers by every kind of port and by a Linux bridge,
 //!   interleaved; medians and ratios.
+//! * `control`: how long a change of the configuration takes with much configured.
 //! * `wake`: how long a frame takes from one container to another while the worker sleeps, and while it is awake.
 
 mod compare;
+mod control;
 mod features;
 mod pipeline;
 mod wake;
 mod wire;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +29,7 @@ use netlab::Cores;
 Examples:
   cargo run --release -p benches -- pipeline
   cargo run --release -p benches -- wake
+  cargo run --release -p benches -- control
   cargo run --release -p benches -- compare --seconds 1 --rounds 5
   cargo run --release -p benches -- compare --core 0"
 )]
@@ -43,6 +47,15 @@ enum Command {
         /// Frames of each measurement
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
         frames: u32,
+    },
+    /// What one change of the configuration costs with much configured
+    Control {
+        /// Changes of each kind
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rounds: u32,
+        /// Where the state is kept: the disk counts
+        #[arg(long, default_value = "/var/tmp", value_name = "DIR")]
+        state: PathBuf,
     },
     /// Real traffic, next to a Linux bridge
     Compare {
@@ -78,6 +91,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Pipeline => pipeline::run().and_then(|()| features::run()),
         Command::Wake { frames } => wake::run(frames),
+        Command::Control { rounds, state } => control::run(&state, rounds),
         Command::Compare { seconds, rounds, busy, core, sender, receiver } => {
             // Threads inherit it, and the switch takes its cores from those that it may use.
             netlab::cpu::pin(core);

@@ -27,7 +27,7 @@ const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 pub(crate) fn run(frames: u32) -> Result<(), Box<dyn Error>> {
     hostnet::sandbox::enter()?;
     let socket = PathBuf::from("/run/vswitch-bench.sock");
-    let _daemon = Background::start(socket.clone(), PollMode::Adaptive)?;
+    let _daemon = Background::start(socket.clone(), PollMode::Adaptive, None)?;
     println!("One frame from container to container, µs, {frames} frames each:\n");
     println!(
         "{:14} {:>8} {:>8} {:>8} {:>8} {:>8} {:>14}",

@@ -1,5 +1,6 @@
 //! ADD: gives a container an interface, or leaves nothing.
 
+use ctl::Mutation;
 use ctl::response::{EndpointInfo, NetworkInfo};
 use hostnet::{HostError, Netlink, Netns};
 use serde_json::Value;
@@ -75,6 +76,7 @@ fn bind(
     network: &NetworkInfo,
     endpoint: &EndpointInfo,
 ) -> Result<(), CniError> {
-    wanted.shape(endpoint).map_or(Ok(()), |set| switch.set(set))?;
-    wanted.publications(network, endpoint)?.into_iter().try_for_each(|rule| switch.publish(rule))
+    let shape = wanted.shape(endpoint).map(Mutation::PortSet);
+    let rules = wanted.publications(network, endpoint)?.into_iter().map(Mutation::NatAdd);
+    switch.change_all(shape.into_iter().chain(rules).collect())
 }

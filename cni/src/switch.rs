@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ctl::response::{Changed, EndpointInfo, NatInfo, NetworkInfo, PortInfo};
 use ctl::{
-    Client, ClientError, ErrorCode, Mutation, NatAdd, Named, NetworkConnect, NetworkCreate,
-    PortName, PortSet, Query, Request,
+    Batch, Client, ClientError, ErrorCode, Mutation, Named, NetworkConnect, NetworkCreate, PortName,
+    Query, Request,
 };
 use serde::de::DeserializeOwned;
 
@@ -68,14 +68,9 @@ impl Switch {
         self.change(Mutation::PortDel(Named { name: port, if_exists: true })).map(drop)
     }
 
-    /// Leads a port outside to a container.
-    pub(crate) fn publish(&mut self, rule: NatAdd) -> Result<(), CniError> {
-        self.change(Mutation::NatAdd(rule)).map(drop)
-    }
-
-    /// Changes a port.
-    pub(crate) fn set(&mut self, set: PortSet) -> Result<(), CniError> {
-        self.change(Mutation::PortSet(set)).map(drop)
+    /// Carries out several changes, all or none.
+    pub(crate) fn change_all(&mut self, changes: Vec<Mutation>) -> Result<(), CniError> {
+        if changes.is_empty() { Ok(()) } else { self.change(Mutation::Batch(Batch { changes })).map(drop) }
     }
 
     /// A port, if it is there.

@@ -24,15 +24,16 @@ pub mod response;
 mod vlan;
 pub mod wire;
 
-pub use apply::apply;
+pub use apply::{apply, apply_all};
 pub use client::{Client, ClientError, DEFAULT_SOCKET};
 pub use config::{
     Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Endpoint, Filtering, Forward,
     Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
-    PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Tap, TapRoute, Timeouts, Tos, Tracking,
-    Vni, Vxlan,
+    PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Timeouts,
+    Tos, Tracking, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
+pub use imbl::ordmap::DiffItem;
 pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
     RawNetns, RuleName,
@@ -42,11 +43,11 @@ pub use plan::{Action, plan};
 pub use prefix::{AddressRange, Destination, PortRange, Prefix};
 pub use rate::Rate;
 pub use request::{
-    Allowance, Attach, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState, ConnTop,
-    Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame, IpamFilter,
-    IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet, NeighborAdd, NeighborFilter,
-    NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Packet, Party,
-    PoolAdd, PortAdd, PortMove, PortSet, Query, Request, RouteAdd, RouteDel, TimeoutsSet, TopBy,
-    Trace, VxlanAdd, VxlanSet, Why,
+    Allowance, Attach, Batch, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState,
+    ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame,
+    IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet, NeighborAdd,
+    NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet,
+    Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query, Request, RouteAdd, RouteDel,
+    TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet, Why,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

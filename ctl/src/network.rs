@@ -31,7 +31,7 @@ pub(crate) fn settle(config: &mut Config) {
     };
     let gone: Vec<_> = config.nat.iter().filter(|(_, rule)| !stays(rule)).collect();
     let gone: Vec<_> = gone.into_iter().map(|(name, _)| name.clone()).collect();
-    gone.iter().for_each(|name| _ = config.nat.remove(name));
+    gone.iter().for_each(|name| drop(config.nat.remove(name)));
     for rule in wanted.into_iter().map(NatRule::Masquerade) {
         let is_there = config.nat.values().any(|present| *present == rule);
         if let Some(name) = (!is_there).then(|| free_name(config, &rule)).flatten() {
@@ -47,9 +47,11 @@ pub(crate) fn dismantle(config: &mut Config, name: &BridgeName, network: &Networ
         config.vxlans.remove(&PortName::from(name.clone()));
     }
     if network.masquerades() {
-        config
-            .nat
-            .retain(|_, rule| !matches!(rule, NatRule::Masquerade(rule) if rule.from == *name));
+        let is_its =
+            |rule: &NatRule| matches!(rule, NatRule::Masquerade(rule) if rule.from == *name);
+        let its = config.nat.iter().filter(|(_, rule)| is_its(rule));
+        let its: Vec<_> = its.map(|(name, _)| name.clone()).collect();
+        its.iter().for_each(|name| drop(config.nat.remove(name)));
     }
 }
 

@@ -1,18 +1,23 @@
-//! [`plan`]: what has to be done to get from one configuration to another, in order.
+//! [`plan`]: what has to be done to get from one configuration to another, in order. It costs what differs, and
+//! not what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
+use serde::{Deserialize, Serialize};
+
 use crate::flow::{FlowId, FlowRule};
 use crate::ipam::Pool;
 use crate::{
-    Bridge, BridgeName, Config, NatRule, Network, Port, PortName, Prefix, Route, RuleName,
+    Bridge, BridgeName, Config, NatRule, Network, Port, PortName, Prefix, Route, RuleName, Table,
     Tracking, Vxlan,
 };
 
 /// One step. Carrying out all steps in order on the old configuration gives the new one, and what a step
-/// refers to is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// refers to is there. A step says what shall be, so that carrying it out a second time changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Drop a rule.
     RemoveFlow(FlowId),
@@ -58,14 +63,41 @@ pub enum Action {
     PutTracking(Tracking),
 }
 
+impl Config {
+    /// Carries out a step.
+    pub fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::RemoveFlow(id) => drop(self.flows.remove(&id)),
+            Action::RemoveNetwork(name) => drop(self.networks.remove(&name)),
+            Action::RemovePool(subnet) => drop(self.pools.remove(&subnet)),
+            Action::RemoveNat(name) => drop(self.nat.remove(&name)),
+            Action::RemoveRoutes(bridge) => drop(self.routes.remove(&bridge)),
+            Action::RemoveAllowed(bridge) => drop(self.allowed.remove(&bridge)),
+            Action::RemoveVxlan(name) => drop(self.vxlans.remove(&name)),
+            Action::RemovePort(name) => drop(self.ports.remove(&name)),
+            Action::RemoveBridge(name) => drop(self.bridges.remove(&name)),
+            Action::PutBridge(name, bridge) => drop(self.bridges.insert(name, *bridge)),
+            Action::AddPort(name, port) | Action::ChangePort(name, port) => {
+                self.ports.insert(name, *port);
+            }
+            Action::AddVxlan(name, vxlan) | Action::ChangeVxlan(name, vxlan) => {
+                self.vxlans.insert(name, *vxlan);
+            }
+            Action::PutRoutes(bridge, routes) => drop(self.routes.insert(bridge, routes)),
+            Action::PutAllowed(bridge, reached) => drop(self.allowed.insert(bridge, reached)),
+            Action::PutNetwork(name, network) => drop(self.networks.insert(name, network)),
+            Action::PutPool(subnet, pool) => drop(self.pools.insert(subnet, *pool)),
+            Action::PutNat(name, rule) => drop(self.nat.insert(name, *rule)),
+            Action::PutFlow(id, rule) => drop(self.flows.insert(id, *rule)),
+            Action::PutTracking(tracking) => self.tracking = tracking,
+        }
+    }
+}
+
 /// The steps from `old` to `new`. A port or tunnel whose device changes is closed and opened again.
 pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     let mut actions = Vec::new();
-    // Rules that are shared are the same: there may be too many to compare.
-    let same_flows = Arc::ptr_eq(&old.flows, &new.flows);
-    if !same_flows {
-        actions.extend(gone(&old.flows, &new.flows).map(Action::RemoveFlow));
-    }
+    actions.extend(gone(&old.flows, &new.flows).map(Action::RemoveFlow));
     actions.extend(gone(&old.networks, &new.networks).map(Action::RemoveNetwork));
     actions.extend(gone(&old.pools, &new.pools).map(Action::RemovePool));
     actions.extend(gone(&old.nat, &new.nat).map(Action::RemoveNat));
@@ -76,32 +108,35 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     actions.extend(closed(&old.ports, &new.ports, stays_open).map(Action::RemovePort));
     actions.extend(gone(&old.bridges, &new.bridges).map(Action::RemoveBridge));
     for (name, bridge) in differing(&old.bridges, &new.bridges) {
-        actions.push(Action::PutBridge(name, Box::new(bridge)));
+        actions.push(Action::PutBridge(name.clone(), Box::new(bridge.clone())));
     }
     for (name, port) in differing(&old.ports, &new.ports) {
-        let stays = old.ports.get(&name).is_some_and(|before| stays_open(before, &port));
+        let stays = old.ports.get(name).is_some_and(|before| stays_open(before, port));
         let action = if stays { Action::ChangePort } else { Action::AddPort };
-        actions.push(action(name, Box::new(port)));
+        actions.push(action(name.clone(), Box::new(port.clone())));
     }
     for (name, vxlan) in differing(&old.vxlans, &new.vxlans) {
-        let stays = old.vxlans.get(&name).is_some_and(|before| before.is_same_tunnel(&vxlan));
+        let stays = old.vxlans.get(name).is_some_and(|before| before.is_same_tunnel(vxlan));
         let action = if stays { Action::ChangeVxlan } else { Action::AddVxlan };
-        actions.push(action(name, Box::new(vxlan)));
+        actions.push(action(name.clone(), Box::new(vxlan.clone())));
     }
-    let routes = differing(&old.routes, &new.routes);
-    actions.extend(routes.map(|(bridge, routes)| Action::PutRoutes(bridge, routes)));
-    let allowed = differing(&old.allowed, &new.allowed);
-    actions.extend(allowed.map(|(bridge, reached)| Action::PutAllowed(bridge, reached)));
-    let networks = differing(&old.networks, &new.networks);
-    actions.extend(networks.map(|(name, network)| Action::PutNetwork(name, network)));
-    let pools = differing(&old.pools, &new.pools);
-    actions.extend(pools.map(|(subnet, pool)| Action::PutPool(subnet, Box::new(pool))));
+    for (bridge, routes) in differing(&old.routes, &new.routes) {
+        actions.push(Action::PutRoutes(bridge.clone(), routes.clone()));
+    }
+    for (bridge, reached) in differing(&old.allowed, &new.allowed) {
+        actions.push(Action::PutAllowed(bridge.clone(), reached.clone()));
+    }
+    for (name, network) in differing(&old.networks, &new.networks) {
+        actions.push(Action::PutNetwork(name.clone(), Arc::clone(network)));
+    }
+    for (subnet, pool) in differing(&old.pools, &new.pools) {
+        actions.push(Action::PutPool(*subnet, Box::new(pool.clone())));
+    }
     for (name, rule) in differing(&old.nat, &new.nat) {
-        actions.push(Action::PutNat(name, Box::new(rule)));
+        actions.push(Action::PutNat(name.clone(), Box::new(rule.clone())));
     }
-    if !same_flows {
-        let flows = differing(&old.flows, &new.flows);
-        actions.extend(flows.map(|(id, rule)| Action::PutFlow(id, Box::new(rule))));
+    for (id, rule) in differing(&old.flows, &new.flows) {
+        actions.push(Action::PutFlow(*id, Box::new(rule.clone())));
     }
     let tracking = (old.tracking != new.tracking).then_some(Action::PutTracking(new.tracking));
     actions.extend(tracking);
@@ -113,29 +148,37 @@ fn stays_open(before: &Port, after: &Port) -> bool {
 }
 
 /// What is no more.
-fn gone<'a, K: Ord + Clone, V>(
-    old: &'a BTreeMap<K, V>,
-    new: &'a BTreeMap<K, V>,
+fn gone<'a, K: Ord + Clone, V: PartialEq>(
+    old: &'a Table<K, V>,
+    new: &'a Table<K, V>,
 ) -> impl Iterator<Item = K> + 'a {
-    old.keys().filter(|key| !new.contains_key(key)).cloned()
+    closed(old, new, |_, _| true)
 }
 
 /// What is no more, or not the same thing any more.
-fn closed<'a, K: Ord + Clone, V>(
-    old: &'a BTreeMap<K, V>,
-    new: &'a BTreeMap<K, V>,
+fn closed<'a, K: Ord + Clone, V: PartialEq>(
+    old: &'a Table<K, V>,
+    new: &'a Table<K, V>,
     stays: fn(&V, &V) -> bool,
 ) -> impl Iterator<Item = K> + 'a {
-    let is_closed =
-        move |(key, before): &(&K, &V)| new.get(key).is_none_or(|after| !stays(before, after));
-    old.iter().filter(is_closed).map(|(key, _)| key.clone())
+    old.diff(new).filter_map(move |item| match item {
+        DiffItem::Remove(key, _) => Some(key.clone()),
+        DiffItem::Update { old: (key, before), new: (_, after) } if !stays(before, after) => {
+            Some(key.clone())
+        }
+        _ => None,
+    })
 }
 
 /// What is new, or not what it was.
-fn differing<'a, K: Ord + Clone, V: PartialEq + Clone>(
-    old: &'a BTreeMap<K, V>,
-    new: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = (K, V)> + 'a {
-    let differs = |(key, after): &(&K, &V)| old.get(*key) != Some(*after);
-    new.iter().filter(differs).map(|(key, after)| (key.clone(), after.clone()))
+pub(crate) fn differing<'a, K: Ord, V: PartialEq>(
+    old: &'a Table<K, V>,
+    new: &'a Table<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    old.diff(new).filter_map(|item| match item {
+        DiffItem::Add(key, value) | DiffItem::Update { new: (key, value), .. } => {
+            Some((key, value))
+        }
+        DiffItem::Remove(..) => None,
+    })
 }

@@ -207,7 +207,8 @@ impl Fleet {
         self.memories[usize::from(worker.0)]
     }
 
-    /// Gives a queue, or an endpoint of tunnels, to a worker.
+    /// Gives a queue, or an endpoint of tunnels, to a worker, to transmit by. It receives nothing until
+    /// [`Fleet::open`].
     ///
     /// # Errors
     /// [`FleetError::Silent`] when the worker's lane stays full; the queue is then closed.
@@ -220,6 +221,16 @@ impl Fleet {
         self.send(worker, Command::Attach(queue, device.into()))?;
         self.placed.insert(queue, worker);
         Ok(())
+    }
+
+    /// Lets the workers receive from the queues of a port, or from an endpoint. By then all of them have to know the
+    /// port, and who transmits for it: what comes in is answered at once.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when a worker's lane stays full.
+    pub fn open(&mut self, port: PortIndex) -> Result<(), FleetError> {
+        let workers = self.workers_of(port);
+        workers.into_iter().try_for_each(|worker| self.send(worker, Command::Open(port)))
     }
 
     /// Takes all queues of a port away from the workers and closes them. When this returns, no worker
@@ -238,7 +249,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Moves all queues of a port to a worker. Until the next [`Fleet::adopt`] the others do not know.
+    /// Moves all queues of a port to a worker. Until the next [`Fleet::adopt`] the others do not know, and until
+    /// [`Fleet::open`] it receives nothing.
     ///
     /// # Errors
     /// [`FleetError::Silent`] when a worker does not turn; queues are closed then.

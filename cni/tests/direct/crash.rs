@@ -11,7 +11,7 @@ pub fn tests() -> Vec<Test> {
     let tap = [
         test!(a_plugin_that_is_killed_leaves_nothing_that_gc_does_not_find),
         test!(a_plugin_that_is_killed_leaves_nothing_that_del_does_not_find),
-        test!(a_daemon_that_ended_takes_no_orders),
+        test!(a_daemon_that_ended_takes_no_orders_and_one_that_came_back_knows_all),
     ];
     tap.into_iter().map(|test| test.needs(Need::Tun)).collect()
 }
@@ -52,7 +52,7 @@ fn a_plugin_that_is_killed_leaves_nothing_that_del_does_not_find() -> TestResult
     host.has_nothing().map_err(Into::into)
 }
 
-fn a_daemon_that_ended_takes_no_orders() -> TestResult {
+fn a_daemon_that_ended_takes_no_orders_and_one_that_came_back_knows_all() -> TestResult {
     let mut host = Host::new()?;
     let conf = host.conf("web", subnet("10.1.0.0/24"));
     let a = Container::new()?;
@@ -63,5 +63,8 @@ fn a_daemon_that_ended_takes_no_orders() -> TestResult {
     assert_eq!(code, 51, "{message}");
     let (code, message) = Run::command("CHECK", "a", &a, &conf).error()?;
     assert_eq!(code, 104, "{message}");
-    Ok(())
+    host.start()?;
+    Run::command("CHECK", "a", &a, &conf).result()?;
+    Run::command("DEL", "a", &a, &conf).result()?;
+    host.has_nothing().map_err(Into::into)
 }

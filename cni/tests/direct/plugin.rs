@@ -34,8 +34,15 @@ impl Host {
     /// A host with a daemon that has nothing yet.
     pub fn new() -> Fallible<Self> {
         let mut host = Self::without_daemon();
-        host.daemon = Some(Background::start(host.socket.clone(), PollMode::Adaptive)?);
+        host.start()?;
         Ok(host)
+    }
+
+    /// The daemon starts, with what it knew before.
+    pub fn start(&mut self) -> Fallible<()> {
+        let state = Some(self.socket.with_extension("state"));
+        self.daemon = Some(Background::start(self.socket.clone(), PollMode::Adaptive, state)?);
+        Ok(())
     }
 
     /// A host on which no daemon runs.

@@ -1,7 +1,6 @@
 //! Changes of rules.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::check::no_port;
 use crate::flow::{FlowId, FlowRule, diff};
@@ -10,7 +9,7 @@ use crate::{Config, CtlError, ErrorCode, FlowKey, FlowReplace};
 pub(super) fn add(config: &mut Config, rule: &FlowRule) -> Result<(), CtlError> {
     check_ports(config, rule)?;
     let id = config.flow_like(rule).or_else(|| FlowId::next(&config.flows)).ok_or_else(full)?;
-    Arc::make_mut(&mut config.flows).insert(id, rule.clone());
+    config.flows.insert(id, rule.clone());
     Ok(())
 }
 
@@ -34,9 +33,11 @@ fn full() -> CtlError {
 pub(super) fn del(config: &mut Config, key: &FlowKey) -> Result<(), CtlError> {
     let before = config.flows.len();
     match key {
-        FlowKey::Id(id) => drop(Arc::make_mut(&mut config.flows).remove(id)),
+        FlowKey::Id(id) => drop(config.flows.remove(id)),
         FlowKey::Match(matches) => {
-            Arc::make_mut(&mut config.flows).retain(|_, rule| rule.matches != *matches);
+            let meant = config.flows.iter().filter(|(_, rule)| rule.matches == *matches);
+            let meant: Vec<_> = meant.map(|(id, _)| *id).collect();
+            meant.iter().for_each(|id| drop(config.flows.remove(id)));
         }
     }
     if config.flows.len() < before {
@@ -60,6 +61,6 @@ pub(super) fn replace(config: &mut Config, replace: &FlowReplace) -> Result<(), 
     let diff = diff(&config.flows, &replace.rules);
     let changed = diff.changed.iter().map(|(_, rule)| rule);
     diff.added.iter().chain(changed).try_for_each(|rule| check_ports(config, rule))?;
-    config.flows = Arc::new(diff.apply(&config.flows).ok_or_else(full)?);
+    config.flows = diff.apply(&config.flows).ok_or_else(full)?;
     Ok(())
 }

@@ -89,20 +89,25 @@ fn visit<T>(
     mut visitor: impl FnMut(&mut Pool) -> Result<T, CtlError>,
 ) -> Result<Vec<T>, CtlError> {
     let mut results = Vec::new();
-    if let Some(name) = filter.network.as_ref().filter(|name| !config.networks.contains_key(name)) {
+    if let Some(name) = filter.network.as_ref().filter(|name| !config.networks.contains_key(*name))
+    {
         return Err(no_network(config, name));
     }
     let wanted = |subnet: &Prefix| filter.subnet.is_none_or(|wanted| wanted == *subnet);
-    if filter.network.is_none() {
-        for (_, pool) in config.pools.iter_mut().filter(|(subnet, _)| wanted(subnet)) {
-            results.push(visitor(pool)?);
-        }
+    let kept = config.pools.iter().filter(|(subnet, _)| filter.network.is_none() && wanted(subnet));
+    for (subnet, mut pool) in kept.map(|(subnet, pool)| (*subnet, pool.clone())).collect::<Vec<_>>()
+    {
+        results.push(visitor(&mut pool)?);
+        config.pools.insert(subnet, pool);
     }
-    let is_meant = |(name, network): &(&BridgeName, &mut Arc<Network>)| {
+    let is_meant = |(name, network): &(&BridgeName, &Arc<Network>)| {
         filter.network.as_ref().is_none_or(|wanted| wanted == *name)
             && network.pools.keys().any(wanted)
     };
-    for (_, network) in config.networks.iter_mut().filter(is_meant) {
+    let networks: Vec<_> =
+        config.networks.iter().filter(is_meant).map(|(name, _)| name.clone()).collect();
+    for name in networks {
+        let Some(network) = config.networks.get_mut(&name) else { continue };
         let pools = Arc::make_mut(network).pools.iter_mut();
         for (_, pool) in pools.filter(|(subnet, _)| wanted(subnet)) {
             results.push(visitor(pool)?);

@@ -13,15 +13,52 @@ mod route;
 mod vxlan;
 
 use crate::attach::attach;
-use crate::check::{check, no_port};
+use crate::check::{check_change, no_port};
 use crate::network::{protect, settle};
-use crate::{Config, CtlError, ErrorCode, Mutation};
+use crate::{Batch, Config, CtlError, ErrorCode, Mutation};
 
 /// The configuration after a change.
 ///
 /// # Errors
 /// [`CtlError`], when the change cannot be made; `config` is untouched in any case.
 pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
+    let next = changed(config, mutation)?;
+    check_change(config, &next)?;
+    Ok(next)
+}
+
+/// The configurations after each of several changes. Only the last of them has to be one that can be carried out.
+///
+/// # Errors
+/// [`CtlError`], when one of the changes cannot be made, which it names by its position, counted from 1, or when the
+/// outcome cannot be carried out.
+pub fn apply_all(config: &Config, batch: &Batch) -> Result<Vec<Config>, CtlError> {
+    let mut steps: Vec<Config> = Vec::with_capacity(batch.changes.len());
+    for (number, mutation) in (1usize..).zip(&batch.changes) {
+        let before = steps.last().unwrap_or(config);
+        let next = one_of_many(before, mutation).map_err(|error| error.within("change", number))?;
+        steps.push(next);
+    }
+    check_change(config, steps.last().unwrap_or(config))?;
+    Ok(steps)
+}
+
+fn one_of_many(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
+    if !mutation.is_kept() {
+        let message = "a batch changes what is kept, all of it or nothing; send this one alone";
+        return Err(CtlError::invalid(message));
+    }
+    let next = changed(config, mutation)?;
+    let forgets = matches!(mutation, Mutation::FdbDel(_) | Mutation::NeighborDel(_));
+    if forgets && next.bridges == config.bridges {
+        let message = "that was not entered by hand, which is what a batch can remove";
+        return Err(CtlError::not_found(message));
+    }
+    Ok(next)
+}
+
+/// What a change makes of a configuration, which may not fit together then.
+fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
     protect(config, mutation)?;
     let mut next = config.clone();
     match mutation {
@@ -65,11 +102,15 @@ pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::IpamRequest(request) => ipam::request(&mut next, request)?,
         Mutation::IpamRelease(release) => ipam::release(&mut next, release)?,
         Mutation::IpamFree(filter) => ipam::free(&mut next, filter)?,
+        Mutation::Batch(batch) => {
+            if let Some(last) = apply_all(config, batch)?.pop() {
+                next = last;
+            }
+        }
     }
     if concerns_networks(mutation) {
         settle(&mut next);
     }
-    check(&next)?;
     Ok(next)
 }
 

@@ -29,8 +29,10 @@ pub(super) fn del(config: &mut Config, del: &RouteDel) -> Result<(), CtlError> {
     let mut removed = false;
     if let Some(routes) = config.routes.get_mut(&del.on) {
         removed = versions.iter().filter(|to| routes.remove(to).is_some()).count() > 0;
+        if routes.is_empty() {
+            config.routes.remove(&del.on);
+        }
     }
-    config.routes.retain(|_, routes| !routes.is_empty());
     if removed || del.if_exists {
         return Ok(());
     }
@@ -51,8 +53,10 @@ pub(super) fn deny(config: &mut Config, allowance: &Allowance) -> Result<(), Ctl
     known(config, from).and_then(|()| known(config, to))?;
     if let Some(reached) = config.allowed.get_mut(from) {
         reached.remove(to);
+        if reached.is_empty() {
+            config.allowed.remove(from);
+        }
     }
-    config.allowed.retain(|_, reached| !reached.is_empty());
     Ok(())
 }
 

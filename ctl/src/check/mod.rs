@@ -14,7 +14,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::flow::FlowRule;
-use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix};
+use crate::plan::differing;
+use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Table};
 
 /// More stations than this on one bridge are more than the switch has memory for.
 const MAC_LIMIT: RangeInclusive<u32> = 1..=1_048_576;
@@ -34,28 +35,77 @@ const IPV6_MTU: u32 = 1280;
 /// # Errors
 /// [`CtlError`], which says what is wrong with which of its parts.
 pub(crate) fn check(config: &Config) -> Result<(), CtlError> {
+    check_change(&Config::default(), config)
+}
+
+/// Whether a configuration can be carried out that was made from another which can: what is as it was, and refers to
+/// nothing that is not, is not looked at again.
+///
+/// # Errors
+/// [`CtlError`], which says what is wrong with which of its parts.
+pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError> {
+    check_numbers(config)?;
+    let same_bridges = old.bridges == config.bridges;
+    let same_ports = old.ports == config.ports;
+    let same_vxlans = old.vxlans == config.vxlans;
+    let same_nat = old.nat == config.nat;
+    let bridges = concerned(&old.bridges, &config.bridges, same_ports && same_vxlans);
+    for (name, bridge) in bridges {
+        bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;
+    }
+    for (name, port) in concerned(&old.ports, &config.ports, same_bridges && same_vxlans) {
+        port::check(config, name, port).map_err(|error| error.within("port", name))?;
+    }
+    for (name, vxlan) in concerned(&old.vxlans, &config.vxlans, same_bridges && same_ports) {
+        vxlan::check(config, name, vxlan).map_err(|error| error.within("vxlan", name))?;
+    }
+    if !same_ports {
+        port::check_interfaces(config)?;
+    }
+    if !same_vxlans {
+        vxlan::check_endpoints(config)?;
+    }
+    if !same_bridges || (&old.routes, &old.allowed) != (&config.routes, &config.allowed) {
+        route::check(config)?;
+    }
+    for (name, rule) in concerned(&old.nat, &config.nat, same_bridges) {
+        nat::check(config, rule).map_err(|error| error.within("nat rule", name))?;
+    }
+    if !same_nat {
+        nat::check_apart(config)?;
+    }
+    nat::check_timeouts(config)?;
+    for (id, rule) in concerned(&old.flows, &config.flows, same_bridges) {
+        flow::check(config, rule).map_err(|error| error.within("rule", id))?;
+    }
+    let same_pools = old.pools == config.pools;
+    if !same_ports || !same_pools || old.networks != config.networks {
+        network::check(config)?;
+    }
+    // Last: what is wrong with one part alone is better told alone.
+    if same_bridges && same_nat && old.allowed == config.allowed {
+        return Ok(());
+    }
+    route::check_joined(config)
+}
+
+/// What has to be looked at: what differs, or everything, unless all that it refers to is the same.
+fn concerned<'a, K: Ord, V: PartialEq>(
+    old: &'a Table<K, V>,
+    new: &'a Table<K, V>,
+    is_rest_same: bool,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    let differing = is_rest_same.then(|| differing(old, new));
+    let all = (!is_rest_same).then(|| new.iter());
+    differing.into_iter().flatten().chain(all.into_iter().flatten())
+}
+
+fn check_numbers(config: &Config) -> Result<(), CtlError> {
     let vteps: usize = config.vxlans.values().map(|vxlan| 1 + vxlan.remotes.len()).sum();
     check_number("bridges", config.bridges.len(), MAX_BRIDGES)?;
     check_number("ports", config.ports.len() + vteps, MAX_PORTS)?;
     check_number("routes", config.routes.values().map(|routes| routes.len()).sum(), MAX_ROUTES)?;
-    check_number("nat rules", config.nat.len(), MAX_NAT_RULES)?;
-    for (name, bridge) in &config.bridges {
-        bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;
-    }
-    for (name, port) in &config.ports {
-        port::check(config, name, port).map_err(|error| error.within("port", name))?;
-    }
-    for (name, vxlan) in &config.vxlans {
-        vxlan::check(config, name, vxlan).map_err(|error| error.within("vxlan", name))?;
-    }
-    port::check_interfaces(config)?;
-    vxlan::check_endpoints(config)?;
-    route::check(config)?;
-    nat::check(config)?;
-    flow::check(config)?;
-    network::check(config)?;
-    // Last: what is wrong with one part alone is better told alone.
-    route::check_joined(config)
+    check_number("nat rules", config.nat.len(), MAX_NAT_RULES)
 }
 
 /// More names than this in one message help nobody.

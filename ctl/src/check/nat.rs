@@ -15,18 +15,22 @@ const TIMEOUT_SECONDS: RangeInclusive<u32> = 1..=1_000_000;
 /// NPTv6 needs a subnet's 64 bits for addresses (RFC 6296, section 3).
 const PREFIX_BITS: RangeInclusive<u8> = 1..=64;
 
-pub(super) fn check(config: &Config) -> Result<(), CtlError> {
-    for (name, rule) in &config.nat {
-        let checked = match rule {
-            NatRule::Masquerade(rule) => check_masquerade(config, rule),
-            NatRule::Publish(rule) => check_publish(config, rule),
-            NatRule::Prefix(rule) => check_prefix(config, rule),
-        };
-        checked.map_err(|error| error.within("nat rule", name))?;
+pub(super) fn check(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
+    match rule {
+        NatRule::Masquerade(rule) => check_masquerade(config, rule),
+        NatRule::Publish(rule) => check_publish(config, rule),
+        NatRule::Prefix(rule) => check_prefix(config, rule),
     }
+}
+
+/// That no two rules are for the same packets.
+pub(super) fn check_apart(config: &Config) -> Result<(), CtlError> {
     check_once(config)?;
     check_published_once(config)?;
-    check_prefixes_once(config)?;
+    check_prefixes_once(config)
+}
+
+pub(super) fn check_timeouts(config: &Config) -> Result<(), CtlError> {
     for (name, seconds) in config.tracking.timeouts.named() {
         check_range("timeout", seconds, &TIMEOUT_SECONDS)
             .map_err(|error| error.within("timeout", name))?;

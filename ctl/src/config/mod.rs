@@ -30,40 +30,48 @@ pub use vxlan::{Tos, Vni, Vxlan};
 /// so that a state that an earlier program wrote is one of the same version.
 pub const CONFIG_VERSION: u32 = 1;
 
+/// A collection of the configuration, sorted. A copy shares everything with its original, and after a change still
+/// all but a path to what changed; so every change of anything can begin with a copy of the whole
+/// configuration, and what differs between two of them is found without looking at the rest.
+pub type Table<K, V> = imbl::OrdMap<K, V>;
+
 /// Everything that is configured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// [`CONFIG_VERSION`].
     pub version: u32,
+    /// How many changes made it: the daemon counts them, so that it knows which of those that it noted are in a
+    /// kept configuration already.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u64,
     /// The bridges.
     #[serde(default)]
-    pub bridges: BTreeMap<BridgeName, Bridge>,
+    pub bridges: Table<BridgeName, Bridge>,
     /// The ports.
     #[serde(default)]
-    pub ports: BTreeMap<PortName, Port>,
+    pub ports: Table<PortName, Port>,
     /// The tunnels, which are ports as well.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub vxlans: BTreeMap<PortName, Vxlan>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub vxlans: Table<PortName, Vxlan>,
     /// The routes, by the bridge on which their next hops are.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub routes: BTreeMap<BridgeName, BTreeMap<Prefix, Route>>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub routes: Table<BridgeName, BTreeMap<Prefix, Route>>,
     /// Which other bridges may be reached from a bridge.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub allowed: BTreeMap<BridgeName, BTreeSet<BridgeName>>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub allowed: Table<BridgeName, BTreeSet<BridgeName>>,
     /// The networks, by their bridges.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub networks: BTreeMap<BridgeName, Arc<Network>>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub networks: Table<BridgeName, Arc<Network>>,
     /// Subnets that are kept for networks to come, and what is given out of them already.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub pools: BTreeMap<Prefix, Pool>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub pools: Table<Prefix, Pool>,
     /// Address translation.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub nat: BTreeMap<RuleName, NatRule>,
-    /// Rules, by their numbers. Shared, because there may be a hundred thousand, and every change of anything
-    /// begins with a copy of the configuration.
-    #[serde(default, skip_serializing_if = "no_flows")]
-    pub flows: Arc<BTreeMap<FlowId, FlowRule>>,
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub nat: Table<RuleName, NatRule>,
+    /// Rules, by their numbers.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub flows: Table<FlowId, FlowRule>,
     /// What sessions are kept by.
     #[serde(default, skip_serializing_if = "Tracking::is_default")]
     pub tracking: Tracking,
@@ -73,22 +81,24 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             version: CONFIG_VERSION,
-            bridges: BTreeMap::new(),
-            ports: BTreeMap::new(),
-            vxlans: BTreeMap::new(),
-            routes: BTreeMap::new(),
-            allowed: BTreeMap::new(),
-            networks: BTreeMap::new(),
-            pools: BTreeMap::new(),
-            nat: BTreeMap::new(),
-            flows: Arc::default(),
+            revision: 0,
+            bridges: Table::new(),
+            ports: Table::new(),
+            vxlans: Table::new(),
+            routes: Table::new(),
+            allowed: Table::new(),
+            networks: Table::new(),
+            pools: Table::new(),
+            nat: Table::new(),
+            flows: Table::new(),
             tracking: Tracking::default(),
         }
     }
 }
 
-fn no_flows(flows: &Arc<BTreeMap<FlowId, FlowRule>>) -> bool {
-    flows.is_empty()
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_zero(revision: &u64) -> bool {
+    *revision == 0
 }
 
 /// How packets to a network go on.
@@ -133,8 +143,16 @@ impl Config {
         }
         let mut config: Self = serde_json::from_slice(text)?;
         settle(&mut config);
-        check(&config)?;
+        config.check()?;
         Ok(config)
+    }
+
+    /// Holds a configuration that was put together by hand to the rules.
+    ///
+    /// # Errors
+    /// [`CtlError`], which says what is wrong with which of its parts.
+    pub fn check(&self) -> Result<(), CtlError> {
+        check(self)
     }
 
     /// Writes the configuration, for people to read.

@@ -1,10 +1,11 @@
 //! Rules in a file, one a line, and what has to be done to get from one set of rules to another.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 
 use super::error::FlowSyntax;
 use super::{FlowId, FlowRule, Match};
+use crate::Table;
 
 /// A line that is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +84,7 @@ impl RuleDiff {
     }
 
     /// Does it. `None` when there are more rules than there are numbers.
-    pub fn apply(self, rules: &BTreeMap<FlowId, FlowRule>) -> Option<BTreeMap<FlowId, FlowRule>> {
+    pub fn apply(self, rules: &Table<FlowId, FlowRule>) -> Option<Table<FlowId, FlowRule>> {
         let mut rules = rules.clone();
         self.removed.iter().for_each(|id| drop(rules.remove(id)));
         rules.extend(self.changed);
@@ -96,7 +97,7 @@ impl RuleDiff {
 
 /// The difference between rules that there are and rules that there shall be. Rules are the same ones
 /// if they have the same priority and match; of several such, the first is meant.
-pub fn diff(old: &BTreeMap<FlowId, FlowRule>, new: &[FlowRule]) -> RuleDiff {
+pub fn diff(old: &Table<FlowId, FlowRule>, new: &[FlowRule]) -> RuleDiff {
     let mut wanted: HashMap<_, _> =
         new.iter().rev().map(|rule| ((rule.priority, &rule.matches), rule)).collect();
     let mut diff = RuleDiff::default();

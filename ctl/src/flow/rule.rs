@@ -1,6 +1,5 @@
 //! [`FlowRule`]: a rule whole, and [`FlowId`], its number.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::error::{Complaint, FlowSyntax, Token};
 use super::value::number;
 use super::{Actions, Match};
+use crate::Table;
 use crate::names::{BadName, bad, digits};
 
 /// The number of a rule: dense, because its counters are found by it. Of rules with equal priority, the
@@ -29,8 +29,8 @@ impl FlowId {
 
     /// The number for the next rule: behind all others, so that it goes last among equals. When the
     /// numbers have run out at that end, the lowest that is free; `None` when none is.
-    pub fn next<T>(rules: &BTreeMap<Self, T>) -> Option<Self> {
-        let behind = rules.last_key_value().map_or(0, |(last, _)| last.0 + 1);
+    pub fn next<T>(rules: &Table<Self, T>) -> Option<Self> {
+        let behind = rules.get_max().map_or(0, |(last, _)| last.0 + 1);
         if behind < Self::LIMIT {
             return Some(Self(behind));
         }

@@ -1,5 +1,6 @@
 //! What can be asked of the daemon.
 
+mod batch;
 mod bridge;
 mod conn;
 mod explain;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::flow::FlowRule;
 use crate::{BridgeName, PortName, Prefix, RuleName};
 
+pub use batch::Batch;
 pub use bridge::{BridgeAdd, BridgeSet};
 pub use conn::{ConnFilter, ConnList, ConnShow, ConnState, ConnTop, Limit, TopBy};
 pub use explain::{Frame, Packet, Party, Trace, Why};
@@ -245,6 +247,9 @@ pub enum Mutation {
     /// Makes the rules these, at once; safe to repeat.
     #[serde(rename = "flow.replace")]
     FlowReplace(FlowReplace),
+    /// Several changes, all or none of them.
+    #[serde(rename = "batch")]
+    Batch(Batch),
 }
 
 impl Query {
@@ -281,7 +286,7 @@ impl Query {
 
 impl Mutation {
     /// The operations that are changes, by their names in the protocol.
-    pub const OPERATIONS: [&str; 39] = [
+    pub const OPERATIONS: [&str; 40] = [
         "bridge.add",
         "bridge.del",
         "bridge.set",
@@ -321,7 +326,21 @@ impl Mutation {
         "flow.add",
         "flow.del",
         "flow.replace",
+        "batch",
     ];
+
+    /// Whether it is about what is kept, and not about what the switch just happens to know or do.
+    pub fn is_kept(&self) -> bool {
+        let is_fleeting = matches!(
+            self,
+            Self::PortMove(_)
+                | Self::FdbFlush(_)
+                | Self::NeighborFlush(_)
+                | Self::ConnFlush(_)
+                | Self::Batch(_)
+        );
+        !is_fleeting
+    }
 }
 
 /// Something by its name.

@@ -55,6 +55,9 @@ pub struct Changed {
     /// How many entries were removed, if it was about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<usize>,
+    /// The answer to each of several changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub each: Vec<Changed>,
 }
 
 /// A bridge.

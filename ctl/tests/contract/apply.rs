@@ -184,7 +184,8 @@ fn a_port_has_its_bridges_mtu_unless_it_has_its_own() {
         r#"port.add {"name":"own","port":{"bridge":"br0","kind":{"tap":{"ifname":"a"}},"mtu":1400}}"#,
         r#"port.add {"name":"with","port":{"bridge":"br0","kind":{"tap":{"ifname":"b"}}}}"#,
     ]);
-    let mtu = |name: &str| config.mtu_of(&config.ports[&name.parse().unwrap()]).bytes();
+    let mtu =
+        |name: &str| config.mtu_of(&config.ports[&name.parse::<ctl::PortName>().unwrap()]).bytes();
     assert_eq!((mtu("own"), mtu("with")), (1400, 9000));
 }
 
@@ -192,12 +193,14 @@ fn a_port_has_its_bridges_mtu_unless_it_has_its_own() {
 fn what_is_not_given_stays() {
     let after = |text: &str| apply(&network(), &change(text)).unwrap();
     let config = after(r#"port.set {"name":"up0","isolated":true,"mtu":1450}"#);
-    let (before, port) =
-        (&network().ports[&"up0".parse().unwrap()], &config.ports[&"up0".parse().unwrap()]);
+    let (before, port) = (
+        &network().ports[&"up0".parse::<ctl::PortName>().unwrap()],
+        &config.ports[&"up0".parse::<ctl::PortName>().unwrap()],
+    );
     assert!(port.isolated && port.mtu.unwrap().bytes() == 1450);
     assert_eq!((&port.vlan, port.hairpin, port.mac_limit), (&before.vlan, false, None));
     let config = after(r#"bridge.set {"name":"br1","ageing_seconds":60}"#);
-    let bridge = &config.bridges[&"br1".parse().unwrap()];
+    let bridge = &config.bridges[&"br1".parse::<ctl::BridgeName>().unwrap()];
     assert_eq!((bridge.ageing_seconds, bridge.mac_limit, bridge.mtu.bytes()), (60, 8192, 1500));
 }
 
@@ -210,7 +213,7 @@ fn a_port_can_have_its_bridges_settings_again() {
     ]);
     let again = change(r#"port.set {"name":"p0","mtu":null,"mac_limit":null,"vlan":"unaware"}"#);
     let config = apply(&own, &again).unwrap();
-    let port = &config.ports[&"p0".parse().unwrap()];
+    let port = &config.ports[&"p0".parse::<ctl::PortName>().unwrap()];
     assert_eq!((port.mtu, port.mac_limit, port.vlan.is_unaware()), (None, None, true));
 }
 
@@ -219,7 +222,7 @@ fn a_port_is_guarded_and_slowed_down_until_it_is_not() {
     let set = |text: &str, config: &Config| apply(config, &change(text)).unwrap();
     let on = r#"port.set {"name":"p0","guard":true,"egress":{"rate":"100mbit"}}"#;
     let slowed = set(on, &network());
-    let port = &slowed.ports[&"p0".parse().unwrap()];
+    let port = &slowed.ports[&"p0".parse::<ctl::PortName>().unwrap()];
     assert_eq!((port.guard, port.egress.unwrap().rate.to_string().as_str()), (true, "100mbit"));
     assert_eq!(set(r#"port.set {"name":"p0","mtu":1400}"#, &slowed).ports.len(), 3);
     assert_eq!(set(r#"port.set {"name":"p0","guard":false,"egress":null}"#, &slowed), network());
@@ -241,7 +244,8 @@ fn what_may_be_there_or_not_is_no_error_either_way() {
 
 #[test]
 fn a_station_behind_a_port_goes_with_it() {
-    let bridge = |config: &Config| config.bridges[&"br0".parse().unwrap()].statics.len();
+    let bridge =
+        |config: &Config| config.bridges[&"br0".parse::<ctl::BridgeName>().unwrap()].statics.len();
     assert_eq!(bridge(&network()), 1);
     for text in [r#"port.del {"name":"p0"}"#, r#"detach {"netns":"web"}"#] {
         assert_eq!(bridge(&apply(&network(), &change(text)).unwrap()), 0, "{text}");
@@ -257,7 +261,7 @@ fn a_station_entered_again_moves() {
         r#"fdb.add {"bridge":"br0","station":{"mac":"02:00:00:00:00:01","port":"p0"}}"#,
         r#"fdb.add {"bridge":"br0","station":{"mac":"02:00:00:00:00:01","port":"p1"}}"#,
     ]);
-    let statics = &config.bridges[&"br0".parse().unwrap()].statics;
+    let statics = &config.bridges[&"br0".parse::<ctl::BridgeName>().unwrap()].statics;
     assert_eq!(statics.len(), 1);
     assert_eq!(statics[0].port.as_str(), "p1");
 }

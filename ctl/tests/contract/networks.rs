@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ctl::ErrorCode::{Exists, InUse, Invalid, NotFound, Unavailable};
 use ctl::response::{EndpointInfo, LeaseInfo, NetworkInfo};
-use ctl::{Config, IpamFilter, apply};
+use ctl::{BridgeName, Config, IpamFilter, PortName, apply};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -43,7 +43,7 @@ fn info(config: &Config, name: &str) -> NetworkInfo {
 #[test]
 fn a_network_is_a_bridge_with_gateways() {
     let config = config_of(&[WEB]);
-    let bridge = &config.bridges[&"web".parse().unwrap()];
+    let bridge = &config.bridges[&"web".parse::<BridgeName>().unwrap()];
     let gateways: Vec<_> = bridge.gateways.iter().map(ToString::to_string).collect();
     assert_eq!(gateways, ["10.1.0.1/24", "fd01::1/64"]);
     assert_eq!(after(&config, r#"network.rm {"name":"web"}"#), Config::default());
@@ -183,7 +183,7 @@ fn the_tunnel_of_a_network_follows_it() {
     let config = config_of(&[overlay]);
     assert_eq!(info(&config, "all").mtu, 1450);
     let set = after(&config, r#"network.set {"name":"all","remotes":["192.0.2.2"]}"#);
-    assert_eq!(set.vxlans[&"all".parse().unwrap()].remotes.len(), 1);
+    assert_eq!(set.vxlans[&"all".parse::<PortName>().unwrap()].remotes.len(), 1);
     assert_eq!(after(&set, r#"network.rm {"name":"all"}"#), Config::default());
 }
 
@@ -311,7 +311,7 @@ fn a_subnet_that_was_kept_is_taken_over_with_its_leases() {
     let config = after(&kept, WEB);
     assert!(config.pools.is_empty());
     assert_eq!(info(&config, "web").subnets[0].leases, 1);
-    let bridge = &config.bridges[&"web".parse().unwrap()];
+    let bridge = &config.bridges[&"web".parse::<BridgeName>().unwrap()];
     assert_eq!(bridge.gateways[0].to_string(), "10.1.0.254/24");
     let overlapping = r#"pool.add {"subnet":"10.1.0.128/25"}"#;
     refuses(&config, &[(overlapping, Exists, "overlaps network web's 10.1.0.0/24")]);

@@ -17,7 +17,7 @@ fn tunnel() -> Config {
 }
 
 fn mtu(config: &Config) -> u32 {
-    config.mtu_of(&config.ports[&"p0".parse().unwrap()]).bytes()
+    config.mtu_of(&config.ports[&"p0".parse::<ctl::PortName>().unwrap()]).bytes()
 }
 
 #[test]
@@ -127,7 +127,8 @@ fn a_station_behind_a_tunnel_is_on_one_of_its_hosts() {
     refuses(&tunnel(), &cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part)));
     let behind = station(r#""port":"vx0","vtep":"192.0.2.2""#);
     let config = apply(&tunnel(), &change(&behind)).unwrap();
-    let statics = |config: &Config| config.bridges[&"br0".parse().unwrap()].statics.len();
+    let statics =
+        |config: &Config| config.bridges[&"br0".parse::<ctl::BridgeName>().unwrap()].statics.len();
     let gone = apply(&config, &change(r#"vxlan.del {"name":"vx0"}"#)).unwrap();
     assert_eq!((statics(&config), statics(&gone)), (1, 0));
     refuses(&config, &[(r#"vxlan.set {"name":"vx0","remotes":[]}"#, Invalid, "is no remote of")]);
@@ -138,7 +139,7 @@ fn a_station_behind_a_tunnel_is_on_one_of_its_hosts() {
 fn what_is_not_given_stays() {
     let set = r#"vxlan.set {"name":"vx0","tos":"inherit","learning":false}"#;
     let config = apply(&tunnel(), &change(set)).unwrap();
-    let vxlan = &config.vxlans[&"vx0".parse().unwrap()];
+    let vxlan = &config.vxlans[&"vx0".parse::<ctl::PortName>().unwrap()];
     assert_eq!((vxlan.tos.to_string().as_str(), vxlan.learning, vxlan.ttl), ("inherit", false, 64));
     assert_eq!((vxlan.remotes.len(), vxlan.dstport, vxlan.vni.number()), (1, 4789, 7));
 }

@@ -1,5 +1,5 @@
 //! A daemon on a thread of this process: the same daemon, driven by its socket like any other, for the
-//! demonstration and the benchmarks. It keeps no state, and ends when it is dropped.
+//! demonstration and the benchmarks. It ends when it is dropped.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -26,11 +26,16 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a daemon with one worker on the default core, and returns when it serves.
+    /// Starts a daemon with one worker on the default core, and returns when it serves. It keeps its state in the
+    /// directory `state`, if one is given.
     ///
     /// # Errors
     /// [`BackgroundError`], which says why it does not.
-    pub fn start(socket: PathBuf, mode: PollMode) -> Result<Self, BackgroundError> {
+    pub fn start(
+        socket: PathBuf,
+        mode: PollMode,
+        state: Option<PathBuf>,
+    ) -> Result<Self, BackgroundError> {
         let stop = Arc::new(doorbell().map_err(|error| BackgroundError(error.to_string()))?);
         let fleet = FleetOptions {
             cores: default_cores(),
@@ -38,7 +43,7 @@ impl Background {
             pool: PoolConfig::default(),
             tables: TableSizes::default(),
         };
-        let (state, bell) = (None, Arc::clone(&stop));
+        let bell = Arc::clone(&stop);
         let options = Options { socket, socket_group: None, state, fleet, stop: bell };
         let (tell, told) = mpsc::channel();
         let ready = tell.clone();

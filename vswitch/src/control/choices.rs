@@ -1,7 +1,7 @@
 //! What a request leaves to the daemon: MAC addresses, and what no subnet is chosen out of. It becomes part of the
 //! request, so that whatever comes of a request follows from the request and the configuration alone.
 
-use ctl::{Config, MacAddr, Mutation, PortKind, PortName, Prefix, Tap};
+use ctl::{Batch, Config, MacAddr, Mutation, PortKind, PortName, Prefix, Tap};
 use hostnet::Netlink;
 
 use crate::random::random;
@@ -30,6 +30,10 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
         Mutation::PoolAdd(mut add) if add.subnet.is_none() => {
             add.avoid.extend(host_routes());
             Mutation::PoolAdd(add)
+        }
+        Mutation::Batch(batch) => {
+            let changes = batch.changes.into_iter().map(|one| complete(one, config));
+            Mutation::Batch(Batch { changes: changes.collect() })
         }
         other => other,
     }

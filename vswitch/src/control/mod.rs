@@ -119,7 +119,9 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let mut daemon = Daemon { switch, options, started: Instant::now() };
     let mut server = Server::new(socket, &mut daemon)?;
     ready();
-    server.run(&mut daemon)
+    server.run(&mut daemon)?;
+    daemon.switch.tidy();
+    Ok(())
 }
 
 impl Daemon {

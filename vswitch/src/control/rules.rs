@@ -1,7 +1,5 @@
 //! Rules: how much each was used, and which go away by themselves.
 
-use std::sync::Arc;
-
 use ctl::FlowList;
 use ctl::flow::FlowId;
 use ctl::response::{FlowInfo, FlowPage};
@@ -54,8 +52,7 @@ impl Switch {
             return;
         }
         let mut next = self.config().clone();
-        let rules = Arc::make_mut(&mut next.flows);
-        expired.iter().for_each(|id| drop(rules.remove(id)));
+        expired.iter().for_each(|id| drop(next.flows.remove(id)));
         if let Err(error) = self.advance(next) {
             self.note_problem(format!("rules whose time is over stay: {error}"));
         }

@@ -32,7 +32,7 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             // The one that was asked for, or the one that was chosen: it was not there before.
             let is_it = |subnet: &&Prefix| match add.subnet {
                 Some(asked) => asked == **subnet,
-                None => !old.pools.contains_key(subnet),
+                None => !old.pools.contains_key(*subnet),
             };
             let pool = next.pools.iter().find(|(subnet, _)| is_it(subnet));
             Changed { pool: pool.map(|(_, pool)| Box::new(SubnetInfo::of(pool))), ..none }

@@ -57,7 +57,7 @@ fn addresses(number: usize) -> [IpCidr; 2] {
 impl Lab {
     pub(super) fn set_up() -> Result<Self, DemoError> {
         let socket = PathBuf::from("/run/vswitch-demo.sock");
-        let daemon = Background::start(socket.clone(), PollMode::Adaptive)?;
+        let daemon = Background::start(socket.clone(), PollMode::Adaptive, None)?;
         let switched = switched(&mut Client::connect(&socket)?)?;
         let (bridged, bridge) = bridged()?;
         Ok(Self { switched, bridged, socket, _daemon: daemon, _bridge: bridge })

@@ -35,8 +35,10 @@ pub struct QueueId {
 pub enum Command {
     /// Use this configuration from the next turn on.
     Adopt(Arc<Dataplane>),
-    /// Poll this queue or endpoint from now on.
+    /// Transmit by this queue or endpoint from now on. Nothing is received from it yet.
     Attach(QueueId, Device),
+    /// Receive from the port's queues, or from the endpoint, from now on: all workers know the port.
+    Open(PortIndex),
     /// Stop polling the port's queues, or the endpoint, and hand them back.
     Detach(PortIndex),
     /// Forget the port's counters: its number is about to be used for another port.

@@ -150,6 +150,8 @@ struct Queue {
     id: QueueId,
     port: Box<dyn Port>,
     accepts: Accepts,
+    /// Frames are received from it.
+    is_open: bool,
 }
 
 /// What a worker is made of, see [`Worker::new`].
@@ -269,6 +271,9 @@ impl Worker {
         watch: &mut Stopwatch,
     ) -> Result<usize, PortFault> {
         let queue = &mut self.queues[slot];
+        if !queue.is_open {
+            return Ok(0);
+        }
         let received = queue.port.rx_burst(&mut self.pool, &mut self.received)?;
         if received == 0 {
             watch.charge(&mut self.perf, Stage::Idle);
@@ -295,6 +300,7 @@ impl Worker {
                 Command::Adopt(plane) => self.adopt(plane),
                 Command::Attach(id, Device::Queue(port)) => self.attach(id, port),
                 Command::Attach(id, Device::Endpoint(underlay)) => self.join(id, underlay),
+                Command::Open(port) => self.open(port),
                 Command::Detach(port) => self.detach(port),
                 Command::Forget(port) => self.forget(port, now),
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
@@ -321,8 +327,14 @@ impl Worker {
             return self.lane().report(Event::Fault(id, Device::Queue(port), fault));
         }
         let accepts = port.accepts();
-        self.queues.push(Queue { id, port, accepts });
+        self.queues.push(Queue { id, port, accepts, is_open: false });
         self.map_outlets();
+    }
+
+    fn open(&mut self, port: PortIndex) {
+        let queues = self.queues.iter_mut().filter(|queue| queue.id.port == port);
+        queues.for_each(|queue| queue.is_open = true);
+        self.tunnelling.open(port);
     }
 
     fn detach(&mut self, port: PortIndex) {

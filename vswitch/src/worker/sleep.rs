@@ -47,7 +47,7 @@ impl Worker {
         let mut blind = !self.pipeline.is_idle();
         let mut fds = Vec::with_capacity(self.queues.len() + 1);
         fds.push(PollFd::from_borrowed_fd(self.lane().doorbell(), PollFlags::IN));
-        for queue in &self.queues {
+        for queue in self.queues.iter().filter(|queue| queue.is_open) {
             match queue.port.wake_fd() {
                 Some(fd) => fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN)),
                 None => blind = true,

@@ -39,6 +39,8 @@ pub struct Stranger {
 struct Endpoint {
     id: QueueId,
     underlay: Box<Underlay>,
+    /// Datagrams are received from it.
+    is_open: bool,
 }
 
 /// A worker's endpoints, and what is at hand while they are served: empty between bursts.
@@ -74,10 +76,17 @@ impl Tunnelling {
     /// Goes by another configuration from now on.
     pub(super) fn adopt(&mut self, tunnels: &Tunnels) {
         self.told.clear();
-        for Endpoint { id, underlay } in &mut self.endpoints {
+        for Endpoint { id, underlay, .. } in &mut self.endpoints {
             if let Some(bytes) = tunnels.inner_mtu_bytes(id.port) {
                 underlay.set_inner_mtu(bytes);
             }
+        }
+    }
+
+    /// Receives from an endpoint from now on, if it is one of the worker's.
+    pub(super) fn open(&mut self, endpoint: PortIndex) {
+        if let Some(slot) = self.position(endpoint) {
+            self.endpoints[slot].is_open = true;
         }
     }
 
@@ -86,7 +95,8 @@ impl Tunnelling {
     }
 
     pub(super) fn wake_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.endpoints.iter().map(|endpoint| endpoint.underlay.wake_fd())
+        let open = self.endpoints.iter().filter(|endpoint| endpoint.is_open);
+        open.map(|endpoint| endpoint.underlay.wake_fd())
     }
 
     pub(super) fn take_missed(&mut self, missed: &mut Vec<(PortIndex, Missed)>) {
@@ -113,14 +123,14 @@ impl Tunnelling {
 impl Worker {
     /// Takes an endpoint over.
     pub(super) fn join(&mut self, id: QueueId, underlay: Box<Underlay>) {
-        self.tunnelling.endpoints.push(Endpoint { id, underlay });
+        self.tunnelling.endpoints.push(Endpoint { id, underlay, is_open: false });
         self.map_outlets();
     }
 
     /// Hands an endpoint back, if it is one.
     pub(super) fn part(&mut self, port: PortIndex) {
         if let Some(slot) = self.tunnelling.position(port) {
-            let Endpoint { id, underlay } = self.tunnelling.endpoints.remove(slot);
+            let Endpoint { id, underlay, .. } = self.tunnelling.endpoints.remove(slot);
             self.map_outlets();
             self.lane().report(Event::Detached(id, Device::Endpoint(underlay)));
         }
@@ -136,7 +146,7 @@ impl Worker {
                     slot += 1;
                 }
                 Err(fault) => {
-                    let Endpoint { id, underlay } = self.tunnelling.endpoints.remove(slot);
+                    let Endpoint { id, underlay, .. } = self.tunnelling.endpoints.remove(slot);
                     self.map_outlets();
                     self.lane().report(Event::Fault(id, Device::Endpoint(underlay), fault));
                 }
@@ -152,7 +162,10 @@ impl Worker {
         watch: &mut Stopwatch,
     ) -> Result<usize, PortFault> {
         let Tunnelling { endpoints, arrived, outers, .. } = &mut self.tunnelling;
-        let Endpoint { id, underlay } = &mut endpoints[slot];
+        let Endpoint { id, underlay, is_open } = &mut endpoints[slot];
+        if !*is_open {
+            return Ok(0);
+        }
         let endpoint = id.port;
         let received = underlay.rx_burst(&mut self.pool, arrived, outers)?;
         if received == 0 {

@@ -1,14 +1,13 @@
 //! Files of rules, and what has to be done to get from one set of rules to another.
 
-use std::collections::BTreeMap;
-
+use ctl::Table;
 use ctl::flow::{FlowId, FlowRule, RuleDiff, diff, parse_rules};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::read;
 
-fn numbered(rules: &[&str]) -> BTreeMap<FlowId, FlowRule> {
+fn numbered(rules: &[&str]) -> Table<FlowId, FlowRule> {
     let id = |number| FlowId::try_from(number).unwrap();
     (0..).map(id).zip(rules.iter().map(|rule| read(rule))).collect()
 }
@@ -70,7 +69,7 @@ fn rules() -> impl Strategy<Value = Vec<FlowRule>> {
 proptest! {
     #[test]
     fn doing_what_a_difference_says_leaves_no_difference(old in rules(), new in rules()) {
-        let before: BTreeMap<_, _> =
+        let before: Table<_, _> =
             (0..).map(|id| FlowId::try_from(id * 2).unwrap()).zip(old).collect();
         let to_do = diff(&before, &new);
         prop_assert_eq!(to_do.kept + to_do.changed.len() + to_do.removed.len(), before.len());

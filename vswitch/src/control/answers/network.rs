@@ -18,7 +18,7 @@ impl Switch {
     /// [`CtlError`], when there is no such network.
     pub fn leases(&self, filter: &IpamFilter) -> Result<Vec<LeaseInfo>, CtlError> {
         let config = self.config();
-        if let Some(name) = filter.network.as_ref().filter(|n| !config.networks.contains_key(n)) {
+        if let Some(name) = filter.network.as_ref().filter(|n| !config.networks.contains_key(*n)) {
             let message =
                 format!("network {name} does not exist; `network list` shows those that do");
             return Err(CtlError::new(ErrorCode::NotFound, message));

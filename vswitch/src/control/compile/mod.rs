@@ -9,7 +9,9 @@ mod tunnels;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ctl::{Bridge, BridgeName, Config, Port, PortKind, PortName, RuleName, StaticMac, Vlan};
+use ctl::{
+    Bridge, BridgeName, Config, DiffItem, Port, PortKind, PortName, RuleName, StaticMac, Vlan,
+};
 use flows::nat::Mappings;
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Guard, Horizon, PortConfig, PortIndex, Seconds,
@@ -76,13 +78,23 @@ impl Numbering {
 
     /// Numbers the rules of address translation that are new or changed.
     pub fn number_rules(&mut self, old: &Config, next: &Config) {
-        self.nat.retain(|name, _| {
-            next.nat.contains_key(name) && next.nat.get(name) == old.nat.get(name)
-        });
-        for name in next.nat.keys() {
-            let taken = |number: &u32| self.nat.values().any(|usage| usage.rule() == *number);
-            let free = (0..u32::MAX).find(|number| !taken(number)).unwrap_or(u32::MAX);
-            self.nat.entry(name.clone()).or_insert_with(|| Arc::new(Usage::of(free)));
+        let mut new = Vec::new();
+        for item in old.nat.diff(&next.nat) {
+            match item {
+                DiffItem::Remove(name, _) => drop(self.nat.remove(name)),
+                DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } => {
+                    self.nat.remove(name);
+                    new.push(name);
+                }
+            }
+        }
+        if new.is_empty() {
+            return;
+        }
+        let taken: BTreeSet<_> = self.nat.values().map(|usage| usage.rule()).collect();
+        let free = (0..u32::MAX).filter(|number| !taken.contains(number));
+        for (name, number) in new.into_iter().zip(free) {
+            self.nat.insert(name.clone(), Arc::new(Usage::of(number)));
         }
     }
 

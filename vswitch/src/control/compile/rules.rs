@@ -5,11 +5,13 @@
 //! is another one now. A rule that names a port without a number, because its device is waited for, is left
 //! out until there is one.
 
+mod mentions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ctl::flow::{Criteria, FlowId, FlowRule, LimitRate, StateSet, Step, Verdict, VlanMatch};
-use ctl::{BridgeName, Config, PortName};
+use ctl::{BridgeName, Config, PortName, Table};
 use flows::rules::{
     AddressSet, ConnState, ConnStates, FlagsMatch, IcmpMatch, LimitSpec, MacMatch, Meter, RangeSet,
     Rejection, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Scope, Timeouts, Unit,
@@ -19,18 +21,20 @@ use pktio::wire::MacAddr;
 
 use super::Numbering;
 use crate::random::random;
+use mentions::{Mentions, Place};
 
 /// The rules in force.
 #[derive(Debug, Default)]
 pub struct Rules {
     set: Arc<RuleSet>,
     /// What they were made of.
-    flows: Arc<BTreeMap<FlowId, FlowRule>>,
+    flows: Table<FlowId, FlowRule>,
+    mentions: Mentions,
     numbers: Numbers,
 }
 
 /// The numbers of what rules name.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Numbers {
     ports: BTreeMap<PortName, PortIndex>,
     /// The bridges and networks of tunnels. What comes in by a tunnel is just that of its network, whichever
@@ -50,14 +54,26 @@ impl Numbers {
         Self { ports: ports.collect(), tunnels: tunnels.collect(), bridges: bridges.collect() }
     }
 
-    /// Whether all that a rule names has the numbers that it had before.
-    fn agree(&self, before: &Self, rule: &FlowRule) -> bool {
-        let criteria = rule.matches.criteria();
-        let mut ports = criteria.in_port.iter().chain(rule.actions.ports());
-        let same_port = |name| self.ports.get(name) == before.ports.get(name);
-        let same_tunnel = |name| self.tunnels.get(name) == before.tunnels.get(name);
-        ports.all(|name| same_port(name) && same_tunnel(name))
-            && criteria.bridge.iter().all(|name| self.bridges.get(name) == before.bridges.get(name))
+    /// What has not the number that it had before.
+    fn differing(&self, before: &Self) -> BTreeSet<Place> {
+        let ports = differing(&self.ports, &before.ports);
+        let tunnels = differing(&self.tunnels, &before.tunnels);
+        let bridges =
+            differing(&self.bridges, &before.bridges).map(|name| Place::Bridge(name.clone()));
+        ports.chain(tunnels).map(|name| Place::Port(name.clone())).chain(bridges).collect()
+    }
+
+    /// The bridge on which something is.
+    fn bridge_of(&self, config: &Config, place: &Place) -> Option<BridgeIndex> {
+        let bridge = match place {
+            Place::Bridge(name) => name,
+            Place::Port(name) => match self.tunnels.get(name) {
+                Some((bridge, _)) => return Some(*bridge),
+                None if self.ports.contains_key(name) => &config.ports.get(name)?.bridge,
+                None => return None,
+            },
+        };
+        self.bridges.get(bridge).copied()
     }
 }
 
@@ -66,27 +82,23 @@ impl Rules {
     /// before the set is used.
     pub fn update(&mut self, config: &Config, numbering: &Numbering) -> Vec<RuleId> {
         let numbers = Numbers::of(config, numbering);
-        let is_renumbered = numbers != self.numbers;
-        if !is_renumbered && Arc::ptr_eq(&self.flows, &config.flows) {
-            return Vec::new();
-        }
-        let gone = self.flows.keys().filter(|id| !config.flows.contains_key(id));
-        let mut removed: Vec<_> = gone.map(|id| rule_id(*id)).collect();
-        let (mut added, mut new) = (Vec::new(), Vec::new());
-        for (id, rule) in &*config.flows {
-            let before = self.flows.get(id);
-            let is_same = before == Some(rule);
-            if is_same && (!is_renumbered || numbers.agree(&self.numbers, rule)) {
+        let renumbered = numbers.differing(&self.numbers);
+        let changed = self.mentions.update(&self.flows, &config.flows);
+        let (mut removed, mut added, mut new) = (Vec::new(), Vec::new(), Vec::new());
+        for id in changed.into_iter().chain(self.mentions.of(&renumbered)).collect::<BTreeSet<_>>()
+        {
+            let Some(rule) = config.flows.get(&id) else {
+                removed.push(rule_id(id));
                 continue;
-            }
+            };
             let is_known =
                 |old: &FlowRule| (old.priority, &old.matches) == (rule.priority, &rule.matches);
-            if !before.is_some_and(is_known) {
-                new.push(rule_id(*id));
+            if !self.flows.get(&id).is_some_and(is_known) {
+                new.push(rule_id(id));
             }
-            match self.lower(rule_id(*id), rule, &numbers) {
+            match self.lower(rule_id(id), rule, &numbers) {
                 Some(lowered) => added.push(lowered),
-                None => removed.push(rule_id(*id)),
+                None => removed.push(rule_id(id)),
             }
         }
         if !removed.is_empty() || !added.is_empty() {
@@ -96,7 +108,7 @@ impl Rules {
                 Err(error) => tracing::error!(%error, "the rules stay as they were"),
             }
         }
-        self.flows = Arc::clone(&config.flows);
+        self.flows = config.flows.clone();
         self.numbers = numbers;
         new
     }
@@ -109,20 +121,12 @@ impl Rules {
     /// The bridges on which rules could match. All ports of these are looked into, so that the answers are
     /// seen to what a rule let pass.
     pub fn bridges(&self, config: &Config) -> BTreeSet<BridgeIndex> {
-        let bridge_of =
-            |name: &PortName| self.numbers.bridges.get(&config.ports.get(name)?.bridge).copied();
-        let ports = self.numbers.ports.iter();
-        let homes: BTreeMap<_, _> =
-            ports.filter_map(|(name, index)| Some((*index, bridge_of(name)?))).collect();
-        let mut bridges = BTreeSet::new();
-        for rule in self.set.iter() {
-            let RuleMatch { ingress, bridge, .. } = &rule.matches;
-            match (bridge, ingress.and_then(|port| homes.get(&port))) {
-                (Some(bridge), _) | (None, Some(bridge)) => _ = bridges.insert(*bridge),
-                (None, None) => return self.numbers.bridges.values().copied().collect(),
+        match self.mentions.matched() {
+            Some(places) => {
+                places.filter_map(|place| self.numbers.bridge_of(config, place)).collect()
             }
+            None => self.numbers.bridges.values().copied().collect(),
         }
-        bridges
     }
 
     /// A rule in numbers; `None` when something that it names has none.
@@ -148,6 +152,16 @@ impl Rules {
             timeouts: timeouts(rule),
         })
     }
+}
+
+/// The names of which the values are not the same.
+fn differing<'a, K: Ord, V: PartialEq>(
+    new: &'a BTreeMap<K, V>,
+    old: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    let changed = new.iter().filter(|(name, value)| old.get(name) != Some(value));
+    let gone = old.keys().filter(|name| !new.contains_key(name));
+    changed.map(|(name, _)| name).chain(gone)
 }
 
 /// The number of a rule, which is the same in either world.

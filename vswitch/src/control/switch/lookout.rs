@@ -5,7 +5,8 @@ use flows::Nanos;
 use hostnet::Netlink;
 use pktio::PortFault;
 
-use super::{Prepared, Switch, stuck};
+use super::Switch;
+use super::commit::{Prepared, stuck};
 use crate::control::device::{self, Facts};
 use crate::control::watch::DELETED;
 use crate::fleet::Fault;

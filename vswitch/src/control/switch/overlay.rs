@@ -13,7 +13,8 @@ use ctl::{Config, CtlError, ErrorCode, PortName, Vxlan};
 use flows::{PortIndex, Seconds};
 use pktio::underlay::{self, Underlay, UnderlayConfig, UnderlayError};
 
-use super::{Prepared, Switch, full, stuck};
+use super::Switch;
+use super::commit::{Prepared, full, stuck};
 use crate::control::compile::{SegmentSlot, VtepSlot, endpoint_of, inner_mtu};
 use crate::fleet::FleetError;
 use crate::worker::{QueueId, Stranger};

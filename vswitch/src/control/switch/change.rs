@@ -1,0 +1,108 @@
+//! Changes that somebody asks for: one, or several at once.
+
+use ctl::response::Changed;
+use ctl::{Batch, CtlError, FdbFilter, FdbKey, Mutation, PortMove, apply, apply_all};
+use flows::Vid;
+
+use super::Switch;
+use super::commit::stuck;
+use crate::control::{choices, subject};
+use crate::worker::WorkerId;
+
+impl Switch {
+    /// Carries out a change.
+    ///
+    /// # Errors
+    /// [`CtlError`]; nothing has changed then.
+    pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
+        match choices::complete(mutation, &self.config) {
+            Mutation::Batch(batch) => self.mutate_at_once(batch),
+            one => self.mutate_once(&one),
+        }
+    }
+
+    fn mutate_once(&mut self, mutation: &Mutation) -> Result<Changed, CtlError> {
+        let next = apply(&self.config, mutation)?;
+        let subject = subject::of(mutation, &self.config, &next)?;
+        let differs = self.advance(next)?;
+        let removed = match mutation {
+            Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key))),
+            Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
+            Mutation::NeighborDel(key) => Some(usize::from(self.forget_neighbor(key) || differs)),
+            Mutation::NeighborFlush(filter) => Some(self.flush_neighbors(filter)),
+            Mutation::ConnFlush(filter) => Some(self.flush_sessions(filter)),
+            _ => subject.removed,
+        };
+        let moved = match mutation {
+            Mutation::PortMove(to) => self.relocate(to)?,
+            _ => false,
+        };
+        let changed = differs || moved || removed.is_some_and(|count| count > 0);
+        let unknown = |what, show| {
+            let message = format!("that {what} is not known; `{show}` shows those that are");
+            Err(CtlError::not_found(message))
+        };
+        match mutation {
+            Mutation::FdbDel(_) if !changed => return unknown("station", "fdb show"),
+            Mutation::NeighborDel(_) if !changed => return unknown("neighbour", "neighbor show"),
+            _ => {}
+        }
+        Ok(Changed { changed, removed, ..subject })
+    }
+
+    /// Several changes, in one step.
+    fn mutate_at_once(&mut self, batch: Batch) -> Result<Changed, CtlError> {
+        let steps = apply_all(&self.config, &batch)?;
+        let befores = std::iter::once(&self.config).chain(&steps);
+        let each = batch.changes.iter().zip(befores.zip(&steps));
+        let each = each.map(|(mutation, (before, after))| {
+            let subject = subject::of(mutation, before, after)?;
+            Ok(Changed { changed: before != after, ..subject })
+        });
+        let each = each.collect::<Result<_, CtlError>>()?;
+        let changed = match steps.into_iter().next_back() {
+            Some(last) => self.advance(last)?,
+            None => false,
+        };
+        Ok(Changed { changed, each, ..Changed::default() })
+    }
+
+    /// Lets another worker serve a port. False when it does so already.
+    fn relocate(&mut self, PortMove { name, worker }: &PortMove) -> Result<bool, CtlError> {
+        let refused = |why: String| Err(CtlError::invalid(format!("port {name}: {why}")));
+        let workers = self.fleet.workers().count();
+        if usize::from(*worker) >= workers {
+            return refused(format!("there is no worker {worker}, but 0 to {}", workers - 1));
+        }
+        let (Some((port, _)), Some(facts)) = (self.numbering.ports.get(name), self.facts.get(name))
+        else {
+            return refused("it waits for its device, and has no worker yet".to_owned());
+        };
+        let (port, to) = (*port, WorkerId(*worker));
+        if self.fleet.placement().iter().all(|(queue, at)| queue.port != port || *at == to) {
+            return Ok(false);
+        }
+        if facts.is_bound {
+            return refused("by AF_XDP it is bound to its worker's packet memory".to_owned());
+        }
+        self.fleet.relocate(port, to).map_err(stuck)?;
+        self.publish()?;
+        self.fleet.open(port).map_err(stuck)?;
+        Ok(true)
+    }
+
+    fn forget_station(&self, key: &FdbKey) -> bool {
+        let vid = key.vlan.map_or(Vid::NONE, |vlan| Vid(vlan.number()));
+        let slot = self.numbering.bridges.get(&key.bridge);
+        slot.is_some_and(|slot| slot.fdb.remove(pktio::wire::MacAddr(key.mac.0), vid))
+    }
+
+    fn flush_stations(&self, filter: &FdbFilter) -> usize {
+        let now = self.now();
+        self.matching_bridges(filter)
+            .map(|slot| {
+                slot.fdb.flush(now, |entry| !entry.is_static && self.matches(filter, entry))
+            })
+            .sum()
+    }
+}
