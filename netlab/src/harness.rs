@@ -39,8 +39,13 @@ pub enum Need {
     OtherUsers,
     /// Two cores that this process may use.
     TwoCores,
-    /// A program of somebody else's, by its path.
-    Program(&'static str),
+    /// A container engine or the like. Containers of real engines need the real root as well.
+    Installed {
+        /// A program of it, by its path.
+        program: &'static str,
+        /// The package of Debian that has it.
+        package: &'static str,
+    },
 }
 
 impl Need {
@@ -55,10 +60,13 @@ impl Need {
             }),
             Self::OtherUsers => (!is_in_initial_user_namespace() || !geteuid().is_root())
                 .then(|| "nobody else can be tried as; run as root".to_owned()),
+            Self::Installed { program, package } if !std::path::Path::new(program).exists() => {
+                Some(format!("there is no {program}; `apt-get install {package}`"))
+            }
+            Self::Installed { .. } => (!is_in_initial_user_namespace() || !geteuid().is_root())
+                .then(|| "container engines need root; run as root".to_owned()),
             Self::TwoCores => (cores() < 2)
                 .then(|| "this process may use one core only; give it another".to_owned()),
-            Self::Program(path) => (!std::path::Path::new(path).exists())
-                .then(|| format!("{path} is not there; `.ci/run` names the package that has it")),
         }
     }
 }

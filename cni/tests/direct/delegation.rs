@@ -20,7 +20,11 @@ pub fn tests() -> Vec<Test> {
     .collect();
     tests.push(test!(a_delegate_that_is_not_there_is_named));
     let reference = [test!(host_local_gives_addresses), test!(static_gives_addresses)];
-    tests.extend(reference.map(|test| test.needs(Need::Tun).needs(Need::Program("/usr/lib/cni/host-local"))));
+    let plugins = Need::Installed {
+        program: "/usr/lib/cni/host-local",
+        package: "containernetworking-plugins",
+    };
+    tests.extend(reference.map(|test| test.needs(Need::Tun).needs(plugins)));
     tests
 }
 
