@@ -308,6 +308,24 @@ fn addresses_are_listed_as_they_were_given() -> TestResult {
     Ok(())
 }
 
+fn the_networks_that_have_routes_are_listed_without_the_default_ones() -> TestResult {
+    let (a, _b) = wire()?;
+    let index = a.address("eth0", &["10.0.0.1/24", "fd00::1/64"])?.index;
+    let netlink = a.netlink()?;
+    let network = IpCidr { addr: "10.9.0.0".parse()?, prefix_len: 16 };
+    netlink.add_route(network, "10.0.0.9".parse()?, index)?;
+    netlink.add_default_route("10.0.0.9".parse()?, index)?;
+    let networks = netlink.routes()?;
+    for network in ["10.0.0.0/24", "10.9.0.0/16", "fd00::/64"] {
+        assert!(
+            networks.contains(&network.parse::<ctl::Prefix>()?),
+            "{network} is not in {networks:?}"
+        );
+    }
+    assert!(networks.iter().all(|network| network.prefix_len() > 0), "{networks:?}");
+    Ok(())
+}
+
 fn a_container_reaches_others_by_its_gateway() -> TestResult {
     let (a, _b) = wire()?;
     let ips: [IpCidr; 2] = ["10.0.0.1/32".parse()?, "fd00::1/128".parse()?];
@@ -457,6 +475,7 @@ fn main() -> ExitCode {
         test!(a_monitor_hears_its_own_namespace_only),
         test!(addresses_can_be_used_at_once),
         test!(addresses_are_listed_as_they_were_given),
+        test!(the_networks_that_have_routes_are_listed_without_the_default_ones),
         test!(a_container_reaches_others_by_its_gateway),
         test!(an_interface_is_made_as_it_is_wanted),
         test!(offloads_are_switched_one_by_one),

@@ -12,6 +12,8 @@ use super::aliases::{ALIASES, translate};
 use super::args::{Arguments, Color};
 use super::requests;
 
+mod network;
+
 fn parse(line: &str) -> Result<Arguments, clap::Error> {
     Arguments::try_parse_from(translate(words(line)))
 }
@@ -104,6 +106,13 @@ fn the_help_lists_the_exit_code_of_every_error() {
     }
 }
 
+/// That each command line asks for this operation, with these arguments.
+fn each_asks(cases: &[(&str, &str, Value)]) {
+    for (line, op, args) in cases {
+        assert_eq!(asks(&format!("vswitchctl {line}")), ((*op).to_owned(), args.clone()), "{line}");
+    }
+}
+
 #[test]
 fn each_command_asks_for_what_it_says() {
     let tap = json!({ "netns": "web", "ifname": "eth0", "ips": ["10.0.0.2/24", "fd00::2/64"],
@@ -153,6 +162,12 @@ fn each_command_asks_for_what_it_says() {
         ("port move p0 --worker 1", "port.move", json!({ "name": "p0", "worker": 1 })),
         ("port set p0 --no-vlans", "port.set", json!({ "name": "p0", "vlan": "unaware" })),
         (
+            "attach web --network shop --ip 10.1.0.7 --alias db",
+            "network.connect",
+            json!({ "network": "shop", "netns": "web", "ifname": "eth0", "ips": ["10.1.0.7"],
+                    "aliases": ["db"] }),
+        ),
+        (
             "attach web --bridge br0 --ip 10.0.0.2/24 --trunk 5",
             "attach",
             json!({ "netns": "web", "bridge": "br0", "ifname": "eth0", "ips": ["10.0.0.2/24"],
@@ -200,9 +215,7 @@ fn each_command_asks_for_what_it_says() {
         ("status", "status", Value::Null),
         ("version", "version", Value::Null),
     ];
-    for (line, op, args) in cases {
-        assert_eq!(asks(&format!("vswitchctl {line}")), (op.to_owned(), args), "{line}");
-    }
+    each_asks(&cases);
 }
 
 #[test]
@@ -267,9 +280,7 @@ fn a_router_is_asked_for_as_it_is_typed() {
         ("vxlan list", "vxlan.list", Value::Null),
         ("vxlan show vx0", "vxlan.show", json!({ "name": "vx0" })),
     ];
-    for (line, op, args) in cases {
-        assert_eq!(asks(&format!("vswitchctl {line}")), (op.to_owned(), args), "{line}");
-    }
+    each_asks(&cases);
 }
 
 #[test]
@@ -363,9 +374,7 @@ fn translation_and_sessions_are_asked_for_as_they_are_typed() {
         ),
         ("why a b", "why", json!({ "from": "a", "to": "b", "protocol": "icmp" })),
     ];
-    for (line, op, args) in cases {
-        assert_eq!(asks(&format!("vswitchctl {line}")), (op.to_owned(), args), "{line}");
-    }
+    each_asks(&cases);
 }
 
 #[test]
@@ -388,7 +397,16 @@ fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
         ("port add p0 --bridge br0 --tap --access 4095", ValueValidation),
         ("attach web", MissingRequiredArgument),
         ("attach a/b --bridge br0", ValueValidation),
-        ("attach web --bridge br0 --ip 10.0.0.2", ValueValidation),
+        ("attach web --bridge br0 --ip 10.0.0", ValueValidation),
+        ("attach web --bridge br0 --network shop", ArgumentConflict),
+        ("attach web --network shop --access 5", ArgumentConflict),
+        ("attach web --bridge br0 --alias db", MissingRequiredArgument),
+        ("network create web --vni 7", MissingRequiredArgument),
+        ("network create web --remote 192.0.2.2", MissingRequiredArgument),
+        ("network create web --gateway 10.0.0.1 --no-gateway", ArgumentConflict),
+        ("network create web --label note", ValueValidation),
+        ("network set web", MissingRequiredArgument),
+        ("ipam release web", MissingRequiredArgument),
         ("bridge set br0 --gateway 10.0.0.0/24", ValueValidation),
         ("bridge set br0 --gateway 10.0.0.1/24 --no-gateway", ArgumentConflict),
         ("bridge set br0 --advertise --no-advertise", ArgumentConflict),

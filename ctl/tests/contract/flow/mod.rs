@@ -293,7 +293,8 @@ fn a_burst_is_a_tenth_of_a_second_and_no_less_than_a_super_frame() {
 fn the_next_number_is_behind_all_others_until_they_run_out() {
     let id = |number: u32| FlowId::try_from(number).unwrap();
     let next = |numbers: &[u32]| {
-        FlowId::next(&numbers.iter().map(|n| (id(*n), ())).collect::<ctl::Table<FlowId, ()>>())
+        let numbers: ctl::Table<FlowId, ()> = numbers.iter().map(|n| (id(*n), ())).collect();
+        FlowId::next(&numbers)
     };
     assert_eq!(next(&[]), Some(id(0)));
     assert_eq!(next(&[0, 7]), Some(id(8)));

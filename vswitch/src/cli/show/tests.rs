@@ -7,6 +7,8 @@ use super::super::args::Arguments;
 use super::super::table::Style;
 use super::text;
 
+mod network;
+
 /// What a command shows of an answer.
 fn shown(line: &str, answer: Value) -> String {
     let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
