@@ -1,7 +1,7 @@
 //! CHECK: whether an attachment is as ADD left it.
 
-use ctl::response::{EndpointInfo, PortInfo, PortState};
 use ctl::NatRule;
+use ctl::response::{EndpointInfo, PortInfo, PortState};
 use hostnet::{HostError, Link, Netlink, Netns};
 
 use crate::remove::pass;

@@ -186,7 +186,14 @@ impl NetConf {
         object.retain(|_, value| !value.is_null());
         let keys: Keys = part("the configuration", Value::Object(object))?;
         keys.check()?;
-        Ok(Self { version, keys, ipam, runtime, previous, valid: valid.map(Option::unwrap_or_default) })
+        Ok(Self {
+            version,
+            keys,
+            ipam,
+            runtime,
+            previous,
+            valid: valid.map(Option::unwrap_or_default),
+        })
     }
 
     /// The switch's network.
@@ -212,7 +219,14 @@ impl NetConf {
     /// The addresses that the interface is to have, if any were asked for.
     pub fn requested_ips(&self, args: &crate::Args) -> Vec<IpAddr> {
         let mut ips = Vec::new();
-        for ip in self.runtime.ips.iter().chain(&self.keys.args.cni.ips).map(|ip| ip.0).chain(args.ips.iter().copied()) {
+        for ip in self
+            .runtime
+            .ips
+            .iter()
+            .chain(&self.keys.args.cni.ips)
+            .map(|ip| ip.0)
+            .chain(args.ips.iter().copied())
+        {
             if !ips.contains(&ip) {
                 ips.push(ip);
             }
@@ -249,11 +263,17 @@ impl Ipam {
     fn read(value: Value) -> Result<Self, CniError> {
         let Value::Object(mut object) = value else {
             let empty = value.is_null();
-            return if empty { Ok(Self::Nobody) } else { Err(CniError::invalid("ipam", "it is no object")) };
+            return if empty {
+                Ok(Self::Nobody)
+            } else {
+                Err(CniError::invalid("ipam", "it is no object"))
+            };
         };
         match object.remove("type") {
             None if object.is_empty() => Ok(Self::Nobody),
-            Some(Value::String(name)) if name == "vswitch" => Subnets::read(object).map(Self::Daemon),
+            Some(Value::String(name)) if name == "vswitch" => {
+                Subnets::read(object).map(Self::Daemon)
+            }
             // The name of a program and not a path to one: only CNI_PATH says where programs are.
             Some(Value::String(name)) if is_file_name(&name) => Ok(Self::Plugin(name)),
             Some(Value::String(name)) => {
@@ -270,8 +290,7 @@ fn is_file_name(name: &str) -> bool {
 
 impl Subnets {
     fn read(mut object: Map<String, Value>) -> Result<Self, CniError> {
-        const KEYS: [&str; 6] =
-            ["gateway", "rangeEnd", "rangeStart", "ranges", "routes", "subnet"];
+        const KEYS: [&str; 6] = ["gateway", "rangeEnd", "rangeStart", "ranges", "routes", "subnet"];
         only_known(&object, "ipam.", &KEYS)?;
         let mut take = |key: &str| object.remove(key).filter(|value| !value.is_null());
         let routes = take("routes").map(|routes| part("ipam.routes", routes)).transpose()?;
@@ -332,7 +351,8 @@ pub(crate) fn only_known(
     within: &str,
     known: &[&str],
 ) -> Result<(), CniError> {
-    let unknown = object.iter().find(|(key, _)| !known.contains(&key.as_str()) && !key.contains('/'));
+    let unknown =
+        object.iter().find(|(key, _)| !known.contains(&key.as_str()) && !key.contains('/'));
     let Some((key, value)) = unknown else { return Ok(()) };
     Err(CniError::Unsupported { key: format!("{within}{key}"), value: value.to_string() })
 }

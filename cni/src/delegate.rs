@@ -29,7 +29,8 @@ impl<'a> Delegate<'a> {
         match programs.find(|program| program.is_file()) {
             Some(program) => Ok(Self { name, program, input }),
             None => {
-                let directories: Vec<_> = path.iter().map(|path| path.display().to_string()).collect();
+                let directories: Vec<_> =
+                    path.iter().map(|path| path.display().to_string()).collect();
                 let why = format!("no directory of CNI_PATH has it ({})", directories.join(", "));
                 Err(CniError::Delegate { plugin: name.to_owned(), why })
             }
@@ -79,7 +80,8 @@ impl<'a> Delegate<'a> {
     /// What it says about its failure, or that it ended without saying anything.
     fn refusal(&self, output: &Output) -> CniError {
         let said = self.object(&output.stdout).unwrap_or_default();
-        let text = |key: &str| said.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let text =
+            |key: &str| said.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let code = said.get("code").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
         let (Some(code), Some(message)) = (code, text("msg")) else {
             return self.not_run(format!("it failed ({})", output.status));

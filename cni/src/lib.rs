@@ -86,10 +86,7 @@ impl Answer {
 }
 
 /// Carries out what the environment asks for, on the network that is on standard input.
-pub fn answer(
-    variable: impl Fn(&str) -> Option<OsString>,
-    input: io::Result<Vec<u8>>,
-) -> Answer {
+pub fn answer(variable: impl Fn(&str) -> Option<OsString>, input: io::Result<Vec<u8>>) -> Answer {
     let object = input.map_err(CniError::from).and_then(|input| Ok((decode(&input)?, input)));
     // An error speaks the version of the configuration, as far as that can be known.
     let version = object.as_ref().ok().and_then(|(object, _)| SpecVersion::of(object).ok());

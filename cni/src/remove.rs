@@ -23,7 +23,8 @@ pub(crate) fn gc(call: &Call) -> Result<(), CniError> {
         let why = "it is missing, so nobody knows what is in use; nothing was removed";
         return Err(CniError::invalid("cni.dev/valid-attachments", why));
     };
-    let valid: HashSet<_> = valid.iter().map(|v| (v.container.as_str(), v.ifname.as_str())).collect();
+    let valid: HashSet<_> =
+        valid.iter().map(|v| (v.container.as_str(), v.ifname.as_str())).collect();
     let is_stale = |label: &Label| {
         label.network == call.conf.keys.name && !valid.contains(&(label.container, label.ifname))
     };

@@ -21,7 +21,8 @@ pub(crate) fn status(call: &Call) -> Result<(), CniError> {
 /// A container has an address of each IP version.
 fn has_addresses(network: &NetworkInfo) -> Result<(), CniError> {
     for ipv4 in [true, false] {
-        let mut subnets = network.subnets.iter().filter(|subnet| subnet.subnet.is_ipv4() == ipv4).peekable();
+        let mut subnets =
+            network.subnets.iter().filter(|subnet| subnet.subnet.is_ipv4() == ipv4).peekable();
         if subnets.peek().is_some() && subnets.all(|subnet| subnet.exhausted) {
             return Err(CniError::Unavailable(format!(
                 "network {} has no free address left; `vswitchctl ipam audit` finds leaked ones",

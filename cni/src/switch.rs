@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ctl::response::{Changed, EndpointInfo, NatInfo, NetworkInfo, PortInfo};
 use ctl::{
-    Batch, Client, ClientError, ErrorCode, Mutation, Named, NetworkConnect, NetworkCreate, PortName,
-    Query, Request,
+    Batch, Client, ClientError, ErrorCode, Mutation, Named, NetworkConnect, NetworkCreate,
+    PortName, Query, Request,
 };
 use serde::de::DeserializeOwned;
 
@@ -70,7 +70,11 @@ impl Switch {
 
     /// Carries out several changes, all or none.
     pub(crate) fn change_all(&mut self, changes: Vec<Mutation>) -> Result<(), CniError> {
-        if changes.is_empty() { Ok(()) } else { self.change(Mutation::Batch(Batch { changes })).map(drop) }
+        if changes.is_empty() {
+            Ok(())
+        } else {
+            self.change(Mutation::Batch(Batch { changes })).map(drop)
+        }
     }
 
     /// A port, if it is there.
@@ -97,5 +101,7 @@ impl Switch {
 }
 
 fn untold(what: &str) -> CniError {
-    CniError::Answer(format!("vswitchd does not say what became of {what}; are both of the same release?"))
+    CniError::Answer(format!(
+        "vswitchd does not say what became of {what}; are both of the same release?"
+    ))
 }

@@ -109,7 +109,8 @@ impl<'a> Wanted<'a> {
             return Ok(());
         }
         let what = format!("network {} exists otherwise", self.network);
-        let why = format!("{}; `vswitchctl network inspect {}` shows it", found.join(", "), self.network);
+        let why =
+            format!("{}; `vswitchctl network inspect {}` shows it", found.join(", "), self.network);
         Err(CniError::invalid(what, why))
     }
 
@@ -205,7 +206,9 @@ impl<'a> Wanted<'a> {
     fn subnets(&self) -> Vec<(Prefix, Option<IpAddr>)> {
         let mut subnets: Vec<(Prefix, Option<IpAddr>)> = Vec::new();
         let all: Vec<_> = match (self.given, &self.conf.ipam) {
-            (Some(given), _) => given.ips.iter().map(|ip| (ip.address.subnet(), ip.gateway)).collect(),
+            (Some(given), _) => {
+                given.ips.iter().map(|ip| (ip.address.subnet(), ip.gateway)).collect()
+            }
             (None, Ipam::Daemon(subnets)) => {
                 let ranges = subnets.ranges(&self.conf.runtime);
                 ranges.iter().map(|range| (range.subnet, range.gateway)).collect()
@@ -222,9 +225,11 @@ impl<'a> Wanted<'a> {
 
     fn spans(&self) -> Result<Vec<Span>, CniError> {
         match (self.given, &self.conf.ipam) {
-            (None, Ipam::Daemon(subnets)) => {
-                subnets.ranges(&self.conf.runtime).iter().filter_map(|range| span(range).transpose()).collect()
-            }
+            (None, Ipam::Daemon(subnets)) => subnets
+                .ranges(&self.conf.runtime)
+                .iter()
+                .filter_map(|range| span(range).transpose())
+                .collect(),
             _ => Ok(Vec::new()),
         }
     }
@@ -270,7 +275,9 @@ impl<'a> Wanted<'a> {
     fn aliases(&self) -> Vec<HostName> {
         let aliases = self.conf.runtime.aliases.as_ref();
         let mut names = aliases.map_or_else(Vec::new, |all| all.on(&self.conf.keys.name).to_vec());
-        names.extend(self.args.pod.iter().filter(|pod| !names.contains(pod)).cloned().collect::<Vec<_>>());
+        names.extend(
+            self.args.pod.iter().filter(|pod| !names.contains(pod)).cloned().collect::<Vec<_>>(),
+        );
         names
     }
 }
@@ -281,7 +288,8 @@ fn span(range: &Range) -> Result<Option<Span>, CniError> {
         return Ok(None);
     }
     let hosts = Span::hosts(&range.subnet);
-    let (first, last) = (range.range_start.unwrap_or(hosts.first()), range.range_end.unwrap_or(hosts.last()));
+    let (first, last) =
+        (range.range_start.unwrap_or(hosts.first()), range.range_end.unwrap_or(hosts.last()));
     let span = Span::between(first, last);
     span.map(Some).ok_or_else(|| CniError::invalid("ipam", format!("{first} is after {last}")))
 }

@@ -31,11 +31,8 @@ pub fn tests() -> Vec<Test> {
 fn outside(host: &Host) -> Fallible<Container> {
     let gateways = vec!["192.0.2.1/24".parse()?];
     host.change(Mutation::BridgeAdd(BridgeAdd { gateways, ..BridgeAdd::new("up".parse()?) }))?;
-    let route = RouteAdd {
-        on: "up".parse()?,
-        to: "default".parse()?,
-        via: vec!["192.0.2.254".parse()?],
-    };
+    let route =
+        RouteAdd { on: "up".parse()?, to: "default".parse()?, via: vec!["192.0.2.254".parse()?] };
     host.change(Mutation::RouteAdd(route))?;
     let world = Container::new()?;
     let tap = Tap {
@@ -154,7 +151,9 @@ fn rules_go_with_their_container() -> TestResult {
     assert_eq!(published(&host)?, 1);
     // Nobody calls DEL: the namespace dies.
     drop(a);
-    crate::plugin::eventually("its rule is gone", || published(&host).is_ok_and(|count| count == 0))?;
+    crate::plugin::eventually("its rule is gone", || {
+        published(&host).is_ok_and(|count| count == 0)
+    })?;
     Ok(())
 }
 

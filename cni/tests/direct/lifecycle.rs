@@ -67,7 +67,10 @@ fn the_result_has_the_form_of_each_version() -> TestResult {
         let ips = result["ips"].as_array().ok_or("no addresses")?;
         let families: Vec<_> = ips.iter().map(|ip| ip.get("version").cloned()).collect();
         let said = version < "1.0.0";
-        assert_eq!(families, if said { [Some(json!("4")), Some(json!("6"))] } else { [None, None] });
+        assert_eq!(
+            families,
+            if said { [Some(json!("4")), Some(json!("6"))] } else { [None, None] }
+        );
         assert_eq!(result["cniVersion"], version);
         assert_eq!(result["interfaces"], json!([interface]));
         assert_eq!(ips[0]["gateway"], "10.1.0.1");
@@ -363,7 +366,10 @@ fn every_wrong_variable_is_named() -> TestResult {
     let cases: [(Run, &[&str]); 9] = [
         (run("ADD").with("CNI_COMMAND", None), &["CNI_COMMAND is missing"]),
         (run("MOVE"), &["CNI_COMMAND", "MOVE"]),
-        (run("ADD").with("CNI_NETNS", None).with("CNI_IFNAME", Some("")), &["CNI_NETNS", "CNI_IFNAME"]),
+        (
+            run("ADD").with("CNI_NETNS", None).with("CNI_IFNAME", Some("")),
+            &["CNI_NETNS", "CNI_IFNAME"],
+        ),
         (run("CHECK").with("CNI_CONTAINERID", None), &["CNI_CONTAINERID"]),
         (run("DEL").with("CNI_CONTAINERID", Some("-a")), &["CNI_CONTAINERID"]),
         (run("ADD").with("CNI_IFNAME", Some("a/b")), &["CNI_IFNAME"]),
@@ -400,7 +406,11 @@ fn what_cannot_be_decoded_or_understood_is_told_by_its_code() -> TestResult {
         (with(&conf, "mtu", 17), 7, "MTU"),
         (with(&conf, "ipam", json!({ "type": "../bin/sh" })), 7, "ipam.type"),
         (with(&conf, "ipam", json!({ "subnet": "10.0.0.0/24" })), 7, "ipam.type"),
-        (with(&conf, "ipam", json!({ "type": "vswitch", "subnet": "10.0.0.1/24" })), 7, "10.0.0.1/24"),
+        (
+            with(&conf, "ipam", json!({ "type": "vswitch", "subnet": "10.0.0.1/24" })),
+            7,
+            "10.0.0.1/24",
+        ),
         (with(&with(&conf, "bridge", "a"), "network", "b"), 7, "network and bridge"),
     ];
     for (conf, wanted, named) in cases {
@@ -419,7 +429,10 @@ fn commands_that_a_version_does_not_have_are_refused() -> TestResult {
         let run = Run::command(command, "a", &a, &with(&conf, "cniVersion", version));
         let said = run.run()?;
         let error: Value = serde_json::from_str(&said.output)?;
-        assert_eq!((error["code"].as_u64(), error["cniVersion"].as_str()), (Some(1), Some(version)));
+        assert_eq!(
+            (error["code"].as_u64(), error["cniVersion"].as_str()),
+            (Some(1), Some(version))
+        );
     }
     Ok(())
 }
