@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::switch::Switch;
 use crate::wanted::Wanted;
-use crate::{Attachment, Call, CniError, Sandbox};
+use crate::{Attachment, Call, CniError, Sandbox, fits};
 
 /// Carries ADD out.
 pub(crate) fn add(
@@ -65,7 +65,7 @@ fn attach(
 /// The network, which the first container on it makes. Two that make it at once make the same.
 fn network(switch: &mut Switch, wanted: &Wanted) -> Result<NetworkInfo, CniError> {
     match switch.networks()?.into_iter().find(|network| network.name == *wanted.network()) {
-        Some(network) => wanted.fits(&network).map(|()| network),
+        Some(network) => fits::check(wanted, &network).map(|()| network),
         None => switch.create(wanted.create()?),
     }
 }

@@ -17,8 +17,8 @@ use crate::{Args, CniError};
 pub enum Command {
     /// Gives a container an interface.
     Add(Attachment, Sandbox),
-    /// Takes it away; the namespace may be gone already.
-    Del(Attachment, Option<Sandbox>),
+    /// Takes it away. It is found without its namespace, which may be gone already.
+    Del(Attachment),
     /// Looks whether it is as ADD left it.
     Check(Attachment, Sandbox),
     /// Takes away whatever belongs to no container any more.
@@ -92,10 +92,7 @@ impl<F: Fn(&str) -> Option<OsString>> Reader<F> {
         match self.required("CNI_COMMAND")?.as_str() {
             "ADD" => self.within_sandbox().map(|(what, sandbox)| Command::Add(what, sandbox)),
             "CHECK" => self.within_sandbox().map(|(what, sandbox)| Command::Check(what, sandbox)),
-            "DEL" => {
-                let sandbox = self.parsed("CNI_NETNS", false);
-                self.attachment().map(|attachment| Command::Del(attachment, sandbox))
-            }
+            "DEL" => self.attachment().map(Command::Del),
             "GC" => self.required("CNI_PATH").map(|_| Command::Gc),
             "STATUS" => Some(Command::Status),
             "VERSION" => Some(Command::Version),

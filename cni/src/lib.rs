@@ -23,6 +23,7 @@ mod config;
 mod delegate;
 mod environment;
 mod error;
+mod fits;
 mod label;
 mod remove;
 mod result;
@@ -119,7 +120,7 @@ fn carry_out(
     let version = call.conf.version;
     match &command {
         Command::Add(attachment, sandbox) => add::add(&call, attachment, sandbox).map(Some),
-        Command::Del(attachment, _) => remove::del(&call, attachment).map(|()| None),
+        Command::Del(attachment) => remove::del(&call, attachment).map(|()| None),
         Command::Check(attachment, sandbox) => {
             version.require(SpecVersion::V0_4_0, "CHECK")?;
             check::check(&call, attachment, sandbox).map(|()| None)

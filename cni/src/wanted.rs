@@ -17,7 +17,7 @@ use crate::{
 /// What ADD is to make, and CHECK to find.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
-    conf: &'a NetConf,
+    pub(crate) conf: &'a NetConf,
     args: &'a Args,
     /// What another plugin gave, if another plugin gives the addresses.
     given: Option<&'a Outcome>,
@@ -72,46 +72,6 @@ impl<'a> Wanted<'a> {
             unnumbered: self.is_unnumbered(),
             ..NetworkCreate::new(self.network.clone())
         })
-    }
-
-    /// In what a network that is there is not as the configuration has it. What the configuration does not say is no
-    /// difference: somebody else may have made the network.
-    pub(crate) fn fits(&self, present: &NetworkInfo) -> Result<(), CniError> {
-        let keys = &self.conf.keys;
-        let has = &present.settings;
-        let given = |is_other: bool, key: &str| is_other.then(|| format!("{key} is another"));
-        let differs = |asked: Option<bool>, has: bool| asked.is_some_and(|asked| asked != has);
-        let tunnel = keys.vxlan.as_ref().map(|tunnel| tunnel.vni);
-        let vni = has.vxlan.as_ref().map(|overlay| overlay.vni);
-        let mut found: Vec<_> = [
-            given(differs(keys.internal, has.internal), "internal"),
-            given(differs(keys.isolated, has.isolated), "isolated"),
-            given(differs(keys.ip_masq, has.masquerade), "ipMasq"),
-            given(keys.mtu.is_some_and(|mtu| mtu != has.mtu), "mtu"),
-            given(tunnel.is_some() && tunnel != vni, "vxlan.vni"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        for (subnet, gateway) in self.subnets() {
-            match present.subnets.iter().find(|present| present.subnet == subnet) {
-                None => found.push(format!("it has not the subnet {subnet}")),
-                Some(present) if gateway.is_some() && present.gateway != gateway => {
-                    found.push(format!("the gateway of {subnet} is another"));
-                }
-                Some(_) => {}
-            }
-        }
-        let spans = present.subnets.iter().flat_map(|subnet| &subnet.ranges).collect::<Vec<_>>();
-        let missing = self.spans()?.into_iter().find(|span| !spans.contains(&span));
-        found.extend(missing.map(|span| format!("it does not give the range {span}")));
-        if found.is_empty() {
-            return Ok(());
-        }
-        let what = format!("network {} exists otherwise", self.network);
-        let why =
-            format!("{}; `vswitchctl network inspect {}` shows it", found.join(", "), self.network);
-        Err(CniError::invalid(what, why))
     }
 
     /// The endpoint.
@@ -203,7 +163,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// The subnets, each with its gateway if it is said.
-    fn subnets(&self) -> Vec<(Prefix, Option<IpAddr>)> {
+    pub(crate) fn subnets(&self) -> Vec<(Prefix, Option<IpAddr>)> {
         let mut subnets: Vec<(Prefix, Option<IpAddr>)> = Vec::new();
         let all: Vec<_> = match (self.given, &self.conf.ipam) {
             (Some(given), _) => {
@@ -223,7 +183,7 @@ impl<'a> Wanted<'a> {
         subnets
     }
 
-    fn spans(&self) -> Result<Vec<Span>, CniError> {
+    pub(crate) fn spans(&self) -> Result<Vec<Span>, CniError> {
         match (self.given, &self.conf.ipam) {
             (None, Ipam::Daemon(subnets)) => subnets
                 .ranges(&self.conf.runtime)

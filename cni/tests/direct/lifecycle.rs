@@ -311,6 +311,7 @@ fn a_network_that_is_otherwise_is_refused() -> TestResult {
     let others = [
         ("isolated", json!(true), "isolated is another"),
         ("mtu", json!(9000), "mtu is another"),
+        ("ipam", Value::Null, "ipam is another"),
         ("ipam", subnet("10.2.0.0/24")["ipam"].clone(), "it has not the subnet 10.2.0.0/24"),
     ];
     for (key, value, found) in others {

@@ -26,7 +26,9 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
         return Err(CtlError::new(ErrorCode::Exists, message));
     }
     if create.unnumbered && (!create.subnets.is_empty() || create.ipv6) {
-        return Err(CtlError::invalid("a network without addresses has no subnets; give one or the other"));
+        return Err(CtlError::invalid(
+            "a network without addresses has no subnets; give one or the other",
+        ));
     }
     let subnets = subnets(config, create)?;
     check_in_some("gateway", &subnets, &create.gateways, |subnet, addr| subnet.contains(*addr))?;
@@ -74,7 +76,10 @@ fn subnets(config: &Config, create: &NetworkCreate) -> Result<BTreeSet<Prefix>, 
         subnets.insert(*subnet);
     }
     let has = |ipv4: bool| create.subnets.iter().any(|subnet| subnet.is_ipv4() == ipv4);
-    let wanted = [(true, create.subnets.is_empty() && !create.unnumbered), (false, create.ipv6 && !has(false))];
+    let wanted = [
+        (true, create.subnets.is_empty() && !create.unnumbered),
+        (false, create.ipv6 && !has(false)),
+    ];
     for (ipv4, _) in wanted.into_iter().filter(|(_, is_wanted)| *is_wanted) {
         subnets.insert(free_subnet(config, ipv4, create.name.as_str(), &create.avoid)?);
     }

@@ -113,7 +113,8 @@ fn check_route(tap: &Tap, route: &TapRoute) -> Result<(), CtlError> {
     if same_version && (has_address || is_link_local(route.via)) {
         return Ok(());
     }
-    let why = if same_version { "it has no address of that IP version" } else { "its ends are of two" };
+    let why =
+        if same_version { "it has no address of that IP version" } else { "its ends are of two" };
     Err(CtlError::invalid(format!("route {route}: {why}; check the addresses")))
 }
 

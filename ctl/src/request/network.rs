@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::ipam::Span;
-use crate::{BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, TapRoute, Owner, Prefix};
+use crate::{
+    BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner, Prefix, TapRoute,
+};
 
 /// A network to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

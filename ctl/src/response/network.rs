@@ -8,7 +8,7 @@ use crate::ipam::{Lease, Pool, Span};
 use crate::network::uplinks;
 use crate::{
     BridgeName, Config, HostName, IfName, IpCidr, IpamFilter, MacAddr, NetnsRef, NetworkSettings,
-    Owner, PortKind, TapRoute, PortName, Prefix,
+    Owner, PortKind, PortName, Prefix, TapRoute,
 };
 
 /// A network.

@@ -98,7 +98,8 @@ fn masquerading_hides_a_container_and_publishing_shows_it() -> TestResult {
     assert_eq!(far.peer_addr()?.port(), near.local_addr()?.port(), "the port is kept");
     let publish = |forward: &str| -> Result<NatAdd, Box<dyn std::error::Error>> {
         let on = "outside".parse()?;
-        let rule = NatRule::Publish(Publish { on, forward: forward.parse()?, to: None, port: None });
+        let rule =
+            NatRule::Publish(Publish { on, forward: forward.parse()?, to: None, port: None });
         Ok(NatAdd { name: None, rule })
     };
     daemon.change(Mutation::NatAdd(publish("8080:10.1.0.2:80/tcp")?))?;

@@ -13,7 +13,8 @@ use std::net::IpAddr;
 use ctl::{
     Attach, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey, FdbStatic,
     IfName, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd, PortKind,
-    PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan, VlanId, VlanIds, apply,
+    PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan, VlanId, VlanIds,
+    apply,
 };
 use proptest::collection::vec;
 use proptest::option;

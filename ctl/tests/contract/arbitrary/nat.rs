@@ -57,9 +57,8 @@ fn masquerade() -> impl Strategy<Value = Masquerade> {
 
 fn rule() -> impl Strategy<Value = NatRule> {
     let ends = (option::of(bridge_name()), option::of(port_name()));
-    let publish = (bridge_name(), forward(), ends).prop_map(|(on, forward, (to, port))| {
-        NatRule::Publish(Publish { on, forward, to, port })
-    });
+    let publish = (bridge_name(), forward(), ends)
+        .prop_map(|(on, forward, (to, port))| NatRule::Publish(Publish { on, forward, to, port }));
     let prefix = (bridge_name(), bridge_name(), inside(), inside()).prop_map(
         |(from, to, inside, outside)| {
             NatRule::Prefix(PrefixTranslation { from, to, inside, outside })

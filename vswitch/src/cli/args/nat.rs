@@ -1,7 +1,10 @@
 //! Address translation, as typed.
 
 use clap::{ArgAction, Args, Subcommand};
-use ctl::{AddressRange, BridgeName, Filtering, Forward, PortName, PortRange, Prefix, RuleName, TimeoutsSet};
+use ctl::{
+    AddressRange, BridgeName, Filtering, Forward, PortName, PortRange, Prefix, RuleName,
+    TimeoutsSet,
+};
 
 /// What to do with address translation.
 #[derive(Debug, Subcommand)]
