@@ -205,6 +205,8 @@ fn switched_pair(
                 gateways: Vec::new(),
                 routes: Vec::new(),
                 queues: 1,
+                handover: false,
+                handover: false,
             }),
             Some(mode) => {
                 let fd = container.namespace().as_fd();

@@ -31,6 +31,7 @@ impl Attach {
             gateways: self.gateways.clone(),
             routes: Vec::new(),
             queues: 1,
+            handover: false,
         };
         let port = Port::new(self.bridge.clone(), PortKind::Tap(tap));
         Port { vlan: self.vlan.clone(), mtu: self.mtu, ..port }

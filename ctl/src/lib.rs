@@ -46,8 +46,8 @@ pub use request::{
     Allowance, Attach, Batch, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState,
     ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame,
     IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet, NeighborAdd,
-    NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet,
-    Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query, Request, RouteAdd, RouteDel,
-    TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet, Why,
+    NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover,
+    NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query, Request, RouteAdd,
+    RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet, Why,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -144,7 +144,7 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
 }
 
 fn stays_open(before: &Port, after: &Port) -> bool {
-    (&before.kind, &before.bridge) == (&after.kind, &after.bridge)
+    before.bridge == after.bridge && before.kind.is_same_device(&after.kind)
 }
 
 /// What is no more.

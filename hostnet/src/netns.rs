@@ -72,6 +72,11 @@ impl Netns {
         Ok(Self { file: file.into(), label: "(anonymous)".to_owned() })
     }
 
+    /// The namespace that a descriptor refers to.
+    pub fn from_fd(file: OwnedFd) -> Self {
+        Self { file, label: "of a device".to_owned() }
+    }
+
     /// Another handle of the same namespace.
     ///
     /// # Errors

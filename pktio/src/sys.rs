@@ -14,6 +14,9 @@ use crate::vnet::VNET_BYTES;
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
 const TUNSETVNETHDRSZ: libc::c_ulong = 0x4004_54d8;
+const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
+const TUNGETIFF: libc::c_ulong = 0x8004_54d2;
+const TUNGETDEVNETNS: libc::c_ulong = 0x54e3;
 
 // linux/if_packet.h
 const PACKET_ADD_MEMBERSHIP: c_int = 1;
@@ -65,9 +68,37 @@ pub(crate) fn tun_set_iff(fd: BorrowedFd<'_>, name: &str, flags: u16) -> io::Res
     request.ifr_ifru.ifru_flags = flags.cast_signed();
     // SAFETY: TUNSETIFF reads and writes one ifreq, which lives through the call.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETIFF, &mut request) })?;
+    Ok(name_in(&request))
+}
+
+/// The present name of the TAP device behind a descriptor.
+pub(crate) fn tun_name(fd: BorrowedFd<'_>) -> io::Result<String> {
+    // SAFETY: an all-zero ifreq is a valid value of this plain C struct.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    // SAFETY: TUNGETIFF writes one ifreq, which lives through the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNGETIFF, &mut request) })?;
+    Ok(name_in(&request))
+}
+
+fn name_in(request: &libc::ifreq) -> String {
     let bytes = request.ifr_name.map(i8::cast_unsigned);
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// The network namespace in which the TAP device behind a descriptor is.
+pub(crate) fn tun_namespace(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: TUNGETDEVNETNS takes no argument.
+    let namespace = unsafe { libc::ioctl(fd.as_raw_fd(), TUNGETDEVNETNS) };
+    check(namespace)?;
+    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
+}
+
+/// Says whether the TAP device behind a descriptor outlives its descriptors.
+pub(crate) fn tun_set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> io::Result<()> {
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), TUNSETPERSIST, libc::c_ulong::from(persistent)) })
 }
 
 /// Sets the length of the virtio-net header in front of each frame.

@@ -9,7 +9,8 @@
 //! read finds what the container's transmit queue holds, which is made long: with the default length a
 //! large TCP window overruns it.
 //!
-//! The device lives as long as one of its ports, and never longer than its namespace.
+//! The device lives as long as one of its ports, or until [`Handle::set_persistent`] takes that back, and never longer
+//! than its namespace.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -83,8 +84,48 @@ pub struct TapPort {
     accepts: Accepts,
 }
 
-/// Makes a TAP device with so many queues in the calling thread's network namespace. A `%d` in `name` is
-/// numbered by the kernel.
+/// A device, wherever it was moved and whatever it is called by then. It keeps the device alive.
+#[derive(Debug)]
+pub struct Handle {
+    fd: OwnedFd,
+    /// What the device was called when the handle was made.
+    name: String,
+}
+
+impl Handle {
+    /// Its present name.
+    ///
+    /// # Errors
+    /// [`TapError::Setup`], when the device was deleted.
+    pub fn name(&self) -> Result<String, TapError> {
+        sys::tun_name(self.fd.as_fd()).map_err(|source| self.failed("ask for the name of", source))
+    }
+
+    /// A descriptor of the network namespace in which it is.
+    ///
+    /// # Errors
+    /// [`TapError::Setup`], when the device was deleted.
+    pub fn namespace(&self) -> Result<OwnedFd, TapError> {
+        sys::tun_namespace(self.fd.as_fd())
+            .map_err(|source| self.failed("ask for the namespace of", source))
+    }
+
+    /// Says whether it outlives its ports and this handle; [`create`] takes it up again then.
+    ///
+    /// # Errors
+    /// [`TapError::Setup`], when the device was deleted.
+    pub fn set_persistent(&self, persistent: bool) -> Result<(), TapError> {
+        sys::tun_set_persistent(self.fd.as_fd(), persistent)
+            .map_err(|source| self.failed("set the persistence of", source))
+    }
+
+    fn failed(&self, operation: &'static str, source: io::Error) -> TapError {
+        TapError::Setup { operation, name: self.name.clone(), source }
+    }
+}
+
+/// Makes a TAP device with so many queues in the calling thread's network namespace, or takes up the persistent one of
+/// that name. A `%d` in `name` is numbered by the kernel.
 ///
 /// # Errors
 /// [`TapError`]; the device is then gone again.
@@ -131,6 +172,17 @@ fn set_offload(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 impl TapPort {
+    /// A handle of the device.
+    ///
+    /// # Errors
+    /// [`TapError::Setup`], when descriptors run out.
+    pub fn handle(&self) -> Result<Handle, TapError> {
+        let failed =
+            |operation| move |source| TapError::Setup { operation, name: String::new(), source };
+        let name = sys::tun_name(self.fd.as_fd()).map_err(failed("ask for the name of"))?;
+        Ok(Handle { fd: self.fd.try_clone().map_err(failed("refer to"))?, name })
+    }
+
     /// Reads one frame into a buffer. `None` when none waits.
     fn read(&mut self, frame: &mut PktBuf) -> Result<Option<Read>, PortFault> {
         let area = frame.receive_area(VNET_BYTES);

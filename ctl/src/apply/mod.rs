@@ -96,6 +96,7 @@ fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::NetworkRm(named) => network::rm(&mut next, named)?,
         Mutation::NetworkSet(set) => network::set(&mut next, set)?,
         Mutation::NetworkConnect(connect) => network::connect(&mut next, connect)?,
+        Mutation::NetworkHandover(handover) => network::handover(&mut next, handover)?,
         Mutation::NetworkDisconnect(request) => network::disconnect(&mut next, request)?,
         Mutation::PoolAdd(add) => ipam::pool_add(&mut next, add)?,
         Mutation::PoolDel(named) => ipam::pool_del(&mut next, named)?,

@@ -12,7 +12,8 @@ use crate::ipam::{IpamError, Pool};
 use crate::network::dismantle;
 use crate::{
     BridgeName, Config, CtlError, Endpoint, ErrorCode, Named, NatRule, Network, NetworkConnect,
-    NetworkCreate, NetworkDisconnect, NetworkSet, Owner, Port, PortKind, PortName, Prefix, Tap,
+    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, Owner, Port, PortKind, PortName,
+    Prefix, Tap,
 };
 
 pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), CtlError> {
@@ -192,7 +193,8 @@ pub(super) fn connect(config: &mut Config, connect: &NetworkConnect) -> Result<(
     }
     let owner = connect.owner.clone().unwrap_or_else(|| name.clone().into());
     let mut network = Network::clone(network);
-    lease(&mut network, &owner, &name, connect)?;
+    lease(&mut network, &owner, &name, &connect.ips)
+        .map_err(|error| error.within("network", &connect.network))?;
     let endpoint = Endpoint { owner, aliases: connect.aliases.clone() };
     network.endpoints.insert(name.clone(), endpoint);
     let port = port(config, &network, &name, connect);
@@ -240,21 +242,68 @@ fn connected(
     ))
 }
 
+pub(super) fn handover(config: &mut Config, handover: &NetworkHandover) -> Result<(), CtlError> {
+    let NetworkHandover { network: name, port, ifname, ips, mac, owner } = handover;
+    let Some(network) = config.networks.get(name) else { return Err(no_network(config, name)) };
+    let owner = owner.clone().unwrap_or_else(|| port.clone().into());
+    if let Some(present) = config.ports.get(port) {
+        return handed_over(network, present, handover, &owner);
+    }
+    let mut network = Network::clone(network);
+    lease(&mut network, &owner, port, ips).map_err(|error| error.within("network", name))?;
+    network.endpoints.insert(port.clone(), Endpoint { owner, aliases: Vec::new() });
+    let tap = Tap {
+        netns: None,
+        ifname: ifname.clone(),
+        mac: *mac,
+        ips: network.addresses_of(port).map(|(cidr, _)| cidr).collect(),
+        gateways: Vec::new(),
+        queues: 1,
+        handover: true,
+    };
+    let isolated = network.settings.isolated;
+    let made = Port { isolated, ..Port::new(name.clone(), PortKind::Tap(tap)) };
+    config.networks.insert(name.clone(), Arc::new(network));
+    config.ports.insert(port.clone(), made);
+    Ok(())
+}
+
+/// That a port which is there is the one that is asked for, wherever its engine has taken it.
+fn handed_over(
+    network: &Network,
+    present: &Port,
+    handover: &NetworkHandover,
+    owner: &Owner,
+) -> Result<(), CtlError> {
+    let is_same = |tap: &Tap| {
+        let has = |addr: &IpAddr| tap.ips.iter().any(|cidr| cidr.addr == *addr);
+        let is_its = network.endpoints.get(&handover.port).is_some_and(|its| its.owner == *owner);
+        is_its
+            && tap.handover
+            && tap.ifname == handover.ifname
+            && handover.mac.is_none_or(|mac| tap.mac == Some(mac))
+            && handover.ips.iter().all(has)
+    };
+    match &present.kind {
+        PortKind::Tap(tap) if is_same(tap) => Ok(()),
+        _ => Err(super::otherwise("port", &handover.port, "`port del` it first")),
+    }
+}
+
 /// Gives a port its addresses: those that it asks for, and otherwise, of each IP version that the network has, the
 /// one that its owner holds or the next free one.
 fn lease(
     network: &mut Network,
     owner: &Owner,
     port: &PortName,
-    connect: &NetworkConnect,
+    ips: &[IpAddr],
 ) -> Result<(), CtlError> {
-    for addr in &connect.ips {
+    for addr in ips {
         let pool = network.pools.values_mut().find(|pool| pool.subnet.contains(*addr));
         let Some(pool) = pool else {
             let subnets: Vec<_> = network.pools.keys().copied().collect();
             return Err(CtlError::invalid(format!(
-                "address {addr} is in no subnet of network {} ({})",
-                connect.network,
+                "address {addr} is in none of its subnets ({})",
                 list(&subnets)
             )));
         };
@@ -262,7 +311,7 @@ fn lease(
         bind(pool, *addr, port)?;
     }
     for ipv4 in [true, false] {
-        if connect.ips.iter().all(|addr| addr.is_ipv4() != ipv4) {
+        if ips.iter().all(|addr| addr.is_ipv4() != ipv4) {
             lease_any(network, owner, port, ipv4)?;
         }
     }
@@ -314,6 +363,7 @@ fn port(config: &Config, network: &Network, name: &PortName, connect: &NetworkCo
         gateways: gateways(addresses.iter().filter_map(|(_, gateway)| *gateway).filter(leads)),
         routes: connect.routes.clone(),
         queues: 1,
+        handover: false,
     };
     let isolated = network.settings.isolated;
     Port { isolated, ..Port::new(connect.network.clone(), PortKind::Tap(tap)) }

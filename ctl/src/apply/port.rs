@@ -3,7 +3,10 @@
 use super::fdb;
 use crate::attach::attached;
 use crate::check::no_port;
-use crate::{Config, CtlError, Detach, ErrorCode, Named, PortAdd, PortName, PortSet};
+use crate::{
+    Config, CtlError, Detach, ErrorCode, Named, NetnsRef, Port, PortAdd, PortKind, PortName,
+    PortSet,
+};
 
 pub(super) fn add(config: &mut Config, add: &PortAdd) -> Result<(), CtlError> {
     if config.ports.contains_key(&add.name) {
@@ -43,7 +46,24 @@ pub(super) fn set(config: &mut Config, set: &PortSet) -> Result<(), CtlError> {
     port.mtu = set.mtu.unwrap_or(port.mtu);
     port.guard = set.guard.unwrap_or(port.guard);
     port.egress = set.egress.unwrap_or(port.egress);
-    Ok(())
+    match &set.netns {
+        Some(netns) => place(port, netns).map_err(|error| error.within("port", &set.name)),
+        None => Ok(()),
+    }
+}
+
+/// Notes where an engine took an interface to.
+fn place(port: &mut Port, netns: &NetnsRef) -> Result<(), CtlError> {
+    match &mut port.kind {
+        PortKind::Tap(tap) if tap.handover => {
+            tap.netns = Some(netns.clone());
+            Ok(())
+        }
+        _ => Err(CtlError::invalid(
+            "only an interface that is handed over to an engine (--handover) is taken elsewhere; remove the port, and \
+             make it anew with --netns",
+        )),
+    }
 }
 
 pub(super) fn detach(config: &mut Config, request: &Detach) {

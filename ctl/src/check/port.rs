@@ -69,6 +69,11 @@ fn check_router_apart(bridge: &Bridge, tap: &Tap) -> Result<(), CtlError> {
 
 fn check_tap(tap: &Tap, mtu: Mtu) -> Result<(), CtlError> {
     check_range("number of queues", tap.queues, &QUEUES)?;
+    if tap.handover && (tap.queues > 1 || tap.mac.is_none()) {
+        return Err(CtlError::invalid(
+            "an interface that is handed over to an engine has one queue, and a MAC address by which it is found again",
+        ));
+    }
     let mut addresses = BTreeSet::new();
     if let Some(twice) = tap.ips.iter().find(|cidr| !addresses.insert(cidr.addr)) {
         return Err(CtlError::invalid(format!("address {} is given twice", twice.addr)));

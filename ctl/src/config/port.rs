@@ -110,6 +110,17 @@ impl PortKind {
             Self::Netdev { device, netns, .. } => (netns.as_ref(), device),
         }
     }
+
+    /// Whether the device behind both is one, so that it stays open: it is configured alike, or an engine that it was
+    /// handed over to took it elsewhere.
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tap(tap), Self::Tap(others)) if tap.handover => {
+                *tap == Tap { netns: tap.netns.clone(), ..others.clone() }
+            }
+            _ => self == other,
+        }
+    }
 }
 
 /// An interface that the switch makes.
@@ -137,6 +148,11 @@ pub struct Tap {
     /// Queues, each of which may be served by another worker; one if not given.
     #[serde(default = "one")]
     pub queues: u16,
+    /// An engine takes it to the container, and names and configures it there. The switch makes it in its own
+    /// namespace, gives it its MAC address and MTU, and leaves the rest to the engine; `netns` is where it was taken to,
+    /// once that is known. It outlives the daemon, which finds it again by its MAC address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handover: bool,
 }
 
 /// A route of a container by its interface.

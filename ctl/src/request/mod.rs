@@ -28,7 +28,7 @@ pub use flow::{FlowKey, FlowList, FlowReplace};
 pub use ipam::{IpamFilter, IpamRelease, IpamRequest, PoolAdd};
 pub use nat::{NatAdd, NatSet, TimeoutsSet};
 pub use neighbor::{NeighborAdd, NeighborFilter, NeighborKey};
-pub use network::{NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet};
+pub use network::{NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet};
 pub use port::{Attach, Detach, PortAdd, PortMove, PortSet};
 pub use route::{Allowance, RouteAdd, RouteDel};
 pub use vxlan::{VxlanAdd, VxlanSet};
@@ -208,6 +208,9 @@ pub enum Mutation {
     /// Connects a container to a network; safe to repeat.
     #[serde(rename = "network.connect")]
     NetworkConnect(Box<NetworkConnect>),
+    /// Makes an interface of a network for an engine that takes it to the container; safe to repeat.
+    #[serde(rename = "network.handover")]
+    NetworkHandover(Box<NetworkHandover>),
     /// Disconnects a container from a network; safe to repeat.
     #[serde(rename = "network.disconnect")]
     NetworkDisconnect(NetworkDisconnect),
@@ -286,7 +289,7 @@ impl Query {
 
 impl Mutation {
     /// The operations that are changes, by their names in the protocol.
-    pub const OPERATIONS: [&str; 40] = [
+    pub const OPERATIONS: [&str; 41] = [
         "bridge.add",
         "bridge.del",
         "bridge.set",
@@ -313,6 +316,7 @@ impl Mutation {
         "network.rm",
         "network.set",
         "network.connect",
+        "network.handover",
         "network.disconnect",
         "pool.add",
         "pool.del",

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ipam::Span;
 use crate::{
-    BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner, Prefix, TapRoute,
+    BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner, PortName, Prefix,
+    TapRoute,
 };
 
 /// A network to make.
@@ -163,4 +164,25 @@ pub struct NetworkDisconnect {
     /// The name of its interface; `eth0` if not given.
     #[serde(default)]
     pub ifname: IfName,
+}
+
+/// A container to connect to a network by an interface that its engine takes to it, and configures there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkHandover {
+    /// The network.
+    pub network: BridgeName,
+    /// The port to make.
+    pub port: PortName,
+    /// The interface's name until the engine takes it from the daemon's namespace.
+    pub ifname: IfName,
+    /// The addresses that it wants; the next free one of each IP version of which none is here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<IpAddr>,
+    /// The interface's MAC address; chosen if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddr>,
+    /// Whose its addresses are; the port's name if not given. What the owner holds already is his here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
 }

@@ -44,6 +44,9 @@ pub struct PortSet {
     /// See [`crate::Port`]; `null`, which is `Some(None)`, for no limit.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub egress: Option<Option<Egress>>,
+    /// Where the engine took the interface to that it was handed over. See [`crate::Tap`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<NetnsRef>,
 }
 
 impl PortSet {
@@ -58,6 +61,7 @@ impl PortSet {
             mtu: None,
             guard: None,
             egress: None,
+            netns: None,
         }
     }
 }

@@ -24,7 +24,8 @@ use vswitch::worker::{PollMode, doorbell, ring};
 Examples:
   vswitchd                                     state in /var/lib/vswitch, one adaptive worker
   vswitchd --cores 1,2 --poll busy             two workers that never sleep, on cores 1 and 2
-  vswitchd --socket /tmp/v.sock --state /tmp/v a switch of one's own, for a try"
+  vswitchd --socket /tmp/v.sock --state /tmp/v a switch of one's own, for a try
+  vswitchd --docker                            Docker's network plugin as well (docker network create -d vswitch)"
 )]
 struct Arguments {
     /// Where to listen for orders
@@ -38,6 +39,11 @@ struct Arguments {
     /// Where to keep the state, so that networks survive a restart
     #[arg(long, value_name = "DIR", default_value = "/var/lib/vswitch")]
     state: PathBuf,
+
+    /// Serve Docker's network plugin too; its driver is named like the file
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true,
+          default_missing_value = docker::DEFAULT_PLUGIN_SOCKET)]
+    docker: Option<PathBuf>,
 
     /// Cores to run a worker on each, such as 1 or 0-3,6 [default: the last one]
     #[arg(long, value_name = "LIST")]
@@ -81,9 +87,7 @@ fn main() -> ExitCode {
         .init();
     // The control socket is never open to others, not even between `bind` and `chmod`.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    let ended =
-        options(arguments).and_then(|options| Ok(run(options, || tracing::info!("ready"))?));
-    match ended {
+    match serve(arguments) {
         Ok(()) => {
             tracing::info!("ended");
             ExitCode::SUCCESS
@@ -93,6 +97,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    // The plugin waits for the daemon, so that dockerd may come at once.
+    let start = |path: &PathBuf| docker::start(path, arguments.socket.clone());
+    let _plugin = arguments.docker.as_ref().map(start).transpose()?;
+    let options = options(arguments)?;
+    Ok(run(options, || tracing::info!("ready"))?)
 }
 
 fn options(arguments: Arguments) -> Result<Options, Box<dyn std::error::Error>> {

@@ -23,6 +23,10 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
             connect.mac = connect.mac.or_else(|| mac_for(connect.port_name().ok(), config));
             Mutation::NetworkConnect(connect)
         }
+        Mutation::NetworkHandover(mut handover) => {
+            handover.mac = handover.mac.or_else(|| mac_for(Some(handover.port.clone()), config));
+            Mutation::NetworkHandover(handover)
+        }
         Mutation::NetworkCreate(mut create) if !config.networks.contains_key(&create.name) => {
             create.avoid.extend(host_routes());
             Mutation::NetworkCreate(create)

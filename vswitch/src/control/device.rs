@@ -1,6 +1,8 @@
 //! Opening what is behind a port. Everything that can fail about a port fails here, before any worker
 //! hears of it; dropping an [`OpenDevice`] undoes what opening it did.
 
+mod handover;
+
 use std::sync::Arc;
 
 use ctl::{
@@ -10,11 +12,13 @@ use hostnet::{HostError, Interface, Link, Netlink, Netns};
 use pktio::bpf::XdpAttach;
 use pktio::buffer::Memory;
 use pktio::packet::{HostStack, PacketError, PacketPort};
-use pktio::tap::{self, TapError, TapPort};
+use pktio::tap::{self, Handle, TapDevice, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
 
 use super::watch::Watch;
 use crate::worker::WorkerId;
+
+pub use handover::discard;
 
 /// The queues of a port, by number.
 pub type Queues = Vec<Box<dyn pktio::Port>>;
@@ -47,6 +51,8 @@ pub struct Facts {
     pub index: u32,
     /// What looks after it, if it exists without the switch in another namespace.
     pub watch: Option<Arc<Watch>>,
+    /// The device itself, if it was handed over to an engine.
+    pub handed_over: Option<Arc<Handle>>,
     /// The interface's MAC address.
     pub mac: Option<MacAddr>,
     /// The longest packet that the interface takes, in bytes.
@@ -59,6 +65,14 @@ pub struct Facts {
     pub offloads: Vec<String>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
+}
+
+impl Facts {
+    /// What an engine calls the device that it was handed.
+    pub fn present_name(&self) -> Option<String> {
+        let name = self.handed_over.as_ref()?.name().ok()?;
+        Some(format!("handed over to an engine, and called {name} now"))
+    }
 }
 
 /// Why a device cannot be opened.
@@ -106,6 +120,7 @@ impl OpenError {
 /// [`OpenError`]; nothing is left behind.
 pub fn open(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> {
     match &port.kind {
+        PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
         PortKind::Tap(tap) => open_tap(tap, mtu),
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
@@ -122,13 +137,18 @@ pub fn open(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> 
 ///
 /// # Errors
 /// [`OpenError`]; the MTU is then as it was.
-pub fn set_mtu(port: &Port, mtu: u32) -> Result<(), OpenError> {
+pub fn set_mtu(port: &Port, handle: Option<&Handle>, mtu: u32) -> Result<(), OpenError> {
     let (netns, device) = port.kind.interface();
-    in_namespace(netns, || {
-        let netlink = Netlink::open()?;
-        netlink.set_mtu(netlink.link(device.as_str())?.index, mtu)?;
-        Ok(())
-    })
+    match handle {
+        Some(handle) => handover::set_mtu(handle, mtu),
+        None => in_namespace(netns, || set_mtu_of(device.as_str(), mtu)),
+    }
+}
+
+fn set_mtu_of(name: &str, mtu: u32) -> Result<(), OpenError> {
+    let netlink = Netlink::open()?;
+    netlink.set_mtu(netlink.link(name)?.index, mtu)?;
+    Ok(())
 }
 
 /// Runs `work` in the namespace that was named, or in the daemon's own.
@@ -163,13 +183,16 @@ fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
     };
     let link = namespace
         .run(|| hostnet::configure(tap.ifname.as_str(), &wanted).map_err(OpenError::from))?;
-    let mut offloads = vec!["checksum".to_owned(), "tcp4-segmentation".to_owned()];
-    offloads.push("tcp6-segmentation".to_owned());
-    if device.udp_segmentation {
-        offloads.push("udp-segmentation".to_owned());
-    }
-    let facts = Facts { mode: "tap".to_owned(), offloads, notes: Vec::new(), ..facts_of(&link) };
-    Ok(OpenDevice { queues: queues.into_iter().map(boxed).collect(), facts, home: None })
+    Ok(made(&device, queues, &link))
+}
+
+/// An open TAP device.
+fn made(device: &TapDevice, queues: Vec<TapPort>, link: &Link) -> OpenDevice {
+    let mut offloads = vec!["checksum", "tcp4-segmentation", "tcp6-segmentation"];
+    offloads.extend(device.udp_segmentation.then_some("udp-segmentation"));
+    let offloads = offloads.into_iter().map(str::to_owned).collect();
+    let facts = Facts { mode: "tap".to_owned(), offloads, ..facts_of(link) };
+    OpenDevice { queues: queues.into_iter().map(boxed).collect(), facts, home: None }
 }
 
 fn boxed(port: TapPort) -> Box<dyn pktio::Port> {
@@ -277,6 +300,7 @@ fn facts_of(link: &Link) -> Facts {
         mode: String::new(),
         index: link.index,
         watch: None,
+        handed_over: None,
         mac: link.mac.map(MacAddr),
         mtu: link.mtu,
         is_bound: false,

@@ -125,7 +125,7 @@ impl Switch {
                     core: core(*worker),
                 })
                 .collect(),
-            notes: facts.notes.clone(),
+            notes: facts.notes.iter().cloned().chain(facts.present_name()).collect(),
         })
     }
 

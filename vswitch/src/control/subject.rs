@@ -28,6 +28,11 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let endpoint = EndpointInfo::of(next, &port).map(Box::new);
             Changed { port: Some(port), endpoint, ..none }
         }
+        Mutation::NetworkHandover(handover) => {
+            let port = handover.port.clone();
+            let endpoint = EndpointInfo::of(next, &port).map(Box::new);
+            Changed { port: Some(port), endpoint, ..none }
+        }
         Mutation::PoolAdd(add) => {
             // The one that was asked for, or the one that was chosen: it was not there before.
             let is_it = |subnet: &&Prefix| match add.subnet {

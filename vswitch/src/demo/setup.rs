@@ -98,6 +98,7 @@ fn tap(container: &Container, number: usize) -> Result<PortKind, DemoError> {
         gateways: Vec::new(),
         routes: Vec::new(),
         queues: 1,
+        handover: false,
     }))
 }
 

@@ -222,6 +222,7 @@ pub fn tap(
         gateways: Vec::new(),
         routes: Vec::new(),
         queues: 1,
+        handover: false,
     }))
 }
 

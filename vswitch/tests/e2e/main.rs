@@ -7,6 +7,7 @@ mod control;
 mod daemon;
 mod explain;
 mod foreign;
+mod handover;
 mod lifecycle;
 mod matrix;
 mod networks;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let tests = [
         lifecycle::tests(),
         foreign::tests(),
+        handover::tests(),
         workers::tests(),
         matrix::tests(),
         bridging::tests(),

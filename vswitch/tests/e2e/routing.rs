@@ -54,6 +54,7 @@ pub fn container(
         gateways,
         routes: Vec::new(),
         queues: 1,
+        handover: false,
     });
     daemon.add(name, port(bridge, kind)?)?;
     container.await_ready("eth0")?;

@@ -95,8 +95,9 @@ fn routes() -> impl Strategy<Value = Vec<TapRoute>> {
 
 fn tap() -> impl Strategy<Value = Tap> {
     let addressing = (ips(), gateways(), routes());
-    (option::of(netns()), if_name(), option::of(mac()), addressing, 0u16..18).prop_map(
-        |(netns, ifname, mac, (ips, gateways, routes), queues)| Tap {
+    let settings = (option::of(netns()), if_name(), option::of(mac()), addressing);
+    (settings, 0u16..18, any::<bool>()).prop_map(
+        |((netns, ifname, mac, (ips, gateways, routes)), queues, handover)| Tap {
             netns,
             ifname,
             mac,
@@ -104,6 +105,7 @@ fn tap() -> impl Strategy<Value = Tap> {
             gateways,
             routes,
             queues,
+            handover,
         },
     )
 }

@@ -44,7 +44,7 @@ Examples:
     },
     /// Change a port; what is not given stays
     #[command(
-        group = change(&["access", "trunk", "no_vlans", "isolated", "hairpin", "mac_limit", "mtu", "guard", "egress_rate"]),
+        group = change(&["access", "trunk", "no_vlans", "isolated", "hairpin", "mac_limit", "mtu", "guard", "egress_rate", "netns"]),
         after_help = "\
 Examples:
   vswitchctl port set web0 --access 10
@@ -84,6 +84,9 @@ Examples:
         /// Bytes that may wait for it [default: 50 ms at the rate]
         #[arg(long, value_name = "BYTES", requires = "egress_rate")]
         egress_queue: Option<u32>,
+        /// Where the engine took the interface to that it was handed over
+        #[arg(long, value_name = "NETNS")]
+        netns: Option<NetnsRef>,
     },
     /// Let another worker serve a port, until the daemon ends (`perf` shows how busy they are)
     #[command(after_help = "Examples:\n  vswitchctl port move web0 --worker 1")]
@@ -173,6 +176,10 @@ pub struct PortOptions {
     /// Queues, each of which may be served by another worker
     #[arg(long, value_name = "COUNT", default_value_t = 1, conflicts_with = "netdev")]
     pub queues: u16,
+    /// Leave it in the daemon's own namespace for an engine, which takes it to the container and configures it there. It
+    /// outlives the daemon
+    #[arg(long, requires = "tap", conflicts_with = "netns")]
+    pub handover: bool,
     /// Talk to no other isolated port
     #[arg(long)]
     pub isolated: bool,

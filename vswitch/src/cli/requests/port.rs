@@ -34,6 +34,7 @@ pub(super) fn request(command: &PortCommand) -> Request {
             guard,
             egress_rate,
             egress_queue,
+            netns,
         } => Request::Mutation(Mutation::PortSet(PortSet {
             name: name.clone(),
             vlan: vlan_of(vlan).or_else(|| no_vlans.then_some(Vlan::Unaware)),
@@ -43,6 +44,7 @@ pub(super) fn request(command: &PortCommand) -> Request {
             mtu: mtu.map(|mtu| mtu.0),
             guard: *guard,
             egress: egress_rate.map(|rate| egress(rate.0, *egress_queue)),
+            netns: netns.clone(),
         })),
     }
 }
@@ -72,6 +74,7 @@ fn new_port(options: &PortOptions) -> Port {
             gateways: interface.gateways.clone(),
             routes: Vec::new(),
             queues: options.queues,
+            handover: options.handover,
         }),
     };
     Port {

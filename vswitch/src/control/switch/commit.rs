@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ctl::{Action, Config, CtlError, ErrorCode, Port, PortKind, PortName, plan};
 use flows::{Generation, PortIndex, Seconds};
+use pktio::tap::Handle;
 use pktio::underlay::Underlay;
 
 use super::Switch;
@@ -38,6 +39,7 @@ pub(super) struct Prepared {
 struct Resized {
     name: PortName,
     port: Port,
+    handle: Option<Arc<Handle>>,
     from: u32,
     to: u32,
 }
@@ -45,9 +47,9 @@ struct Resized {
 impl Prepared {
     /// Leaves the host as it was: interfaces get their MTU back, and devices close with their handles.
     fn undo(self) {
-        for Resized { port, from, .. } in self.resized.iter().rev() {
+        for Resized { port, handle, from, .. } in self.resized.iter().rev() {
             // It had this MTU a moment ago.
-            let _ = device::set_mtu(port, *from);
+            let _ = device::set_mtu(port, handle.as_deref(), *from);
         }
     }
 }
@@ -108,9 +110,11 @@ impl Switch {
             let ours = port.mtu.is_some() || matches!(port.kind, PortKind::Tap(_));
             let to = next.mtu_of(port).bytes();
             if ours && to != facts.mtu && !prepared.opened.contains_key(name) {
-                device::set_mtu(port, to).map_err(|error| error.for_port(name))?;
+                let handle = facts.handed_over.clone();
+                device::set_mtu(port, handle.as_deref(), to)
+                    .map_err(|error| error.for_port(name))?;
                 let (name, port, from) = (name.clone(), port.clone(), facts.mtu);
-                prepared.resized.push(Resized { name, port, from, to });
+                prepared.resized.push(Resized { name, port, handle, from, to });
             }
         }
         Ok(())
@@ -145,6 +149,7 @@ impl Switch {
         let closed =
             |name: &&PortName| !next.ports.contains_key(*name) || opened.contains_key(*name);
         let closed: Vec<_> = self.numbering.ports.keys().filter(closed).cloned().collect();
+        self.discard_devices(&next);
         closed.iter().try_for_each(|name| self.close(name)).map_err(stuck)?;
         self.close_tunnels(&next).map_err(stuck)?;
         self.waiting.retain(|name, _| next.has_port(name) && !opened.contains_key(name));
@@ -257,6 +262,11 @@ impl Switch {
         for (name, OpenDevice { queues, facts, home }) in opened {
             let index = self.numbering.free_port().ok_or_else(|| full("ports"))?;
             self.numbering.ports.insert(name.clone(), (index, facts.mtu));
+            if let Some(handle) = &facts.handed_over
+                && let Err(error) = handle.set_persistent(true)
+            {
+                self.note_problem(format!("port {name}: {error}; it does not outlive the daemon"));
+            }
             self.facts.insert(name.clone(), facts);
             fresh.push(Fresh { name, index, queues, home });
         }

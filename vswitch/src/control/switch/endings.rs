@@ -13,6 +13,7 @@ use flows::{BridgeIndex, PortIndex, Snapshot};
 
 use super::Switch;
 use crate::control::answers::Sieve;
+use crate::control::device;
 
 /// What changed since the workers last heard of a configuration that sessions can depend on.
 #[derive(Debug, Default)]
@@ -65,6 +66,19 @@ impl Switch {
         self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
         if let PortKind::Tap(tap) = &port.kind {
             self.ending.departed.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
+        }
+    }
+
+    /// Lets the devices that outlive the daemon end with their ports, where these are no more.
+    pub(super) fn discard_devices(&self, next: &Config) {
+        for (name, port) in self.config.ports.iter().filter(|(name, _)| !next.has_port(name)) {
+            let handle = self.facts.get(name).and_then(|facts| facts.handed_over.as_deref());
+            match (&port.kind, handle) {
+                // It fails if the device is gone already.
+                (_, Some(handle)) => _ = handle.set_persistent(false),
+                (PortKind::Tap(tap), None) if tap.handover => device::discard(tap),
+                _ => {}
+            }
         }
     }
 

@@ -25,6 +25,7 @@ fn configured(rules: &[&str]) -> Config {
             gateways: Vec::new(),
             routes: Vec::new(),
             queues: 1,
+            handover: false,
         };
         let port_config = Port::new(bridge.parse().unwrap(), PortKind::Tap(tap));
         config.ports.insert(port.parse().unwrap(), port_config);

@@ -1,0 +1,240 @@
+//! Published ports: rules of address translation that are named after the endpoint, so that all of them are found.
+//!
+//! A port is published on every bridge by which the container's network has a way out, or, if an address outside is
+//! given, on the one that has it. The client's address stays what it is; there is no proxy and no iptables.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use ctl::response::{EndpointInfo, NatInfo, NetworkInfo};
+use ctl::{
+    BridgeName, ErrorCode, Forward, Mutation, Named, NatAdd, NatRule, PortRange, Protocol, Publish,
+};
+
+use crate::daemon::Daemon;
+use crate::plugin::{EndpointName, PluginError};
+use crate::protocol::network::PortBinding;
+
+/// The ports of which one is chosen where none is given: the dynamic ones (RFC 6335, section 6).
+const DYNAMIC: RangeInclusive<u16> = 49152..=65535;
+
+/// Where a port may be published: a bridge that leads out, and its addresses.
+struct Outside {
+    bridge: BridgeName,
+    addresses: Vec<IpAddr>,
+}
+
+/// A port to publish at one place.
+struct Wanted {
+    on: BridgeName,
+    address: Option<IpAddr>,
+    container: IpAddr,
+    container_port: u16,
+    protocol: Protocol,
+    candidates: RangeInclusive<u16>,
+}
+
+/// Publishes the ports of an endpoint, and no others.
+///
+/// # Errors
+/// [`PluginError`]; none is published then.
+pub(crate) fn publish(
+    daemon: &Daemon,
+    name: &EndpointName,
+    (network, endpoint): (&NetworkInfo, &EndpointInfo),
+    bindings: &[PortBinding],
+) -> Result<(), PluginError> {
+    revoke(daemon, name)?;
+    if bindings.is_empty() {
+        return Ok(());
+    }
+    let outsides = outsides(daemon, network)?;
+    let mut number = 0;
+    let mut publish_all = || {
+        for binding in bindings {
+            for wanted in wanted(binding, endpoint, &outsides)? {
+                add(daemon, name, number, (&wanted, &network.name))?;
+                number += 1;
+            }
+        }
+        Ok(())
+    };
+    publish_all().inspect_err(|_| {
+        if let Err(error) = revoke(daemon, name) {
+            tracing::warn!(%error, "a published port is left behind");
+        }
+    })
+}
+
+/// Takes back what an endpoint published.
+///
+/// # Errors
+/// [`PluginError`].
+pub(crate) fn revoke(daemon: &Daemon, name: &EndpointName) -> Result<(), PluginError> {
+    for rule in rules(daemon, name)? {
+        let named = Named { name: rule.name, if_exists: true };
+        daemon.change(Mutation::NatDel(named))?;
+    }
+    Ok(())
+}
+
+/// The ports that an endpoint published, with those that were chosen.
+///
+/// # Errors
+/// [`PluginError`].
+pub(crate) fn published(
+    daemon: &Daemon,
+    name: &EndpointName,
+) -> Result<Vec<PortBinding>, PluginError> {
+    let binding = |rule: NatInfo| match rule.rule {
+        NatRule::Publish(Publish { forward, .. }) => Some(PortBinding {
+            proto: forward.protocol.number(forward.container.is_ipv4()),
+            ip: forward.container.to_string(),
+            port: forward.container_port,
+            host_ip: forward.address.map_or(String::new(), |address| address.to_string()),
+            host_port: forward.ports.first(),
+            host_port_end: forward.ports.last(),
+        }),
+        NatRule::Masquerade(_) | NatRule::Prefix(_) => None,
+    };
+    Ok(rules(daemon, name)?.into_iter().filter_map(binding).collect())
+}
+
+fn rules(daemon: &Daemon, name: &EndpointName) -> Result<Vec<NatInfo>, PluginError> {
+    let prefix = name.rule_prefix();
+    let mut rules = daemon.translations()?;
+    rules.retain(|rule| rule.name.as_str().starts_with(&prefix));
+    Ok(rules)
+}
+
+fn outsides(daemon: &Daemon, network: &NetworkInfo) -> Result<Vec<Outside>, PluginError> {
+    let outside = |bridge: &BridgeName| {
+        let gateways = daemon.bridge(bridge)?.settings.gateways;
+        let addresses = gateways.iter().map(|gateway| gateway.addr).collect();
+        Ok(Outside { bridge: bridge.clone(), addresses })
+    };
+    network.uplinks.iter().map(outside).collect()
+}
+
+/// Where a port is to be published: at each outside and for each of the container's addresses, as far as the IP
+/// versions agree.
+fn wanted(
+    binding: &PortBinding,
+    endpoint: &EndpointInfo,
+    outsides: &[Outside],
+) -> Result<Vec<Wanted>, PluginError> {
+    let refuse = |why: String| {
+        let PortBinding { host_ip, host_port, port, .. } = binding;
+        Err(PluginError::Publish { what: format!("{host_ip}:{host_port}:{port}"), why })
+    };
+    let Some(protocol) = protocol(binding.proto) else {
+        return refuse(format!("protocol {} has no ports", binding.proto));
+    };
+    let host_ip = match binding.host_ip.as_str() {
+        "" => None,
+        text => match text.parse::<IpAddr>() {
+            Ok(addr) => Some(addr),
+            Err(error) => return refuse(error.to_string()),
+        },
+    };
+    let candidates = match (binding.host_port, binding.host_port_end) {
+        (0, _) => DYNAMIC,
+        (first, last) => first..=last.max(first),
+    };
+    let mut all = Vec::new();
+    for address in &endpoint.addresses {
+        let container = address.address.addr;
+        let of_version = |addr: &IpAddr| addr.is_ipv4() == container.is_ipv4();
+        // `0.0.0.0` is every address of IPv4, `::` of IPv6, and nothing is both.
+        if host_ip.is_some_and(|addr| !of_version(&addr)) {
+            continue;
+        }
+        let address = host_ip.filter(|addr| !addr.is_unspecified());
+        let has_it = |outside: &&Outside| match address {
+            Some(address) => outside.addresses.contains(&address),
+            None => outside.addresses.iter().any(of_version),
+        };
+        all.extend(outsides.iter().filter(has_it).map(|outside| Wanted {
+            on: outside.bridge.clone(),
+            address,
+            container,
+            container_port: binding.port,
+            protocol,
+            candidates: candidates.clone(),
+        }));
+    }
+    if all.is_empty() { refuse(no_outside(host_ip, outsides)) } else { Ok(all) }
+}
+
+/// Why a port can be published nowhere.
+fn no_outside(host_ip: Option<IpAddr>, outsides: &[Outside]) -> String {
+    let addresses = outsides.iter().flat_map(|outside| &outside.addresses);
+    let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
+    match host_ip {
+        _ if addresses.is_empty() => {
+            "the network has no way out: give vswitchd an uplink, a bridge with an address and a \
+             default route (`vswitchctl route add default`)"
+                .to_owned()
+        }
+        Some(host_ip) => format!(
+            "{host_ip} is no address of the switch outside ({}), or the container has none of its IP version",
+            addresses.join(", ")
+        ),
+        None => {
+            format!("the container has no address of the IP version of {}", addresses.join(", "))
+        }
+    }
+}
+
+/// Publishes a port at the first of its candidates that is free.
+fn add(
+    daemon: &Daemon,
+    name: &EndpointName,
+    number: usize,
+    (wanted, to): (&Wanted, &BridgeName),
+) -> Result<(), PluginError> {
+    let taken = daemon.translations()?;
+    let mut refused = None;
+    for port in wanted.candidates.clone() {
+        let forward = wanted.at(port)?;
+        // One candidate is tried even so, for what the daemon says about it.
+        let is_choice = wanted.candidates.start() != wanted.candidates.end();
+        if is_choice && taken.iter().any(|rule| overlaps(&rule.rule, &wanted.on, &forward)) {
+            continue;
+        }
+        let rule =
+            NatRule::Publish(Publish { on: wanted.on.clone(), forward, to: Some(to.clone()) });
+        let add = NatAdd { name: Some(name.rule(number)?), rule };
+        match daemon.change(Mutation::NatAdd(add)).map_err(PluginError::from) {
+            Ok(_) => return Ok(()),
+            // Somebody else was faster.
+            Err(error) if error.code() == Some(ErrorCode::Exists) => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| PluginError::Publish {
+        what: format!("port {} of {}", wanted.container_port, wanted.container),
+        why: format!("no port of {:?} is free on {}", wanted.candidates, wanted.on),
+    }))
+}
+
+fn overlaps(rule: &NatRule, on: &BridgeName, forward: &Forward) -> bool {
+    matches!(rule, NatRule::Publish(other) if other.on == *on && other.forward.overlaps(forward))
+}
+
+impl Wanted {
+    fn at(&self, port: u16) -> Result<Forward, PluginError> {
+        let ports = PortRange::one(port).ok_or_else(|| PluginError::Publish {
+            what: format!("port {port}"),
+            why: "there is no port 0".to_owned(),
+        })?;
+        let Self { address, container, container_port, protocol, .. } = *self;
+        Ok(Forward { address, ports, container, container_port, protocol })
+    }
+}
+
+/// A protocol that has ports, by its number.
+fn protocol(number: u8) -> Option<Protocol> {
+    let with_ports = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+    with_ports.into_iter().find(|one| one.number(true) == number)
+}

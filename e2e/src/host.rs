@@ -1,0 +1,59 @@
+//! [`Host`]: where the engine and the switch run, and the world beyond its uplink.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use netlab::{Container, topology};
+
+use crate::Outcome;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A host with an interface `up0`, behind which is the world.
+#[derive(Debug)]
+pub struct Host {
+    /// The host's namespace.
+    pub namespace: Container,
+    /// The world's: [`Host::WORLD`] and [`Host::WORLD_IPV6`], at the end of the uplink.
+    pub world: Container,
+    directory: PathBuf,
+    name: String,
+}
+
+impl Host {
+    /// The switch's address on the uplink, with its prefix.
+    pub const OUTSIDE: &str = "198.51.100.1/24";
+    /// The same of IPv6.
+    pub const OUTSIDE_IPV6: &str = "2001:db8::1/64";
+    /// The world's address.
+    pub const WORLD: &str = "198.51.100.9";
+    /// The same of IPv6.
+    pub const WORLD_IPV6: &str = "2001:db8::9";
+
+    /// A fresh host.
+    ///
+    /// # Errors
+    /// That namespaces cannot be made.
+    pub fn new() -> Outcome<Self> {
+        let (namespace, world) = (Container::new()?, Container::new()?);
+        topology::veth(&namespace, "up0", &world, "eth0")?;
+        let addresses = [format!("{}/24", Self::WORLD), format!("{}/64", Self::WORLD_IPV6)];
+        world.address("eth0", &[&addresses[0], &addresses[1]])?;
+        // Its name is that of Docker's driver on this host: plugins of all hosts are in one directory.
+        let name = format!("vswitch{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let directory = PathBuf::from("/run").join(&name);
+        fs::create_dir_all(&directory)?;
+        Ok(Self { namespace, world, directory, name })
+    }
+
+    /// Where its programs keep what they keep.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A name that no other host has.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}

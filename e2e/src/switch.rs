@@ -1,0 +1,177 @@
+//! [`Switch`]: `vswitchd` on a host; [`Plugin`]: Docker's plugin in a process of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use ctl::response::{Changed, LeaseInfo, NatInfo, NetworkInfo, PortInfo, Stats};
+use ctl::{
+    BridgeAdd, Client, ClientError, IpamFilter, Mutation, NetdevMode, Port, PortAdd, PortKind,
+    Query, Request, RouteAdd,
+};
+use rustix::process::Signal;
+use serde::de::DeserializeOwned;
+
+use crate::process::{Process, eventually, ours};
+use crate::{Host, Outcome};
+
+/// A running `vswitchd`.
+#[derive(Debug)]
+pub struct Switch {
+    process: Process,
+    socket: PathBuf,
+}
+
+impl Switch {
+    /// Starts one with a way out: a bridge `outside` behind the host's uplink.
+    ///
+    /// # Errors
+    /// That it does not serve.
+    pub fn start(host: &Host, arguments: &[&str]) -> Outcome<Self> {
+        let switch = Self::start_again(host, arguments)?;
+        let mut outside = BridgeAdd::new("outside".parse()?);
+        outside.gateways = vec![Host::OUTSIDE.parse()?, Host::OUTSIDE_IPV6.parse()?];
+        switch.change(Mutation::BridgeAdd(outside))?;
+        let (device, mode) = ("up0".parse()?, NetdevMode::default());
+        let kind = PortKind::Netdev { device, netns: None, mode };
+        let port = Port::new("outside".parse()?, kind);
+        let add = PortAdd { name: "up0".parse()?, port };
+        switch.change(Mutation::PortAdd(Box::new(add)))?;
+        for (to, via) in [("0.0.0.0/0", Host::WORLD), ("::/0", Host::WORLD_IPV6)] {
+            let (to, on, via) = (to.parse()?, "outside".parse()?, vec![via.parse()?]);
+            switch.change(Mutation::RouteAdd(RouteAdd { to, on, via }))?;
+        }
+        Ok(switch)
+    }
+
+    /// Starts one with the state that another one left.
+    ///
+    /// # Errors
+    /// That it does not serve.
+    pub fn start_again(host: &Host, arguments: &[&str]) -> Outcome<Self> {
+        let socket = host.directory().join("socket");
+        let mut command = Command::new(ours("vswitchd")?);
+        command.arg("--socket").arg(&socket).arg("--state").arg(host.directory().join("state"));
+        command.args(["--log", "warn", "--buffers", "4096", "--sessions", "65536"]).args(arguments);
+        let log = host.directory().join("vswitchd.log");
+        let process = Process::start(&host.namespace, &mut command, &log)?;
+        let switch = Self { process, socket };
+        eventually("the switch serves", || switch.client().is_ok())?;
+        Ok(switch)
+    }
+
+    /// Where it takes orders.
+    pub fn socket(&self) -> &PathBuf {
+        &self.socket
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// That it is gone already.
+    pub fn end(&mut self, signal: Signal) -> Outcome<()> {
+        self.process.end(signal)
+    }
+
+    fn client(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.socket)
+    }
+
+    /// Asks it something.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ask<T: DeserializeOwned>(&self, query: Query) -> Result<T, ClientError> {
+        self.client()?.ask(Request::Query(query))
+    }
+
+    /// Changes something.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn change(&self, mutation: Mutation) -> Result<Changed, ClientError> {
+        self.client()?.ask(Request::Mutation(mutation))
+    }
+
+    /// The networks.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn networks(&self) -> Result<Vec<NetworkInfo>, ClientError> {
+        self.ask(Query::NetworkList)
+    }
+
+    /// The ports of containers.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn containers(&self) -> Result<Vec<PortInfo>, ClientError> {
+        let mut ports: Vec<PortInfo> = self.ask(Query::PortList)?;
+        ports.retain(|port| matches!(port.settings.kind, PortKind::Tap(_)));
+        Ok(ports)
+    }
+
+    /// The published ports, and other rules of translation.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn translations(&self) -> Result<Vec<NatInfo>, ClientError> {
+        self.ask(Query::NatList)
+    }
+
+    /// The addresses that are given out.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn leases(&self) -> Result<Vec<LeaseInfo>, ClientError> {
+        self.ask(Query::IpamList(IpamFilter::default()))
+    }
+
+    /// Checks that every frame is accounted for.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check_ledger(&self) -> Outcome<()> {
+        let stats: Stats = self.ask(Query::Stats)?;
+        match stats.discrepancy {
+            Some(discrepancy) => Err(format!("frames are missing: {discrepancy}").into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A running `vswitch-docker`.
+#[derive(Debug)]
+pub struct Plugin {
+    process: Process,
+}
+
+impl Plugin {
+    /// Starts one, whose driver is named after the host.
+    ///
+    /// # Errors
+    /// That it does not serve.
+    pub fn start(host: &Host) -> Outcome<Self> {
+        let socket = Self::socket(host);
+        let mut command = Command::new(ours("vswitch-docker")?);
+        command.arg("--plugin").arg(&socket).arg("--socket").arg(host.directory().join("socket"));
+        let log = host.directory().join("plugin.log");
+        let process = Process::start(&host.namespace, &mut command, &log)?;
+        eventually("the plugin serves", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        })?;
+        Ok(Self { process })
+    }
+
+    /// Where dockerd finds it.
+    pub fn socket(host: &Host) -> PathBuf {
+        PathBuf::from("/run/docker/plugins").join(format!("{}.sock", host.name()))
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// That it is gone already.
+    pub fn end(&mut self, signal: Signal) -> Outcome<()> {
+        self.process.end(signal)
+    }
+}

@@ -1,0 +1,324 @@
+//! Every method of the protocol by itself, as dockerd would call it.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use e2e::{Host, Outcome, Plugin, Switch};
+use netlab::{Container, Need, Test, TestResult, test};
+use serde_json::{Value, json};
+
+pub fn tests() -> Vec<Test> {
+    [
+        test!(the_plugin_says_what_it_is),
+        test!(an_endpoint_goes_through_its_whole_life),
+        test!(what_is_repeated_or_gone_already_is_no_error),
+        test!(an_address_is_given_to_who_asks_and_is_free_again),
+        test!(failures_are_told_by_each_drivers_own_name),
+        test!(what_is_no_request_is_refused_and_others_are_served_on),
+        test!(a_method_waits_for_a_daemon_that_is_not_there_yet),
+    ]
+    .into_iter()
+    .map(|test| test.needs(Need::Tun))
+    .collect()
+}
+
+const NETWORK: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+const ENDPOINT: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+/// A host with the switch and its plugin.
+struct Wire {
+    switch: Switch,
+    host: Host,
+}
+
+impl Wire {
+    fn new() -> Outcome<Self> {
+        let host = Host::new()?;
+        let plugin = format!("--docker={}", Plugin::socket(&host).display());
+        Ok(Self { switch: Switch::start(&host, &[&plugin])?, host })
+    }
+
+    fn connect(&self) -> Outcome<UnixStream> {
+        let stream = UnixStream::connect(Plugin::socket(&self.host))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(stream)
+    }
+
+    /// Sends a request, and reads until the connection ends.
+    fn exchange(&self, request: &[u8]) -> Outcome<(u16, String)> {
+        let mut stream = self.connect()?;
+        stream.write_all(request)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.get(9..12).ok_or("no status")?.parse()?;
+        let (_, body) = answer.split_once("\r\n\r\n").ok_or("no body")?;
+        Ok((status, body.to_owned()))
+    }
+
+    fn post(&self, path: &str, body: &str) -> Outcome<(u16, String)> {
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: {length}"
+        );
+        self.exchange(format!("{head}\r\n\r\n{body}").as_bytes())
+    }
+
+    /// Calls a method that is understood.
+    fn call(&self, method: &str, arguments: Value) -> Outcome<Value> {
+        let (status, body) = self.post(&format!("/{method}"), &arguments.to_string())?;
+        assert_eq!(status, 200, "{method}: {body}");
+        Ok(serde_json::from_str(&body)?)
+    }
+
+    /// Calls a method that has nothing to say.
+    fn done(&self, method: &str, arguments: Value) -> Outcome<()> {
+        assert_eq!(self.call(method, arguments)?, json!({}), "{method}");
+        Ok(())
+    }
+
+    fn create_network(&self, options: Value) -> Outcome<()> {
+        let ipv4 = json!([{ "AddressSpace": "LocalDefault", "Pool": "10.9.0.0/24", "Gateway": "10.9.0.1/24",
+                            "AuxAddresses": { "x": "10.9.0.5/24" } }]);
+        let request =
+            json!({ "NetworkID": NETWORK, "Options": options, "IPv4Data": ipv4, "IPv6Data": [] });
+        self.done("NetworkDriver.CreateNetwork", request)
+    }
+}
+
+fn endpoint() -> Value {
+    json!({ "NetworkID": NETWORK, "EndpointID": ENDPOINT })
+}
+
+fn the_plugin_says_what_it_is() -> TestResult {
+    let wire = Wire::new()?;
+    let cases = [
+        ("Plugin.Activate", json!({ "Implements": ["NetworkDriver", "IpamDriver"] })),
+        (
+            "NetworkDriver.GetCapabilities",
+            json!({ "Scope": "local", "ConnectivityScope": "local", "GwAllocChecker": false }),
+        ),
+        ("NetworkDriver.GwAllocCheck", json!({ "SkipIPv4": false, "SkipIPv6": false })),
+        ("NetworkDriver.AllocateNetwork", json!({ "Options": {} })),
+        ("NetworkDriver.FreeNetwork", json!({})),
+        ("NetworkDriver.DiscoverNew", json!({})),
+        ("NetworkDriver.DiscoverDelete", json!({})),
+        (
+            "IpamDriver.GetCapabilities",
+            json!({ "RequiresMACAddress": true, "RequiresRequestReplay": false }),
+        ),
+        (
+            "IpamDriver.GetDefaultAddressSpaces",
+            json!({ "LocalDefaultAddressSpace": "vswitch-local", "GlobalDefaultAddressSpace": "vswitch-global" }),
+        ),
+    ];
+    for (method, answer) in cases {
+        assert_eq!(wire.call(method, json!({ "NetworkID": NETWORK }))?, answer, "{method}");
+    }
+    // What has no arguments may have no body at all.
+    assert_eq!(wire.post("/Plugin.Activate", "")?.0, 200);
+    assert_eq!(wire.post("/NetworkDriver.GetCapabilities", "")?.0, 200);
+    Ok(())
+}
+
+fn an_endpoint_goes_through_its_whole_life() -> TestResult {
+    let wire = Wire::new()?;
+    wire.create_network(json!({ "com.docker.network.generic": {} }))?;
+    let mut create = endpoint();
+    create["Interface"] = json!({ "Address": "10.9.0.2/24", "AddressIPv6": "", "MacAddress": "" });
+    let created = wire.call("NetworkDriver.CreateEndpoint", create)?;
+    let interface = created["Interface"].as_object().ok_or("no interface")?;
+    let keys: Vec<_> = interface.keys().collect();
+    assert_eq!(keys, ["MacAddress"], "only what was not given is answered");
+    let container = Container::new()?;
+    let mut join = endpoint();
+    join["SandboxKey"] = json!(container.reference().path());
+    let joined = wire.call("NetworkDriver.Join", join)?;
+    assert_eq!(joined["Gateway"], "10.9.0.1");
+    assert_eq!(
+        joined["InterfaceName"],
+        json!({ "SrcName": "vsw222222222222", "DstPrefix": "eth" })
+    );
+    let made = wire.host.namespace.link("vsw222222222222")?;
+    let mac = made.mac.map(|mac| ctl::MacAddr(mac).to_string());
+    assert_eq!(mac.as_deref(), interface["MacAddress"].as_str());
+    let mut program = endpoint();
+    program["Options"] = json!({ "com.docker.network.portmap": [
+        { "Proto": 6, "IP": "", "Port": 80, "HostIP": "", "HostPort": 8080, "HostPortEnd": 8080 } ] });
+    wire.done("NetworkDriver.ProgramExternalConnectivity", program.clone())?;
+    wire.done("NetworkDriver.ProgramExternalConnectivity", program)?;
+    let info = wire.call("NetworkDriver.EndpointOperInfo", endpoint())?;
+    assert_eq!(info["Value"]["com.docker.network.portmap"][0]["HostPort"], 8080);
+    assert_eq!(info["Value"]["vswitch.port"], "docker-222222222222");
+    wire.done("NetworkDriver.RevokeExternalConnectivity", endpoint())?;
+    let info = wire.call("NetworkDriver.EndpointOperInfo", endpoint())?;
+    assert_eq!(info["Value"]["com.docker.network.portmap"], json!([]));
+    wire.done("NetworkDriver.Leave", endpoint())?;
+    let refused = wire.call("NetworkDriver.DeleteNetwork", json!({ "NetworkID": NETWORK }))?;
+    assert!(refused["Err"].as_str().ok_or("no error")?.contains("docker-222222222222"));
+    wire.done("NetworkDriver.DeleteEndpoint", endpoint())?;
+    wire.done("NetworkDriver.DeleteNetwork", json!({ "NetworkID": NETWORK }))?;
+    assert_eq!((wire.switch.networks()?.len(), wire.switch.leases()?.len()), (0, 0));
+    Ok(())
+}
+
+fn what_is_repeated_or_gone_already_is_no_error() -> TestResult {
+    let wire = Wire::new()?;
+    for _ in 0..2 {
+        wire.create_network(json!({}))?;
+    }
+    let mut create = endpoint();
+    create["Interface"] = json!({ "Address": "10.9.0.2/24" });
+    let first = wire.call("NetworkDriver.CreateEndpoint", create.clone())?;
+    assert_eq!(wire.call("NetworkDriver.CreateEndpoint", create)?, first);
+    for _ in 0..2 {
+        wire.done("NetworkDriver.RevokeExternalConnectivity", endpoint())?;
+        wire.done("NetworkDriver.Leave", endpoint())?;
+        wire.done("NetworkDriver.DeleteEndpoint", endpoint())?;
+    }
+    for _ in 0..2 {
+        wire.done("NetworkDriver.DeleteNetwork", json!({ "NetworkID": NETWORK }))?;
+    }
+    for _ in 0..2 {
+        wire.done(
+            "IpamDriver.ReleaseAddress",
+            json!({ "PoolID": "10.9.0.0/24", "Address": "10.9.0.2" }),
+        )?;
+        wire.done("IpamDriver.ReleasePool", json!({ "PoolID": "10.9.0.0/24" }))?;
+    }
+    Ok(())
+}
+
+fn an_address_is_given_to_who_asks_and_is_free_again() -> TestResult {
+    let wire = Wire::new()?;
+    let any = json!({ "AddressSpace": "vswitch-local", "Pool": "", "SubPool": "", "Options": null, "V6": false });
+    let chosen = wire.call("IpamDriver.RequestPool", any)?;
+    assert!(chosen["Pool"].as_str().ok_or("no subnet")?.ends_with("/24"));
+    let wanted = json!({ "Pool": "10.9.0.0/24", "SubPool": "10.9.0.64/28", "V6": false });
+    let pool = wire.call("IpamDriver.RequestPool", wanted.clone())?;
+    assert_eq!(pool["PoolID"], wire.call("IpamDriver.RequestPool", wanted)?["PoolID"]);
+    let request = |address: &str, options: Value| {
+        let arguments = json!({ "PoolID": pool["PoolID"], "Address": address, "Options": options });
+        wire.call("IpamDriver.RequestAddress", arguments)
+    };
+    let gateway = json!({ "RequestAddressType": "com.docker.network.gateway" });
+    assert_eq!(request("10.9.0.9", gateway.clone())?["Address"], "10.9.0.9/24");
+    assert_eq!(request("", gateway)?["Address"], "10.9.0.9/24");
+    let mac = |last: u8| json!({ "com.docker.network.endpoint.macaddress": format!("02:42:00:00:00:0{last}") });
+    let first = request("", mac(1))?["Address"].clone();
+    assert_eq!(first, "10.9.0.65/24", "the first of its part");
+    assert_eq!(request("", mac(1))?["Address"], first, "the same for the same");
+    assert_ne!(request("", mac(2))?["Address"], first);
+    assert_eq!(request("10.9.0.7", json!({}))?["Address"], "10.9.0.7/24");
+    let taken = request("10.9.0.65", mac(3))?;
+    assert!(taken["Error"].as_str().ok_or("no error")?.contains("10.9.0.65"));
+    for address in ["10.9.0.65", "10.9.0.66", "10.9.0.7", "10.9.0.9"] {
+        let release = json!({ "PoolID": pool["PoolID"], "Address": address });
+        wire.done("IpamDriver.ReleaseAddress", release)?;
+    }
+    assert_eq!(wire.switch.leases()?.len(), 0);
+    wire.done("IpamDriver.ReleasePool", json!({ "PoolID": pool["PoolID"] }))?;
+    wire.done("IpamDriver.ReleasePool", json!({ "PoolID": chosen["PoolID"] }))?;
+    let six = wire.call("IpamDriver.RequestPool", json!({ "V6": true }))?;
+    assert!(six["Pool"].as_str().ok_or("no subnet")?.starts_with("fd"));
+    Ok(())
+}
+
+fn failures_are_told_by_each_drivers_own_name() -> TestResult {
+    let wire = Wire::new()?;
+    let mut join = endpoint();
+    join["SandboxKey"] = json!("/run/netns/none");
+    let mut program = endpoint();
+    program["Options"] = json!({ "com.docker.network.portmap": "all" });
+    let cases = [
+        ("NetworkDriver.CreateEndpoint", endpoint(), "Err"),
+        ("NetworkDriver.EndpointOperInfo", endpoint(), "Err"),
+        ("NetworkDriver.Join", join, "Err"),
+        ("NetworkDriver.ProgramExternalConnectivity", program, "Err"),
+        ("NetworkDriver.CreateNetwork", json!({ "NetworkID": "short" }), "Err"),
+        (
+            "NetworkDriver.DeleteEndpoint",
+            json!({ "NetworkID": NETWORK, "EndpointID": "../../x" }),
+            "Err",
+        ),
+        ("IpamDriver.RequestPool", json!({ "Pool": "10.0.0.1/24" }), "Error"),
+        ("IpamDriver.RequestPool", json!({ "SubPool": "10.0.0.0/28" }), "Error"),
+        ("IpamDriver.RequestPool", json!({ "Options": { "vswitch.network": "none" } }), "Error"),
+        (
+            "IpamDriver.RequestAddress",
+            json!({ "PoolID": "10.0.0.0/24", "Address": "10.0.0.7" }),
+            "Error",
+        ),
+        ("IpamDriver.RequestAddress", json!({ "PoolID": "nonsense" }), "Error"),
+        ("IpamDriver.ReleasePool", json!({ "PoolID": "" }), "Error"),
+    ];
+    for (method, arguments, name) in cases {
+        let answer = wire.call(method, arguments.clone())?;
+        let said = answer[name].as_str().unwrap_or_default();
+        assert!(!said.is_empty(), "{method} {arguments}: {answer}");
+    }
+    assert_eq!((wire.switch.networks()?.len(), wire.switch.leases()?.len()), (0, 0));
+    Ok(())
+}
+
+fn what_is_no_request_is_refused_and_others_are_served_on() -> TestResult {
+    let wire = Wire::new()?;
+    for path in [
+        "/",
+        "/NetworkDriver",
+        "/NetworkDriver.",
+        "/NetworkDriver.Nothing",
+        "/IpamDriver.Join",
+        "/VolumeDriver.List",
+    ] {
+        let (status, body) = wire.post(path, "{}")?;
+        assert_eq!(status, 404, "{path}");
+        assert!(body.contains("Err"), "{body}");
+    }
+    for body in ["", "{", "[]", "{\"NetworkID\":7}", "\u{0}"] {
+        assert_eq!(wire.post("/NetworkDriver.DeleteNetwork", body)?.0, 400, "{body:?}");
+        assert_eq!(wire.post("/IpamDriver.ReleasePool", body)?.0, 400, "{body:?}");
+    }
+    let raw: [(&[u8], u16); 4] = [
+        (b"GET /Plugin.Activate HTTP/1.1\r\n\r\n", 405),
+        (b"POST /Plugin.Activate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
+        (b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: 999999999\r\n\r\n", 413),
+        (b"nonsense\r\n\r\n", 400),
+    ];
+    for (request, status) in raw {
+        assert_eq!(wire.exchange(request)?.0, status);
+    }
+    // A connection is kept, and a request may come in pieces.
+    let mut stream = wire.connect()?;
+    for piece in ["POST /Plugin.Activate HT", "TP/1.1\r\nContent-Length: 2\r\n\r\n{", "}"].repeat(3)
+    {
+        stream.write_all(piece.as_bytes())?;
+    }
+    stream.write_all(b"POST /x HTTP/1.1\r\nConnection: close\r\n\r\n")?;
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers)?;
+    assert_eq!((answers.matches("200 OK").count(), answers.matches("404").count()), (3, 1));
+    // Who says nothing is in nobody's way.
+    let silent: Vec<_> = (0..20).map(|_| wire.connect()).collect::<Result<_, _>>()?;
+    assert_eq!(wire.post("/Plugin.Activate", "")?.0, 200);
+    drop(silent);
+    Ok(())
+}
+
+fn a_method_waits_for_a_daemon_that_is_not_there_yet() -> TestResult {
+    let host = Host::new()?;
+    let plugin = Plugin::start(&host)?;
+    let request = format!(
+        "POST /NetworkDriver.DeleteNetwork HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{{\"NetworkID\":{NETWORK:?}}}",
+        NETWORK.len() + 16
+    );
+    let mut stream = UnixStream::connect(Plugin::socket(&host))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(request.as_bytes())?;
+    let _switch = Switch::start(&host, &[])?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
+    drop(plugin);
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! Published ports of a real Docker.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use ctl::NatRule;
+use e2e::{Host, Outcome};
+use netlab::{LabError, Test, TestResult, test};
+
+use crate::scene::{Scene, with_docker};
+
+pub fn tests() -> Vec<Test> {
+    with_docker([
+        test!(a_published_port_is_reached_from_outside_and_from_its_own_network),
+        test!(a_range_and_a_chosen_port_lead_to_the_container),
+        test!(a_datagram_to_a_published_port_is_answered_from_there),
+        test!(a_port_is_published_at_the_given_address_only),
+        test!(a_port_that_cannot_be_published_is_refused_and_leaves_nothing),
+    ])
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The page at a port of the switch's outside, and the address that asked for it.
+fn fetch(host: &Host, to: &str) -> Outcome<(String, SocketAddr)> {
+    let to: SocketAddr = to.parse()?;
+    let failed = |source| LabError::Socket { operation: "connect to a published port", source };
+    let mut stream =
+        host.world.run(|| TcpStream::connect_timeout(&to, PATIENCE).map_err(failed))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok((page, stream.local_addr()?))
+}
+
+fn a_published_port_is_reached_from_outside_and_from_its_own_network() -> TestResult {
+    let scene = Scene::new()?;
+    scene.network("web", "--ipv6")?;
+    let verbose =
+        "run --detach --name web --network web -p 8080:80 busybox httpd -f -v -p 80 -h /bin";
+    scene.docker.run(verbose)?;
+    scene.docker.shell("web", "echo hello >/bin/index.html")?;
+    let (page, client) = fetch(&scene.host, "198.51.100.1:8080")?;
+    assert!(page.ends_with("hello\n"), "{page}");
+    let seen = log_of(&scene, "web")?;
+    assert!(seen.contains(&format!("{}]:{}", client.ip(), client.port())), "{seen}");
+    assert!(fetch(&scene.host, "[2001:db8::1]:8080")?.0.ends_with("hello\n"), "by IPv6");
+    scene.docker.container("other", "--network web")?;
+    for from in ["other", "web"] {
+        let page = scene.docker.shell(from, "timeout 5 wget -q -O - http://198.51.100.1:8080/")?;
+        assert_eq!(page, "hello", "hairpin from {from}");
+    }
+    scene.docker.run("rm --force web")?;
+    assert!(fetch(&scene.host, "198.51.100.1:8080").is_err(), "it went with the container");
+    Ok(scene.switch.check_ledger()?)
+}
+
+/// What a container said.
+fn log_of(scene: &Scene, container: &str) -> Outcome<String> {
+    let path = scene.docker.run(&format!("inspect --format={{{{.LogPath}}}} {container}"))?;
+    Ok(std::fs::read_to_string(path)?)
+}
+
+fn a_range_and_a_chosen_port_lead_to_the_container() -> TestResult {
+    let scene = Scene::new()?;
+    scene.network("web", "")?;
+    // As many ports for as many, one of several, and any.
+    let ports = "-p 8000-8001:80-81 -p 8100-8102:80 -p 80";
+    scene.docker.container("alpha", &format!("--network web {ports}"))?;
+    scene.docker.container("beta", "--network web -p 8100-8102:80")?;
+    scene.docker.serve_page("alpha", "alpha")?;
+    scene.docker.serve_page("beta", "beta")?;
+    scene.docker.shell("alpha", "httpd -p 81 -h /www")?;
+    let page =
+        |port: u16| fetch(&scene.host, &format!("198.51.100.1:{port}")).map(|(page, _)| page);
+    for (port, said) in [(8000, "a\n"), (8001, "a\n"), (8100, "a\n"), (8101, "b\n")] {
+        assert!(page(port)?.ends_with(said), "{port}");
+    }
+    let chosen = scene.switch.translations()?.into_iter().find_map(|rule| match rule.rule {
+        NatRule::Publish(publish) => {
+            Some(publish.forward.ports.first()).filter(|port| *port >= 49152)
+        }
+        _ => None,
+    });
+    assert!(page(chosen.ok_or("none was chosen")?)?.ends_with("a\n"));
+    Ok(())
+}
+
+fn a_datagram_to_a_published_port_is_answered_from_there() -> TestResult {
+    let scene = Scene::new()?;
+    scene.network("web", "")?;
+    scene.docker.run("run --detach --name alpha --network web -p 5353:53/udp -p 7:7/sctp busybox udpsvd 0.0.0.0 53 cat")?;
+    let failed = |source| LabError::Socket { operation: "bind", source };
+    let socket = scene.host.world.run(|| UdpSocket::bind("198.51.100.9:0").map_err(failed))?;
+    socket.connect("198.51.100.1:5353")?;
+    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut answer = [0; 16];
+    // The container may not listen yet.
+    e2e::eventually("the datagram is answered", || {
+        let heard = socket.send(b"hello").and_then(|_| socket.recv(&mut answer));
+        heard.is_ok_and(|bytes| &answer[..bytes] == b"hello")
+    })?;
+    let rules = scene.switch.translations()?;
+    assert!(rules.iter().any(|rule| format!("{:?}", rule.rule).contains("Sctp")), "{rules:?}");
+    Ok(())
+}
+
+fn a_port_is_published_at_the_given_address_only() -> TestResult {
+    let scene = Scene::new()?;
+    scene.network("web", "--ipv6")?;
+    scene.docker.container("alpha", "--network web -p 198.51.100.1:8080:80 -p 0.0.0.0:8081:80")?;
+    scene.docker.serve_page("alpha", "alpha")?;
+    for port in [8080, 8081] {
+        assert!(fetch(&scene.host, &format!("198.51.100.1:{port}"))?.0.ends_with("a\n"));
+        assert!(fetch(&scene.host, &format!("[2001:db8::1]:{port}")).is_err(), "of IPv4 only");
+    }
+    Ok(())
+}
+
+fn a_port_that_cannot_be_published_is_refused_and_leaves_nothing() -> TestResult {
+    let scene = Scene::new()?;
+    scene.network("web", "")?;
+    scene.network("inner", "--internal")?;
+    scene.docker.container("first", "--network web -p 8080:80")?;
+    let before = scene.switch.translations()?;
+    let cases = [
+        ("taken", "-p 8090:80 -p 8080:80", "8080"),
+        ("elsewhere", "-p 192.0.2.7:8091:80", "192.0.2.7 is no address of the switch outside"),
+    ];
+    for (name, ports, why) in cases {
+        let refused = scene.docker.container(name, &format!("--network web {ports}"));
+        let said = refused.err().ok_or("it was published")?.to_string();
+        assert!(said.contains(why), "{said}");
+        scene.docker.run(&format!("rm --force {name}"))?;
+        assert_eq!(scene.switch.translations()?, before, "{name}");
+        assert_eq!(scene.switch.containers()?.len(), 1);
+    }
+    Ok(())
+}
