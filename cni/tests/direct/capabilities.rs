@@ -43,6 +43,7 @@ fn outside(host: &Host) -> Fallible<Container> {
         gateways: Vec::new(),
         routes: Vec::new(),
         queues: 1,
+        handover: false,
     };
     let port = Port::new("up".parse()?, PortKind::Tap(tap));
     host.change(Mutation::PortAdd(Box::new(PortAdd { name: "world".parse()?, port })))?;

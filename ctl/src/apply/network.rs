@@ -258,6 +258,7 @@ pub(super) fn handover(config: &mut Config, handover: &NetworkHandover) -> Resul
         mac: *mac,
         ips: network.addresses_of(port).map(|(cidr, _)| cidr).collect(),
         gateways: Vec::new(),
+        routes: Vec::new(),
         queues: 1,
         handover: true,
     };

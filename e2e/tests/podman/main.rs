@@ -96,7 +96,8 @@ fn a_published_port_is_reached_from_outside() -> TestResult {
 fn fetch(host: &Host, to: &str) -> Outcome<String> {
     let to: SocketAddr = to.parse()?;
     let failed = |source| LabError::Socket { operation: "connect to a published port", source };
-    let mut stream = host.world.run(|| TcpStream::connect_timeout(&to, PATIENCE).map_err(failed))?;
+    let mut stream =
+        host.world.run(|| TcpStream::connect_timeout(&to, PATIENCE).map_err(failed))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
     let mut page = String::new();
