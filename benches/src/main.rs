@@ -2,25 +2,46 @@
 //!
 //! * `pipeline`: the pipeline alone, from endless 64-byte frames to nowhere, in TSC cycles per frame;
 //!   with bridging, rules, routing and address translation.
-//! * `compare`: real kernel traffic between two containers by every kind of port and by a Linux bridge,
-//!   interleaved; medians and ratios.
+//! * `compare`: real kernel traffic between two containers by every kind of port and by other switches, routers and
+//!   tunnels, interleaved; medians, spread and ratios.
 //! * `control`: how long a change of the configuration takes with much configured.
 //! * `wake`: how long a frame takes from one container to another while the worker sleeps, and while it is awake.
+//! * `rfc2544`, `rfc2889`: the tests of these documents (and of RFC 8204), of any subject.
+//! * `soak`, `scale`: this switch under pressure for long, and with many ports, networks, stations and sessions.
+//!
+//! A run can be written as JSON ([`record`]), compared with another one ([`diff`]), and drawn ([`html`]).
 
+mod campaign;
 mod compare;
 mod control;
+mod diff;
 mod features;
+mod html;
+mod machine;
+mod measure;
 mod pipeline;
+mod record;
+mod rfc2544;
+mod rfc2889;
+mod scale;
+mod search;
+mod soak;
+mod stations;
+mod statistics;
+mod subject;
+mod summary;
 mod wake;
-mod wire;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use compare::Setting;
+use campaign::{Plan, chosen_subjects};
+use clap::{Args, Parser, Subcommand};
+use measure::Setting;
 use netlab::Cores;
+use record::Record;
 
 #[derive(Parser)]
 #[command(
@@ -30,8 +51,13 @@ Examples:
   cargo run --release -p benches -- pipeline
   cargo run --release -p benches -- wake
   cargo run --release -p benches -- control
-  cargo run --release -p benches -- compare --seconds 1 --rounds 5
-  cargo run --release -p benches -- compare --core 0"
+  cargo run --release -p benches -- list
+  cargo run --release -p benches -- compare --only bridge,tap,gso --json run.json
+  cargo run --release -p benches -- compare --only nft-nat,nat --measure sessions,tcp
+  cargo run --release -p benches -- rfc2544 --only bridge,tap --frame-bytes 64,1518
+  cargo run --release -p benches -- soak --minutes 60
+  cargo run --release -p benches -- report run.json -o run.html
+  cargo run --release -p benches -- diff before.json after.json"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -57,27 +83,160 @@ enum Command {
         #[arg(long, default_value = "/var/tmp", value_name = "DIR")]
         state: PathBuf,
     },
-    /// Real traffic, next to a Linux bridge
-    Compare {
-        /// Seconds of each measurement
-        #[arg(long, default_value_t = 1.0, value_parser = seconds)]
-        seconds: f64,
-        /// Measurements of each figure, of which the median is shown
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-        rounds: u32,
-        /// Workers never sleep
-        #[arg(long)]
-        busy: bool,
-        /// One core for everything, the switch included [default: all cores]
-        #[arg(long)]
-        core: Option<usize>,
-        /// Core of the sending end [default: the scheduler's choice]
-        #[arg(long, conflicts_with = "core")]
-        sender: Option<usize>,
-        /// Core of the receiving end [default: the scheduler's choice]
-        #[arg(long, conflicts_with = "core")]
-        receiver: Option<usize>,
+    /// All subjects and measures of `compare`
+    List,
+    /// Real traffic, next to other switches
+    Compare(Compare),
+    /// The tests of RFC 2544: throughput, latency, frame loss, back-to-back frames
+    Rfc2544 {
+        /// Lengths of the frames, check sequence included [default: those of section 9.1]
+        #[arg(long, value_name = "BYTES", value_delimiter = ',',
+              value_parser = clap::value_parser!(u16).range(64..))]
+        frame_bytes: Vec<u16>,
+        /// Percent of the frames that may be lost in the throughput test
+        #[arg(long, default_value_t = 0.0, value_parser = percent)]
+        loss: f64,
+        /// How precisely the throughput is found, in percent of the highest rate
+        #[arg(long, default_value_t = 2.0, value_parser = percent)]
+        resolution: f64,
+        #[command(flatten)]
+        how: How,
     },
+    /// The tests of RFC 2889 for switches, and the many flows of RFC 8204
+    Rfc2889 {
+        /// Stations to learn in the test of the address caching capacity
+        #[arg(long, default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        stations: u32,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Mixed traffic for long; fails if memory or descriptors grow, or a frame is not accounted for
+    Soak {
+        /// For how long; at least ten cycles are made
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+        minutes: u16,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Many ports, networks, stations and sessions: set-up, memory, cost per packet
+    Scale {
+        /// Only these: ports, networks, stations, sessions [default: all]
+        #[arg(long, value_name = "DIMENSION", value_delimiter = ',')]
+        of: Vec<String>,
+        /// A tenth of the full size
+        #[arg(long)]
+        tenth: bool,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Two runs, figure by figure
+    Diff {
+        /// The earlier run
+        before: PathBuf,
+        /// The later run
+        after: PathBuf,
+    },
+    /// A run as a page with drawings
+    Report {
+        /// The run
+        run: PathBuf,
+        /// The HTML file to write
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Compare {
+    /// Measures by name, or `all` [default: those marked in `list`]
+    #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
+    measure: Vec<String>,
+    /// A smoke test of seconds, whose figures mean nothing
+    #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
+    quick: bool,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What all campaigns have in common.
+#[derive(Args)]
+struct How {
+    /// Subjects by name, or `all` [default: those marked in `list`]
+    #[arg(long, value_name = "SUBJECT", value_delimiter = ',')]
+    only: Vec<String>,
+    /// The subject that the others are compared with [default: each family's own]
+    #[arg(long, value_name = "SUBJECT")]
+    baseline: Option<String>,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    seconds: f64,
+    /// Measurements of each figure, of which median and spread are shown
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// Write the run to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    placement: Placement,
+}
+
+#[derive(Args)]
+struct Placement {
+    /// One core for everything, the switch included [default: all cores]
+    #[arg(long)]
+    core: Option<usize>,
+    /// Core of the sending end [default: the scheduler's choice]
+    #[arg(long, conflicts_with = "core")]
+    sender: Option<usize>,
+    /// Core of the receiving end [default: the scheduler's choice]
+    #[arg(long, conflicts_with = "core")]
+    receiver: Option<usize>,
+}
+
+impl Placement {
+    /// Puts this process where it is wanted, and says where the ends run.
+    fn take(&self) -> Cores {
+        // Threads inherit it, and the switch takes its cores from those that it may use.
+        netlab::cpu::pin(self.core);
+        Cores { sender: self.sender, receiver: self.receiver }
+    }
+}
+
+impl How {
+    fn setting(&self) -> Setting {
+        let (duration, cores) = (Duration::from_secs_f64(self.seconds), self.placement.take());
+        Setting { duration, cores }
+    }
+
+    fn plan(self) -> Result<Plan, Box<dyn Error>> {
+        let (setting, subjects) = (self.setting(), chosen_subjects(&self.only)?);
+        let Self { baseline, json, rounds, .. } = self;
+        Ok(Plan { subjects, baseline, setting, rounds: usize::from(rounds), json })
+    }
+
+    /// Prints a run, and writes it if that is wanted.
+    fn keep(&self, record: &Record) -> Result<(), Box<dyn Error>> {
+        print!("{}", summary::text(record));
+        self.json.as_ref().map_or(Ok(()), |file| record.write(file))
+    }
+}
+
+impl Compare {
+    fn run(self) -> Result<(), Box<dyn Error>> {
+        let plan = self.how.plan()?;
+        if self.quick {
+            compare::quick(plan, &self.measure)
+        } else {
+            compare::run(&plan, &self.measure)
+        }
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=50.0).contains(&percent) => Ok(percent),
+        _ => Err("use 0 to 50 percent".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -92,13 +251,28 @@ fn main() -> ExitCode {
         Command::Pipeline => pipeline::run().and_then(|()| features::run()),
         Command::Wake { frames } => wake::run(frames),
         Command::Control { rounds, state } => control::run(&state, rounds),
-        Command::Compare { seconds, rounds, busy, core, sender, receiver } => {
-            // Threads inherit it, and the switch takes its cores from those that it may use.
-            netlab::cpu::pin(core);
-            let cores = Cores { sender, receiver };
-            let setting = Setting { duration: Duration::from_secs_f64(seconds), cores };
-            compare::run(setting, rounds, busy)
+        Command::List => {
+            print!("{}", compare::list());
+            Ok(())
         }
+        Command::Compare(compare) => compare.run(),
+        Command::Rfc2544 { frame_bytes, loss, resolution, how } => {
+            let lengths =
+                if frame_bytes.is_empty() { rfc2544::FRAME_BYTES.to_vec() } else { frame_bytes };
+            let (loss, resolution) = (loss / 100.0, resolution / 100.0);
+            let limits = rfc2544::Limits { frame_bytes: lengths, loss, resolution };
+            how.plan().and_then(|plan| rfc2544::run(&plan, &limits))
+        }
+        Command::Rfc2889 { stations, how } => {
+            how.plan().and_then(|plan| rfc2889::run(&plan, stations))
+        }
+        Command::Soak { minutes, how } => soak(minutes, &how),
+        Command::Scale { of, tenth, how } => {
+            let divisor = if tenth { 10 } else { 1 };
+            scale::run(&of, divisor, how.setting()).and_then(|record| how.keep(&record))
+        }
+        Command::Diff { before, after } => difference(&before, &after),
+        Command::Report { run, output } => report(&run, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,4 +281,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn soak(minutes: u16, how: &How) -> Result<(), Box<dyn Error>> {
+    let names = if how.only.is_empty() { &["nat".to_owned()] } else { &how.only[..] };
+    let subjects = chosen_subjects(names)?;
+    let [subject] = subjects.as_slice() else { return Err("name one subject with --only".into()) };
+    let time = Duration::from_secs(u64::from(minutes) * 60);
+    how.keep(&soak::run(subject, time, how.setting())?)
+}
+
+fn difference(before: &std::path::Path, after: &std::path::Path) -> Result<(), Box<dyn Error>> {
+    print!("{}", diff::text(&Record::read(before)?, &Record::read(after)?));
+    Ok(())
+}
+
+fn report(run: &std::path::Path, output: &std::path::Path) -> Result<(), Box<dyn Error>> {
+    std::fs::write(output, html::page(&Record::read(run)?))
+        .map_err(|error| format!("cannot write the page {}: {error}", output.display()).into())
 }

@@ -4,17 +4,14 @@
 //! That the worker did sleep, or did not, is shown by its own count of sleeps.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ctl::response::WorkerPerf;
 use ctl::{Client, Query, Request};
 use hdrhistogram::Histogram;
 use netlab::raw::RawSocket;
-use vswitch::control::Background;
-use vswitch::worker::PollMode;
 
-use crate::compare::{Pair, pairs};
+use crate::subject::{INTERFACE, Rig, Wish, catalogue, mac};
 
 /// Long after a worker has gone to sleep.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -23,25 +20,27 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// An EtherType for experiments (IEEE 802): nobody in a container answers.
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 
+/// What is measured: a bridge and a bare wire for comparison, and the switch with every kind of port.
+const SUBJECTS: [&str; 5] = ["bridge", "wire", "tap", "gso", "xdp"];
+
 /// Measures and prints.
 pub(crate) fn run(frames: u32) -> Result<(), Box<dyn Error>> {
     hostnet::sandbox::enter()?;
-    let socket = PathBuf::from("/run/vswitch-bench.sock");
-    let _daemon = Background::start(socket.clone(), PollMode::Adaptive, None)?;
     println!("One frame from container to container, µs, {frames} frames each:\n");
     println!(
         "{:14} {:>8} {:>8} {:>8} {:>8} {:>8} {:>14}",
         "", "worker", "p50", "p99", "p99.9", "most", "sleeps a frame"
     );
-    for pair in pairs(&socket, false)? {
+    for subject in catalogue().iter().filter(|subject| SUBJECTS.contains(&subject.name)) {
+        let rig = subject.start(&Wish::USUAL)?;
         for (state, pause) in [("asleep", Some(PAUSE)), ("awake", None)] {
-            let before = sleeps(&socket)?;
-            let times = measure(&pair, frames, pause)?;
-            let slept = f64::from(u32::try_from(sleeps(&socket)? - before)?) / f64::from(frames);
+            let before = sleeps(&rig)?;
+            let times = measure(&rig, frames, pause)?;
+            let slept = f64::from(u32::try_from(sleeps(&rig)? - before)?) / f64::from(frames);
             let at = |percent| micros(times.value_at_percentile(percent));
             println!(
                 "{:14} {state:>8} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {slept:>14.2}",
-                pair.name,
+                subject.name,
                 at(50.0),
                 at(99.0),
                 at(99.9),
@@ -57,22 +56,22 @@ fn micros(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
 
-/// How often the workers have gone to sleep so far.
-fn sleeps(socket: &Path) -> Result<u64, Box<dyn Error>> {
+/// How often the workers have gone to sleep so far; never, where there are none of ours.
+fn sleeps(rig: &Rig) -> Result<u64, Box<dyn Error>> {
+    let Some(socket) = rig.control() else { return Ok(0) };
     let perf: Vec<WorkerPerf> = Client::connect(socket)?.ask(Request::Query(Query::Perf))?;
     Ok(perf.iter().map(|worker| worker.sleeps).sum())
 }
 
 /// Nanoseconds from just before a frame is sent until it is there.
 fn measure(
-    pair: &Pair,
+    rig: &Rig,
     frames: u32,
     pause: Option<Duration>,
 ) -> Result<Histogram<u64>, Box<dyn Error>> {
-    let [near, far] = &pair.containers;
-    let (from, to) = (RawSocket::open(near, "eth0")?, RawSocket::open(far, "eth0")?);
-    let mac = |link: hostnet::Link| link.mac.ok_or("eth0 has no address");
-    let (src, dst) = (mac(near.link("eth0")?)?, mac(far.link("eth0")?)?);
+    let (near, far) = (&rig.near, &rig.far);
+    let (from, to) = (RawSocket::open(near, INTERFACE)?, RawSocket::open(far, INTERFACE)?);
+    let (src, dst) = (mac(near)?, mac(far)?);
     // So that the receiver is known, and nothing is flooded.
     to.send(&frame(dst, src, u32::MAX))?;
     from.catch(PATIENCE, |bytes| is_number(bytes, u32::MAX))?.ok_or("a frame was lost")?;

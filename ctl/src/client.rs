@@ -1,6 +1,7 @@
 //! [`Client`]: a connection to the daemon.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::wire::{Envelope, LineDecoder, MAX_RESPONSE_BYTES, parse_response, request_line};
+use crate::wire::{Envelope, LineDecoder, MAX_RESPONSE_BYTES, Reply, parse_reply, request_line};
 use crate::{CtlError, ErrorCode, Request};
 
 /// Where the daemon listens unless it is told otherwise.
@@ -119,25 +120,46 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; what the daemon itself says is [`ClientError::Refused`].
     pub fn call(&mut self, request: Request) -> Result<Value, ClientError> {
+        self.stream(request, |_| {
+            Err(ClientError::Answer("it comes in pieces, which nobody expected".to_owned()))
+        })
+    }
+
+    /// Sends a request, waits for its answer, and hands out each piece that comes before it. After the first piece
+    /// there is no hurry.
+    ///
+    /// # Errors
+    /// [`ClientError`], and what `heard` returns.
+    pub fn stream<E: From<ClientError>>(
+        &mut self,
+        request: Request,
+        mut heard: impl FnMut(Value) -> Result<(), E>,
+    ) -> Result<Value, E> {
         let id = self.next_id;
         self.next_id += 1;
-        let line = request_line(&Envelope { id, request })?;
+        let line = request_line(&Envelope { id, request }).map_err(ClientError::from)?;
         // A daemon that refuses the connection says why and closes: read that even if writing fails.
         let written = self.stream.write_all(&line);
-        let answer = self.read_line();
-        let line = match (written, answer) {
-            (_, Ok(line)) => line,
-            (Err(error), Err(_)) => return Err(self.broken(error)),
-            (Ok(()), Err(error)) => return Err(error),
-        };
-        let (answered, result) =
-            parse_response(&line).map_err(|error| ClientError::Answer(error.to_string()))?;
-        // What is wrong with the connection rather than with one request has number 0.
-        if answered != id && !(answered == 0 && result.is_err()) {
-            let message = format!("it is to request {answered}, not to {id}");
-            return Err(ClientError::Answer(message));
+        loop {
+            let line = match (&written, self.read_line()) {
+                (_, Ok(line)) => line,
+                (Err(error), Err(_)) => return Err(self.broken(error.kind().into()).into()),
+                (Ok(()), Err(error)) => return Err(error.into()),
+            };
+            match reply_to(id, &line)? {
+                Reply::Response(result) => return Ok(result.map_err(ClientError::from)?),
+                Reply::Event(event) => heard(event)?,
+            }
+            self.stream.set_read_timeout(None).map_err(ClientError::Lost)?;
         }
-        Ok(result?)
+    }
+
+    /// What ends a [`Client::stream`] from another thread.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`], when there are no descriptors left.
+    pub fn hang_up(&self) -> Result<HangUp, ClientError> {
+        self.stream.try_clone().map(HangUp).map_err(ClientError::Lost)
     }
 
     /// Sends a request and waits for its answer, which has a known form.
@@ -172,6 +194,30 @@ impl Client {
             _ => ClientError::Lost(error),
         }
     }
+}
+
+/// Ends what a client is told piece by piece.
+#[derive(Debug)]
+pub struct HangUp(UnixStream);
+
+impl HangUp {
+    /// Says to the daemon that there will be no more requests. It sends what it owes.
+    pub fn hang_up(&self) {
+        // A connection that is over needs no end.
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+}
+
+/// What a line says about a request.
+fn reply_to(id: u64, line: &[u8]) -> Result<Reply, ClientError> {
+    let (answered, reply) =
+        parse_reply(line).map_err(|error| ClientError::Answer(error.to_string()))?;
+    // What is wrong with the connection rather than with one request has number 0.
+    let is_about_connection = answered == 0 && matches!(reply, Reply::Response(Err(_)));
+    if answered == id || is_about_connection {
+        return Ok(reply);
+    }
+    Err(ClientError::Answer(format!("it is to request {answered}, not to {id}")))
 }
 
 /// A connection whose every wait is bounded: also that for a place in the queue of a daemon that accepts none

@@ -25,7 +25,7 @@ mod vlan;
 pub mod wire;
 
 pub use apply::{apply, apply_all};
-pub use client::{Client, ClientError, DEFAULT_SOCKET};
+pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
 pub use config::{
     Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Endpoint, Filtering, Forward,
     Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
@@ -43,11 +43,11 @@ pub use plan::{Action, plan};
 pub use prefix::{AddressRange, Destination, PortRange, Prefix};
 pub use rate::Rate;
 pub use request::{
-    Allowance, Attach, Batch, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState,
-    ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace, Frame,
-    IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet, NeighborAdd,
-    NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover,
-    NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query, Request, RouteAdd,
-    RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet, Why,
+    Allowance, Attach, Batch, BridgeAdd, BridgeSet, Capture, ConnFilter, ConnList, ConnShow,
+    ConnState, ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace,
+    Frame, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
+    NeighborAdd, NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect,
+    NetworkHandover, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query,
+    Request, RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet, Why,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

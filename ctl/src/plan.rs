@@ -144,7 +144,7 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
 }
 
 fn stays_open(before: &Port, after: &Port) -> bool {
-    before.bridge == after.bridge && before.kind.is_same_device(&after.kind)
+    before.kind.is_same_device(&after.kind) && before.bridge == after.bridge
 }
 
 /// What is no more.

@@ -1,7 +1,8 @@
 //! The control protocol: one JSON object per line, both ways. Documented in `docs/PROTOCOL.md`.
 //!
 //! Sans I/O: [`LineDecoder`] cuts a byte stream into lines of bounded length, [`parse_request`] and
-//! [`response_line`] are the daemon's side, [`request_line`] and [`parse_response`] the client's.
+//! [`response_line`] are the daemon's side, [`request_line`] and [`parse_response`] the client's. What comes in
+//! pieces is in [`event_line`]s before the response; [`parse_reply`] reads either.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ struct RawRequest {
 struct RawResponse {
     v: u32,
     id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ok: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,7 +138,12 @@ pub fn response_line(id: u64, result: Result<Value, CtlError>) -> Vec<u8> {
         Ok(value) => (Some(value), None),
         Err(error) => (None, Some(error)),
     };
-    to_line(&RawResponse { v: PROTOCOL_VERSION, id, ok, error })
+    to_line(&RawResponse { v: PROTOCOL_VERSION, id, event: None, ok, error })
+}
+
+/// Writes a piece of what a request asks for as a line, its newline included. The response comes after the last.
+pub fn event_line(id: u64, event: Value) -> Vec<u8> {
+    to_line(&RawResponse { v: PROTOCOL_VERSION, id, event: Some(event), ok: None, error: None })
 }
 
 /// A line that is no response.
@@ -153,6 +161,34 @@ pub enum BadResponse {
         /// The version found.
         found: u32,
     },
+    /// A piece, where a whole is expected.
+    #[error("it is a piece of an answer, and the whole was expected")]
+    Piece,
+}
+
+/// What the daemon says about a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// A piece of what it asks for.
+    Event(Value),
+    /// What became of it. Nothing follows.
+    Response(Result<Value, CtlError>),
+}
+
+/// Reads what the daemon says: the number of the request, and what about it.
+///
+/// # Errors
+/// [`BadResponse`].
+pub fn parse_reply(line: &[u8]) -> Result<(u64, Reply), BadResponse> {
+    let raw: RawResponse = serde_json::from_slice(line)?;
+    let reply = match (raw.error, raw.event) {
+        // Whatever the daemon's version, that it refused is worth knowing.
+        (Some(error), _) => Reply::Response(Err(error)),
+        _ if raw.v != PROTOCOL_VERSION => return Err(BadResponse::Version { found: raw.v }),
+        (None, Some(event)) => Reply::Event(event),
+        (None, None) => Reply::Response(Ok(raw.ok.unwrap_or_default())),
+    };
+    Ok((raw.id, reply))
 }
 
 /// Reads a response: its number, and what became of the request.
@@ -160,12 +196,9 @@ pub enum BadResponse {
 /// # Errors
 /// [`BadResponse`].
 pub fn parse_response(line: &[u8]) -> Result<(u64, Result<Value, CtlError>), BadResponse> {
-    let raw: RawResponse = serde_json::from_slice(line)?;
-    match raw.error {
-        // Whatever the daemon's version, that it refused is worth knowing.
-        Some(error) => Ok((raw.id, Err(error))),
-        None if raw.v != PROTOCOL_VERSION => Err(BadResponse::Version { found: raw.v }),
-        None => Ok((raw.id, Ok(raw.ok.unwrap_or_default()))),
+    match parse_reply(line)? {
+        (id, Reply::Response(result)) => Ok((id, result)),
+        (_, Reply::Event(_)) => Err(BadResponse::Piece),
     }
 }
 

@@ -130,9 +130,9 @@ drop_reasons! {
     /// No external port is free for it, or a quota is used up.
     NatExhausted = 30, "nat-exhausted",
         "no external port is free, or the container's quota is used up; see `nat list`, `conn top`";
-    /// For an external address, and no session or published port takes it.
+    /// For an external address, and no session or published port takes it; or from behind one, and of no session.
     NotTranslated = 31, "not-translated",
-        "sent to an external address where nothing is published and no session waits; normal";
+        "to an external address, or from behind one, and of no session or published port; normal";
     /// For the gateway itself, which serves nothing there.
     Unserved = 32, "unserved",
         "sent to the gateway itself, where nothing listens; the sender was told";

@@ -15,7 +15,7 @@
 //! [`Ledger::drop_frame`] is the only way to lose a frame that the switch has.
 //!
 //! Of every port, side and reason the last frame is remembered, and a flood of one kind does not make the others
-//! forgotten.
+//! forgotten. Whoever captures lost frames has them kept ([`Ledger::keep`]), and takes them from there.
 
 use pktio::{PktBuf, Pool};
 
@@ -201,8 +201,21 @@ pub enum Discrepancy {
     },
 }
 
+/// A lost frame that is kept for somebody who wants to see it.
+#[derive(Debug)]
+pub struct LostFrame {
+    /// The frame, as it was when it was lost.
+    pub frame: PktBuf,
+    /// The port: ingress or egress, see `side`.
+    pub port: PortIndex,
+    /// Which side of the switch.
+    pub side: DropSide,
+    /// Why.
+    pub reason: DropReason,
+}
+
 /// The books of all ports at one worker, and the frames dropped last.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Ledger {
     ports: Vec<PortBooks>,
     places: Vec<Places>,
@@ -211,6 +224,8 @@ pub struct Ledger {
     next_offender: u8,
     /// Books of ports that are no more, so that the whole still adds up.
     closed: PortBooks,
+    /// Lost frames are kept here while there is room. There is none unless somebody wants them.
+    kept: Vec<LostFrame>,
 }
 
 impl Ledger {
@@ -251,7 +266,22 @@ impl Ledger {
             DropSide::Egress => books.egress_drops[reason as usize] += 1,
         }
         self.remember(frame.data(), kind, at);
-        pool.recycle(frame);
+        if self.kept.len() < self.kept.capacity() {
+            self.kept.push(LostFrame { frame, port, side, reason });
+        } else {
+            pool.recycle(frame);
+        }
+    }
+
+    /// Keeps up to `frames` frames that are lost from now on, until they are [taken](Ledger::take_kept); none any
+    /// more with 0. Copies of floods that could not be made, and what the kernel refused, are no frames.
+    pub fn keep(&mut self, frames: usize) {
+        self.kept = Vec::with_capacity(frames);
+    }
+
+    /// The lost frames that were kept. Their buffers are the caller's to recycle.
+    pub fn take_kept(&mut self) -> impl Iterator<Item = LostFrame> + '_ {
+        self.kept.drain(..)
     }
 
     /// Accounts for frames that a port was given and the kernel refused: they are gone already.

@@ -8,7 +8,8 @@
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
 //! * [`session::Sessions`]: connections and their translations, shared by all workers, lock-free.
 //! * [`rules`]: which rule decides about a packet.
-//! * [`Pipeline`]: decides about a burst, by the snapshot and the tables; [`Tracer`]: what it would decide, and why.
+//! * [`Pipeline`]: decides about a burst, by the snapshot and the tables; [`Tracer`]: what it would decide, and why;
+//!   [`Follower`]: what it decides about real packets, and why.
 //! * [`router`]: gateways, routes, neighbours and the errors that a router owes.
 //! * [`vxlan`]: frames into tunnels and out of them.
 //! * [`Outboxes`]: where decided frames wait to be transmitted.
@@ -27,6 +28,7 @@ mod outbox;
 mod pipeline;
 pub mod router;
 pub mod rules;
+mod selection;
 pub mod session;
 mod snapshot;
 mod standing;
@@ -40,9 +42,10 @@ pub use fdb::Fdb;
 pub use finding::{Acquaintance, Fate, Finding, Trace};
 pub use guard::Guard;
 pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
-pub use ledger::{Discrepancy, DropSide, Ledger, Offender, PortBooks};
+pub use ledger::{Discrepancy, DropSide, Ledger, LostFrame, Offender, PortBooks};
 pub use outbox::Outboxes;
-pub use pipeline::{Pipeline, Saying, Tracer};
+pub use pipeline::{Followed, Follower, Pipeline, Saying, Tracer};
+pub use selection::Selection;
 pub use snapshot::{
     BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,
 };

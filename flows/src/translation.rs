@@ -192,6 +192,13 @@ impl Translation {
         }
     }
 
+    /// Whether an address is not to be seen on its way from one bridge to another, so that what belongs to no
+    /// session does not go there.
+    pub fn hides(&self, from: BridgeIndex, to: BridgeIndex, source: IpAddr) -> bool {
+        self.prefix_rule(from, to, source).is_some()
+            || self.masquerade(from, to, source.is_ipv4()).is_some()
+    }
+
     /// The rule by which an address of one bridge has another prefix on another.
     fn prefix_rule(
         &self,

@@ -45,12 +45,38 @@ pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     let _ = skip_duplicate_detection(name);
     netlink.set_up(index, true)?;
     wanted.ips.iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
-    wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
-    for TapRoute { to, via } in wanted.routes {
-        let to = IpCidr { addr: to.addr(), prefix_len: to.prefix_len() };
-        netlink.add_route(to, *via, index)?;
-    }
+    add_routes(&netlink, index, wanted)?;
     netlink.link(name)
+}
+
+/// Adds the routes of an interface; those that are there stay.
+fn add_routes(netlink: &Netlink, index: u32, wanted: &Interface) -> Result<(), HostError> {
+    wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
+    wanted.routes.iter().try_for_each(|TapRoute { to, via }| {
+        let to = IpCidr { addr: to.addr(), prefix_len: to.prefix_len() };
+        netlink.add_route(to, *via, index)
+    })
+}
+
+/// Gives an interface of the calling thread's namespace other addresses and gateways than those that it was given.
+/// What it was not given by [`configure`] stays.
+///
+/// # Errors
+/// [`HostError`]; some of the addresses may then be changed already.
+pub fn readdress(name: &str, from: &Interface, to: &Interface) -> Result<(), HostError> {
+    let netlink = Netlink::open()?;
+    let index = netlink.link(name)?.index;
+    for gateway in from.gateways.iter().filter(|gateway| !to.gateways.contains(gateway)) {
+        netlink.remove_default_route(*gateway, index)?;
+    }
+    for cidr in from.ips.iter().filter(|cidr| !to.ips.contains(cidr)) {
+        netlink.remove_address(index, *cidr)?;
+    }
+    // With the first address of a subnet the kernel takes the others of it away, too, and routes with them.
+    let present = netlink.addresses(index)?;
+    let missing = to.ips.iter().filter(|cidr| !present.contains(cidr));
+    missing.into_iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
+    add_routes(&netlink, index, to)
 }
 
 /// Waits until an interface of the calling thread's namespace is ready to send: the kernel acts upon the

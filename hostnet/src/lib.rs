@@ -20,7 +20,7 @@ pub mod sandbox;
 mod sys;
 
 pub use error::HostError;
-pub use interface::{Interface, await_ready, configure};
+pub use interface::{Interface, await_ready, configure, readdress};
 pub use link::{Link, MacBytes, Traffic};
 pub use monitor::{LinkEvent, LinkMonitor};
 pub use netlink::Netlink;

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage, State, Stats64,
+    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage, MacVlanMode, State, Stats64,
 };
 
 use crate::{HostError, Netlink, Netns};
@@ -206,11 +206,33 @@ impl Netlink {
         self.create(name, InfoKind::Vxlan, Some(InfoData::Vxlan(data)))
     }
 
+    /// Makes a macvlan device in bridge mode on another device: it has an address of its own there, and reaches
+    /// the other macvlan devices on it.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when the name is taken.
+    pub fn create_macvlan(&self, name: &str, lower: u32) -> Result<(), HostError> {
+        let mode = InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)]);
+        let on = LinkAttribute::Link(lower);
+        self.create_with(name, InfoKind::MacVlan, Some(mode), Some(on))
+    }
+
     fn create(&self, name: &str, kind: InfoKind, data: Option<InfoData>) -> Result<(), HostError> {
+        self.create_with(name, kind, data, None)
+    }
+
+    fn create_with(
+        &self,
+        name: &str,
+        kind: InfoKind,
+        data: Option<InfoData>,
+        more: Option<LinkAttribute>,
+    ) -> Result<(), HostError> {
         let mut info = vec![LinkInfo::Kind(kind)];
         info.extend(data.map(LinkInfo::Data));
-        let attributes =
+        let mut attributes =
             vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::LinkInfo(info)];
+        attributes.extend(more);
         let request = RouteNetlinkMessage::NewLink(message(0, attributes));
         self.request(request, NLM_F_CREATE | NLM_F_EXCL, ("create interface", name))
     }

@@ -1,5 +1,6 @@
 //! Addresses and routes, by netlink.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -26,19 +27,23 @@ impl Netlink {
     /// # Errors
     /// [`HostError::Netlink`], when the interface has the address.
     pub fn add_address(&self, index: u32, cidr: IpCidr) -> Result<(), HostError> {
-        let mut message = AddressMessage::default();
-        message.header.family = family(cidr.addr);
-        message.header.prefix_len = cidr.prefix_len;
-        message.header.scope = AddressScope::Universe;
-        message.header.index = index;
-        message.attributes.push(AddressAttribute::Local(cidr.addr));
-        message.attributes.push(AddressAttribute::Address(cidr.addr));
+        let mut message = address_message(index, cidr);
         match cidr.addr {
             IpAddr::V4(addr) => message.attributes.extend(broadcast(addr, cidr.prefix_len)),
             IpAddr::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
         }
         let request = RouteNetlinkMessage::NewAddress(message);
         self.request(request, NLM_F_CREATE | NLM_F_EXCL, ("add address", &cidr.to_string()))
+    }
+
+    /// Takes an address from an interface, if it has it.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`].
+    pub fn remove_address(&self, index: u32, cidr: IpCidr) -> Result<(), HostError> {
+        let request = RouteNetlinkMessage::DelAddress(address_message(index, cidr));
+        let removed = self.request(request, 0, ("remove address", &cidr.to_string()));
+        unless(removed, libc::EADDRNOTAVAIL)
     }
 
     /// The addresses of an interface.
@@ -68,20 +73,7 @@ impl Netlink {
         gateway: IpAddr,
         interface: u32,
     ) -> Result<(), HostError> {
-        let mut message = RouteMessage::default();
-        message.header.address_family = family(gateway);
-        message.header.destination_prefix_length = destination.prefix_len;
-        message.header.table = RouteHeader::RT_TABLE_MAIN;
-        message.header.protocol = RouteProtocol::Static;
-        message.header.scope = RouteScope::Universe;
-        message.header.kind = RouteType::Unicast;
-        message.header.flags = RouteFlags::Onlink;
-        if destination.prefix_len > 0 {
-            message.attributes.push(RouteAttribute::Destination(route_address(destination.addr)));
-        }
-        message.attributes.push(RouteAttribute::Gateway(route_address(gateway)));
-        message.attributes.push(RouteAttribute::Oif(interface));
-        let request = RouteNetlinkMessage::NewRoute(message);
+        let request = RouteNetlinkMessage::NewRoute(route_message(destination, gateway, interface));
         let subject = format!("{destination} by {gateway}");
         self.request(request, NLM_F_CREATE | NLM_F_REPLACE, ("add route", &subject))
     }
@@ -114,12 +106,64 @@ impl Netlink {
     /// # Errors
     /// [`HostError::Netlink`].
     pub fn add_default_route(&self, gateway: IpAddr, interface: u32) -> Result<(), HostError> {
-        let any = match gateway {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        self.add_route(IpCidr { addr: any, prefix_len: 0 }, gateway, interface)
+        self.add_route(anywhere(gateway), gateway, interface)
     }
+
+    /// Removes the default route by a gateway, if there is one.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`].
+    pub fn remove_default_route(&self, gateway: IpAddr, interface: u32) -> Result<(), HostError> {
+        let message = route_message(anywhere(gateway), gateway, interface);
+        let request = RouteNetlinkMessage::DelRoute(message);
+        let removed = self.request(request, 0, ("remove the default route", &gateway.to_string()));
+        unless(removed, libc::ESRCH)
+    }
+}
+
+/// What the kernel says of something that is not there is no error.
+fn unless(result: Result<(), HostError>, absent: i32) -> Result<(), HostError> {
+    match result {
+        Err(error) if error.io().and_then(io::Error::raw_os_error) == Some(absent) => Ok(()),
+        other => other,
+    }
+}
+
+/// Every address of a version.
+fn anywhere(version: IpAddr) -> IpCidr {
+    let addr = match version {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    IpCidr { addr, prefix_len: 0 }
+}
+
+fn address_message(index: u32, cidr: IpCidr) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(cidr.addr);
+    message.header.prefix_len = cidr.prefix_len;
+    message.header.scope = AddressScope::Universe;
+    message.header.index = index;
+    message.attributes.push(AddressAttribute::Local(cidr.addr));
+    message.attributes.push(AddressAttribute::Address(cidr.addr));
+    message
+}
+
+fn route_message(destination: IpCidr, gateway: IpAddr, interface: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(gateway);
+    message.header.destination_prefix_length = destination.prefix_len;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    message.header.flags = RouteFlags::Onlink;
+    if destination.prefix_len > 0 {
+        message.attributes.push(RouteAttribute::Destination(route_address(destination.addr)));
+    }
+    message.attributes.push(RouteAttribute::Gateway(route_address(gateway)));
+    message.attributes.push(RouteAttribute::Oif(interface));
+    message
 }
 
 /// Makes IPv6 on an interface of the calling thread's namespace usable at once: its link-local address

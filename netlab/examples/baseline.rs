@@ -5,8 +5,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use netlab::load::{self, Load};
 use netlab::topology::{LinuxBridge, veth};
-use netlab::udp::Source;
 use netlab::{Container, Cores, LabError, Path, rr, tcp, udp};
 
 const DURATION: Duration = Duration::from_secs(2);
@@ -42,24 +42,20 @@ fn measure(name: &str, a: &Container, b: &Container) -> Result<(), LabError> {
         tcp::stream(&path, &tcp::Options { duration: DURATION, cores, ..Default::default() })?;
     let flood =
         udp::flood(&path, &udp::Options { duration: DURATION, cores, ..Default::default() })?;
-    let source = Source::Frames {
-        interface: "eth0",
-        target_interface: "eth0",
-        source: [10, 0, 0, 1].into(),
-        flows: 64,
-    };
-    let raw = udp::flood(
-        &path,
-        &udp::Options { duration: DURATION, cores, source, ..Default::default() },
-    )?;
+    let next_hop = b.link("eth0")?.mac.unwrap_or_default();
+    let frames = Load::new("eth0", next_hop, [10, 0, 0, 1].into());
+    let raw = load::send(&path, &Load { duration: DURATION, cores, flows: 64, ..frames })?;
     let asked = rr::tcp(&path, &rr::Options { duration: DURATION, cores })?;
     println!("{name}");
     println!("  TCP, one stream        {:8.2} Gbit/s", stream.gbit_per_s());
-    for (what, flood) in [("socket", flood), ("ready-made", raw)] {
+    for (what, sent, delivered) in [
+        ("socket", flood.sent_per_second(), flood.received_per_second()),
+        ("ready-made", raw.sent_per_second(), raw.received_per_second()),
+    ] {
         println!(
             "  UDP, 64 bytes, {what:<11}{:6.2} Mpps sent, {:.2} Mpps delivered",
-            flood.sent_per_second() * 1e-6,
-            flood.received_per_second() * 1e-6
+            sent * 1e-6,
+            delivered * 1e-6
         );
     }
     println!(

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use ctl::{IpCidr, NetnsRef};
 use hostnet::{Interface, Link, Netlink, Netns, ethtool};
 
+use crate::error::socket;
 use crate::{LabError, PATIENCE};
 
 /// A network namespace of its own, with a loopback interface that is on. It goes away with this value,
@@ -104,6 +105,15 @@ impl Container {
     /// [`LabError::Host`], when the device cannot do without.
     pub fn set_offloads(&self, interface: &str, on: bool) -> Result<(), LabError> {
         Ok(self.namespace.run(|| ethtool::set_all(interface, on))?)
+    }
+
+    /// Writes a setting of the container's network, as `net/ipv4/ip_forward` (sysctl(8)).
+    ///
+    /// # Errors
+    /// [`LabError::Socket`], when the kernel has no such setting, or not such a value.
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<(), LabError> {
+        let write = || std::fs::write(PathBuf::from("/proc/sys").join(name), value);
+        self.run(|| write().map_err(socket("write a network setting")))
     }
 
     /// Puts somebody into the container: a task that does nothing but be there, and that keeps the

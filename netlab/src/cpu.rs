@@ -19,6 +19,33 @@ pub fn process_time() -> Duration {
     used(ClockId::ProcessCPUTime)
 }
 
+/// Processor time that the threads of a process have used whose names begin so; to the nanosecond, from
+/// `/proc/PID/task/TID/schedstat` (`Documentation/scheduler/sched-stats.rst`). Threads that have ended are not
+/// in it.
+///
+/// # Errors
+/// [`LabError::Socket`], when there is no such process, or the kernel counts no such times.
+pub fn threads_time(pid: u32, name_prefix: &str) -> Result<Duration, LabError> {
+    let failed = socket("read /proc/PID/task");
+    let mut total = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).map_err(&failed)? {
+        let task = task.map_err(&failed)?.path();
+        // A thread that ends meanwhile is no error.
+        let Ok(name) = fs::read_to_string(task.join("comm")) else { continue };
+        if name.starts_with(name_prefix) {
+            let Ok(text) = fs::read_to_string(task.join("schedstat")) else { continue };
+            total +=
+                running_time(&text).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+        }
+    }
+    Ok(total)
+}
+
+/// The first figure of a task's `schedstat`.
+fn running_time(schedstat: &str) -> Option<Duration> {
+    schedstat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
 fn used(clock: ClockId) -> Duration {
     Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
@@ -28,6 +55,12 @@ pub fn pin(core: Option<usize>) {
     if let Some(id) = core {
         core_affinity::set_for_current(core_affinity::CoreId { id });
     }
+}
+
+/// Keeps the calling thread on one of the cores that this process may use: its packets are then taken by the
+/// kernel in the order in which it sends them.
+pub fn stay() {
+    pin(core_affinity::get_core_ids().and_then(|ids| ids.first().map(|core| core.id)));
 }
 
 /// What the machine's cores did since it was started: all of them together.
@@ -87,6 +120,28 @@ mod tests {
         let tick = Duration::from_millis(1000 / clock_ticks_per_second());
         let time = MachineTime::parse(text).unwrap();
         assert_eq!(time, MachineTime { busy: tick * 163, idle: tick * 450 });
+    }
+
+    #[test]
+    fn the_time_of_threads_is_told_by_their_names() {
+        let (tell, told) = std::sync::mpsc::channel::<()>();
+        let work = move || {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < Duration::from_millis(20) {}
+            let _ = told.recv();
+        };
+        let thread = std::thread::Builder::new().name("toiler-7".to_owned()).spawn(work).unwrap();
+        let own = std::process::id();
+        while threads_time(own, "toiler").unwrap().is_zero() {
+            std::thread::yield_now();
+        }
+        assert!(threads_time(own, "").unwrap() >= threads_time(own, "toiler-7").unwrap());
+        assert_eq!(threads_time(own, "idler").unwrap(), Duration::ZERO);
+        drop(tell);
+        thread.join().unwrap();
+        assert!(threads_time(0, "").is_err());
+        assert_eq!(running_time("1500 7 3\n"), Some(Duration::from_nanos(1500)));
+        assert_eq!(running_time("nothing"), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::process::geteuid;
@@ -46,6 +46,8 @@ pub enum Need {
         /// The package of Debian that has it.
         package: &'static str,
     },
+    /// The program `nft`, by which the kernel is told to translate addresses.
+    Nft,
 }
 
 impl Need {
@@ -67,6 +69,9 @@ impl Need {
                 .then(|| "container engines need root; run as root".to_owned()),
             Self::TwoCores => (cores() < 2)
                 .then(|| "this process may use one core only; give it another".to_owned()),
+            Self::Nft => Command::new("nft").arg("--version").output().err().map(|error| {
+                format!("cannot run nft ({error}); install nftables (Debian: apt install nftables)")
+            }),
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A test, benchmark or demonstration makes [`Container`]s, connects them (with the switch that is to be
 //! examined, or with [`topology`]'s veth pair and Linux bridge, to compare), and moves traffic along a
-//! [`Path`]: [`tcp::stream`] and [`udp::flood`] for speed, [`rr`] for latency, [`transfer`] for
-//! integrity, [`mod@ping`] for reachability, [`raw`] for single frames. The traffic is made by the kernel's
+//! [`Path`]: [`tcp::stream`], [`udp::flood`] and [`mod@load`] for speed, [`rr`] for latency, [`transfer`] for
+//! integrity, [`mod@ping`] for reachability, [`raw`] for single frames; [`conntrack`] lets time pass for the
+//! kernel's connections. The traffic is made by the kernel's
 //! own stack, or by packet sockets; no other program is needed.
 //!
 //! Every routine is bounded in time: a network that loses everything is reported as an error within
@@ -13,10 +14,12 @@
 //! Programs call [`test_main`] (tests) or [`hostnet::sandbox::enter`] (everything else) first, so
 //! that they need no root and touch nothing outside. `unsafe` lives only in `sys.rs`.
 
+pub mod conntrack;
 mod container;
 pub mod cpu;
 mod error;
 mod harness;
+pub mod load;
 mod path;
 mod pattern;
 pub mod ping;

@@ -49,8 +49,7 @@ impl<'a> Path<'a> {
     /// # Errors
     /// [`LabError::Socket`], when the connection does not come about.
     pub fn tcp(&self) -> Result<(TcpStream, TcpStream), LabError> {
-        let listen = || TcpListener::bind((self.address, 0)).map_err(socket("listen for TCP"));
-        let listener: TcpListener = self.to.run(listen)?;
+        let listener = self.listen()?;
         let target = listener.local_addr().map_err(socket("listen for TCP"))?;
         let near: TcpStream = self.from.run(|| {
             TcpStream::connect_timeout(&target, PATIENCE).map_err(socket("connect by TCP"))
@@ -60,6 +59,11 @@ impl<'a> Path<'a> {
             limit(end).map_err(socket("set up a TCP connection"))?;
         }
         Ok((near, far))
+    }
+
+    /// A TCP socket that listens at the receiver's address.
+    pub(crate) fn listen(&self) -> Result<TcpListener, LabError> {
+        self.to.run(|| TcpListener::bind((self.address, 0)).map_err(socket("listen for TCP")))
     }
 
     /// A pair of UDP sockets, each of which sends to and hears only the other: the sender's and the
@@ -114,7 +118,7 @@ fn enlarge_buffer(receiver: &UdpSocket) {
 }
 
 /// Accepts within [`PATIENCE`].
-fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+pub(crate) fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
     let patience = Timespec::try_from(PATIENCE).map_err(io::Error::other)?;
     let mut waiting = [PollFd::new(listener, PollFlags::IN)];
     match poll(&mut waiting, Some(&patience)) {

@@ -1,14 +1,20 @@
 //! Requests and responses of one byte, one at a time: latency.
+//!
+//! The loop is closed: the next request waits for the response before it. So the figures are how long one exchange
+//! takes when nothing else is under way, and say nothing about a load; [`load`](crate::load) at a rate does.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::error::{LabError, is_timeout, socket};
+use crate::path::accept;
 use crate::tcp::failed;
-use crate::{Cores, Path, cpu};
+use crate::{Cores, PATIENCE, Path, cpu};
 
 /// How long a UDP request is waited for before it counts as lost.
 const UDP_PATIENCE: Duration = Duration::from_secs(1);
@@ -98,6 +104,62 @@ fn answer_tcp(mut far: TcpStream, options: &Options) -> Result<(), LabError> {
             Err(error) => return Err(failed("TCP request/response", "answer by TCP", 0, error)),
         }
     }
+}
+
+/// Makes a TCP connection for each request, and ends it after the response: netperf's `TCP_CRR`. The latency is that
+/// of the whole. The asking end resets the connection in the end, so that it does not wait for late segments and
+/// the addresses can be used again at once.
+///
+/// # Errors
+/// [`LabError::Socket`], when a connection does not come about or breaks; [`LabError::Stalled`].
+pub fn connect(path: &Path, options: &Options) -> Result<Report, LabError> {
+    let listener = path.listen()?;
+    let target = listener.local_addr().map_err(socket("listen for TCP"))?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let answers = scope.spawn(|| answer_connections(&listener, &done, options));
+        let asking = path.from.run(|| {
+            let report = ask(options, || connect_and_ask(target).map(|()| true));
+            report.map_err(|(asked, error)| {
+                failed("TCP connect/request/response", "connect and ask", asked, error)
+            })
+        });
+        done.store(true, Ordering::Release);
+        // One more connection ends the wait for the next.
+        let _: Result<(), LabError> = path.from.run(|| {
+            let _ = TcpStream::connect_timeout(&target, UDP_PATIENCE);
+            Ok(())
+        });
+        let answered = answers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        asking.and_then(|report| answered.map(|()| report))
+    })
+}
+
+fn connect_and_ask(target: SocketAddr) -> io::Result<()> {
+    let mut near = TcpStream::connect_timeout(&target, PATIENCE)?;
+    near.set_read_timeout(Some(PATIENCE))?;
+    let mut byte = [0x5a];
+    near.write_all(&byte)?;
+    near.read_exact(&mut byte)?;
+    Ok(set_socket_linger(&near, Some(Duration::ZERO))?)
+}
+
+fn answer_connections(
+    listener: &TcpListener,
+    done: &AtomicBool,
+    options: &Options,
+) -> Result<(), LabError> {
+    cpu::pin(options.cores.receiver);
+    while !done.load(Ordering::Acquire) {
+        let mut far = accept(listener).map_err(socket("accept a TCP connection"))?;
+        let mut byte = [0];
+        // A connection that breaks is the asking end's to report.
+        let _ = far.set_read_timeout(Some(PATIENCE));
+        if far.read(&mut byte).is_ok_and(|count| count == 1) {
+            let _ = far.write_all(&byte);
+        }
+    }
+    Ok(())
 }
 
 /// Asks by UDP datagrams. One that is not answered within a second counts as lost.

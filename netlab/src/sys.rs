@@ -2,8 +2,8 @@
 //! offers is safe to call.
 
 use std::io;
-use std::marker::PhantomData;
 use std::mem::{size_of, zeroed};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 
@@ -132,7 +132,8 @@ pub(crate) fn receive_frame(socket: &impl AsFd, frame: &mut [u8]) -> io::Result<
     // and are ours through the call.
     let count = unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) };
     let bytes = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-    let aux = aux_data(&message);
+    // SAFETY: the control buffer is still here, and the kernel's auxiliary data are of this form.
+    let aux = unsafe { control_data::<AuxData>(&message, (libc::SOL_PACKET, PACKET_AUXDATA)) };
     let status = aux.map_or(0, |aux| aux.status);
     let tag = aux.filter(|_| status & TP_STATUS_VLAN_VALID != 0).map(|aux| TakenTag {
         tpid: if status & TP_STATUS_VLAN_TPID_VALID == 0 { ETHERTYPE_8021Q } else { aux.vlan_tpid },
@@ -141,15 +142,19 @@ pub(crate) fn receive_frame(socket: &impl AsFd, frame: &mut [u8]) -> io::Result<
     Ok(Received { bytes, tag, checksum_is_partial: status & TP_STATUS_CSUMNOTREADY != 0 })
 }
 
-/// The auxiliary data of a message that recvmsg(2) has filled in.
-fn aux_data(message: &libc::msghdr) -> Option<AuxData> {
+/// The payload of the control message of this level and type, of a message that recvmsg(2) or recvmmsg(2) has
+/// filled in.
+///
+/// # Safety
+/// The control buffer of the message still lives, and such a payload is a `T`.
+unsafe fn control_data<T: Copy>(message: &libc::msghdr, kind: (c_int, c_int)) -> Option<T> {
     // SAFETY: the kernel has set the control length to what it wrote into the buffer, which still
     // lives; the macros of cmsg(3) stay within it, and the data are read without assuming alignment.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while let Some(control) = header.as_ref() {
-            if (control.cmsg_level, control.cmsg_type) == (libc::SOL_PACKET, PACKET_AUXDATA) {
-                return Some(libc::CMSG_DATA(header).cast::<AuxData>().read_unaligned());
+            if (control.cmsg_level, control.cmsg_type) == kind {
+                return Some(libc::CMSG_DATA(header).cast::<T>().read_unaligned());
             }
             header = libc::CMSG_NXTHDR(message, header);
         }
@@ -158,68 +163,120 @@ fn aux_data(message: &libc::msghdr) -> Option<AuxData> {
 }
 
 /// Frames or datagrams that are sent together, again and again, by sendmmsg(2).
-pub(crate) struct SendBatch<'a> {
+pub(crate) struct SendBatch {
     messages: Box<[libc::mmsghdr]>,
     /// What the messages point to.
-    _pieces: Box<[libc::iovec]>,
-    _frames: PhantomData<&'a [u8]>,
+    pieces: Box<[libc::iovec]>,
+    /// What the pieces point to while something is sent.
+    frames: Vec<Vec<u8>>,
 }
 
-impl<'a> SendBatch<'a> {
+// SAFETY: the pointers are to what the batch owns, and are used by nobody else.
+unsafe impl Send for SendBatch {}
+
+impl SendBatch {
     /// A batch of these frames.
-    pub(crate) fn new(frames: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let piece = |frame: &[u8]| libc::iovec {
-            iov_base: frame.as_ptr().cast_mut().cast(),
-            iov_len: frame.len(),
-        };
-        let mut pieces: Box<[_]> = frames.into_iter().map(piece).collect();
+    pub(crate) fn new(frames: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let frames: Vec<_> = frames.into_iter().collect();
+        let empty = |_: &Vec<u8>| libc::iovec { iov_base: null_mut(), iov_len: 0 };
+        let mut pieces: Box<[_]> = frames.iter().map(empty).collect();
         let messages = messages_of(&mut pieces);
-        Self { messages, _pieces: pieces, _frames: PhantomData }
+        Self { messages, pieces, frames }
     }
 
-    /// Sends the frames from number `first` on, and returns how many were taken.
-    pub(crate) fn send(&mut self, socket: &impl AsFd, first: usize) -> io::Result<usize> {
-        let rest = self.messages.get_mut(first..).unwrap_or_default();
-        let count = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+    /// A frame, to be changed.
+    pub(crate) fn frame(&mut self, number: usize) -> &mut [u8] {
+        &mut self.frames[number]
+    }
+
+    /// Sends some of the frames, and returns how many were taken.
+    pub(crate) fn send(&mut self, socket: &impl AsFd, which: Range<usize>) -> io::Result<usize> {
+        let frames = &mut self.frames[which.clone()];
+        for (piece, frame) in self.pieces[which.clone()].iter_mut().zip(frames) {
+            *piece = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
+        }
+        let messages = &mut self.messages[which];
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         let fd = socket.as_fd().as_raw_fd();
-        // SAFETY: the messages point to the pieces, which this batch owns, and those to the frames, which
-        // it borrows; sending only reads them.
-        let sent = unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), count, 0) };
+        // SAFETY: the messages point to the pieces and those to the frames, all of which this batch owns;
+        // sending only reads them.
+        let sent = unsafe { libc::sendmmsg(fd, messages.as_mut_ptr(), count, 0) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
 
-/// Room for datagrams that are received together by recvmmsg(2), and only counted.
+/// Errors that pass: full queues, a timeout, and ICMP's word that something was not deliverable.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    let passing =
+        [libc::ENOBUFS, libc::EAGAIN, libc::EINTR, libc::ECONNREFUSED, libc::EHOSTUNREACH];
+    error.raw_os_error().is_some_and(|code| passing.contains(&code))
+}
+
+/// Every datagram of a socket comes with the time at which the kernel's stack got it (socket(7)).
+pub(crate) fn stamp_arrivals(socket: &impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// Bytes of a datagram that are read.
+const HEAD_BYTES: usize = 64;
+
+/// Room for datagrams that are received together by recvmmsg(2), of which only the beginning is read.
 pub(crate) struct ReceiveBatch {
     messages: Box<[libc::mmsghdr]>,
     /// What the messages point to.
     _pieces: Box<[libc::iovec]>,
+    control: Box<[[u64; CONTROL_WORDS]]>,
     /// What the pieces point to.
-    _room: Box<[[u8; 64]]>,
+    room: Box<[[u8; HEAD_BYTES]]>,
 }
+
+// SAFETY: the pointers are to what the batch owns, and are used by nobody else.
+unsafe impl Send for ReceiveBatch {}
 
 impl ReceiveBatch {
     /// Room for this many datagrams, of which the first 64 bytes are read.
     pub(crate) fn new(datagrams: usize) -> Self {
-        let mut room = vec![[0; 64]; datagrams].into_boxed_slice();
-        let piece = |bytes: &mut [u8; 64]| libc::iovec {
+        let mut room = vec![[0; HEAD_BYTES]; datagrams].into_boxed_slice();
+        let piece = |bytes: &mut [u8; HEAD_BYTES]| libc::iovec {
             iov_base: bytes.as_mut_ptr().cast::<c_void>(),
             iov_len: bytes.len(),
         };
         let mut pieces: Box<[_]> = room.iter_mut().map(piece).collect();
         let messages = messages_of(&mut pieces);
-        Self { messages, _pieces: pieces, _room: room }
+        let control = vec![[0; CONTROL_WORDS]; datagrams].into_boxed_slice();
+        Self { messages, _pieces: pieces, control, room }
     }
 
     /// Takes the datagrams that are there, without waiting, and returns how many.
     pub(crate) fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
+        for (message, control) in self.messages.iter_mut().zip(&mut self.control) {
+            message.msg_hdr.msg_control = control.as_mut_ptr().cast();
+            message.msg_hdr.msg_controllen = size_of_val(control) as _;
+        }
         let count = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
         let fd = socket.as_fd().as_raw_fd();
         let messages = self.messages.as_mut_ptr();
-        // SAFETY: the messages point to the pieces and those to the room, all of which this batch owns;
-        // nobody else looks at them.
+        // SAFETY: the messages point to the pieces and those to the room, and to the control buffers, all of which
+        // this batch owns; nobody else looks at them.
         let got = unsafe { libc::recvmmsg(fd, messages, count, libc::MSG_DONTWAIT, null_mut()) };
         usize::try_from(got).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// The beginning of a datagram that was just received.
+    pub(crate) fn datagram(&self, number: usize) -> &[u8] {
+        &self.room[number]
+    }
+
+    /// When the kernel's stack got a datagram that was just received, in nanoseconds since 1970, if it was asked to
+    /// say so.
+    pub(crate) fn arrival_ns(&self, number: usize) -> Option<u64> {
+        let message = &self.messages[number].msg_hdr;
+        // SAFETY: the kernel wrote a timespec as the payload of this kind of control message.
+        let time = unsafe {
+            control_data::<libc::timespec>(message, (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS))
+        }?;
+        let seconds = u64::try_from(time.tv_sec).ok()?;
+        Some(seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).ok()?)
     }
 }
 

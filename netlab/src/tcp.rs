@@ -12,6 +12,18 @@ use crate::{Cores, PATIENCE, Path};
 /// Bytes of one read or write.
 const CHUNK_BYTES: usize = 128 * 1024;
 
+/// Which way the data go over a connection that the path's sender makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// Along the path.
+    #[default]
+    There,
+    /// Against it: a download.
+    Back,
+    /// Both ways at the same time.
+    Both,
+}
+
 /// How much to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
@@ -19,6 +31,8 @@ pub struct Options<'a> {
     pub streams: usize,
     /// For how long.
     pub duration: Duration,
+    /// Which way.
+    pub direction: Direction,
     /// Where the threads of all connections run.
     pub cores: Cores,
     /// Counts the bytes that have arrived, for those who watch.
@@ -31,6 +45,7 @@ impl Default for Options<'_> {
         Self {
             streams: 1,
             duration: Duration::from_secs(1),
+            direction: Direction::There,
             cores: Cores::default(),
             progress: None,
         }
@@ -64,15 +79,17 @@ impl Report {
 /// [`LabError::Socket`] when a connection does not come about or breaks; [`LabError::Stalled`] when
 /// nothing moves.
 pub fn stream(path: &Path, options: &Options) -> Result<Report, LabError> {
-    let pairs: Result<Vec<_>, _> = (0..options.streams).map(|_| path.tcp()).collect();
-    let pairs = pairs?;
+    let mut ways = Vec::new();
+    for _ in 0..options.streams {
+        ways.extend(ways_of(path.tcp()?, options.direction)?);
+    }
     let start = Instant::now();
     let end = start + options.duration;
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
-        for (near, far) in pairs {
-            threads.push(scope.spawn(move || receive(far, start, options)));
-            threads.push(scope.spawn(move || send(near, end, options)));
+        for (from, to) in ways {
+            threads.push(scope.spawn(move || receive(to, start, options)));
+            threads.push(scope.spawn(move || send(from, end, options)));
         }
         let mut total = Report::default();
         for thread in threads {
@@ -83,6 +100,19 @@ pub fn stream(path: &Path, options: &Options) -> Result<Report, LabError> {
             total.receiver_cpu += part.receiver_cpu;
         }
         Ok(total)
+    })
+}
+
+/// From where to where the data of a connection go, for each way.
+fn ways_of(
+    (near, far): (TcpStream, TcpStream),
+    direction: Direction,
+) -> Result<Vec<(TcpStream, TcpStream)>, LabError> {
+    let again = |end: &TcpStream| end.try_clone().map_err(socket("set up a TCP connection"));
+    Ok(match direction {
+        Direction::There => vec![(near, far)],
+        Direction::Back => vec![(far, near)],
+        Direction::Both => vec![(again(&near)?, again(&far)?), (far, near)],
     })
 }
 

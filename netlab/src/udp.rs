@@ -1,13 +1,13 @@
-//! Small UDP datagrams as fast as they go: packets per second.
+//! UDP datagrams from a socket as fast as they go: packets per second of the container's own stack.
+//!
+//! For more than the stack gives, for many flows, and for latency at a rate there is [`load`](crate::load).
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{LabError, socket};
-use crate::ping::internet_checksum;
 use crate::sys::{self, ReceiveBatch, SendBatch};
 use crate::{Cores, Path, cpu};
 
@@ -25,24 +25,6 @@ const STRAGGLERS: Duration = Duration::from_millis(100);
 /// At most how long, if they do not end.
 const MOST_STRAGGLERS: Duration = Duration::from_secs(3);
 
-/// Who makes the frames.
-#[derive(Debug, Clone, Copy)]
-pub enum Source<'a> {
-    /// A UDP socket: the container's own stack.
-    Socket,
-    /// A packet socket that has them ready-made, and bypasses the stack. IPv4 only.
-    Frames {
-        /// The sender's interface.
-        interface: &'a str,
-        /// The receiver's interface.
-        target_interface: &'a str,
-        /// The sender's address.
-        source: Ipv4Addr,
-        /// Different UDP source ports, one after the other; at least 1.
-        flows: u16,
-    },
-}
-
 /// What to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
@@ -50,8 +32,9 @@ pub struct Options<'a> {
     pub duration: Duration,
     /// UDP payload of each datagram.
     pub payload_bytes: usize,
-    /// Who makes the frames.
-    pub source: Source<'a>,
+    /// How many the sender hands over at once, for the kernel or a device to cut (`UDP_SEGMENT`): 1, or up to 64
+    /// that are together no longer than 65507 bytes and each fit the MTU.
+    pub segments: u16,
     /// Where the two threads run.
     pub cores: Cores,
     /// Counts the datagrams that have arrived, for those who watch.
@@ -64,7 +47,7 @@ impl Default for Options<'_> {
         Self {
             duration: Duration::from_secs(1),
             payload_bytes: SHORTEST_PAYLOAD_BYTES,
-            source: Source::Socket,
+            segments: 1,
             cores: Cores::default(),
             progress: None,
         }
@@ -109,18 +92,24 @@ fn rate(count: u64, time: Duration) -> f64 {
 /// error.
 ///
 /// # Errors
-/// [`LabError::Parameters`] for ready-made frames of IPv6; [`LabError::Socket`]; [`LabError::Host`] when
-/// an interface is not there.
+/// [`LabError::Parameters`] for datagrams that are too long together; [`LabError::Socket`].
 pub fn flood(path: &Path, options: &Options) -> Result<Report, LabError> {
+    if options.segments == 0 || usize::from(options.segments) * options.payload_bytes > 65_507 {
+        let why = "send 1 or more segments of together up to 65507 bytes";
+        return Err(LabError::Parameters { operation: "send UDP", why });
+    }
     let far = path.udp_receiver()?;
-    let target = far.local_addr().map_err(socket("receive UDP"))?;
-    let sender = Sender::open(path, target, options)?;
+    let near = path.udp_sender(far.local_addr().map_err(socket("receive UDP"))?)?;
+    if options.segments > 1 {
+        let bytes = u16::try_from(options.payload_bytes).unwrap_or(u16::MAX);
+        sys::segment_udp(&near, bytes).map_err(socket("set UDP_SEGMENT"))?;
+    }
     let start = Instant::now();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| receive(&far, start, &done, options));
         let sending = scope.spawn(|| {
-            let sent = sender.run(start, options);
+            let sent = send(&near, start, options);
             done.store(true, Ordering::Release);
             sent
         });
@@ -152,7 +141,7 @@ fn receive(
                     progress.fetch_add(count, Ordering::Relaxed);
                 }
             }
-            Err(error) if !is_passing(&error) => return Err(socket("receive UDP")(error)),
+            Err(error) if !sys::is_passing(&error) => return Err(socket("receive UDP")(error)),
             Err(_) if done.load(Ordering::Acquire) && last.elapsed() > STRAGGLERS => break,
             Err(_) => std::thread::sleep(NAP),
         }
@@ -161,113 +150,31 @@ fn receive(
     Ok(report)
 }
 
-/// What a socket sends, and from where.
-struct Sender {
-    socket: std::os::fd::OwnedFd,
-    messages: Vec<Vec<u8>>,
-}
-
-impl Sender {
-    fn open(path: &Path, target: SocketAddr, options: &Options) -> Result<Self, LabError> {
-        match options.source {
-            Source::Socket => Ok(Self {
-                socket: path.udp_sender(target)?.into(),
-                messages: vec![vec![0x5a; options.payload_bytes]; BATCH],
-            }),
-            Source::Frames { .. } => Self::open_raw(path, target, options),
-        }
+fn send(near: &UdpSocket, start: Instant, options: &Options) -> Result<Report, LabError> {
+    cpu::pin(options.cores.sender);
+    let segments = usize::from(options.segments);
+    let datagram = vec![0x5a; options.payload_bytes * segments];
+    let mut batch = SendBatch::new(vec![datagram; BATCH]);
+    let mut report = Report::default();
+    let end = start + options.duration;
+    while Instant::now() < end {
+        report.sent += send_all(near, &mut batch, end)? * u64::from(options.segments);
     }
-
-    fn open_raw(path: &Path, target: SocketAddr, options: &Options) -> Result<Self, LabError> {
-        let bad = |why| LabError::Parameters { operation: "send ready-made frames", why };
-        let Source::Frames { interface, target_interface, source, flows } = options.source else {
-            return Err(bad("the source is a socket"));
-        };
-        let IpAddr::V4(destination) = target.ip() else {
-            return Err(bad("they are IPv4 only; use a socket for IPv6"));
-        };
-        let near = path.from.link(interface)?;
-        let no_mac = || bad("the interface has no MAC address");
-        let sender = near.mac.ok_or_else(no_mac)?;
-        let receiver = path.to.link(target_interface)?.mac.ok_or_else(no_mac)?;
-        let frame = |flow: u16| {
-            let ports = (1024 + flow % 64_000, target.port());
-            datagram_frame([receiver, sender], [source, destination], ports, options.payload_bytes)
-        };
-        let frames = usize::from(flows.max(1)).next_multiple_of(BATCH);
-        let frames = u16::try_from(frames).map_err(|_| bad("there are more than 65472 flows"))?;
-        let socket = path.from.run(|| {
-            let opened = sys::packet_socket(near.index, false);
-            let opened = opened.map_err(socket("open a packet socket"))?;
-            sys::bypass_qdisc(&opened).map_err(socket("open a packet socket"))?;
-            Ok::<_, LabError>(opened)
-        })?;
-        let messages = (0..frames).map(|number| frame(number % flows.max(1))).collect();
-        Ok(Self { socket, messages })
-    }
-
-    fn run(&self, start: Instant, options: &Options) -> Result<Report, LabError> {
-        cpu::pin(options.cores.sender);
-        let groups = self.messages.chunks(BATCH);
-        let mut batches: Vec<_> =
-            groups.map(|group| SendBatch::new(group.iter().map(Vec::as_slice))).collect();
-        let mut report = Report::default();
-        let end = start + options.duration;
-        while Instant::now() < end {
-            for batch in &mut batches {
-                report.sent += send_all(&self.socket, batch, end)?;
-            }
-        }
-        report.sending = start.elapsed();
-        report.sender_cpu = cpu::thread_time();
-        Ok(report)
-    }
+    report.sending = start.elapsed();
+    report.sender_cpu = cpu::thread_time();
+    Ok(report)
 }
 
 /// Sends a whole batch, and returns how many the kernel took before the end.
 fn send_all(fd: &impl AsFd, batch: &mut SendBatch, end: Instant) -> Result<u64, LabError> {
     let mut sent = 0;
     while sent < BATCH {
-        match batch.send(fd, sent) {
+        match batch.send(fd, sent..BATCH) {
             Ok(count) => sent += count,
-            Err(error) if is_passing(&error) && Instant::now() < end => {}
-            Err(error) if is_passing(&error) => break,
+            Err(error) if sys::is_passing(&error) && Instant::now() < end => {}
+            Err(error) if sys::is_passing(&error) => break,
             Err(error) => return Err(socket("send UDP")(error)),
         }
     }
     Ok(u64::try_from(sent).unwrap_or(0))
-}
-
-/// Errors that pass: full queues, a timeout, and ICMP's word that something was not deliverable.
-fn is_passing(error: &io::Error) -> bool {
-    let passing =
-        [libc::ENOBUFS, libc::EAGAIN, libc::EINTR, libc::ECONNREFUSED, libc::EHOSTUNREACH];
-    error.raw_os_error().is_some_and(|code| passing.contains(&code))
-}
-
-/// An Ethernet frame with a UDP datagram, without UDP checksum. `macs` and `addresses` are in wire order:
-/// destination and source MAC, source and destination address.
-fn datagram_frame(
-    macs: [hostnet::MacBytes; 2],
-    addresses: [Ipv4Addr; 2],
-    (source_port, target_port): (u16, u16),
-    payload_bytes: usize,
-) -> Vec<u8> {
-    let length = |extra: usize| u16::try_from(payload_bytes + extra).unwrap_or(u16::MAX);
-    let mut ip = vec![0x45, 0];
-    ip.extend(length(28).to_be_bytes());
-    // Identification 0, "do not fragment"; time to live 64, UDP; the checksum follows below.
-    ip.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
-    ip.extend(addresses.iter().flat_map(Ipv4Addr::octets));
-    let sum = internet_checksum(&ip);
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    let mut frame = macs.concat();
-    frame.extend([0x08, 0x00]);
-    frame.extend(ip);
-    frame.extend(source_port.to_be_bytes());
-    frame.extend(target_port.to_be_bytes());
-    frame.extend(length(8).to_be_bytes());
-    frame.extend([0, 0]);
-    frame.resize(frame.len() + payload_bytes, 0x5a);
-    frame
 }

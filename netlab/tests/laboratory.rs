@@ -1,14 +1,19 @@
 //! The laboratory's own instruments, on a wire and on the Linux bridge.
 
+use std::fs;
 use std::net::IpAddr;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use netlab::conntrack::Conntrack;
+use netlab::load::{IMIX, Load};
 use netlab::raw::RawSocket;
+use netlab::tcp::Direction;
 use netlab::topology::{LinuxBridge, veth};
 use netlab::transfer::Datagrams;
-use netlab::udp::Source;
-use netlab::{Container, LabError, Path, TestResult, ping, rr, tcp, test, transfer, udp};
+use netlab::{
+    Container, LabError, Need, Path, TestResult, load, ping, rr, tcp, test, transfer, udp,
+};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -58,9 +63,12 @@ fn nobody_answers_for_an_absent_host() -> TestResult {
 fn a_wire_carries_tcp_streams() -> TestResult {
     let (a, b) = wired()?;
     for target in targets() {
-        let options = tcp::Options { streams: 2, duration: SHORT, ..Default::default() };
-        let report = tcp::stream(&Path::new(&a, &b, target), &options)?;
-        assert!(report.bytes > 1_000_000, "{report:?}");
+        for direction in [Direction::There, Direction::Back, Direction::Both] {
+            let options =
+                tcp::Options { streams: 2, duration: SHORT, direction, ..Default::default() };
+            let report = tcp::stream(&Path::new(&a, &b, target), &options)?;
+            assert!(report.bytes > 1_000_000, "{direction:?} {report:?}");
+        }
     }
     Ok(())
 }
@@ -165,20 +173,59 @@ fn requests_are_answered() -> TestResult {
     Ok(())
 }
 
+fn connections_are_made_used_and_ended() -> TestResult {
+    let (a, b) = wired()?;
+    let options = rr::Options { duration: SHORT, ..Default::default() };
+    for target in targets() {
+        let report = rr::connect(&Path::new(&a, &b, target), &options)?;
+        assert!(report.transactions() > 10, "{report:?}");
+    }
+    Ok(())
+}
+
 fn a_flood_is_counted() -> TestResult {
     let (a, b) = wired()?;
     let path = Path::new(&a, &b, targets()[0]);
-    let frames = Source::Frames {
-        interface: "eth0",
-        target_interface: "eth0",
-        source: [10, 0, 0, 1].into(),
-        flows: 100,
-    };
-    for source in [Source::Socket, frames] {
-        let options = udp::Options { duration: SHORT, source, ..Default::default() };
+    for segments in [1, 40] {
+        let options = udp::Options { duration: SHORT, segments, ..Default::default() };
         let report = udp::flood(&path, &options)?;
-        assert!(report.sent >= report.received && report.received > 1000, "{source:?} {report:?}");
+        assert!(report.sent >= report.received && report.received > 1000, "{segments} {report:?}");
     }
+    Ok(())
+}
+
+/// A load from `a` to `b`, without limits.
+fn load_to(b: &Container) -> Result<Load<'static>, Box<dyn std::error::Error>> {
+    let next_hop = b.link("eth0")?.mac.ok_or("no address")?;
+    Ok(Load { duration: SHORT, ..Load::new("eth0", next_hop, [10, 0, 0, 3].into()) })
+}
+
+fn a_load_of_many_flows_and_lengths_is_counted() -> TestResult {
+    let (a, b) = wired()?;
+    let path = Path::new(&a, &b, targets()[0]);
+    let report = load::send(&path, &Load { flows: 70_000, frame_bytes: &IMIX, ..load_to(&b)? })?;
+    assert!(report.sent >= report.received && report.received > 1000, "{report:?}");
+    assert_eq!(report.latency_ns.len(), 0);
+    Ok(())
+}
+
+fn a_load_with_few_under_way_loses_nothing() -> TestResult {
+    let (a, b) = wired()?;
+    let path = Path::new(&a, &b, targets()[0]);
+    let limits = Load { frames: Some(5000), under_way: Some(100), ..load_to(&b)? };
+    let report = load::send(&path, &Load { duration: Duration::from_secs(30), ..limits })?;
+    assert_eq!((report.sent, report.received), (5000, 5000));
+    Ok(())
+}
+
+fn frames_at_a_rate_have_a_latency() -> TestResult {
+    let (a, b) = wired()?;
+    let path = Path::new(&a, &b, targets()[0]);
+    let limits = Load { rate: Some(10_000.0), frames: Some(1000), ..load_to(&b)? };
+    let report = load::send(&path, &Load { duration: Duration::from_secs(30), ..limits })?;
+    assert_eq!((report.received, report.latency_ns.len()), (1000, 1000));
+    assert!(report.sending >= Duration::from_millis(99), "{report:?}");
+    assert!(report.latency_ns.max() < 10_000_000_000, "{report:?}");
     Ok(())
 }
 
@@ -220,6 +267,35 @@ fn a_container_dies_with_its_last_inhabitant() -> TestResult {
     Ok(())
 }
 
+/// Connections that the kernel of a container tracks.
+fn tracked(container: &Container) -> Result<u32, Box<dyn std::error::Error>> {
+    let read = || -> Result<String, LabError> {
+        Ok(fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap_or_default())
+    };
+    Ok(container.run(read)?.trim().parse()?)
+}
+
+fn time_passes_for_the_kernels_connections() -> TestResult {
+    const RULES: &str =
+        "table ip t { chain c { type filter hook input priority 0; ct state new accept; }; }";
+    let (a, b) = wired()?;
+    let nft = || -> Result<bool, LabError> {
+        Ok(Command::new("nft").arg(RULES).status().is_ok_and(|status| status.success()))
+    };
+    assert!(b.run(nft)?);
+    let connections = Conntrack::open(&b)?;
+    // The kernel remembers an answered ping for thirty seconds.
+    ping::ping(&a, targets()[0], &ping::Options::default())?;
+    connections.pass(Duration::from_secs(20))?;
+    assert!(tracked(&b)? > 0);
+    connections.pass(Duration::from_secs(20))?;
+    assert_eq!(tracked(&b)?, 0);
+    ping::ping(&a, targets()[0], &ping::Options::default())?;
+    connections.flush()?;
+    assert_eq!(tracked(&b)?, 0);
+    Ok(())
+}
+
 fn main() -> ExitCode {
     netlab::test_main([
         test!(a_wire_answers_ping_at_once),
@@ -234,8 +310,13 @@ fn main() -> ExitCode {
         test!(datagrams_that_make_no_sense_are_refused),
         test!(loss_is_reported_and_ends),
         test!(requests_are_answered),
+        test!(connections_are_made_used_and_ended),
         test!(a_flood_is_counted),
+        test!(a_load_of_many_flows_and_lengths_is_counted),
+        test!(a_load_with_few_under_way_loses_nothing),
+        test!(frames_at_a_rate_have_a_latency),
         test!(a_frame_arrives_as_it_was_sent),
         test!(a_container_dies_with_its_last_inhabitant),
+        test!(time_passes_for_the_kernels_connections).needs(Need::Nft),
     ])
 }

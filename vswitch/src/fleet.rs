@@ -3,6 +3,8 @@
 //! Only the control thread uses a [`Fleet`]. Nothing here decides what the configuration is; it carries
 //! finished configurations and open queues to the workers, and brings back what they are done with.
 
+mod watch;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::worker::{
     Clock, Command, Dataplane, Device, Event, Lane, PollMode, QueueId, Report, Stranger, Worker,
     WorkerId, WorkerOptions, doorbell, silence,
 };
+use watch::Watch;
 
 /// A worker that has not answered for this long is reported as stuck. A turn takes microseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -96,6 +99,8 @@ pub struct Fleet {
     /// Queues that workers gave back and that nobody has asked for yet.
     detached: Vec<DetachedQueue>,
     strangers: Vec<Stranger>,
+    /// Who watches.
+    watch: Watch,
 }
 
 /// A queue that a worker gave back.
@@ -138,6 +143,7 @@ impl Fleet {
             faults: Vec::new(),
             detached: Vec::new(),
             strangers: Vec::new(),
+            watch: Watch::default(),
         };
         let plane = Arc::new(Dataplane::default());
         for worker in 0..options.cores.len() {
@@ -381,6 +387,8 @@ impl Fleet {
                     }
                     Event::Report(report) => self.reports.push(*report),
                     Event::Stranger(stranger) => self.strangers.push(stranger),
+                    Event::Observed(_) => self.watch.note_begun(),
+                    Event::Dismissed(observer) => self.watch.note_dismissed(*observer),
                 }
             }
         }
@@ -404,8 +412,7 @@ fn worker_id(worker: usize) -> WorkerId {
 }
 
 fn check_cores(cores: &[usize]) -> Result<(), FleetError> {
-    let allowed: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let allowed = usable_cores();
     match cores.iter().find(|core| !allowed.contains(core)) {
         Some(core) => Err(FleetError::NoSuchCore { core: *core, allowed }),
         None => Ok(()),
@@ -437,9 +444,13 @@ impl std::str::FromStr for CoreSet {
     }
 }
 
+/// The cores that this process may run on.
+pub fn usable_cores() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect()
+}
+
 /// The cores that are used if none are named: the last one that this process may run on, which is the
 /// least likely to be everybody's first choice.
 pub fn default_cores() -> Vec<usize> {
-    let last = core_affinity::get_core_ids().and_then(|cores| cores.last().map(|core| core.id));
-    vec![last.unwrap_or(0)]
+    vec![usable_cores().last().copied().unwrap_or(0)]
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use ctl::wire::{parse_request, response_line};
+use ctl::wire::{event_line, parse_request, response_line};
 use ctl::{CtlError, ErrorCode};
 use serde_json::{Value, json};
 
@@ -113,6 +113,33 @@ fn completions_are_written_for_every_shell_without_a_daemon() {
         let output = vswitchctl(Path::new("/nowhere"), &["completions", shell]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{shell}");
         assert!(text(&output.stdout).contains("attach"), "{shell}");
+    }
+}
+
+#[test]
+fn a_capture_that_breaks_off_is_an_error_and_a_reader_that_has_had_enough_is_none() {
+    let piece = event_line(1, json!({ "pcapng": "Cg0NCg==" }));
+    // A reader that is gone, and a daemon that is.
+    for (is_read, code) in [(true, 6), (false, 0)] {
+        let directory = Directory::new(&format!("broken-{is_read}"));
+        let listener = UnixListener::bind(directory.socket()).unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let kept = is_read.then_some(reader);
+        let mut command = vswitchctl(&directory.socket(), &["capture", "-w", "-"]);
+        let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        drop(command);
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        stream.write_all(&piece).unwrap();
+        drop(stream);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        if let Some(mut reader) = kept {
+            let mut written = Vec::new();
+            std::io::Read::read_to_end(&mut reader, &mut written).unwrap();
+            assert_eq!(written, [0x0a, 0x0d, 0x0d, 0x0a]);
+        }
     }
 }
 

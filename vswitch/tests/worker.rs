@@ -95,6 +95,10 @@ impl Rig {
             self.tell(u16::try_from(worker).unwrap(), Command::Adopt(Arc::clone(&plane)));
         }
         self.turn();
+        for (port, worker) in (0u16..).map(PortIndex).zip(placement) {
+            self.tell(*worker, Command::Open(port));
+        }
+        self.turn();
     }
 
     fn turn(&mut self) {
@@ -257,6 +261,22 @@ fn a_port_moves_to_another_worker_and_goes_on() {
     rig.turn();
     assert_eq!((rig.left_by(0, &mut burst), rig.left_by(1, &mut burst)), (30, 20));
     rig.books();
+}
+
+#[test]
+fn nothing_is_received_from_a_queue_before_all_workers_know_its_port() {
+    let mut rig = Rig::new(1, &[0, 0], Accepts::ALL);
+    let mut burst = Burst::new();
+    let (near, mut far) = mem::pair(1024, Accepts::ALL);
+    let id = QueueId { port: PortIndex(1), queue: 1 };
+    rig.tell(0, Command::Attach(id, Device::Queue(Box::new(near))));
+    burst.extend(rig.pool.frame_from(&[2; 60]));
+    far.tx_burst(&mut rig.pool, &mut burst).unwrap();
+    rig.turn();
+    assert_eq!(rig.left_by(0, &mut burst), 0);
+    rig.tell(0, Command::Open(PortIndex(1)));
+    rig.turn();
+    assert_eq!(rig.books().port(PortIndex(1)).received, 1);
 }
 
 #[test]

@@ -4,8 +4,7 @@ use super::fdb;
 use crate::attach::attached;
 use crate::check::no_port;
 use crate::{
-    Config, CtlError, Detach, ErrorCode, Named, NetnsRef, Port, PortAdd, PortKind, PortName,
-    PortSet,
+    Config, CtlError, Detach, ErrorCode, Named, Port, PortAdd, PortKind, PortName, PortSet,
 };
 
 pub(super) fn add(config: &mut Config, add: &PortAdd) -> Result<(), CtlError> {
@@ -46,24 +45,49 @@ pub(super) fn set(config: &mut Config, set: &PortSet) -> Result<(), CtlError> {
     port.mtu = set.mtu.unwrap_or(port.mtu);
     port.guard = set.guard.unwrap_or(port.guard);
     port.egress = set.egress.unwrap_or(port.egress);
-    match &set.netns {
-        Some(netns) => place(port, netns).map_err(|error| error.within("port", &set.name)),
-        None => Ok(()),
-    }
+    place(port, set)?;
+    readdress(port, set)
 }
 
 /// Notes where an engine took an interface to.
-fn place(port: &mut Port, netns: &NetnsRef) -> Result<(), CtlError> {
-    match &mut port.kind {
-        PortKind::Tap(tap) if tap.handover => {
-            tap.netns = Some(netns.clone());
+fn place(port: &mut Port, set: &PortSet) -> Result<(), CtlError> {
+    match (&set.netns, &mut port.kind) {
+        (None, _) => Ok(()),
+        (netns @ Some(_), PortKind::Tap(tap)) if tap.handover => {
+            tap.netns.clone_from(netns);
             Ok(())
         }
-        _ => Err(CtlError::invalid(
-            "only an interface that is handed over to an engine (--handover) is taken elsewhere; remove the port, and \
-             make it anew with --netns",
-        )),
+        _ => Err(CtlError::invalid(format!(
+            "port {} is no interface that is handed over to an engine (--handover), which alone is taken elsewhere; remove \
+             it, and make it anew with --netns",
+            set.name
+        ))),
     }
+}
+
+fn readdress(port: &mut Port, set: &PortSet) -> Result<(), CtlError> {
+    if set.ips.is_none() && set.gateways.is_none() {
+        return Ok(());
+    }
+    let PortKind::Tap(tap) = &mut port.kind else {
+        return Err(CtlError::invalid(format!(
+            "port {} is an interface that exists without the switch, which gives it no addresses",
+            set.name
+        )));
+    };
+    if tap.handover {
+        return Err(CtlError::invalid(format!(
+            "port {} is handed over to an engine, which gives it its addresses",
+            set.name
+        )));
+    }
+    if let Some(ips) = &set.ips {
+        tap.ips.clone_from(ips);
+    }
+    if let Some(gateways) = &set.gateways {
+        tap.gateways.clone_from(gateways);
+    }
+    Ok(())
 }
 
 pub(super) fn detach(config: &mut Config, request: &Detach) {

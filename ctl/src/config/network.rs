@@ -10,7 +10,7 @@ use crate::ipam::Pool;
 use crate::{BridgeName, Config, HostName, IpCidr, Mtu, Owner, PortName, Prefix, Vni, Vxlan};
 
 /// A network: a bridge of the same name with gateways, masquerading and a tunnel as these settings say
-/// ([`crate::network`] makes them), the addresses of its subnets, and the containers on it.
+/// (`ctl/src/network.rs` makes them), the addresses of its subnets, and the containers on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {

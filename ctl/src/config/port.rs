@@ -103,22 +103,23 @@ pub enum PortKind {
 }
 
 impl PortKind {
+    /// Whether one device can be behind either: all but addresses can only be given when it is made.
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tap(one), Self::Tap(other)) => {
+                let is_there = one.netns == other.netns || one.handover;
+                let device = |tap: &Tap| (tap.ifname.clone(), tap.mac, tap.queues, tap.handover);
+                is_there && device(one) == device(other)
+            }
+            _ => self == other,
+        }
+    }
+
     /// The namespace and interface name behind the port, which no two ports can share.
     pub fn interface(&self) -> (Option<&NetnsRef>, &IfName) {
         match self {
             Self::Tap(tap) => (tap.netns.as_ref(), &tap.ifname),
             Self::Netdev { device, netns, .. } => (netns.as_ref(), device),
-        }
-    }
-
-    /// Whether the device behind both is one, so that it stays open: it is configured alike, or an engine that it was
-    /// handed over to took it elsewhere.
-    pub fn is_same_device(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Tap(tap), Self::Tap(others)) if tap.handover => {
-                *tap == Tap { netns: tap.netns.clone(), ..others.clone() }
-            }
-            _ => self == other,
         }
     }
 }

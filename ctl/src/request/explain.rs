@@ -17,9 +17,12 @@ pub struct Trace {
     pub port: PortName,
     /// The packet.
     pub packet: Packet,
-    /// Follow so many real packets like it instead of a made one.
+    /// Follow so many real packets like it instead of a made one. They come as events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Limit>,
+    /// How long to wait for each of these, in seconds; a minute if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Limit>,
 }
 
 /// A packet.

@@ -2,6 +2,7 @@
 
 mod batch;
 mod bridge;
+mod capture;
 mod conn;
 mod explain;
 mod fdb;
@@ -21,6 +22,7 @@ use crate::{BridgeName, PortName, Prefix, RuleName};
 
 pub use batch::Batch;
 pub use bridge::{BridgeAdd, BridgeSet};
+pub use capture::Capture;
 pub use conn::{ConnFilter, ConnList, ConnShow, ConnState, ConnTop, Limit, TopBy};
 pub use explain::{Frame, Packet, Party, Trace, Why};
 pub use fdb::{FdbFilter, FdbKey, FdbStatic};
@@ -106,6 +108,9 @@ pub enum Query {
     /// What the switch would do with a packet.
     #[serde(rename = "trace")]
     Trace(Trace),
+    /// Frames as they pass.
+    #[serde(rename = "capture")]
+    Capture(Capture),
     /// Whether one container reaches another.
     #[serde(rename = "why")]
     Why(Why),
@@ -257,7 +262,7 @@ pub enum Mutation {
 
 impl Query {
     /// The operations that are questions, by their names in the protocol.
-    pub const OPERATIONS: [&str; 26] = [
+    pub const OPERATIONS: [&str; 27] = [
         "bridge.list",
         "bridge.show",
         "port.list",
@@ -278,6 +283,7 @@ impl Query {
         "conn.top",
         "flow.list",
         "trace",
+        "capture",
         "why",
         "stats",
         "drops",

@@ -47,6 +47,12 @@ pub struct PortSet {
     /// Where the engine took the interface to that it was handed over. See [`crate::Tap`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<NetnsRef>,
+    /// The addresses of an interface that the switch made, instead of those that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ips: Option<Vec<IpCidr>>,
+    /// Its default gateways, instead of those that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<Vec<IpAddr>>,
 }
 
 impl PortSet {
@@ -62,6 +68,8 @@ impl PortSet {
             guard: None,
             egress: None,
             netns: None,
+            ips: None,
+            gateways: None,
         }
     }
 }

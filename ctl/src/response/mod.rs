@@ -16,7 +16,9 @@ use crate::flow::FlowId;
 use crate::{Bridge, BridgeName, MacAddr, Port, PortName, RuleName, VlanId};
 
 pub use conn::{ConnInfo, ConnPage, TopInfo, Volume};
-pub use explain::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
+pub use explain::{
+    CaptureInfo, CapturePiece, FollowInfo, LostPacket, TraceInfo, TraceOutcome, TraceStage, WhyInfo,
+};
 pub use flow::{FlowChanges, FlowInfo, FlowPage};
 pub use nat::NatInfo;
 pub use network::{AddressInfo, EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo};

@@ -1,7 +1,7 @@
 //! What a change makes of a configuration. Requests are written as they cross the socket.
 
 use ctl::wire::parse_request;
-use ctl::{Config, CtlError, ErrorCode, Mutation, Request, apply};
+use ctl::{Batch, Config, CtlError, ErrorCode, Mutation, Request, apply, apply_all};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -296,6 +296,54 @@ proptest! {
             }
             prop_assert_eq!(Config::from_json(config.to_json().as_bytes()).unwrap(), config.clone());
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_batch_does_what_its_changes_do_one_after_the_other(
+        beginning in arbitrary::beginning(),
+        changes in vec(arbitrary::single(), 0..12),
+    ) {
+        let made = |config: &Config, one: &Mutation| one.is_kept().then(|| apply(config, one).ok()).flatten();
+        let mut changes = changes;
+        let mut config = beginning.clone();
+        // Those that can be made, and that do not merely forget what was learned.
+        changes.retain(|one| {
+            let forgets = matches!(one, Mutation::FdbDel(_) | Mutation::NeighborDel(_));
+            let next = made(&config, one).filter(|next| !forgets || *next != config);
+            next.map(|next| config = next).is_some()
+        });
+        let batch = Batch { changes };
+        prop_assert_eq!(apply_all(&beginning, &batch).unwrap().len(), batch.changes.len());
+        prop_assert_eq!(apply(&beginning, &Mutation::Batch(batch)).unwrap(), config);
+    }
+}
+
+#[test]
+fn a_batch_is_made_whole_or_not_at_all() {
+    let config = network();
+    let batch = |changes: &[&str]| {
+        let changes = changes.iter().map(|text| change(text)).collect();
+        apply(&config, &Mutation::Batch(Batch { changes }))
+    };
+    let port = r#"port.add {"name":"n0","port":{"bridge":"new","kind":{"tap":{"netns":"n"}}}}"#;
+    let bridge = r#"bridge.add {"name":"new"}"#;
+    // Judged as a whole: the order is the user's.
+    assert!(batch(&[port, bridge]).unwrap().has_port(&"n0".parse().unwrap()));
+    let error = batch(&[bridge, port, bridge]).unwrap_err();
+    assert!(error.message.starts_with("change 3: "), "{error}");
+    assert!(batch(&[port]).unwrap_err().message.contains("new"));
+    for fleeting in [
+        r#"port.move {"name":"p0","worker":0}"#,
+        r#"fdb.flush {}"#,
+        r#"neighbor.flush {}"#,
+        r#"conn.flush {}"#,
+        r#"batch {"changes":[]}"#,
+        r#"fdb.del {"bridge":"br0","mac":"02:00:00:00:00:77"}"#,
+    ] {
+        let error = batch(&[bridge, fleeting]).unwrap_err();
+        assert!(error.message.starts_with("change 2: "), "{fleeting}: {error}");
     }
 }
 

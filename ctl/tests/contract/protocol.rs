@@ -1,12 +1,12 @@
 //! `docs/PROTOCOL.md` says what is so: its examples are requests and responses, and nothing is left out.
 
 use ctl::response::{
-    BridgeInfo, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo, FlowPage, LeaseInfo, NatInfo,
-    NeighborInfo, NetworkInfo, PortInfo, Routes, Stats, Status, TopInfo, TraceInfo, Version,
-    VxlanInfo, WhyInfo, WorkerPerf,
+    BridgeInfo, CaptureInfo, CapturePiece, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo,
+    FlowPage, FollowInfo, LeaseInfo, NatInfo, NeighborInfo, NetworkInfo, PortInfo, Routes, Stats,
+    Status, TopInfo, TraceInfo, Version, VxlanInfo, WhyInfo, WorkerPerf,
 };
-use ctl::wire::{parse_request, parse_response};
-use ctl::{CtlError, ErrorCode, Mutation, Query, Request, Tracking};
+use ctl::wire::{Envelope, Reply, parse_reply, parse_request};
+use ctl::{CtlError, ErrorCode, Mutation, Query, Request, Trace, Tracking};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -62,8 +62,15 @@ fn exchanges() -> Vec<(Request, Result<Value, CtlError>)> {
                 asked = Some(envelope.unwrap_or_else(|error| panic!("{text}: {error:?}")));
             }
             Line::Response(text) => {
-                let parsed = parse_response(text.as_bytes());
-                let (id, result) = parsed.unwrap_or_else(|error| panic!("{text}: {error}"));
+                let parsed = parse_reply(text.as_bytes());
+                let (id, reply) = parsed.unwrap_or_else(|error| panic!("{text}: {error}"));
+                let result = match reply {
+                    Reply::Event(event) => {
+                        check_event(asked.as_ref(), id, &event);
+                        continue;
+                    }
+                    Reply::Response(result) => result,
+                };
                 let envelope = asked.take().unwrap_or_else(|| panic!("nobody asked: {text}"));
                 assert_eq!(id, envelope.id, "{text}");
                 exchanges.push((envelope.request, result));
@@ -71,6 +78,15 @@ fn exchanges() -> Vec<(Request, Result<Value, CtlError>)> {
         }
     }
     exchanges
+}
+
+fn check_event(asked: Option<&Envelope>, id: u64, event: &Value) {
+    let asked = asked.filter(|envelope| envelope.id == id);
+    match asked.map(|envelope| &envelope.request) {
+        Some(Request::Query(Query::Trace(_))) => is_a::<TraceInfo>(event),
+        Some(Request::Query(Query::Capture(_))) => is_a::<CapturePiece>(event),
+        other => panic!("an event for {other:?}: {event}"),
+    }
 }
 
 /// That an answer has all fields of its type and no others.
@@ -101,7 +117,9 @@ fn check_answer(request: &Request, answer: &Value) {
         Request::Query(Query::ConnShow(_)) => is_a::<ConnInfo>(answer),
         Request::Query(Query::ConnTop(_)) => is_a::<Vec<TopInfo>>(answer),
         Request::Query(Query::FlowList(_)) => is_a::<FlowPage>(answer),
+        Request::Query(Query::Trace(Trace { live: Some(_), .. })) => is_a::<FollowInfo>(answer),
         Request::Query(Query::Trace(_)) => is_a::<Vec<TraceInfo>>(answer),
+        Request::Query(Query::Capture(_)) => is_a::<CaptureInfo>(answer),
         Request::Query(Query::Why(_)) => is_a::<WhyInfo>(answer),
         Request::Query(Query::Stats) => is_a::<Stats>(answer),
         Request::Query(Query::Drops) => is_a::<Vec<DropInfo>>(answer),

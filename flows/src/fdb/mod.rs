@@ -126,6 +126,13 @@ impl Fdb {
         (!self.is_aged(value, now)).then(|| value.port())
     }
 
+    /// All that is known of a station, unless it aged out.
+    pub fn find(&self, mac: MacAddr, vid: Vid, now: Seconds) -> Option<Entry> {
+        let key = key(mac, vid);
+        let (_, value) = self.table.find(key)?;
+        (!self.is_aged(value, now)).then(|| self.entry(key, value, now))
+    }
+
     /// Notes that a station sent a frame from `port`.
     #[inline]
     pub fn learn(

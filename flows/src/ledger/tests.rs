@@ -56,6 +56,27 @@ fn what_the_kernel_refused_is_counted_with_its_time() {
     assert_eq!(ledger.port(PortIndex(3)).egress_dropped(), 5);
 }
 
+#[test]
+fn lost_frames_are_kept_while_there_is_room_and_somebody_wants_them() {
+    let (mut ledger, mut pool) = (Ledger::new(), Pool::new(POOL).unwrap());
+    let kind = (PortIndex(1), DropSide::Ingress, DropReason::Runt);
+    drop_one(&mut ledger, &mut pool, kind, 1);
+    assert_eq!(ledger.take_kept().count(), 0, "nobody wants them");
+    ledger.keep(2);
+    (2..5).for_each(|at| drop_one(&mut ledger, &mut pool, kind, at));
+    let kept: Vec<_> = ledger.take_kept().collect();
+    let bytes: Vec<_> = kept.iter().map(|lost| lost.frame.data().to_vec()).collect();
+    assert_eq!(bytes, [2u64, 3].map(|at| at.to_be_bytes().to_vec()), "the first ones, in order");
+    assert!(kept.iter().all(|lost| (lost.port, lost.side, lost.reason) == kind));
+    kept.into_iter().for_each(|lost| pool.recycle(lost.frame));
+    drop_one(&mut ledger, &mut pool, kind, 5);
+    assert_eq!(ledger.take_kept().count(), 1, "there is room again");
+    ledger.keep(0);
+    drop_one(&mut ledger, &mut pool, kind, 6);
+    assert_eq!(ledger.take_kept().count(), 0);
+    assert_eq!(ledger.port(PortIndex(1)).ingress_dropped(), 6, "all of them are counted");
+}
+
 proptest! {
     /// Against a map of the last one of each kind, with ports that are forgotten in between.
     #[test]

@@ -236,6 +236,14 @@ impl Published {
         self.rules.get(at).filter(|_| same_scope)
     }
 
+    /// Whether a port of this protocol is published on the bridge of `zone`.
+    pub(super) fn is_any(&self, zone: Zone, protocol: u8) -> bool {
+        let of = |key: &Key| (key.group >> 24, key.group >> 16 & 0xff);
+        let wanted = (u64::from(zone.0), u64::from(protocol));
+        let at = self.keys.partition_point(|key| of(key) < wanted);
+        self.keys.get(at).is_some_and(|key| of(key) == wanted)
+    }
+
     /// Where a packet to `destination` goes that came in by the bridge of `zone`. `is_own`: the address
     /// is one of the bridge's own, which rules without an address are for.
     pub fn lookup(
@@ -327,6 +335,16 @@ mod tests {
 
     fn rule(address: Option<u8>, ports: RangeInclusive<u16>, internal: Endpoint) -> Publish {
         Publish::new(ZONE, TCP, address.map(v4), ports, internal).unwrap()
+    }
+
+    #[test]
+    fn it_is_known_whether_anything_of_a_protocol_is_published() {
+        let rules = Published::new(vec![rule(None, 80..=80, container(2, 80))]).unwrap();
+        let Publish { zone, protocol, .. } = *rules.iter().next().unwrap();
+        assert!(rules.is_any(zone, protocol));
+        assert!(!rules.is_any(zone, protocol + 1) && !rules.is_any(zone, protocol - 1));
+        assert!(!rules.is_any(Zone(zone.0 + 1), protocol));
+        assert!(!Published::default().is_any(zone, protocol));
     }
 
     #[test]

@@ -131,7 +131,13 @@ fn sctp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
 /// The packet as a container's kernel hands it out: its checksum is half done.
 pub(super) fn half_done(mut bytes: Vec<u8>) -> (Vec<u8>, Csum) {
     let layers = layers(&bytes);
-    let (start, offset) = (layers.l4, layers.checksum_offset().unwrap());
+    let start = layers.l4;
+    if layers.protocol == protocol::SCTP {
+        let offset = 8;
+        bytes[usize::from(start + offset)..][..4].fill(0);
+        return (bytes, Csum::Partial { start, offset });
+    }
+    let offset = layers.checksum_offset().unwrap();
     let pseudo = pseudo_header(&bytes, &layers, layers.end as usize - usize::from(start)).unwrap();
     put_be16(&mut bytes, usize::from(start + offset), fold(pseudo));
     (bytes, Csum::Partial { start, offset })

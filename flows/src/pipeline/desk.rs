@@ -3,7 +3,7 @@
 use pktio::{PktBuf, Pool};
 
 use super::bridge::{Sender, Undelivered};
-use crate::{DropReason, DropSide, Ledger, Nanos, Outboxes, PortIndex, Snapshot};
+use crate::{DropReason, DropSide, Fate, Ledger, Nanos, Outboxes, PortIndex, Snapshot};
 
 /// Everything at hand while one burst is decided about.
 pub(super) struct Desk<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Desk<'a> {
     pub(super) ledger: &'a mut Ledger,
     /// Frames that went on, for the ingress port's books.
     pub(super) forwarded: u64,
+    /// What became of the last frame that did not go on. Only who decides about one frame can make use of it.
+    pub(super) fate: Fate,
 }
 
 impl Desk<'_> {
@@ -34,8 +36,21 @@ impl Desk<'_> {
     /// Drops a received frame that was offered to no port.
     #[cold]
     pub(super) fn refuse(&mut self, frame: PktBuf, reason: DropReason) {
+        self.fate = Fate::Dropped(reason);
         let whose = (self.ingress, DropSide::Ingress, reason);
         self.ledger.drop_frame(self.pool, frame, whose, self.now);
+    }
+
+    /// Counts that a received frame waits.
+    pub(super) fn hold(&mut self, ingress: PortIndex) {
+        self.fate = Fate::Held;
+        self.ledger.port_mut(ingress).held += 1;
+    }
+
+    /// Counts that a received frame was for the switch itself.
+    pub(super) fn take(&mut self) {
+        self.fate = Fate::Answered;
+        self.ledger.port_mut(self.ingress).answered += 1;
     }
 
     /// Settles a received frame: it went on, or it is dropped.

@@ -96,8 +96,12 @@ impl<W: Witness> Memory<W> {
         if !case.is_routed || ruling.to.is_some() {
             return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
         }
-        let (_, destination) = case.addresses(frame)?;
+        let (source, destination) = case.addresses(frame)?;
         let next = self.next_hop(case, frame, destination, 0)?;
+        let from = case.from.port.bridge;
+        if desk.snapshot.translation().hides(from, next.bridge, source) {
+            return Err(Refusal::Drop(DropReason::NotTranslated));
+        }
         let hop = self.resolve(desk, next)?;
         Ok(desk.transform(Way::Route(hop), ruling).into())
     }

@@ -85,13 +85,13 @@ impl Ingress<'_> {
 impl Desk<'_> {
     /// Takes a received frame that was for the switch itself.
     pub(super) fn absorb(&mut self, frame: PktBuf) {
-        self.ledger.port_mut(self.ingress).answered += 1;
+        self.take();
         self.pool.recycle(frame);
     }
 
     /// Sends what a received frame has become back to where it came from.
     fn reply(&mut self, from: Ingress, frame: PktBuf, vid: Vid) {
-        self.ledger.port_mut(self.ingress).answered += 1;
+        self.take();
         if let Err(undelivered) = self.forward(Sender::Gateway, frame, from.index, vid) {
             self.pool.recycle(undelivered.frame);
         }

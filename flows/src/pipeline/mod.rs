@@ -16,12 +16,13 @@
 //! frames overlap, then every frame is delivered.
 //!
 //! A pipeline belongs to one worker. What it shares with others is in [`Tables`] and the forwarding
-//! databases. Decisions are watched by a [`witness`]: nobody, or a [rehearsal](Tracer) that follows one packet
-//! and changes nothing.
+//! databases. Decisions are watched by a [`witness`]: nobody, a [follower](Follower) of some real packets, or a
+//! [rehearsal](Tracer) that follows one packet and changes nothing.
 
 mod bridge;
 mod desk;
 mod evaluate;
+mod follower;
 mod gateway;
 mod housekeep;
 mod inspect;
@@ -39,12 +40,13 @@ use std::sync::Arc;
 
 use pktio::{Burst, Pool};
 
-use crate::{BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
+use crate::{BridgeIndex, DropReason, Fate, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
 use witness::{Nobody, Witness};
 
+pub use follower::{Followed, Follower};
 pub use rehearsal::Tracer;
 
 /// What a gateway says by itself, to all stations of its bridge.
@@ -63,13 +65,15 @@ pub enum Saying {
 pub struct Pipeline {
     snapshot: Arc<Snapshot>,
     memory: Memory<Nobody>,
+    /// Somebody who wants to know why, if anybody does.
+    follower: Option<Box<Follower>>,
 }
 
 impl Pipeline {
     /// A pipeline that decides by `snapshot` and the tables that all workers share.
     pub fn new(snapshot: Arc<Snapshot>, tables: Arc<Tables>) -> Self {
         let cached_flows = tables.sizes().cached_flows;
-        Self { snapshot, memory: Memory::new(tables, Nobody, cached_flows) }
+        Self { snapshot, memory: Memory::new(tables, Nobody, cached_flows), follower: None }
     }
 
     /// Decides by `snapshot` from now on.
@@ -92,8 +96,33 @@ impl Pipeline {
         books.received += burst.len() as u64;
         books.received_bytes += burst.iter().map(|frame| frame.len() as u64).sum::<u64>();
         let snapshot = &*self.snapshot;
-        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
-        self.memory.run(&mut desk, burst);
+        let mut desk = Desk {
+            now,
+            ingress,
+            snapshot,
+            pool,
+            outboxes,
+            ledger,
+            forwarded: 0,
+            fate: Fate::Forwarded,
+        };
+        match &mut self.follower {
+            Some(follower) if follower.follows(ingress) => {
+                follower.run(&mut self.memory, &mut desk, burst);
+            }
+            _ => self.memory.run(&mut desk, burst),
+        }
+    }
+
+    /// Lets somebody follow packets from now on, or nobody any more. Returns who did until now.
+    pub fn follow(&mut self, follower: Option<Box<Follower>>) -> Option<Box<Follower>> {
+        std::mem::replace(&mut self.follower, follower)
+    }
+
+    /// Who follows packets.
+    #[inline]
+    pub fn follower(&mut self) -> Option<&mut Follower> {
+        self.follower.as_deref_mut()
     }
 
     /// Does what is to be done beside packets. To be called once per turn; [`Pipeline::is_idle`] says when
@@ -110,7 +139,16 @@ impl Pipeline {
         }
         let snapshot = &*self.snapshot;
         let ingress = PortIndex(0);
-        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        let mut desk = Desk {
+            now,
+            ingress,
+            snapshot,
+            pool,
+            outboxes,
+            ledger,
+            forwarded: 0,
+            fate: Fate::Forwarded,
+        };
         self.memory.housekeep(&mut desk);
         self.memory.resume(&mut desk);
     }
@@ -126,7 +164,16 @@ impl Pipeline {
     ) {
         let snapshot = &*self.snapshot;
         let ingress = PortIndex(0);
-        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        let mut desk = Desk {
+            now,
+            ingress,
+            snapshot,
+            pool,
+            outboxes,
+            ledger,
+            forwarded: 0,
+            fate: Fate::Forwarded,
+        };
         self.memory.say(&mut desk, bridge, saying);
     }
 
@@ -146,7 +193,16 @@ impl Pipeline {
     ) {
         let snapshot = &*self.snapshot;
         let ingress = port;
-        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
+        let mut desk = Desk {
+            now,
+            ingress,
+            snapshot,
+            pool,
+            outboxes,
+            ledger,
+            forwarded: 0,
+            fate: Fate::Forwarded,
+        };
         self.memory.forget(&mut desk, port);
     }
 
@@ -157,8 +213,15 @@ impl Pipeline {
 }
 
 impl<W: Witness> Memory<W> {
-    /// Decides about every frame of a burst.
+    /// Decides about every frame of a burst, and about those that waited for one of them.
     fn run(&mut self, desk: &mut Desk, burst: &mut Burst) {
+        self.go_over(desk, burst);
+        desk.close();
+        self.resume(desk);
+    }
+
+    /// Decides about every frame of a burst.
+    fn go_over(&mut self, desk: &mut Desk, burst: &mut Burst) {
         let Some(from) = Ingress::of(desk.snapshot, desk.ingress) else {
             burst.drain(..).for_each(|frame| desk.refuse(frame, DropReason::PortUnknown));
             return;
@@ -182,8 +245,6 @@ impl<W: Witness> Memory<W> {
             }
         }
         self.steps = steps;
-        desk.close();
-        self.resume(desk);
     }
 }
 

@@ -24,8 +24,8 @@ use crate::session::{
     TcpPolicy, Verdict,
 };
 use crate::{
-    BridgeIndex, DropReason, Endpoint, Inward, Ledger, Nanos, Outboxes, PortIndex, Seconds,
-    Snapshot, Tables, Translation, Vid, Zone,
+    BridgeIndex, Endpoint, Inward, Ledger, Nanos, Outboxes, PortIndex, Seconds, Snapshot, Tables,
+    Translation, Vid, Zone,
 };
 
 /// Buffers beyond one for each port.
@@ -79,10 +79,12 @@ impl Tracer {
         let mut burst = Burst::new();
         burst.push(frame);
         let (outboxes, ledger) = (&mut outboxes, &mut ledger);
-        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0 };
-        self.memory.run(&mut desk, &mut burst);
+        let fate = Fate::Forwarded;
+        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0, fate };
+        self.memory.go_over(&mut desk, &mut burst);
+        let fate = desk.fate;
+        self.memory.resume(&mut desk);
         let findings = std::mem::take(&mut self.memory.witness.findings);
-        let fate = fate(ledger, ingress);
         Some(Trace { findings, fate, sent: self.collect(outboxes) })
     }
 
@@ -100,18 +102,6 @@ impl Tracer {
     }
 }
 
-/// What a ledger that was empty says of the only frame that came.
-fn fate(ledger: &Ledger, ingress: PortIndex) -> Fate {
-    let books = ledger.port(ingress);
-    let reason = DropReason::ALL.into_iter().find(|why| books.ingress_drops[*why as usize] > 0);
-    match reason {
-        Some(reason) => Fate::Dropped(reason),
-        None if books.held > 0 => Fate::Held,
-        None if books.answered > 0 => Fate::Answered,
-        None => Fate::Forwarded,
-    }
-}
-
 /// Watches, and lets nothing come of it.
 #[derive(Debug)]
 pub(super) struct Rehearsal {
@@ -122,28 +112,9 @@ pub(super) struct Rehearsal {
     learned: Neighbors,
 }
 
-impl Rehearsal {
-    fn acquaintance(&self, neighbors: &Neighbors, next: NextHop, now: Nanos) -> Acquaintance {
-        let is_it = |entry: &crate::router::NeighborEntry| {
-            (entry.bridge, entry.ip) == (next.bridge, next.ip)
-        };
-        match neighbors.lookup(next.bridge, next.ip, now) {
-            Lookup::Failed => Acquaintance::Silent,
-            Lookup::Known(_) => neighbors
-                .entries(now)
-                .into_iter()
-                .find(is_it)
-                .map_or(Acquaintance::Asked, Acquaintance::Known),
-            Lookup::Resolving | Lookup::Unknown => {
-                let presumed = self.presumed.get(&(next.bridge, next.ip));
-                presumed.map_or(Acquaintance::Asked, |mac| Acquaintance::Presumed(*mac))
-            }
-        }
-    }
-}
-
 impl Witness for Rehearsal {
     const IS_DRY: bool = true;
+    const ASKS_WHY: bool = true;
 
     fn note(&mut self, finding: impl FnOnce() -> Finding) {
         self.findings.push(finding());
@@ -232,7 +203,8 @@ impl Witness for Rehearsal {
         next: NextHop,
         now: Nanos,
     ) -> Resolution {
-        let known = self.acquaintance(neighbors, next, now);
+        let presumed = self.presumed.get(&(next.bridge, next.ip)).copied();
+        let known = acquaintance(neighbors, next, presumed, now);
         self.note(|| Finding::Neighbor { next, known });
         match (known, neighbors.lookup(next.bridge, next.ip, now)) {
             (_, Lookup::Known(neighbor)) => Resolution::Known(neighbor),
@@ -247,14 +219,31 @@ impl Witness for Rehearsal {
     }
 }
 
+/// What is known of a next hop, which has `presumed` if nobody has asked for it yet.
+pub(super) fn acquaintance(
+    neighbors: &Neighbors,
+    next: NextHop,
+    presumed: Option<MacAddr>,
+    now: Nanos,
+) -> Acquaintance {
+    match neighbors.lookup(next.bridge, next.ip, now) {
+        Lookup::Failed => Acquaintance::Silent,
+        Lookup::Known(_) => neighbors
+            .find(next.bridge, next.ip, now)
+            .map_or(Acquaintance::Asked, Acquaintance::Known),
+        Lookup::Resolving | Lookup::Unknown => {
+            presumed.map_or(Acquaintance::Asked, Acquaintance::Presumed)
+        }
+    }
+}
+
 impl Desk<'_> {
     /// Where a frame in a bridge will find whom it is addressed to.
     pub(super) fn link(&self, bridge: BridgeIndex, frame: &PktBuf, vid: Vid) -> Finding {
         let header = EthernetHeader::read(frame.data());
         let mac = header.map_or(MacAddr::default(), |header| header.dst);
         let fdb = self.snapshot.bridge(bridge).map(|bridge| &bridge.fdb);
-        let entries = fdb.map(|fdb| fdb.entries(self.now.seconds())).unwrap_or_default();
-        let station = entries.into_iter().find(|entry| (entry.mac, entry.vid) == (mac, vid));
+        let station = fdb.and_then(|fdb| fdb.find(mac, vid, self.now.seconds()));
         Finding::Link { bridge, mac, station }
     }
 }

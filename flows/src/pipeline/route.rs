@@ -131,7 +131,7 @@ impl<W: Witness> Memory<W> {
 
     /// Lets a packet wait for the address of its next hop.
     fn wait(&mut self, desk: &mut Desk, from: Ingress, next: NextHop, frame: PktBuf) {
-        desk.ledger.port_mut(from.index).held += 1;
+        desk.hold(from.index);
         let displaced = self.hold.hold(next.bridge, next.ip, from.index, frame, desk.now);
         if let Some(Held { ingress, frame, .. }) = displaced {
             desk.ledger.port_mut(ingress).held -= 1;

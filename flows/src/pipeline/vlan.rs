@@ -19,7 +19,7 @@ const TAG: u16 = 4;
 
 /// The VLAN of a frame that came in by a port with this policy.
 #[inline]
-pub(super) fn classify(
+pub(crate) fn classify(
     policy: &VlanPolicy,
     header: &EthernetHeader,
     frame: &[u8],

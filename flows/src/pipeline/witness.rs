@@ -2,8 +2,9 @@
 //!
 //! Everything by which deciding changes what is shared (sessions, mappings, neighbours) goes through this trait.
 //! Real traffic has nobody watching: [`Nobody`] is nothing, and compiles to the calls themselves. A
-//! [rehearsal](super::rehearsal) overrides them, so that a packet can be followed through the very code that decides
-//! about real ones, on the live tables, and nothing comes of it.
+//! [follower](super::follower) listens to them, and what is decided happens. A [rehearsal](super::rehearsal) overrides
+//! them, so that a packet can be followed through the very code that decides about real ones, on the live tables, and
+//! nothing comes of it.
 
 use crate::nat::{Claim, Mappings, Pool, Published, Unclaimed};
 use crate::router::{Neighbors, NextHop, Resolution, Resolver};
@@ -17,6 +18,8 @@ use crate::{Endpoint, Finding, Inward, Nanos, Seconds, Tables, Translation, Zone
 pub(super) trait Witness {
     /// Nothing that is shared may change.
     const IS_DRY: bool;
+    /// A packet whose flow is known is decided about anew, so that it is heard why.
+    const ASKS_WHY: bool;
 
     /// Hears what was decided, and by what.
     fn note(&mut self, finding: impl FnOnce() -> Finding);
@@ -108,6 +111,7 @@ pub(super) struct Nobody;
 
 impl Witness for Nobody {
     const IS_DRY: bool = false;
+    const ASKS_WHY: bool = false;
 
     #[inline]
     fn note(&mut self, _: impl FnOnce() -> Finding) {}

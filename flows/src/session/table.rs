@@ -192,7 +192,8 @@ impl Sessions {
                 Err(Refusal::Invalid(reason)) => return Verdict::Invalid(reason),
                 Err(Refusal::Superseding) => return Verdict::Superseding,
             };
-            let next = control.with_connection(&after).heard(from, now);
+            let next = control.with_connection(&after);
+            let next = if before.is_reset_again(segment) { next } else { next.heard(from, now) };
             if next != control && !record.replace(control, next) {
                 continue;
             }

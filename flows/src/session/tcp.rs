@@ -266,6 +266,13 @@ impl Connection {
         }
     }
 
+    /// Whether a segment resets a connection that was reset already, which does not keep it alive (RFC 7857
+    /// section 7.1).
+    #[inline]
+    pub(super) fn is_reset_again(&self, segment: &Segment) -> bool {
+        self.state == TcpState::Closed && segment.has(tcp::RST)
+    }
+
     /// The connection after a segment of that direction.
     pub(super) fn after(
         self,

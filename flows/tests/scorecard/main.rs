@@ -5,7 +5,7 @@
 //! SCORECARD=write cargo test -p flows --test scorecard the_scorecard
 //! ```
 //!
-//! and a test checks that it says what the suite says.
+//! and a test checks that it says what the suite says, of the pipeline and of a Linux router.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -17,6 +17,7 @@ use flows::{
 };
 
 mod card;
+mod linux;
 #[allow(dead_code, reason = "shared with the pipeline's own tests")]
 #[path = "../../src/pipeline/tests/network.rs"]
 mod network;
@@ -29,4 +30,19 @@ mod rfc4787;
 mod rfc5382;
 mod rfc5508;
 mod rfc6888;
+mod rfc7857;
 mod subject;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let tests = [
+        rfc4787::tests(),
+        rfc5382::tests(),
+        rfc5508::tests(),
+        rfc6888::tests(),
+        rfc7857::tests(),
+        card::tests(),
+    ];
+    netlab::test_main(tests.into_iter().flatten())
+}

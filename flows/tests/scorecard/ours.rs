@@ -1,12 +1,14 @@
 //! [`Ours`]: the pipeline, under a clock that only the test moves.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::Filtering;
 use crate::nat::Quota;
-use crate::network::{Hide, Network, Plan};
-use crate::packets::{Packet, fragments};
-use crate::subject::{Nat, Setup};
+use crate::network::{Hide, Network, Plan, Sent, entrance};
+use crate::packets::Packet;
+use crate::requirement::Finding;
+use crate::subject::{Nat, Seen, Setup};
 
 pub struct Ours(Network);
 
@@ -18,11 +20,13 @@ impl Ours {
 
 fn plan(setup: Setup) -> Plan {
     let plan = Plan::masqueraded();
+    let pool = vec![Hide::behind("203.0.113.100", "203.0.113.103")];
     match setup {
         Setup::Plain => plan,
         Setup::Transparent => plan.with(|rule| rule.filtering = Filtering::EndpointIndependent),
-        Setup::Pool => {
-            Plan { masquerades: vec![Hide::behind("203.0.113.100", "203.0.113.103")], ..plan }
+        Setup::Pool => Plan { masquerades: pool, ..plan },
+        Setup::SmallPool => {
+            Plan { masquerades: pool, ..plan }.with(|rule| rule.ports = 5000..=5000)
         }
         Setup::AllPorts => plan.with(|rule| rule.ports = 1..=u16::MAX),
         Setup::OnePort => plan.with(|rule| rule.ports = 5000..=5000),
@@ -32,31 +36,28 @@ fn plan(setup: Setup) -> Plan {
 }
 
 /// The sides instead of the ports.
-fn sides(lines: Vec<String>) -> Vec<String> {
-    let side = |line: &String| {
-        let (port, packet) = line.split_once(": ").unwrap();
-        let side = if matches!(port, "0" | "1") { "in" } else { "out" };
-        format!("{side}: {packet}")
-    };
-    lines.iter().map(side).collect()
+fn sides(sent: Vec<Sent>) -> Vec<Seen> {
+    let side = |sent: Sent| Seen { is_inside: sent.port < 2, frame: sent.bytes };
+    sent.into_iter().map(side).collect()
 }
 
 impl Nat for Ours {
-    fn set_up(&mut self, setup: Setup) {
+    fn set_up(&mut self, setup: Setup) -> Finding {
         self.0 = Network::new(&plan(setup));
+        Ok(())
     }
 
-    fn send(&mut self, packet: &Packet) -> Vec<String> {
-        sides(self.0.send(packet))
+    fn frame(&self, packet: &Packet) -> Vec<u8> {
+        Network::framed(packet).1
     }
 
-    fn send_fragments(&mut self, packet: &Packet, bytes: usize, order: &[usize]) -> Vec<String> {
-        let (port, frame) = Network::framed(packet);
-        let pieces = fragments(&frame, bytes);
-        sides(order.iter().flat_map(|at| self.0.put(port, &pieces[*at])).collect())
+    fn put(&mut self, source: IpAddr, frame: &[u8]) -> Vec<Seen> {
+        let frame = self.0.pool.frame_from(frame).unwrap();
+        let (port, _) = entrance(source);
+        sides(self.0.exchange(port, [frame]))
     }
 
-    fn wait(&mut self, time: Duration) -> Vec<String> {
-        sides(self.0.wait(time))
+    fn pass(&mut self, time: Duration) -> Vec<Seen> {
+        sides(self.0.pass(time))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::packets::{Kind, Packet};
+use crate::packets::{Ip, Kind, Packet};
 use crate::subject::Nat;
 
 pub const A: &str = "10.0.0.2:5000";
@@ -34,12 +34,15 @@ macro_rules! requirements {
             },)+
         ];
         $(
-            #[test]
-            fn $test() {
+            fn $test() -> netlab::TestResult {
                 let check: fn(&mut dyn crate::subject::Nat) -> crate::requirement::Finding = $check;
-                check(&mut crate::ours::Ours::new()).unwrap();
+                Ok(check(&mut crate::ours::Ours::new())?)
             }
         )+
+
+        pub fn tests() -> Vec<netlab::Test> {
+            vec![$(netlab::test!($test)),+]
+        }
     };
 }
 pub(crate) use requirements;
@@ -76,6 +79,19 @@ pub fn external(nat: &mut dyn Nat, packet: &Packet) -> Result<(String, u16), Str
     let (ip, port) =
         source.and_then(|source| source.rsplit_once(':')).ok_or(format!("{seen:?}"))?;
     Ok((ip.to_owned(), port.parse().map_err(|_| format!("{seen:?}"))?))
+}
+
+/// What the packet says passes as it is, though there are addresses in it, in both ways of writing one.
+pub fn unchanged(nat: &mut dyn Nat, packet: &Packet) -> Finding {
+    let payload = [&b"INVITE sip:p@198.51.100.7\r\nVia: SIP/2.0 10.0.0.2:5000\r\n203,0,113,1"[..]];
+    let bare = [[10, 0, 0, 2], [203, 0, 113, 1]];
+    let packet =
+        Packet { payload: [&payload.concat()[..], &bare.concat()].concat(), ..packet.clone() };
+    match &nat.carry(&packet)[..] {
+        [seen] if Ip::of(&seen.frame).payload.ends_with(&packet.payload) => Ok(()),
+        [_] => Err("the payload is another".to_owned()),
+        seen => Err(format!("{} frames instead of one", seen.len())),
+    }
 }
 
 /// Completes a handshake between [`A`] and [`P`]; the next numbers are 101 and 501.

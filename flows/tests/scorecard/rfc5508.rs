@@ -1,14 +1,27 @@
 //! RFC 5508: ICMP.
 
-use super::packets::{Kind, Packet, icmp_error};
-use super::requirement::{A, B, E, P, connect, expect, external, requirements, seconds, tcp, udp};
-use super::subject::Setup;
+use super::packets::{Kind, Packet, icmp_error, summed};
+use super::requirement::{
+    A, B, E, P, connect, expect, external, hold, requirements, seconds, tcp, udp,
+};
+use super::subject::{Nat, Setup};
 
 requirements! {
     /// Queries from inside and their answers pass.
     "RFC 5508 REQ-1" rfc5508_req_01_queries_pass = |nat| {
         expect(&nat.send(&ping()), &["out: ping#5000 203.0.113.1 > 198.51.100.7"])?;
         expect(&nat.send(&pong()), &["in: pong#5000 198.51.100.7 > 10.0.0.2"])
+    };
+    /// A query's mapping is independent of who is asked.
+    "RFC 5508 REQ-1a" rfc5508_req_01a_query_mapping_is_endpoint_independent = |nat| {
+        // With one of the destinations another station has taken the identifier.
+        let id = |nat: &mut dyn Nat, host, whom| match &nat.send(&Packet::new(Kind::Ping, host, whom))[..] {
+            [line] => Ok(line.split(' ').nth(1).unwrap_or_default().to_owned()),
+            seen => Err(format!("{seen:?}")),
+        };
+        id(nat, B, "198.51.100.7")?;
+        let (one, other) = (id(nat, A, "198.51.100.8")?, id(nat, A, "198.51.100.7")?);
+        hold(one == other, "the external identifier depends on the destination")
     };
     /// A query's mapping lives for sixty seconds at least.
     "RFC 5508 REQ-2" rfc5508_req_02_a_query_may_be_answered_for_a_minute = |nat| {
@@ -23,29 +36,52 @@ requirements! {
         error.payload[2] ^= 1;
         expect(&nat.send(&error), &[])
     };
-    /// An error from outside is translated, with what it quotes.
+    /// One that quotes a damaged IP header is dropped.
+    "RFC 5508 REQ-3a" rfc5508_req_03a_errors_about_damaged_headers_are_dropped = |nat| {
+        external(nat, &udp(A, P))?;
+        expect(&nat.send(&about_damaged(10)), &[])
+    };
+    /// Options in the quoted header are passed over.
+    "RFC 5508 REQ-3b" rfc5508_req_03b_quoted_options_are_passed_over = |nat| {
+        external(nat, &udp(A, P))?;
+        let about = Packet { options: vec![1, 1, 1, 0], ..udp(E, P) };
+        let error = icmp_error((3, 1, 0), ("198.51.100.99", "203.0.113.1"), &about, 32);
+        let passed = format!("in: icmp 3/1 198.51.100.99 > 10.0.0.2 (udp {A} > {P})");
+        expect(&nat.send(&error), &[&passed])
+    };
+    /// A wrong checksum of what is quoted does not matter.
+    "RFC 5508 REQ-3c" rfc5508_req_03c_quoted_checksums_do_not_matter = |nat| {
+        external(nat, &udp(A, P))?;
+        let passed = format!("in: icmp 3/1 198.51.100.99 > 10.0.0.2 (udp {A} > {P})");
+        expect(&nat.send(&about_damaged(26)), &[&passed])
+    };
+    /// An error from outside is translated, with what it quotes; one about nothing that is known is dropped.
     "RFC 5508 REQ-4" rfc5508_req_04_errors_from_outside_are_translated = |nat| {
         external(nat, &udp(A, P))?;
         let passed = format!("in: icmp 3/1 198.51.100.99 > 10.0.0.2 (udp {A} > {P})");
-        expect(&nat.send(&from_outside(&udp(E, P))), &[&passed])
+        expect(&nat.send(&from_outside(&udp(E, P))), &[&passed])?;
+        expect(&nat.send(&from_outside(&udp("203.0.113.1:5001", P))), &[])
     };
-    /// An error from inside is translated, with what it quotes.
+    /// An error from inside is translated, with what it quotes; one about nothing that is known is dropped.
     "RFC 5508 REQ-5" rfc5508_req_05_errors_from_inside_are_translated = |nat| {
         external(nat, &udp(A, P))?;
         nat.send(&udp(P, E));
         let error = icmp_error((3, 3, 0), ("10.0.0.2", "198.51.100.7"), &udp(P, A), 60);
-        expect(&nat.send(&error), &[&format!("out: icmp 3/3 203.0.113.1 > 198.51.100.7 (udp {P} > {E})")])
+        expect(&nat.send(&error), &[&format!("out: icmp 3/3 203.0.113.1 > 198.51.100.7 (udp {P} > {E})")])?;
+        let unknown = udp(P, "10.0.0.2:5001");
+        expect(&nat.send(&icmp_error((3, 3, 0), ("10.0.0.2", "198.51.100.7"), &unknown, 60)), &[])
     };
     /// An error neither refreshes nor ends a mapping.
     "RFC 5508 REQ-6" rfc5508_req_06_errors_change_no_session = |nat| {
+        // Shorter than the shortest timer, and together longer than the longest.
         nat.send(&ping());
-        nat.wait(seconds(40));
+        nat.wait(seconds(20));
         let about = Packet::new(Kind::Ping, "203.0.113.1:5000", "198.51.100.7");
         let passed = "in: icmp 3/1 198.51.100.99 > 10.0.0.2 (ping#5000 10.0.0.2 > 198.51.100.7)";
         expect(&nat.send(&from_outside(&about)), &[passed])?;
         expect(&nat.send(&pong()), &["in: pong#5000 198.51.100.7 > 10.0.0.2"])?;
         for _ in 0..4 {
-            nat.wait(seconds(30));
+            nat.wait(seconds(25));
             nat.send(&from_outside(&about));
         }
         expect(&nat.send(&pong()), &[])
@@ -61,7 +97,7 @@ requirements! {
     };
     /// Who cannot have a session is told "administratively prohibited".
     "RFC 5508 REQ-8" rfc5508_req_08_exhaustion_is_told = |nat| {
-        nat.set_up(Setup::OnePort);
+        nat.set_up(Setup::OnePort)?;
         external(nat, &udp(A, P))?;
         expect(&nat.send(&udp(B, P)), &[&format!("in: icmp 3/13 10.0.0.1 > 10.0.0.3 (udp {B} > {P})")])
     };
@@ -75,6 +111,13 @@ requirements! {
         let last = Packet { ttl: 1, ..tcp("A", A, P, (101, 501)) };
         expect(&nat.send(&last), &[&format!("in: icmp 11/0 10.0.0.1 > 10.0.0.2 (tcp[A] {A} > {P})")])
     };
+}
+
+/// An error about a packet of [`A`] of which the byte at this place is another.
+fn about_damaged(at: usize) -> Packet {
+    let mut error = icmp_error((3, 1, 0), ("198.51.100.99", "203.0.113.1"), &udp(E, P), 60);
+    error.payload[8 + at] ^= 1;
+    summed(error)
 }
 
 fn ping() -> Packet {

@@ -6,7 +6,7 @@ use super::subject::Setup;
 requirements! {
     /// A station has no more external ports than its quota.
     "RFC 6888 REQ-4" rfc6888_req_04_ports_are_limited_for_each_station = |nat| {
-        nat.set_up(Setup::Quota);
+        nat.set_up(Setup::Quota)?;
         external(nat, &from(5000))?;
         external(nat, &from(5001))?;
         expect(&nat.send(&from(5002)), &[&refused("10.0.0.2:5002")])?;
@@ -14,7 +14,7 @@ requirements! {
     };
     /// A station has no more sessions than its quota.
     "RFC 6888 REQ-5" rfc6888_req_05_sessions_are_limited_for_each_station = |nat| {
-        nat.set_up(Setup::Quota);
+        nat.set_up(Setup::Quota)?;
         for host in 1..=3 {
             external(nat, &udp(A, &format!("198.51.100.{host}:53")))?;
         }
@@ -23,14 +23,14 @@ requirements! {
     };
     /// Filtering is endpoint-independent, where the administrator says so.
     "RFC 6888 REQ-7" rfc6888_req_07_filtering_can_be_endpoint_independent = |nat| {
-        nat.set_up(Setup::Transparent);
+        nat.set_up(Setup::Transparent)?;
         let (ip, port) = external(nat, &udp(A, P))?;
         let stranger = udp("198.51.100.8:99", &format!("{ip}:{port}"));
         expect(&nat.send(&stranger), &[&format!("in: udp 198.51.100.8:99 > {A}")])
     };
     /// An external port is not used for another station until 120 seconds after its end.
     "RFC 6888 REQ-8" rfc6888_req_08_ports_rest_before_they_are_used_again = |nat| {
-        nat.set_up(Setup::OnePort);
+        nat.set_up(Setup::OnePort)?;
         let first = external(nat, &udp(A, P))?;
         nat.wait(seconds(310));
         expect(&nat.send(&udp(B, P)), &[&format!("in: icmp 3/13 10.0.0.1 > 10.0.0.3 (udp {B} > {P})")])?;
@@ -39,7 +39,7 @@ requirements! {
     };
     /// When everything is in use, nothing that exists makes room.
     "RFC 6888 REQ-11" rfc6888_req_11_exhaustion_ends_nothing = |nat| {
-        nat.set_up(Setup::OnePort);
+        nat.set_up(Setup::OnePort)?;
         let first = external(nat, &udp(A, P))?;
         nat.send(&udp(B, P));
         expect(&nat.send(&udp(P, "203.0.113.1:5000")), &[&format!("in: udp {P} > {A}")])?;

@@ -29,7 +29,8 @@ pub enum Csum {
     #[default]
     None,
     /// The field holds the pseudo-header sum only. To complete it: sum the bytes from `start` to the
-    /// frame's end and store the complement at `start + offset` (virtio 1.2, section 5.1.6.2).
+    /// frame's end and store the complement at `start + offset` (virtio 1.2, section 5.1.6.2). SCTP has no
+    /// pseudo-header, and its field, at offset 8, waits for a CRC32c.
     Partial {
         /// First summed byte, counted from the frame's first byte: the transport header.
         start: u16,
@@ -106,7 +107,7 @@ impl Offload {
 /// What a port can transmit as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepts {
-    /// Frames whose checksum is [`Csum::Partial`].
+    /// Frames whose checksum is [`Csum::Partial`], but SCTP's.
     pub partial_csum: bool,
     /// [`Gso::Tcp4`] super-frames.
     pub tcp4: bool,
@@ -137,7 +138,11 @@ impl Accepts {
             Gso::Tcp6 { .. } => self.tcp6,
             Gso::Udp { .. } => self.udp,
         };
-        gso && (self.partial_csum || !matches!(offload.csum, Csum::Partial { .. }))
+        let csum = match offload.csum {
+            Csum::Partial { offset, .. } => self.partial_csum && offset != checksum::SCTP_OFFSET,
+            Csum::None | Csum::Valid => true,
+        };
+        gso && csum
     }
 }
 

@@ -7,8 +7,11 @@
 //!   cannot be written whole is taken out of it again: the file is valid at any moment, also after a
 //!   crash or on a full disk.
 //!
+//! [`Pcapng`] writes captures of what a switch does: several interfaces, directions, comments.
+//!
 //! A file holds neither offload state nor super-frames, so the port accepts only plain frames.
 
+mod pcapng;
 mod reader;
 
 use std::fs::File;
@@ -24,6 +27,8 @@ use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, Pool};
 use crate::offload::Accepts;
 use crate::port::{Port, PortFault, Sent};
 use reader::Reader;
+
+pub use pcapng::{Captured, InterfaceId, Pcapng, Statistics, Way};
 
 /// The longest frame that the files we write may hold, by their header; the value that `tcpdump` uses.
 const MOST_BYTES: u32 = 262_144;

@@ -97,13 +97,14 @@ fn prepare(frame: &mut PktBuf) -> Step {
     if frame.len() < TUNNEL_BYTES {
         return Step::Over;
     }
-    let is_ready = match frame.offload.gso {
-        Gso::None => return if checksum::complete(frame) { Step::Whole } else { Step::Over },
-        _ => cut_of(frame).is_some_and(|cut| {
-            let header_bytes = TUNNEL_BYTES + cut.header_bytes();
-            header_bytes <= HEADER_BYTES && header_bytes + cut.segment_bytes() <= MOST_BYTES
-        }),
-    };
+    if frame.offload.gso == Gso::None {
+        let is_ready = checksum::complete_behind(frame, TUNNEL_BYTES);
+        return if is_ready { Step::Whole } else { Step::Over };
+    }
+    let is_ready = cut_of(frame).is_some_and(|cut| {
+        let header_bytes = TUNNEL_BYTES + cut.header_bytes();
+        header_bytes <= HEADER_BYTES && header_bytes + cut.segment_bytes() <= MOST_BYTES
+    });
     if is_ready { Step::Cut } else { Step::Over }
 }
 

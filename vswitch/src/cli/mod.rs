@@ -1,8 +1,9 @@
 //! `vswitchctl`: what it understands (`args`, `aliases`), what it asks for (`requests`), what it shows
-//! (`show`, `table`).
+//! (`show`, `table`), and what comes piece by piece (`feed`).
 
 mod aliases;
 mod args;
+mod feed;
 mod requests;
 mod show;
 pub(crate) mod table;
@@ -16,6 +17,7 @@ use clap::{CommandFactory, Parser};
 use ctl::{Client, ClientError, ErrorCode};
 use serde_json::Value;
 
+use args::TraceOptions;
 pub use args::{Arguments, Color, Command, DemoOptions};
 
 /// Runs `vswitchctl` with the process's arguments.
@@ -43,6 +45,8 @@ enum Failure {
     Client(#[from] ClientError),
     #[error(transparent)]
     Request(#[from] requests::NoRequest),
+    #[error(transparent)]
+    File(#[from] feed::NoFile),
     #[error("demo: {0}")]
     Demo(#[from] crate::demo::DemoError),
     #[error("cannot write the answer: {0}")]
@@ -53,8 +57,8 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) => error.exit_code(),
-            Self::Request(_) => ErrorCode::Invalid.exit_code(),
-            Self::Demo(_) | Self::Output(_) => 1,
+            Self::Request(_) | Self::File(feed::NoFile::Terminal) => ErrorCode::Invalid.exit_code(),
+            Self::File(_) | Self::Demo(_) | Self::Output(_) => 1,
         }
     }
 
@@ -89,13 +93,26 @@ fn completions(shell: clap_complete::Shell) -> Vec<u8> {
 /// Asks the daemon, and puts its answer into words.
 fn ask(arguments: &Arguments, command: &Command) -> Result<Vec<u8>, Failure> {
     let request = requests::of(command)?;
-    let answer = Client::connect(&arguments.socket)?.call(request)?;
+    let mut client = Client::connect(&arguments.socket)?;
+    let no_color = std::env::var_os("NO_COLOR");
+    let color = arguments.color.applies(io::stdout().is_terminal(), no_color.as_deref());
+    let style = table::Style { color };
+    match command {
+        Command::Capture(options) => {
+            feed::capture(&mut client, request, &options.file)?;
+            return Ok(Vec::new());
+        }
+        Command::Trace(TraceOptions { live: Some(_), .. }) => {
+            feed::follow(&mut client, request, (arguments.json, style))?;
+            return Ok(Vec::new());
+        }
+        _ => {}
+    }
+    let answer = client.call(request)?;
     if arguments.json {
         return Ok(format!("{}\n", pretty(&answer)).into_bytes());
     }
-    let no_color = std::env::var_os("NO_COLOR");
-    let color = arguments.color.applies(io::stdout().is_terminal(), no_color.as_deref());
-    Ok(show::text(command, answer, table::Style { color })?.into_bytes())
+    Ok(show::text(command, answer, style)?.into_bytes())
 }
 
 fn pretty(value: &Value) -> String {

@@ -36,9 +36,22 @@ impl Background {
         mode: PollMode,
         state: Option<PathBuf>,
     ) -> Result<Self, BackgroundError> {
+        Self::start_on(socket, mode, state, default_cores())
+    }
+
+    /// As [`Background::start`], with a worker on each of these cores.
+    ///
+    /// # Errors
+    /// [`BackgroundError`], which says why it does not.
+    pub fn start_on(
+        socket: PathBuf,
+        mode: PollMode,
+        state: Option<PathBuf>,
+        cores: Vec<usize>,
+    ) -> Result<Self, BackgroundError> {
         let stop = Arc::new(doorbell().map_err(|error| BackgroundError(error.to_string()))?);
         let fleet = FleetOptions {
-            cores: default_cores(),
+            cores,
             mode,
             pool: PoolConfig::default(),
             tables: TableSizes::default(),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use flows::Tuple;
 use pktio::wire::field::{ethertype, protocol};
 use pktio::wire::{EthernetHeader, Fragment, Layers};
 
@@ -22,6 +23,12 @@ pub fn headers(frame: &[u8]) -> String {
         },
     };
     line
+}
+
+/// Between whom a packet is, by the first bytes of its frame.
+pub fn tuple(frame: &[u8]) -> Option<Tuple> {
+    let whole = padded(frame);
+    Tuple::of(&whole, &Layers::parse(&whole).ok()??)
 }
 
 /// The IP part. What is remembered of a frame is cut off, so its length field is made to fit.

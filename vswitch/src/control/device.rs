@@ -151,6 +151,30 @@ fn set_mtu_of(name: &str, mtu: u32) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Gives the interface of an open port, if the switch made and configures it, the addresses and gateways of another version of the
+/// port.
+///
+/// # Errors
+/// [`OpenError`]; some of its addresses may be changed already.
+pub fn readdress(from: &Port, to: &Port) -> Result<(), OpenError> {
+    let (PortKind::Tap(from), PortKind::Tap(to)) = (&from.kind, &to.kind) else { return Ok(()) };
+    if to.handover {
+        return Ok(());
+    }
+    in_namespace(to.netns.as_ref(), || {
+        Ok(hostnet::readdress(to.ifname.as_str(), &addresses(from), &addresses(to))?)
+    })
+}
+
+fn addresses(tap: &Tap) -> Interface<'_> {
+    Interface {
+        ips: &tap.ips,
+        gateways: &tap.gateways,
+        routes: &tap.routes,
+        ..Interface::default()
+    }
+}
+
 /// Runs `work` in the namespace that was named, or in the daemon's own.
 fn in_namespace<T: Send>(
     netns: Option<&NetnsRef>,

@@ -172,7 +172,7 @@ impl Switch {
 
     /// What has books that are shown, by its name: ports, tunnels with all their remotes, and their
     /// endpoints, for what is for no tunnel.
-    fn books_by_name(&self) -> Vec<(String, Vec<PortIndex>)> {
+    pub(super) fn books_by_name(&self) -> Vec<(String, Vec<PortIndex>)> {
         let Numbering { ports, overlay, .. } = self.numbering();
         let ports = ports.iter().map(|(name, (index, _))| (name.to_string(), vec![*index]));
         let tunnels = overlay.segments.iter();

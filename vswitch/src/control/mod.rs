@@ -5,23 +5,23 @@
 //! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
 //!   network that a container moved.
 //! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
-//!   what would become of a packet.
+//!   what becomes of a packet; `capture`: frames as they pass; `feed`: both, piece by piece.
 //! * `choices`: what a request leaves to the daemon.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
-//! * `pending`: what can be configured and is not carried out yet.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
 
 mod announce;
 mod answers;
 mod background;
+mod capture;
 mod choices;
 mod compile;
 mod describe;
 mod device;
 mod explain;
+mod feed;
 mod inspect;
 mod lock;
-mod pending;
 mod rules;
 mod server;
 mod socket;
@@ -47,6 +47,7 @@ pub use store::StoreError;
 
 use crate::fleet::{Fleet, FleetError, FleetOptions};
 use crate::worker::PollMode;
+use feed::Feed;
 use server::Server;
 use socket::ControlSocket;
 use store::Store;
@@ -124,20 +125,28 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     Ok(())
 }
 
+/// What becomes of a request.
+enum Outcome {
+    /// It is answered at once.
+    Answer(Value),
+    /// It is answered piece by piece.
+    Feed(Feed),
+}
+
 impl Daemon {
     /// Carries out a request.
-    fn carry_out(&mut self, request: Request) -> Result<Value, CtlError> {
+    fn carry_out(&mut self, request: Request) -> Result<Outcome, CtlError> {
         match request {
             Request::Query(query) => self.answer(query),
             Request::Mutation(mutation) => {
                 tracing::debug!(?mutation, "change");
-                json(self.switch.mutate(mutation)?)
+                json(self.switch.mutate(mutation)?).map(Outcome::Answer)
             }
         }
     }
 
-    fn answer(&mut self, query: Query) -> Result<Value, CtlError> {
-        match query {
+    fn answer(&mut self, query: Query) -> Result<Outcome, CtlError> {
+        let answer = match query {
             Query::BridgeList => json(self.switch.bridges()),
             Query::BridgeShow(named) => {
                 let bridge = self.switch.bridge(&named.name);
@@ -184,16 +193,24 @@ impl Daemon {
                 self.check_bridge(top.filter.bridge.as_ref())?;
                 json(self.switch.top(&top))
             }
-            Query::Trace(Trace { live: Some(_), .. }) => Err(pending::refuse_question(&query)),
             Query::FlowList(list) => json(self.switch.flow_page(&list)),
+            Query::Trace(trace @ Trace { live: Some(count), .. }) => {
+                let live = self.switch.follow_live(&trace, count)?;
+                return Ok(Outcome::Feed(Feed::Live(Box::new(live))));
+            }
             Query::Trace(trace) => json(self.switch.trace(&trace)?),
+            Query::Capture(capture) => {
+                let capture = self.switch.capture(&capture)?;
+                return Ok(Outcome::Feed(Feed::Capture(Box::new(capture))));
+            }
             Query::Why(why) => json(self.switch.why(&why)?),
             Query::Stats => json(self.switch.stats()?),
             Query::Drops => json(self.switch.drops()?),
             Query::Perf => json(self.switch.perf()?),
             Query::Status => json(self.status()?),
             Query::Version => json(inspect::version()),
-        }
+        };
+        answer.map(Outcome::Answer)
     }
 
     /// That a bridge that a question is about is there.

@@ -5,20 +5,21 @@
 //! stops in the middle of a request is put out. A request is carried out whole before the next is
 //! looked at.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use ctl::wire::{LineDecoder, MAX_REQUEST_BYTES, parse_request, response_line};
+use ctl::wire::{LineDecoder, MAX_REQUEST_BYTES, event_line, parse_request, response_line};
 use ctl::{CtlError, ErrorCode};
 use hostnet::{LinkEvent, LinkMonitor};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use super::feed::{Feed, Next};
 use super::socket::ControlSocket;
-use super::{Daemon, DaemonError};
+use super::{Daemon, DaemonError, Outcome};
 
 const LISTENER: Token = Token(0);
 const DOORBELL: Token = Token(1);
@@ -42,16 +43,22 @@ const VISIT_EVERY: Duration = Duration::from_millis(500);
 const REQUESTS_AT_ONCE: usize = 16;
 /// Unsent answers of one client beyond which its requests are not read.
 const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
+/// Unsent bytes of one client beyond which it is told no more piece by piece.
+const ENOUGH_UNSENT_BYTES: usize = 1024 * 1024;
+/// Pieces for one client before it is the others' turn.
+const PIECES_AT_ONCE: usize = 16;
 
 /// One client.
 struct Client {
     stream: UnixStream,
     decoder: LineDecoder,
-    unsent: Vec<u8>,
+    unsent: VecDeque<u8>,
     /// Since when it has been in the middle of something.
     busy_since: Option<Instant>,
     /// It is put out as soon as it has its answers.
     closing: bool,
+    /// What it is told piece by piece, and the number of the request. Those that follow wait until that ends.
+    feed: Option<(u64, Feed)>,
 }
 
 /// The control thread's loop.
@@ -119,6 +126,7 @@ impl Server {
                     token => self.serve(token, daemon),
                 }
             }
+            self.serve_feeds(daemon);
             self.look_after(daemon);
         }
     }
@@ -135,7 +143,9 @@ impl Server {
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
         let advertisement = daemon.switch.next_advertisement();
-        let all = [retry, sweep, expire, visit, clients, advertisement];
+        let deadlines = self.feeds().filter_map(|(_, feed)| feed.deadline());
+        let feeds = deadlines.min().map(|at| at.saturating_duration_since(Instant::now()));
+        let all = [retry, sweep, expire, visit, clients, advertisement, feeds];
         all.into_iter().flatten().min()
     }
 
@@ -161,20 +171,23 @@ impl Server {
         let stuck = |client: &Client| client.busy_since.is_some_and(|since| now - since > PATIENCE);
         let stuck: Vec<_> =
             self.clients.iter().filter(|(_, client)| stuck(client)).map(|(t, _)| *t).collect();
-        stuck.into_iter().for_each(|token| self.put_out(token));
+        stuck.into_iter().for_each(|token| self.put_out(token, daemon));
     }
 
     /// Interfaces of the host came, went or changed.
     fn heed_links(&self, daemon: &mut Daemon) {
+        let mut is_any_new = false;
         for event in self.links.events() {
+            is_any_new |= !matches!(event, LinkEvent::Gone(_));
             match event {
                 LinkEvent::Gone(link) => daemon.switch.heed_gone_link(link.index),
-                LinkEvent::Changed(_) => daemon.switch.retry_waiting(),
-                LinkEvent::Missed => {
-                    daemon.switch.heed_missed_links();
-                    daemon.switch.retry_waiting();
-                }
+                LinkEvent::Changed(_) => {}
+                LinkEvent::Missed => daemon.switch.heed_missed_links(),
             }
+        }
+        // Once, however much changed: each of the ports that wait is tried.
+        if is_any_new && daemon.switch.has_waiting() {
+            daemon.switch.retry_waiting();
         }
     }
 
@@ -190,9 +203,10 @@ impl Server {
             let mut client = Client {
                 stream,
                 decoder: LineDecoder::new(MAX_REQUEST_BYTES),
-                unsent: Vec::new(),
+                unsent: VecDeque::new(),
                 busy_since: None,
                 closing: false,
+                feed: None,
             };
             if let Err(uid) = self.socket.admit(&client.stream) {
                 let message = format!("user {uid} may not give orders to this switch; run as root");
@@ -209,12 +223,27 @@ impl Server {
         match client.exchange(daemon) {
             Exchange::Done => {}
             Exchange::Unfinished => self.unfinished.push(token),
-            Exchange::Over => self.put_out(token),
+            Exchange::Over => self.put_out(token, daemon),
         }
     }
 
-    fn put_out(&mut self, token: Token) {
+    /// What clients are told piece by piece.
+    fn feeds(&self) -> impl Iterator<Item = (Token, &Feed)> {
+        self.clients.iter().filter_map(|(token, client)| {
+            let (_, feed) = client.feed.as_ref()?;
+            Some((*token, feed))
+        })
+    }
+
+    /// Tells clients more, if there is more.
+    fn serve_feeds(&mut self, daemon: &mut Daemon) {
+        let tokens: Vec<_> = self.feeds().map(|(token, _)| token).collect();
+        tokens.into_iter().for_each(|token| self.serve(token, daemon));
+    }
+
+    fn put_out(&mut self, token: Token, daemon: &mut Daemon) {
         if let Some(mut client) = self.clients.remove(&token) {
+            client.end_feed(daemon);
             let _ = self.poll.registry().deregister(&mut client.stream);
         }
         // Whoever waited in the backlog was not announced a second time.
@@ -235,7 +264,7 @@ enum Exchange {
 impl Client {
     /// Carries out what was read, answers, and reads on: no more at a time than is its share.
     fn exchange(&mut self, daemon: &mut Daemon) -> Exchange {
-        let has_more = self.carry_out(daemon);
+        let has_more = self.carry_out(daemon) | self.feed(daemon);
         if !self.send() {
             return Exchange::Over;
         }
@@ -248,12 +277,17 @@ impl Client {
         if self.closing {
             return self.pause();
         }
+        if self.feed.is_some() && self.decoder.is_mid_line() {
+            // What it asks next waits, and more of that need not be read now.
+            return self.pause();
+        }
         let mut bytes = [0; 16 * 1024];
         match self.stream.read(&mut bytes) {
             Ok(0) => {
                 // It says no more, and gets what it is owed.
                 self.closing = true;
-                self.pause()
+                self.end_feed(daemon);
+                Exchange::Unfinished
             }
             Ok(count) => {
                 self.decoder.push(&bytes[..count]);
@@ -267,7 +301,8 @@ impl Client {
 
     /// Waits for the client, unless it is done with.
     fn pause(&mut self) -> Exchange {
-        let busy = self.decoder.is_mid_line() || !self.unsent.is_empty();
+        // Whoever is told piece by piece may take his time.
+        let busy = self.feed.is_none() && (self.decoder.is_mid_line() || !self.unsent.is_empty());
         self.busy_since =
             if busy { self.busy_since.or_else(|| Some(Instant::now())) } else { None };
         if self.closing && self.unsent.is_empty() { Exchange::Over } else { Exchange::Done }
@@ -276,7 +311,7 @@ impl Client {
     /// Carries out whole requests that were read. True when there may be more of them.
     fn carry_out(&mut self, daemon: &mut Daemon) -> bool {
         for _ in 0..REQUESTS_AT_ONCE {
-            if self.closing {
+            if self.closing || self.feed.is_some() {
                 return false;
             }
             if self.unsent.len() > MAX_UNSENT_BYTES {
@@ -286,10 +321,11 @@ impl Client {
                 Ok(None) => return false,
                 Ok(Some(line)) if line.is_empty() => {}
                 Ok(Some(line)) => match parse_request(&line) {
-                    Ok(envelope) => {
-                        let result = daemon.carry_out(envelope.request);
-                        self.answer(envelope.id, result);
-                    }
+                    Ok(envelope) => match daemon.carry_out(envelope.request) {
+                        Ok(Outcome::Answer(answer)) => self.answer(envelope.id, Ok(answer)),
+                        Ok(Outcome::Feed(feed)) => self.feed = Some((envelope.id, feed)),
+                        Err(error) => self.answer(envelope.id, Err(error)),
+                    },
                     Err((id, error)) => self.answer(id, Err(error)),
                 },
                 Err(error) => {
@@ -302,6 +338,40 @@ impl Client {
         true
     }
 
+    /// Tells it more piece by piece, as far as it takes it. True when there may be more.
+    fn feed(&mut self, daemon: &mut Daemon) -> bool {
+        for _ in 0..PIECES_AT_ONCE {
+            let Some((id, feed)) = &mut self.feed else { return false };
+            if self.unsent.len() > ENOUGH_UNSENT_BYTES {
+                // It is announced when it can be sent more.
+                return false;
+            }
+            match feed.next(&daemon.switch) {
+                Next::Piece(piece) => self.unsent.extend(event_line(*id, piece)),
+                Next::Nothing => return false,
+                Next::Enough => {
+                    self.end_feed(daemon);
+                    return true;
+                }
+            }
+            if !self.send() {
+                // Found out again by whoever called.
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Ends what it is told piece by piece.
+    fn end_feed(&mut self, daemon: &mut Daemon) {
+        let Some((id, feed)) = self.feed.take() else { return };
+        let (pieces, result) = feed.end(&mut daemon.switch);
+        for piece in pieces {
+            self.unsent.extend(event_line(id, piece));
+        }
+        self.answer(id, result);
+    }
+
     fn answer(&mut self, id: u64, result: Result<serde_json::Value, CtlError>) {
         self.unsent.extend(response_line(id, result));
     }
@@ -309,7 +379,7 @@ impl Client {
     /// Sends what can be sent now. False when the connection is over.
     fn send(&mut self) -> bool {
         while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
+            match self.stream.write(self.unsent.as_slices().0) {
                 Ok(count) => {
                     self.unsent.drain(..count);
                     self.busy_since = None;

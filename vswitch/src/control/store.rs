@@ -209,3 +209,6 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn io_error(operation: &'static str, path: &Path, source: io::Error) -> StoreError {
     StoreError::Io { operation, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use ctl::flow::diff;
 use ctl::response::{Changed, EndpointInfo, FlowChanges, LeaseInfo, NetworkInfo, SubnetInfo};
-use ctl::{Config, CtlError, IpamFilter, Mutation, Prefix};
+use ctl::{Config, CtlError, DiffItem, IpamFilter, Mutation, Prefix};
 
 /// The answer to a change, as far as the configurations before and after it tell: the names and numbers that were
 /// chosen, and what was removed.
@@ -55,7 +55,14 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let removed = LeaseInfo::all(old, &all).len() - LeaseInfo::all(next, &all).len();
             Changed { removed: Some(removed), ..none }
         }
-        Mutation::FlowAdd(rule) => Changed { flow: next.flow_like(rule), ..none },
+        Mutation::FlowAdd(rule) => {
+            // Found by what differs, unless nothing does: there may be many rules.
+            let put = old.flows.diff(&next.flows).find_map(|item| match item {
+                DiffItem::Add(id, _) | DiffItem::Update { new: (id, _), .. } => Some(*id),
+                DiffItem::Remove(..) => None,
+            });
+            Changed { flow: put.or_else(|| next.flow_like(rule)), ..none }
+        }
         Mutation::FlowDel(_) => {
             Changed { removed: Some(old.flows.len() - next.flows.len()), ..none }
         }

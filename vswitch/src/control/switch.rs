@@ -30,6 +30,7 @@ use super::store::Store;
 use crate::fleet::Fleet;
 use crate::random::random;
 use commit::Prepared;
+pub(super) use commit::stuck;
 use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use netlab::cpu::MachineTime;
-use netlab::{LabError, Path, ping, rr, tcp, udp};
+use netlab::load::{self, Load};
+use netlab::{LabError, Path, ping, rr, tcp};
 
 use crate::cli::DemoOptions;
 use setup::{Lab, Pair};
@@ -100,14 +101,9 @@ fn measure(pair: &Pair, time: Duration) -> Result<Figures, DemoError> {
         tcp::stream(&path, &tcp::Options { duration: time, progress, ..tcp::Options::default() })
     })?;
     let (flood, udp_cores) = watch.over("UDP, 64-byte frames", Unit::Frames, |moved| {
-        let source = udp::Source::Frames {
-            interface: "eth0",
-            target_interface: "eth0",
-            source: pair.own_ip4,
-            flows: 1,
-        };
-        let progress = Some(moved);
-        udp::flood(&path, &udp::Options { duration: time, source, progress, ..Default::default() })
+        let next_hop = pair.b.link("eth0")?.mac.unwrap_or_default();
+        let frames = Load::new("eth0", next_hop, pair.own_ip4);
+        load::send(&path, &Load { duration: time, progress: Some(moved), ..frames })
     })?;
     let (exchanges, _) = watch.over("TCP request/response", Unit::Nothing, |_| {
         rr::tcp(&path, &rr::Options { duration: time, ..rr::Options::default() })

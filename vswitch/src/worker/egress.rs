@@ -24,10 +24,13 @@ impl Worker {
 
     /// Sends a port's outbox on its way, at once.
     pub(super) fn dispatch(&mut self, port: PortIndex, now: Nanos) {
-        let slot = match self.outlet(port) {
-            None => return self.hand_over(port, now),
-            Some(Outlet::Endpoint(slot)) => return self.tunnel(slot, port, now),
-            Some(Outlet::Queue(slot)) => slot,
+        let Some(outlet) = self.outlet(port) else { return self.hand_over(port, now) };
+        if !self.observers.is_empty() {
+            self.show_sent(port, now);
+        }
+        let slot = match outlet {
+            Outlet::Endpoint(slot) => return self.tunnel(slot, port, now),
+            Outlet::Queue(slot) => slot,
         };
         if let Err(fault) = self.transmit(slot, port, now) {
             self.expel(slot, fault);

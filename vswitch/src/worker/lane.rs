@@ -19,7 +19,7 @@ use crossbeam::queue::ArrayQueue;
 use pktio::{PktBuf, PortFault};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{Dataplane, Device, Report, Stranger};
+use super::{Dataplane, Device, Observer, ObserverId, Report, Stranger};
 use flows::{BridgeIndex, PortIndex, Saying};
 
 /// Identifies one queue of one port, or an endpoint of tunnels, which has a port's number and queue 0.
@@ -49,6 +49,10 @@ pub enum Command {
     Say(BridgeIndex, Saying),
     /// Fill in the report and send it back.
     Report(Box<Report>),
+    /// Let somebody watch.
+    Observe(Box<Observer>),
+    /// Send somebody back who watches.
+    Unobserve(ObserverId),
     /// Close every queue and end.
     Stop,
 }
@@ -65,6 +69,10 @@ pub enum Event {
     Stranger(Stranger),
     /// The report that was asked for.
     Report(Box<Report>),
+    /// Somebody watches now.
+    Observed(ObserverId),
+    /// Somebody who does not watch any more.
+    Dismissed(Box<Observer>),
 }
 
 /// A frame on its way to the worker that owns the queue it leaves by.
@@ -130,6 +138,11 @@ impl Lane {
         if self.events.push(event).is_ok() {
             ring(&self.control_doorbell);
         }
+    }
+
+    /// Worker: calls the control thread, for which something waits elsewhere.
+    pub fn call(&self) {
+        ring(&self.control_doorbell);
     }
 
     /// Control thread: the next event.

@@ -11,11 +11,13 @@
 //!
 //! A worker owns its queues, its packet memory, its ledger and its counters; it shares only the
 //! forwarding tables (`flows::Fdb`), its [`Lane`] and the handoff rings. It takes no lock, allocates
-//! nothing per frame, and makes no system call per frame besides the ports' own.
+//! nothing per frame, and makes no system call per frame besides the ports' own. Who watches it
+//! (`observe`) changes nothing of that for those who are not watched.
 
 mod egress;
 mod idle;
 mod lane;
+mod observe;
 mod perf;
 mod shaper;
 mod shaping;
@@ -33,10 +35,12 @@ use pktio::{Accepts, Burst, Missed, Pool, Port, PortFault};
 
 pub use idle::{Idle, Next, PollMode};
 pub use lane::{Command, Event, Lane, Parcel, QueueId, doorbell, ring, silence};
+pub use observe::{Following, Observer, ObserverId, Outbound, Page, Pages, Record, Recorder};
 pub use perf::{BATCH_BUCKETS, Perf, Stage};
 pub use shaper::Shape;
 pub use tunnel::Stranger;
 
+use observe::Observers;
 use perf::Stopwatch;
 use shaper::Shaper;
 use tunnel::Tunnelling;
@@ -183,6 +187,7 @@ pub struct Worker {
     /// By port number: what waits for ports with a rate that this worker owns.
     shapers: Vec<Option<Shaper>>,
     ledger: Ledger,
+    observers: Observers,
     handed: Handed,
     idle: Idle,
     perf: Perf,
@@ -214,6 +219,7 @@ impl Worker {
             outboxes: Outboxes::new(),
             shapers: Vec::new(),
             ledger: Ledger::new(),
+            observers: Observers::default(),
             handed: Handed::default(),
             idle: Idle::new(mode, clock.now()),
             perf: Perf::default(),
@@ -257,6 +263,9 @@ impl Worker {
         self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
         self.release_all(now);
         self.flush_all(now);
+        if !self.observers.is_empty() {
+            self.show_turn(frames == 0, now);
+        }
         watch.charge(&mut self.perf, if frames > 0 { Stage::Tx } else { Stage::Idle });
         self.perf.turns += 1;
         self.perf.empty_turns += u64::from(frames == 0);
@@ -306,6 +315,8 @@ impl Worker {
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
                 Command::Say(bridge, saying) => self.say(bridge, saying, now),
                 Command::Report(report) => self.fill(report),
+                Command::Observe(observer) => self.observe(*observer),
+                Command::Unobserve(id) => self.unobserve(id),
                 Command::Stop => self.stopped = true,
             }
         }
@@ -350,6 +361,7 @@ impl Worker {
         let (pool, outboxes) = (&mut self.pool, &mut self.outboxes);
         self.pipeline.forget(port, now, pool, outboxes, &mut self.ledger);
         self.ledger.forget(port);
+        self.unobserve_port(port);
     }
 
     /// A queue failed: it leaves the poll list, and the control thread hears why.
@@ -405,6 +417,10 @@ impl Worker {
 
     /// Runs the pipeline over what was received from a port.
     fn decide(&mut self, ingress: PortIndex, now: Nanos) {
+        let is_observed = !self.observers.is_empty();
+        if is_observed {
+            self.show_received(ingress, now);
+        }
         self.pipeline.run(
             now,
             ingress,
@@ -413,6 +429,9 @@ impl Worker {
             &mut self.outboxes,
             &mut self.ledger,
         );
+        if is_observed {
+            self.show_decided(now);
+        }
     }
 
     fn fill(&mut self, mut report: Box<Report>) {

@@ -7,7 +7,7 @@ use ctl::{Mutation, Named, Query, Vlan};
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Test, TestResult, ping, test};
 
-use crate::daemon::{Daemon, bridge, eventually, port, tap};
+use crate::daemon::{Daemon, Kind, bridge, connect, eventually, port, tap};
 
 /// Long enough for a frame that comes.
 const SOON: Duration = Duration::from_secs(5);
@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_known_station_is_not_flooded),
     ]
     .into_iter()
+    .chain([test!(an_sctp_checksum_that_was_left_to_a_device_is_finished).needs(Need::Bpf)])
     .map(|test| test.needs(Need::Tun))
     .collect()
 }
@@ -60,6 +61,39 @@ fn bridges_of_one_daemon_are_separate() -> TestResult {
     daemon.add("c", port("br1", tap(&c, &["10.0.0.1/24"])?)?)?;
     is_cut_off(&a, "10.0.0.2")?;
     reaches(&c, "10.0.0.2")?;
+    daemon.check_ledger()
+}
+
+/// CRC32c bit by bit (RFC 9260 appendix A).
+fn crc32c(bytes: &[u8]) -> u32 {
+    let bit = |crc: u32, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0x82f6_3b78 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
+}
+
+/// As a container's kernel sends it by a veth device: without a checksum, and AF_XDP does not say so.
+fn an_sctp_checksum_that_was_left_to_a_device_is_finished() -> TestResult {
+    const SCTP: usize = 34;
+    let daemon = Daemon::start()?;
+    let (a, b, c) = (Container::new()?, Container::new()?, Container::new()?);
+    connect(&daemon, "a", Kind::Xdp, &a, (1500, &["10.0.0.1/24"]))?;
+    connect(&daemon, "b", Kind::Gso, &b, (1500, &["10.0.0.2/24"]))?;
+    connect(&daemon, "c", Kind::Tap, &c, (1500, &["10.0.0.3/24"]))?;
+    [&a, &b, &c].iter().try_for_each(|end| end.await_ready("eth0").map(drop))?;
+    let body = [&[0x13, 0x88, 0, 80, 1, 2, 3, 4, 0, 0, 0, 0][..], &[7; 52]].concat();
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2; 6], [0xff; 6])
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 255], 64)
+        .write(&mut frame, etherparse::IpNumber::SCTP, &body)?;
+    let (inside, ends) = (RawSocket::open(&a, "eth0")?, [&b, &c]);
+    let ends = ends.map(|end| RawSocket::open(end, "eth0"));
+    inside.send(&frame)?;
+    for end in ends {
+        let arrived = end?.receive(SOON, |frame| frame[12..14] == [8, 0] && frame[23] == 132)?;
+        let arrived = arrived.ok_or("the frame did not come")?;
+        assert!(!arrived.checksum_is_partial);
+        let crc = crc32c(&body).to_le_bytes();
+        assert_eq!(arrived.bytes[SCTP..], [&body[..8], &crc, &body[12..]].concat());
+    }
     daemon.check_ledger()
 }
 

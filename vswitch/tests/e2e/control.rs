@@ -5,14 +5,19 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ctl::{BridgeAdd, BridgeName, ClientError, ErrorCode, Mutation, Named, PortKind, Query, Tap};
-use netlab::{Container, Need, Test, TestResult, test};
+use ctl::response::BridgeInfo;
+use ctl::{
+    Batch, BridgeAdd, BridgeName, ClientError, ErrorCode, Mutation, Named, NetdevMode, Port,
+    PortAdd, PortKind, PortName, Query, Tap,
+};
+use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 use rustix::mount::{MountFlags, mount};
-use rustix::process::Uid;
+use rustix::process::{Signal, Uid};
 
-use crate::daemon::{Daemon, bridge, port, tap};
+use crate::daemon::{Daemon, bridge, eventually, port, tap};
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -26,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_request_without_end_is_refused_and_the_connection_closed),
         test!(a_bridge_with_ports_is_not_removed).needs(Need::Tun),
         test!(a_change_that_cannot_be_kept_is_not_made).needs(Need::Tun),
+        test!(many_changes_are_made_at_once_or_not_at_all).needs(Need::Tun),
         test!(a_port_that_cannot_be_opened_leaves_nothing_behind).needs(Need::Tun),
     ]
 }
@@ -96,10 +102,16 @@ fn a_client_that_asks_without_pause_does_not_starve_others() -> TestResult {
     let daemon = Daemon::start()?;
     let greedy = UnixStream::connect(daemon.socket())?;
     let (mut asks, answers) = (greedy.try_clone()?, BufReader::new(greedy.try_clone()?));
+    let answered = &AtomicUsize::new(0);
     let requests = "{\"v\":1,\"id\":1,\"op\":\"status\"}\n".repeat(1000);
     std::thread::scope(|scope| {
         scope.spawn(move || while asks.write_all(requests.as_bytes()).is_ok() {});
-        let answered = scope.spawn(move || answers.lines().map_while(Result::ok).count());
+        scope.spawn(move || {
+            let answers = answers.lines().map_while(Result::ok);
+            answers.for_each(|_| _ = answered.fetch_add(1, Ordering::Relaxed));
+        });
+        let is_greedy = || answered.load(Ordering::Relaxed) > 20;
+        let served = eventually("the greedy client is being served", is_greedy);
         let others = (0..20).try_for_each(|_| -> TestResult {
             let mut stream = UnixStream::connect(daemon.socket())?;
             stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -108,8 +120,7 @@ fn a_client_that_asks_without_pause_does_not_starve_others() -> TestResult {
             Ok(())
         });
         greedy.shutdown(std::net::Shutdown::Both)?;
-        let answered = answered.join().map_err(|_| "the greedy client panicked")?;
-        assert!(answered > 20, "the greedy client got {answered} answers only");
+        served?;
         others
     })
 }
@@ -207,22 +218,60 @@ fn a_change_that_cannot_be_kept_is_not_made() -> TestResult {
     let directory = PathBuf::from(format!("/run/full-{}", std::process::id()));
     std::fs::create_dir(&directory)?;
     mount("tmpfs", &directory, "tmpfs", MountFlags::empty(), Some(c"size=64k"))?;
-    let daemon = Daemon::start_in(&directory, &[])?;
+    let mut daemon = Daemon::start_in(&directory, &[])?;
     bridge(&daemon, "br0")?;
-    let before = std::fs::read(directory.join("state.json"))?;
     let filler = directory.join("filler");
     let full = std::fs::write(&filler, vec![0; 1 << 20]);
     assert!(full.is_err(), "the disk is not full");
+    // What is there of the journal has room for some more.
+    let refused = (0..10_000).find_map(|n| Some((n, bridge(&daemon, &format!("b{n}")).err()?)));
+    let (kept, error) = refused.ok_or("everything was kept")?;
+    assert!(error.to_string().contains("state.journal"), "{error}");
     let a = Container::new()?;
-    match daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?) {
-        Err(error) if error.to_string().contains("state.json") => {}
-        other => return Err(format!("{other:?}").into()),
-    }
+    let error = daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?);
+    assert!(error.is_err_and(|error| error.to_string().contains("state.journal")));
     assert!(daemon.ports()?.is_empty());
     assert_eq!(a.netlink()?.links()?.len(), 1, "the interface is gone again");
-    assert_eq!(std::fs::read(directory.join("state.json"))?, before);
+    let bridges = |daemon: &Daemon| daemon.ask::<Vec<BridgeInfo>>(Query::BridgeList);
+    assert_eq!(bridges(&daemon)?.len(), 1 + kept);
     std::fs::remove_file(filler)?;
     daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    daemon.end(Signal::KILL)?;
+    let daemon = Daemon::start_in(&directory, &[])?;
+    assert_eq!((bridges(&daemon)?.len(), daemon.ports()?.len()), (1 + kept, 1));
+    Ok(())
+}
+
+fn many_changes_are_made_at_once_or_not_at_all() -> TestResult {
+    let mut daemon = Daemon::start()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    let (far, absent) = ("far", "no-such-device");
+    let add = |name: &str, port: Port| -> Result<Mutation, ctl::BadName> {
+        Ok(Mutation::PortAdd(Box::new(PortAdd { name: name.parse()?, port })))
+    };
+    let mut changes = vec![
+        Mutation::BridgeAdd(BridgeAdd::new(far.parse()?)),
+        add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?,
+        add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?,
+        Mutation::BridgeDel(Named { name: far.parse()?, if_exists: false }),
+    ];
+    let netdev =
+        PortKind::Netdev { device: absent.parse()?, netns: None, mode: NetdevMode::default() };
+    changes.push(add("c", port("br0", netdev)?)?);
+    let refused = daemon.change(Mutation::Batch(Batch { changes: changes.clone() }));
+    assert!(refused.is_err_and(|error| error.to_string().contains(absent)));
+    assert!(daemon.ports()?.is_empty());
+    assert_eq!(a.netlink()?.links()?.len(), 1, "its interface is gone again");
+    changes.pop();
+    let made = daemon.change(Mutation::Batch(Batch { changes }))?;
+    let each: Vec<_> =
+        made.each.iter().map(|one| one.port.as_ref().map(PortName::as_str)).collect();
+    assert_eq!(each, [None, Some("a"), Some("b"), None]);
+    transfer::tcp(&Path::new(&a, &b, [10, 0, 0, 2]), 1 << 16, 1)?;
+    daemon.check_ledger()?;
+    daemon.end(Signal::KILL)?;
+    let daemon = Daemon::start_in(daemon.directory(), &[])?;
+    assert_eq!(daemon.ports()?.len(), 2);
     Ok(())
 }
 

@@ -173,11 +173,20 @@ pub fn spawn(directory: &Path, arguments: &[&str]) -> std::io::Result<Child> {
 /// Waits for something to become true.
 pub fn eventually(
     what: &str,
+    is_so: impl FnMut() -> bool,
+) -> Result<(), Box<dyn std::error::Error>> {
+    within(PATIENCE, what, is_so)
+}
+
+/// Waits so long for something to become true.
+pub fn within(
+    patience: Duration,
+    what: &str,
     mut is_so: impl FnMut() -> bool,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let begun = Instant::now();
     while !is_so() {
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > patience {
             return Err(format!("it did not come true that {what}").into());
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -1,13 +1,18 @@
 //! The switch explains itself: what `trace` and `why` say of real containers, and that it is true.
 
-use ctl::response::{TraceInfo, TraceOutcome, WhyInfo};
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+
+use ctl::response::{FollowInfo, TraceInfo, TraceOutcome, WhyInfo};
+use ctl::wire::{Envelope, request_line};
 use ctl::{
     Allowance, Attach, ClientError, Masquerade, Mutation, NatAdd, NatRule, Packet, Party, Protocol,
-    Publish, Query, Trace, Why,
+    Publish, Query, Request, Trace, Why,
 };
-use netlab::{Container, Need, Test, TestResult, ping, test};
+use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, eventually};
 use crate::lifecycle::attach;
 use crate::routing::{container, routed_bridge};
 
@@ -17,6 +22,9 @@ pub fn tests() -> Vec<Test> {
         test!(why_knows_a_container_by_its_own_name),
         test!(why_follows_translations_there_and_back),
         test!(a_trace_names_every_decision_and_makes_none),
+        test!(why_names_what_was_really_lost_between_the_two_and_nothing_else),
+        test!(real_packets_are_followed_through_translation_as_they_pass),
+        test!(following_ends_when_nothing_comes_or_the_client_goes),
         test!(what_cannot_be_explained_is_refused_with_advice),
     ]
     .into_iter()
@@ -44,7 +52,7 @@ fn why(daemon: &Daemon, text: &str) -> Result<WhyInfo, Box<dyn std::error::Error
 
 fn trace(daemon: &Daemon, port: &str, like: &str) -> Result<TraceInfo, Box<dyn std::error::Error>> {
     let packet = Packet::Like(like.parse()?);
-    let trace = Trace { port: port.parse()?, packet, live: None };
+    let trace = Trace { port: port.parse()?, packet, live: None, patience: None };
     let mut traces: Vec<TraceInfo> = daemon.ask(Query::Trace(trace))?;
     Ok(traces.pop().ok_or("no trace")?)
 }
@@ -168,6 +176,145 @@ fn a_trace_names_every_decision_and_makes_none() -> TestResult {
     daemon.check_ledger()
 }
 
+fn why_names_what_was_really_lost_between_the_two_and_nothing_else() -> TestResult {
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
+    let one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let _two = container(&daemon, "two", "b", &["10.2.0.2/24"], &["10.2.0.1"])?;
+    let _three = container(&daemon, "three", "b", &["10.2.0.3/24"], &["10.2.0.1"])?;
+    assert_eq!(why(&daemon, "one two")?.lost, []);
+    let silence = std::time::Duration::from_millis(100);
+    assert!(ping::is_silent(&one, "10.2.0.2".parse()?, silence)?);
+    let closed = why(&daemon, "one two")?;
+    let [lost] = &closed.lost[..] else { return Err(format!("{closed:?}").into()) };
+    assert_eq!((&*lost.port, &*lost.side, &*lost.reason), ("one", "in", "no-route"));
+    assert!(lost.summary.contains("icmp 10.1.0.2"), "{}", lost.summary);
+    let remark = "coming in by one, no-route)";
+    assert!(closed.sentence.ends_with(remark), "{}", closed.sentence);
+    assert_eq!(why(&daemon, "one three")?.lost, []);
+    assert_eq!(why(&daemon, "one two tcp 80")?.lost, [], "it was no TCP");
+    allow(&daemon, "a", "b")?;
+    let open = why(&daemon, "one two")?;
+    assert!(open.reaches);
+    assert_eq!(open.lost.len(), 1, "{open:?}");
+    daemon.check_ledger()
+}
+
+/// Follows packets while something is done. Returns those, and how that ended.
+fn followed(
+    daemon: &Daemon,
+    trace: Trace,
+    mut during: impl FnMut() -> Result<(), Box<dyn std::error::Error>>,
+) -> Result<(Vec<TraceInfo>, FollowInfo), Box<dyn std::error::Error>> {
+    let mut client = daemon.client()?;
+    let follower = std::thread::spawn(move || {
+        let mut ways = Vec::new();
+        let ended = client.stream(Request::Query(Query::Trace(trace)), |event| {
+            ways.push(event);
+            Ok::<_, ClientError>(())
+        });
+        ended.map(|answer| (ways, answer))
+    });
+    while !follower.is_finished() {
+        during()?;
+    }
+    let (ways, answer) = follower.join().map_err(|_| "it panicked")??;
+    let ways = ways.into_iter().map(serde_json::from_value).collect::<Result<_, _>>()?;
+    Ok((ways, serde_json::from_value(answer)?))
+}
+
+fn live(port: &str, like: &str, count: &str, patience: &str) -> Result<Trace, ctl::BadName> {
+    let packet = Packet::Like(like.parse()?);
+    let (live, patience) = (Some(count.parse()?), Some(patience.parse()?));
+    Ok(Trace { port: port.parse()?, packet, live, patience })
+}
+
+/// A UDP socket of a container.
+fn bound(container: &Container, address: &str) -> Result<UdpSocket, LabError> {
+    let failed = |source| LabError::Socket { operation: "bind a socket", source };
+    let socket = container.run(|| UdpSocket::bind(address).map_err(failed))?;
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).map_err(failed)?;
+    Ok(socket)
+}
+
+fn real_packets_are_followed_through_translation_as_they_pass() -> TestResult {
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
+    let inner = container(&daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let world = container(&daemon, "world", "b", &["10.2.0.9/24"], &[])?;
+    let rule = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    ping::ping(&inner, "10.2.0.9".parse()?, &ping::Options::default())?;
+    let (out, back) = (bound(&inner, "10.1.0.2:0")?, bound(&world, "10.2.0.9:0")?);
+    let to = back.local_addr()?;
+    out.connect(to)?;
+    let like = format!("udp 10.1.0.2:{} > {to}", out.local_addr()?.port());
+    let (ways, ended) = followed(&daemon, live("inner", &like, "3", "60")?, || {
+        out.send(b"hello")?;
+        back.recv(&mut [0; 9])?;
+        Ok(())
+    })?;
+    assert_eq!(ended, FollowInfo { followed: 3, missed: 0 });
+    assert_eq!(ways.len(), 3);
+    for way in &ways {
+        let stages: Vec<_> = way.stages.iter().map(|stage| stage.stage.as_str()).collect();
+        // The first one may have begun the session, and the others go on in it.
+        let begins = ["route", "neighbour", "masquerade", "session", "mtu", "link"];
+        let goes_on = ["session", "route", "neighbour", "mtu", "link"];
+        assert!(stages == begins || stages == goes_on, "{way:?}");
+        let TraceOutcome::Sent { ports, packet } = &way.outcome else {
+            return Err(format!("{way:?}").into());
+        };
+        assert_eq!(ports.iter().map(|port| port.as_str()).collect::<Vec<_>>(), ["world"]);
+        assert!(packet.contains("udp 10.2.0.1 port"), "{packet}");
+    }
+    // What comes back is followed at the other port, whoever sends it.
+    let like = format!("udp {}:{} > 10.2.0.1:0", to.ip(), to.port());
+    let (ways, _) = followed(&daemon, live("world", &like, "1", "60")?, || {
+        out.send(b"hello")?;
+        let (_, from) = back.recv_from(&mut [0; 9])?;
+        back.send_to(b"world", from)?;
+        out.recv(&mut [0; 9])?;
+        Ok(())
+    })?;
+    let TraceOutcome::Sent { packet, .. } = &ways[0].outcome else {
+        return Err(format!("{ways:?}").into());
+    };
+    assert!(packet.contains("> 10.1.0.2 port"), "{packet}");
+    daemon.check_ledger()
+}
+
+fn following_ends_when_nothing_comes_or_the_client_goes() -> TestResult {
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
+    let _one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let nothing = live("one", "tcp 10.1.0.2:4000 > 10.2.0.2:80", "1", "1")?;
+    let (ways, ended) = followed(&daemon, nothing, || {
+        std::thread::yield_now();
+        Ok(())
+    })?;
+    assert_eq!((ways.len(), ended), (0, FollowInfo { followed: 0, missed: 0 }));
+
+    let patient = live("one", "tcp 10.1.0.2:4000 > 10.2.0.2:80", "1", "10000")?;
+    let begin = || -> Result<UnixStream, Box<dyn std::error::Error>> {
+        let mut stream = UnixStream::connect(daemon.socket())?;
+        let request = Request::Query(Query::Trace(patient.clone()));
+        stream.write_all(&request_line(&Envelope { id: 1, request })?)?;
+        Ok(stream)
+    };
+    let gone = begin()?;
+    eventually("another one is refused while it goes on", || {
+        let refused = daemon.ask::<serde_json::Value>(Query::Trace(patient.clone()));
+        matches!(refused, Err(ClientError::Refused(error)) if error.message.contains("already"))
+    })?;
+    drop(gone);
+    let quick = live("one", "tcp 10.1.0.2:4000 > 10.2.0.2:80", "1", "1")?;
+    eventually("the next one may follow", || {
+        daemon.ask::<FollowInfo>(Query::Trace(quick.clone())).is_ok()
+    })?;
+    Ok(())
+}
+
 fn what_cannot_be_explained_is_refused_with_advice() -> TestResult {
     let daemon = Daemon::start()?;
     two_bridges(&daemon)?;
@@ -177,9 +324,7 @@ fn what_cannot_be_explained_is_refused_with_advice() -> TestResult {
         other => Err(format!("{other:?}")),
     };
     let like = Packet::Like("tcp 10.1.0.2:4000 > 10.2.0.2:80".parse()?);
-    let live = Trace { port: "one".parse()?, packet: like.clone(), live: Some("3".parse()?) };
-    assert!(refusal(Query::Trace(live))?.contains("`trace --live`"));
-    let nowhere = Trace { port: "none".parse()?, packet: like, live: None };
+    let nowhere = Trace { port: "none".parse()?, packet: like, live: None, patience: None };
     assert!(refusal(Query::Trace(nowhere))?.contains("`port list`"));
     let to: Party = "10.9.9.9".parse()?;
     let stranger =

@@ -3,6 +3,7 @@
 //! moves traffic ends by checking that the drop ledger reconciles.
 
 mod bridging;
+mod capture;
 mod control;
 mod daemon;
 mod explain;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         vxlan::tests(),
         rules::tests(),
         explain::tests(),
+        capture::tests(),
         control::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

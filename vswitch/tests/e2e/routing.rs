@@ -85,36 +85,68 @@ fn a_gateway_answers_and_routes_only_what_is_allowed() -> TestResult {
     daemon.check_ledger()
 }
 
+/// Gateway and container inside, and gateway and container outside, by either version of IP.
+const HIDDEN: [[&str; 4]; 2] = [
+    ["10.1.0.1", "10.1.0.2", "192.0.2.1", "192.0.2.9"],
+    ["fd01::1", "fd01::2", "2001:db8:9::1", "2001:db8:9::9"],
+];
+
 fn masquerading_hides_a_container_and_publishing_shows_it() -> TestResult {
     let daemon = Daemon::start()?;
-    routed_bridge(&daemon, "inside", &["10.1.0.1/24"])?;
-    routed_bridge(&daemon, "outside", &["192.0.2.1/24"])?;
-    let inner = container(&daemon, "inner", "inside", &["10.1.0.2/24"], &["10.1.0.1"])?;
-    let world = container(&daemon, "world", "outside", &["192.0.2.9/24"], &[])?;
-    let rule = NatRule::Masquerade(Masquerade::new("inside".parse()?, "outside".parse()?));
+    let of = |at: usize| [format!("{}/24", HIDDEN[0][at]), format!("{}/64", HIDDEN[1][at])];
+    let [inside, inner, outside, world] = [0, 1, 2, 3].map(of);
+    let [inside, inner, outside, world] =
+        [&inside, &inner, &outside, &world].map(|[v4, v6]| [v4.as_str(), v6.as_str()]);
+    routed_bridge(&daemon, "inside", &inside)?;
+    routed_bridge(&daemon, "outside", &outside)?;
+    let gateways = HIDDEN.map(|[gateway, ..]| gateway);
+    let inner = container(&daemon, "inner", "inside", &inner, &gateways)?;
+    let world = container(&daemon, "world", "outside", &world, &[])?;
+    let masquerade = Masquerade::new("inside".parse()?, "outside".parse()?);
+    let rule = NatRule::Masquerade(Masquerade { ipv6: true, ..masquerade });
     daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
-    reaches(&inner, "192.0.2.9")?;
-    let (near, far) = Path::new(&inner, &world, "192.0.2.9".parse::<IpAddr>()?).tcp()?;
-    assert_eq!(far.peer_addr()?.ip(), "192.0.2.1".parse::<IpAddr>()?);
-    assert_eq!(far.peer_addr()?.port(), near.local_addr()?.port(), "the port is kept");
-    let publish = |forward: &str| -> Result<NatAdd, Box<dyn std::error::Error>> {
-        let on = "outside".parse()?;
-        let rule =
-            NatRule::Publish(Publish { on, forward: forward.parse()?, to: None, port: None });
-        Ok(NatAdd { name: None, rule })
-    };
-    daemon.change(Mutation::NatAdd(publish("8080:10.1.0.2:80/tcp")?))?;
-    let listener: TcpListener = inner.run(|| TcpListener::bind("10.1.0.2:80").map_err(io))?;
-    let target: SocketAddr = "192.0.2.1:8080".parse()?;
+    for [_, own, external, far] in HIDDEN {
+        is_hidden(&inner, (&world, far.parse()?), external.parse()?)?;
+        is_shown(&daemon, (&inner, own.parse()?), &world, external.parse()?)?;
+    }
+    daemon.check_ledger()
+}
+
+/// The world sees a container by the external address, and by its own port.
+fn is_hidden(
+    inner: &Container,
+    (world, far): (&Container, IpAddr),
+    external: IpAddr,
+) -> TestResult {
+    ping::ping(inner, far, &ping::Options::default())?;
+    let (near, far) = Path::new(inner, world, far).tcp()?;
+    assert_eq!(far.peer_addr()?, SocketAddr::new(external, near.local_addr()?.port()));
+    Ok(())
+}
+
+/// A container is reached by its published port, by the world and by itself.
+fn is_shown(
+    daemon: &Daemon,
+    (inner, own): (&Container, IpAddr),
+    world: &Container,
+    external: IpAddr,
+) -> TestResult {
+    let (on, listening) = ("outside".parse()?, SocketAddr::new(own, 80));
+    let forward = format!("8080:{listening}/tcp").parse()?;
+    let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
+    let name = if own.is_ipv4() { "web4" } else { "web6" };
+    daemon.change(Mutation::NatAdd(NatAdd { name: Some(name.parse()?), rule }))?;
+    let listener: TcpListener = inner.run(|| TcpListener::bind(listening).map_err(io))?;
+    let target = SocketAddr::new(external, 8080);
     let connect =
         |from: &Container| from.run(|| TcpStream::connect_timeout(&target, SOON).map_err(io));
-    let client = connect(&world)?;
+    let client = connect(world)?;
     let (_, seen) = listener.accept()?;
     assert_eq!(seen, client.local_addr()?, "the client's address is kept");
-    let _myself = connect(&inner)?;
+    let _myself = connect(inner)?;
     let (_, seen) = listener.accept()?;
-    assert_eq!(seen.ip(), "192.0.2.1".parse::<IpAddr>()?, "a hairpin is translated");
-    daemon.check_ledger()
+    assert_eq!(seen.ip(), external, "a hairpin is translated");
+    Ok(())
 }
 
 fn io(source: std::io::Error) -> netlab::LabError {

@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         test!(removing_a_nat_rule_ends_its_sessions_at_once),
         test!(denying_a_route_ends_the_sessions_that_took_it),
         test!(a_detached_container_takes_its_sessions_and_neighbours_along),
+        test!(a_container_with_another_address_loses_the_sessions_of_the_old_one),
         test!(flushing_ends_only_the_sessions_that_are_meant),
         test!(neighbours_are_shown_entered_and_forgotten),
         test!(a_published_port_is_never_claimed_by_masquerading),
@@ -80,11 +81,11 @@ fn ip(text: &str) -> Outcome<IpAddr> {
     Ok(text.parse()?)
 }
 
-fn tcp_only() -> ConnFilter {
+pub fn tcp_only() -> ConnFilter {
     ConnFilter { protocol: Some(ctl::Protocol::Tcp), ..ConnFilter::default() }
 }
 
-fn sessions(daemon: &Daemon, filter: ConnFilter) -> Outcome<Vec<ConnInfo>> {
+pub fn sessions(daemon: &Daemon, filter: ConnFilter) -> Outcome<Vec<ConnInfo>> {
     let list = ConnList { filter, ..ConnList::default() };
     Ok(daemon.ask::<ConnPage>(Query::ConnList(list))?.sessions)
 }
@@ -219,6 +220,34 @@ fn a_detached_container_takes_its_sessions_and_neighbours_along() -> TestResult 
     assert_eq!(own(), Some(Vec::new()));
     assert!(neighbors(&scene.daemon)?.iter().all(|known| known.ip.to_string() != "10.1.0.3"));
     assert_eq!(sessions(&scene.daemon, tcp_only())?.len(), 1, "the other's stays");
+    scene.daemon.check_ledger()
+}
+
+fn a_container_with_another_address_loses_the_sessions_of_the_old_one() -> TestResult {
+    let scene = Scene::masqueraded()?;
+    let port = "inner".parse::<ctl::PortName>()?;
+    let set = |ips: &[&str], gateways: &[&str]| -> Outcome<Mutation> {
+        let ips = ips.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        let gateways = gateways.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        let (ips, gateways) = (Some(ips), Some(gateways));
+        Ok(Mutation::PortSet(ctl::PortSet { ips, gateways, ..ctl::PortSet::new(port.clone()) }))
+    };
+    scene.daemon.change(set(&["10.1.0.2/24", "10.1.0.9/24"], &["10.1.0.1"])?)?;
+    let (mut near, mut far) = scene.connect()?;
+    talk(&mut near, &mut far)?;
+    assert_eq!(sessions(&scene.daemon, tcp_only())?.len(), 1, "an address more hurts nobody");
+    scene.daemon.change(set(&["10.1.0.7/24"], &["10.1.0.1"])?)?;
+    assert_eq!(sessions(&scene.daemon, ConnFilter::default())?, []);
+    let known = neighbors(&scene.daemon)?;
+    assert!(known.iter().all(|known| known.ip.to_string() != "10.1.0.2"), "{known:?}");
+    // Another container, and the world, reach the new one only; and its way out goes on.
+    let peer = container(&scene.daemon, "peer", "inside", &["10.1.0.8/24"], &["10.1.0.1"])?;
+    reaches(&peer, "10.1.0.7")?;
+    reaches(&scene.inner, "192.0.2.9")?;
+    assert!(ping::is_silent(&peer, ip("10.1.0.2")?, Duration::from_millis(300))?);
+    let refused = scene.daemon.change(set(&["10.1.0.1/24"], &[])?);
+    assert!(refused.is_err(), "the gateway's own address");
+    reaches(&peer, "10.1.0.7")?;
     scene.daemon.check_ledger()
 }
 

@@ -7,16 +7,22 @@ use std::time::Duration;
 
 use ctl::response::{DropInfo, FdbInfo, PortState, VxlanInfo};
 use ctl::{
-    BridgeAdd, FdbFilter, Mutation, Named, NetdevMode, PortKind, Query, Vxlan, VxlanAdd, VxlanSet,
+    Allowance, BridgeAdd, BridgeSet, FdbFilter, Mutation, Named, NetdevMode, PortKind, Query, Tos,
+    Vxlan, VxlanAdd, VxlanSet,
 };
+use netlab::raw::RawSocket;
 use netlab::transfer::{self, Datagrams};
-use netlab::{Container, Need, Path, Test, TestResult, ping, test, topology};
+use netlab::{Container, Need, PATIENCE, Path, Test, TestResult, ping, test, topology};
 use rustix::process::Signal;
 
-use crate::daemon::{Daemon, eventually, port, tap};
+use crate::daemon::{Daemon, eventually, port, tap, within};
+use crate::routing::{container as routed_container, routed_bridge};
+use crate::sessions::{sessions, tcp_only};
 
 const VNI: u32 = 42;
 const BYTES: u64 = 30_000_000;
+/// Longer than two sweeps of what timed out.
+const SWEEPS: Duration = Duration::from_secs(60);
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -25,6 +31,9 @@ pub fn tests() -> Vec<Test> {
         test!(containers_on_two_hosts_are_on_one_network),
         test!(the_kernels_vxlan_device_is_on_one_network_with_a_container),
         test!(a_host_that_sends_is_learned_unless_that_is_forbidden),
+        test!(a_learned_host_without_stations_is_forgotten),
+        test!(a_host_that_is_removed_takes_its_sessions_along),
+        test!(outer_headers_are_as_the_tunnel_is_told),
         test!(tunnel_packets_for_no_network_are_dropped_and_shown),
         test!(what_is_too_long_for_a_tunnel_is_cut_or_its_sender_is_told),
         test!(tunnels_outlive_the_daemon),
@@ -193,6 +202,106 @@ fn a_host_that_sends_is_learned_unless_that_is_forbidden() -> TestResult {
     assert!(dropped(&two, "vx0", "unknown-vtep") > 0);
     one.check_ledger()?;
     two.check_ledger()
+}
+
+fn a_learned_host_without_stations_is_forgotten() -> TestResult {
+    let hosts = hosts()?;
+    let (one, two) = (switch(&hosts.0)?, switch(&hosts.1)?);
+    join(&one, Outside::V4, 1, &[2])?;
+    join(&two, Outside::V4, 2, &[])?;
+    let (a, _b) = (container(&one, 1)?, container(&two, 2)?);
+    ping::ping(&a, "10.0.0.2".parse()?, &ping::Options::default())?;
+    assert_eq!(show(&two)?.vteps.len(), 1);
+    // The host is there, and nobody behind it is heard any more.
+    one.change(Mutation::PortDel(Named::new("c".parse()?)))?;
+    two.change(Mutation::FdbFlush(FdbFilter::default()))?;
+    within(SWEEPS, "the host is forgotten", || show(&two).is_ok_and(|info| info.vteps.is_empty()))?;
+    // Configured ones stay.
+    assert_eq!(show(&one)?.vteps.len(), 1);
+    // It is learned again as soon as somebody is heard.
+    let a = container(&one, 1)?;
+    ping::ping(&a, "10.0.0.2".parse()?, &ping::Options::default())?;
+    assert_eq!(show(&two)?.vteps.len(), 1);
+    two.check_ledger()
+}
+
+fn a_host_that_is_removed_takes_its_sessions_along() -> TestResult {
+    let hosts = hosts()?;
+    let (one, two) = (switch(&hosts.0)?, switch(&hosts.1)?);
+    join(&one, Outside::V4, 1, &[2])?;
+    join(&two, Outside::V4, 2, &[1])?;
+    let gateways = |cidr: &str| -> Outcome<_> { Ok(Some(vec![cidr.parse()?])) };
+    let set = BridgeSet { gateways: gateways("10.0.0.254/24")?, ..BridgeSet::new("br0".parse()?) };
+    one.change(Mutation::BridgeSet(set))?;
+    routed_bridge(&one, "other", &["10.9.0.1/24"])?;
+    let allow = |from: &str, to: &str| -> TestResult {
+        let allowance = Allowance { from: from.parse()?, to: to.parse()? };
+        one.change(Mutation::RouteAllow(allowance))?;
+        Ok(())
+    };
+    allow("other", "br0")?;
+    allow("br0", "other")?;
+    let far = container(&two, 2)?;
+    far.netlink()?.add_default_route([10, 0, 0, 254].into(), far.link("eth0")?.index)?;
+    let near = routed_container(&one, "near", "other", &["10.9.0.2/24"], &["10.9.0.1"])?;
+    let standing = || sessions(&one, tcp_only()).map(|sessions| sessions.len());
+    let _connection = Path::new(&near, &far, [10, 0, 0, 2]).tcp()?;
+    assert_eq!(standing()?, 1);
+    // Another host comes and goes, and nothing is behind it.
+    let name = || -> Outcome<_> { Ok(VxlanSet::new("vx0".parse()?)) };
+    let remotes = |hosts: &[u8]| Some(hosts.iter().map(|host| Outside::V4.ip(*host)).collect());
+    one.change(Mutation::VxlanSet(VxlanSet { remotes: remotes(&[2, 9]), ..name()? }))?;
+    one.change(Mutation::VxlanSet(VxlanSet { remotes: remotes(&[2]), ..name()? }))?;
+    assert_eq!(standing()?, 1);
+    one.change(Mutation::VxlanSet(VxlanSet { remotes: remotes(&[]), ..name()? }))?;
+    assert_eq!(standing()?, 0);
+    one.check_ledger()
+}
+
+/// TTL and TOS of a packet, of either version.
+fn hops_and_tos(frame: &[u8]) -> (u8, u8) {
+    match frame[14] >> 4 {
+        4 => (frame[22], frame[15]),
+        _ => (frame[21], frame[14] << 4 | frame[15] >> 4),
+    }
+}
+
+/// Whether a frame is a packet of a tunnel, of either version of IP.
+fn is_wrapped(frame: &[u8]) -> bool {
+    let l4 = if frame[12..14] == [8, 0] { 34 } else { 54 };
+    frame.get(l4 + 2..l4 + 4) == Some(&Vxlan::PORT.to_be_bytes()[..])
+}
+
+fn outer_headers_are_as_the_tunnel_is_told() -> TestResult {
+    // A broadcast packet with DSCP 10 and ECT(0), which is what there is to inherit.
+    let mut inner = [[0xff; 6], [2, 0, 0, 0, 0, 7]].concat();
+    inner.extend([8, 0, 0x45, 0x2a, 0, 20, 0, 0, 0, 0, 33, 200, 0, 0, 10, 0, 0, 1]);
+    inner.extend([255; 4]);
+    for outside in [Outside::V4, Outside::V6] {
+        let hosts = hosts()?;
+        let daemon = switch(&hosts.0)?;
+        join(&daemon, outside, 1, &[2])?;
+        let near = container(&daemon, 1)?;
+        let (inside, wire) = (RawSocket::open(&near, "eth0")?, RawSocket::open(&hosts.1, "wire")?);
+        // Congestion marks are the inner packet's in any case (RFC 6040).
+        for (ttl, tos, seen) in [
+            (None, None, (64, 0x02)),
+            (Some(9), Some(Tos::Fixed(184)), (9, 184 | 0x02)),
+            (Some(255), Some(Tos::Inherit), (255, 0x2a)),
+        ] {
+            daemon.change(Mutation::VxlanSet(VxlanSet {
+                ttl,
+                tos,
+                ..VxlanSet::new("vx0".parse()?)
+            }))?;
+            inside.send(&inner)?;
+            let is_it = |frame: &[u8]| is_wrapped(frame) && frame.ends_with(&inner[12..]);
+            let frame = wire.receive(PATIENCE, is_it)?.ok_or("nothing comes out")?;
+            assert_eq!(hops_and_tos(&frame.bytes), seen, "{outside:?}");
+        }
+        daemon.check_ledger()?;
+    }
+    Ok(())
 }
 
 fn tunnel_packets_for_no_network_are_dropped_and_shown() -> TestResult {

@@ -1,12 +1,14 @@
 //! Questions by which the switch explains itself.
 
-use ctl::{Packet, Party, Query, Sketch, TcpFlags, Trace, VlanId, Why};
+use std::num::{NonZeroU32, NonZeroU64};
+
+use ctl::{Capture, Packet, Party, Query, Sketch, TcpFlags, Trace, VlanId, Why};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{parsed, port_name, route, session, vlan_id};
+use super::{flow, parsed, port_name, route, session, vlan_id};
 
 fn flags() -> impl Strategy<Value = TcpFlags> {
     select(vec!["syn", "none", "syn+ack", "fin+psh+ack+urg+ece+cwr+rst"]).prop_map(parsed)
@@ -38,9 +40,20 @@ fn party() -> impl Strategy<Value = Party> {
 }
 
 pub fn query() -> impl Strategy<Value = Query> {
-    let trace = (port_name(), packet(), option::of(session::limit()))
-        .prop_map(|(port, packet, live)| Query::Trace(Trace { port, packet, live }));
+    let limit = || option::of(session::limit());
+    let trace =
+        (port_name(), packet(), limit(), limit()).prop_map(|(port, packet, live, patience)| {
+            Query::Trace(Trace { port, packet, live, patience })
+        });
+    let count = || option::of(any::<NonZeroU32>());
+    let filter = option::of(flow::matches());
+    let capture = (vec(port_name(), 0..3), filter, any::<bool>(), count(), count()).prop_map(
+        |(ports, filter, drops, count, snaplen)| {
+            let count = count.map(NonZeroU64::from);
+            Query::Capture(Capture { ports, filter, drops, count, snaplen })
+        },
+    );
     let why = (party(), party(), session::protocol(), any::<Option<u16>>())
         .prop_map(|(from, to, protocol, port)| Query::Why(Why { from, to, protocol, port }));
-    prop_oneof![trace, why]
+    prop_oneof![trace, capture, why]
 }

@@ -9,7 +9,7 @@ use proptest::sample::select;
 
 use super::session;
 
-fn matches() -> impl Strategy<Value = Match> {
+pub fn matches() -> impl Strategy<Value = Match> {
     let some = ["any", "bridge=br0", "in_port=p0,tcp,dport={22,80-90}", "vni=7,state=new", "arp"];
     select(some.map(|text| text.parse().unwrap()).to_vec())
 }

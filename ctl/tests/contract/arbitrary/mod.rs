@@ -11,10 +11,10 @@ mod vxlan;
 use std::net::IpAddr;
 
 use ctl::{
-    Attach, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey, FdbStatic,
-    IfName, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd, PortKind,
-    PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan, VlanId, VlanIds,
-    apply,
+    Attach, Batch, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey,
+    FdbStatic, IfName, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd,
+    PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan, VlanId,
+    VlanIds, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -209,8 +209,9 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
     let flags = any::<(Option<bool>, Option<bool>, Option<bool>)>();
     let limits =
         (option::of(limit()), option::of(option::of(mtu())), option::of(option::of(egress())));
-    let set = (port_name(), option::of(vlan()), flags, limits).prop_map(
-        |(name, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress))| {
+    let addresses = (option::weighted(0.2, ips()), option::weighted(0.2, gateways()));
+    let set = (port_name(), option::of(vlan()), flags, limits, addresses).prop_map(
+        |(name, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress), (ips, gateways))| {
             Mutation::PortSet(PortSet {
                 name,
                 vlan,
@@ -220,6 +221,8 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
                 mtu,
                 guard,
                 egress,
+                ips,
+                gateways,
             })
         },
     );
@@ -256,6 +259,12 @@ fn station_mutation() -> impl Strategy<Value = Mutation> {
 
 /// Any change, sensible or not.
 pub fn mutation() -> impl Strategy<Value = Mutation> {
+    let batch = vec(single(), 0..6).prop_map(|changes| Mutation::Batch(Batch { changes }));
+    prop_oneof![20 => single(), 1 => batch]
+}
+
+/// Any change that is not made of several.
+pub fn single() -> impl Strategy<Value = Mutation> {
     prop_oneof![
         4 => bridge_mutation(),
         2 => port_mutation(),

@@ -45,7 +45,7 @@
 //! # Threads
 //! Workers call [`Mappings::claim`], [`Mappings::join`], [`Mappings::find`] and [`Mappings::release`], at a
 //! flow's first packet and at its end. The control thread makes the next set of addresses
-//! ([`Mappings::with_addresses`]), reserves ports and lists.
+//! ([`Mappings::with_addresses`]) and lists.
 
 mod foresight;
 mod hosts;
@@ -230,8 +230,11 @@ fn unpublished<'a>(
     port: u16,
     hash: u64,
 ) -> impl Iterator<Item = u16> + Clone + 'a {
+    // All candidates of a new endpoint are looked at: where nothing is published, no search for each.
+    let is_any = published.is_any(pool.zone(), protocol);
     pool.candidates(port, hash).filter(move |port| {
-        published.lookup(pool.zone(), protocol, Endpoint::new(ip, *port), true).is_none()
+        let external = Endpoint::new(ip, *port);
+        !is_any || published.lookup(pool.zone(), protocol, external, true).is_none()
     })
 }
 
@@ -429,23 +432,6 @@ impl Mappings {
             self.shared.hosts.end_session(released.host, released.was_last, now);
             self.shared.released.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Keeps an external port from being claimed, as one that is published must be (RFC 4787 REQ-3).
-    /// False, and nothing done, when it is mapped or in quarantine, reserved already, or on no external
-    /// address. For the control thread.
-    #[must_use]
-    pub fn reserve(&self, outside: Zone, protocol: u8, external: Endpoint, now: Nanos) -> bool {
-        let found = self.listed(outside, external.ip).zip(Class::of(protocol));
-        found.is_some_and(|(address, class)| {
-            address.table.reserve(class, external.port, now.seconds())
-        })
-    }
-
-    /// Lets a reserved port be claimed again. False when it was not reserved.
-    pub fn unreserve(&self, outside: Zone, protocol: u8, external: Endpoint) -> bool {
-        let found = self.listed(outside, external.ip).zip(Class::of(protocol));
-        found.is_some_and(|(address, class)| address.table.unreserve(class, external.port))
     }
 
     /// Number of mappings.

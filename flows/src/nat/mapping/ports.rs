@@ -170,34 +170,16 @@ impl PortTable {
         }
     }
 
-    /// Keeps a port from ever being claimed. False when it is claimed, or was until just now.
-    pub(super) fn reserve(&self, class: Class, port: u16, now: Seconds) -> bool {
-        let word = self.load(class, port);
-        word.is_vacant(now) && self.replace(class, port, word, Word::mapped(reserved(port), 1))
-    }
-
-    /// Lets a reserved port be claimed again. False when it was not reserved.
-    pub(super) fn unreserve(&self, class: Class, port: u16) -> bool {
-        self.replace(class, port, Word::mapped(reserved(port), 1), Word::FREE)
-    }
-
     /// The mapped ports of a protocol, as they were when the iterator passed them.
     pub(super) fn iter(&self, class: Class) -> impl Iterator<Item = (u16, Key, u32)> + '_ {
         (0..=u16::MAX).take(PORTS).filter_map(move |port| {
             let word = self.load(class, port);
             match word.state() {
-                State::Mapped(sessions) if word.key().host != Host::SWITCH => {
-                    Some((port, word.key(), sessions))
-                }
+                State::Mapped(sessions) => Some((port, word.key(), sessions)),
                 _ => None,
             }
         })
     }
-}
-
-/// The holder of a reserved port.
-fn reserved(port: u16) -> Key {
-    Key { host: Host::SWITCH, port }
 }
 
 /// An endpoint's way to a port.

@@ -242,22 +242,6 @@ fn ipv6_is_mapped_too_and_told_apart() {
 }
 
 #[test]
-fn a_reserved_port_is_not_claimed_and_leads_nowhere() {
-    let (mappings, pool) = (mappings(), wide());
-    let published = Endpoint::new(outside(1), 8080);
-    assert!(mappings.reserve(OUTSIDE, UDP, published, at(0)));
-    assert!(!mappings.reserve(OUTSIDE, UDP, published, at(0)));
-    assert_ne!(claim(&mappings, container(1, 8080), &pool, 0).external, published);
-    assert_eq!(mappings.find(OUTSIDE, UDP, published), None);
-    assert!(mappings.unreserve(OUTSIDE, UDP, published));
-    assert!(!mappings.unreserve(OUTSIDE, UDP, published));
-    let held = claim(&mappings, container(2, 8080), &pool, 0);
-    assert_eq!(held.external, published);
-    assert!(!mappings.reserve(OUTSIDE, UDP, published, at(0)), "it is mapped");
-    assert!(!mappings.unreserve(OUTSIDE, UDP, published), "nor is it reserved");
-}
-
-#[test]
 fn mappings_outlive_a_change_of_addresses_until_they_are_released() {
     let (before, pool) = (mappings(), wide());
     let held = claim(&before, container(1, 4000), &pool, 0);

@@ -11,13 +11,11 @@ const COUNT_MASK: u64 = (1 << PORT_SHIFT) - 1;
 /// How long a port is kept from other endpoints after its last session (RFC 6888 REQ-8).
 pub(super) const QUARANTINE_SECONDS: u32 = 120;
 
-/// A host's number; 0 is the switch itself.
+/// A host's number; no host has 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Host(pub u32);
 
 impl Host {
-    /// Holds the ports that are reserved.
-    pub(super) const SWITCH: Self = Self(0);
     /// The largest number.
     #[allow(clippy::cast_possible_truncation, reason = "18 bits")]
     pub(super) const MAX: u32 = HOST_MASK as u32;

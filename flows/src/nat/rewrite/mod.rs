@@ -20,7 +20,8 @@
 //!
 //! A checksum that the sender left half done ([`Csum::Partial`]) holds the sum of the pseudo-header
 //! only: it changes with the addresses and not with the ports. One that is half done elsewhere, within a
-//! tunnel's packet, leaves the outer checksum a full one. A half-done SCTP checksum is not there yet.
+//! tunnel's packet, leaves the outer checksum a full one. A half-done SCTP checksum is not there yet, and is not
+//! touched.
 
 mod delta;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a rehearsal says is what then happens, and nothing happens by it.
+//! What a rehearsal says is what then happens, and nothing happens by it. What a follower hears is the same, and is
+//! what happens.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,14 +20,29 @@ use crate::rules::{
     RangeSet, Rejection, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Timeouts, Verdict,
 };
 use crate::{
-    BridgeDomain, BridgeIndex, DropReason, Fdb, Filtering, Generation, Ledger, Masquerade, Nanos,
-    Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes, Tables,
-    Translation, nat,
+    BridgeDomain, BridgeIndex, DropReason, Fdb, Filtering, Followed, Follower, Generation, Ledger,
+    Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Selection, Snapshot,
+    TableSizes, Tables, Translation, nat,
 };
 
 const NOW: Nanos = Nanos::from_secs(100);
 const INSIDE: BridgeIndex = BridgeIndex(0);
 const OUTSIDE: BridgeIndex = BridgeIndex(1);
+
+/// What became of a frame, what was sent, and what was heard of it.
+type Run = (Fate, Vec<(PortIndex, Vec<u8>)>, Vec<Followed>);
+
+/// What the books say of the only frame that came.
+fn fate(ledger: &Ledger, ingress: PortIndex) -> Fate {
+    let books = ledger.port(ingress);
+    let reason = DropReason::ALL.into_iter().find(|why| books.ingress_drops[*why as usize] > 0);
+    match reason {
+        Some(reason) => Fate::Dropped(reason),
+        None if books.held > 0 => Fate::Held,
+        None if books.answered > 0 => Fate::Answered,
+        None => Fate::Forwarded,
+    }
+}
 
 /// What may differ from one network to the next.
 #[derive(Debug, Clone, Copy, Default)]
@@ -139,10 +155,17 @@ impl Network {
 
     /// What really becomes of a frame.
     fn run(&self, ingress: u16, bytes: &[u8]) -> (Fate, Vec<(PortIndex, Vec<u8>)>) {
+        let (fate, sent, _) = self.run_with(None, ingress, bytes);
+        (fate, sent)
+    }
+
+    /// The same, and what somebody hears who follows it.
+    fn run_with(&self, follower: Option<Follower>, ingress: u16, bytes: &[u8]) -> Run {
         let (mut outboxes, mut ledger) = (Outboxes::new(), Ledger::new());
         let mut pool = Pool::new(PoolConfig { small: 64, slabs: 4 }).unwrap();
         let (snapshot, tables) = (Arc::clone(&self.snapshot), Arc::clone(&self.tables));
         let mut pipeline = Pipeline::new(snapshot, tables);
+        pipeline.follow(follower.map(Box::new));
         let mut burst = Burst::new();
         burst.push(pool.frame_from(bytes).unwrap());
         let port = PortIndex(ingress);
@@ -152,7 +175,13 @@ impl Network {
             sent.extend(outboxes.of(port).drain(..).map(|frame| (port, frame.data().to_vec())));
         }
         sent.sort_by_key(|(port, _)| *port);
-        (super::fate(&ledger, port), sent)
+        let followed = pipeline.follower().map(|it| it.take_followed().collect());
+        (fate(&ledger, port), sent, followed.unwrap_or_default())
+    }
+
+    fn follower(&self, matches: RuleMatch, count: u32) -> Follower {
+        let selection = Selection { ports: Some(vec![PortIndex(0)]), matches: Some(matches) };
+        Follower::new(selection, count, Arc::clone(&self.tables))
     }
 
     /// Everything that others could notice.
@@ -345,4 +374,76 @@ proptest! {
             prop_assert_eq!(trace.sent, out, "{:?}", sent);
         }
     }
+
+    #[test]
+    fn a_followed_packet_is_told_as_it_was_foreseen_and_goes_as_if_nobody_looked(
+        setting in settings(),
+        packets in prop::collection::vec(packets(), 1..6),
+    ) {
+        let (network, watched) = (Network::new(&setting), Network::new(&setting));
+        for sent in packets {
+            prop_assume!(sent.to_gateway || sent.from != 1);
+            let bytes = frame(&sent);
+            let foreseen = network.trace(sent.from.into(), &bytes);
+            let (fate, out) = network.run(sent.from.into(), &bytes);
+            let follower = watched.follower(RuleMatch::default(), 1);
+            let (same, sent_on, followed) = watched.run_with(Some(follower), sent.from.into(), &bytes);
+            prop_assert_eq!((fate, &out), (same, &sent_on));
+            prop_assert_eq!(network.state(), watched.state());
+            if sent.from != 0 {
+                prop_assert!(followed.is_empty());
+                continue;
+            }
+            let [Followed { frame, trace }] = &followed[..] else {
+                return Err(TestCaseError::fail(format!("{followed:?}")));
+            };
+            prop_assert_eq!(frame, &bytes);
+            prop_assert_eq!((trace.fate, &trace.sent), (foreseen.fate, &foreseen.sent));
+            prop_assert_eq!(stages(trace), stages(&foreseen));
+        }
+    }
+}
+
+/// What was decided, in short: a session that really begins has a number.
+fn stages(trace: &Trace) -> Vec<String> {
+    trace
+        .findings
+        .iter()
+        .map(|finding| match finding {
+            Finding::Session { session, direction } => {
+                format!("{:?} {direction:?}", session.initiator)
+            }
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_follower_hears_every_packet_of_a_known_flow_until_it_has_enough_and_no_other() {
+    let network = Network::new(&Setting { allowed: true, known: true, ..Setting::default() });
+    let web = RuleMatch { protocol: Some(6), ..RuleMatch::default() };
+    let (mut outboxes, mut ledger) = (Outboxes::new(), Ledger::new());
+    let mut pool = Pool::new(PoolConfig { small: 64, slabs: 4 }).unwrap();
+    let (snapshot, tables) = (Arc::clone(&network.snapshot), Arc::clone(&network.tables));
+    let mut pipeline = Pipeline::new(snapshot, tables);
+    pipeline.follow(Some(Box::new(network.follower(web, 3))));
+    let mut heard = Vec::new();
+    for _ in 0..5 {
+        let udp = Sent { protocol: 17, ..Sent::default() };
+        let mut burst = Burst::new();
+        for sent in [Sent::default(), udp] {
+            burst.push(pool.frame_from(&frame(&sent)).unwrap());
+        }
+        pipeline.run(NOW, PortIndex(0), &mut burst, &mut pool, &mut outboxes, &mut ledger);
+        heard.extend(pipeline.follower().unwrap().take_followed());
+    }
+    assert_eq!(outboxes.of(PortIndex(2)).len(), 10, "all of them went on");
+    let stages: Vec<_> = heard
+        .iter()
+        .map(|followed| {
+            assert_eq!(followed.frame, frame(&Sent::default()));
+            followed.trace.findings.iter().any(|found| matches!(found, Finding::Session { .. }))
+        })
+        .collect();
+    assert_eq!(stages, [false, true, true], "the first one begins the session");
 }

@@ -276,7 +276,7 @@ fn bridge_of(port: u16) -> u16 {
 }
 
 /// Where a packet comes in, and from which station: that of its source, or the router's.
-fn entrance(source: IpAddr) -> (u16, MacAddr) {
+pub fn entrance(source: IpAddr) -> (u16, MacAddr) {
     let known = STATIONS.iter().find(|(_, address)| ip(address) == source);
     let by_router = || {
         let router =

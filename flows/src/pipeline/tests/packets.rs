@@ -38,6 +38,10 @@ pub struct Packet {
     pub to: SocketAddr,
     pub ttl: u8,
     pub may_fragment: bool,
+    /// The identification of an IPv4 packet.
+    pub id: u16,
+    /// The options of an IPv4 packet, of four bytes each.
+    pub options: Vec<u8>,
     pub payload: Vec<u8>,
 }
 
@@ -50,7 +54,8 @@ pub fn endpoint(text: &str) -> SocketAddr {
 impl Packet {
     pub fn new(kind: Kind, from: &str, to: &str) -> Self {
         let (from, to) = (endpoint(from), endpoint(to));
-        Self { kind, from, to, ttl: 64, may_fragment: false, payload: b"payload!".to_vec() }
+        let (options, payload) = (Vec::new(), b"payload!".to_vec());
+        Self { kind, from, to, ttl: 64, may_fragment: false, id: 0x1234, options, payload }
     }
 
     /// With a payload of so many bytes.
@@ -91,8 +96,9 @@ impl Packet {
                 let ttl = self.ttl;
                 let plain = Ipv4Header::new(0, ttl, IpNumber(0), from.octets(), to.octets());
                 let header = Ipv4Header {
-                    identification: 0x1234,
+                    identification: self.id,
                     dont_fragment: !self.may_fragment,
+                    options: self.options[..].try_into().unwrap(),
                     ..plain.unwrap()
                 };
                 IpHeaders::Ipv4(header, Default::default())
@@ -152,11 +158,18 @@ pub fn icmp_error(
     let quote = &offender[ETHERNET..offender.len().min(ETHERNET + quoted)];
     let protocol = if about.from.is_ipv4() { ICMP } else { ICMPV6 };
     let packet = Packet::new(Kind::Other(protocol), from, to);
-    let mut payload =
-        [vec![kind, code, 0, 0], word.to_be_bytes().to_vec(), quote.to_vec()].concat();
-    let sum = !(sum(&payload) + pseudo(protocol, packet.from.ip(), packet.to.ip(), payload.len()));
+    let payload = [vec![kind, code, 0, 0], word.to_be_bytes().to_vec(), quote.to_vec()].concat();
+    summed(Packet { payload, ..packet })
+}
+
+/// An ICMP message, with the right checksum.
+pub fn summed(message: Packet) -> Packet {
+    let Packet { from, to, mut payload, .. } = message.clone();
+    let protocol = if from.is_ipv4() { ICMP } else { ICMPV6 };
+    payload[2..4].fill(0);
+    let sum = !(sum(&payload) + pseudo(protocol, from.ip(), to.ip(), payload.len()));
     payload[2..4].copy_from_slice(&sum.0.to_be_bytes());
-    Packet { payload, ..packet }
+    Packet { payload, ..message }
 }
 
 /// Asks who has an address.
@@ -220,8 +233,8 @@ impl<'a> Ip<'a> {
         if packet[0] >> 4 == 6 {
             return Self::read_v6(packet);
         }
+        assert!(has_right_header(packet), "a wrong header checksum in {packet:02x?}");
         let header = Ipv4HeaderSlice::from_slice(packet).unwrap();
-        assert_eq!(header.header_checksum(), header.to_header().calc_header_checksum());
         let end = usize::from(header.total_len()).min(packet.len());
         let offset = usize::from(header.fragments_offset().value()) * 8;
         Self {
@@ -258,7 +271,15 @@ impl<'a> Ip<'a> {
     }
 }
 
+fn has_right_header(packet: &[u8]) -> bool {
+    let header = Ipv4HeaderSlice::from_slice(packet).unwrap();
+    header.header_checksum() == header.to_header().calc_header_checksum()
+}
+
 fn describe_ip(packet: &[u8], is_quote: bool) -> String {
+    if is_quote && packet[0] >> 4 == 4 && !has_right_header(packet) {
+        return "damaged".to_owned();
+    }
     let ip = Ip::read(packet);
     let (offset, has_more) = ip.place;
     if offset > 0 {

@@ -82,6 +82,20 @@ fn strangers_get_in_only_where_filtering_is_endpoint_independent() {
 }
 
 #[test]
+fn what_belongs_to_no_session_does_not_leave_by_its_own_address() {
+    let about = icmp_error((3, 3, 0), ("10.0.0.2", "198.51.100.7"), &udp(P, A), 60);
+    let mut network = Network::new(&Plan::masqueraded());
+    assert_eq!(network.send(&about), NOTHING);
+    assert_eq!(network.drops(0, DropReason::NotTranslated), 1);
+    for stray in [tcp("R", A, P, (1, 0)), tcp("SA", A, P, (1, 1))] {
+        assert_eq!(network.send(&stray), NOTHING);
+    }
+    // Where nothing is hidden it is routed.
+    let mut network = Network::new(&Plan::routed());
+    assert_eq!(network.send(&about).len(), 1);
+}
+
+#[test]
 fn a_rule_is_not_opened_by_another_rule_with_the_same_address() {
     let open = Hide {
         filtering: Filtering::EndpointIndependent,

@@ -405,6 +405,13 @@ impl Neighbors {
         if next >= self.table.buckets() { 0 } else { next }
     }
 
+    /// All that is known of a neighbour.
+    pub fn find(&self, bridge: BridgeIndex, ip: IpAddr, now: Nanos) -> Option<NeighborEntry> {
+        let key = Key::new(bridge, ip);
+        let (slot, binding) = self.table.find(&key)?;
+        self.entry(key, binding, self.table.times(slot), now)
+    }
+
     /// All neighbours, in no particular order.
     pub fn entries(&self, now: Nanos) -> Vec<NeighborEntry> {
         self.table

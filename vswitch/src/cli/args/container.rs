@@ -29,7 +29,7 @@ pub struct AttachOptions {
     #[arg(long = "ip", value_name = "IP")]
     pub ips: Vec<TypedAddress>,
     /// A name by which others on the network find it (may be repeated)
-    #[arg(long = "alias", value_name = "NAME", requires = "network")]
+    #[arg(long = "alias", value_name = "NAME", conflicts_with = "bridge")]
     pub aliases: Vec<HostName>,
     /// The container's default gateway (one of each IP version)
     #[arg(long = "gateway", value_name = "IP")]

@@ -1,6 +1,7 @@
 //! The command line, as typed.
 
 mod bridge;
+mod capture;
 mod conn;
 mod container;
 mod explain;
@@ -21,6 +22,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ctl::{BridgeName, IfName};
 
 pub use bridge::BridgeCommand;
+pub use capture::CaptureOptions;
 pub use conn::{ConnCommand, ConnFilterOptions};
 pub use container::{AttachOptions, DetachOptions, TypedAddress};
 pub use explain::{TraceOptions, WhyOptions};
@@ -52,6 +54,7 @@ Examples:
   vswitchctl nat masquerade add --from br0 --to up
   vswitchctl nat publish add 8080:10.0.0.2:80/tcp --on up
   vswitchctl why web-eth0 db-eth0 tcp 5432
+  vswitchctl capture web-eth0 -w - | wireshark -k -i -
   vswitchctl drops";
 
 /// The heading of options that every command has.
@@ -163,13 +166,37 @@ Examples:
     /// Rules: what is allowed, dropped, limited, mirrored
     #[command(subcommand)]
     Flow(FlowCommand),
+    /// Carry out the commands of a file, one a line: all of them or none, in one step
+    #[command(after_help = "\
+A line is a command without `vswitchctl`, divided into words as by a shell; # begins a comment. Only what is kept can
+be changed so: no `port move`, and no `flush`.
+
+Examples:
+  vswitchctl batch /etc/vswitch/network
+  vswitchctl batch - < network")]
+    Batch {
+        /// The file; - for standard input
+        file: PathBuf,
+    },
     /// What the switch does with a packet, stage by stage
     #[command(after_help = "\
 Examples:
   vswitchctl trace web-eth0 --like 'tcp 10.0.0.2:4000 > 10.1.0.3:80'
-  vswitchctl trace web-eth0 --like 'udp 10.0.0.2:4000 > 10.1.0.3:53 len=1472 df' --live 3
+  vswitchctl trace web-eth0 --like 'udp 10.0.0.2:4000 > 10.1.0.3:53 len=1472 df'
+  vswitchctl trace web-eth0 --like 'tcp 10.0.0.2:0 > 10.1.0.3:80' --live 3
   vswitchctl trace web-eth0 ffffffffffff0200000000010806")]
     Trace(TraceOptions),
+    /// Frames as they pass, in a file that wireshark and tcpdump read
+    #[command(after_help = "\
+What is captured is what a port received and what it was given to transmit, super-frames uncut. Frames that come faster
+than they are taken are left out, and counted at the end.
+
+Examples:
+  vswitchctl capture -w - | wireshark -k -i -
+  vswitchctl capture web-eth0 db-eth0 --filter tcp,dport=5432 -c 100 -w db.pcapng
+  vswitchctl capture --drops -w - | tshark -r - -T fields -e frame.interface_name -e frame.comment
+  vswitchctl capture up -s 96 -w headers.pcapng")]
+    Capture(CaptureOptions),
     /// Whether one container reaches another, and what decides it
     #[command(after_help = "\
 Examples:

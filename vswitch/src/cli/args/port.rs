@@ -44,7 +44,8 @@ Examples:
     },
     /// Change a port; what is not given stays
     #[command(
-        group = change(&["access", "trunk", "no_vlans", "isolated", "hairpin", "mac_limit", "mtu", "guard", "egress_rate", "netns"]),
+        group = change(&["access", "trunk", "no_vlans", "isolated", "hairpin", "mac_limit", "mtu", "guard", "egress_rate", "ips",
+            "no_ip", "gateways", "no_gateway", "netns"]),
         after_help = "\
 Examples:
   vswitchctl port set web0 --access 10
@@ -53,7 +54,8 @@ Examples:
   vswitchctl port set web0 --mtu bridge
   vswitchctl port set web0 --guard true
   vswitchctl port set web0 --egress-rate 100mbit --egress-queue 262144
-  vswitchctl port set web0 --egress-rate none"
+  vswitchctl port set web0 --egress-rate none
+  vswitchctl port set web0 --ip 10.0.0.7/24 --gateway 10.0.0.1"
     )]
     Set {
         /// Its name
@@ -87,6 +89,18 @@ Examples:
         /// Where the engine took the interface to that it was handed over
         #[arg(long, value_name = "NETNS")]
         netns: Option<NetnsRef>,
+        /// An address of the container, instead of those that it has (may be repeated); its sessions end
+        #[arg(long = "ip", value_name = "CIDR")]
+        ips: Vec<IpCidr>,
+        /// No address
+        #[arg(long, conflicts_with = "ips")]
+        no_ip: bool,
+        /// The container's default gateway, instead of what it has (one of each IP version)
+        #[arg(long = "gateway", value_name = "IP")]
+        gateways: Vec<IpAddr>,
+        /// No default gateway
+        #[arg(long, conflicts_with = "gateways")]
+        no_gateway: bool,
     },
     /// Let another worker serve a port, until the daemon ends (`perf` shows how busy they are)
     #[command(after_help = "Examples:\n  vswitchctl port move web0 --worker 1")]

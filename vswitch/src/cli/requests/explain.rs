@@ -1,9 +1,9 @@
 //! Questions by which the switch explains itself.
 
-use ctl::{Packet, Query, Trace, Why};
+use ctl::{Capture, Packet, Query, Trace, Why};
 
 use super::NoRequest;
-use crate::cli::args::{TraceOptions, WhyOptions};
+use crate::cli::args::{CaptureOptions, TraceOptions, WhyOptions};
 
 pub(super) fn trace(options: &TraceOptions) -> Result<Query, NoRequest> {
     let packet = match (&options.frame, options.like) {
@@ -11,7 +11,18 @@ pub(super) fn trace(options: &TraceOptions) -> Result<Query, NoRequest> {
         (None, Some(sketch)) => Packet::Like(sketch),
         (None, None) => return Err(NoRequest::NoPacket),
     };
-    Ok(Query::Trace(Trace { port: options.port.clone(), packet, live: options.live }))
+    let TraceOptions { port, live, patience, .. } = options;
+    Ok(Query::Trace(Trace { port: port.clone(), packet, live: *live, patience: *patience }))
+}
+
+pub(super) fn capture(options: &CaptureOptions) -> Query {
+    Query::Capture(Capture {
+        ports: options.ports.clone(),
+        filter: options.filter.clone(),
+        drops: options.drops,
+        count: options.count,
+        snaplen: options.snaplen,
+    })
 }
 
 pub(super) fn why(options: &WhyOptions) -> Query {

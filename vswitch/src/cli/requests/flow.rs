@@ -1,12 +1,11 @@
 //! Rules.
 
-use std::io::{self, Read};
 use std::path::Path;
 
 use ctl::flow::{FlowRule, parse_rules};
 use ctl::{FlowList, FlowReplace, Mutation, Query, Request};
 
-use super::NoRequest;
+use super::{NoRequest, text_of};
 use crate::cli::args::FlowCommand;
 
 pub(super) fn request(command: &FlowCommand) -> Result<Request, NoRequest> {
@@ -27,12 +26,5 @@ pub(super) fn request(command: &FlowCommand) -> Result<Request, NoRequest> {
 }
 
 fn rules_of(path: &Path) -> Result<Vec<FlowRule>, NoRequest> {
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
-    };
-    let text = read.map_err(|source| NoRequest::Unreadable { path: path.to_owned(), source })?;
-    parse_rules(&text).map_err(|wrong| NoRequest::Rules { path: path.to_owned(), wrong })
+    parse_rules(&text_of(path)?).map_err(|wrong| NoRequest::Rules { path: path.to_owned(), wrong })
 }

@@ -1,5 +1,6 @@
 //! From the command line to the request.
 
+mod batch;
 mod bridge;
 mod conn;
 mod container;
@@ -14,14 +15,15 @@ mod port;
 mod route;
 mod vxlan;
 
-use std::io;
+use std::io::{self, Read};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ctl::flow::{BadRules, FlowSyntax};
 use ctl::{IpCidr, Query, Request};
 
 use super::args::Command;
+use batch::BadLines;
 
 /// Why no request comes of a command. Nobody was asked then.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,7 @@ pub enum NoRequest {
     #[error("the rule is not understood: {0}")]
     Rule(#[from] FlowSyntax),
     /// A file that cannot be read.
-    #[error("cannot read the rules of {path}: {source}", path = .path.display())]
+    #[error("cannot read {path}: {source}", path = .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -60,9 +62,17 @@ pub enum NoRequest {
         /// What is wrong.
         wrong: BadRules,
     },
+    /// A file with commands that cannot be carried out together, by lines.
+    #[error("the commands of {path} are not understood, and none is carried out:\n{wrong}", path = .path.display())]
+    Commands {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        wrong: BadLines,
+    },
 }
 
-/// The request of a command that is one. Reads the file of rules that the command names.
+/// The request of a command that is one. Reads the file that the command names.
 ///
 /// # Errors
 /// [`NoRequest`].
@@ -83,7 +93,9 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
         Command::Conn(command) => conn::request(command),
         Command::Flow(command) => flow::request(command)?,
         Command::Trace(options) => Request::Query(explain::trace(options)?),
+        Command::Capture(options) => Request::Query(explain::capture(options)),
         Command::Why(options) => Request::Query(explain::why(options)),
+        Command::Batch { file } => batch::request(file)?,
         Command::Stats => Request::Query(Query::Stats),
         Command::Drops => Request::Query(Query::Drops),
         Command::Perf => Request::Query(Query::Perf),
@@ -93,6 +105,17 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
             return Err(NoRequest::NotOne);
         }
     })
+}
+
+/// The text of a file, or of standard input.
+fn text_of(path: &Path) -> Result<String, NoRequest> {
+    let read = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    read.map_err(|source| NoRequest::Unreadable { path: path.to_owned(), source })
 }
 
 /// A list that is to take the present one's place: one that was given, or none if that was asked for.

@@ -5,6 +5,7 @@ use ctl::{
     PortSet, Query, Rate, Request, Tap, Vlan,
 };
 
+use super::instead;
 use crate::cli::args::{PortCommand, PortOptions, VlanOptions};
 
 pub(super) fn request(command: &PortCommand) -> Request {
@@ -35,6 +36,10 @@ pub(super) fn request(command: &PortCommand) -> Request {
             egress_rate,
             egress_queue,
             netns,
+            ips,
+            no_ip,
+            gateways,
+            no_gateway,
         } => Request::Mutation(Mutation::PortSet(PortSet {
             name: name.clone(),
             vlan: vlan_of(vlan).or_else(|| no_vlans.then_some(Vlan::Unaware)),
@@ -45,6 +50,8 @@ pub(super) fn request(command: &PortCommand) -> Request {
             guard: *guard,
             egress: egress_rate.map(|rate| egress(rate.0, *egress_queue)),
             netns: netns.clone(),
+            ips: instead(ips, *no_ip),
+            gateways: instead(gateways, *no_gateway),
         })),
     }
 }

@@ -25,6 +25,8 @@ use super::args::{
     BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, IpamCommand, NatCommand,
     NeighborCommand, NetworkCommand, PortCommand, RouteCommand, TimeoutsCommand, VxlanCommand,
 };
+pub use explain::{captured, follow_ended, followed};
+
 use super::table::{Style, count, duration, facts, printable};
 
 /// The text of an answer.
@@ -72,6 +74,9 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, ClientError> {
 
 /// Like other tools, says nothing when there is nothing to say.
 fn changed(answer: &Changed) -> String {
+    if !answer.each.is_empty() {
+        return answer.each.iter().map(changed).collect();
+    }
     if let Some(changes) = &answer.flows {
         return flow::changes(changes);
     }

@@ -6,7 +6,7 @@ mod routes;
 pub mod rules;
 mod tunnels;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ctl::{
@@ -100,15 +100,20 @@ impl Numbering {
 
     /// The lowest number that no port has.
     pub fn free_port(&self) -> Option<PortIndex> {
-        let ports = self.ports.values().map(|(index, _)| *index);
-        let taken: BTreeSet<_> = ports.chain(self.overlay.numbers()).collect();
-        (0..u16::MAX).map(PortIndex).find(|index| !taken.contains(index))
+        self.free_ports().next()
     }
 
-    /// The lowest number that no bridge has.
-    pub fn free_bridge(&self) -> Option<BridgeIndex> {
-        let taken = |index: &BridgeIndex| self.bridges.values().any(|slot| slot.index == *index);
-        (0..u16::MAX).map(BridgeIndex).find(|index| !taken(index))
+    /// The numbers that no port has, the lowest first.
+    pub fn free_ports(&self) -> impl Iterator<Item = PortIndex> + use<> {
+        let ports = self.ports.values().map(|(index, _)| *index);
+        let taken: BTreeSet<_> = ports.chain(self.overlay.numbers()).collect();
+        (0..u16::MAX).map(PortIndex).filter(move |index| !taken.contains(index))
+    }
+
+    /// The numbers that no bridge has, the lowest first.
+    pub fn free_bridges(&self) -> impl Iterator<Item = BridgeIndex> + use<> {
+        let taken: BTreeSet<_> = self.bridges.values().map(|slot| slot.index.0).collect();
+        (0..u16::MAX).filter(move |index| !taken.contains(index)).map(BridgeIndex)
     }
 }
 
@@ -233,7 +238,7 @@ pub fn fdb_for(
 
 /// Makes the static entries of a bridge's database those of the configuration.
 pub fn put_statics(bridge: &Bridge, fdb: &Fdb, numbering: &Numbering, now: Seconds) {
-    let wanted: Vec<_> = bridge
+    let wanted: HashSet<_> = bridge
         .statics
         .iter()
         .filter_map(|station| {
@@ -242,17 +247,14 @@ pub fn put_statics(bridge: &Bridge, fdb: &Fdb, numbering: &Numbering, now: Secon
             Some((MacAddr(station.mac.0), vid, index))
         })
         .collect();
-    fdb.flush(now, |entry| {
-        entry.is_static && !wanted.contains(&(entry.mac, entry.vid, entry.port))
-    });
-    let present = fdb.entries(now);
+    let key = |entry: &flows::fdb::Entry| (entry.mac, entry.vid, entry.port);
+    fdb.flush(now, |entry| entry.is_static && !wanted.contains(&key(entry)));
+    let present = fdb.entries(now).into_iter().filter(|entry| entry.is_static);
+    let present: HashSet<_> = present.map(|entry| key(&entry)).collect();
     for (mac, vid, port) in wanted {
-        let is_there = |entry: &flows::fdb::Entry| {
-            entry.is_static && (entry.mac, entry.vid, entry.port) == (mac, vid, port)
-        };
         // With both of its buckets full of other stations the entry cannot be made; `fdb show` shows
         // that it is missing.
-        if !present.iter().any(is_there) && !fdb.add_static(mac, vid, port) {
+        if !present.contains(&(mac, vid, port)) && !fdb.add_static(mac, vid, port) {
             tracing::warn!(%mac, "no room for a static entry");
         }
     }

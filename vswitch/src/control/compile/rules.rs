@@ -10,7 +10,7 @@ mod mentions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ctl::flow::{Criteria, FlowId, FlowRule, LimitRate, StateSet, Step, Verdict, VlanMatch};
+use ctl::flow::{Criteria, FlowId, FlowRule, LimitRate, Match, StateSet, Step, Verdict, VlanMatch};
 use ctl::{BridgeName, Config, PortName, Table};
 use flows::rules::{
     AddressSet, ConnState, ConnStates, FlagsMatch, IcmpMatch, LimitSpec, MacMatch, Meter, RangeSet,
@@ -214,6 +214,15 @@ fn limit_spec(limit: &ctl::flow::Limit) -> LimitSpec {
     };
     let scope = if limit.per_source { Scope::Source } else { Scope::Rule };
     LimitSpec { rate, burst: limit.burst_units(), unit, scope }
+}
+
+/// A match in the numbers of a configuration; `None` when something that it names has none.
+pub fn match_in_numbers(
+    config: &Config,
+    numbering: &Numbering,
+    matches: &Match,
+) -> Option<RuleMatch> {
+    lower_match(matches.criteria(), &Numbers::of(config, numbering))
 }
 
 /// A match in numbers; `None` when something that it names has none.

@@ -2,8 +2,11 @@
 //!
 //! Both rehearse packets: on the control thread, by the workers' own code and on their tables, without
 //! consequences ([`Tracer`]). `party`: who is meant, and how he would send; `packet`: what he would send; `words`:
-//! what was found, for people; `why`: there and back, in one sentence.
+//! what was found, for people; `why`: there and back, in one sentence; `lost`: and what was
+//! really lost of that; `live`: real packets instead, and what becomes of them.
 
+mod live;
+mod lost;
 mod packet;
 mod party;
 mod why;
@@ -17,6 +20,7 @@ use flows::{PortIndex, Tracer};
 use pktio::wire::MacAddr;
 
 use super::switch::Switch;
+pub use live::Live;
 use packet::{Turn, frame};
 use party::{Host, NextStation};
 
@@ -89,10 +93,13 @@ impl Switch {
 
     /// The number of an open port.
     fn index_of(&self, name: &PortName) -> Result<PortIndex, CtlError> {
-        if let Some((index, _)) = self.numbering().ports.get(name) {
-            return Ok(*index);
-        }
-        Err(match self.why_waiting(name) {
+        let open = self.numbering().ports.get(name).map(|(index, _)| *index);
+        open.ok_or_else(|| self.no_open_port(name))
+    }
+
+    /// That nothing comes by a port.
+    pub(super) fn no_open_port(&self, name: &PortName) -> CtlError {
+        match self.why_waiting(name) {
             Some(why) => CtlError::new(
                 ErrorCode::Unavailable,
                 format!("port {name} waits for its device ({why}); nothing can come by it"),
@@ -100,7 +107,7 @@ impl Switch {
             None => CtlError::not_found(format!(
                 "port {name} does not exist; `port list` shows those that do"
             )),
-        })
+        }
     }
 
     /// The way of a packet that a host sends, from the host on.

@@ -8,6 +8,7 @@ use ctl::{BridgeName, CtlError, FiveTuple, Party, Protocol, Sketch, TcpFlags, Wh
 use flows::{DropReason, Fate, Finding, PortIndex, Trace, Tuple};
 use pktio::wire::{EthernetHeader, Layers, MacAddr};
 
+use super::lost::{Question, remark};
 use super::packet::Turn;
 use super::party::Host;
 use crate::control::switch::Switch;
@@ -57,6 +58,14 @@ impl Leg {
         self.trace.iter().flat_map(|trace| &trace.findings)
     }
 
+    /// Who its sender seems to be to the world, if it is hidden.
+    fn known_as(&self) -> Option<IpAddr> {
+        self.findings().find_map(|found| match found {
+            Finding::Masquerade { external: Ok(external), .. } => Some(external.ip),
+            _ => None,
+        })
+    }
+
     /// What leaves by a port, or by the only one if it is not known by which it should.
     fn arrival(&self, at: Option<PortIndex>) -> Option<(PortIndex, &[u8])> {
         let trace = self.trace.as_ref().filter(|trace| trace.fate == Fate::Forwarded)?;
@@ -74,11 +83,11 @@ fn container(decision: String, because: String) -> TraceStage {
 }
 
 /// Both ends.
-struct Ends {
-    from: Host,
-    to: IpAddr,
+pub(super) struct Ends {
+    pub(super) from: Host,
+    pub(super) to: IpAddr,
     /// Who has that address, if it is a container's.
-    host: Option<Host>,
+    pub(super) host: Option<Host>,
 }
 
 impl Switch {
@@ -86,7 +95,8 @@ impl Switch {
     ///
     /// # Errors
     /// [`CtlError`], when it is not known who is meant.
-    pub fn why(&self, why: &Why) -> Result<WhyInfo, CtlError> {
+    pub fn why(&mut self, why: &Why) -> Result<WhyInfo, CtlError> {
+        let losses = self.losses()?;
         let ends = self.ends(why)?;
         let mut tracer = self.tracer()?;
         let question = question(why, &ends)?;
@@ -102,7 +112,15 @@ impl Switch {
         let reaches = returns || there.fate() == Some(Fate::Answered);
         let answerer = answerer.map(|(host, _)| host);
         let sentence = self.sentence(why, &ends, &there, (returns, back.as_ref(), answerer));
-        Ok(WhyInfo { reaches, sentence, forward: there.info, back: back.map(|back| back.info) })
+        let lost = self.lost_lately(&losses, &Question::new(why, &ends, there.known_as()));
+        let sentence = sentence + &remark(&lost);
+        Ok(WhyInfo {
+            reaches,
+            sentence,
+            forward: there.info,
+            back: back.map(|back| back.info),
+            lost,
+        })
     }
 
     /// Who is meant, by addresses of one IP version: IPv4 if there is a choice.
@@ -167,11 +185,7 @@ impl Switch {
             Some(port) => format!(" by {} port {port}", why.protocol),
             None => String::new(),
         };
-        let known_as = there.findings().find_map(|found| match found {
-            Finding::Masquerade { external: Ok(external), .. } => Some(external.ip),
-            _ => None,
-        });
-        let known_as = known_as.map(|ip| format!(" as {ip}")).unwrap_or_default();
+        let known_as = there.known_as().map(|ip| format!(" as {ip}")).unwrap_or_default();
         match (back, answerer) {
             (Some(_), _) if returns => {
                 format!("{from} reaches {to}{by}{known_as}, and the answer comes back")

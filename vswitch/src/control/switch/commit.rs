@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ctl::{Action, Config, CtlError, ErrorCode, Port, PortKind, PortName, plan};
+use ctl::{Action, Bridge, Config, CtlError, ErrorCode, Port, PortKind, PortName, plan};
 use flows::{Generation, PortIndex, Seconds};
 use pktio::tap::Handle;
 use pktio::underlay::Underlay;
@@ -31,6 +31,7 @@ struct Fresh {
 pub(super) struct Prepared {
     pub(super) opened: BTreeMap<PortName, OpenDevice>,
     resized: Vec<Resized>,
+    readdressed: Vec<Readdressed>,
     /// Endpoints of tunnels, each with its queues.
     pub(super) endpoints: BTreeMap<SocketAddr, Vec<Underlay>>,
 }
@@ -44,12 +45,23 @@ struct Resized {
     to: u32,
 }
 
+/// An interface that was given other addresses.
+struct Readdressed {
+    name: PortName,
+    from: Port,
+    to: Port,
+}
+
 impl Prepared {
-    /// Leaves the host as it was: interfaces get their MTU back, and devices close with their handles.
+    /// Leaves the host as it was: interfaces get their MTU and addresses back, and devices close with their handles.
     fn undo(self) {
         for Resized { port, handle, from, .. } in self.resized.iter().rev() {
             // It had this MTU a moment ago.
             let _ = device::set_mtu(port, handle.as_deref(), *from);
+        }
+        for Readdressed { from, to, .. } in self.readdressed.iter().rev() {
+            // And these addresses.
+            let _ = device::readdress(to, from);
         }
     }
 }
@@ -58,7 +70,7 @@ fn unkept(error: StoreError) -> CtlError {
     CtlError::new(ErrorCode::Host, error.to_string())
 }
 
-pub(super) fn stuck(error: FleetError) -> CtlError {
+pub(in crate::control) fn stuck(error: FleetError) -> CtlError {
     CtlError::new(ErrorCode::Internal, error.to_string())
 }
 
@@ -99,6 +111,7 @@ impl Switch {
                         .map_err(|error| error.for_port(name))?;
                     prepared.opened.insert(name.clone(), device);
                 }
+                Action::ChangePort(name, port) => self.readdress(name, port, prepared)?,
                 Action::AddVxlan(name, vxlan) => self
                     .open_endpoint(vxlan, prepared)
                     .map_err(|error| Self::tunnel_error(name, &error))?,
@@ -118,6 +131,24 @@ impl Switch {
             }
         }
         Ok(())
+    }
+
+    /// Gives the interface of a port that stays open the addresses that it is to have.
+    fn readdress(
+        &self,
+        name: &PortName,
+        to: &Port,
+        prepared: &mut Prepared,
+    ) -> Result<(), CtlError> {
+        let open = self.config.ports.get(name).filter(|_| self.facts.contains_key(name));
+        let Some(from) = open.filter(|from| from.kind != to.kind) else { return Ok(()) };
+        // Before it is tried: some of them may be changed when it fails.
+        let (name, from) = (name.clone(), from.clone());
+        let change = Readdressed { name, from, to: to.clone() };
+        let done =
+            device::readdress(&change.from, to).map_err(|error| error.for_port(&change.name));
+        prepared.readdressed.push(change);
+        done
     }
 
     /// The worker for a device that must know it before it is opened.
@@ -140,7 +171,7 @@ impl Switch {
     /// Tells the workers. Nothing here fails unless a worker is stuck.
     pub(super) fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
         let now = self.now();
-        let Prepared { opened, resized, endpoints } = prepared;
+        let Prepared { opened, resized, readdressed, endpoints } = prepared;
         for Resized { name, to, .. } in resized {
             if let Some(facts) = self.facts.get_mut(&name) {
                 facts.mtu = to;
@@ -151,17 +182,22 @@ impl Switch {
         let closed: Vec<_> = self.numbering.ports.keys().filter(closed).cloned().collect();
         self.discard_devices(&next);
         closed.iter().try_for_each(|name| self.close(name)).map_err(stuck)?;
+        readdressed.iter().for_each(|change| self.note_readdressing(&change.from, &change.to));
         self.close_tunnels(&next).map_err(stuck)?;
         self.waiting.retain(|name, _| next.has_port(name) && !opened.contains_key(name));
         self.number_bridges(&next, now)?;
         self.numbering.number_rules(&self.config, &next);
         self.say_farewells(&next).map_err(stuck)?;
         self.ending.disturb(&self.config, &next);
-        self.config = next;
+        let before = std::mem::replace(&mut self.config, next);
         // In this order no frame meets a worker that does not know its port, or who transmits for it: queues are
         // handed out, all workers hear of them, and only then is anything received from them.
         let fresh = self.number_ports(opened)?;
-        let names: Vec<_> = fresh.iter().map(|port| port.name.clone()).collect();
+        let names: Vec<_> = fresh
+            .iter()
+            .map(|port| port.name.clone())
+            .chain(readdressed.into_iter().map(|change| change.name))
+            .collect();
         let mut begun = Vec::new();
         for port in fresh {
             begun.push(port.index);
@@ -172,7 +208,7 @@ impl Switch {
             begun.push(port);
         }
         self.publish()?;
-        self.put_statics();
+        self.put_statics(&before);
         begun.iter().try_for_each(|port| self.fleet.open(*port)).map_err(stuck)?;
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
@@ -207,16 +243,20 @@ impl Switch {
         self.announce_gateways(&old).map_err(stuck)
     }
 
-    /// Enters what was entered by hand.
-    fn put_statics(&self) {
+    /// Enters what was entered by hand. Where nothing was and is, the tables are not searched.
+    fn put_statics(&self, before: &Config) {
         let now = self.fleet.clock().now();
         for (name, bridge) in &self.config.bridges {
-            if let Some(slot) = self.numbering.bridges.get(name) {
+            let had = |old: &Bridge| !old.statics.is_empty();
+            let is_any = had(bridge) || before.bridges.get(name).is_some_and(had);
+            if let Some(slot) = self.numbering.bridges.get(name).filter(|_| is_any) {
                 compile::put_statics(bridge, &slot.fdb, &self.numbering, now.seconds());
             }
         }
-        let neighbors = &self.fleet.tables().neighbors;
-        compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
+        if before.bridges != self.config.bridges {
+            let neighbors = &self.fleet.tables().neighbors;
+            compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
+        }
     }
 
     /// Takes a port away from the workers, and forgets its stations.
@@ -240,13 +280,14 @@ impl Switch {
 
     fn number_bridges(&mut self, next: &Config, now: Seconds) -> Result<(), CtlError> {
         self.numbering.bridges.retain(|name, _| next.bridges.contains_key(name));
+        let mut free = self.numbering.free_bridges();
         for (name, bridge) in &next.bridges {
             let slot = self.numbering.bridges.get(name);
             let before = self.config.bridges.get(name).zip(slot.map(|slot| &slot.fdb));
             let fdb = compile::fdb_for(bridge, before, now, self.seed);
             let index = match slot {
                 Some(slot) => slot.index,
-                None => self.numbering.free_bridge().ok_or_else(|| full("bridges"))?,
+                None => free.next().ok_or_else(|| full("bridges"))?,
             };
             self.numbering.bridges.insert(name.clone(), BridgeSlot { index, fdb });
         }
@@ -259,8 +300,9 @@ impl Switch {
         opened: BTreeMap<PortName, OpenDevice>,
     ) -> Result<Vec<Fresh>, CtlError> {
         let mut fresh = Vec::new();
+        let mut free = self.numbering.free_ports();
         for (name, OpenDevice { queues, facts, home }) in opened {
-            let index = self.numbering.free_port().ok_or_else(|| full("ports"))?;
+            let index = free.next().ok_or_else(|| full("ports"))?;
             self.numbering.ports.insert(name.clone(), (index, facts.mtu));
             if let Some(handle) = &facts.handed_over
                 && let Err(error) = handle.set_persistent(true)

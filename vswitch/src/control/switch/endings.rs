@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, PortKind, PortName};
+use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, Port, PortKind, PortName};
 use flows::router::{NeighborEntry, NeighborState};
 use flows::session::Session;
 use flows::{BridgeIndex, PortIndex, Snapshot};
@@ -51,19 +51,11 @@ impl Ending {
 }
 
 impl Switch {
-    /// Remembers who leaves with a port: the addresses that its interface was given, and those by which the stations
-    /// behind it are known.
+    /// Remembers who leaves with a port: the addresses that its interface was given, and the stations behind it.
     pub(super) fn note_departure(&mut self, name: &PortName, index: PortIndex) {
+        self.note_stations_behind(&BTreeSet::from([index]));
         let Some(port) = self.config.ports.get(name) else { return };
         let Some(slot) = self.numbering.bridges.get(&port.bridge) else { return };
-        let now = self.fleet.clock().now();
-        let stations = slot.fdb.entries(now.seconds());
-        let is_behind = |entry: &NeighborEntry| {
-            let mut behind = stations.iter().filter(|station| station.port == index);
-            entry.bridge == slot.index && behind.any(|station| Some(station.mac) == entry.mac)
-        };
-        let known = self.fleet.tables().neighbors.entries(now).into_iter().filter(is_behind);
-        self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
         if let PortKind::Tap(tap) = &port.kind {
             self.ending.departed.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
         }
@@ -80,6 +72,39 @@ impl Switch {
                 _ => {}
             }
         }
+    }
+
+    /// Remembers the addresses that a container has no more.
+    pub(super) fn note_readdressing(&mut self, from: &Port, to: &Port) {
+        let (PortKind::Tap(before), PortKind::Tap(after)) = (&from.kind, &to.kind) else { return };
+        let Some(slot) = self.numbering.bridges.get(&from.bridge) else { return };
+        let has = |ip: IpAddr| after.ips.iter().any(|cidr| cidr.addr == ip);
+        let gone = before.ips.iter().map(|cidr| cidr.addr).filter(|ip| !has(*ip));
+        self.ending.departed.extend(gone.map(|ip| (slot.index, ip)));
+    }
+
+    /// Remembers the stations that leave with some ports, by the addresses by which they are known.
+    pub(super) fn note_stations_behind(&mut self, ports: &BTreeSet<PortIndex>) {
+        let now = self.fleet.clock().now();
+        let mut stations = BTreeSet::new();
+        let has_statics =
+            |name| self.config.bridges.get(name).is_some_and(|bridge| !bridge.statics.is_empty());
+        for (name, slot) in self.numbering.bridges.iter().filter(|_| !ports.is_empty()) {
+            if slot.fdb.len() == 0 && !has_statics(name) {
+                continue;
+            }
+            let behind = slot.fdb.entries(now.seconds()).into_iter();
+            let behind = behind.filter(|station| ports.contains(&station.port));
+            stations.extend(behind.map(|station| (slot.index, station.mac)));
+        }
+        if stations.is_empty() {
+            return;
+        }
+        let is_one = |entry: &NeighborEntry| {
+            entry.mac.is_some_and(|mac| stations.contains(&(entry.bridge, mac)))
+        };
+        let known = self.fleet.tables().neighbors.entries(now).into_iter().filter(is_one);
+        self.ending.departed.extend(known.map(|entry| (entry.bridge, entry.ip)));
     }
 
     /// Ends what depended on the configuration before, and on who left. What the sessions had is given back as it

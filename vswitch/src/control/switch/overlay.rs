@@ -39,11 +39,11 @@ impl Switch {
         Ok(())
     }
 
-    /// Takes away what the next configuration has no tunnels for: the ports of their remotes, and the
-    /// endpoints.
+    /// Takes away what the next configuration has no tunnels for: the ports of their remotes, with the stations
+    /// behind them, and the endpoints.
     pub(super) fn close_tunnels(&mut self, next: &Config) -> Result<(), FleetError> {
         let overlay = &mut self.numbering.overlay;
-        let mut ports = Vec::new();
+        let mut ports = BTreeSet::new();
         overlay.segments.retain(|name, slot| {
             let stays = self.config.vxlans.get(name).zip(next.vxlans.get(name));
             let stays = stays.is_some_and(|(old, new)| old.is_same_tunnel(new));
@@ -65,6 +65,7 @@ impl Switch {
         let used: BTreeSet<_> = next.vxlans.values().map(endpoint_of).collect();
         let unused = overlay.endpoints.extract_if(.., |local, _| !used.contains(local));
         ports.extend(unused.map(|(_, port)| port));
+        self.note_stations_behind(&ports);
         ports.into_iter().try_for_each(|port| self.vacate(port))
     }
 

@@ -13,13 +13,44 @@ use pktio::Port;
 use pktio::tap::{self, TapPort};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers};
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject {
+        name: "wire",
+        about: "bare TAP wire: a thread that reads from one TAP device and writes to the other, with all offloads; \
+            it sleeps when there is nothing",
+        family: Family::Bridging,
+        needs: &[],
+        is_default: true,
+        start: |wish| start(wish, false),
+    },
+    Subject {
+        name: "wire-busy",
+        about: "the same, and never sleeps",
+        family: Family::Bridging,
+        needs: &[],
+        is_default: false,
+        start: |wish| start(wish, true),
+    },
+];
+
+fn start(wish: &Wish, busy: bool) -> Result<Rig, Box<dyn Error>> {
+    let ends = containers()?;
+    let wire = Wire::between(&ends, busy)?;
+    configure(&ends, wish)?;
+    Rig::bridged(ends, Labour::Threads(THREAD), wire)
+}
+
+/// What the thread is called.
+const THREAD: &str = "wire";
 /// An offload header and the longest frame.
 const BUFFER_BYTES: usize = 10 + 18 + 65_535;
 /// Empty looks at both ends before the thread sleeps, unless it never does.
 const PATIENCE: u32 = 64;
 
 /// A thread that carries frames between the TAP devices `eth0` of two containers, until it is dropped.
-pub(crate) struct Wire {
+struct Wire {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     _ports: [TapPort; 2],
@@ -27,13 +58,13 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Gives both containers a TAP device and starts the thread.
-    pub(crate) fn between(containers: &[Container; 2], busy: bool) -> Result<Self, Box<dyn Error>> {
+    fn between(containers: &[Container; 2], busy: bool) -> Result<Self, Box<dyn Error>> {
         let ports = [end(&containers[0])?, end(&containers[1])?];
         let fds = [descriptor(&ports[0])?, descriptor(&ports[1])?];
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
-            .name("wire".to_owned())
+            .name(THREAD.to_owned())
             .spawn(move || carry(&fds, &seen, busy))?;
         Ok(Self { stop, thread: Some(thread), _ports: ports })
     }
@@ -52,7 +83,7 @@ fn end(container: &Container) -> Result<TapPort, Box<dyn Error>> {
     let (device, mut queues) = tap::create("wire%d", 1)?;
     let netlink = Netlink::open()?;
     netlink.set_queue_length(device.index, tap::QUEUE_FRAMES)?;
-    netlink.move_to(device.index, container.namespace(), "eth0")?;
+    netlink.move_to(device.index, container.namespace(), INTERFACE)?;
     Ok(queues.remove(0))
 }
 

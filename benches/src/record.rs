@@ -1,0 +1,311 @@
+//! A run: what was measured, where, when and with what outcome. The JSON that is written, compared and drawn.
+
+use std::error::Error;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{Machine, now};
+use crate::statistics::{Spread, ratios};
+
+/// Raised when a reader of the old form would misunderstand the new one.
+const FORM: u32 = 1;
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    form: u32,
+    /// The command line.
+    pub(crate) command: String,
+    /// When it began (RFC 3339, UTC).
+    pub(crate) date: String,
+    pub(crate) version: String,
+    pub(crate) machine: Machine,
+    pub(crate) subjects: Vec<SubjectNote>,
+    pub(crate) series: Vec<Series>,
+    /// What could not be measured.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// A subject of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SubjectNote {
+    pub(crate) name: String,
+    /// What it is, and its settings.
+    pub(crate) about: String,
+    /// The heading that it belongs under.
+    pub(crate) family: String,
+    /// The subject that it is compared with.
+    pub(crate) baseline: String,
+    /// What its program says of its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    /// Why it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) absent: Option<String>,
+}
+
+/// What a figure is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Metric {
+    /// Within its measure: `throughput`, `p99`, ...
+    pub(crate) name: String,
+    pub(crate) unit: String,
+    pub(crate) better: Better,
+}
+
+/// Which of two figures is the better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Better {
+    Higher,
+    Lower,
+}
+
+/// Where a series is drawn: a curve of its subject, at this place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spot {
+    /// Of the drawing.
+    pub(crate) drawing: String,
+    /// What is along the horizontal axis.
+    pub(crate) axis: String,
+    pub(crate) at: f64,
+}
+
+/// The values of one metric of one measure of one subject, one for each round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Series {
+    pub(crate) subject: String,
+    pub(crate) measure: String,
+    /// What the measure is, for people.
+    pub(crate) about: String,
+    #[serde(flatten)]
+    pub(crate) metric: Metric,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) spot: Option<Spot>,
+    /// By round; a gap where it failed.
+    pub(crate) values: Vec<Option<f64>>,
+}
+
+impl Series {
+    /// Middle and spread of the rounds.
+    pub(crate) fn spread(&self) -> Option<Spread> {
+        Spread::of(self.values.iter().flatten().copied())
+    }
+
+    fn is(&self, subject: &str, measure: &str, metric: &str) -> bool {
+        self.subject == subject && self.measure == measure && self.metric.name == metric
+    }
+}
+
+/// Something that could not be measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) subject: String,
+    pub(crate) measure: String,
+    pub(crate) why: String,
+}
+
+/// One figure, as a measure yields it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Figure {
+    pub(crate) metric: Metric,
+    pub(crate) value: f64,
+    pub(crate) spot: Option<Spot>,
+}
+
+impl Figure {
+    /// One of which more is better.
+    pub(crate) fn higher(name: &str, unit: &str, value: f64) -> Self {
+        Self::new(name, unit, Better::Higher, value)
+    }
+
+    /// One of which less is better.
+    pub(crate) fn lower(name: &str, unit: &str, value: f64) -> Self {
+        Self::new(name, unit, Better::Lower, value)
+    }
+
+    fn new(name: &str, unit: &str, better: Better, value: f64) -> Self {
+        let metric = Metric { name: name.to_owned(), unit: unit.to_owned(), better };
+        Self { metric, value, spot: None }
+    }
+
+    /// The same, drawn at a place.
+    pub(crate) fn at(self, drawing: &str, axis: &str, at: f64) -> Self {
+        let (drawing, axis) = (drawing.to_owned(), axis.to_owned());
+        Self { spot: Some(Spot { drawing, axis, at }), ..self }
+    }
+}
+
+impl Record {
+    /// A run that begins now, of this process' command line.
+    pub(crate) fn begin(subjects: Vec<SubjectNote>) -> Self {
+        let command: Vec<_> = std::env::args().skip(1).collect();
+        Self {
+            form: FORM,
+            command: format!("benches {}", command.join(" ")),
+            date: now(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            machine: Machine::examine(),
+            subjects,
+            series: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// A run about this switch alone.
+    pub(crate) fn begin_alone(about: &str) -> Self {
+        let own = |text: &str| text.to_owned();
+        let (name, family, baseline) = (own("vswitchd"), own("This switch"), own("vswitchd"));
+        Self::begin(vec![SubjectNote {
+            name,
+            about: own(about),
+            family,
+            baseline,
+            version: None,
+            absent: None,
+        }])
+    }
+
+    /// Enters a figure of a round; rounds count from 0.
+    pub(crate) fn enter(
+        &mut self,
+        subject: &str,
+        (measure, about): (&str, &str),
+        round: usize,
+        figure: Figure,
+    ) {
+        let is_it = |series: &Series| series.is(subject, measure, &figure.metric.name);
+        let place = self.series.iter().position(is_it).unwrap_or_else(|| {
+            self.series.push(Series {
+                subject: subject.to_owned(),
+                measure: measure.to_owned(),
+                about: about.to_owned(),
+                metric: figure.metric.clone(),
+                spot: figure.spot.clone(),
+                values: Vec::new(),
+            });
+            self.series.len() - 1
+        });
+        let values = &mut self.series[place].values;
+        values.resize(values.len().max(round + 1), None);
+        values[round] = figure.value.is_finite().then_some(figure.value);
+    }
+
+    /// Notes a failure, once.
+    pub(crate) fn fail(&mut self, subject: &str, measure: &str, why: &str) {
+        let failure = Failure {
+            subject: subject.to_owned(),
+            measure: measure.to_owned(),
+            why: why.to_owned(),
+        };
+        if !self.failures.contains(&failure) {
+            self.failures.push(failure);
+        }
+    }
+
+    /// A series.
+    pub(crate) fn find(&self, subject: &str, measure: &str, metric: &str) -> Option<&Series> {
+        self.series.iter().find(|series| series.is(subject, measure, metric))
+    }
+
+    /// A series compared with the baseline's, pair by pair.
+    pub(crate) fn ratio(&self, series: &Series) -> Option<Spread> {
+        let note = self.subjects.iter().find(|note| note.name == series.subject)?;
+        let baseline = self.find(&note.baseline, &series.measure, &series.metric.name)?;
+        ratios(&series.values, &baseline.values)
+    }
+
+    /// The measures of the subjects of a family, in the order in which they were taken, with what they are.
+    pub(crate) fn measures(&self, family: &str) -> Vec<(&str, &str)> {
+        let mut measures: Vec<(&str, &str)> = Vec::new();
+        for series in self.series.iter().filter(|series| self.family(&series.subject) == family) {
+            if !measures.iter().any(|(measure, _)| *measure == series.measure) {
+                measures.push((&series.measure, &series.about));
+            }
+        }
+        measures
+    }
+
+    /// The families, in order.
+    pub(crate) fn families(&self) -> Vec<&str> {
+        let mut families: Vec<&str> = self.subjects.iter().map(|note| &*note.family).collect();
+        families.dedup();
+        families
+    }
+
+    fn family(&self, subject: &str) -> &str {
+        self.subjects.iter().find(|note| note.name == subject).map_or("", |note| &note.family)
+    }
+
+    /// Reads a run.
+    pub(crate) fn read(file: &Path) -> Result<Self, Box<dyn Error>> {
+        let failed = |why: String| format!("cannot read the run {}: {why}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+        let record: Self =
+            serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        if record.form == FORM {
+            return Ok(record);
+        }
+        Err(failed(format!("it has form {}, and this program reads form {FORM}", record.form))
+            .into())
+    }
+
+    /// Writes it.
+    pub(crate) fn write(&self, file: &Path) -> Result<(), Box<dyn Error>> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        let failed = |error| format!("cannot write the run {}: {error}", file.display());
+        Ok(std::fs::write(file, text).map_err(failed)?)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A run of `tap` against `bridge`: TCP, three rounds.
+    pub(crate) fn example(tap: [f64; 3]) -> Record {
+        let note = |name: &str| SubjectNote {
+            name: name.to_owned(),
+            about: format!("the <{name}>"),
+            family: "One network".to_owned(),
+            baseline: "bridge".to_owned(),
+            version: None,
+            absent: None,
+        };
+        let mut record = Record::begin(vec![note("bridge"), note("tap")]);
+        for (subject, values) in [("bridge", [10.0, 20.0, 40.0]), ("tap", tap)] {
+            for (round, value) in values.into_iter().enumerate() {
+                let about = ("tcp", "TCP, one stream");
+                let figure = Figure::higher("throughput", "Gbit/s", value);
+                record.enter(subject, about, round, figure.at("TCP by streams", "streams", 1.0));
+            }
+        }
+        record
+    }
+
+    #[test]
+    fn ratios_are_to_the_baseline_of_the_same_round() {
+        let record = example([5.0, 20.0, 80.0]);
+        let ratio = record.ratio(record.find("tap", "tcp", "throughput").unwrap()).unwrap();
+        assert_eq!((ratio.min, ratio.median, ratio.max), (0.5, 1.0, 2.0));
+    }
+
+    #[test]
+    fn a_round_that_failed_leaves_a_gap() {
+        let mut record = example([1.0; 3]);
+        record.enter("tap", ("udp", ""), 2, Figure::higher("rate", "Mpps", 3.0));
+        assert_eq!(record.find("tap", "udp", "rate").unwrap().values, [None, None, Some(3.0)]);
+        record.enter("tap", ("udp", ""), 0, Figure::higher("rate", "Mpps", f64::NAN));
+        assert_eq!(record.find("tap", "udp", "rate").unwrap().values[0], None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let record = example([1.0, 2.0, 3.0]);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        assert_eq!(record.measures("One network"), [("tcp", "TCP, one stream")]);
+        assert_eq!(record.families(), ["One network"]);
+    }
+}

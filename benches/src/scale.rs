@@ -1,0 +1,237 @@
+//! What more of something costs this switch: time to set up and memory per item, and per packet when it is there.
+//!
+//! Each dimension grows by tenfold steps on a fresh switch. After each step a load is sent, of one flow between two
+//! ports, and of all flows where flows are what grows; its cost is the worker's processor time per frame.
+
+use std::error::Error;
+use std::time::Instant;
+
+use ctl::response::BridgeInfo;
+use ctl::{Mutation, Named, Query};
+use netlab::Container;
+use netlab::load::{self, Load};
+use netlab::raw::RawSocket;
+use vswitch::worker::PollMode;
+
+use crate::measure::{Setting, load_of};
+use crate::record::{Figure, Record};
+use crate::soak::memory_kib;
+use crate::stations::{frame, send_all, station};
+use crate::subject::{INTERFACE, Rig, Switch, Wish, catalogue, mac, translator};
+
+type Grow = fn(&mut Bench, u32, u32) -> Result<(), Box<dyn Error>>;
+
+/// Something of which there can be many.
+struct Dimension {
+    name: &'static str,
+    about: &'static str,
+    /// As many as a full run has.
+    most: u32,
+    start: fn() -> Result<Bench, Box<dyn Error>>,
+    /// Adds the items from the first number up to the second.
+    grow: Grow,
+    /// The load's flows, of so many items.
+    flows: fn(u32) -> u32,
+}
+
+const DIMENSIONS: [Dimension; 4] = [
+    Dimension {
+        name: "ports",
+        about: "TAP ports in one container, on one bridge",
+        most: 1000,
+        start: bridged,
+        grow: add_ports,
+        flows: |_| 1,
+    },
+    Dimension {
+        name: "networks",
+        about: "bridges without ports",
+        most: 10_000,
+        start: bridged,
+        grow: add_networks,
+        flows: |_| 1,
+    },
+    Dimension {
+        name: "stations",
+        about: "MAC addresses behind one port",
+        most: 100_000,
+        start: bridged,
+        grow: add_stations,
+        flows: |_| 1,
+    },
+    Dimension {
+        name: "sessions",
+        about: "masqueraded UDP sessions; the load uses all of them",
+        most: 1_000_000,
+        start: translated,
+        grow: add_sessions,
+        flows: |sessions| sessions,
+    },
+];
+
+/// A switch between two containers, and one for what is added.
+struct Bench {
+    rig: Rig,
+    control: Switch,
+    guest: Container,
+}
+
+fn bench(rig: Rig) -> Result<Bench, Box<dyn Error>> {
+    let control = Switch::connect(rig.control().ok_or("the rig has no switch of ours")?)?;
+    Ok(Bench { rig, control, guest: Container::new()? })
+}
+
+fn bridged() -> Result<Bench, Box<dyn Error>> {
+    let tap = catalogue().into_iter().find(|subject| subject.name == "tap");
+    bench(tap.ok_or("there is no subject `tap`")?.start(&Wish::USUAL)?)
+}
+
+/// With as many addresses outside as a million mappings need.
+fn translated() -> Result<Bench, Box<dyn Error>> {
+    bench(translator(&Wish::USUAL, PollMode::Adaptive, Some("192.0.2.100-192.0.2.131".parse()?))?)
+}
+
+/// Grows every dimension that is asked for, up to a share of what a full run has, and reports.
+pub(crate) fn run(
+    only: &[String],
+    divisor: u32,
+    setting: Setting,
+) -> Result<Record, Box<dyn Error>> {
+    if let Some(unknown) = only.iter().find(|name| DIMENSIONS.iter().all(|one| one.name != **name))
+    {
+        return Err(format!(
+            "there is no dimension {unknown:?}; use ports, networks, stations or sessions"
+        )
+        .into());
+    }
+    hostnet::sandbox::enter()?;
+    let mut record = Record::begin_alone("one adaptive worker, TAP ports");
+    for dimension in &DIMENSIONS {
+        if only.is_empty() || only.iter().any(|name| name == dimension.name) {
+            let outcome = grow(&mut record, dimension, dimension.most / divisor, setting);
+            outcome.unwrap_or_else(|error| {
+                record.fail("vswitchd", dimension.name, &error.to_string())
+            });
+        }
+    }
+    Ok(record)
+}
+
+fn grow(
+    record: &mut Record,
+    dimension: &Dimension,
+    most: u32,
+    setting: Setting,
+) -> Result<(), Box<dyn Error>> {
+    let mut bench = (dimension.start)()?;
+    cost(&bench, 1, setting)?;
+    let mut sheet = Sheet { record, dimension, count: 0 };
+    sheet.enter(Figure::lower("cost", "ns/frame", cost(&bench, 1, setting)?));
+    for count in steps(most) {
+        let (before, begun) = (memory_kib()?, Instant::now());
+        (dimension.grow)(&mut bench, sheet.count, count)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let grown = f64::from(u32::try_from(memory_kib()?.saturating_sub(before))?) * 1024.0;
+        let added = f64::from(count - sheet.count);
+        sheet.count = count;
+        sheet.enter(Figure::lower(
+            "cost",
+            "ns/frame",
+            cost(&bench, (dimension.flows)(count), setting)?,
+        ));
+        sheet.enter(Figure::lower("set-up", "µs/item", seconds / added * 1e6));
+        sheet.enter(Figure::lower("memory", "bytes/item", grown / added));
+    }
+    Ok(())
+}
+
+/// 10, 100, ... and the most.
+fn steps(most: u32) -> Vec<u32> {
+    let tens = std::iter::successors(Some(10u32), |step| step.checked_mul(10));
+    tens.take_while(|step| *step < most).chain([most]).collect()
+}
+
+/// Where the figures of a dimension go.
+struct Sheet<'a> {
+    record: &'a mut Record,
+    dimension: &'a Dimension,
+    count: u32,
+}
+
+impl Sheet<'_> {
+    fn enter(&mut self, figure: Figure) {
+        let Dimension { name, about, .. } = self.dimension;
+        let drawing = format!("{} by {name}", figure.metric.name);
+        let figure = figure.at(&drawing, name, f64::from(self.count.max(1)));
+        let measure = format!("{name}-{}", self.count);
+        let about = format!("{} {name}: {about}", self.count);
+        self.record.enter("vswitchd", (&measure, &about), 0, figure);
+    }
+}
+
+/// Nanoseconds of the worker's time for a frame.
+fn cost(bench: &Bench, flows: u32, setting: Setting) -> Result<f64, Box<dyn Error>> {
+    let rig = &bench.rig;
+    let load = Load { flows, ..load_of(rig, setting) };
+    let before = rig.switch_time()?;
+    let report = load::send(&rig.path(), &load)?;
+    let used = rig.switch_time()?.saturating_sub(before).as_secs_f64() * 1e9;
+    Ok(used / f64::from(u32::try_from(report.received.max(1))?))
+}
+
+fn add_ports(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
+    (from..to)
+        .try_for_each(|number| bench.control.guest(&format!("guest{number}"), "br0", &bench.guest))
+}
+
+fn add_networks(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
+    (from..to).try_for_each(|number| bench.control.bridge(&format!("net{number}"), 1500, &[]))
+}
+
+fn add_stations(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
+    if from == 0 {
+        let unlimited =
+            ctl::BridgeSet { mac_limit: Some(1_000_000), ..ctl::BridgeSet::new("br0".parse()?) };
+        bench.control.change(Mutation::BridgeSet(unlimited))?;
+    }
+    let rig = &bench.rig;
+    let (near, far) = (mac(&rig.near)?, RawSocket::open(&rig.far, INTERFACE)?);
+    let frames = (from..to).map(|number| frame(near, station(number)));
+    send_all(&far, frames, &rig.near, None, || Ok(()))?;
+    let info: BridgeInfo = bench.control.ask(Query::BridgeShow(Named::new("br0".parse()?)))?;
+    if info.stations < to {
+        return Err(format!("the bridge knows {} stations of {to}", info.stations).into());
+    }
+    Ok(())
+}
+
+fn add_sessions(bench: &mut Bench, _from: u32, to: u32) -> Result<(), Box<dyn Error>> {
+    let rig = &bench.rig;
+    let setting =
+        Setting { duration: std::time::Duration::from_secs(120), cores: netlab::Cores::default() };
+    let load = Load {
+        flows: to,
+        frames: Some(u64::from(to)),
+        under_way: Some(512),
+        ..load_of(rig, setting)
+    };
+    let report = load::send(&rig.path(), &load)?;
+    if report.loss() > 0.01 {
+        return Err(
+            format!("{:.1} % of {to} sessions did not come about", report.loss() * 100.0).into()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_tenfold_up_to_the_most() {
+        assert_eq!(steps(1000), [10, 100, 1000]);
+        assert_eq!(steps(2500), [10, 100, 1000, 2500]);
+        assert_eq!(steps(5), [5]);
+    }
+}

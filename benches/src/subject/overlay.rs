@@ -1,0 +1,122 @@
+//! Two hosts that are joined by a wire, a container on each, and VXLAN between them.
+
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+
+use ctl::{Mutation, Vxlan, VxlanAdd};
+use hostnet::Interface;
+use netlab::Container;
+use netlab::topology::veth;
+use vswitch::fleet::usable_cores;
+use vswitch::worker::PollMode;
+
+use super::switch::WORKERS;
+use super::{
+    ADDRESSES, Family, INTERFACE, Labour, Rig, Subject, Switch, Wish, cidr, configure, containers,
+    mac,
+};
+
+const OVERLAY: Subject = Subject {
+    name: "",
+    about: "",
+    family: Family::Overlay,
+    needs: &[],
+    is_default: true,
+    start: |wish| ours(wish, PollMode::Adaptive),
+};
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject {
+        name: "linux-vxlan",
+        about: "on each host a Linux bridge with a vxlan device and a veth pair to the container; the MTU of the \
+                wire is 1500, the containers' 1450",
+        start: kernel,
+        ..OVERLAY
+    },
+    Subject {
+        name: "vxlan",
+        about: "on each host this switch with a TAP port and a tunnel, one adaptive worker, the second host's on \
+                another core; the MTU of the wire is 1500, the containers' 1450",
+        ..OVERLAY
+    },
+    Subject {
+        name: "vxlan-busy",
+        about: "the same, with workers that never sleep",
+        is_default: false,
+        start: |wish| ours(wish, PollMode::Busy),
+        ..OVERLAY
+    },
+];
+
+const VNI: u32 = 42;
+/// Bytes that VXLAN over IPv4 puts in front of a packet: Ethernet inside, VXLAN, UDP, IPv4.
+const OVERHEAD_BYTES: u32 = 14 + 8 + 8 + 20;
+
+fn underlay(host: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, host])
+}
+
+/// Two hosts on one wire.
+pub(super) fn hosts(wish: &Wish) -> Result<[Container; 2], Box<dyn Error>> {
+    let hosts = containers()?;
+    veth(&hosts[0], "wire", &hosts[1], "wire")?;
+    for (host, number) in hosts.iter().zip([1, 2]) {
+        let ips = [ctl::IpCidr { addr: underlay(number), prefix_len: 24 }];
+        host.configure(
+            "wire",
+            &Interface { ips: &ips, mtu: Some(wish.mtu), ..Interface::default() },
+        )?;
+    }
+    Ok(hosts)
+}
+
+fn inner(wish: &Wish) -> Wish {
+    Wish { mtu: wish.mtu - OVERHEAD_BYTES, ..*wish }
+}
+
+fn kernel(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
+    let (ends, hosts) = (containers()?, hosts(wish)?);
+    for ((host, end), number) in hosts.iter().zip(&ends).zip([1, 2]) {
+        let netlink = host.netlink()?;
+        netlink.create_bridge("br0")?;
+        let local = SocketAddr::new(underlay(number), Vxlan::PORT);
+        netlink.create_vxlan("vxlan0", VNI, local, underlay(3 - number))?;
+        veth(host, "veth0", end, INTERFACE)?;
+        let bridge = netlink.link("br0")?.index;
+        for member in ["vxlan0", "veth0"] {
+            let index = netlink.link(member)?.index;
+            netlink.set_mtu(index, inner(wish).mtu)?;
+            netlink.set_controller(index, bridge)?;
+            netlink.set_up(index, true)?;
+        }
+        netlink.set_up(bridge, true)?;
+        host.await_ready("br0")?;
+    }
+    configure(&ends, &inner(wish))?;
+    Rig::bridged(ends, Labour::Kernel, hosts)
+}
+
+fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
+    let (ends, hosts) = (containers()?, hosts(wish)?);
+    let cores = usable_cores();
+    let mut switches = Vec::new();
+    for (number, (host, end)) in hosts.iter().zip(&ends).enumerate() {
+        let core =
+            *cores.iter().rev().nth(number).or(cores.first()).ok_or("no core may be used")?;
+        let mut switch = Switch::start_on(host, poll, core)?;
+        switch.bridge("br0", inner(wish).mtu, &[])?;
+        let [local, remote] = if number == 0 { [1, 2] } else { [2, 1] }.map(underlay);
+        let vxlan = Vxlan::new("br0".parse()?, VNI.try_into()?, local);
+        let vxlan = Vxlan { remotes: vec![remote], ..vxlan };
+        switch.change(Mutation::VxlanAdd(VxlanAdd { name: "vx0".parse()?, vxlan }))?;
+        let ips = [cidr(number)];
+        let wanted = Interface { ips: &ips, ..Interface::default() };
+        switch.tap("port0", "br0", end, &wanted)?;
+        switches.push(switch);
+    }
+    let [near, far] = ends;
+    let (next_hop, labour) = (mac(&far)?, Labour::Threads(WORKERS));
+    let controls = switches.iter().map(|switch| switch.socket().to_owned()).collect();
+    let (addresses, _between) = (ADDRESSES, Box::new((switches, hosts)));
+    Ok(Rig { _between, near, far, monitor: None, addresses, next_hop, labour, controls })
+}

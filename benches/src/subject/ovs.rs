@@ -1,0 +1,192 @@
+//! Open vSwitch with its userspace datapath, and the same on DPDK.
+//!
+//! Each run has a database of its own, made from the schema that the package brings, and no more than one bridge of
+//! `datapath_type=netdev` with the action `NORMAL`: it learns addresses, as a bridge does.
+
+use std::error::Error;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use netlab::Container;
+
+use super::process::{Program, fresh_directory, run_in};
+use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers};
+
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+const PLAIN: &str = "ovs-vswitchd";
+const WITH_DPDK: &str = "ovs-vswitchd-dpdk";
+/// Without huge pages, which a container host need not have, and with nothing but the devices that are named. Without
+/// `--legacy-mem` OVS adds `--in-memory`, which cannot do without huge pages.
+const DPDK: &[&str] =
+    &["dpdk-init=true", "dpdk-extra=--no-huge --no-pci -m 1024 --legacy-mem", "pmd-cpu-mask=0x2"];
+
+const OVS: Subject = Subject {
+    name: "",
+    about: "",
+    family: Family::Bridging,
+    needs: &[PLAIN, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"],
+    is_default: false,
+    start: |wish| start(wish, &PACKET),
+};
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject { name: "ovs-packet", about: "OVS userspace, AF_PACKET ports on veths", ..OVS },
+    Subject {
+        name: "ovs-tso",
+        about: "OVS userspace, AF_PACKET ports on veths, userspace-tso-enable=true",
+        start: |wish| start(wish, &TSO),
+        ..OVS
+    },
+    Subject {
+        name: "ovs-tap",
+        about: "OVS userspace, TAP ports moved into the containers",
+        start: |wish| start(wish, &TAP),
+        ..OVS
+    },
+    Subject {
+        name: "ovs-xdp",
+        about: "OVS userspace, AF_XDP ports on veths (generic mode, one queue), a polling thread on core 1",
+        start: |wish| start(wish, &XDP),
+        ..OVS
+    },
+    Subject {
+        name: "ovs-dpdk-packet",
+        about: "OVS-DPDK without huge pages, net_af_packet ports on veths, a polling thread on core 1",
+        needs: &[WITH_DPDK, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"],
+        start: |wish| start(wish, &DPDK_PACKET),
+        ..OVS
+    },
+    Subject {
+        name: "ovs-dpdk-xdp",
+        about: "OVS-DPDK without huge pages, net_af_xdp ports on veths (copy mode), a polling thread on core 1",
+        needs: &[WITH_DPDK, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"],
+        start: |wish| start(wish, &DPDK_XDP),
+        ..OVS
+    },
+];
+
+/// How it is set up.
+struct Mode {
+    daemon: &'static str,
+    /// `other_config` of the whole switch.
+    config: &'static [&'static str],
+    /// What makes a port of `veth0` or `veth1`.
+    port: fn(&str) -> Vec<String>,
+    /// It makes the containers' interfaces itself.
+    is_tap: bool,
+}
+
+const PACKET: Mode = Mode { daemon: PLAIN, config: &[], port: |_| Vec::new(), is_tap: false };
+const TSO: Mode = Mode { config: &["userspace-tso-enable=true"], ..PACKET };
+const TAP: Mode = Mode { port: |_| vec!["type=tap".to_owned()], is_tap: true, ..PACKET };
+const XDP: Mode = Mode {
+    config: &["pmd-cpu-mask=0x2"],
+    port: |_| {
+        ["type=afxdp", "options:n_rxq=1", "options:xdp-mode=generic"].map(str::to_owned).to_vec()
+    },
+    ..PACKET
+};
+const DPDK_PACKET: Mode = Mode {
+    daemon: WITH_DPDK,
+    config: DPDK,
+    port: |device| dpdk_port("net_af_packet", device),
+    is_tap: false,
+};
+const DPDK_XDP: Mode = Mode { port: |device| dpdk_port("net_af_xdp", device), ..DPDK_PACKET };
+
+fn dpdk_port(driver: &str, device: &str) -> Vec<String> {
+    vec!["type=dpdk".to_owned(), format!("options:dpdk-devargs={driver}_{device},iface={device}")]
+}
+
+fn start(wish: &Wish, mode: &Mode) -> Result<Rig, Box<dyn Error>> {
+    let (ends, host) = (containers()?, Container::new()?);
+    let switch = OpenVswitch::start(&host, mode)?;
+    for (end, device) in ends.iter().zip(["veth0", "veth1"]) {
+        if !mode.is_tap {
+            let netlink = host.netlink()?;
+            netlink.create_veth(device, INTERFACE, Some(end.namespace().as_fd()))?;
+            let link = netlink.link(device)?;
+            netlink.set_mtu(link.index, wish.mtu)?;
+            netlink.set_up(link.index, true)?;
+        }
+        let mut arguments = vec!["add-port", "br0", device, "--", "set", "interface", device];
+        let settings = (mode.port)(device);
+        arguments.extend(settings.iter().map(String::as_str));
+        let mtu = format!("mtu_request={}", wish.mtu);
+        arguments.push(&mtu);
+        switch.vsctl(&host, &arguments)?;
+        if mode.is_tap {
+            let netlink = host.netlink()?;
+            netlink.move_to(netlink.link(device)?.index, end.namespace(), INTERFACE)?;
+        }
+    }
+    configure(&ends, wish)?;
+    // Finished checksums: what is not TSO mode drops the ones that were left to a device.
+    if mode.config != TSO.config {
+        ends.iter().try_for_each(|end| end.set_offloads(INTERFACE, false))?;
+    }
+    let labour = Labour::Processes(vec![switch.daemon.pid()]);
+    Rig::bridged(ends, labour, (switch, host))
+}
+
+/// A database and a switch.
+struct OpenVswitch {
+    daemon: Program,
+    _database: Program,
+    socket: String,
+}
+
+impl OpenVswitch {
+    fn start(host: &Container, mode: &Mode) -> Result<Self, Box<dyn Error>> {
+        let directory = fresh_directory("ovs")?;
+        let (database, socket) = database(host, &directory)?;
+        let database_at = format!("--db={socket}");
+        let vsctl = |arguments: &[&str]| {
+            let all = [&["--no-wait", &*database_at], arguments].concat();
+            run_in(host, "ovs-vsctl", &all, "")
+        };
+        vsctl(&["init"])?;
+        for setting in mode.config {
+            vsctl(&["set", "Open_vSwitch", ".", &quoted(setting)])?;
+        }
+        let place = directory.to_string_lossy().into_owned();
+        let control = format!("--unixctl={place}/vswitchd.ctl");
+        let environment =
+            [("OVS_RUNDIR", &*place), ("OVS_LOGDIR", &place), ("OVS_SYSCONFDIR", &place)];
+        let arguments = [&*socket, &control, "--no-chdir"];
+        let mut daemon = Program::start(host, &directory, mode.daemon, &arguments, &environment)?;
+        daemon.await_that(|| directory.join("vswitchd.ctl").exists())?;
+        let switch = Self { daemon, _database: database, socket };
+        switch.vsctl(
+            host,
+            &["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"],
+        )?;
+        Ok(switch)
+    }
+
+    fn vsctl(&self, host: &Container, arguments: &[&str]) -> Result<(), Box<dyn Error>> {
+        let database = format!("--db={}", self.socket);
+        let all = [&["--timeout=20", &*database], arguments].concat();
+        run_in(host, "ovs-vsctl", &all, "").map(drop)
+    }
+}
+
+/// `other_config:KEY="VALUE"`, as `ovs-vsctl` takes values with anything in them.
+fn quoted(setting: &str) -> String {
+    let (key, value) = setting.split_once('=').unwrap_or((setting, "true"));
+    format!("other_config:{key}=\"{value}\"")
+}
+
+fn database(host: &Container, directory: &Path) -> Result<(Program, String), Box<dyn Error>> {
+    let file: PathBuf = directory.join("conf.db");
+    let (file, place) = (file.to_string_lossy(), directory.to_string_lossy());
+    run_in(host, "ovsdb-tool", &["create", &file, SCHEMA], "")?;
+    let socket = directory.join("db.sock");
+    let remote = format!("--remote=punix:{}", socket.display());
+    let control = format!("--unixctl={place}/ovsdb.ctl");
+    let environment = [("OVS_RUNDIR", &*place), ("OVS_LOGDIR", &place)];
+    let arguments = [&*file, &remote, &control, "--no-chdir"];
+    let mut program = Program::start(host, directory, "ovsdb-server", &arguments, &environment)?;
+    program.await_that(|| socket.exists())?;
+    Ok((program, format!("unix:{}", socket.display())))
+}

@@ -1,0 +1,231 @@
+//! This project's switch, with every kind of port.
+
+use std::error::Error;
+use std::os::fd::AsFd;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ctl::response::BridgeInfo;
+use ctl::{
+    BridgeAdd, Client, IpCidr, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, Query,
+    Request, Tap,
+};
+use hostnet::{HostError, Interface, MacBytes, Netlink};
+use netlab::Container;
+use vswitch::control::Background;
+use vswitch::worker::PollMode;
+
+use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, cidr, containers, monitor};
+
+const OURS: Subject = Subject {
+    name: "",
+    about: "",
+    family: Family::Bridging,
+    needs: &[],
+    is_default: true,
+    start: |wish| start(wish, None, PollMode::Adaptive),
+};
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject { name: "tap", about: "this switch, TAP ports, one adaptive worker", ..OURS },
+    Subject {
+        name: "gso",
+        about: "this switch, veth ports in gso mode, one adaptive worker",
+        start: |wish| start(wish, Some(NetdevMode::Gso), PollMode::Adaptive),
+        ..OURS
+    },
+    Subject {
+        name: "xdp",
+        about: "this switch, veth ports in xdp mode, one adaptive worker",
+        start: |wish| start(wish, Some(NetdevMode::Xdp), PollMode::Adaptive),
+        ..OURS
+    },
+    Subject {
+        name: "tap-busy",
+        about: "this switch, TAP ports, one worker that never sleeps",
+        is_default: false,
+        start: |wish| start(wish, None, PollMode::Busy),
+        ..OURS
+    },
+    Subject {
+        name: "gso-busy",
+        about: "this switch, veth ports in gso mode, one worker that never sleeps",
+        is_default: false,
+        start: |wish| start(wish, Some(NetdevMode::Gso), PollMode::Busy),
+        ..OURS
+    },
+    Subject {
+        name: "xdp-busy",
+        about: "this switch, veth ports in xdp mode, one worker that never sleeps",
+        is_default: false,
+        start: |wish| start(wish, Some(NetdevMode::Xdp), PollMode::Busy),
+        ..OURS
+    },
+];
+
+/// How the names of the workers' threads begin.
+pub(super) const WORKERS: &str = "vswitch-w";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A daemon in this process, on a host of its own, and the way to give it orders.
+pub(crate) struct Switch {
+    client: Client,
+    socket: PathBuf,
+    /// It ends with this; none where somebody else keeps it.
+    _daemon: Option<Background>,
+}
+
+impl Switch {
+    /// Starts one in this process' own namespace.
+    pub(crate) fn start(mode: PollMode) -> Result<Self, Box<dyn Error>> {
+        Self::serving(|socket| Ok(Background::start(socket, mode, None)?))
+    }
+
+    /// Starts one on a host: in the namespace of a container, with its worker on this core.
+    pub(crate) fn start_on(
+        host: &Container,
+        mode: PollMode,
+        core: usize,
+    ) -> Result<Self, Box<dyn Error>> {
+        // Threads are born into the namespace of the thread that makes them.
+        Self::serving(|socket| {
+            let start = || Ok::<_, HostError>(Background::start_on(socket, mode, None, vec![core]));
+            Ok(host.run(start)??)
+        })
+    }
+
+    fn serving(
+        start: impl FnOnce(PathBuf) -> Result<Background, Box<dyn Error>>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let socket = PathBuf::from(format!("/run/vswitch-bench-{number}.sock"));
+        let daemon = start(socket.clone())?;
+        Ok(Self { client: Client::connect(&socket)?, socket, _daemon: Some(daemon) })
+    }
+
+    /// Another way to give orders to a daemon that is there.
+    pub(crate) fn connect(socket: &FilePath) -> Result<Self, Box<dyn Error>> {
+        Ok(Self { client: Client::connect(socket)?, socket: socket.to_owned(), _daemon: None })
+    }
+
+    /// Changes something.
+    pub(crate) fn change(&mut self, mutation: Mutation) -> Result<(), Box<dyn Error>> {
+        self.client.call(Request::Mutation(mutation))?;
+        Ok(())
+    }
+
+    /// Asks something.
+    pub(crate) fn ask<T: serde::de::DeserializeOwned>(
+        &mut self,
+        query: Query,
+    ) -> Result<T, Box<dyn Error>> {
+        Ok(self.client.ask(Request::Query(query))?)
+    }
+
+    /// Its control socket.
+    pub(crate) fn socket(&self) -> &FilePath {
+        &self.socket
+    }
+
+    /// Makes a bridge, with these gateway addresses.
+    pub(crate) fn bridge(
+        &mut self,
+        name: &str,
+        mtu: u32,
+        gateways: &[IpCidr],
+    ) -> Result<(), Box<dyn Error>> {
+        let add = BridgeAdd {
+            mtu: Some(mtu.try_into()?),
+            gateways: gateways.to_vec(),
+            ..BridgeAdd::new(name.parse()?)
+        };
+        self.change(Mutation::BridgeAdd(add))
+    }
+
+    /// The router's address on the link of a bridge.
+    pub(crate) fn router_mac(&mut self, bridge: &str) -> Result<MacBytes, Box<dyn Error>> {
+        let info: BridgeInfo = self.ask(Query::BridgeShow(Named::new(bridge.parse()?)))?;
+        Ok(info.router_mac.ok_or("the bridge has no gateway")?.0)
+    }
+
+    /// Gives a container an interface on a bridge.
+    pub(crate) fn tap(
+        &mut self,
+        name: &str,
+        bridge: &str,
+        container: &Container,
+        interface: &Interface,
+    ) -> Result<(), Box<dyn Error>> {
+        self.named_tap(name, bridge, container, (INTERFACE, interface))
+    }
+
+    /// Gives a container one more interface on a bridge, of the port's name and without addresses.
+    pub(crate) fn guest(
+        &mut self,
+        name: &str,
+        bridge: &str,
+        container: &Container,
+    ) -> Result<(), Box<dyn Error>> {
+        self.named_tap(name, bridge, container, (name, &Interface::default()))
+    }
+
+    fn named_tap(
+        &mut self,
+        name: &str,
+        bridge: &str,
+        container: &Container,
+        (ifname, interface): (&str, &Interface),
+    ) -> Result<(), Box<dyn Error>> {
+        let kind = PortKind::Tap(Tap {
+            netns: Some(container.reference()),
+            ifname: ifname.parse()?,
+            mac: None,
+            ips: interface.ips.to_vec(),
+            gateways: interface.gateways.to_vec(),
+            routes: Vec::new(),
+            queues: 1,
+            handover: false,
+        });
+        self.port(name, bridge, kind)
+    }
+
+    fn port(&mut self, name: &str, bridge: &str, kind: PortKind) -> Result<(), Box<dyn Error>> {
+        let port = Port::new(bridge.parse()?, kind);
+        self.change(Mutation::PortAdd(Box::new(PortAdd { name: name.parse()?, port })))
+    }
+}
+
+/// An empty container's way onto the bridge: an interface with these properties.
+fn join(
+    switch: &mut Switch,
+    name: &str,
+    mode: Option<NetdevMode>,
+    end: &Container,
+    wanted: &Interface,
+) -> Result<(), Box<dyn Error>> {
+    let Some(mode) = mode else { return switch.tap(name, "br0", end, wanted) };
+    let netlink = Netlink::open()?;
+    netlink.create_veth(name, INTERFACE, Some(end.namespace().as_fd()))?;
+    if let Some(mtu) = wanted.mtu {
+        netlink.set_mtu(netlink.link(name)?.index, mtu)?;
+    }
+    end.configure(INTERFACE, wanted)?;
+    switch.port(name, "br0", PortKind::Netdev { device: name.parse()?, netns: None, mode })
+}
+
+fn start(wish: &Wish, mode: Option<NetdevMode>, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
+    let (ends, monitor) = (containers()?, monitor(wish)?);
+    let mut switch = Switch::start(poll)?;
+    switch.bridge("br0", wish.mtu, &[])?;
+    let mtu = Some(wish.mtu);
+    for (number, (end, name)) in ends.iter().zip(["port0", "port1"]).enumerate() {
+        let ips = [cidr(number)];
+        join(&mut switch, name, mode, end, &Interface { ips: &ips, mtu, ..Interface::default() })?;
+    }
+    if let Some(monitor) = &monitor {
+        join(&mut switch, "port2", mode, monitor, &Interface { mtu, ..Interface::default() })?;
+    }
+    let controls = vec![switch.socket().to_owned()];
+    Ok(Rig { controls, monitor, ..Rig::bridged(ends, Labour::Threads(WORKERS), switch)? })
+}

@@ -1,0 +1,500 @@
+//! A load of UDP datagrams in ready-made frames: many flows, any sizes, as fast as they go or at a rate.
+//!
+//! A packet socket sends the frames and bypasses the container's own stack; a UDP socket at the far end counts
+//! what is delivered. At a rate, every frame has a moment at which it is due, and carries it: its latency is
+//! the time from there until the far end's stack has the frame, by the kernel's own time stamp. A frame that
+//! the sender was late with has waited, and that counts: a network that holds the sender up cannot hide it
+//! (no coordinated omission), and how late the receiver wakes up does not count.
+//!
+//! One thread sends and one receives, on the cores that the [`Load`] names.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use hdrhistogram::Histogram;
+use hostnet::MacBytes;
+
+use crate::error::{LabError, socket};
+use crate::ping::internet_checksum;
+use crate::sys::{self, ReceiveBatch, SendBatch};
+use crate::{Cores, Path, cpu};
+
+/// The shortest frame of Ethernet, its check sequence included (IEEE 802.3).
+pub const SHORTEST_FRAME_BYTES: u16 = 64;
+/// Bytes of a frame that are not UDP payload: Ethernet's header and check sequence, and the headers of IPv4 and UDP.
+pub const OVERHEAD_BYTES: u16 = 14 + 4 + 20 + 8;
+/// A mix of sizes like the Internet's: 7 of 64 bytes, 4 of 594, and 1 of 1518, in turn ("simple IMIX").
+pub const IMIX: [u16; 12] = [64, 594, 64, 64, 594, 64, 1518, 64, 594, 64, 594, 64];
+
+/// Datagrams of one system call.
+const BATCH: usize = 64;
+/// Source ports from which one address sends: few enough for every translator's quotas.
+const PORTS: u32 = 15_000;
+const FIRST_PORT: u32 = 1024;
+/// How long the receiver sleeps when nothing is there. It is never woken by a datagram: that would cost the
+/// sender, in whose context datagrams arrive, several times as much as the datagram itself.
+const NAP: Duration = Duration::from_micros(50);
+/// How long the receiver waits for stragglers.
+const STRAGGLERS: Duration = Duration::from_millis(100);
+/// At most how long, if they do not end.
+const MOST_STRAGGLERS: Duration = Duration::from_secs(3);
+/// After how long without a delivery what is under way is given up.
+const TAKEN_FOR_LOST: Duration = Duration::from_millis(20);
+/// A frame that is due later than this is slept for.
+const WORTH_A_NAP: Duration = Duration::from_micros(200);
+/// The longest latency that is told from longer ones.
+const LONGEST_NS: u64 = 60_000_000_000;
+
+/// What to send.
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'a> {
+    /// The sender's interface.
+    pub interface: &'a str,
+    /// Who frames are addressed to on the sender's link: the receiver, or its gateway.
+    pub next_hop: MacBytes,
+    /// The sender's address; for every 15 000 flows the next one behind it sends too.
+    pub source: Ipv4Addr,
+    /// Different five-tuples, one after the other; at least 1.
+    pub flows: u32,
+    /// Lengths of the frames, check sequence included, one after the other: at least one, of 64 bytes or more.
+    pub frame_bytes: &'a [u16],
+    /// Frames per second; as many as go if not given.
+    pub rate: Option<f64>,
+    /// At most so many frames.
+    pub frames: Option<u64>,
+    /// At most for so long.
+    pub duration: Duration,
+    /// At most so many frames are sent before those in front of them have arrived. So nothing overflows.
+    pub under_way: Option<u64>,
+    /// Where the two threads run.
+    pub cores: Cores,
+    /// Counts the datagrams that have arrived, for those who watch.
+    pub progress: Option<&'a AtomicU64>,
+}
+
+impl<'a> Load<'a> {
+    /// The shortest frames of one flow, as fast as they go for a second.
+    pub fn new(interface: &'a str, next_hop: MacBytes, source: Ipv4Addr) -> Self {
+        Self {
+            interface,
+            next_hop,
+            source,
+            flows: 1,
+            frame_bytes: &[SHORTEST_FRAME_BYTES],
+            rate: None,
+            frames: None,
+            duration: Duration::from_secs(1),
+            under_way: None,
+            cores: Cores::default(),
+            progress: None,
+        }
+    }
+
+    fn check(&self) -> Result<(), LabError> {
+        let bad = |why| Err(LabError::Parameters { operation: "send ready-made frames", why });
+        if self.flows == 0 || self.frame_bytes.is_empty() {
+            return bad("there must be a flow, and a length of frames");
+        }
+        if self.frame_bytes.iter().any(|bytes| *bytes < SHORTEST_FRAME_BYTES) {
+            return bad("no frame is shorter than 64 bytes");
+        }
+        if self.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            return bad("the rate must be more than 0 frames per second");
+        }
+        Ok(())
+    }
+
+    /// The frames that are sent again and again: each flow and each length, as often as it takes.
+    fn templates(&self, sender: MacBytes, (address, port): (Ipv4Addr, u16)) -> Vec<Vec<u8>> {
+        let flows = usize::try_from(self.flows).unwrap_or(usize::MAX);
+        let count = flows.max(self.frame_bytes.len()).next_multiple_of(BATCH);
+        let frame = |number: usize| {
+            let flow = u32::try_from(number % flows).unwrap_or(0);
+            let source = Ipv4Addr::from(u32::from(self.source).wrapping_add(flow / PORTS));
+            let source_port = u16::try_from(FIRST_PORT + flow % PORTS).unwrap_or(u16::MAX);
+            let bytes = self.frame_bytes[number % self.frame_bytes.len()];
+            datagram_frame([self.next_hop, sender], [source, address], [source_port, port], bytes)
+        };
+        (0..count).map(frame).collect()
+    }
+}
+
+/// What was sent and what arrived.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Frames that the sender's kernel took.
+    pub sent: u64,
+    /// Datagrams that the receiver's socket delivered.
+    pub received: u64,
+    /// How long the sender sent.
+    pub sending: Duration,
+    /// From the start until the last datagram was delivered.
+    pub receiving: Duration,
+    /// Processor time of the sending thread.
+    pub sender_cpu: Duration,
+    /// Processor time of the receiving thread.
+    pub receiver_cpu: Duration,
+    /// From when a frame was due until the far end had it, in nanoseconds; empty without a rate.
+    pub latency_ns: Histogram<u64>,
+}
+
+impl Report {
+    /// Datagrams delivered per second.
+    pub fn received_per_second(&self) -> f64 {
+        figure(self.received) / self.receiving.as_secs_f64().max(f64::EPSILON)
+    }
+
+    /// Frames sent per second.
+    pub fn sent_per_second(&self) -> f64 {
+        figure(self.sent) / self.sending.as_secs_f64().max(f64::EPSILON)
+    }
+
+    /// The share of the frames that did not arrive, 0 to 1.
+    pub fn loss(&self) -> f64 {
+        figure(self.sent.saturating_sub(self.received)) / figure(self.sent.max(1))
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+fn figure(count: u64) -> f64 {
+    count as f64
+}
+
+/// Sends the load along the path, and counts what is delivered. Loss is no error.
+///
+/// # Errors
+/// [`LabError::Parameters`], also for a path to an IPv6 address; [`LabError::Socket`]; [`LabError::Host`] when
+/// the interface is not there.
+pub fn send(path: &Path, load: &Load) -> Result<Report, LabError> {
+    load.check()?;
+    let far = path.udp_receiver()?;
+    let sender = Sender::open(path, &far, load)?;
+    let receiver = Receiver::new(far, load)?;
+    let (start, done, received) = (Start::now(), AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| receiver.run(start, &done, &received, load));
+        let sending = scope.spawn(|| {
+            let sent = sender.run(start, &received, load);
+            done.store(true, Ordering::Release);
+            sent
+        });
+        let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let got = receiving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(Report { sent: sent.frames, sending: sent.time, sender_cpu: sent.cpu, ..got })
+    })
+}
+
+/// The moment from which everything is counted, by the clock that never jumps and by the kernel's time stamps'.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    instant: Instant,
+    since_epoch: Duration,
+}
+
+impl Start {
+    fn now() -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self { instant: Instant::now(), since_epoch: since_epoch.unwrap_or_default() }
+    }
+}
+
+/// How many frames may be sent when.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    rate: Option<f64>,
+    frames: u64,
+    under_way: u64,
+}
+
+impl Pace {
+    fn new(load: &Load) -> Self {
+        let (frames, under_way) =
+            (load.frames.unwrap_or(u64::MAX), load.under_way.unwrap_or(u64::MAX));
+        Self { rate: load.rate, frames, under_way }
+    }
+
+    /// How many frames in all are due by now.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+    fn due(&self, elapsed: Duration) -> u64 {
+        let due = self.rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate) as u64 + 1);
+        due.min(self.frames)
+    }
+
+    /// When a frame is due, from the start.
+    fn moment(&self, number: u64) -> Duration {
+        self.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(figure(number) / rate))
+    }
+
+    /// How many more may go now, after `sent` of which `settled` have arrived or are lost.
+    fn allowance(&self, elapsed: Duration, sent: u64, settled: u64) -> u64 {
+        let room = settled.saturating_add(self.under_way).saturating_sub(sent);
+        self.due(elapsed).saturating_sub(sent).min(room)
+    }
+}
+
+/// How many frames are no longer under way: delivered, or given up because nothing came for a while.
+struct Settled<'a> {
+    received: &'a AtomicU64,
+    seen: u64,
+    lost: u64,
+    changed: Instant,
+}
+
+impl Settled<'_> {
+    fn count(&mut self, sent: u64) -> u64 {
+        let received = self.received.load(Ordering::Acquire);
+        if received != self.seen {
+            (self.seen, self.changed) = (received, Instant::now());
+        } else if self.changed.elapsed() > TAKEN_FOR_LOST {
+            self.lost = sent.saturating_sub(received);
+            self.changed = Instant::now();
+        }
+        received + self.lost
+    }
+}
+
+/// What the sending thread did.
+struct Sent {
+    frames: u64,
+    time: Duration,
+    cpu: Duration,
+}
+
+/// What a packet socket sends, and from where.
+struct Sender {
+    socket: OwnedFd,
+    batches: Vec<SendBatch>,
+}
+
+impl Sender {
+    fn open(path: &Path, far: &UdpSocket, load: &Load) -> Result<Self, LabError> {
+        let bad = |why| LabError::Parameters { operation: "send ready-made frames", why };
+        let target = far.local_addr().map_err(socket("receive UDP"))?;
+        let IpAddr::V4(address) = path.address else {
+            return Err(bad("they are IPv4 only"));
+        };
+        let near = path.from.link(load.interface)?;
+        let mac = near.mac.ok_or_else(|| bad("the interface has no MAC address"))?;
+        let socket = path.from.run(|| {
+            let opened = sys::packet_socket(near.index, false);
+            let opened = opened.map_err(socket("open a packet socket"))?;
+            sys::bypass_qdisc(&opened).map_err(socket("open a packet socket"))?;
+            Ok::<_, LabError>(opened)
+        })?;
+        let mut frames = load.templates(mac, (address, target.port())).into_iter();
+        let mut batches = Vec::new();
+        while frames.len() > 0 {
+            batches.push(SendBatch::new(frames.by_ref().take(BATCH)));
+        }
+        Ok(Self { socket, batches })
+    }
+
+    fn run(mut self, start: Start, received: &AtomicU64, load: &Load) -> Result<Sent, LabError> {
+        cpu::pin(load.cores.sender);
+        let pace = Pace::new(load);
+        let mut settled = Settled { received, seen: 0, lost: 0, changed: Instant::now() };
+        let (mut frames, mut at) = (0, 0);
+        while frames < pace.frames && start.instant.elapsed() < load.duration {
+            let (batch, first) = (at / BATCH, at % BATCH);
+            let batch = &mut self.batches[batch];
+            let allowed = pace.allowance(start.instant.elapsed(), frames, settled.count(frames));
+            let count = usize::try_from(allowed).unwrap_or(BATCH).min(BATCH - first);
+            if count == 0 {
+                wait(&pace, start, frames);
+                continue;
+            }
+            if pace.rate.is_some() {
+                stamp(batch, first..first + count, |place| {
+                    start.since_epoch + pace.moment(frames + u64::try_from(place).unwrap_or(0))
+                });
+            }
+            let sent = send_some(&self.socket, batch, first..first + count)?;
+            frames += u64::try_from(sent).unwrap_or(0);
+            at = (at + sent) % (self.batches.len() * BATCH);
+        }
+        Ok(Sent { frames, time: start.instant.elapsed(), cpu: cpu::thread_time() })
+    }
+}
+
+/// Passes the time until the next frame is due: asleep if that is worth it.
+fn wait(pace: &Pace, start: Start, next: u64) {
+    let left = pace.moment(next).saturating_sub(start.instant.elapsed());
+    if left > WORTH_A_NAP {
+        std::thread::sleep(left - WORTH_A_NAP / 2);
+    } else {
+        std::thread::yield_now();
+    }
+}
+
+/// Writes into each datagram when it is due.
+fn stamp(batch: &mut SendBatch, range: std::ops::Range<usize>, due: impl Fn(usize) -> Duration) {
+    for (place, number) in range.enumerate() {
+        let nanos = u64::try_from(due(place).as_nanos()).unwrap_or(u64::MAX);
+        let payload = usize::from(OVERHEAD_BYTES - 4);
+        batch.frame(number)[payload..payload + 8].copy_from_slice(&nanos.to_be_bytes());
+    }
+}
+
+/// Sends some of a batch, and returns how many the kernel took.
+fn send_some(
+    fd: &OwnedFd,
+    batch: &mut SendBatch,
+    range: std::ops::Range<usize>,
+) -> Result<usize, LabError> {
+    match batch.send(fd, range) {
+        Ok(count) => Ok(count),
+        Err(error) if sys::is_passing(&error) => Ok(0),
+        Err(error) => Err(socket("send ready-made frames")(error)),
+    }
+}
+
+/// Who counts what arrives.
+struct Receiver {
+    socket: UdpSocket,
+    batch: ReceiveBatch,
+    report: Report,
+}
+
+impl Receiver {
+    fn new(far: UdpSocket, load: &Load) -> Result<Self, LabError> {
+        if load.rate.is_some() {
+            sys::stamp_arrivals(&far).map_err(socket("receive UDP"))?;
+        }
+        let latency_ns = Histogram::new_with_max(LONGEST_NS, 3)
+            .expect("three significant digits up to a minute are supported");
+        let report = Report {
+            sent: 0,
+            received: 0,
+            sending: Duration::ZERO,
+            receiving: Duration::ZERO,
+            sender_cpu: Duration::ZERO,
+            receiver_cpu: Duration::ZERO,
+            latency_ns,
+        };
+        Ok(Self { socket: far, batch: ReceiveBatch::new(BATCH), report })
+    }
+
+    fn run(
+        mut self,
+        start: Start,
+        done: &AtomicBool,
+        received: &AtomicU64,
+        load: &Load,
+    ) -> Result<Report, LabError> {
+        cpu::pin(load.cores.receiver);
+        let mut last = Instant::now();
+        let end = start.instant + load.duration + MOST_STRAGGLERS;
+        while last < end {
+            match self.batch.receive(&self.socket) {
+                Ok(count) => {
+                    last = Instant::now();
+                    self.note(count, load);
+                    self.report.receiving = last - start.instant;
+                    received.store(self.report.received, Ordering::Release);
+                }
+                Err(error) if !sys::is_passing(&error) => return Err(socket("receive UDP")(error)),
+                Err(_) if done.load(Ordering::Acquire) && last.elapsed() > STRAGGLERS => break,
+                Err(_) => std::thread::sleep(NAP),
+            }
+        }
+        self.report.receiver_cpu = cpu::thread_time();
+        Ok(self.report)
+    }
+
+    fn note(&mut self, count: usize, load: &Load) {
+        let arrived = u64::try_from(count).unwrap_or(0);
+        self.report.received += arrived;
+        if let Some(progress) = load.progress {
+            progress.fetch_add(arrived, Ordering::Relaxed);
+        }
+        if load.rate.is_none() {
+            return;
+        }
+        for number in 0..count {
+            let due = self.batch.datagram(number).first_chunk().map(|due| u64::from_be_bytes(*due));
+            if let Some((due, there)) = due.zip(self.batch.arrival_ns(number)) {
+                self.report.latency_ns.saturating_record(there.saturating_sub(due).max(1));
+            }
+        }
+    }
+}
+
+/// An Ethernet frame with a UDP datagram, without check sequence and without UDP checksum. Destination MAC first,
+/// source address and port first, as on the wire.
+fn datagram_frame(
+    macs: [MacBytes; 2],
+    addresses: [Ipv4Addr; 2],
+    ports: [u16; 2],
+    frame_bytes: u16,
+) -> Vec<u8> {
+    let length = |headers: u16| (frame_bytes - headers).to_be_bytes();
+    let mut ip = vec![0x45, 0];
+    ip.extend(length(14 + 4));
+    // Identification 0, "do not fragment"; time to live 64, UDP; the checksum follows below.
+    ip.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
+    ip.extend(addresses.iter().flat_map(Ipv4Addr::octets));
+    let sum = internet_checksum(&ip);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = macs.concat();
+    frame.extend([0x08, 0x00]);
+    frame.extend(ip);
+    frame.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
+    frame.extend(length(14 + 4 + 20));
+    frame.extend([0, 0]);
+    frame.resize(usize::from(frame_bytes - 4), 0x5a);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn load() -> Load<'static> {
+        Load::new("eth0", [2; 6], Ipv4Addr::new(10, 0, 0, 1))
+    }
+
+    #[test]
+    fn frames_are_due_at_their_rate_and_no_more_than_wanted() {
+        let pace = Pace::new(&Load { rate: Some(1000.0), frames: Some(3), ..load() });
+        assert_eq!([0, 1, 2, 9].map(|ms| pace.due(MS * ms)), [1, 2, 3, 3]);
+        assert_eq!(pace.moment(2), 2 * MS);
+        assert_eq!(Pace::new(&load()).due(Duration::ZERO), u64::MAX);
+    }
+
+    #[test]
+    fn what_is_under_way_leaves_no_room_for_more() {
+        let pace = Pace::new(&Load { under_way: Some(10), ..load() });
+        assert_eq!(pace.allowance(MS, 0, 0), 10);
+        assert_eq!(pace.allowance(MS, 10, 4), 4);
+        assert_eq!(pace.allowance(MS, 10, 0), 0);
+    }
+
+    #[test]
+    fn every_flow_and_every_length_is_among_the_frames() {
+        let frames = Load { flows: 60_001, frame_bytes: &IMIX, ..load() }
+            .templates([4; 6], (Ipv4Addr::new(10, 0, 0, 2), 9));
+        let flows: std::collections::BTreeSet<_> =
+            frames.iter().map(|frame| frame[26..38].to_vec()).collect();
+        assert_eq!(flows.len(), 60_001);
+        let mut lengths: Vec<_> = frames[..12].iter().map(|frame| frame.len() + 4).collect();
+        lengths.sort_unstable();
+        assert_eq!(lengths, [64, 64, 64, 64, 64, 64, 64, 594, 594, 594, 594, 1518]);
+    }
+
+    #[test]
+    fn a_load_that_makes_no_sense_is_refused() {
+        let bad = [
+            Load { flows: 0, ..load() },
+            Load { frame_bytes: &[], ..load() },
+            Load { frame_bytes: &[63], ..load() },
+            Load { rate: Some(0.0), ..load() },
+            Load { rate: Some(f64::NAN), ..load() },
+        ];
+        assert!(bad.iter().all(|load| load.check().is_err()));
+        assert!(load().check().is_ok());
+    }
+}
