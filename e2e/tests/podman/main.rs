@@ -50,10 +50,11 @@ fn containers_of_a_network_reach_each_other_and_stream_whole() -> TestResult {
     assert!(pings(&podman, "alpha", "10.1.0.3"));
     assert!(pings(&podman, "alpha", Host::WORLD), "by masquerading");
     podman.shell("beta", "dd if=/dev/urandom of=/tmp/sent bs=64k count=64 2>/dev/null")?;
-    podman.shell("beta", "(nc -l -p 5000 </tmp/sent >/dev/null 2>&1 &)")?;
+    podman.shell("beta", "httpd -p 80 -h /tmp")?;
     let sum = |text: String| text.split_whitespace().next().map(str::to_owned);
     let sent = sum(podman.shell("beta", "sha256sum /tmp/sent")?);
-    let received = podman.shell("alpha", "timeout 20 nc 10.1.0.3 5000 </dev/null | sha256sum")?;
+    let fetch = "timeout 20 wget -q -O - http://10.1.0.3/sent | sha256sum";
+    let received = podman.shell("alpha", fetch)?;
     assert_eq!(sum(received), sent);
     podman.run("rm --force --all --time 0")?;
     has_nothing(&switch).map_err(Into::into)
