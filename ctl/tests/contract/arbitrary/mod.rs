@@ -209,9 +209,19 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
     let flags = any::<(Option<bool>, Option<bool>, Option<bool>)>();
     let limits =
         (option::of(limit()), option::of(option::of(mtu())), option::of(option::of(egress())));
-    let addresses = (option::weighted(0.2, ips()), option::weighted(0.2, gateways()));
+    let addresses = (
+        option::weighted(0.2, ips()),
+        option::weighted(0.2, gateways()),
+        option::weighted(0.2, netns()),
+    );
     let set = (port_name(), option::of(vlan()), flags, limits, addresses).prop_map(
-        |(name, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress), (ips, gateways))| {
+        |(
+            name,
+            vlan,
+            (isolated, hairpin, guard),
+            (mac_limit, mtu, egress),
+            (ips, gateways, netns),
+        )| {
             Mutation::PortSet(PortSet {
                 name,
                 vlan,
@@ -223,6 +233,7 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
                 egress,
                 ips,
                 gateways,
+                netns,
             })
         },
     );
