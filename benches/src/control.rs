@@ -160,6 +160,7 @@ fn publication(number: u16) -> Result<NatAdd, Box<dyn Error>> {
         on: "up".parse()?,
         to: None,
         forward: format!("{port}:10.0.{high}.{low}:80/tcp").parse()?,
+        port: None,
     });
     Ok(NatAdd { name: None, rule })
 }

@@ -29,6 +29,7 @@ impl Attach {
             mac: self.mac,
             ips: self.ips.clone(),
             gateways: self.gateways.clone(),
+            routes: Vec::new(),
             queues: 1,
             handover: false,
         };

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -52,9 +54,12 @@ pub enum ClientError {
     /// No answer came in time.
     #[error(
         "vswitchd does not answer within {} s; whether it carries out the request is not known",
-        PATIENCE.as_secs()
+        .patience.as_secs()
     )]
-    Silent,
+    Silent {
+        /// How long it was waited for.
+        patience: Duration,
+    },
     /// The answer is not understood.
     #[error("the answer of vswitchd is not understood: {0}; are both of the same release?")]
     Answer(String),
@@ -67,7 +72,7 @@ impl ClientError {
     /// The exit code with which `vswitchctl` reports it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable { .. } | Self::Lost(_) | Self::Silent => {
+            Self::Unreachable { .. } | Self::Lost(_) | Self::Silent { .. } => {
                 ErrorCode::Unavailable.exit_code()
             }
             Self::Denied { .. } => ErrorCode::Denied.exit_code(),
@@ -83,24 +88,31 @@ pub struct Client {
     stream: UnixStream,
     decoder: LineDecoder,
     next_id: u64,
+    patience: Duration,
 }
 
 impl Client {
-    /// Connects to the daemon behind `socket`.
+    /// Connects to the daemon behind `socket`, and gives it half a minute for each answer.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] or [`ClientError::Denied`].
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
+        Self::connect_within(socket, PATIENCE)
+    }
+
+    /// Connects to the daemon behind `socket`, and waits so long at most for that, and for each answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::Denied`], or [`ClientError::Silent`] when as many wait already as
+    /// may wait.
+    pub fn connect_within(socket: &Path, patience: Duration) -> Result<Self, ClientError> {
         let path = || socket.to_owned();
-        let stream = UnixStream::connect(socket).map_err(|source| match source.kind() {
+        let stream = connect(socket, patience).map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Denied { path: path(), source },
+            io::ErrorKind::WouldBlock => ClientError::Silent { patience },
             _ => ClientError::Unreachable { path: path(), source },
         })?;
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-            .map_err(ClientError::Lost)?;
-        Ok(Self { stream, decoder: LineDecoder::new(MAX_RESPONSE_BYTES), next_id: 1 })
+        Ok(Self { stream, decoder: LineDecoder::new(MAX_RESPONSE_BYTES), next_id: 1, patience })
     }
 
     /// Sends a request and waits for its answer.
@@ -131,7 +143,7 @@ impl Client {
         loop {
             let line = match (&written, self.read_line()) {
                 (_, Ok(line)) => line,
-                (Err(error), Err(_)) => return Err(broken(error.kind().into()).into()),
+                (Err(error), Err(_)) => return Err(self.broken(error.kind().into()).into()),
                 (Ok(()), Err(error)) => return Err(error.into()),
             };
             match reply_to(id, &line)? {
@@ -166,10 +178,20 @@ impl Client {
             if let Some(line) = line.map_err(|error| ClientError::Answer(error.to_string()))? {
                 return Ok(line);
             }
-            match self.stream.read(&mut bytes).map_err(broken)? {
+            match self.stream.read(&mut bytes).map_err(|error| self.broken(error))? {
                 0 => return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
                 count => self.decoder.push(&bytes[..count]),
             }
+        }
+    }
+
+    /// A socket that times out says that the operation would block.
+    fn broken(&self, error: io::Error) -> ClientError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ClientError::Silent { patience: self.patience }
+            }
+            _ => ClientError::Lost(error),
         }
     }
 }
@@ -198,10 +220,13 @@ fn reply_to(id: u64, line: &[u8]) -> Result<Reply, ClientError> {
     Err(ClientError::Answer(format!("it is to request {answered}, not to {id}")))
 }
 
-/// A socket that times out says that the operation would block.
-fn broken(error: io::Error) -> ClientError {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent,
-        _ => ClientError::Lost(error),
+/// A connection whose every wait is bounded: also that for a place in the queue of a daemon that accepts none
+/// (unix(7)).
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    for timeout in [Timeout::Send, Timeout::Recv] {
+        set_socket_timeout(&socket, timeout, Some(patience))?;
     }
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }

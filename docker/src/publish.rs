@@ -202,8 +202,12 @@ fn add(
         if is_choice && taken.iter().any(|rule| overlaps(&rule.rule, &wanted.on, &forward)) {
             continue;
         }
-        let rule =
-            NatRule::Publish(Publish { on: wanted.on.clone(), forward, to: Some(to.clone()) });
+        let rule = NatRule::Publish(Publish {
+            on: wanted.on.clone(),
+            forward,
+            to: Some(to.clone()),
+            port: None,
+        });
         let add = NatAdd { name: Some(name.rule(number)?), rule };
         match daemon.change(Mutation::NatAdd(add)).map_err(PluginError::from) {
             Ok(_) => return Ok(()),

@@ -2,35 +2,14 @@
 //! and without a bridge, so that what works is the plugin's doing.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::process::{Process, eventually, say};
-use crate::{Host, Outcome};
+use crate::{Host, Outcome, image};
 
-/// The image of all containers.
-pub const IMAGE: &str = "busybox";
-/// Those of its programs that the tests call.
-const APPLETS: [&str; 15] = [
-    "cat",
-    "dd",
-    "httpd",
-    "ip",
-    "mkdir",
-    "nc",
-    "nslookup",
-    "ping",
-    "ping6",
-    "sh",
-    "sha256sum",
-    "sleep",
-    "timeout",
-    "true",
-    "wget",
-];
 /// The client of the same package as the engine, which speaks its version.
 const CLIENT: &str = "/usr/bin/docker";
 
@@ -43,7 +22,7 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Starts one on a host, with the image [`IMAGE`].
+    /// Starts one on a host, with the image [`image::NAME`].
     ///
     /// # Errors
     /// That it does not serve.
@@ -88,7 +67,7 @@ impl Docker {
     /// # Errors
     /// [`crate::ProcessError::Failed`], with what the client says about that.
     pub fn container(&self, name: &str, options: &str) -> Outcome<String> {
-        self.run(&format!("run --detach --name {name} {options} {IMAGE} sleep 900"))
+        self.run(&format!("run --detach --name {name} {options} {} sleep 900", image::NAME))
     }
 
     /// Gives a container a page at `/` of its port 80.
@@ -102,19 +81,10 @@ impl Docker {
     }
 
     fn import(&self) -> Outcome<()> {
-        let root = self.directory.join("image");
-        fs::create_dir_all(root.join("bin"))?;
-        fs::create_dir_all(root.join("tmp"))?;
-        fs::copy("/bin/busybox", root.join("bin/busybox"))?;
-        for applet in APPLETS {
-            symlink("busybox", root.join("bin").join(applet))?;
-        }
-        let mut tar = Command::new("tar");
-        tar.arg("-C").arg(&root).args(["-c", "."]).stdout(Stdio::piped());
-        let mut archive = tar.spawn()?;
+        let mut archive = image::archive(&self.directory.join("image"))?;
         let input = archive.stdout.take().ok_or("no archive")?;
         let mut import = client(&self.directory);
-        import.args(["import", "-c", "ENV PATH=/bin", "-", IMAGE]).stdin(input);
+        import.args(["import", "-c", "ENV PATH=/bin", "-", image::NAME]).stdin(input);
         let output = import.output()?;
         archive.wait()?;
         match output.status.success() {

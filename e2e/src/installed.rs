@@ -14,6 +14,10 @@ pub struct Installed {
 impl Installed {
     /// Docker.
     pub const DOCKER: Self = Self { program: "/usr/sbin/dockerd", package: "docker.io" };
+    /// Podman.
+    pub const PODMAN: Self = Self { program: "/usr/bin/podman", package: "podman" };
+    /// What runs its containers.
+    pub const RUNC: Self = Self { program: "/usr/sbin/runc", package: "runc" };
     /// What images are made of.
     pub const BUSYBOX: Self = Self { program: "/bin/busybox", package: "busybox-static" };
 

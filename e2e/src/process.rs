@@ -111,7 +111,8 @@ pub fn ours(name: &str) -> io::Result<PathBuf> {
     let found = tests.ancestors().skip(1).map(|directory| directory.join(name));
     let mut found = found.take(2).filter(|path| path.is_file());
     found.next().ok_or_else(|| {
-        let why = format!("{name} is not built; run `cargo build -p vswitch -p docker` first");
+        let why =
+            format!("{name} is not built; run `cargo build -p vswitch -p docker -p cni` first");
         io::Error::new(io::ErrorKind::NotFound, why)
     })
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use ctl::IpCidr;
+use ctl::{IpCidr, TapRoute};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::route::skip_duplicate_detection;
@@ -22,6 +22,8 @@ pub struct Interface<'a> {
     pub ips: &'a [IpCidr],
     /// The default gateways by it.
     pub gateways: &'a [IpAddr],
+    /// The other routes by it.
+    pub routes: &'a [TapRoute],
 }
 
 /// Configures an interface of the calling thread's namespace and switches it on. Its addresses, IPv6 too,
@@ -43,8 +45,17 @@ pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     let _ = skip_duplicate_detection(name);
     netlink.set_up(index, true)?;
     wanted.ips.iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
-    wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
+    add_routes(&netlink, index, wanted)?;
     netlink.link(name)
+}
+
+/// Adds the routes of an interface; those that are there stay.
+fn add_routes(netlink: &Netlink, index: u32, wanted: &Interface) -> Result<(), HostError> {
+    wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
+    wanted.routes.iter().try_for_each(|TapRoute { to, via }| {
+        let to = IpCidr { addr: to.addr(), prefix_len: to.prefix_len() };
+        netlink.add_route(to, *via, index)
+    })
 }
 
 /// Gives an interface of the calling thread's namespace other addresses and gateways than those that it was given.
@@ -65,7 +76,7 @@ pub fn readdress(name: &str, from: &Interface, to: &Interface) -> Result<(), Hos
     let present = netlink.addresses(index)?;
     let missing = to.ips.iter().filter(|cidr| !present.contains(cidr));
     missing.into_iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
-    to.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))
+    add_routes(&netlink, index, to)
 }
 
 /// Waits until an interface of the calling thread's namespace is ready to send: the kernel acts upon the

@@ -78,7 +78,10 @@ fn nftables(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
         let (ips, gateways) = ([network(gateway)], [IpAddr::from(gateway)]);
         router.configure(name, &Interface { ips: &ips, mtu, ..Interface::default() })?;
         let ips = [network(address)];
-        end.configure(INTERFACE, &Interface { ips: &ips, gateways: &gateways, mtu, mac: None })?;
+        end.configure(
+            INTERFACE,
+            &Interface { ips: &ips, gateways: &gateways, mtu, ..Interface::default() },
+        )?;
     }
     router.run(|| {
         let failed = |source| LabError::Socket { operation: "let the kernel forward", source };

@@ -183,6 +183,7 @@ impl Switch {
             mac: None,
             ips: interface.ips.to_vec(),
             gateways: interface.gateways.to_vec(),
+            routes: Vec::new(),
             queues: 1,
             handover: false,
         });

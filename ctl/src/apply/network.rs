@@ -26,6 +26,11 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
             format!("network {name} needs a bridge of this name, and there is one that is not its");
         return Err(CtlError::new(ErrorCode::Exists, message));
     }
+    if create.unnumbered && (!create.subnets.is_empty() || create.ipv6) {
+        return Err(CtlError::invalid(
+            "a network without addresses has no subnets; give one or the other",
+        ));
+    }
     let subnets = subnets(config, create)?;
     check_in_some("gateway", &subnets, &create.gateways, |subnet, addr| subnet.contains(*addr))?;
     check_in_some("range", &subnets, &create.ranges, |subnet, span| subnet.contains(span.first()))?;
@@ -48,7 +53,8 @@ fn same(present: &Network, create: &NetworkCreate) -> Result<(), CtlError> {
     let is_same = present.settings == create.settings
         && create.subnets.iter().all(|subnet| present.pools.contains_key(subnet))
         && create.gateways.iter().all(|gateway| gateways.contains(gateway))
-        && create.no_gateway == gateways.is_empty()
+        && (create.no_gateway || create.unnumbered) == gateways.is_empty()
+        && create.unnumbered == present.pools.is_empty()
         && (has_ipv6 || !create.ipv6);
     if is_same {
         return Ok(());
@@ -71,7 +77,10 @@ fn subnets(config: &Config, create: &NetworkCreate) -> Result<BTreeSet<Prefix>, 
         subnets.insert(*subnet);
     }
     let has = |ipv4: bool| create.subnets.iter().any(|subnet| subnet.is_ipv4() == ipv4);
-    let wanted = [(true, create.subnets.is_empty()), (false, create.ipv6 && !has(false))];
+    let wanted = [
+        (true, create.subnets.is_empty() && !create.unnumbered),
+        (false, create.ipv6 && !has(false)),
+    ];
     for (ipv4, _) in wanted.into_iter().filter(|(_, is_wanted)| *is_wanted) {
         subnets.insert(free_subnet(config, ipv4, create.name.as_str(), &create.avoid)?);
     }
@@ -249,6 +258,7 @@ pub(super) fn handover(config: &mut Config, handover: &NetworkHandover) -> Resul
         mac: *mac,
         ips: network.addresses_of(port).map(|(cidr, _)| cidr).collect(),
         gateways: Vec::new(),
+        routes: Vec::new(),
         queues: 1,
         handover: true,
     };
@@ -352,6 +362,7 @@ fn port(config: &Config, network: &Network, name: &PortName, connect: &NetworkCo
         mac: connect.mac,
         ips: addresses.iter().map(|(cidr, _)| *cidr).collect(),
         gateways: gateways(addresses.iter().filter_map(|(_, gateway)| *gateway).filter(leads)),
+        routes: connect.routes.clone(),
         queues: 1,
         handover: false,
     };

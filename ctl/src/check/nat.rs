@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{bridge_of, check_host, check_range, overlapping, routed};
+use super::{bridge_of, check_host, check_range, no_port, overlapping, routed};
 use crate::{
     AddressRange, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
     PrefixTranslation, Protocol, Publish, RuleName,
@@ -106,6 +106,9 @@ fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
         None => check_has_address(on, &rule.on, container.is_ipv4())?,
     }
     check_host("container", container)?;
+    if let Some(port) = rule.port.as_ref().filter(|port| !config.ports.contains_key(*port)) {
+        return Err(no_port(config, port));
+    }
     let to = match &rule.to {
         Some(to) if *to == rule.on => {
             return Err(CtlError::invalid(format!(

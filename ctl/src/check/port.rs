@@ -8,6 +8,7 @@ use super::network::check_stranger;
 use super::{IPV6_MTU, MAC_LIMIT, bridge_of, check_range, is_link_local};
 use crate::{
     Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, PortName, Tap,
+    TapRoute,
 };
 
 /// The most queues of one port.
@@ -84,6 +85,9 @@ fn check_tap(tap: &Tap, mtu: Mtu) -> Result<(), CtlError> {
             return Err(CtlError::invalid("give at most one gateway of each IP version"));
         }
     }
+    for route in &tap.routes {
+        check_route(tap, route)?;
+    }
     if mtu.bytes() < IPV6_MTU && tap.ips.iter().any(|cidr| cidr.addr.is_ipv6()) {
         return Err(CtlError::invalid(format!(
             "its IPv6 address needs an MTU of {IPV6_MTU} or more, and it has {mtu}"
@@ -106,6 +110,17 @@ fn check_gateway(tap: &Tap, gateway: IpAddr) -> Result<(), CtlError> {
     Err(CtlError::invalid(format!(
         "gateway {gateway} is in no subnet of its addresses ({ips}); check them and their prefix lengths"
     )))
+}
+
+fn check_route(tap: &Tap, route: &TapRoute) -> Result<(), CtlError> {
+    let same_version = route.to.is_ipv4() == route.via.is_ipv4();
+    let has_address = tap.ips.iter().any(|cidr| cidr.addr.is_ipv4() == route.via.is_ipv4());
+    if same_version && (has_address || is_link_local(route.via)) {
+        return Ok(());
+    }
+    let why =
+        if same_version { "it has no address of that IP version" } else { "its ends are of two" };
+    Err(CtlError::invalid(format!("route {route}: {why}; check the addresses")))
 }
 
 pub(super) fn check_interfaces(config: &Config) -> Result<(), CtlError> {

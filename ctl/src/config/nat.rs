@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::names::{BadName, as_string, bad, digits};
-use crate::{AddressRange, BridgeName, PortRange, Prefix, Protocol, RuleName};
+use crate::{AddressRange, BridgeName, PortName, PortRange, Prefix, Protocol, RuleName};
 
 /// A rule of address translation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,14 @@ impl NatRule {
             Self::Masquerade(rule) => vec![&rule.from, &rule.to],
             Self::Publish(rule) => std::iter::once(&rule.on).chain(&rule.to).collect(),
             Self::Prefix(rule) => vec![&rule.from, &rule.to],
+        }
+    }
+
+    /// The container's port with which it goes.
+    pub fn port(&self) -> Option<&PortName> {
+        match self {
+            Self::Publish(rule) => rule.port.as_ref(),
+            Self::Masquerade(_) | Self::Prefix(_) => None,
         }
     }
 
@@ -152,6 +160,9 @@ pub struct Publish {
     /// The container's bridge; the one in whose subnet the container's address is if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<BridgeName>,
+    /// The container's port, if the rule is to go when that goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortName>,
 }
 
 /// Ports outside and where they lead to, `[IP:]PORT[-END]:CONTAINER-IP[:PORT][/tcp|udp|sctp]`. The ports of a

@@ -134,8 +134,12 @@ impl Config {
         network.endpoints.contains_key(port).then_some(bridge)
     }
 
-    /// A port is no more: so is the endpoint, and its addresses are free, but those that their owners hold.
+    /// A port is no more: so are the rules that go with it and the endpoint, and its addresses are free, but those
+    /// that their owners hold.
     pub fn forget_endpoint(&mut self, bridge: &BridgeName, port: &PortName) {
+        let rules = self.nat.iter().filter(|(_, rule)| rule.port() == Some(port));
+        let rules: Vec<_> = rules.map(|(name, _)| name.clone()).collect();
+        rules.iter().for_each(|name| _ = self.nat.remove(name));
         let has_it = |network: &&mut Arc<Network>| network.endpoints.contains_key(port);
         let Some(network) = self.networks.get_mut(bridge).filter(has_it) else { return };
         let network = Arc::make_mut(network);

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Rate, Vlan};
+use crate::names::bad;
+use crate::{BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Prefix, Rate, Vlan};
 
 /// A port of a bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +143,9 @@ pub struct Tap {
     /// Its default gateways, at most one of each IP version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<IpAddr>,
+    /// Its other routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<TapRoute>,
     /// Queues, each of which may be served by another worker; one if not given.
     #[serde(default = "one")]
     pub queues: u16,
@@ -150,6 +154,34 @@ pub struct Tap {
     /// once that is known. It outlives the daemon, which finds it again by its MAC address.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub handover: bool,
+}
+
+/// A route of a container by its interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TapRoute {
+    /// Where it leads to.
+    pub to: Prefix,
+    /// The next hop.
+    pub via: IpAddr,
+}
+
+impl std::str::FromStr for TapRoute {
+    type Err = crate::BadName;
+
+    fn from_str(text: &str) -> Result<Self, crate::BadName> {
+        let ends = text.split_once(" via ");
+        let ends = ends.and_then(|(to, via)| to.trim().parse().ok().zip(via.trim().parse().ok()));
+        ends.map(|(to, via)| Self { to, via }).ok_or_else(|| {
+            bad("route", text, "write a network and a next hop, such as '10.9.0.0/16 via 10.0.0.1'")
+        })
+    }
+}
+
+impl std::fmt::Display for TapRoute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} via {}", self.to, self.via)
+    }
 }
 
 fn one() -> u16 {

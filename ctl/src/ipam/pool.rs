@@ -90,6 +90,11 @@ impl Pool {
         Ok(())
     }
 
+    /// Whether nothing is left for those who ask for no particular address.
+    pub fn is_exhausted(&self) -> bool {
+        self.next_given().is_none()
+    }
+
     /// Gives this address to an owner; it may be his already.
     ///
     /// # Errors
@@ -118,8 +123,7 @@ impl Pool {
     /// # Errors
     /// [`IpamError::Exhausted`].
     pub fn give_next(&mut self, owner: &Owner) -> Result<IpAddr, IpamError> {
-        let addr = self.next_fresh().or_else(|| self.longest_resting());
-        let addr = addr.ok_or_else(|| self.exhausted())?;
+        let addr = self.next_given().ok_or_else(|| self.exhausted())?;
         self.give(addr, owner)?;
         self.last = Some(addr);
         Ok(addr)
@@ -178,6 +182,10 @@ impl Pool {
         let mut spans: Vec<_> = self.ranges.iter().filter_map(|span| span.within(&hosts)).collect();
         spans.sort_unstable();
         spans
+    }
+
+    fn next_given(&self) -> Option<IpAddr> {
+        self.next_fresh().or_else(|| self.longest_resting())
     }
 
     /// The next address after the last one that nobody has, and that does not rest.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ipam::Span;
 use crate::{
     BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner, PortName, Prefix,
+    TapRoute,
 };
 
 /// A network to make.
@@ -31,6 +32,9 @@ pub struct NetworkCreate {
     /// The switch has no address on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_gateway: bool,
+    /// Nobody's addresses are given out on it, and the switch has none there: it has no subnets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unnumbered: bool,
     /// What is given to containers that ask for no particular address; the whole subnets if not given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<Span>,
@@ -52,6 +56,7 @@ impl NetworkCreate {
             ipv6: false,
             gateways: Vec::new(),
             no_gateway: false,
+            unnumbered: false,
             ranges: Vec::new(),
             reserved: Vec::new(),
             avoid: Vec::new(),
@@ -126,6 +131,9 @@ pub struct NetworkConnect {
     /// It gets no default route, even if no other network has given it one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_default_route: bool,
+    /// Its other routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<TapRoute>,
 }
 
 impl NetworkConnect {
@@ -140,6 +148,7 @@ impl NetworkConnect {
             aliases: Vec::new(),
             owner: None,
             no_default_route: false,
+            routes: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::ipam::{Lease, Pool, Span};
 use crate::network::uplinks;
 use crate::{
     BridgeName, Config, HostName, IfName, IpCidr, IpamFilter, MacAddr, NetnsRef, NetworkSettings,
-    Owner, PortKind, PortName, Prefix,
+    Owner, PortKind, PortName, Prefix, TapRoute,
 };
 
 /// A network.
@@ -46,6 +46,9 @@ pub struct SubnetInfo {
     pub addresses: u64,
     /// How many addresses are given out now.
     pub leases: usize,
+    /// Nothing is left for those who ask for no particular address.
+    #[serde(default)]
+    pub exhausted: bool,
 }
 
 /// A container on a network.
@@ -70,6 +73,9 @@ pub struct EndpointInfo {
     /// Its default gateways: those of this network, unless it is internal or another one's are used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub default_gateways: Vec<IpAddr>,
+    /// Its other routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<TapRoute>,
     /// Whose its addresses are.
     pub owner: Owner,
     /// The names by which others on the network find it.
@@ -132,6 +138,7 @@ impl SubnetInfo {
             reserved: pool.reserved.clone(),
             addresses: pool.capacity(),
             leases: pool.leases().len(),
+            exhausted: pool.is_exhausted(),
         }
     }
 }
@@ -157,6 +164,7 @@ impl EndpointInfo {
             mtu: config.mtu_of(settings).bytes(),
             addresses: tap.ips.iter().map(address).collect(),
             default_gateways: tap.gateways.clone(),
+            routes: tap.routes.clone(),
             owner: endpoint.owner.clone(),
             aliases: endpoint.aliases.clone(),
         })

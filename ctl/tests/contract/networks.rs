@@ -354,3 +354,66 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_network_without_subnets_gives_no_addresses() {
+    const BARE: &str = r#"network.create {"name":"bare","unnumbered":true}"#;
+    let config = config_of(&[BARE, r#"network.connect {"network":"bare","netns":"shop"}"#]);
+    assert!(info(&config, "bare").subnets.is_empty());
+    assert!(addresses(&config, "shop-eth0").is_empty());
+    assert_eq!(after(&config, BARE), config);
+    refuses(
+        &config,
+        &[
+            (r#"network.create {"name":"bare"}"#, Exists, "is another one"),
+            (
+                r#"network.create {"name":"b","unnumbered":true,"subnets":["10.1.0.0/24"]}"#,
+                Invalid,
+                "has no subnets",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_container_has_the_routes_that_it_was_connected_with() {
+    let routes = r#""routes":[{"to":"10.9.0.0/16","via":"10.1.0.9"}]"#;
+    let connect = format!(r#"network.connect {{"network":"web","netns":"shop",{routes}}}"#);
+    let config = config_of(&[WEB, &connect]);
+    let routes = endpoint(&config, "shop-eth0").routes;
+    assert_eq!(routes, ["10.9.0.0/16 via 10.1.0.9".parse().unwrap()]);
+    let ipv6_only = r#"network.create {"name":"six","subnets":["fd06::/64"]}"#;
+    let config = after(&config, ipv6_only);
+    let to = |network: &str, to: &str, via: &str| {
+        let routes = format!(r#"[{{"to":"{to}","via":"{via}"}}]"#);
+        format!(r#"network.connect {{"network":"{network}","netns":"b","routes":{routes}}}"#)
+    };
+    refuses(
+        &config,
+        &[
+            (&to("web", "10.9.0.0/16", "fd01::9"), Invalid, "its ends are of two"),
+            (&to("six", "10.9.0.0/16", "10.1.0.9"), Invalid, "no address of that IP version"),
+        ],
+    );
+}
+
+#[test]
+fn a_rule_goes_with_its_port_however_the_port_goes() {
+    let publish = |port: &str| {
+        format!(
+            r#"nat.add {{"rule":{{"publish":{{"on":"up","forward":"8080:10.1.0.2:80","port":"{port}"}}}}}}"#
+        )
+    };
+    let [bridge, route] = UPLINK;
+    let before = config_of(&[bridge, route, WEB, SHOP]);
+    let config = after(&before, &publish("shop-eth0"));
+    assert_eq!(rules(&config), ["up-8080-tcp", "web-to-up"]);
+    for removal in [
+        r#"port.del {"name":"shop-eth0"}"#,
+        r#"network.disconnect {"network":"web","netns":"shop"}"#,
+        r#"detach {"netns":"shop"}"#,
+    ] {
+        assert_eq!(rules(&after(&config, removal)), ["web-to-up"], "{removal}");
+    }
+    refuses(&before, &[(&publish("other-eth0"), NotFound, "port other-eth0")]);
+}

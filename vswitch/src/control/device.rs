@@ -167,7 +167,12 @@ pub fn readdress(from: &Port, to: &Port) -> Result<(), OpenError> {
 }
 
 fn addresses(tap: &Tap) -> Interface<'_> {
-    Interface { ips: &tap.ips, gateways: &tap.gateways, ..Interface::default() }
+    Interface {
+        ips: &tap.ips,
+        gateways: &tap.gateways,
+        routes: &tap.routes,
+        ..Interface::default()
+    }
 }
 
 /// Runs `work` in the namespace that was named, or in the daemon's own.
@@ -198,6 +203,7 @@ fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
         mtu: Some(mtu),
         ips: &tap.ips,
         gateways: &tap.gateways,
+        routes: &tap.routes,
     };
     let link = namespace
         .run(|| hostnet::configure(tap.ifname.as_str(), &wanted).map_err(OpenError::from))?;

@@ -96,6 +96,7 @@ fn tap(container: &Container, number: usize) -> Result<PortKind, DemoError> {
         mac: None,
         ips: addresses(number).to_vec(),
         gateways: Vec::new(),
+        routes: Vec::new(),
         queues: 1,
         handover: false,
     }))

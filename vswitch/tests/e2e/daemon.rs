@@ -229,6 +229,7 @@ pub fn tap(
         mac: None,
         ips: ips?,
         gateways: Vec::new(),
+        routes: Vec::new(),
         queues: 1,
         handover: false,
     }))

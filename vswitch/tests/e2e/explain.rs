@@ -137,7 +137,7 @@ fn why_follows_translations_there_and_back() -> TestResult {
     ping::ping(&inner, "10.2.0.9".parse()?, &ping::Options::default())?;
     assert!(!why(&daemon, "world 10.2.0.1 tcp 8080")?.reaches, "nothing is published");
     let (on, forward) = ("b".parse()?, "8080:10.1.0.2:80/tcp".parse()?);
-    let rule = NatRule::Publish(Publish { on, forward, to: None });
+    let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
     daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
     let inward = why(&daemon, "world 10.2.0.1 tcp 8080")?;
     assert!(inward.reaches, "{inward:?}");

@@ -35,6 +35,7 @@ fn hand_over(daemon: &Daemon, ifname: &str) -> TestResult {
         mac: None,
         ips: vec!["10.0.0.1/24".parse()?],
         gateways: Vec::new(),
+        routes: Vec::new(),
         queues: 1,
         handover: true,
     };

@@ -52,6 +52,7 @@ pub fn container(
         mac: None,
         ips,
         gateways,
+        routes: Vec::new(),
         queues: 1,
         handover: false,
     });
@@ -132,7 +133,7 @@ fn is_shown(
 ) -> TestResult {
     let (on, listening) = ("outside".parse()?, SocketAddr::new(own, 80));
     let forward = format!("8080:{listening}/tcp").parse()?;
-    let rule = NatRule::Publish(Publish { on, forward, to: None });
+    let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
     let name = if own.is_ipv4() { "web4" } else { "web6" };
     daemon.change(Mutation::NatAdd(NatAdd { name: Some(name.parse()?), rule }))?;
     let listener: TcpListener = inner.run(|| TcpListener::bind(listening).map_err(io))?;

@@ -70,7 +70,8 @@ impl Scene {
 
     fn publish(&self, forward: &str) -> TestResult {
         let on = "outside".parse()?;
-        let rule = NatRule::Publish(Publish { on, forward: forward.parse()?, to: None });
+        let rule =
+            NatRule::Publish(Publish { on, forward: forward.parse()?, to: None, port: None });
         self.daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
         Ok(())
     }

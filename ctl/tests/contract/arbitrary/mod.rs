@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use ctl::{
     Attach, Batch, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey,
     FdbStatic, IfName, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd,
-    PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, Vlan, VlanId, VlanIds,
-    apply,
+    PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan, VlanId,
+    VlanIds, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -87,15 +87,23 @@ fn gateways() -> impl Strategy<Value = Vec<IpAddr>> {
     vec(select(some.map(|text| text.parse().unwrap()).to_vec()), 0..2)
 }
 
+fn routes() -> impl Strategy<Value = Vec<TapRoute>> {
+    let some = [("10.9.0.0/16", "10.0.0.1"), ("fd09::/64", "fd00::1"), ("10.9.0.0/16", "fe80::1")];
+    let route = |(to, via): (&str, &str)| TapRoute { to: parsed(to), via: via.parse().unwrap() };
+    vec(select(some.map(route).to_vec()), 0..2)
+}
+
 fn tap() -> impl Strategy<Value = Tap> {
-    let settings = (option::of(netns()), if_name(), option::of(mac()), ips(), gateways());
+    let addressing = (ips(), gateways(), routes());
+    let settings = (option::of(netns()), if_name(), option::of(mac()), addressing);
     (settings, 0u16..18, any::<bool>()).prop_map(
-        |((netns, ifname, mac, ips, gateways), queues, handover)| Tap {
+        |((netns, ifname, mac, (ips, gateways, routes)), queues, handover)| Tap {
             netns,
             ifname,
             mac,
             ips,
             gateways,
+            routes,
             queues,
             handover,
         },

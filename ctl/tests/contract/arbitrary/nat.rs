@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{bridge_name, named, parsed};
+use super::{bridge_name, named, parsed, port_name};
 
 fn name() -> impl Strategy<Value = RuleName> {
     select(vec!["web", "br0-to-br1", "br1-8080-tcp"]).prop_map(parsed)
@@ -56,8 +56,9 @@ fn masquerade() -> impl Strategy<Value = Masquerade> {
 }
 
 fn rule() -> impl Strategy<Value = NatRule> {
-    let publish = (bridge_name(), forward(), option::of(bridge_name()))
-        .prop_map(|(on, forward, to)| NatRule::Publish(Publish { on, forward, to }));
+    let ends = (option::of(bridge_name()), option::of(port_name()));
+    let publish = (bridge_name(), forward(), ends)
+        .prop_map(|(on, forward, (to, port))| NatRule::Publish(Publish { on, forward, to, port }));
     let prefix = (bridge_name(), bridge_name(), inside(), inside()).prop_map(
         |(from, to, inside, outside)| {
             NatRule::Prefix(PrefixTranslation { from, to, inside, outside })

@@ -14,7 +14,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{bridge_name, if_name, mac, mtu, named, netns, parsed, port_name, vxlan};
+use super::{bridge_name, if_name, mac, mtu, named, netns, parsed, port_name, routes, vxlan};
 
 pub fn subnet() -> impl Strategy<Value = Prefix> {
     select(vec!["10.1.0.0/29", "10.2.0.0/24", "10.2.0.128/25", "fd01::/64", "fd02::/126"])
@@ -62,12 +62,12 @@ fn settings() -> impl Strategy<Value = NetworkSettings> {
 
 fn create() -> impl Strategy<Value = NetworkCreate> {
     let spans = (vec(span(), 0..2), vec(span(), 0..2));
-    let gateways = (vec(addr(), 0..2), any::<bool>());
+    let gateways = (vec(addr(), 0..2), any::<bool>(), any::<bool>());
     let subnets = (vec(subnet(), 0..3), any::<bool>(), vec(subnet(), 0..2));
     (bridge_name(), settings(), subnets, gateways, spans).prop_map(
         |(name, settings, subnets, gateways, (ranges, reserved))| {
             let (subnets, ipv6, avoid) = subnets;
-            let (gateways, no_gateway) = gateways;
+            let (gateways, no_gateway, unnumbered) = gateways;
             NetworkCreate {
                 name,
                 settings,
@@ -75,6 +75,7 @@ fn create() -> impl Strategy<Value = NetworkCreate> {
                 ipv6,
                 gateways,
                 no_gateway,
+                unnumbered,
                 ranges,
                 reserved,
                 avoid,
@@ -109,16 +110,20 @@ fn set() -> impl Strategy<Value = NetworkSet> {
 fn connect() -> impl Strategy<Value = NetworkConnect> {
     let place = (bridge_name(), netns(), if_name());
     let wishes = (vec(addr(), 0..2), option::of(mac()), option::of(owner()));
-    (place, wishes, vec(alias(), 0..2), any::<bool>()).prop_map(
-        |((network, netns, ifname), (ips, mac, owner), aliases, no_default_route)| NetworkConnect {
-            network,
-            netns,
-            ifname,
-            ips,
-            mac,
-            aliases,
-            owner,
-            no_default_route,
+    let routing = (any::<bool>(), routes());
+    (place, wishes, vec(alias(), 0..2), routing).prop_map(
+        |((network, netns, ifname), (ips, mac, owner), aliases, (no_default_route, routes))| {
+            NetworkConnect {
+                network,
+                netns,
+                ifname,
+                ips,
+                mac,
+                aliases,
+                owner,
+                no_default_route,
+                routes,
+            }
         },
     )
 }

@@ -1,7 +1,10 @@
 //! Address translation, as typed.
 
 use clap::{ArgAction, Args, Subcommand};
-use ctl::{AddressRange, BridgeName, Filtering, Forward, PortRange, Prefix, RuleName, TimeoutsSet};
+use ctl::{
+    AddressRange, BridgeName, Filtering, Forward, PortName, PortRange, Prefix, RuleName,
+    TimeoutsSet,
+};
 
 /// What to do with address translation.
 #[derive(Debug, Subcommand)]
@@ -102,6 +105,9 @@ Examples:
         /// The container's bridge [default: the one whose subnet its address is in]
         #[arg(long, value_name = "BRIDGE")]
         to: Option<BridgeName>,
+        /// The container's port: the rule goes when it goes
+        #[arg(long)]
+        port: Option<PortName>,
         /// The rule's name [default: made of the bridge, the port and the protocol]
         #[arg(long)]
         name: Option<RuleName>,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 use ctl::ipam::Span;
-use ctl::{BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, Owner, Prefix, Vni};
+use ctl::{BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, Owner, Prefix, TapRoute, Vni};
 
 use super::change;
 
@@ -57,7 +57,8 @@ Examples:
 Examples:
   vswitchctl network connect web shop
   vswitchctl network connect web 4711 --ifname eth1 --ip 10.1.0.7 --alias db
-  vswitchctl network connect web /proc/4711/ns/net --owner 0a1b2c/eth0 --no-default-route")]
+  vswitchctl network connect web /proc/4711/ns/net --owner 0a1b2c/eth0 --no-default-route
+  vswitchctl network connect web shop --route '10.9.0.0/16 via 10.1.0.9'")]
     Connect(Box<ConnectOptions>),
     /// Disconnect a container from a network; safe to repeat
     #[command(after_help = "\
@@ -92,6 +93,9 @@ pub struct NetworkOptions {
     /// Without an address of the switch: nothing is routed
     #[arg(long)]
     pub no_gateway: bool,
+    /// Without subnets: nobody's addresses are given out, and the switch has none
+    #[arg(long, conflicts_with_all = ["subnets", "ipv6", "gateways", "ranges", "reserved"])]
+    pub unnumbered: bool,
     /// Addresses for containers that ask for none, A-B or CIDR (may be repeated) [default: all]
     #[arg(long = "ip-range", value_name = "RANGE")]
     pub ranges: Vec<Span>,
@@ -180,6 +184,9 @@ pub struct ConnectOptions {
     /// No default route, even if no other network gave it one
     #[arg(long)]
     pub no_default_route: bool,
+    /// Another route, 'CIDR via IP' (may be repeated)
+    #[arg(long = "route", value_name = "ROUTE")]
+    pub routes: Vec<TapRoute>,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -15,8 +15,9 @@ pub(super) fn request(command: &NatCommand) -> Request {
         NatCommand::Masquerade(MasqueradeCommand::Add(options)) => {
             add(&options.name, NatRule::Masquerade(masquerade(options)))
         }
-        NatCommand::Publish(PublishCommand::Add { forward, on, to, name }) => {
-            let publish = Publish { on: on.clone(), forward: *forward, to: to.clone() };
+        NatCommand::Publish(PublishCommand::Add { forward, on, to, port, name }) => {
+            let (on, to, port) = (on.clone(), to.clone(), port.clone());
+            let publish = Publish { on, forward: *forward, to, port };
             add(name, NatRule::Publish(publish))
         }
         NatCommand::Prefix(PrefixCommand::Add { inside, outside, from, to, name }) => {

@@ -48,6 +48,7 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
         ipv6: options.ipv6,
         gateways: options.gateways.clone(),
         no_gateway: options.no_gateway,
+        unnumbered: options.unnumbered,
         ranges: options.ranges.clone(),
         reserved: options.reserved.clone(),
         avoid: options.avoid.clone(),
@@ -76,5 +77,6 @@ fn connect(options: &ConnectOptions) -> NetworkConnect {
         aliases: options.aliases.clone(),
         owner: options.owner.clone(),
         no_default_route: options.no_default_route,
+        routes: options.routes.clone(),
     }
 }

@@ -79,6 +79,7 @@ fn new_port(options: &PortOptions) -> Port {
             mac: interface.mac,
             ips: interface.ips.clone(),
             gateways: interface.gateways.clone(),
+            routes: Vec::new(),
             queues: options.queues,
             handover: options.handover,
         }),

@@ -23,6 +23,7 @@ fn configured(rules: &[&str]) -> Config {
             mac: None,
             ips: Vec::new(),
             gateways: Vec::new(),
+            routes: Vec::new(),
             queues: 1,
             handover: false,
         };

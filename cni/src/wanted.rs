@@ -1,0 +1,302 @@
+//! What a network configuration asks of the daemon: the network, the endpoint, and what is bound to it.
+
+use std::net::IpAddr;
+
+use ctl::ipam::Span;
+use ctl::response::{EndpointInfo, NetworkInfo};
+use ctl::{
+    BridgeName, Egress, Forward, HostName, NatAdd, NatRule, NetworkConnect, NetworkCreate,
+    NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute,
+};
+
+use crate::runtime::{Bandwidth, PortMapping};
+use crate::{
+    Address, Args, Attachment, CniError, Ipam, Label, NetConf, Outcome, Range, Route, Sandbox,
+};
+
+/// What ADD is to make, and CHECK to find.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) conf: &'a NetConf,
+    args: &'a Args,
+    /// What another plugin gave, if another plugin gives the addresses.
+    given: Option<&'a Outcome>,
+    network: BridgeName,
+    /// How fast frames may go to the container.
+    egress: Option<Egress>,
+}
+
+impl<'a> Wanted<'a> {
+    /// What a configuration asks for. Whatever the switch does not do is refused here, before anything is made.
+    pub(crate) fn new(conf: &'a NetConf, args: &'a Args) -> Result<Self, CniError> {
+        let egress = conf.runtime.bandwidth.map_or(Ok(None), egress)?;
+        Ok(Self { conf, args, given: None, network: conf.network()?, egress })
+    }
+
+    /// The same with the addresses that another plugin gave.
+    pub(crate) fn with(self, given: Option<&'a Outcome>) -> Self {
+        Self { given, ..self }
+    }
+
+    /// The name of the network.
+    pub(crate) fn network(&self) -> &BridgeName {
+        &self.network
+    }
+
+    /// The network, if it has to be made.
+    pub(crate) fn create(&self) -> Result<NetworkCreate, CniError> {
+        let keys = &self.conf.keys;
+        let default = NetworkSettings::default();
+        let overlay = keys.vxlan.as_ref().map(|tunnel| Overlay {
+            vni: tunnel.vni,
+            local: tunnel.local,
+            remotes: tunnel.remotes.clone(),
+        });
+        let settings = NetworkSettings {
+            internal: keys.internal.unwrap_or(default.internal),
+            isolated: keys.isolated.unwrap_or(default.isolated),
+            masquerade: keys.ip_masq.unwrap_or(default.masquerade),
+            mtu: keys.mtu.unwrap_or(default.mtu),
+            vxlan: overlay,
+            ..default
+        };
+        let subnets = self.subnets();
+        let gateways = subnets.iter().filter_map(|(_, gateway)| *gateway).collect::<Vec<_>>();
+        Ok(NetworkCreate {
+            settings,
+            // Who gives the addresses also says where the gateway is, and whether there is one.
+            no_gateway: self.given.is_some() && gateways.is_empty(),
+            gateways,
+            subnets: subnets.into_iter().map(|(subnet, _)| subnet).collect(),
+            ranges: self.spans()?,
+            unnumbered: self.is_unnumbered(),
+            ..NetworkCreate::new(self.network.clone())
+        })
+    }
+
+    /// The endpoint.
+    pub(crate) fn connect(
+        &self,
+        present: &NetworkInfo,
+        attachment: &Attachment,
+        sandbox: &Sandbox,
+    ) -> Result<NetworkConnect, CniError> {
+        let asked = || self.conf.requested_ips(self.args);
+        let given = |given: &Outcome| given.ips.iter().map(|ip| ip.address.addr).collect();
+        Ok(NetworkConnect {
+            ifname: attachment.ifname.clone(),
+            ips: self.given.map_or_else(asked, given),
+            mac: self.conf.mac(self.args),
+            aliases: self.aliases(),
+            owner: Some(Label::new(&self.conf.keys.name, attachment).owner()?),
+            no_default_route: !self.leads_out(),
+            routes: self.tap_routes(present)?,
+            ..NetworkConnect::new(self.network.clone(), sandbox.netns.clone())
+        })
+    }
+
+    /// The rules that lead ports outside to the endpoint.
+    pub(crate) fn publications(
+        &self,
+        present: &NetworkInfo,
+        endpoint: &EndpointInfo,
+    ) -> Result<Vec<NatAdd>, CniError> {
+        // Runtimes write zero for a port that is not to be published.
+        let mappings = self.conf.runtime.port_mappings.iter().filter(|m| m.host_port != 0);
+        let asked = &self.conf.keys.publish_on;
+        let outside = if asked.is_empty() { &present.uplinks } else { asked };
+        let mut rules = Vec::new();
+        for mapping in mappings {
+            if outside.is_empty() {
+                let why = format!(
+                    "network {} has no uplink on which they could be published; give one, or name bridges in publishOn",
+                    self.network
+                );
+                return Err(CniError::invalid("portMappings", why));
+            }
+            for on in outside {
+                let of_version = |addr: &IpAddr| match mapping.host_ip {
+                    Some(host) => host.is_ipv4() == addr.is_ipv4(),
+                    None => true,
+                };
+                let addresses = endpoint.addresses.iter().map(|info| info.address.addr);
+                for addr in addresses.filter(of_version) {
+                    rules.push(publication(mapping, on, addr, endpoint)?);
+                }
+            }
+        }
+        Ok(rules)
+    }
+
+    /// The rate of the endpoint's port, if it has one.
+    pub(crate) fn shape(&self, endpoint: &EndpointInfo) -> Option<PortSet> {
+        let egress = self.egress?;
+        Some(PortSet { egress: Some(Some(egress)), ..PortSet::new(endpoint.port.clone()) })
+    }
+
+    /// What ADD reports of an endpoint.
+    pub(crate) fn outcome(&self, endpoint: &EndpointInfo, sandbox: &Sandbox) -> Outcome {
+        let interface = crate::Interface {
+            name: endpoint.ifname.to_string(),
+            mac: endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+            mtu: Some(endpoint.mtu),
+            sandbox: sandbox.path.clone(),
+        };
+        let address = |info: &ctl::response::AddressInfo| Address {
+            address: info.address,
+            gateway: info.gateway,
+            interface: Some(0),
+        };
+        let default = |gateway: &IpAddr| Route {
+            dst: Prefix::everything(gateway.is_ipv4()),
+            gw: Some(*gateway),
+        };
+        let own = endpoint.routes.iter().map(|route| Route { dst: route.to, gw: Some(route.via) });
+        let dns = self.conf.dns();
+        let given = self.given.map(|given| given.dns.clone()).unwrap_or_default();
+        Outcome {
+            interfaces: vec![interface],
+            ips: endpoint.addresses.iter().map(address).collect(),
+            routes: endpoint.default_gateways.iter().map(default).chain(own).collect(),
+            dns: if dns.is_empty() { given } else { dns },
+        }
+    }
+
+    /// The subnets, each with its gateway if it is said.
+    pub(crate) fn subnets(&self) -> Vec<(Prefix, Option<IpAddr>)> {
+        let mut subnets: Vec<(Prefix, Option<IpAddr>)> = Vec::new();
+        let all: Vec<_> = match (self.given, &self.conf.ipam) {
+            (Some(given), _) => {
+                given.ips.iter().map(|ip| (ip.address.subnet(), ip.gateway)).collect()
+            }
+            (None, Ipam::Daemon(subnets)) => {
+                let ranges = subnets.ranges(&self.conf.runtime);
+                ranges.iter().map(|range| (range.subnet, range.gateway)).collect()
+            }
+            _ => Vec::new(),
+        };
+        for (subnet, gateway) in all {
+            if subnets.iter().all(|(other, _)| *other != subnet) {
+                subnets.push((subnet, gateway));
+            }
+        }
+        subnets
+    }
+
+    pub(crate) fn spans(&self) -> Result<Vec<Span>, CniError> {
+        match (self.given, &self.conf.ipam) {
+            (None, Ipam::Daemon(subnets)) => subnets
+                .ranges(&self.conf.runtime)
+                .iter()
+                .filter_map(|range| span(range).transpose())
+                .collect(),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn is_unnumbered(&self) -> bool {
+        match &self.conf.ipam {
+            Ipam::Nobody => true,
+            Ipam::Daemon(_) => false,
+            Ipam::Plugin(_) => self.given.is_some_and(|given| given.ips.is_empty()),
+        }
+    }
+
+    fn routes(&self) -> &[Route] {
+        match (self.given, &self.conf.ipam) {
+            (Some(given), _) => &given.routes,
+            (None, Ipam::Daemon(subnets)) => &subnets.routes,
+            _ => &[],
+        }
+    }
+
+    /// Whether default routes by the network's gateways are asked for.
+    fn leads_out(&self) -> bool {
+        let by_gateway = |route: &Route| route.dst.prefix_len() == 0 && route.gw.is_none();
+        self.conf.keys.is_default_gateway || self.routes().iter().any(by_gateway)
+    }
+
+    /// The routes that are not the default ones by the network's gateways.
+    fn tap_routes(&self, present: &NetworkInfo) -> Result<Vec<TapRoute>, CniError> {
+        let gateway = |ipv4: bool| {
+            let gateways = present.subnets.iter().filter_map(|subnet| subnet.gateway);
+            gateways.into_iter().find(|gateway| gateway.is_ipv4() == ipv4)
+        };
+        let others = self.routes().iter().filter(|r| r.dst.prefix_len() > 0 || r.gw.is_some());
+        let route = |route: &Route| {
+            let via = route.gw.or_else(|| gateway(route.dst.is_ipv4()));
+            let why = "it has no gw, and the network no gateway of its IP version";
+            let no_gateway = || CniError::invalid(format!("route to {}", route.dst), why);
+            Ok(TapRoute { to: route.dst, via: via.ok_or_else(no_gateway)? })
+        };
+        others.map(route).collect()
+    }
+
+    fn aliases(&self) -> Vec<HostName> {
+        let aliases = self.conf.runtime.aliases.as_ref();
+        let mut names = aliases.map_or_else(Vec::new, |all| all.on(&self.conf.keys.name).to_vec());
+        names.extend(
+            self.args.pod.iter().filter(|pod| !names.contains(pod)).cloned().collect::<Vec<_>>(),
+        );
+        names
+    }
+}
+
+/// What is given out of a range, if it is not the whole subnet.
+fn span(range: &Range) -> Result<Option<Span>, CniError> {
+    if range.range_start.is_none() && range.range_end.is_none() {
+        return Ok(None);
+    }
+    let hosts = Span::hosts(&range.subnet);
+    let (first, last) =
+        (range.range_start.unwrap_or(hosts.first()), range.range_end.unwrap_or(hosts.last()));
+    let span = Span::between(first, last);
+    span.map(Some).ok_or_else(|| CniError::invalid("ipam", format!("{first} is after {last}")))
+}
+
+fn publication(
+    mapping: &PortMapping,
+    on: &BridgeName,
+    container: IpAddr,
+    endpoint: &EndpointInfo,
+) -> Result<NatAdd, CniError> {
+    let not_a_port = || CniError::invalid("portMappings", "0 is no port of a container");
+    let forward = Forward {
+        address: mapping.host_ip,
+        ports: PortRange::one(mapping.host_port).ok_or_else(not_a_port)?,
+        container,
+        container_port: PortRange::one(mapping.container_port).ok_or_else(not_a_port)?.first(),
+        protocol: mapping.protocol,
+    };
+    let rule = NatRule::Publish(Publish {
+        on: on.clone(),
+        forward,
+        to: Some(endpoint.network.clone()),
+        port: Some(endpoint.port.clone()),
+    });
+    let invalid = |error| CniError::invalid("portMappings", error);
+    let mut add = NatAdd { name: None, rule };
+    if container.is_ipv6() {
+        // The same port of both IP versions is two rules.
+        let name = format!("{}-ipv6", add.rule_name().map_err(invalid)?);
+        add.name = Some(name.parse().map_err(invalid)?);
+    }
+    Ok(add)
+}
+
+/// The limit to what goes to a container. What it may receive at once is what may wait for it.
+fn egress(bandwidth: Bandwidth) -> Result<Option<Egress>, CniError> {
+    if bandwidth.egress_rate != 0 {
+        let (key, value) = ("runtimeConfig.bandwidth.egressRate", bandwidth.egress_rate);
+        return Err(CniError::Unsupported { key: key.to_owned(), value: value.to_string() });
+    }
+    if bandwidth.ingress_rate == 0 {
+        return Ok(None);
+    }
+    let rate: Result<Rate, _> = format!("{}bit", bandwidth.ingress_rate).parse();
+    let rate = rate.map_err(|error| CniError::invalid("bandwidth.ingressRate", error))?;
+    let burst_bytes = u32::try_from(bandwidth.ingress_burst / 8).unwrap_or(u32::MAX);
+    let queue_bytes = (burst_bytes > 0)
+        .then(|| burst_bytes.clamp(Egress::MIN_QUEUE_BYTES, Egress::MAX_QUEUE_BYTES));
+    Ok(Some(Egress { rate, queue_bytes }))
+}

@@ -1,0 +1,22 @@
+//! Direct runs of the plugin, as `cnitool` does them: the real program by its environment and standard input, the real
+//! daemon, real containers. What each test wants is the specification's wording.
+
+mod addressing;
+mod capabilities;
+mod crash;
+mod delegation;
+mod lifecycle;
+mod plugin;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let tests = [
+        lifecycle::tests(),
+        addressing::tests(),
+        capabilities::tests(),
+        delegation::tests(),
+        crash::tests(),
+    ];
+    netlab::test_main(tests.into_iter().flatten())
+}

@@ -1,0 +1,163 @@
+//! Podman, with its containers on networks of the switch by the Container Network Interface.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use e2e::{Host, Installed, Outcome, Podman, Switch};
+use netlab::{LabError, Need, Test, TestResult, test};
+use rustix::process::Signal;
+
+fn main() -> ExitCode {
+    let tests = [
+        test!(containers_of_a_network_reach_each_other_and_stream_whole),
+        test!(networks_are_apart_and_a_container_on_two_reaches_both),
+        test!(a_published_port_is_reached_from_outside),
+        test!(addresses_are_those_that_were_asked_for),
+        test!(containers_that_come_and_go_leave_nothing),
+        test!(a_restarted_switch_has_the_same_containers),
+        test!(a_bare_namespace_and_a_container_are_on_one_network),
+    ];
+    let needs = [Installed::PODMAN, Installed::RUNC, Installed::BUSYBOX];
+    let with = |test: Test| needs.into_iter().fold(test, |test, one| test.needs(one.need()));
+    netlab::test_main(tests.into_iter().map(|test| with(test.needs(Need::Tun))))
+}
+
+const WEB: &str = r#""isDefaultGateway":true,"ipam":{"type":"vswitch","subnet":"10.1.0.0/24"}"#;
+const BACK: &str = r#""ipam":{"type":"vswitch","subnet":"10.2.0.0/24"}"#;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn pings(podman: &Podman, from: &str, target: &str) -> bool {
+    podman.shell(from, &format!("ping -c 1 -w 5 {target}")).is_ok()
+}
+
+/// That nothing of any container is left in the switch.
+fn has_nothing(switch: &Switch) -> Outcome<()> {
+    assert!(switch.containers()?.is_empty());
+    assert!(switch.leases()?.is_empty());
+    assert!(switch.translations()?.iter().all(|rule| rule.rule.port().is_none()));
+    switch.check_ledger()
+}
+
+fn containers_of_a_network_reach_each_other_and_stream_whole() -> TestResult {
+    let host = Host::new()?;
+    let switch = Switch::start(&host, &[])?;
+    let podman = Podman::new(&host)?;
+    podman.network(&switch, "web", WEB)?;
+    podman.container("alpha", "--network web")?;
+    podman.container("beta", "--network web")?;
+    assert!(pings(&podman, "alpha", "10.1.0.3"));
+    assert!(pings(&podman, "alpha", Host::WORLD), "by masquerading");
+    podman.shell("beta", "dd if=/dev/urandom of=/tmp/sent bs=64k count=64 2>/dev/null")?;
+    podman.shell("beta", "httpd -p 80 -h /tmp")?;
+    let sum = |text: String| text.split_whitespace().next().map(str::to_owned);
+    let sent = sum(podman.shell("beta", "sha256sum /tmp/sent")?);
+    let fetch = "timeout 20 wget -q -O - http://10.1.0.3/sent | sha256sum";
+    let received = podman.shell("alpha", fetch)?;
+    assert_eq!(sum(received), sent);
+    podman.run("rm --force --all --time 0")?;
+    has_nothing(&switch).map_err(Into::into)
+}
+
+fn networks_are_apart_and_a_container_on_two_reaches_both() -> TestResult {
+    let host = Host::new()?;
+    let switch = Switch::start(&host, &[])?;
+    let podman = Podman::new(&host)?;
+    podman.network(&switch, "web", WEB)?;
+    podman.network(&switch, "back", BACK)?;
+    podman.container("front", "--network web")?;
+    podman.container("db", "--network back")?;
+    podman.container("both", "--network web,back")?;
+    assert!(pings(&podman, "both", "10.1.0.2") && pings(&podman, "both", "10.2.0.2"));
+    assert!(podman.shell("front", "ping -c 1 -W 1 10.2.0.2").is_err());
+    podman.run("network disconnect back both")?;
+    assert!(podman.shell("both", "ping -c 1 -W 1 10.2.0.2").is_err());
+    podman.run("network connect back both")?;
+    assert!(pings(&podman, "both", "10.2.0.2"));
+    Ok(switch.check_ledger()?)
+}
+
+fn a_published_port_is_reached_from_outside() -> TestResult {
+    let host = Host::new()?;
+    let switch = Switch::start(&host, &[])?;
+    let podman = Podman::new(&host)?;
+    podman.network(&switch, "web", WEB)?;
+    podman.container("shop", "--network web -p 8080:80")?;
+    podman.shell("shop", "mkdir -p /www; echo hello >/www/index.html; httpd -p 80 -h /www")?;
+    assert!(fetch(&host, "198.51.100.1:8080")?.ends_with("hello\n"));
+    let taken = podman.container("other", "--network web -p 8080:80");
+    assert!(taken.is_err_and(|error| error.to_string().contains("8080")));
+    podman.run("rm --force --all --time 0")?;
+    assert!(fetch(&host, "198.51.100.1:8080").is_err());
+    has_nothing(&switch).map_err(Into::into)
+}
+
+/// The page at a port of the switch's outside.
+fn fetch(host: &Host, to: &str) -> Outcome<String> {
+    let to: SocketAddr = to.parse()?;
+    let failed = |source| LabError::Socket { operation: "connect to a published port", source };
+    let mut stream =
+        host.world.run(|| TcpStream::connect_timeout(&to, PATIENCE).map_err(failed))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok(page)
+}
+
+fn addresses_are_those_that_were_asked_for() -> TestResult {
+    let host = Host::new()?;
+    let switch = Switch::start(&host, &[])?;
+    let podman = Podman::new(&host)?;
+    podman.network(&switch, "web", WEB)?;
+    let fixed = "--network web --ip 10.1.0.77 --mac-address 02:00:00:00:00:77 --network-alias db";
+    podman.container("fixed", fixed)?;
+    let shown = podman.shell("fixed", "ip addr show eth0")?;
+    assert!(shown.contains("10.1.0.77/24") && shown.contains("02:00:00:00:00:77"), "{shown}");
+    let networks = switch.networks()?;
+    let endpoint = networks.iter().flat_map(|network| &network.endpoints).next();
+    let names = endpoint.map(|endpoint| endpoint.aliases.clone()).unwrap_or_default();
+    let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+    assert!(names.contains(&"db") && names.contains(&"fixed"), "{names:?}");
+    Ok(())
+}
+
+fn containers_that_come_and_go_leave_nothing() -> TestResult {
+    let host = Host::new()?;
+    let switch = Switch::start(&host, &[])?;
+    let podman = Podman::new(&host)?;
+    podman.network(&switch, "web", WEB)?;
+    for _ in 0..10 {
+        podman.run("run --rm --network web busybox ping -c 1 -w 5 10.1.0.1")?;
+    }
+    has_nothing(&switch).map_err(Into::into)
+}
+
+fn a_restarted_switch_has_the_same_containers() -> TestResult {
+    let host = Host::new()?;
+    let mut switch = Switch::start(&host, &[])?;
+    let podman = Podman::new(&host)?;
+    podman.network(&switch, "web", WEB)?;
+    podman.container("alpha", "--network web")?;
+    podman.container("beta", "--network web")?;
+    switch.end(Signal::KILL)?;
+    assert!(podman.container("late", "--network web").is_err(), "nobody serves it");
+    let switch = Switch::start_again(&host, &[])?;
+    assert!(pings(&podman, "alpha", "10.1.0.3"));
+    podman.run("rm --force --all --time 0")?;
+    has_nothing(&switch).map_err(Into::into)
+}
+
+fn a_bare_namespace_and_a_container_are_on_one_network() -> TestResult {
+    let host = Host::new()?;
+    let switch = Switch::start(&host, &[])?;
+    let podman = Podman::new(&host)?;
+    podman.network(&switch, "web", WEB)?;
+    podman.container("alpha", "--network web")?;
+    let bare = netlab::Container::new()?;
+    let connect = ctl::NetworkConnect::new("web".parse()?, bare.reference());
+    switch.change(ctl::Mutation::NetworkConnect(Box::new(connect)))?;
+    assert!(pings(&podman, "alpha", "10.1.0.3"));
+    Ok(switch.check_ledger()?)
+}
