@@ -14,10 +14,12 @@ use ctl::{Client, Query, Request};
 use crate::campaign::progress;
 use crate::measure::{Setting, by_name};
 use crate::record::{Figure, Record};
-use crate::subject::{Rig, Subject, Wish};
+use crate::subject::{Family, Rig, Subject, Wish};
 
 /// What every cycle does.
-const MIX: [&str; 6] = ["tcp4", "tcp-back", "imix", "flows50k", "rr", "crr"];
+const MIX: [&str; 5] = ["tcp4", "tcp-back", "imix", "flows1k", "rr"];
+/// And where no quota of ports ends it: thousands of connections a second.
+const CONNECTIONS: &str = "crr";
 /// The least samples that say anything.
 const LEAST_SAMPLES: usize = 10;
 /// Memory that may come and go: what the allocator and the kernel keep.
@@ -66,7 +68,8 @@ pub(crate) fn run(
     let bar = progress(usize::try_from(time.as_secs())?);
     let (begun, mut samples) = (Instant::now(), Vec::new());
     while begun.elapsed() < time || samples.len() < LEAST_SAMPLES {
-        for name in MIX {
+        let connections = Some(CONNECTIONS).filter(|_| subject.family != Family::Nat);
+        for name in MIX.into_iter().chain(connections) {
             by_name(name).ok_or("the mix names no measure")?.take(&rig, setting)?;
         }
         reconcile(&rig)?;

@@ -194,7 +194,7 @@ fn tsc_ghz() -> Option<f64> {
 }
 
 /// What is done with a burst.
-const CASES: [fn(&Rig, &[Arrival], Seconds); 6] = [
+const CASES: [fn(&Rig, &[Arrival], Seconds); 4] = [
     |rig, burst, _| {
         for arrival in burst {
             black_box(rig.sessions.lookup(&arrival.key));
@@ -212,12 +212,6 @@ const CASES: [fn(&Rig, &[Arrival], Seconds); 6] = [
             }
         }
     },
-    |rig, burst, _| {
-        let keys: [Key; BURST] = std::array::from_fn(|at| burst[at].key);
-        let mut found = [None; BURST];
-        rig.sessions.lookup_burst(&keys, &mut found);
-        black_box(found);
-    },
     |rig, burst, now| {
         for arrival in burst {
             rig.sessions.warm(arrival.session);
@@ -226,29 +220,13 @@ const CASES: [fn(&Rig, &[Arrival], Seconds); 6] = [
             rig.track(arrival.session, arrival.direction, now);
         }
     },
-    |rig, burst, now| {
-        let keys: [Key; BURST] = std::array::from_fn(|at| burst[at].key);
-        let mut found = [None; BURST];
-        rig.sessions.lookup_burst(&keys, &mut found);
-        for found in found.into_iter().flatten() {
-            rig.track(found.session, found.direction, now);
-        }
-    },
 ];
 
 fn main() {
     let ghz = tsc_ghz().unwrap_or(f64::NAN);
     println!("cycles per packet, at {ghz:.3} GHz");
     println!("{:<24}{:>10}{:>10}{:>10}{:>10}", "", "UDP 1000", "UDP 1M", "TCP 1000", "TCP 1M");
-    let names = [
-        "look up",
-        "track",
-        "both",
-        "look up, as a burst",
-        "track, as a burst",
-        "both, as a burst",
-        "sweep",
-    ];
+    let names = ["look up", "track", "both", "track, as a burst", "sweep"];
     let mut rows = names.map(|name| (name, Vec::new()));
     for protocol in [protocol::UDP, protocol::TCP] {
         for count in [1000, 1_000_000] {

@@ -60,4 +60,5 @@ fn view((port, side): (PortIndex, DropSide), frame: &[u8], snapshot: &Snapshot) 
 }
 
 #[cfg(all(test, not(loom)))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;

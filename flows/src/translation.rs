@@ -315,6 +315,12 @@ impl Translation {
                 .any(|rule| rule.pool.zone() == key.zone && rule.pool.contains(destination))
     }
 
+    /// Whether whom the first packet of a session is for is a matter of the configuration alone: of no mapping that
+    /// may come or go.
+    pub(crate) fn is_settled(&self, key: &Key) -> bool {
+        self.owner(key).is_none() || self.forwarded(key).is_some()
+    }
+
     /// Gives back what a session had that ended.
     pub fn release(&self, session: &Session, now: Nanos) {
         let [begun, answered] = [session.initiator, session.responder];

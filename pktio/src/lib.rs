@@ -2,6 +2,7 @@
 //!
 //! * [`buffer`]: [`Pool`], [`PktBuf`] and [`Burst`]. A frame is an owning handle to a slot in an arena
 //!   that is never unmapped: it can be sent to any thread and dropped anywhere.
+//! * [`hint`]: what large tables ask of the processor and the kernel.
 //! * [`offload`]: what the kernel knew about a frame ([`Offload`]) travels with it, and is worked off in
 //!   software (segmentation, checksums, coalescing) only before a port that cannot take it.
 //! * [`port`]: the [`Port`] trait, which every kind of port implements.
@@ -10,10 +11,11 @@
 //!
 //! Nothing here decides where a frame goes: that is the `flows` crate. This crate depends on no
 //! sibling. `unsafe` lives only in `buffer/arena.rs` (and its caller
-//! `buffer/pktbuf.rs`), `sys.rs`, `bpf.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
+//! `buffer/pktbuf.rs`), `hint.rs`, `sys.rs`, `bpf.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
 
 pub mod bpf;
 pub mod buffer;
+pub mod hint;
 pub mod mem;
 pub mod null;
 pub mod offload;

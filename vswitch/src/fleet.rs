@@ -388,7 +388,7 @@ impl Fleet {
                     Event::Report(report) => self.reports.push(*report),
                     Event::Stranger(stranger) => self.strangers.push(stranger),
                     Event::Observed(_) => self.watch.note_begun(),
-                    Event::Dismissed(observer) => self.watch.note_dismissed(*observer),
+                    Event::Dismissed(observer) => self.watch.note_dismissed(observer),
                 }
             }
         }

@@ -8,9 +8,9 @@ use crate::summary::number;
 
 /// Colours that the colour-blind can tell apart too (Okabe and Ito, "Color universal design", 2008), then lighter
 /// and darker ones.
-const COLOURS: [&str; 12] = [
+const COLOURS: [&str; 16] = [
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8c00", "#7b61c9",
-    "#6b6b6b", "#8a4b08", "#00a5a5", "#b03060",
+    "#6b6b6b", "#8a4b08", "#00a5a5", "#b03060", "#5b8c3e", "#a0a0ff", "#c2185b", "#37474f",
 ];
 
 /// Of a subject, by its place in its family.
@@ -74,43 +74,18 @@ const RIGHT: f64 = SIZE.0 - 130.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = SIZE.1 - 44.0;
 
-/// Curves: the horizontal axis is logarithmic, the vertical one begins at zero.
+/// How far apart names on the horizontal axis are at least.
+const APART: f64 = 28.0;
+
+/// Curves: the horizontal axis is logarithmic; the vertical one begins at zero, or is logarithmic too where the values
+/// differ by more than a hundredfold.
 pub(super) fn curves(title: &str, across: &str, up: &str, curves: &[Curve]) -> String {
-    let points = || curves.iter().flat_map(|curve| &curve.points);
-    let most = points().map(|point| point.1).fold(f64::MIN_POSITIVE, f64::max);
-    let least_x =
-        points().map(|point| point.0).fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE);
-    let most_x = points().map(|point| point.0).fold(f64::MIN_POSITIVE, f64::max);
-    let decades = (most_x / least_x).log10().max(f64::EPSILON);
-    let x = |value: f64| LEFT + (value / least_x).log10() / decades * (RIGHT - LEFT);
-    let y = |value: f64| BOTTOM - value / most * (BOTTOM - TOP);
-    let mut out = String::new();
-    for step in ticks(most) {
-        let _ = write!(
-            out,
-            "<path class=\"grid\" d=\"M{LEFT} {0:.1}H{RIGHT}\"/>\
-             <text class=\"dim\" x=\"{1}\" y=\"{2:.1}\" text-anchor=\"end\">{3}</text>",
-            y(step),
-            LEFT - 6.0,
-            y(step) + 4.0,
-            number(step)
-        );
-    }
-    let mut marks: Vec<f64> = points().map(|point| point.0).collect();
-    marks.sort_by(f64::total_cmp);
-    marks.dedup();
-    for mark in marks {
-        let (at, below, text) = (x(mark), BOTTOM + 16.0, short(mark));
-        let _ = write!(
-            out,
-            "<text class=\"dim\" x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{text}</text>"
-        );
-    }
+    let axes = Axes::around(curves);
+    let mut out = axes.grid(across, up);
     for (place, curve) in (0u8..).zip(curves) {
-        let line: String = curve
-            .points
-            .iter()
-            .map(|(at, value)| format!("{:.1},{:.1} ", x(*at), y(*value)))
+        let points = curve.points.iter();
+        let line: String = points
+            .map(|(at, value)| format!("{:.1},{:.1} ", axes.x(*at), axes.y(*value)))
             .collect();
         let _ = write!(
             out,
@@ -123,16 +98,88 @@ pub(super) fn curves(title: &str, across: &str, up: &str, curves: &[Curve]) -> S
             escape(&curve.name)
         );
     }
-    let axes = format!(
-        "<text class=\"dim\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\
-         <text class=\"dim\" x=\"{LEFT}\" y=\"{}\">{}</text>",
-        (LEFT + RIGHT) / 2.0,
-        SIZE.1 - 8.0,
-        escape(across),
-        TOP - 4.0,
-        escape(up)
-    );
-    frame(title, SIZE, &(out + &axes))
+    frame(title, SIZE, &out)
+}
+
+/// From values to places.
+struct Axes {
+    /// The places on the horizontal axis that have points, in order.
+    marks: Vec<f64>,
+    /// The vertical axis: from here, which is zero unless it is logarithmic, ...
+    least: f64,
+    /// ... to here.
+    most: f64,
+}
+
+impl Axes {
+    fn around(curves: &[Curve]) -> Self {
+        let points = || curves.iter().flat_map(|curve| &curve.points);
+        let mut marks: Vec<f64> = points().map(|point| point.0.max(f64::MIN_POSITIVE)).collect();
+        marks.sort_by(f64::total_cmp);
+        marks.dedup();
+        let least = points().map(|point| point.1).fold(f64::INFINITY, f64::min);
+        let most = points().map(|point| point.1).fold(0.0, f64::max);
+        let is_wide = least > 0.0 && most > least * 100.0;
+        let least = if is_wide { 10f64.powf(least.log10().floor()) } else { 0.0 };
+        Self { marks, least, most: if most > 0.0 { most } else { 1.0 } }
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        let (first, last) = self.marks.first().zip(self.marks.last()).unwrap_or((&1.0, &1.0));
+        let decades = (last / first).log10().max(f64::EPSILON);
+        LEFT + (value.max(*first) / first).log10() / decades * (RIGHT - LEFT)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let share = if self.least > 0.0 {
+            (value / self.least).log10() / (self.most / self.least).log10()
+        } else {
+            value / self.most
+        };
+        BOTTOM - share * (BOTTOM - TOP)
+    }
+
+    fn ticks(&self) -> Vec<f64> {
+        if self.least > 0.0 {
+            let decades = std::iter::successors(Some(self.least), |tick| Some(tick * 10.0));
+            return decades.take_while(|tick| *tick <= self.most).collect();
+        }
+        ticks(self.most)
+    }
+
+    /// Lines, numbers and names.
+    fn grid(&self, across: &str, up: &str) -> String {
+        let mut out = String::new();
+        for tick in self.ticks() {
+            let (y, below, text) = (self.y(tick), self.y(tick) + 4.0, number(tick));
+            let _ = write!(
+                out,
+                "<path class=\"grid\" d=\"M{LEFT} {y:.1}H{RIGHT}\"/>\
+                 <text class=\"dim\" x=\"{}\" y=\"{below:.1}\" text-anchor=\"end\">{text}</text>",
+                LEFT - 6.0,
+            );
+        }
+        let mut free = f64::MIN;
+        for mark in &self.marks {
+            let (x, below, text) = (self.x(*mark), BOTTOM + 16.0, short(*mark));
+            if x >= free {
+                free = x + APART;
+                let _ = write!(
+                    out,
+                    "<text class=\"dim\" x=\"{x:.1}\" y=\"{below}\" text-anchor=\"middle\">{text}</text>"
+                );
+            }
+        }
+        let (middle, across, up) = ((LEFT + RIGHT) / 2.0, escape(across), escape(up));
+        let _ = write!(
+            out,
+            "<text class=\"dim\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{across}</text>\
+             <text class=\"dim\" x=\"{LEFT}\" y=\"{}\">{up}</text>",
+            SIZE.1 - 8.0,
+            TOP - 8.0,
+        );
+        out
+    }
 }
 
 fn frame(title: &str, (width, height): (f64, f64), inside: &str) -> String {
@@ -171,6 +218,30 @@ mod tests {
         assert_eq!(ticks(4.2), [0.0, 1.0, 2.0, 3.0, 4.0]);
         for most in [0.013, 0.7, 1.0, 19.0, 333.0, 8e6] {
             assert!((5..=9).contains(&ticks(most).len()), "{most}: {:?}", ticks(most));
+        }
+    }
+
+    fn axes(values: [f64; 2]) -> Axes {
+        let points = vec![(1.0, values[0]), (100.0, values[1])];
+        Axes::around(&[Curve { name: String::new(), colour: colour(0), points }])
+    }
+
+    #[test]
+    fn what_differs_a_hundredfold_has_a_logarithmic_axis() {
+        assert_eq!(axes([20.0, 30_000.0]).ticks(), [10.0, 100.0, 1000.0, 10_000.0]);
+        assert_eq!(axes([20.0, 30.0]).ticks()[0], 0.0);
+        assert_eq!(axes([0.0, 30_000.0]).ticks()[0], 0.0, "zero has no logarithm");
+    }
+
+    #[test]
+    fn curves_stay_within_their_frame() {
+        for values in [[0.0, 0.0], [1.0, 5.0], [3.0, 9e5]] {
+            let axes = axes(values);
+            assert!(
+                values.iter().all(|value| (TOP - 0.01..=BOTTOM).contains(&axes.y(*value))),
+                "{values:?}"
+            );
+            assert_eq!([axes.x(1.0), axes.x(100.0)], [LEFT, RIGHT]);
         }
     }
 

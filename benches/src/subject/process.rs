@@ -29,7 +29,9 @@ pub(super) fn version(program: &str) -> Option<String> {
     let output =
         Command::new(find(program)?).arg("--version").stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    // Some explain their usage instead.
+    first.contains(|letter: char| letter.is_ascii_digit()).then(|| first.to_owned())
 }
 
 fn command(program: &str) -> Result<Command, Box<dyn Error>> {

@@ -1,8 +1,9 @@
 //! [`FlowKey`]: everything about a packet that a decision may depend on.
 
-use pktio::wire::field::{be16, icmp, ipv4, ipv6, protocol, tcp};
-use pktio::wire::{EthernetHeader, Fragment, Layers, Network};
+use pktio::wire::field::{be16, be32, icmp, ipv4, ipv6, protocol, tcp};
+use pktio::wire::{ETHERNET_BYTES, Fragment, Layers, Network};
 
+use crate::hash::fold;
 use crate::{PortIndex, Vid};
 
 /// Which fields the configuration looks at beyond those that a key always holds. Packets that differ in
@@ -25,17 +26,21 @@ pub struct KeyFields {
 /// ```
 ///
 /// The first word is never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FlowKey([u64; 7]);
+#[derive(Debug, Clone, Copy)]
+pub struct FlowKey([u64; WORDS]);
+
+/// Words of a key.
+const WORDS: usize = 7;
+/// What hashes are keyed with.
+pub(super) type Secrets = [u64; WORDS];
 
 impl FlowKey {
     /// The key of a packet. `None` for what is decided about anew each time: fragments, ICMP other than
     /// queries, and what is no IP.
-    #[inline]
+    #[inline(always)]
     pub fn of(
         ingress: PortIndex,
         vid: Vid,
-        header: &EthernetHeader,
         frame: &[u8],
         layers: &Layers,
         fields: KeyFields,
@@ -43,22 +48,9 @@ impl FlowKey {
         if layers.fragment != Fragment::Whole {
             return None;
         }
-        let l4 = usize::from(layers.l4);
-        let (upper, lower, flags) = match layers.protocol {
-            protocol::TCP => {
-                let flags = *frame.get(l4 + tcp::FLAGS)? & fields.tcp_flags;
-                (be16(frame, l4)?, be16(frame, l4 + 2)?, flags)
-            }
-            protocol::UDP | protocol::SCTP => (be16(frame, l4)?, be16(frame, l4 + 2)?, 0),
-            protocol::ICMP if icmp::QUERIES.contains(frame.get(l4)?) => {
-                (be16(frame, l4)?, be16(frame, l4 + icmp::ID)?, 0)
-            }
-            protocol::ICMPV6 if icmp::V6_QUERIES.contains(frame.get(l4)?) => {
-                (be16(frame, l4)?, be16(frame, l4 + icmp::ID)?, 0)
-            }
-            protocol::ICMP | protocol::ICMPV6 => return None,
-            _ => (0, 0, 0),
-        };
+        let [destination, source] = stations(frame)?;
+        let ports = ports(frame, layers)?;
+        let flags = tcp_flags(frame, layers, fields)?;
         let (version, dscp, addresses) = network(frame, layers)?;
         let dscp = if fields.dscp { dscp } else { 0 };
         Some(Self([
@@ -68,8 +60,8 @@ impl FlowKey {
                 | u64::from(layers.protocol) << 16
                 | dscp << 8
                 | u64::from(flags),
-            header.dst.to_bits() << 16 | u64::from(upper),
-            header.src.to_bits() << 16 | u64::from(lower),
+            destination << 16 | u64::from(ports >> 16),
+            source << 16 | u64::from(ports & 0xffff),
             addresses[0],
             addresses[1],
             addresses[2],
@@ -77,27 +69,59 @@ impl FlowKey {
         ]))
     }
 
-    /// A hash of the key. The seed keeps outsiders from choosing flows that collide.
+    /// A hash of the key, which nobody can steer who does not know the secrets.
     #[inline]
-    pub fn hash(&self, seed: u64) -> u64 {
+    pub(super) fn hash(&self, secrets: &Secrets) -> u64 {
         let [a, b, c, d, e, f, g] = self.0;
-        let low =
-            fold(a ^ seed, b ^ 0x9e37_79b9_7f4a_7c15) ^ fold(c ^ 0xd6e8_feb8_6659_fd93, d ^ seed);
+        let [s, t, u, v, w, x, y] = *secrets;
+        let low = fold(fold(a ^ s, b ^ t) ^ w, fold(c ^ u, d ^ v) ^ x);
         if e | f | g == 0 {
             return low;
         }
-        low ^ fold(e ^ 0xa076_1d64_78bd_642f, f ^ seed) ^ fold(g ^ 0xe703_7ed1_a0b4_28db, seed)
+        fold(low ^ fold(e ^ t, f ^ v), g ^ y)
     }
 }
 
-/// Multiplies and folds: every bit of both reaches the result.
+impl PartialEq for FlowKey {
+    /// Without a branch: keys that are compared are nearly always equal.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
+    }
+}
+
+impl Eq for FlowKey {}
+
+/// Both MAC addresses, as numbers.
 #[inline]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    let bytes = product.to_le_bytes();
-    let (low, high) = bytes.split_at(8);
-    let word = |half: &[u8]| half.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    word(low) ^ word(high)
+fn stations(frame: &[u8]) -> Option<[u64; 2]> {
+    let header: &[u8; ETHERNET_BYTES] = frame.first_chunk()?;
+    let (front, back) = (header.first_chunk()?, header.last_chunk()?);
+    Some([u64::from_be_bytes(*front) >> 16, u64::from_be_bytes(*back) >> 16])
+}
+
+/// Both ports, or what stands for them; `None` for ICMP other than queries.
+#[inline]
+fn ports(frame: &[u8], layers: &Layers) -> Option<u32> {
+    let l4 = usize::from(layers.l4);
+    let queries: &[u8] = match layers.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => return be32(frame, l4),
+        protocol::ICMP => &icmp::QUERIES,
+        protocol::ICMPV6 => &icmp::V6_QUERIES,
+        _ => return Some(0),
+    };
+    let kind = be16(frame, l4)?;
+    let is_query = queries.contains(frame.get(l4)?);
+    is_query.then_some(u32::from(kind) << 16 | u32::from(be16(frame, l4 + icmp::ID)?))
+}
+
+/// The TCP flags that matter.
+#[inline]
+fn tcp_flags(frame: &[u8], layers: &Layers, fields: KeyFields) -> Option<u8> {
+    if fields.tcp_flags == 0 || layers.protocol != protocol::TCP {
+        return Some(0);
+    }
+    Some(frame.get(usize::from(layers.l4) + tcp::FLAGS)? & fields.tcp_flags)
 }
 
 /// IP version, code point, and the addresses as words.

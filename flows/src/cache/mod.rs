@@ -9,12 +9,22 @@
 //! entries and the rest of the memory is never touched. A bucket of eight words finds them: a tag of the hash
 //! and the entry's number, 32 bytes. A hit reads one bucket and one entry.
 //!
+//! Neither is near when there are many flows. Who has many packets at hand goes over them three times, so that their
+//! memory comes all at once: [`FlowCache::prepare`] asks for the bucket, [`FlowCache::approach`] for the entry that
+//! the bucket names, and [`FlowCache::find`] is there.
+//!
 //! Full is a normal state: a new flow then takes the place of one that was not used since the hand passed it
 //! (second chance, as in CLOCK), and at worst its next packet is decided about again.
 
 mod key;
 #[cfg(test)]
 mod tests;
+
+use key::Secrets;
+use pktio::hint::{prefer_huge_pages, prefetch};
+
+use crate::hash::secrets;
+use crate::lines::Lines;
 
 pub use key::{FlowKey, KeyFields};
 
@@ -27,92 +37,102 @@ const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 /// A worker's flow cache. See the module's documentation.
 #[derive(Debug)]
 pub struct FlowCache<T> {
-    buckets: Box<[[u32; WAYS]]>,
+    buckets: Lines<u32, WAYS>,
     entries: Vec<Entry<T>>,
     capacity: usize,
-    seed: u64,
+    secrets: Secrets,
     /// Where to look for a flow to forget.
     hand: usize,
 }
 
+/// An entry: what recognises the flow is one cache line.
 #[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
 struct Entry<T> {
     key: FlowKey,
-    hash: u64,
     /// Used since the hand passed.
     is_used: bool,
     value: T,
 }
 
-/// A key with its hash, which both finding and putting need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hashed {
+/// A flow that is looked for: its key with what both finding and putting need.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought {
     key: FlowKey,
     hash: u64,
+    /// The entry that its bucket named when it was approached.
+    expected: usize,
 }
+
+/// The number of no entry.
+const NOWHERE: usize = usize::MAX;
 
 impl<T: Copy> FlowCache<T> {
     /// An empty cache for `capacity` flows, at least 8 and at most 16 million. Memory is used as it fills.
     pub fn new(capacity: usize, seed: u64) -> Self {
         let capacity = capacity.clamp(WAYS, position(NUMBER) - 1);
         let buckets = (capacity * 2 / WAYS).next_power_of_two();
-        Self {
-            buckets: vec![[0; WAYS]; buckets].into_boxed_slice(),
-            entries: Vec::with_capacity(capacity),
-            capacity,
-            seed,
-            hand: 0,
+        let mut entries = Vec::with_capacity(capacity);
+        prefer_huge_pages(entries.spare_capacity_mut());
+        Self { buckets: Lines::zeroed(buckets), entries, capacity, secrets: secrets(seed), hand: 0 }
+    }
+
+    /// Hashes a key, and asks for its bucket.
+    #[inline(always)]
+    pub fn prepare(&self, key: FlowKey) -> Sought {
+        let hash = key.hash(&self.secrets);
+        prefetch(self.buckets.wrapping(bucket_of(hash)));
+        Sought { key, hash, expected: NOWHERE }
+    }
+
+    /// Reads the bucket of a flow, and asks for the entry that is probably the flow's.
+    #[inline]
+    pub fn approach(&self, flow: &mut Sought) {
+        let candidate = self.candidates(flow.hash).next();
+        flow.expected = candidate.unwrap_or(NOWHERE);
+        if let Some(entry) = self.entries.get(flow.expected) {
+            prefetch(entry);
         }
     }
 
-    /// Hashes a key, and brings its bucket near.
+    /// What is probably known of a flow that was approached. It may be another one's.
     #[inline]
-    pub fn prepare(&self, key: FlowKey) -> Hashed {
-        Hashed { key, hash: key.hash(self.seed) }
+    pub fn guess(&self, flow: &Sought) -> Option<&T> {
+        Some(&self.entries.get(flow.expected)?.value)
     }
 
     /// What is known of a flow.
     #[inline]
-    pub fn find(&mut self, wanted: &Hashed) -> Option<&mut T> {
-        let number = self.number_of(wanted)?;
+    pub fn find(&mut self, flow: &Sought) -> Option<&mut T> {
+        let number = self.number_of(flow)?;
         let entry = self.entries.get_mut(number)?;
         entry.is_used = true;
         Some(&mut entry.value)
     }
 
     /// Remembers a flow, in place of what was known of it.
-    pub fn put(&mut self, flow: Hashed, value: T) {
-        let Hashed { key, hash } = flow;
-        let entry = Entry { key, hash, is_used: true, value };
-        if let Some(number) = self.number_of(&flow) {
+    pub fn put(&mut self, flow: &Sought, value: T) {
+        let Sought { key, hash, .. } = *flow;
+        let entry = Entry { key, is_used: true, value };
+        if let Some(number) = self.number_of(flow) {
             self.entries[number] = entry;
             return;
         }
-        let bucket = self.bucket(hash);
-        let way = self.buckets[bucket].iter().position(|word| *word == 0);
+        let way = self.bucket(hash).iter().position(|word| *word == 0);
         let (way, number) = match way {
             Some(way) => (way, self.vacancy()),
             // Every place of the bucket is taken: one of its own flows goes.
-            None => self.crowd_out(bucket, hash),
+            None => self.crowd_out(hash),
         };
         if number == self.entries.len() {
             self.entries.push(entry);
         } else {
             self.entries[number] = entry;
         }
-        self.buckets[bucket][way] = word(hash, number);
+        self.buckets.wrapping_mut(bucket_of(hash))[way] = word(hash, number);
     }
 
-    /// Forgets a flow.
-    pub fn forget(&mut self, flow: &Hashed) {
-        if let Some(number) = self.number_of(flow) {
-            // The entry stays where it is, unreachable, until the hand comes to it.
-            self.unlink(number);
-            self.entries[number].is_used = false;
-        }
-    }
-
-    /// Entries in use or waiting to be reused.
+    /// Flows that are known.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -123,24 +143,29 @@ impl<T: Copy> FlowCache<T> {
     }
 
     #[inline]
-    fn bucket(&self, hash: u64) -> usize {
-        position(lower(hash)) & (self.buckets.len() - 1)
+    fn bucket(&self, hash: u64) -> &[u32; WAYS] {
+        self.buckets.wrapping(bucket_of(hash))
     }
 
     /// The number of a flow's entry.
     #[inline]
-    fn number_of(&self, wanted: &Hashed) -> Option<usize> {
-        let tag = word(wanted.hash, 0) & !NUMBER;
-        let words = &self.buckets[self.bucket(wanted.hash)];
-        for word in words {
-            if *word != 0 && *word & !NUMBER == tag {
-                let number = position(*word & NUMBER) - 1;
-                if self.entries.get(number).is_some_and(|entry| entry.key == wanted.key) {
-                    return Some(number);
-                }
-            }
-        }
-        None
+    fn number_of(&self, flow: &Sought) -> Option<usize> {
+        let is_it = |number: &usize| self.entries.get(*number).is_some_and(|it| it.key == flow.key);
+        Some(flow.expected).filter(is_it).or_else(|| self.search(flow))
+    }
+
+    /// The number of the entry of a flow that is not where it was expected.
+    #[inline(never)]
+    fn search(&self, flow: &Sought) -> Option<usize> {
+        self.candidates(flow.hash).find(|number| self.entries[*number].key == flow.key)
+    }
+
+    /// The numbers of the entries that may be those of a flow with this hash.
+    #[inline]
+    fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> + '_ {
+        let tag = tag(hash);
+        let words = self.bucket(hash).iter().filter(move |word| **word & !NUMBER == tag);
+        words.map(|word| position(*word & NUMBER) - 1)
     }
 
     /// A number for a new entry: the next, or that of a flow that is forgotten for it.
@@ -164,8 +189,8 @@ impl<T: Copy> FlowCache<T> {
     }
 
     /// Chooses a place of a full bucket.
-    fn crowd_out(&self, bucket: usize, hash: u64) -> (usize, usize) {
-        let words = &self.buckets[bucket];
+    fn crowd_out(&self, hash: u64) -> (usize, usize) {
+        let words = self.bucket(hash);
         let number = |word: u32| position(word & NUMBER) - 1;
         let unused = words.iter().position(|word| !self.entries[number(*word)].is_used);
         let way = unused.unwrap_or_else(|| position(lower(hash >> 32)) % WAYS);
@@ -174,20 +199,31 @@ impl<T: Copy> FlowCache<T> {
 
     /// Takes the word of an entry out of its bucket, if it is there.
     fn unlink(&mut self, number: usize) {
-        let hash = self.entries[number].hash;
-        let bucket = self.bucket(hash);
+        let hash = self.entries[number].key.hash(&self.secrets);
         let own = word(hash, number);
-        if let Some(word) = self.buckets[bucket].iter_mut().find(|word| **word == own) {
+        let bucket = self.buckets.wrapping_mut(bucket_of(hash));
+        if let Some(word) = bucket.iter_mut().find(|word| **word == own) {
             *word = 0;
         }
     }
 }
 
+/// The bucket of a hash, modulo their number.
+#[inline]
+fn bucket_of(hash: u64) -> usize {
+    position(lower(hash))
+}
+
 /// The word that leads to an entry.
 #[inline]
 fn word(hash: u64, number: usize) -> u32 {
-    let number = u32::try_from(number + 1).unwrap_or(NUMBER);
-    lower(hash >> 32) & !NUMBER | number
+    tag(hash) | u32::try_from(number + 1).unwrap_or(NUMBER)
+}
+
+/// What is kept of a hash in the words of its bucket. It is not 0, which is that of the words that lead nowhere.
+#[inline]
+fn tag(hash: u64) -> u32 {
+    (lower(hash >> 32) | 1 << NUMBER_BITS) & !NUMBER
 }
 
 #[inline]

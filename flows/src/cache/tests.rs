@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use etherparse::PacketBuilder;
-use pktio::wire::{EthernetHeader, Layers};
+use pktio::wire::Layers;
 use proptest::prelude::*;
 
 use super::*;
@@ -50,9 +50,8 @@ fn packet(shape: Shape) -> Vec<u8> {
 
 fn key(shape: Shape, fields: KeyFields) -> FlowKey {
     let frame = packet(shape);
-    let header = EthernetHeader::read(&frame).unwrap();
     let layers = Layers::parse(&frame).unwrap().unwrap();
-    FlowKey::of(PortIndex(shape.port), Vid(shape.vid), &header, &frame, &layers, fields).unwrap()
+    FlowKey::of(PortIndex(shape.port), Vid(shape.vid), &frame, &layers, fields).unwrap()
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
@@ -94,26 +93,32 @@ proptest! {
 
     #[test]
     fn a_cache_never_answers_with_what_was_not_put_last(
-        operations in prop::collection::vec((0u16..200, 0u8..3), 1..600), capacity in 8usize..64, seed: u64,
+        operations in prop::collection::vec((0u16..200, 0u8..2), 1..600), capacity in 8usize..64,
+        seed: u64, approached: bool,
     ) {
         let mut cache = FlowCache::new(capacity, seed);
         let mut model = HashMap::new();
         for (at, (port, operation)) in operations.into_iter().enumerate() {
-            let shape = Shape {
+            let shape = |port| Shape {
                 port, vid: 0, macs: [0, 1], hosts: [0, 1], ports: [1, 2], v6: port % 2 == 0, tcp: true,
                 syn: false, dscp: 0,
             };
-            let flow = cache.prepare(key(shape, KeyFields::default()));
+            let sought = |cache: &FlowCache<_>, port| {
+                cache.prepare(key(shape(port), KeyFields::default()))
+            };
+            let mut flow = sought(&cache, port);
+            if approached {
+                // What it was approached as may be another's by the time that it is found.
+                cache.approach(&mut flow);
+                let other = sought(&cache, port ^ 1);
+                cache.put(&other, at);
+                model.insert(port ^ 1, at);
+            }
             match operation {
                 0 => {
-                    cache.put(flow, at);
+                    cache.put(&flow, at);
                     model.insert(port, at);
                     prop_assert_eq!(cache.find(&flow).copied(), Some(at));
-                }
-                1 => {
-                    cache.forget(&flow);
-                    model.remove(&port);
-                    prop_assert_eq!(cache.find(&flow), None);
                 }
                 _ => if let Some(found) = cache.find(&flow) {
                     prop_assert_eq!(model.get(&port), Some(&*found));
@@ -121,6 +126,29 @@ proptest! {
             }
             prop_assert!(cache.len() <= capacity.max(WAYS));
         }
+    }
+}
+
+#[test]
+fn every_seed_spreads_flows_that_differ_little() {
+    let shape = |port| Shape {
+        port: 0,
+        vid: 0,
+        macs: [0, 1],
+        hosts: [0, 1],
+        ports: [port, 53],
+        v6: false,
+        tcp: false,
+        syn: false,
+        dscp: 0,
+    };
+    let keys: Vec<_> = (0..4096).map(|port| key(shape(port), KeyFields::default())).collect();
+    for seed in [0, 1, 7, 1 << 63, u64::MAX] {
+        let secrets = secrets(seed);
+        let mut load = [0u16; 512];
+        keys.iter().for_each(|key| load[bucket_of(key.hash(&secrets)) % 512] += 1);
+        // By chance 8 come to each, and 30 to one of the buckets once in a hundred thousand times.
+        assert!(load.iter().all(|flows| *flows < 30), "seed {seed}: {load:?}");
     }
 }
 
@@ -143,7 +171,7 @@ fn flows_fit_up_to_the_capacity_and_the_unused_go_first() {
     };
     for port in 0..1024 {
         let flow = flow(&cache, port);
-        cache.put(flow, port);
+        cache.put(&flow, port);
     }
     let present = |cache: &mut FlowCache<u16>, range: std::ops::Range<u16>| {
         range
@@ -157,10 +185,10 @@ fn flows_fit_up_to_the_capacity_and_the_unused_go_first() {
     assert!(present(&mut cache, 0..1024) >= 1000);
     for port in 1024..3000 {
         let one = flow(&cache, port);
-        cache.put(one, port);
+        cache.put(&one, port);
         let favourite = flow(&cache, 7);
         if cache.find(&favourite).is_none() {
-            cache.put(favourite, 7);
+            cache.put(&favourite, 7);
         }
     }
     assert_eq!(cache.len(), 1024);

@@ -53,6 +53,9 @@ use crate::{PortIndex, Seconds, Vid};
 use table::{Slot, Table};
 use value::Value;
 
+/// The entries of so many stations, a cache line each, are in the second cache or nearer.
+const NEAR_STATIONS: u32 = 4096;
+
 /// What became of an attempt to learn a station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learned {
@@ -131,6 +134,18 @@ impl Fdb {
         let key = key(mac, vid);
         let (_, value) = self.table.find(key)?;
         (!self.is_aged(value, now)).then(|| self.entry(key, value, now))
+    }
+
+    /// Whether so many stations are known that their entries are in no near cache.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        self.table.stations() > NEAR_STATIONS
+    }
+
+    /// Asks for the memory that [`Self::lookup`] and [`Self::learn`] will need.
+    #[inline]
+    pub fn warm(&self, mac: MacAddr, vid: Vid) {
+        self.table.warm(key(mac, vid));
     }
 
     /// Notes that a station sent a frame from `port`.

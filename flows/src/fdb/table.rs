@@ -6,6 +6,8 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use pktio::hint::{prefer_huge_pages, prefetch};
+
 use super::{Events, Value};
 use crate::PortIndex;
 
@@ -39,8 +41,10 @@ impl Table {
     pub(super) fn new(stations: u32, seed: u64) -> Self {
         let least = if cfg!(loom) { 1 } else { 8 };
         let buckets = (stations as usize * 2 / BUCKET).next_power_of_two().max(least);
+        let slots = zeroed_slots(buckets * BUCKET);
+        prefer_huge_pages(&slots);
         Self {
-            slots: zeroed_slots(buckets * BUCKET),
+            slots,
             seed,
             writer: AtomicBool::new(false),
             stations: AtomicU32::new(0),
@@ -81,6 +85,12 @@ impl Table {
             Some(value) => Some((home, value)),
             None => self.search(key),
         }
+    }
+
+    /// Asks for the home of a key.
+    #[inline]
+    pub(super) fn warm(&self, key: u64) {
+        prefetch(&self.slots[self.home(self.hash(key)).0]);
     }
 
     /// Finds a key that may be away from its home.

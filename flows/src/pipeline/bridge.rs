@@ -12,7 +12,6 @@ use super::vlan;
 use crate::{BridgeDomain, DropReason, Horizon, PortConfig, PortIndex, Seconds, Snapshot, Vid};
 
 /// The ingress side of a burst, looked up once.
-#[derive(Clone, Copy)]
 pub(super) struct Ingress<'a> {
     pub(super) index: PortIndex,
     pub(super) port: &'a PortConfig,
@@ -26,7 +25,7 @@ pub(super) enum Step {
     Forward(PortIndex, Vid),
     /// It goes to every other port of the VLAN.
     Flood(Vid),
-    /// It is to be looked into: for the gateway, or because rules apply.
+    /// It is to be decided about by what is in it: for the gateway, or because rules apply.
     Inspect(Vid),
     /// Nowhere.
     Drop(DropReason),
@@ -36,7 +35,7 @@ pub(super) enum Step {
 #[derive(Clone, Copy)]
 pub(super) enum Sender<'a> {
     /// The port that it came in by.
-    Port(Ingress<'a>),
+    Port(&'a Ingress<'a>),
     /// The router: it came in by a port of another bridge, or goes back to where it came from.
     Router,
     /// The router, of a packet's pieces all but the first.
@@ -60,9 +59,19 @@ impl<'a> Ingress<'a> {
         Some(Self { index, port, bridge })
     }
 
+    /// Asks for the memory in which stations are looked up.
+    #[inline]
+    pub(super) fn warm(&self, frame: &PktBuf) {
+        let data = frame.data();
+        let Some(header) = EthernetHeader::read(data) else { return };
+        let Ok(vid) = vlan::classify(&self.port.vlan, &header, data) else { return };
+        self.bridge.fdb.warm(header.src, vid);
+        self.bridge.fdb.warm(header.dst, vid);
+    }
+
     /// Classifies, learns and looks up.
     #[inline]
-    pub(super) fn look(self, frame: &PktBuf, now: Seconds) -> Step {
+    pub(super) fn look(&self, frame: &PktBuf, now: Seconds) -> Step {
         let data = frame.data();
         let Some(header) = EthernetHeader::read(data) else { return Step::Drop(DropReason::Runt) };
         let EthernetHeader { dst, src, .. } = header;
@@ -98,7 +107,7 @@ impl<'a> Ingress<'a> {
     }
 
     /// The VLAN of a frame that came in by this port.
-    pub(super) fn vid_of(self, frame: &PktBuf) -> Option<Vid> {
+    pub(super) fn vid_of(&self, frame: &PktBuf) -> Option<Vid> {
         let header = EthernetHeader::read(frame.data())?;
         vlan::classify(&self.port.vlan, &header, frame.data()).ok()
     }
@@ -106,7 +115,7 @@ impl<'a> Ingress<'a> {
     /// Whether a gateway of the bridge has to hear a group frame: address resolution. The tag of a tagged
     /// frame hides what it carries; whoever looks into it sees.
     #[inline]
-    fn concerns_gateway(self, header: &EthernetHeader) -> bool {
+    fn concerns_gateway(&self, header: &EthernetHeader) -> bool {
         const HEARD: [u16; 3] = [ethertype::ARP, ethertype::IPV6, ethertype::VLAN];
         self.bridge.router.is_some() && HEARD.contains(&header.ethertype)
     }

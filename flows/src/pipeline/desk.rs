@@ -108,6 +108,8 @@ impl Desk<'_> {
     fn count_offered(&mut self, sender: Sender, to: PortIndex) {
         let books = self.ledger.port_mut(to);
         books.offered += 1;
-        books.originated += u64::from(matches!(sender, Sender::Gateway));
+        if let Sender::Gateway = sender {
+            books.originated += 1;
+        }
     }
 }

@@ -31,6 +31,9 @@ pub(super) enum Refusal {
     Drop(DropReason),
     /// A rule denies it.
     Denied(RuleId),
+    /// A rule denies it, and whatever else belongs to its flow, as long as the configuration is the same and no
+    /// session takes it in.
+    Banned(RuleId),
     /// It is lost, and its sender is told.
     Tell(DropReason, IcmpError),
     /// It is lost, and its sender's TCP is told.
@@ -209,7 +212,12 @@ impl<W: Witness> Memory<W> {
         claims.usages[0] = inward.map(|inward| inward.usage);
         let destination = inward.map_or(tuple.destination, |to| to.internal);
         let inside = Tuple { destination, ..tuple };
-        let ruling = self.consult_first(desk, case, frame, inside, is_midway)?;
+        let ruling = self.consult_first(desk, case, frame, inside, is_midway);
+        let ruling = ruling.map_err(|refusal| match refusal {
+            // Whom it is for may be another tomorrow.
+            Refusal::Banned(rule) if !translation.is_settled(&key) => Refusal::Denied(rule),
+            refusal => refusal,
+        })?;
         if ruling.to.is_some() {
             let claims = Claims::none(desk);
             return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
@@ -345,7 +353,7 @@ impl<W: Witness> Memory<W> {
         let rules = desk.snapshot.rules();
         let rule = match ruling {
             Ok(ruling) => ruling.rule,
-            Err(Refusal::Denied(rule)) => Some(*rule),
+            Err(Refusal::Denied(rule) | Refusal::Banned(rule)) => Some(*rule),
             Err(_) => None,
         };
         let decided = rule.and_then(|rule| rules.get(rule));
@@ -413,9 +421,7 @@ impl<W: Witness> Memory<W> {
     /// Counts a packet for a rule.
     #[inline]
     pub(super) fn count(&self, desk: &Desk, rule: RuleId, frame: &PktBuf) {
-        if !W::IS_DRY {
-            self.tables.rules.count(rule, 1, frame.len() as u64, desk.now);
-        }
+        self.witness.count(rule, frame.len() as u64, desk.now);
     }
 
     /// Ends a session, and gives back what it had.
@@ -492,6 +498,11 @@ impl Plan {
 }
 
 impl Desk<'_> {
+    /// What becomes of the packets of a flow that a rule denies.
+    pub(super) fn ban(&self, rule: RuleId) -> Transform {
+        self.transform(Way::Nowhere(rule), Ruling::default())
+    }
+
     fn transform(&self, way: Way, ruling: Ruling) -> Transform {
         Transform {
             generation: self.snapshot.generation(),

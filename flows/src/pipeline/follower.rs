@@ -13,10 +13,12 @@ use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
 use super::rehearsal::acquaintance;
+use super::transform::Flows;
 use super::witness::{Nobody, Witness};
 use crate::finding::{Fate, Finding, Trace};
 use crate::nat::{self, Claim, Mappings, Published, Unclaimed};
 use crate::router::{Neighbors, NextHop, Resolution, Resolver};
+use crate::rules::{RuleId, Tally};
 use crate::session::{Found, InsertError, Inserted, Key, NewSession, Session, TcpPolicy};
 use crate::{
     DropSide, Endpoint, Inward, Nanos, Outboxes, PortIndex, Seconds, Selection, Snapshot, Tables,
@@ -54,7 +56,7 @@ impl Follower {
             selection,
             left: count,
             followed: Vec::new(),
-            memory: Memory::new(tables, Spectator::default(), 1),
+            memory: Memory::new(tables, Spectator::default()),
             single: Burst::new(),
             outboxes: Outboxes::new(),
         }
@@ -77,7 +79,13 @@ impl Follower {
     }
 
     /// Decides about every frame of a burst, by what a worker knows.
-    pub(super) fn run(&mut self, known: &mut Memory<Nobody>, desk: &mut Desk, burst: &mut Burst) {
+    pub(super) fn run(
+        &mut self,
+        known: &mut Memory<Nobody>,
+        flows: &mut Flows,
+        desk: &mut Desk,
+        burst: &mut Burst,
+    ) {
         let ingress = desk.ingress;
         for frame in burst.drain(..) {
             let at = (ingress, DropSide::Ingress);
@@ -85,19 +93,19 @@ impl Follower {
             self.single.push(frame);
             if is_meant {
                 self.left -= 1;
-                self.follow(known, desk);
+                self.follow(known, flows, desk);
             } else {
-                known.go_over(desk, &mut self.single);
+                known.go_over(desk, flows, &mut self.single);
             }
             desk.close();
-            known.resume(desk);
+            known.resume(desk, flows);
             // What waited may have come in by another port.
             desk.begin(ingress);
         }
     }
 
     /// Decides about the frame at hand, and notes why.
-    fn follow(&mut self, known: &mut Memory<Nobody>, desk: &mut Desk) {
+    fn follow(&mut self, known: &mut Memory<Nobody>, flows: &mut Flows, desk: &mut Desk) {
         let frame = self.single.iter().next().map(|frame| frame.data().to_vec());
         let snapshot: &Snapshot = desk.snapshot;
         let mut apart = Desk {
@@ -115,8 +123,9 @@ impl Follower {
         if let Some(vid) = vid {
             self.memory.witness.note(|| Finding::Vlan(vid));
         }
+        self.memory.witness.tally = Some(known.witness.tally.clone());
         known.exchange(&mut self.memory);
-        self.memory.go_over(&mut apart, &mut self.single);
+        self.memory.go_over(&mut apart, flows, &mut self.single);
         known.exchange(&mut self.memory);
         apart.close();
         let fate = apart.fate;
@@ -144,6 +153,8 @@ impl Follower {
 #[derive(Debug, Default)]
 struct Spectator {
     findings: Vec<Finding>,
+    /// Where the worker counts, in whose name packets are decided about.
+    tally: Option<Tally>,
 }
 
 impl Witness for Spectator {
@@ -152,6 +163,12 @@ impl Witness for Spectator {
 
     fn note(&mut self, finding: impl FnOnce() -> Finding) {
         self.findings.push(finding());
+    }
+
+    fn count(&self, rule: RuleId, bytes: u64, now: Nanos) {
+        if let Some(tally) = &self.tally {
+            tally.count(rule, bytes, now);
+        }
     }
 
     fn session(&mut self, tables: &Tables, found: Found, now: Seconds) -> Option<Session> {

@@ -18,7 +18,7 @@ impl<W: Witness> Memory<W> {
     pub(super) fn attend(
         &mut self,
         desk: &mut Desk,
-        from: Ingress,
+        from: &Ingress,
         mut frame: PktBuf,
         layers: Option<&Layers>,
         vid: Vid,
@@ -90,7 +90,7 @@ impl Desk<'_> {
     }
 
     /// Sends what a received frame has become back to where it came from.
-    fn reply(&mut self, from: Ingress, frame: PktBuf, vid: Vid) {
+    fn reply(&mut self, from: &Ingress, frame: PktBuf, vid: Vid) {
         self.take();
         if let Err(undelivered) = self.forward(Sender::Gateway, frame, from.index, vid) {
             self.pool.recycle(undelivered.frame);

@@ -1,8 +1,12 @@
 //! What a worker does beside packets: it asks for neighbours, and sees to the packets that wait for them.
 
+use pktio::PktBuf;
+
 use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
+use super::sight::Sight;
+use super::transform::Flows;
 use super::witness::Witness;
 use crate::router::{Held, Lookup, Solicitation};
 use crate::{DropReason, DropSide, PortIndex, Vid};
@@ -57,24 +61,29 @@ impl<W: Witness> Memory<W> {
 
     /// Decides about packets that waited, as if they came in now.
     #[inline]
-    pub(super) fn resume(&mut self, desk: &mut Desk) {
+    pub(super) fn resume(&mut self, desk: &mut Desk, flows: &mut Flows) {
         // What waited can be what others wait for.
         while !self.settled.is_empty() {
             let mut settled = std::mem::take(&mut self.settled);
             for (ingress, frame) in settled.drain(..) {
                 desk.begin(ingress);
-                match Ingress::of(desk.snapshot, ingress) {
-                    Some(from) => {
-                        let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
-                        self.inspect(desk, from, frame, vid);
-                    }
-                    None => desk.refuse(frame, DropReason::PortUnknown),
-                }
+                self.reconsider(desk, flows, frame);
             }
             desk.close();
             settled.append(&mut self.settled);
             self.settled = settled;
         }
+    }
+
+    /// Decides about a packet that waited.
+    fn reconsider(&mut self, desk: &mut Desk, flows: &mut Flows, mut frame: PktBuf) {
+        let Some(from) = Ingress::of(desk.snapshot, desk.ingress) else {
+            return desk.refuse(frame, DropReason::PortUnknown);
+        };
+        let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
+        let mut sight = Sight::NONE;
+        from.look_into(&mut frame, vid, (flows, desk.snapshot.key_fields()), &mut sight);
+        self.inspect(desk, flows, &from, frame, &sight);
     }
 }
 

@@ -13,20 +13,20 @@ use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
 use super::ruling::{Ruling, Standing};
+use super::sight::Sight;
 use super::steps::take_steps;
-use super::transform::{Change, Transform, Way};
-use super::vlan;
+use super::transform::{Change, Flows, Transform, Way};
 use super::witness::Witness;
-use crate::cache::{FlowCache, FlowKey, Hashed};
+use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
-use crate::session::{Packet, Verdict};
+use crate::session::{Key, Packet, Verdict};
 use crate::{DropReason, PortIndex, Tables, Tuple, Vid};
 
 /// Neighbours that one worker asks for at a time.
 const QUESTIONS: usize = 256;
 
-/// What a worker knows of flows, and what waits with it.
+/// What deciding takes besides the configuration: what a worker shares with others, and what waits with it.
 #[derive(Debug)]
 pub(super) struct Memory<W> {
     pub(super) tables: Arc<Tables>,
@@ -34,7 +34,8 @@ pub(super) struct Memory<W> {
     pub(super) witness: W,
     /// What the first look at each frame of the burst at hand found out.
     pub(super) steps: Vec<Step>,
-    pub(super) flows: FlowCache<Transform>,
+    /// What the second look at those found out that are looked into, at the same positions.
+    pub(super) sights: Vec<Sight>,
     pub(super) resolver: Resolver,
     pub(super) hold: Hold,
     /// Packets that waited, to be decided about: empty between turns.
@@ -49,7 +50,7 @@ pub(super) struct Memory<W> {
 /// A packet that is looked into.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
-    pub(super) from: Ingress<'a>,
+    pub(super) from: &'a Ingress<'a>,
     pub(super) vid: Vid,
     pub(super) layers: Layers,
     /// It is addressed to the gateway's station.
@@ -77,13 +78,13 @@ impl Case<'_> {
 }
 
 impl<W: Witness> Memory<W> {
-    pub(super) fn new(tables: Arc<Tables>, witness: W, cached_flows: usize) -> Self {
+    pub(super) fn new(tables: Arc<Tables>, witness: W) -> Self {
         let sizes = tables.sizes();
         Self {
             tables,
             witness,
             steps: Vec::with_capacity(Burst::CAPACITY),
-            flows: FlowCache::new(cached_flows, sizes.seed),
+            sights: vec![Sight::NONE; Burst::CAPACITY],
             resolver: Resolver::new(QUESTIONS),
             hold: Hold::new(HoldLimits::default()),
             settled: Vec::with_capacity(HoldLimits::default().total),
@@ -102,7 +103,7 @@ impl<W: Witness> Memory<W> {
             tables: _,
             witness: _,
             steps,
-            flows,
+            sights,
             resolver,
             hold,
             settled,
@@ -112,7 +113,7 @@ impl<W: Witness> Memory<W> {
             pieces,
         } = self;
         swap(steps, &mut other.steps);
-        swap(flows, &mut other.flows);
+        swap(sights, &mut other.sights);
         swap(resolver, &mut other.resolver);
         swap(hold, &mut other.hold);
         swap(settled, &mut other.settled);
@@ -123,40 +124,35 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Decides about a frame by more than its addresses on the link.
-    pub(super) fn inspect(&mut self, desk: &mut Desk, from: Ingress, mut frame: PktBuf, vid: Vid) {
-        let Some(header) = EthernetHeader::read(frame.data()) else {
-            return desk.refuse(frame, DropReason::Runt);
-        };
-        let is_routed = from.bridge.router.is_some() && header.dst == from.bridge.gateway_mac;
-        // What the router sends on has no tag until it leaves by a port that wants one.
-        if is_routed && !vlan::untag(&mut frame) {
-            return desk.refuse(frame, DropReason::NoBuffer);
-        }
-        let layers = match Layers::parse(frame.data()) {
-            Ok(layers) => layers,
-            Err(_) => return desk.refuse(frame, DropReason::MalformedPacket),
-        };
-        if let Some(guard) = &from.port.guard
-            && !guard.admits(frame.data(), layers.as_ref())
-        {
-            return desk.refuse(frame, DropReason::SpoofGuard);
-        }
+    #[inline]
+    pub(super) fn inspect(
+        &mut self,
+        desk: &mut Desk,
+        flows: &mut Flows,
+        from: &Ingress,
+        frame: PktBuf,
+        sight: &Sight,
+    ) {
+        let Sight { vid, is_routed, layers, ref flow } = *sight;
         match layers {
-            Some(layers) if is_routed || from.port.is_inspected => {
+            Ok(Some(layers)) if is_routed || from.port.is_inspected => {
                 let case = Case { from, vid, layers, is_routed, part_of: None };
                 match layers.fragment {
-                    Fragment::Whole => self.inspect_packet(desk, case, frame),
-                    _ => self.inspect_fragment(desk, case, frame),
+                    Fragment::Whole => {
+                        self.inspect_packet(desk, flows, &case, frame, flow.as_ref());
+                    }
+                    _ => self.inspect_fragment(desk, flows, &case, frame),
                 }
             }
-            None if from.port.is_inspected => self.inspect_stateless(desk, from, frame, vid),
-            _ => self.pass(desk, from, frame, layers.as_ref(), vid),
+            Ok(None) if from.port.is_inspected => self.inspect_stateless(desk, from, frame, vid),
+            Ok(layers) => self.pass(desk, from, frame, layers.as_ref(), vid),
+            Err(reason) => desk.refuse(frame, reason),
         }
     }
 
     /// Decides about a fragment: all of a datagram go the way of its first one, which alone says by which
     /// ports it goes.
-    fn inspect_fragment(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
+    fn inspect_fragment(&mut self, desk: &mut Desk, flows: &mut Flows, case: &Case, frame: PktBuf) {
         let zone = case.from.port.bridge.into();
         let Some(datagram) = Datagram::of(zone, frame.data(), &case.layers) else {
             return desk.refuse(frame, DropReason::MalformedPacket);
@@ -168,11 +164,12 @@ impl<W: Witness> Memory<W> {
                     self.settled.push((ingress, waited));
                 }
             }
-            return self.inspect_packet(desk, case, frame);
+            return self.inspect_packet(desk, flows, case, frame, None);
         }
         match self.fragments.later(datagram, case.from.index, frame, desk.now) {
             Later::Known(frame, tuple) => {
-                self.inspect_packet(desk, Case { part_of: Some(tuple), ..case }, frame);
+                let case = Case { part_of: Some(tuple), ..*case };
+                self.inspect_packet(desk, flows, &case, frame, None);
             }
             Later::Held => desk.hold(case.from.index),
             Later::Refused(frame) => desk.refuse(frame, DropReason::FragmentsFull),
@@ -180,37 +177,57 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Decides about an IP packet.
-    fn inspect_packet(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
-        let flow = self.flow_of(desk, &case, &frame);
+    #[inline]
+    fn inspect_packet(
+        &mut self,
+        desk: &mut Desk,
+        flows: &mut Flows,
+        case: &Case,
+        frame: PktBuf,
+        flow: Option<&Sought>,
+    ) {
         if !W::ASKS_WHY
-            && let Some(transform) = flow.and_then(|flow| self.flows.find(&flow).copied())
-            && self.holds(desk, &transform)
+            && let Some(transform) = flow.and_then(|flow| flows.find(flow))
+            && self.holds(desk, case, &frame, transform)
         {
-            match self.track(desk, &case, &frame, &transform) {
-                Verdict::Valid => return self.apply(desk, case, frame, &transform),
-                Verdict::Invalid(_) => return self.misfit(desk, case, frame, &transform),
+            match self.track(desk, case, &frame, transform) {
+                Verdict::Valid => return self.apply(desk, case, frame, transform),
+                Verdict::Invalid(_) => return self.misfit(desk, case, frame, transform),
                 Verdict::Superseding | Verdict::Ended => {}
             }
         }
-        self.decide(desk, case, frame, flow);
+        self.decide(desk, flows, case, frame, flow);
     }
 
     /// Decides about a packet by the slow path, and remembers what comes out.
-    fn decide(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, flow: Option<Hashed>) {
-        let decision = match self.evaluate_and_track(desk, &case, &frame) {
+    #[inline(never)]
+    fn decide(
+        &mut self,
+        desk: &mut Desk,
+        flows: &mut Flows,
+        case: &Case,
+        frame: PktBuf,
+        flow: Option<&Sought>,
+    ) {
+        let decision = match self.evaluate_and_track(desk, case, &frame) {
             Ok(decision) => decision,
-            Err(refusal) => return self.refuse(desk, case, frame, refusal),
+            Err(refusal) => {
+                if let (Refusal::Banned(rule), Some(flow)) = (refusal, flow) {
+                    flows.put(flow, desk.ban(rule));
+                }
+                return self.refuse(desk, *case, frame, refusal);
+            }
         };
         let Decision { transform, is_tracked, quote } = decision;
         if !is_tracked {
             return self.misfit(desk, case, frame, &transform);
         }
         if let Some(flow) = flow {
-            self.flows.put(flow, transform);
+            flows.put(flow, transform);
         }
-        match (quote, transform.way) {
+        match (&quote, &transform.way) {
             (Some((embedded, was)), Way::Route(hop)) => {
-                self.send_hop(desk, case, frame, hop, Change::Quote(embedded, was));
+                self.send_hop(desk, case, frame, hop, Change::Quote(embedded, *was));
             }
             _ => self.apply(desk, case, frame, &transform),
         }
@@ -218,13 +235,13 @@ impl<W: Witness> Memory<W> {
 
     /// A packet that does not fit its session is lost, unless a rule for such packets lets it pass.
     #[cold]
-    fn misfit(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, transform: &Transform) {
-        match self.consult(desk, &case, &frame, None, Standing::Misfit) {
+    fn misfit(&mut self, desk: &mut Desk, case: &Case, frame: PktBuf, transform: &Transform) {
+        match self.consult(desk, case, &frame, None, Standing::Misfit) {
             Ok(Ruling { rule, has_steps, .. }) => {
                 let transform = Transform { rule, has_steps, ..*transform };
                 self.apply(desk, case, frame, &transform);
             }
-            Err(refusal) => self.refuse(desk, case, frame, refusal),
+            Err(refusal) => self.refuse(desk, *case, frame, refusal),
         }
     }
 
@@ -264,24 +281,24 @@ impl<W: Witness> Memory<W> {
         verdict
     }
 
-    fn flow_of(&self, desk: &Desk, case: &Case, frame: &PktBuf) -> Option<Hashed> {
-        let data = frame.data();
-        let header = EthernetHeader::read(data)?;
-        let (ingress, fields) = (case.from.index, desk.snapshot.key_fields());
-        let key = FlowKey::of(ingress, case.vid, &header, data, &case.layers, fields)?;
-        Some(self.flows.prepare(key))
-    }
-
     /// Whether everything that a decision was made from is as it was.
     #[inline]
-    fn holds(&self, desk: &Desk, transform: &Transform) -> bool {
-        let hop_holds = match transform.way {
+    fn holds(&mut self, desk: &Desk, case: &Case, frame: &PktBuf, transform: &Transform) -> bool {
+        let hop_holds = match &transform.way {
             Way::Route(hop) => self.tables.neighbors.is_current(hop.neighbor, desk.now),
             Way::Bridge | Way::Port(_) => true,
+            Way::Nowhere(_) => !self.has_session(case, frame),
         };
         hop_holds
             && transform.generation == desk.snapshot.generation()
             && !(transform.awaits_answer && self.is_answered(desk, transform))
+    }
+
+    /// Whether a session takes a packet in.
+    #[inline(never)]
+    fn has_session(&mut self, case: &Case, frame: &PktBuf) -> bool {
+        let key = case.tuple(frame).map(|tuple| Key::new(case.from.port.bridge, tuple));
+        key.is_some_and(|key| self.witness.find(&self.tables, &key).is_some())
     }
 
     #[cold]
@@ -293,27 +310,28 @@ impl<W: Witness> Memory<W> {
 
     /// Carries out a decision.
     #[inline]
-    fn apply(&mut self, desk: &mut Desk, mut case: Case, mut frame: PktBuf, by: &Transform) {
+    fn apply(&mut self, desk: &mut Desk, case: &Case, mut frame: PktBuf, by: &Transform) {
+        let Case { from, layers, mut vid, .. } = *case;
         if let Some(rule) = by.rule {
             self.count(desk, rule, &frame);
             if by.has_steps {
-                let Case { from, layers, vid, .. } = case;
                 match take_steps::<W>(desk, from, Some(&layers), &mut frame, vid, rule) {
-                    Ok(onward) => case.vid = onward,
+                    Ok(onward) => vid = onward,
                     Err(reason) => return desk.refuse(frame, reason),
                 }
             }
         }
-        match by.way {
-            Way::Bridge => self.pass(desk, case.from, frame, Some(&case.layers), case.vid),
+        match &by.way {
+            Way::Bridge => self.pass(desk, from, frame, Some(&layers), vid),
             Way::Port(to) => {
-                let result = desk.forward(Sender::Port(case.from), frame, to, case.vid);
-                self.settle(desk, case.from, case.vid, result);
+                let result = desk.forward(Sender::Port(from), frame, *to, vid);
+                self.settle(desk, from, vid, result);
             }
             Way::Route(hop) => {
-                let change = by.rewrite.map_or(Change::Hop, Change::Rewrite);
+                let change = by.rewrite.as_ref().map_or(Change::Hop, Change::Rewrite);
                 self.send_hop(desk, case, frame, hop, change);
             }
+            Way::Nowhere(rule) => self.refuse(desk, *case, frame, Refusal::Denied(*rule)),
         }
     }
 }

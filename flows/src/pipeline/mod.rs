@@ -29,6 +29,7 @@ mod inspect;
 mod rehearsal;
 mod route;
 mod ruling;
+mod sight;
 mod steps;
 mod too_big;
 mod transform;
@@ -40,10 +41,14 @@ use std::sync::Arc;
 
 use pktio::{Burst, Pool};
 
-use crate::{BridgeIndex, DropReason, Fate, Ledger, Nanos, Outboxes, PortIndex, Snapshot, Tables};
+use crate::{
+    BridgeIndex, DropReason, Fate, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables,
+};
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
+use sight::Sight;
+use transform::Flows;
 use witness::{Nobody, Witness};
 
 pub use follower::{Followed, Follower};
@@ -65,6 +70,7 @@ pub enum Saying {
 pub struct Pipeline {
     snapshot: Arc<Snapshot>,
     memory: Memory<Nobody>,
+    flows: Flows,
     /// Somebody who wants to know why, if anybody does.
     follower: Option<Box<Follower>>,
 }
@@ -72,8 +78,10 @@ pub struct Pipeline {
 impl Pipeline {
     /// A pipeline that decides by `snapshot` and the tables that all workers share.
     pub fn new(snapshot: Arc<Snapshot>, tables: Arc<Tables>) -> Self {
-        let cached_flows = tables.sizes().cached_flows;
-        Self { snapshot, memory: Memory::new(tables, Nobody, cached_flows), follower: None }
+        let TableSizes { cached_flows, seed, .. } = tables.sizes();
+        let nobody = Nobody { tally: tables.rules.tally() };
+        let flows = Flows::new(cached_flows, seed);
+        Self { snapshot, memory: Memory::new(tables, nobody), flows, follower: None }
     }
 
     /// Decides by `snapshot` from now on.
@@ -108,9 +116,9 @@ impl Pipeline {
         };
         match &mut self.follower {
             Some(follower) if follower.follows(ingress) => {
-                follower.run(&mut self.memory, &mut desk, burst);
+                follower.run(&mut self.memory, &mut self.flows, &mut desk, burst);
             }
-            _ => self.memory.run(&mut desk, burst),
+            _ => self.memory.run(&mut desk, &mut self.flows, burst),
         }
     }
 
@@ -150,7 +158,7 @@ impl Pipeline {
             fate: Fate::Forwarded,
         };
         self.memory.housekeep(&mut desk);
-        self.memory.resume(&mut desk);
+        self.memory.resume(&mut desk, &mut self.flows);
     }
 
     /// Lets the gateway of a bridge say something.
@@ -214,37 +222,88 @@ impl Pipeline {
 
 impl<W: Witness> Memory<W> {
     /// Decides about every frame of a burst, and about those that waited for one of them.
-    fn run(&mut self, desk: &mut Desk, burst: &mut Burst) {
-        self.go_over(desk, burst);
+    fn run(&mut self, desk: &mut Desk, flows: &mut Flows, burst: &mut Burst) {
+        self.go_over(desk, flows, burst);
         desk.close();
-        self.resume(desk);
+        self.resume(desk, flows);
     }
 
     /// Decides about every frame of a burst.
-    fn go_over(&mut self, desk: &mut Desk, burst: &mut Burst) {
+    fn go_over(&mut self, desk: &mut Desk, flows: &mut Flows, burst: &mut Burst) {
         let Some(from) = Ingress::of(desk.snapshot, desk.ingress) else {
             burst.drain(..).for_each(|frame| desk.refuse(frame, DropReason::PortUnknown));
             return;
         };
         let mut steps = std::mem::take(&mut self.steps);
-        steps.extend(burst.iter().map(|frame| from.look(frame, desk.now.seconds())));
-        for (frame, step) in burst.drain(..).zip(steps.drain(..)) {
+        let mut sights = std::mem::take(&mut self.sights);
+        sights.resize(sights.len().max(burst.len()), Sight::NONE);
+        self.look(desk, flows, &from, burst, &mut steps, &mut sights);
+        for ((frame, step), sight) in burst.drain(..).zip(steps.drain(..)).zip(&sights) {
             match step {
                 Step::Forward(to, vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
-                    let result = desk.forward(Sender::Port(from), frame, to, vid);
-                    self.settle(desk, from, vid, result);
+                    let result = desk.forward(Sender::Port(&from), frame, to, vid);
+                    self.settle(desk, &from, vid, result);
                 }
                 Step::Flood(vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
-                    let result = desk.flood(Sender::Port(from), from.bridge, frame, vid);
+                    let result = desk.flood(Sender::Port(&from), from.bridge, frame, vid);
                     desk.settle(result);
                 }
-                Step::Inspect(vid) => self.inspect(desk, from, frame, vid),
+                Step::Inspect(_) => self.inspect(desk, flows, &from, frame, sight),
                 Step::Drop(reason) => desk.refuse(frame, reason),
             }
         }
         self.steps = steps;
+        self.sights = sights;
+    }
+
+    /// Looks at every frame of a burst.
+    fn look(
+        &self,
+        desk: &Desk,
+        flows: &Flows,
+        from: &Ingress,
+        burst: &mut Burst,
+        steps: &mut Vec<Step>,
+        sights: &mut [Sight],
+    ) {
+        if from.bridge.fdb.is_large() {
+            burst.iter().for_each(|frame| from.warm(frame));
+        }
+        steps.extend(burst.iter().map(|frame| from.look(frame, desk.now.seconds())));
+        if steps.iter().any(|step| matches!(step, Step::Inspect(_))) {
+            self.look_into(desk, flows, from, burst, steps, sights);
+        }
+    }
+
+    /// Looks into the frames that are to be looked into, and asks for all the memory that deciding about them will
+    /// need.
+    fn look_into(
+        &self,
+        desk: &Desk,
+        flows: &Flows,
+        from: &Ingress,
+        burst: &mut Burst,
+        steps: &[Step],
+        sights: &mut [Sight],
+    ) {
+        let known = (flows, desk.snapshot.key_fields());
+        for ((frame, step), sight) in burst.iter_mut().zip(steps).zip(&mut *sights) {
+            match step {
+                Step::Inspect(vid) => from.look_into(frame, *vid, known, sight),
+                _ => sight.flow = None,
+            }
+        }
+        let sights = &mut sights[..steps.len()];
+        for flow in sights.iter_mut().filter_map(|sight| sight.flow.as_mut()) {
+            flows.approach(flow);
+        }
+        for flow in sights.iter().filter_map(|sight| sight.flow.as_ref()) {
+            if let Some((session, _)) = flows.guess(flow).and_then(|known| known.session) {
+                self.tables.sessions.warm(session);
+            }
+        }
     }
 }
 

@@ -15,10 +15,12 @@ use pktio::{Burst, PktBuf, Pool, PoolConfig, PoolError};
 use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
+use super::transform::Flows;
 use super::witness::Witness;
 use crate::finding::{Acquaintance, Fate, Finding, Trace};
 use crate::nat::{self, Claim, MappingId, Mappings, Published, Unclaimed};
 use crate::router::{Lookup, Neighbor, Neighbors, NextHop, Resolution, Resolver, Timers};
+use crate::rules::RuleId;
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
     TcpPolicy, Verdict,
@@ -39,6 +41,7 @@ const LEARNED: u32 = 8;
 pub struct Tracer {
     snapshot: Arc<Snapshot>,
     memory: Memory<Rehearsal>,
+    flows: Flows,
     pool: Pool,
 }
 
@@ -61,7 +64,7 @@ impl Tracer {
             begun: None,
             learned: Neighbors::new(LEARNED, Timers::default(), 0),
         };
-        Ok(Self { snapshot, memory: Memory::new(tables, rehearsal, 1), pool })
+        Ok(Self { snapshot, memory: Memory::new(tables, rehearsal), flows: Flows::new(1, 0), pool })
     }
 
     /// What would become of a frame that comes in by a port now. `None` when it is longer than any frame.
@@ -81,9 +84,9 @@ impl Tracer {
         let (outboxes, ledger) = (&mut outboxes, &mut ledger);
         let fate = Fate::Forwarded;
         let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0, fate };
-        self.memory.go_over(&mut desk, &mut burst);
+        self.memory.go_over(&mut desk, &mut self.flows, &mut burst);
         let fate = desk.fate;
-        self.memory.resume(&mut desk);
+        self.memory.resume(&mut desk, &mut self.flows);
         let findings = std::mem::take(&mut self.memory.witness.findings);
         Some(Trace { findings, fate, sent: self.collect(outboxes) })
     }
@@ -195,6 +198,8 @@ impl Witness for Rehearsal {
         self.note(|| Finding::Masquerade { internal, external });
         Ok(Claim { external: external?, mapping: MappingId::IMAGINED })
     }
+
+    fn count(&self, _: RuleId, _: u64, _: Nanos) {}
 
     fn resolve(
         &mut self,

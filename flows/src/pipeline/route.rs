@@ -12,7 +12,7 @@ use super::inspect::{Case, Memory};
 use super::transform::{Change, Hop};
 use super::witness::Witness;
 use crate::nat::{Unapplied, translate};
-use crate::router::forward::{decrement, expires};
+use crate::router::forward::{decrement, expires, has_sound_header};
 use crate::router::icmp::{make, reset};
 use crate::router::{Held, IcmpError, NextHop, Station, Unbroken, fragment};
 use crate::{BridgeDomain, DropReason, DropSide, Finding, Vid};
@@ -38,27 +38,30 @@ impl<W: Witness> Memory<W> {
     pub(super) fn send_hop(
         &mut self,
         desk: &mut Desk,
-        case: Case,
+        case: &Case,
         mut frame: PktBuf,
-        hop: Hop,
+        hop: &Hop,
         change: Change,
     ) {
         let Some(bridge) = desk.snapshot.bridge(hop.bridge) else {
             return desk.refuse(frame, DropReason::NoRoute);
         };
+        if !has_sound_header(frame.data(), &case.layers) {
+            return desk.refuse(frame, DropReason::MalformedPacket);
+        }
         if expires(frame.data(), &case.layers) {
             let refusal = Refusal::Tell(DropReason::TtlExpired, IcmpError::TimeExceeded);
-            return self.refuse(desk, case, frame, refusal);
+            return self.refuse(desk, *case, frame, refusal);
         }
         let mtu_bytes = desk.mtu_towards(bridge, hop.to);
-        let (packet_bytes, may_fragment) = (packet_bytes(&frame), may_be_fragmented(&frame, &case));
+        let (packet_bytes, may_fragment) = (packet_bytes(&frame), may_be_fragmented(&frame, case));
         self.witness.note(|| Finding::Mtu { packet_bytes, mtu_bytes, may_fragment });
         let is_long = mtu_bytes.is_some_and(|mtu| packet_bytes > mtu as usize);
         if is_long && !may_fragment {
             let error = IcmpError::TooBig { mtu_bytes: mtu_bytes.unwrap_or(u32::MAX) };
-            return self.refuse(desk, case, frame, Refusal::Tell(DropReason::TooBig, error));
+            return self.refuse(desk, *case, frame, Refusal::Tell(DropReason::TooBig, error));
         }
-        if let Err(reason) = renew(&mut frame, &case, hop, change) {
+        if let Err(reason) = renew(&mut frame, case, hop, change) {
             return desk.refuse(frame, reason);
         }
         self.witness.note(|| desk.link(hop.bridge, &frame, Vid::NONE));
@@ -113,7 +116,7 @@ impl<W: Witness> Memory<W> {
     pub(super) fn refuse(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, refusal: Refusal) {
         match refusal {
             Refusal::Drop(reason) => desk.refuse(frame, reason),
-            Refusal::Denied(rule) => self.deny(desk, case, frame, rule),
+            Refusal::Denied(rule) | Refusal::Banned(rule) => self.deny(desk, case, frame, rule),
             Refusal::Tell(reason, error) => {
                 self.tell(desk, case, &frame, error);
                 desk.refuse(frame, reason);
@@ -130,7 +133,7 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Lets a packet wait for the address of its next hop.
-    fn wait(&mut self, desk: &mut Desk, from: Ingress, next: NextHop, frame: PktBuf) {
+    fn wait(&mut self, desk: &mut Desk, from: &Ingress, next: NextHop, frame: PktBuf) {
         desk.hold(from.index);
         let displaced = self.hold.hold(next.bridge, next.ip, from.index, frame, desk.now);
         if let Some(Held { ingress, frame, .. }) = displaced {
@@ -178,14 +181,14 @@ fn lost(why: Unbroken) -> DropReason {
 }
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.
-fn renew(frame: &mut PktBuf, case: &Case, hop: Hop, change: Change) -> Result<(), DropReason> {
+fn renew(frame: &mut PktBuf, case: &Case, hop: &Hop, change: Change) -> Result<(), DropReason> {
     let changed = match change {
         Change::Hop => {
             decrement(frame.data_mut(), &case.layers);
             Ok(())
         }
         Change::Rewrite(rewrite) => rewrite.apply(frame, &case.layers),
-        Change::Quote(embedded, was) => translate(frame, &case.layers, &embedded, &was, true),
+        Change::Quote(embedded, was) => translate(frame, &case.layers, embedded, &was, true),
     };
     changed.map_err(|error| match error {
         Unapplied::HopLimit => DropReason::TtlExpired,

@@ -76,7 +76,7 @@ impl Ruling {
 impl Ingress<'_> {
     /// A frame that came in by this port, as the rules see it.
     pub(super) fn view(
-        self,
+        &self,
         frame: &PktBuf,
         layers: Option<&Layers>,
         vid: Vid,
@@ -153,7 +153,12 @@ impl Desk<'_> {
         tuple: Tuple,
         is_midway: bool,
     ) -> Result<Ruling, Refusal> {
-        let ruling = self.consult(case, frame, Some(tuple), Standing::New)?;
+        let ruling = self.consult(case, frame, Some(tuple), Standing::New);
+        let ruling = ruling.map_err(|refusal| match refusal {
+            // Nothing but what every packet of the flow has was looked at.
+            Refusal::Denied(rule) => Refusal::Banned(rule),
+            refusal => refusal,
+        })?;
         let rules = self.snapshot.rules();
         if !is_midway || rules.is_empty() {
             return Ok(ruling);
@@ -189,7 +194,7 @@ impl<W: Witness> Memory<W> {
     pub(super) fn inspect_stateless(
         &mut self,
         desk: &mut Desk,
-        from: Ingress,
+        from: &Ingress,
         mut frame: PktBuf,
         mut vid: Vid,
     ) {
@@ -239,7 +244,7 @@ impl<W: Witness> Memory<W> {
     fn last_steps(
         &self,
         desk: &mut Desk,
-        from: Ingress,
+        from: &Ingress,
         layers: Option<&Layers>,
         mut frame: PktBuf,
         vid: Vid,
@@ -256,7 +261,7 @@ impl<W: Witness> Memory<W> {
     pub(super) fn pass(
         &mut self,
         desk: &mut Desk,
-        from: Ingress,
+        from: &Ingress,
         mut frame: PktBuf,
         layers: Option<&Layers>,
         vid: Vid,

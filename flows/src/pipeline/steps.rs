@@ -17,7 +17,7 @@ use crate::{DropReason, PortIndex, Vid};
 #[inline(never)]
 pub(super) fn take_steps<W: Witness>(
     desk: &mut Desk,
-    from: Ingress,
+    from: &Ingress,
     layers: Option<&Layers>,
     frame: &mut PktBuf,
     mut vid: Vid,

@@ -24,7 +24,7 @@ impl<W: Witness> Memory<W> {
     pub(super) fn settle(
         &mut self,
         desk: &mut Desk,
-        from: Ingress,
+        from: &Ingress,
         vid: Vid,
         result: Result<(), Undelivered>,
     ) {
@@ -34,7 +34,7 @@ impl<W: Witness> Memory<W> {
     }
 
     #[cold]
-    fn lose(&mut self, desk: &mut Desk, from: Ingress, vid: Vid, undelivered: Undelivered) {
+    fn lose(&mut self, desk: &mut Desk, from: &Ingress, vid: Vid, undelivered: Undelivered) {
         let mtu_bytes = tunnel_mtu(desk, &undelivered);
         let Undelivered { frame, reason, .. } = undelivered;
         match (mtu_bytes, layers(&frame)) {

@@ -2,6 +2,7 @@
 
 use pktio::wire::MacAddr;
 
+use crate::cache::FlowCache;
 use crate::nat::{Embedded, Rewrite};
 use crate::router::NeighborVersion;
 use crate::rules::RuleId;
@@ -28,15 +29,19 @@ pub(super) struct Transform {
     pub(super) has_steps: bool,
 }
 
+/// What a worker knows of flows. It is apart from the rest of what deciding takes, so that a transform can be
+/// applied where it lies.
+pub(super) type Flows = FlowCache<Transform>;
+
 /// What a router changes in a packet besides the stations.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Change {
+pub(super) enum Change<'a> {
     /// One hop less.
     Hop,
     /// Addresses and ports too.
-    Rewrite(Rewrite),
+    Rewrite(&'a Rewrite),
     /// It is an ICMP error: what it quotes becomes a packet of this tuple again.
-    Quote(Embedded, Tuple),
+    Quote(&'a Embedded, Tuple),
 }
 
 /// Where the packets of a flow go.
@@ -48,6 +53,8 @@ pub(super) enum Way {
     Port(PortIndex),
     /// A hop further.
     Route(Hop),
+    /// Nowhere: the rule denies them, until a session takes them in.
+    Nowhere(RuleId),
 }
 
 impl Way {

@@ -1,13 +1,14 @@
 //! [`Witness`]: who watches decisions being made, and whether they have consequences.
 //!
 //! Everything by which deciding changes what is shared (sessions, mappings, neighbours) goes through this trait.
-//! Real traffic has nobody watching: [`Nobody`] is nothing, and compiles to the calls themselves. A
+//! Real traffic has nobody watching: [`Nobody`] only counts, and compiles to the calls themselves. A
 //! [follower](super::follower) listens to them, and what is decided happens. A [rehearsal](super::rehearsal) overrides
 //! them, so that a packet can be followed through the very code that decides about real ones, on the live tables, and
 //! nothing comes of it.
 
 use crate::nat::{Claim, Mappings, Pool, Published, Unclaimed};
 use crate::router::{Neighbors, NextHop, Resolution, Resolver};
+use crate::rules::{RuleId, Tally};
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
     TcpPolicy, Verdict,
@@ -86,6 +87,9 @@ pub(super) trait Witness {
         mappings.claim(zone, protocol, internal, offer, now)
     }
 
+    /// Counts a packet for a rule.
+    fn count(&self, rule: RuleId, bytes: u64, now: Nanos);
+
     /// Finds a neighbour, or sees to it that it is asked for.
     #[inline]
     fn resolve(
@@ -105,9 +109,11 @@ pub(super) trait Witness {
     }
 }
 
-/// Nobody watches: what is decided happens.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Nobody;
+/// Nobody watches: what is decided happens, and is counted.
+#[derive(Debug)]
+pub(super) struct Nobody {
+    pub(super) tally: Tally,
+}
 
 impl Witness for Nobody {
     const IS_DRY: bool = false;
@@ -115,4 +121,9 @@ impl Witness for Nobody {
 
     #[inline]
     fn note(&mut self, _: impl FnOnce() -> Finding) {}
+
+    #[inline]
+    fn count(&self, rule: RuleId, bytes: u64, now: Nanos) {
+        self.tally.count(rule, bytes, now);
+    }
 }

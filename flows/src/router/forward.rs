@@ -90,12 +90,27 @@ fn ttl_at(layers: &Layers) -> usize {
         }
 }
 
-/// Whether the checksum of an IPv4 header is right. Only the header of IPv6 has none.
-fn has_sound_header(frame: &[u8], layers: &Layers) -> bool {
+/// Whether the checksum of an IPv4 header is right (RFC 1812 section 5.2.2). Only the header of IPv6 has none.
+#[inline]
+pub fn has_sound_header(frame: &[u8], layers: &Layers) -> bool {
     let l3 = usize::from(layers.l3);
+    if layers.network == Network::V4
+        && layers.l4 == layers.l3 + 20
+        && let Some(header) = frame.get(l3..).and_then(<[u8]>::first_chunk)
+    {
+        return is_sound(header);
+    }
     let bytes = frame.get(l3).map_or(0, |first| usize::from(first & 0x0f) * 4);
     let header = || frame.get(l3..l3 + bytes);
     layers.network == Network::V6 || header().is_some_and(|header| fold(sum(header)) == 0xffff)
+}
+
+/// Whether the sum of an IPv4 header without options is right.
+#[inline]
+fn is_sound(header: &[u8; ipv4::MIN_BYTES]) -> bool {
+    // The sum of 16-bit words is that of 32-bit words, folded (RFC 1071, section 2).
+    let (words, _) = header.as_chunks();
+    fold(words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum()) == 0xffff
 }
 
 /// Addresses that no packet on the wire may have: "this network", loopback, reserved; the unspecified

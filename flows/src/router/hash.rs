@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::hash::fold;
+
 /// An address as two words; those of IPv4 are the lower half of the second one.
 #[inline]
 pub(super) fn words(ip: IpAddr) -> [u64; 2] {
@@ -18,8 +20,5 @@ pub(super) fn words(ip: IpAddr) -> [u64; 2] {
 /// the result through both halves of a product.
 #[inline]
 pub(super) fn keyed<const N: usize>(key: u64, words: [u64; N]) -> u64 {
-    words.into_iter().fold(key, |hash, word| {
-        let (low, high) = (hash ^ word).carrying_mul(0x9e37_79b9_7f4a_7c15, 0);
-        low ^ high
-    })
+    words.into_iter().fold(key, |hash, word| fold(hash ^ word, 0x9e37_79b9_7f4a_7c15))
 }

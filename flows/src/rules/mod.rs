@@ -44,7 +44,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-pub use counters::{Hits, RuleCounters, Timeouts};
+pub use counters::{Hits, RuleCounters, Tally, Timeouts};
 pub use fields::{Field, Fields};
 pub use meter::{LimitSpec, Meter, Scope, Source, Unit};
 pub use packet::{ConnState, Icmp, Packet};

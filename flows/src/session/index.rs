@@ -5,12 +5,13 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use std::hint::black_box;
+use pktio::hint::prefetch;
 
 use super::Direction;
 use super::bits::{high32, low32};
-use super::key::{KEY_WORDS, Packed, fold};
-use super::lines::Lines;
+use super::key::{KEY_WORDS, Packed};
+use crate::hash::secrets;
+use crate::lines::Lines;
 
 /// Words of a bucket: a cache line.
 const BUCKET: usize = if cfg!(loom) { 4 } else { 8 };
@@ -72,8 +73,8 @@ pub(super) struct Hash(u64);
 
 #[derive(Debug)]
 pub(super) struct Index {
-    buckets: Lines<BUCKET>,
-    order: Lines<1>,
+    buckets: Lines<AtomicU64, BUCKET>,
+    order: Lines<AtomicU64, 1>,
     seed: [u64; KEY_WORDS],
 }
 
@@ -82,12 +83,8 @@ impl Index {
     pub(super) fn new(slots: u32, seed: u64) -> Self {
         let words = slots as usize * 4;
         let buckets = if cfg!(loom) { 1 } else { words.div_ceil(BUCKET).next_power_of_two() };
-        let mut word = seed;
-        let seed = std::array::from_fn(|_| {
-            word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            fold(word ^ 0xa076_1d64_78bd_642f, word.rotate_left(32) ^ 0xe703_7ed1_a0b4_28db)
-        });
-        Self { buckets: Lines::zeroed(buckets), order: Lines::zeroed(ORDERS), seed }
+        let (buckets, order) = (Lines::zeroed(buckets), Lines::zeroed(ORDERS));
+        Self { buckets, order, seed: secrets(seed) }
     }
 
     #[inline]
@@ -102,24 +99,11 @@ impl Index {
         if found.is_some() { found } else { self.find_away(hash, &look) }
     }
 
-    /// Reads a key's home, so that it is near when it is needed.
-    #[inline]
+    /// Asks for both of a key's buckets and its order word.
     pub(super) fn warm(&self, hash: Hash) {
-        black_box(self.bucket(hash.home())[0].load(Ordering::Relaxed));
-    }
-
-    /// Reads both of a key's buckets and its order word, so that they are near when they are
-    /// needed.
-    pub(super) fn warm_both(&self, hash: Hash) {
-        self.warm(hash);
-        black_box(self.bucket(hash.second())[0].load(Ordering::Relaxed));
-        black_box(self.order(hash).load(Ordering::Relaxed));
-    }
-
-    /// An entry that may be that of the key, in its home.
-    #[inline]
-    pub(super) fn candidate(&self, hash: Hash) -> Option<Entry> {
-        self.find_in(self.bucket(hash.home()), hash, &Some)
+        prefetch(self.bucket(hash.home()));
+        prefetch(self.bucket(hash.second()));
+        prefetch(self.order(hash));
     }
 
     /// Looks in a key's second bucket.
@@ -211,9 +195,6 @@ impl Index {
 }
 
 impl Hash {
-    /// The hash of nothing.
-    pub(super) const ZERO: Self = Self(0);
-
     #[inline]
     fn home(self) -> usize {
         low32(self.0) as usize

@@ -104,7 +104,7 @@ impl Sessions {
         let keys = [new.initiator, new.responder].map(|key| {
             let key = Packed::from(key);
             let hash = self.index.hash(&key);
-            self.index.warm_both(hash);
+            self.index.warm(hash);
             (key, hash)
         });
         loop {

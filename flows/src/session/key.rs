@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::bits::{halves, joined, low8, low16, low32};
+use crate::hash::fold;
 use crate::{Endpoint, Tuple, Zone};
 
 /// A five-tuple and the zone that its packets come in by.
@@ -59,16 +60,12 @@ impl From<Packed> for Key {
 }
 
 impl Packed {
-    /// The key of nothing.
-    pub(super) const EMPTY: Self = Self([0; KEY_WORDS]);
-
     #[inline]
     pub(super) fn protocol(head: u64) -> u8 {
         low8(head >> 48)
     }
 
-    /// A hash that nobody can steer who does not know the seed: products of words that are each
-    /// masked by a secret, folded (after W. Yi, "wyhash", 2019).
+    /// A hash that nobody can steer who does not know the secrets.
     #[inline]
     pub(super) fn hash(&self, seed: &[u64; KEY_WORDS]) -> u64 {
         let [head, a, b, c, d] = self.0;
@@ -76,13 +73,6 @@ impl Packed {
         let destination = fold(c ^ seed[2], d ^ seed[3]);
         fold(source ^ destination.rotate_left(32), head ^ seed[4])
     }
-}
-
-/// Both halves of a product, folded.
-#[inline]
-pub(super) fn fold(a: u64, b: u64) -> u64 {
-    let [upper, lower] = halves(u128::from(a) * u128::from(b));
-    upper ^ lower
 }
 
 #[inline]

@@ -79,7 +79,6 @@
 //! the two-choice buckets are those of the forwarding database.
 
 mod bits;
-mod burst;
 mod control;
 mod ending;
 mod foresight;
@@ -87,7 +86,6 @@ mod free;
 mod index;
 mod inserting;
 mod key;
-mod lines;
 mod record;
 mod table;
 mod tcp;

@@ -5,7 +5,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use std::hint::black_box;
+use pktio::hint::prefetch;
 
 use super::Direction;
 use super::bits::{high32, low8, low32};
@@ -54,11 +54,10 @@ impl Record<'_> {
         Control(self.load(CONTROL))
     }
 
-    /// Reads both lines, so that they are near when they are needed.
+    /// Asks for both lines.
     #[inline]
     pub(super) fn warm(self) {
-        black_box(self.0[CONTROL].load(Ordering::Relaxed));
-        black_box(self.0[ORIGIN].load(Ordering::Relaxed));
+        prefetch(self.0);
     }
 
     /// Makes a session visible, in a record that nobody else may write to.
@@ -150,6 +149,23 @@ impl Record<'_> {
         let [upper, lower] = traffic.into_words(tag);
         self.store(at, upper);
         self.store(at + 1, lower);
+    }
+
+    /// Counts a packet of a direction.
+    #[inline]
+    pub(super) fn count(self, direction: Direction, tag: Tag, bytes: u32) {
+        let at = line(direction) + TRAFFIC;
+        let words = [self.load(at), self.load(at + 1)];
+        match Traffic::with_packet_added(words, tag, bytes) {
+            Some([upper, lower]) => {
+                self.store(at, upper);
+                self.store(at + 1, lower);
+            }
+            None => {
+                let traffic = Traffic::from_words(words, tag).with_packet(bytes);
+                self.set_traffic(direction, traffic, tag);
+            }
+        }
     }
 
     /// What is known of the numbers of a TCP sender.

@@ -9,7 +9,6 @@ use super::control::Control;
 use super::free::FreeList;
 use super::index::{Entry, Hash, Index, MAX_SLOTS};
 use super::key::Packed;
-use super::lines::Lines;
 use super::record::{Record, WORDS};
 use super::tcp::{Connection, Refusal};
 use super::traffic::{Tag, Traffic};
@@ -17,6 +16,7 @@ use super::{
     Direction, Gauges, Invalid, Key, Packet, Segment, Session, SessionRef, State, TcpPolicy,
 };
 use crate::Seconds;
+use crate::lines::Lines;
 
 /// Sessions that a table has room for unless told otherwise.
 pub const DEFAULT_CAPACITY: u32 = 1 << 20;
@@ -71,7 +71,7 @@ pub(super) fn count(counter: &AtomicU64) {
 #[derive(Debug)]
 pub struct Sessions {
     pub(super) index: Index,
-    records: Lines<WORDS>,
+    records: Lines<AtomicU64, WORDS>,
     pub(super) free: FreeList,
     /// Where to look next for a session that can make room.
     pub(super) hand: AtomicU32,
@@ -154,11 +154,12 @@ impl Sessions {
         if !control.is(session.version) {
             return Verdict::Ended;
         }
-        if let (Some(segment), Some(State::Tcp(_))) = (&packet.segment, control.state()) {
+        if let Some(segment) = &packet.segment
+            && let Some(State::Tcp(_)) = control.state()
+        {
             return self.track_tcp(record, session, from, (packet.bytes, segment), now, policy);
         }
-        let traffic = record.traffic(from, control.tag()).with_packet(packet.bytes);
-        record.set_traffic(from, traffic, control.tag());
+        record.count(from, control.tag(), packet.bytes);
         let seen = |control: Control| match from {
             Direction::Original => control.heard(from, now),
             Direction::Reply => control.heard(from, now).assured(),
@@ -219,6 +220,15 @@ impl Sessions {
             if side.pack() != before.sides[direction.index()].pack() {
                 record.set_window(direction, side);
             }
+        }
+    }
+
+    /// Asks for the memory that [`Self::track`] will need of a session. Whoever tracks many packets warms all
+    /// their sessions first, so as to wait for them at once.
+    #[inline]
+    pub fn warm(&self, session: SessionRef) {
+        if let Some(record) = self.record(session.slot) {
+            record.warm();
         }
     }
 

@@ -8,6 +8,8 @@ const BYTES: u64 = (1 << 47) - 1;
 const BYTES_SHIFT: u32 = Tag::BITS;
 const PACKETS: u64 = (1 << 36) - 1;
 const PACKETS_SHIFT: u32 = BYTES_SHIFT + 47;
+/// The bits above both counts.
+const CARRIES: u128 = 1 << PACKETS_SHIFT | 1 << (PACKETS_SHIFT + 36);
 /// Within the upper word.
 const END_SHIFT: u32 = 25;
 const HAS_END: u64 = 1 << 57;
@@ -64,6 +66,19 @@ impl Traffic {
         [tag.0 << TAG_SHIFT | end | upper, lower | (bytes & BYTES) << BYTES_SHIFT | tag.0]
     }
 
+    /// What the words of a session of that tag become with one packet more, if that is a matter of adding: they
+    /// count this session already, and no count begins anew.
+    #[inline]
+    pub(super) fn with_packet_added(words: [u64; 2], tag: Tag, bytes: u32) -> Option<[u64; 2]> {
+        let [upper, lower] = words;
+        let packet = u128::from(bytes) << BYTES_SHIFT | 1 << PACKETS_SHIFT;
+        let sum = joined(words) + packet;
+        let is_counted = upper >> TAG_SHIFT == tag.0 && lower & TAG == tag.0;
+        // What is carried out of a count would be found in the bit above it.
+        let carries = (sum ^ joined(words) ^ packet) & CARRIES;
+        (is_counted && carries == 0).then(|| halves(sum))
+    }
+
     /// With one packet more.
     #[inline]
     pub(super) fn with_packet(self, bytes: u32) -> Self {
@@ -92,6 +107,24 @@ mod tests {
         let words = full.with_packet(1).into_words(Tag::of(1));
         let anew = Traffic { end: END, ..Traffic::default() };
         assert_eq!(Traffic::from_words(words, Tag::of(1)), anew);
+    }
+
+    #[test]
+    fn a_packet_is_added_in_place_unless_a_count_begins_anew_or_is_another_sessions() {
+        let tag = Tag::of(7);
+        for end in [None, Some(0), END, Some(u32::MAX)] {
+            for (packets, bytes) in
+                [(0, 0), (1, 60), (PACKETS, 0), (0, BYTES), (0x7ff, BYTES - 1514)]
+            {
+                let traffic = Traffic { end, volume: Volume { packets, bytes } };
+                let words = traffic.into_words(tag);
+                let slowly = traffic.with_packet(1514).into_words(tag);
+                let is_adding = packets < PACKETS && bytes + 1514 <= BYTES;
+                let expected = is_adding.then_some(slowly);
+                assert_eq!(Traffic::with_packet_added(words, tag, 1514), expected);
+                assert_eq!(Traffic::with_packet_added(words, Tag::of(8), 1514), None);
+            }
+        }
     }
 
     #[test]

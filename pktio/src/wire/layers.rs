@@ -91,6 +91,29 @@ impl Layers {
         }
     }
 
+    /// What [`Layers::parse`] says of what nearly every frame is: a whole datagram in IPv4, without tags and options,
+    /// of UDP or TCP. All that is asked of it is asked at once. `None` says nothing about the frame: parse it.
+    #[inline]
+    pub fn plain(frame: &[u8]) -> Option<Self> {
+        const L3: u16 = 14;
+        const L4: u16 = L3 + 20;
+        let header: &[u8; ETHERNET_BYTES + ipv4::MIN_BYTES + udp::BYTES] = frame.first_chunk()?;
+        let field = |at| be16(header, ETHERNET_BYTES + at);
+        let end = u32::from(L3) + u32::from(field(ipv4::TOTAL_LENGTH)?);
+        let protocol = header[ETHERNET_BYTES + ipv4::PROTOCOL];
+        let is_plain = be16(header, ETHERNET_BYTES - 2)? == ethertype::IPV4
+            && header[ETHERNET_BYTES] == 0x45
+            && field(ipv4::FRAGMENT)? & ipv4::FRAGMENTED == 0
+            && (header.len()..=frame.len()).contains(&(end as usize))
+            && match protocol {
+                protocol::UDP => true,
+                protocol::TCP => tcp_bytes(&frame[..end as usize], L4.into()).is_some(),
+                _ => false,
+            };
+        let (network, fragment) = (Network::V4, Fragment::Whole);
+        is_plain.then_some(Self { network, l3: L3, l4: L4, end, protocol, fragment })
+    }
+
     /// Parses the packet that an ICMP error quotes from `l3` to the end of `frame`. It may be cut off
     /// anywhere behind its IP header: [`Layers::end`] is then the cut, and nothing is said about its
     /// transport header.
@@ -298,4 +321,41 @@ fn pair<const N: usize>(frame: &[u8], at: usize) -> Option<[[u8; N]; 2]> {
     let src = *frame.get(at..)?.first_chunk()?;
     let dst = *frame.get(at + N..)?.first_chunk()?;
     Some([src, dst])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// UDP or TCP over IPv4, without options.
+    fn packet(is_tcp: bool, bytes: usize) -> Vec<u8> {
+        let protocol = if is_tcp { protocol::TCP } else { protocol::UDP };
+        let length = u16::try_from(bytes - ETHERNET_BYTES).unwrap();
+        let mut frame = vec![0x50; bytes];
+        frame[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
+        frame[16..18].copy_from_slice(&length.to_be_bytes());
+        frame[20..24].copy_from_slice(&[0x40, 0, 64, protocol]);
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn a_glance_sees_what_a_closer_look_does(
+            is_tcp: bool, bytes in 54usize..120, padding in 0usize..20, end in 0usize..140,
+            changes in prop::collection::vec((12usize..48, any::<u8>()), 0..3),
+        ) {
+            let mut frame = packet(is_tcp, bytes);
+            frame.resize(bytes + padding, 0);
+            prop_assert!(Layers::plain(&frame).is_some());
+            for (at, byte) in changes {
+                frame[at] = byte;
+            }
+            frame.truncate(end.max(40));
+            if let Some(layers) = Layers::plain(&frame) {
+                prop_assert_eq!(Layers::parse(&frame), Ok(Some(layers)));
+            }
+        }
+    }
 }

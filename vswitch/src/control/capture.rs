@@ -71,7 +71,7 @@ impl Switch {
         let id = self.fleet().observe(|id| {
             let recorder = Recorder::new(id, selection.clone(), request.drops, snap_bytes);
             pages.push(recorder.pages());
-            Observer::Recorder(recorder)
+            Observer::Recorder(Box::new(recorder))
         });
         let id = id.map_err(stuck)?;
         let left = request.count.map_or(u64::MAX, std::num::NonZeroU64::get);

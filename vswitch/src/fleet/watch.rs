@@ -53,8 +53,8 @@ impl Fleet {
         self.watch.next += 1;
         self.watch.awaited = 0;
         for worker in 0..self.lanes.len() {
-            let observer = Box::new(make(id));
-            if matches!(*observer, Observer::Following(_)) {
+            let observer = make(id);
+            if matches!(observer, Observer::Following(_)) {
                 self.watch.following = Some(id);
             }
             self.watch.awaited += 1;

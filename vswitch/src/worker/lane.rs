@@ -50,7 +50,7 @@ pub enum Command {
     /// Fill in the report and send it back.
     Report(Box<Report>),
     /// Let somebody watch.
-    Observe(Box<Observer>),
+    Observe(Observer),
     /// Send somebody back who watches.
     Unobserve(ObserverId),
     /// Close every queue and end.
@@ -72,7 +72,7 @@ pub enum Event {
     /// Somebody watches now.
     Observed(ObserverId),
     /// Somebody who does not watch any more.
-    Dismissed(Box<Observer>),
+    Dismissed(Observer),
 }
 
 /// A frame on its way to the worker that owns the queue it leaves by.

@@ -315,7 +315,7 @@ impl Worker {
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
                 Command::Say(bridge, saying) => self.say(bridge, saying, now),
                 Command::Report(report) => self.fill(report),
-                Command::Observe(observer) => self.observe(*observer),
+                Command::Observe(observer) => self.observe(observer),
                 Command::Unobserve(id) => self.unobserve(id),
                 Command::Stop => self.stopped = true,
             }

@@ -262,9 +262,10 @@ impl Following {
 
 /// Somebody who watches a worker.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "few, and on their way behind a box")]
 pub enum Observer {
     /// For a capture.
-    Recorder(Recorder),
+    Recorder(Box<Recorder>),
     /// For a live trace.
     Following(Following),
 }
@@ -308,7 +309,7 @@ impl Worker {
     pub(super) fn observe(&mut self, observer: Observer) {
         self.lane().report(Event::Observed(observer.id()));
         match observer {
-            Observer::Recorder(recorder) => self.observers.recorders.push(recorder),
+            Observer::Recorder(recorder) => self.observers.recorders.push(*recorder),
             Observer::Following(mut following) => {
                 self.pipeline.follow(following.follower.take());
                 self.observers.following = Some(following);
@@ -322,7 +323,7 @@ impl Worker {
         let recorders = &mut self.observers.recorders;
         if let Some(at) = recorders.iter().position(|recorder| recorder.id == id) {
             let recorder = recorders.remove(at);
-            self.dismiss(Observer::Recorder(recorder));
+            self.dismiss(Observer::Recorder(Box::new(recorder)));
         } else if let Some(mut following) = self.observers.following.take_if(|own| own.id == id) {
             following.follower = self.pipeline.follow(None);
             self.dismiss(Observer::Following(following));
@@ -331,7 +332,7 @@ impl Worker {
     }
 
     fn dismiss(&self, observer: Observer) {
-        self.lane().report(Event::Dismissed(Box::new(observer)));
+        self.lane().report(Event::Dismissed(observer));
     }
 
     fn keep_lost_frames(&mut self) {

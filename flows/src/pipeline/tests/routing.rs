@@ -62,6 +62,21 @@ fn a_proxied_address_is_answered_for() {
 }
 
 #[test]
+fn a_wrong_header_checksum_is_found_in_every_packet_of_a_flow() {
+    for plan in [Plan::routed(), Plan::masqueraded()] {
+        let mut network = Network::new(&plan);
+        let (port, sound) = Network::framed(&udp(A, X));
+        for bit in [0x01, 0x80] {
+            assert_eq!(network.put(port, &sound).len(), 1);
+            let mut wrong = sound.clone();
+            wrong[14 + 10] ^= bit;
+            assert_eq!(network.put(port, &wrong), Vec::<String>::new());
+        }
+        assert_eq!(network.drops(port, DropReason::MalformedPacket), 2);
+    }
+}
+
+#[test]
 fn a_packet_goes_a_hop_further() {
     let mut network = Network::new(&Plan::routed());
     let (port, frame) = Network::framed(&udp(A, X));

@@ -90,7 +90,7 @@ impl Switch {
         let has_statics =
             |name| self.config.bridges.get(name).is_some_and(|bridge| !bridge.statics.is_empty());
         for (name, slot) in self.numbering.bridges.iter().filter(|_| !ports.is_empty()) {
-            if slot.fdb.len() == 0 && !has_statics(name) {
+            if slot.fdb.is_empty() && !has_statics(name) {
                 continue;
             }
             let behind = slot.fdb.entries(now.seconds()).into_iter();

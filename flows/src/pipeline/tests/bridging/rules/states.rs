@@ -37,6 +37,51 @@ fn replies_to_what_was_allowed_pass_and_nothing_else_does() {
 }
 
 #[test]
+fn a_denial_is_remembered_counted_each_time_and_forgotten_with_the_rules() {
+    let deny = || rule(0, 1, to(17, 53), Verdict::Drop);
+    let question = datagram((1, 4000), (2, 53));
+    let mut ruled = Ruled::new(vec![deny()]);
+    for sent in 1..4 {
+        assert_eq!(ruled.send(1, &question), []);
+        assert_eq!((ruled.hits(0).frames, ruled.drops(1, DropReason::RuleDenied)), (sent, sent));
+        assert_eq!(ruled.rig.pipeline.flows.len(), 1);
+    }
+    ruled.adopt(Vec::new());
+    assert_eq!(ruled.send(1, &question), [2]);
+    ruled.adopt(vec![deny()]);
+    assert_eq!(ruled.send(1, &question), []);
+    assert_eq!(ruled.hits(0).frames, 1);
+}
+
+#[test]
+fn senders_are_told_of_each_packet_whose_denial_is_remembered() {
+    let mut ruled = Ruled::new(vec![rule(0, 1, to(6, 80), REJECT)]);
+    for _ in 0..3 {
+        assert_eq!(ruled.send(1, &segment(CLIENT, SERVER, tcp::SYN)), [1]);
+    }
+    assert_eq!(ruled.rig.pipeline.flows.len(), 1);
+}
+
+#[test]
+fn what_was_denied_passes_when_it_answers() {
+    let mut ruled =
+        Ruled::new(vec![rule(0, 2, to(17, 53), Verdict::Allow), rule(1, 1, any(), Verdict::Drop)]);
+    let (question, answer) = (datagram((1, 4000), (2, 53)), datagram((2, 53), (1, 4000)));
+    for _ in 0..2 {
+        assert_eq!(ruled.send(2, &answer), []);
+    }
+    assert_eq!(ruled.send(1, &question), [2]);
+    assert_eq!(ruled.send(2, &answer), [1]);
+}
+
+#[test]
+fn a_segment_that_is_denied_as_an_answer_says_nothing_about_one_that_begins() {
+    let mut ruled = Ruled::new(vec![rule(0, 1, to(6, 80), Verdict::Drop)]);
+    assert_eq!(ruled.send(2, &segment(SERVER, CLIENT, tcp::ACK_FLAG)), []);
+    assert_eq!(ruled.send(2, &segment(SERVER, CLIENT, tcp::SYN)), [1]);
+}
+
+#[test]
 fn a_connection_stops_when_a_rule_denies_it() {
     let mut ruled = Ruled::new(Vec::new());
     shake_hands(&mut ruled);
