@@ -1,0 +1,22 @@
+//! The program by itself, without dockerd and without a daemon.
+
+use std::process::Command;
+
+fn plugin(arguments: &[&str]) -> (bool, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_vswitch-docker")).args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn it_says_how_it_is_used() {
+    let (done, said) = plugin(&["--help"]);
+    assert!(done && said.contains("docker network create -d vswitch"), "{said}");
+}
+
+#[test]
+fn a_socket_that_cannot_be_is_told() {
+    let (done, said) = plugin(&["--plugin", "/proc/none/vswitch.sock"]);
+    assert!(!done && said.contains("plugin socket /proc/none/vswitch.sock"), "{said}");
+}
