@@ -73,14 +73,17 @@ fn session(number: u32, protocol: u8, packet: Packet) -> NewSession {
 
 fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Packet {
     let segment = Segment { sequence, acknowledgment, flags, window: 1000, length: 0, scale: None };
-    Packet { bytes: 64, segment: Some(segment) }
+    Packet { bytes: 64, segment: Some(segment), is_equivocal: false }
 }
 
 impl Rig {
     fn new(count: u32, protocol: u8) -> Self {
         let is_tcp = protocol == protocol::TCP;
-        let packet =
-            if is_tcp { segment(tcp::ACK_FLAG, 1, 1) } else { Packet { bytes: 64, segment: None } };
+        let packet = if is_tcp {
+            segment(tcp::ACK_FLAG, 1, 1)
+        } else {
+            Packet { bytes: 64, segment: None, is_equivocal: false }
+        };
         let syn = segment(tcp::SYN, 0, 0);
         let first = if is_tcp { syn } else { packet };
         let sessions = Sessions::new(1 << 20, 0x5eed);
@@ -148,7 +151,7 @@ fn quartile(mut slices: Vec<f64>) -> f64 {
 fn turnover(count: u32) -> [f64; 2] {
     const NEW: u32 = 1 << 11;
     let sessions = Sessions::new(1 << 20, 0x5eed);
-    let packet = Packet { bytes: 64, segment: None };
+    let packet = Packet { bytes: 64, segment: None, is_equivocal: false };
     let insert = |number| {
         let new = session(number, protocol::UDP, packet);
         sessions.insert(&new, Seconds(0), TcpPolicy::default(), |_| ())

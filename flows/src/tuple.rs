@@ -29,7 +29,8 @@ impl std::fmt::Display for Endpoint {
 
 /// The five-tuple of a packet. Of an ICMP query, the port of who asks is the identifier, and that of who is
 /// asked is the query's type. So the reply's tuple is the reverse of the query's, as with every other
-/// protocol, and a query of the other end is something else.
+/// protocol, and a query of the other end is something else, unless its identifier happens to be its type:
+/// [`Packet`](crate::session::Packet) knows that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tuple {
     /// The IP protocol.
@@ -91,8 +92,7 @@ impl std::fmt::Display for Tuple {
 
 /// What stands for the ports of an ICMP query or its reply (RFC 792, RFC 4443 section 4).
 fn icmp_ports(frame: &[u8], layers: &Layers) -> Option<(u16, u16)> {
-    let at = usize::from(layers.l4);
-    let (kind, id) = (*frame.get(at)?, be16(frame, at + icmp::ID)?);
+    let (kind, id) = icmp_query(frame, layers)?;
     let pairs = match layers.protocol {
         protocol::ICMP => &icmp::QUERY_TYPES[..],
         _ => &icmp::V6_QUERY_TYPES[..],
@@ -102,6 +102,21 @@ fn icmp_ports(frame: &[u8], layers: &Layers) -> Option<(u16, u16)> {
         _ if kind == *reply => Some((u16::from(*query), id)),
         _ => None,
     })
+}
+
+/// Type and identifier of a message that may be an ICMP query or its reply.
+fn icmp_query(frame: &[u8], layers: &Layers) -> Option<(u8, u16)> {
+    let at = usize::from(layers.l4);
+    Some((*frame.get(at)?, be16(frame, at + icmp::ID)?))
+}
+
+/// Whether a packet of ICMP is a query whose identifier is its type, so that its tuple is its own reverse but for the
+/// addresses, and that of an answer as well. (No type of a reply is one of a query.)
+#[cold]
+pub(crate) fn is_equivocal(frame: &[u8], layers: &Layers) -> bool {
+    layers.fragment != Fragment::Later
+        && icmp_query(frame, layers).is_some_and(|(kind, id)| u16::from(kind) == id)
+        && icmp_ports(frame, layers).is_some_and(|(from, to)| from == to)
 }
 
 #[cfg(test)]

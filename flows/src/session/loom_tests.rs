@@ -19,7 +19,7 @@ use super::{
 use crate::{Endpoint, Seconds, Tuple, Zone};
 
 const START: Seconds = Seconds(0);
-const PACKET: Packet = Packet { bytes: 100, segment: None };
+const PACKET: Packet = Packet { bytes: 100, segment: None, is_equivocal: false };
 
 /// Interleavings with more preemptions find nothing more in reasonable time.
 fn model(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {

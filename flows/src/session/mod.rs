@@ -211,13 +211,19 @@ pub struct Packet {
     pub bytes: u32,
     /// Its TCP header, if it has one.
     pub segment: Option<Segment>,
+    /// It is an ICMP query whose identifier is its type: its tuple is that of an answer to such a query as well, and
+    /// only this tells them apart.
+    pub is_equivocal: bool,
 }
 
 impl Packet {
     /// That of a frame.
+    #[inline]
     pub fn of(frame: &[u8], layers: &Layers) -> Self {
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        Self { bytes, segment: Segment::of(frame, layers) }
+        let is_icmp = matches!(layers.protocol, field::protocol::ICMP | field::protocol::ICMPV6);
+        let is_equivocal = is_icmp && crate::tuple::is_equivocal(frame, layers);
+        Self { bytes, segment: Segment::of(frame, layers), is_equivocal }
     }
 
     /// Whether it can begin a session.

@@ -159,6 +159,9 @@ impl Sessions {
         {
             return self.track_tcp(record, session, from, (packet.bytes, segment), now, policy);
         }
+        if packet.is_equivocal && from == Direction::Reply {
+            return Verdict::Invalid(Invalid::Query);
+        }
         record.count(from, control.tag(), packet.bytes);
         let seen = |control: Control| match from {
             Direction::Original => control.heard(from, now),

@@ -63,6 +63,11 @@ pub enum Invalid {
     /// It does not begin a connection, and none is known.
     #[error("it belongs to a TCP connection whose beginning was not seen")]
     NotBegun,
+    /// It asks where an answer is due.
+    #[error(
+        "it is an ICMP query of the other end by the identifier of one that waits for an answer"
+    )]
+    Query,
 }
 
 /// How strict TCP tracking is.

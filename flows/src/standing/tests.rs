@@ -40,7 +40,7 @@ fn session(from: BridgeIndex, begun: Tuple, to: BridgeIndex, onward: Tuple) -> S
         initiator: Key::new(from, begun),
         responder: Key::new(to, onward.reversed()),
         owner: 0,
-        packet: Packet { bytes: 60, segment: None },
+        packet: Packet { bytes: 60, segment: None, is_equivocal: false },
     };
     sessions.insert(&new, Seconds(1), TcpPolicy::default(), |_| {}).unwrap();
     let found = sessions.lookup(&new.initiator).unwrap();

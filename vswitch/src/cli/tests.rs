@@ -442,7 +442,7 @@ fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
         ("trace p0", MissingRequiredArgument),
         ("trace p0 ffff", ValueValidation),
         ("why a", MissingRequiredArgument),
-        ("trace p0 ffffffffffff0200000000010806 --live 3", MissingRequiredArgument),
+        ("trace p0 ffffffffffff0200000000010806 --live 3", ArgumentConflict),
         ("capture p0", MissingRequiredArgument),
         ("capture -c 0 -w x", ValueValidation),
         ("capture --filter dport=80 -w x", ValueValidation),

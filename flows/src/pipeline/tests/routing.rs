@@ -152,6 +152,23 @@ fn a_packet_on_its_last_hop_is_answered() {
 }
 
 #[test]
+fn a_query_of_the_other_end_is_no_answer_even_if_its_identifier_is_its_type() {
+    let plan = Plan { allowed: vec![(INSIDE, OUTSIDE)], ..Plan::routed() };
+    let mut network = Network::new(&plan);
+    let (a, x) = ("10.0.0.2", "203.0.113.9");
+    for id in [8, 9] {
+        let asked = Packet::new(Kind::Ping, &format!("{a}:{id}"), x);
+        assert_eq!(network.send(&asked), [format!("2: ping#{id} {a} > {x}")]);
+        let answered = Packet::new(Kind::Pong, x, &format!("{a}:{id}"));
+        assert_eq!(network.send(&answered), [format!("0: pong#{id} {x} > {a}")]);
+        let other = Packet::new(Kind::Ping, &format!("{x}:{id}"), a);
+        let out = network.send(&other);
+        assert!(out.iter().all(|line| !line.starts_with("0: ")), "{out:?}");
+    }
+    assert_eq!(network.drops(2, DropReason::InvalidState), 1);
+}
+
+#[test]
 fn nothing_is_routed_unless_it_is_allowed() {
     let plan = Plan { allowed: Vec::new(), ..Plan::routed() };
     let mut network = Network::new(&plan);

@@ -17,7 +17,7 @@ use super::{
 use crate::{Endpoint, Seconds, Tuple, Zone};
 
 const POLICY: TcpPolicy = TcpPolicy { check_windows: true, pick_up: true };
-const UDP: Packet = Packet { bytes: 100, segment: None };
+const UDP: Packet = Packet { bytes: 100, segment: None, is_equivocal: false };
 
 fn endpoint(number: u32) -> Endpoint {
     let port = u16::try_from(number % 60_000).unwrap();
@@ -59,7 +59,7 @@ fn begin(sessions: &Sessions, new: NewSession, now: u32) -> SessionRef {
 
 fn tcp_packet(flags: u8, sequence: u32, acknowledgment: u32) -> Packet {
     let segment = Segment { sequence, acknowledgment, flags, window: 1000, length: 0, scale: None };
-    Packet { bytes: 60, segment: Some(segment) }
+    Packet { bytes: 60, segment: Some(segment), is_equivocal: false }
 }
 
 /// Expires the whole table, in small slices, and returns how many sessions ended.

@@ -93,5 +93,8 @@ fn a_packet_without_tcp_has_no_segment() {
     let ip = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([1; 4], [2; 4], 64);
     ip.udp(1, 2).write(&mut frame, &[0; 30]).unwrap();
     let layers = Layers::parse(&frame).unwrap().unwrap();
-    assert_eq!(Packet::of(&frame, &layers), Packet { bytes: 72, segment: None });
+    assert_eq!(
+        Packet::of(&frame, &layers),
+        Packet { bytes: 72, segment: None, is_equivocal: false }
+    );
 }

@@ -17,7 +17,13 @@ pub struct TraceOptions {
     pub like: Option<Sketch>,
     /// Follow so many real packets like it: between these ends, of which 0.0.0.0, :: and port 0 are any. Ends when
     /// none comes for a minute
-    #[arg(long, value_name = "COUNT", requires = "like", num_args = 0..=1, default_missing_value = "1")]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        conflicts_with = "frame",
+        num_args = 0..=1,
+        default_missing_value = "1"
+    )]
     pub live: Option<Limit>,
     /// How long to wait for each of these
     #[arg(long, value_name = "SECONDS", requires = "live")]
