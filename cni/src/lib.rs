@@ -11,7 +11,7 @@
 //! * ADD is a transaction: when a step fails, what the steps before it made is taken back. One that is killed
 //!   leaves an endpoint that DEL or GC finds.
 //! * It talks to the daemon only by the control socket, and waits for an answer no longer than it says
-//!   ([`Switch`]).
+//!   (`switch`).
 //!
 //! Source: SPEC.md and CONVENTIONS.md of containernetworking/cni. `docs/CONTAINERS.md` says key by key what is supported.
 #![forbid(unsafe_code)]
