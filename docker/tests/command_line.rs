@@ -1,5 +1,7 @@
 //! The program by itself, without dockerd and without a daemon.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::Command;
 
 fn plugin(arguments: &[&str]) -> (bool, String) {
