@@ -104,8 +104,10 @@ fn turn_around(gateway: &Gateway, frame: &mut PktBuf, layers: &Layers) -> Option
         put_be16(data, l4, reply);
         // A checksum that is left half done does not cover the type yet.
         if !is_partial {
-            let checksum = be16(data, l4 + icmp::CHECKSUM)?;
-            put_be16(data, l4 + icmp::CHECKSUM, update(checksum, request, reply));
+            let checksum = update(be16(data, l4 + icmp::CHECKSUM)?, request, reply);
+            // A reply of nothing but zeros has no other sum; elsewhere the two say the same (RFC 1624, section 3).
+            let checksum = if checksum == 0 { 0xffff } else { checksum };
+            put_be16(data, l4 + icmp::CHECKSUM, checksum);
         }
     }
     Some(())

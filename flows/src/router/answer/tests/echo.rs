@@ -1,6 +1,6 @@
 use etherparse::{Icmpv4Type, Icmpv6Type, SlicedPacket, TransportSlice};
 use pktio::wire::Fragment;
-use pktio::wire::checksum::{fold, pseudo_header};
+use pktio::wire::checksum::{fold, pseudo_header, sum};
 use pktio::wire::field::put_be16;
 use pktio::{Csum, Gso, Offload};
 
@@ -39,6 +39,18 @@ fn assert_pong4(frame: &[u8], data: &[u8]) {
     assert_eq!(icmp.icmp_type(), Icmpv4Type::EchoReply(expected));
     assert_eq!(icmp.payload(), data);
     assert_eq!(icmp.checksum(), icmp.icmp_type().calc_checksum(icmp.payload()));
+}
+
+#[test]
+fn the_answer_to_a_ping_of_nothing_but_zeros_has_a_checksum_that_holds() {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(HOST.0, GATEWAY.0)
+        .ipv4(v4("10.0.0.2"), v4("10.0.0.1"), 3)
+        .icmpv4_echo_request(0, 0)
+        .write(&mut frame, &[0; 56])
+        .unwrap();
+    let reply = Bench::new().reply(&frame);
+    assert_eq!(fold(sum(&reply[34..])), 0xffff, "all that is summed up is not zero");
 }
 
 #[test]
