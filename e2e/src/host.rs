@@ -1,12 +1,18 @@
 //! [`Host`]: where the engine and the switch run, and the world beyond its uplink.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use netlab::{Container, topology};
+use netlab::{Container, LabError, topology};
 
 use crate::Outcome;
+
+/// How long a published port may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -55,5 +61,21 @@ impl Host {
     /// A name that no other host has.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The page at a port of the switch's outside, fetched from the world, and the address that asked for it.
+    ///
+    /// # Errors
+    /// That nobody serves one there within ten seconds.
+    pub fn fetch(&self, from: &str) -> Outcome<(String, SocketAddr)> {
+        let from: SocketAddr = from.parse()?;
+        let failed = |source| LabError::Socket { operation: "connect to a published port", source };
+        let mut stream =
+            self.world.run(|| TcpStream::connect_timeout(&from, PATIENCE).map_err(failed))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok((page, stream.local_addr()?))
     }
 }

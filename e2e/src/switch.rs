@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use ctl::response::{Changed, LeaseInfo, NatInfo, NetworkInfo, PortInfo, Stats};
+use ctl::response::{Changed, LeaseInfo, NatInfo, NetworkInfo, PortInfo, Stats, Version};
 use ctl::{
     BridgeAdd, Client, ClientError, IpamFilter, Mutation, NetdevMode, Port, PortAdd, PortKind,
     Query, Request, RouteAdd,
@@ -55,7 +55,9 @@ impl Switch {
         let log = host.directory().join("vswitchd.log");
         let process = Process::start(&host.namespace, &mut command, &log)?;
         let switch = Self { process, socket };
-        eventually("the switch serves", || switch.client().is_ok())?;
+        // Its socket is there before it has taken up its state: it serves when it answers.
+        let version = || switch.client()?.ask::<Version>(Request::Query(Query::Version));
+        eventually("the switch serves", || version().is_ok())?;
         Ok(switch)
     }
 

@@ -1,11 +1,10 @@
 //! Published ports of a real Docker.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use ctl::NatRule;
-use e2e::{Host, Outcome};
+use e2e::Outcome;
 use hostnet::Netns;
 use netlab::{LabError, Test, TestResult, test};
 
@@ -23,19 +22,6 @@ pub fn tests() -> Vec<Test> {
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The page at a port of the switch's outside, and the address that asked for it.
-fn fetch(host: &Host, to: &str) -> Outcome<(String, SocketAddr)> {
-    let to: SocketAddr = to.parse()?;
-    let failed = |source| LabError::Socket { operation: "connect to a published port", source };
-    let mut stream =
-        host.world.run(|| TcpStream::connect_timeout(&to, PATIENCE).map_err(failed))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    Ok((page, stream.local_addr()?))
-}
-
 fn a_published_port_is_reached_from_outside_and_from_its_own_network() -> TestResult {
     let scene = Scene::new()?;
     scene.network("web", "--ipv6")?;
@@ -43,18 +29,18 @@ fn a_published_port_is_reached_from_outside_and_from_its_own_network() -> TestRe
         "run --detach --name web --network web -p 8080:80 busybox httpd -f -v -p 80 -h /bin";
     scene.docker.run(verbose)?;
     scene.docker.shell("web", "echo hello >/bin/index.html")?;
-    let (page, client) = fetch(&scene.host, "198.51.100.1:8080")?;
+    let (page, client) = scene.host.fetch("198.51.100.1:8080")?;
     assert!(page.ends_with("hello\n"), "{page}");
     let seen = log_of(&scene, "web")?;
     assert!(seen.contains(&format!("{}]:{}", client.ip(), client.port())), "{seen}");
-    assert!(fetch(&scene.host, "[2001:db8::1]:8080")?.0.ends_with("hello\n"), "by IPv6");
+    assert!(scene.host.fetch("[2001:db8::1]:8080")?.0.ends_with("hello\n"), "by IPv6");
     scene.docker.container("other", "--network web")?;
     for from in ["other", "web"] {
         let page = scene.docker.shell(from, "timeout 5 wget -q -O - http://198.51.100.1:8080/")?;
         assert_eq!(page, "hello", "hairpin from {from}");
     }
     scene.docker.run("rm --force web")?;
-    assert!(fetch(&scene.host, "198.51.100.1:8080").is_err(), "it went with the container");
+    assert!(scene.host.fetch("198.51.100.1:8080").is_err(), "it went with the container");
     Ok(scene.switch.check_ledger()?)
 }
 
@@ -74,8 +60,7 @@ fn a_range_and_a_chosen_port_lead_to_the_container() -> TestResult {
     scene.docker.serve_page("alpha", "alpha")?;
     scene.docker.serve_page("beta", "beta")?;
     scene.docker.shell("alpha", "httpd -p 81 -h /www")?;
-    let page =
-        |port: u16| fetch(&scene.host, &format!("198.51.100.1:{port}")).map(|(page, _)| page);
+    let page = |port: u16| scene.host.fetch(&format!("198.51.100.1:{port}")).map(|(page, _)| page);
     for (port, said) in [(8000, "alpha\n"), (8001, "alpha\n"), (8100, "alpha\n"), (8101, "beta\n")]
     {
         assert!(page(port)?.ends_with(said), "{port}");
@@ -119,8 +104,8 @@ fn a_port_is_published_at_the_given_address_only() -> TestResult {
     scene.docker.container("alpha", "--network web -p 198.51.100.1:8080:80 -p 0.0.0.0:8081:80")?;
     scene.docker.serve_page("alpha", "alpha")?;
     for port in [8080, 8081] {
-        assert!(fetch(&scene.host, &format!("198.51.100.1:{port}"))?.0.ends_with("alpha\n"));
-        assert!(fetch(&scene.host, &format!("[2001:db8::1]:{port}")).is_err(), "of IPv4 only");
+        assert!(scene.host.fetch(&format!("198.51.100.1:{port}"))?.0.ends_with("alpha\n"));
+        assert!(scene.host.fetch(&format!("[2001:db8::1]:{port}")).is_err(), "of IPv4 only");
     }
     Ok(())
 }

@@ -1,12 +1,9 @@
 //! Podman, with its containers on networks of the switch by the Container Network Interface.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use e2e::{Host, Installed, Outcome, Podman, Switch};
-use netlab::{LabError, Need, Test, TestResult, test};
+use netlab::{Need, Test, TestResult, test};
 use rustix::process::Signal;
 
 fn main() -> ExitCode {
@@ -26,7 +23,6 @@ fn main() -> ExitCode {
 
 const WEB: &str = r#""isDefaultGateway":true,"ipam":{"type":"vswitch","subnet":"10.1.0.0/24"}"#;
 const BACK: &str = r#""ipam":{"type":"vswitch","subnet":"10.2.0.0/24"}"#;
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn pings(podman: &Podman, from: &str, target: &str) -> bool {
     podman.shell(from, &format!("ping -c 1 -w 5 {target}")).is_ok()
@@ -85,25 +81,12 @@ fn a_published_port_is_reached_from_outside() -> TestResult {
     podman.network(&switch, "web", WEB)?;
     podman.container("shop", "--network web -p 8080:80")?;
     podman.shell("shop", "mkdir -p /www; echo hello >/www/index.html; httpd -p 80 -h /www")?;
-    assert!(fetch(&host, "198.51.100.1:8080")?.ends_with("hello\n"));
+    assert!(host.fetch("198.51.100.1:8080")?.0.ends_with("hello\n"));
     let taken = podman.container("other", "--network web -p 8080:80");
     assert!(taken.is_err_and(|error| error.to_string().contains("8080")));
     podman.run("rm --force --all --time 0")?;
-    assert!(fetch(&host, "198.51.100.1:8080").is_err());
+    assert!(host.fetch("198.51.100.1:8080").is_err());
     has_nothing(&switch).map_err(Into::into)
-}
-
-/// The page at a port of the switch's outside.
-fn fetch(host: &Host, to: &str) -> Outcome<String> {
-    let to: SocketAddr = to.parse()?;
-    let failed = |source| LabError::Socket { operation: "connect to a published port", source };
-    let mut stream =
-        host.world.run(|| TcpStream::connect_timeout(&to, PATIENCE).map_err(failed))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    Ok(page)
 }
 
 fn addresses_are_those_that_were_asked_for() -> TestResult {

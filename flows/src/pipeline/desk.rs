@@ -20,6 +20,21 @@ pub(super) struct Desk<'a> {
     pub(super) fate: Fate,
 }
 
+impl<'a> Desk<'a> {
+    /// A desk for frames that came in by a port, of which nothing is decided yet.
+    pub(super) fn new(
+        now: Nanos,
+        ingress: PortIndex,
+        snapshot: &'a Snapshot,
+        pool: &'a mut Pool,
+        outboxes: &'a mut Outboxes,
+        ledger: &'a mut Ledger,
+    ) -> Self {
+        let fate = Fate::Forwarded;
+        Self { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0, fate }
+    }
+}
+
 impl Desk<'_> {
     /// Goes on with frames that came in by another port.
     pub(super) fn begin(&mut self, ingress: PortIndex) {

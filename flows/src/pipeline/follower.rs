@@ -15,7 +15,7 @@ use super::inspect::Memory;
 use super::rehearsal::acquaintance;
 use super::transform::Flows;
 use super::witness::{Nobody, Witness};
-use crate::finding::{Fate, Finding, Trace};
+use crate::finding::{Finding, Trace};
 use crate::nat::{self, Claim, Mappings, Published, Unclaimed};
 use crate::router::{Neighbors, NextHop, Resolution, Resolver};
 use crate::rules::{RuleId, Tally};
@@ -108,16 +108,9 @@ impl Follower {
     fn follow(&mut self, known: &mut Memory<Nobody>, flows: &mut Flows, desk: &mut Desk) {
         let frame = self.single.iter().next().map(|frame| frame.data().to_vec());
         let snapshot: &Snapshot = desk.snapshot;
-        let mut apart = Desk {
-            now: desk.now,
-            ingress: desk.ingress,
-            snapshot,
-            pool: &mut *desk.pool,
-            outboxes: &mut self.outboxes,
-            ledger: &mut *desk.ledger,
-            forwarded: 0,
-            fate: Fate::Forwarded,
-        };
+        let (pool, ledger) = (&mut *desk.pool, &mut *desk.ledger);
+        let mut apart =
+            Desk::new(desk.now, desk.ingress, snapshot, pool, &mut self.outboxes, ledger);
         let from = Ingress::of(snapshot, apart.ingress);
         let vid = self.single.iter().next().zip(from).and_then(|(frame, from)| from.vid_of(frame));
         if let Some(vid) = vid {

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use pktio::{Burst, Pool};
 
 use crate::{
-    BridgeIndex, DropReason, Fate, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables,
+    BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables,
 };
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
@@ -104,16 +104,7 @@ impl Pipeline {
         books.received += burst.len() as u64;
         books.received_bytes += burst.iter().map(|frame| frame.len() as u64).sum::<u64>();
         let snapshot = &*self.snapshot;
-        let mut desk = Desk {
-            now,
-            ingress,
-            snapshot,
-            pool,
-            outboxes,
-            ledger,
-            forwarded: 0,
-            fate: Fate::Forwarded,
-        };
+        let mut desk = Desk::new(now, ingress, snapshot, pool, outboxes, ledger);
         match &mut self.follower {
             Some(follower) if follower.follows(ingress) => {
                 follower.run(&mut self.memory, &mut self.flows, &mut desk, burst);
@@ -146,17 +137,7 @@ impl Pipeline {
             return;
         }
         let snapshot = &*self.snapshot;
-        let ingress = PortIndex(0);
-        let mut desk = Desk {
-            now,
-            ingress,
-            snapshot,
-            pool,
-            outboxes,
-            ledger,
-            forwarded: 0,
-            fate: Fate::Forwarded,
-        };
+        let mut desk = Desk::new(now, PortIndex(0), snapshot, pool, outboxes, ledger);
         self.memory.housekeep(&mut desk);
         self.memory.resume(&mut desk, &mut self.flows);
     }
@@ -171,17 +152,7 @@ impl Pipeline {
         ledger: &mut Ledger,
     ) {
         let snapshot = &*self.snapshot;
-        let ingress = PortIndex(0);
-        let mut desk = Desk {
-            now,
-            ingress,
-            snapshot,
-            pool,
-            outboxes,
-            ledger,
-            forwarded: 0,
-            fate: Fate::Forwarded,
-        };
+        let mut desk = Desk::new(now, PortIndex(0), snapshot, pool, outboxes, ledger);
         self.memory.say(&mut desk, bridge, saying);
     }
 
@@ -200,17 +171,7 @@ impl Pipeline {
         ledger: &mut Ledger,
     ) {
         let snapshot = &*self.snapshot;
-        let ingress = port;
-        let mut desk = Desk {
-            now,
-            ingress,
-            snapshot,
-            pool,
-            outboxes,
-            ledger,
-            forwarded: 0,
-            fate: Fate::Forwarded,
-        };
+        let mut desk = Desk::new(now, port, snapshot, pool, outboxes, ledger);
         self.memory.forget(&mut desk, port);
     }
 

@@ -17,7 +17,7 @@ use super::desk::Desk;
 use super::inspect::Memory;
 use super::transform::Flows;
 use super::witness::Witness;
-use crate::finding::{Acquaintance, Fate, Finding, Trace};
+use crate::finding::{Acquaintance, Finding, Trace};
 use crate::nat::{self, Claim, MappingId, Mappings, Published, Unclaimed};
 use crate::router::{Lookup, Neighbor, Neighbors, NextHop, Resolution, Resolver, Timers};
 use crate::rules::RuleId;
@@ -82,8 +82,7 @@ impl Tracer {
         let mut burst = Burst::new();
         burst.push(frame);
         let (outboxes, ledger) = (&mut outboxes, &mut ledger);
-        let fate = Fate::Forwarded;
-        let mut desk = Desk { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0, fate };
+        let mut desk = Desk::new(now, ingress, snapshot, pool, outboxes, ledger);
         self.memory.go_over(&mut desk, &mut self.flows, &mut burst);
         let fate = desk.fate;
         self.memory.resume(&mut desk, &mut self.flows);

@@ -4,7 +4,8 @@ use super::record::Record;
 use super::table::{Sessions, Verdict};
 use super::tcp::{Connection, Refusal};
 use super::{
-    Direction, InsertError, NewSession, Packet, Session, SessionRef, State, TcpPolicy, Volume,
+    Direction, InsertError, Invalid, NewSession, Packet, Session, SessionRef, State, TcpPolicy,
+    Volume,
 };
 
 impl Sessions {
@@ -54,7 +55,8 @@ impl Sessions {
         let control = record.map(Record::control).filter(|control| control.is(session.version));
         let Some((record, control)) = record.zip(control) else { return Verdict::Ended };
         let (Some(segment), Some(State::Tcp(state))) = (&packet.segment, control.state()) else {
-            return Verdict::Valid;
+            let is_misplaced = packet.is_query_for_answer(from);
+            return if is_misplaced { Verdict::Invalid(Invalid::Query) } else { Verdict::Valid };
         };
         let sides = Direction::BOTH.map(|direction| record.side(direction, control.tag()));
         let connection = Connection { state, is_assured: control.is_assured(), sides };

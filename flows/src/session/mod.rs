@@ -226,6 +226,12 @@ impl Packet {
         Self { bytes, segment: Segment::of(frame, layers), is_equivocal }
     }
 
+    /// Whether it asks where an answer is due.
+    #[inline]
+    fn is_query_for_answer(&self, from: Direction) -> bool {
+        self.is_equivocal && from == Direction::Reply
+    }
+
     /// Whether it can begin a session.
     pub fn can_begin(&self, policy: TcpPolicy) -> bool {
         self.segment.is_none_or(|segment| tcp::Connection::begun_by(&segment, policy).is_ok())

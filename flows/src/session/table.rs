@@ -159,7 +159,7 @@ impl Sessions {
         {
             return self.track_tcp(record, session, from, (packet.bytes, segment), now, policy);
         }
-        if packet.is_equivocal && from == Direction::Reply {
+        if packet.is_query_for_answer(from) {
             return Verdict::Invalid(Invalid::Query);
         }
         record.count(from, control.tag(), packet.bytes);

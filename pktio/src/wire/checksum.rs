@@ -51,10 +51,14 @@ pub fn finish(sum: u64) -> u16 {
 /// 768).
 #[inline]
 pub fn udp_finish(sum: u64) -> u16 {
-    match finish(sum) {
-        0 => 0xffff,
-        checksum => checksum,
-    }
+    never_zero(finish(sum))
+}
+
+/// A checksum in its other spelling if it is 0: the two zeros of one's complement arithmetic say the same, unless 0
+/// means that there is no checksum, or all that is summed up is zero.
+#[inline]
+pub fn never_zero(checksum: u16) -> u16 {
+    if checksum == 0 { 0xffff } else { checksum }
 }
 
 /// The running sum of the pseudo-header of a parsed packet whose transport part has `bytes` bytes.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ctl::response::{PortInfo, Stats, Status};
+use ctl::response::{PortInfo, Stats, Status, Version};
 use ctl::{
     BridgeAdd, Client, ClientError, IfName, Mutation, NetdevMode, Port, PortAdd, PortKind, Query,
     Request, Tap,
@@ -71,7 +71,9 @@ impl Daemon {
 
     fn serving(child: Child, directory: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         let daemon = Self { child, directory: directory.to_owned() };
-        eventually("the daemon serves", || daemon.client().is_ok())?;
+        // Its socket is there before it has taken up its state: it serves when it answers.
+        let version = || daemon.ask::<Version>(Query::Version);
+        eventually("the daemon serves", || version().is_ok())?;
         Ok(daemon)
     }
 

@@ -1,6 +1,6 @@
 //! [`Delta`]: by how much a checksum changes.
 
-use pktio::wire::checksum::{fold, sum};
+use pktio::wire::checksum::{fold, never_zero, sum};
 use pktio::wire::field::put_be32;
 
 /// SCTP's checksum and its position (RFC 9260 section 3.1).
@@ -20,7 +20,7 @@ impl Delta {
     }
 
     fn of(difference: u16) -> Self {
-        Self(if difference == 0 { 0xffff } else { difference })
+        Self(never_zero(difference))
     }
 
     /// One change and another.
@@ -56,8 +56,7 @@ impl Delta {
     pub(super) fn apply_to_udp_checksum(self, high: &mut u8, low: &mut u8) {
         let checksum = u16::from_be_bytes([*high, *low]);
         if checksum != 0 {
-            let changed = !self.plus(!checksum);
-            [*high, *low] = if changed == 0 { [0xff; 2] } else { changed.to_be_bytes() };
+            [*high, *low] = never_zero(!self.plus(!checksum)).to_be_bytes();
         }
     }
 }

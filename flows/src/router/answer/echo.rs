@@ -9,7 +9,7 @@
 //! Pings to groups and broadcast addresses are not answered (RFC 1122 section 3.2.2.6 leaves that open).
 
 use pktio::offload::checksum::verify;
-use pktio::wire::checksum::{finish, sum, update};
+use pktio::wire::checksum::{finish, never_zero, sum, update};
 use pktio::wire::field::{be16, icmp, ipv4, ipv6, protocol, put_be16};
 use pktio::wire::{EthernetHeader, Fragment, Layers, Network};
 use pktio::{Csum, Gso, PktBuf};
@@ -105,9 +105,8 @@ fn turn_around(gateway: &Gateway, frame: &mut PktBuf, layers: &Layers) -> Option
         // A checksum that is left half done does not cover the type yet.
         if !is_partial {
             let checksum = update(be16(data, l4 + icmp::CHECKSUM)?, request, reply);
-            // A reply of nothing but zeros has no other sum; elsewhere the two say the same (RFC 1624, section 3).
-            let checksum = if checksum == 0 { 0xffff } else { checksum };
-            put_be16(data, l4 + icmp::CHECKSUM, checksum);
+            // The reply may be nothing but zeros.
+            put_be16(data, l4 + icmp::CHECKSUM, never_zero(checksum));
         }
     }
     Some(())

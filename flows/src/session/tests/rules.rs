@@ -2,7 +2,7 @@
 
 use pktio::wire::field::{protocol, tcp};
 
-use super::super::{Direction, MAX_TIMEOUT_SECONDS, State, TcpState, Verdict, Volume};
+use super::super::{Direction, Invalid, MAX_TIMEOUT_SECONDS, State, TcpState, Verdict, Volume};
 use super::*;
 
 const SYN: u8 = tcp::SYN;
@@ -21,6 +21,22 @@ fn track_tcp(
     now: u32,
 ) -> Verdict {
     sessions.track(session, from, &packet, Seconds(now), POLICY)
+}
+
+#[test]
+fn a_query_by_the_identifier_of_another_is_no_answer_and_that_is_foreseen() {
+    let sessions = Sessions::new(8, 1);
+    let ping = plain(key(protocol::ICMP, 2, 4), Packet { is_equivocal: true, ..UDP });
+    let session = begin(&sessions, ping, 0);
+    for (from, is_equivocal, expected) in [
+        (Direction::Original, true, Verdict::Valid),
+        (Direction::Reply, true, Verdict::Invalid(Invalid::Query)),
+        (Direction::Reply, false, Verdict::Valid),
+    ] {
+        let packet = Packet { is_equivocal, ..UDP };
+        assert_eq!(sessions.judge(session, from, &packet, POLICY), expected);
+        assert_eq!(sessions.track(session, from, &packet, Seconds(1), POLICY), expected);
+    }
 }
 
 /// A TCP session after its handshake.
