@@ -157,6 +157,9 @@ drop_reasons! {
     /// Its tunnel packet is from no remote that is known, and none are learned.
     UnknownVtep = 39, "unknown-vtep",
         "a tunnel packet from a host that is no remote of a VXLAN without learning; see `vxlan set --remote`";
+    /// For a service of which no backend takes sessions.
+    NoBackend = 40, "no-backend",
+        "to a service of which no backend takes sessions: all are down, draining or gone; see `service show`";
 }
 
 impl fmt::Display for DropReason {

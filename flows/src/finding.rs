@@ -34,6 +34,13 @@ pub enum Finding {
         /// Where he is.
         bridge: BridgeIndex,
     },
+    /// It begins a session to a service, which gives it to a backend.
+    Service {
+        /// The service's address and port.
+        service: Endpoint,
+        /// The backend; `None` when there is none that takes it.
+        backend: Option<Endpoint>,
+    },
     /// This rule decides; with none, everything passes.
     Rule {
         /// The rule, and what it says.

@@ -7,6 +7,7 @@
 //! * [`Snapshot`]: the configuration, immutable, compiled by the control thread.
 //! * [`Fdb`]: the forwarding database of one bridge, shared by all workers, lock-free.
 //! * [`session::Sessions`]: connections and their translations, shared by all workers, lock-free.
+//! * [`service`]: one address for many backends.
 //! * [`rules`]: which rule decides about a packet.
 //! * [`Pipeline`]: decides about a burst, by the snapshot and the tables; [`Tracer`]: what it would decide, and why;
 //!   [`Follower`]: what it decides about real packets, and why.
@@ -31,6 +32,7 @@ mod pipeline;
 pub mod router;
 pub mod rules;
 mod selection;
+pub mod service;
 pub mod session;
 mod snapshot;
 mod standing;
@@ -53,6 +55,6 @@ pub use snapshot::{
 };
 pub use tables::{TableSizes, Tables};
 pub use translation::{
-    Filtering, Home, Inward, Masquerade, Outward, PrefixRule, Translation, Usage,
+    Filtering, Home, Inward, Masquerade, Outward, PrefixRule, Translation, Undelivered, Usage,
 };
 pub use tuple::{Endpoint, Tuple};

@@ -4,8 +4,9 @@
 //! way it went, and whom it seemed to come from. A session for which one of the answers is another now would
 //! go on by a decision that nobody would make any more; it has to end. Pure; for the control thread.
 
+use crate::service::Choice;
 use crate::session::{Key, Session};
-use crate::{BridgeIndex, Endpoint, Outward, Snapshot, Usage};
+use crate::{BridgeIndex, Endpoint, Inward, Outward, Snapshot, Undelivered, Usage};
 
 impl Snapshot {
     /// Whether this configuration would begin a session as an earlier one did. What the rules say is not asked:
@@ -20,7 +21,7 @@ impl Snapshot {
         if from == to && outside == initiator.tuple {
             return true;
         }
-        let inward = self.translation().would_be_for(initiator);
+        let Ok(inward) = self.inward(session) else { return false };
         let truly = inward.map_or(initiator.tuple.destination, |inward| inward.internal);
         let by_routes_of = inward.map_or(from, |inward| inward.bridge);
         truly == outside.destination
@@ -35,9 +36,15 @@ impl Snapshot {
         if responder.tuple.reversed() == initiator.tuple {
             return None;
         }
-        let inward = self.translation().would_be_for(initiator);
+        let inward = self.inward(session).ok().flatten();
         let to = BridgeIndex(responder.zone.0);
         inward.map(|inward| inward.usage).or_else(|| self.hiding(initiator, to))
+    }
+
+    /// Whom a session would be for: the backend that it was given to, if its service still has that.
+    fn inward(&self, session: &Session) -> Result<Option<Inward<'_>>, Undelivered<'_>> {
+        let given_to = session.responder.tuple.source;
+        self.translation().inward(&session.initiator, Choice::Known(given_to))
     }
 
     /// The rule by which the source of a session's packets is hidden on the way to a bridge.

@@ -2,7 +2,11 @@
 
 use crate::router::{Neighbors, Timers};
 use crate::rules::RuleCounters;
+use crate::service::Affinities;
 use crate::session::Sessions;
+
+/// Clients of services whose backends are remembered.
+const AFFINITIES: usize = if cfg!(loom) { 8 } else { 1 << 16 };
 
 /// How large the tables are, and the seed of their hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct Tables {
     pub neighbors: Neighbors,
     /// Who talks to whom.
     pub sessions: Sessions,
+    /// Which backend each client of a service had last.
+    pub affinities: Affinities,
     /// How much each rule is used.
     pub rules: RuleCounters,
 }
@@ -42,7 +48,8 @@ impl Tables {
     pub fn new(sizes: TableSizes) -> Self {
         let neighbors = Neighbors::new(sizes.neighbors, Timers::default(), sizes.seed);
         let sessions = Sessions::new(sizes.sessions, sizes.seed);
-        Self { sizes, neighbors, sessions, rules: RuleCounters::new() }
+        let affinities = Affinities::new(AFFINITIES, sizes.seed);
+        Self { sizes, neighbors, sessions, affinities, rules: RuleCounters::new() }
     }
 
     /// What they were made for.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pktio::wire::field::protocol;
 
 use crate::nat::{Inbound, MappingId, Mappings, Nptv6, Pool, Publish, Published};
+use crate::service::{Backend, Choice, Listener, Service, Services};
 use crate::session::{Key, Session, TcpPolicy, Timeouts};
 use crate::{BridgeIndex, Endpoint, Nanos, Tuple, Zone};
 
@@ -124,6 +125,17 @@ pub struct Inward<'a> {
     pub mapping: Option<MappingId>,
     /// How much the rule is used that says so.
     pub usage: &'a Usage,
+    /// The service that says so, and the backend that the station is.
+    pub service: Option<(&'a Service, &'a Backend)>,
+}
+
+/// Why the first packet of a session to a service's address is for nobody.
+#[derive(Debug, Clone, Copy)]
+pub enum Undelivered<'a> {
+    /// The service has no backend that takes it.
+    NoBackend(&'a Service),
+    /// The service does not listen at that port.
+    Closed,
 }
 
 /// All address translation of a configuration, immutable. The mappings' tables are shared by all
@@ -140,6 +152,8 @@ pub struct Translation {
     pub published: Published,
     /// Where the stations of published ports are.
     pub homes: HashMap<Publish, Home>,
+    /// Services. Node ports are among the published ports, and lead to these.
+    pub services: Services,
     /// Translation of prefixes; the first rule that fits counts.
     pub prefixes: Vec<PrefixRule>,
     /// The bridge on which the stations of a bridge find an address of the switch: a gateway's or a
@@ -160,6 +174,7 @@ impl Default for Translation {
             hairpins: Vec::new(),
             published: Published::default(),
             homes: HashMap::new(),
+            services: Services::default(),
             prefixes: Vec::new(),
             owners: HashMap::new(),
             tcp: TcpPolicy::default(),
@@ -240,24 +255,56 @@ impl Translation {
         Some(Endpoint { ip: known.address.or_else(own)?, port: known.port })
     }
 
-    /// Whom the first packet of a session is really for, if it is not for whom it is addressed to. A mapping
-    /// that lets it in is claimed for the session.
-    pub fn inward(&self, key: Key) -> Option<Inward<'_>> {
-        self.forwarded(&key).or_else(|| {
-            let (_, rule) = self.mapped(&key)?;
-            let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
-            let (outside, quota) = (rule.pool.zone(), rule.pool.quota());
-            let inbound = self.mappings.join(outside, protocol, external, quota)?;
-            Some(rule.inward(&inbound, Some(inbound.mapping)))
-        })
+    /// Whom the first packet of a session is really for, if it is not for whom it is addressed to. Where that is
+    /// [made](Choice::Made) a choice, a mapping that lets it in is claimed for the session.
+    ///
+    /// # Errors
+    /// [`Undelivered`], when it is for a service and nobody there takes it.
+    pub fn inward(
+        &self,
+        key: &Key,
+        choice: Choice<'_>,
+    ) -> Result<Option<Inward<'_>>, Undelivered<'_>> {
+        let forwarded = self.forwarded(key);
+        let (zone, mut tuple) = (key.zone, key.tuple);
+        let service = match forwarded {
+            // A node port leads to its service's address.
+            Some(to) => {
+                tuple.destination = to.internal;
+                self.services.at(tuple.protocol, to.internal)
+            }
+            None => match self.services.listener(zone, tuple.protocol, tuple.destination) {
+                Listener::Service(service) => Some(service),
+                Listener::Closed => return Err(Undelivered::Closed),
+                Listener::Nobody => None,
+            },
+        };
+        match service {
+            Some(service) => {
+                let backend = service.choose(&tuple, choice);
+                backend.map(|it| Some(it.inward(service))).ok_or(Undelivered::NoBackend(service))
+            }
+            None => Ok(forwarded.or_else(|| self.let_in(key, choice))),
+        }
     }
 
-    /// Whom the first packet of a session would really be for. Claims nothing.
-    pub(crate) fn would_be_for(&self, key: &Key) -> Option<Inward<'_>> {
-        self.forwarded(key).or_else(|| {
-            let (found, rule) = self.mapped(key)?;
-            Some(rule.inward(&found, None))
-        })
+    /// Whom a packet is for by a mapping that lets it in.
+    fn let_in(&self, key: &Key, choice: Choice<'_>) -> Option<Inward<'_>> {
+        let (found, rule) = self.mapped(key)?;
+        let Choice::Made(..) = choice else { return Some(rule.inward(&found, None)) };
+        let (protocol, external) = (key.tuple.protocol, key.tuple.destination);
+        let (outside, quota) = (rule.pool.zone(), rule.pool.quota());
+        let inbound = self.mappings.join(outside, protocol, external, quota)?;
+        Some(rule.inward(&inbound, Some(inbound.mapping)))
+    }
+
+    /// The service and the backend that a session was given to, as long as it is one.
+    pub fn served_by(&self, session: &Session) -> Option<(&Service, &Backend)> {
+        let backend = session.responder.tuple.source;
+        if self.services.is_empty() || backend == session.initiator.tuple.destination {
+            return None;
+        }
+        self.inward(&session.initiator, Choice::Known(backend)).ok()??.service
     }
 
     /// Whom a packet is for by what is always open to the outside: published ports and prefixes.
@@ -267,9 +314,9 @@ impl Translation {
             return Some(found);
         }
         let rule = self.published.rule_for(self.owner(key)?, protocol, external, true)?;
-        let home = self.homes.get(rule)?;
+        let Home { bridge, usage } = self.homes.get(rule)?;
         let internal = rule.internal_of(external.port);
-        Some(Inward { bridge: home.bridge, internal, mapping: None, usage: &home.usage })
+        Some(Inward { bridge: *bridge, internal, mapping: None, usage, service: None })
     }
 
     /// The mapping by which a packet comes in that nobody inside asked for, if it may, and its rule.
@@ -316,9 +363,16 @@ impl Translation {
     }
 
     /// Whether whom the first packet of a session is for is a matter of the configuration alone: of no mapping that
-    /// may come or go.
+    /// may come or go, and of no choice among backends.
     pub(crate) fn is_settled(&self, key: &Key) -> bool {
-        self.owner(key).is_none() || self.forwarded(key).is_some()
+        let Tuple { protocol, destination, .. } = key.tuple;
+        match self.forwarded(key) {
+            Some(to) => self.services.at(protocol, to.internal).is_none(),
+            None => {
+                let listener = self.services.listener(key.zone, protocol, destination);
+                self.owner(key).is_none() && matches!(listener, Listener::Nobody)
+            }
+        }
     }
 
     /// Gives back what a session had that ended.
@@ -354,7 +408,7 @@ impl Masquerade {
 
     fn inward(&self, inbound: &Inbound, mapping: Option<MappingId>) -> Inward<'_> {
         let bridge = BridgeIndex(inbound.zone.0);
-        Inward { bridge, internal: inbound.internal, mapping, usage: &self.usage }
+        Inward { bridge, internal: inbound.internal, mapping, usage: &self.usage, service: None }
     }
 }
 
@@ -363,6 +417,15 @@ impl PrefixRule {
         let Endpoint { ip: IpAddr::V6(ip), port } = key.tuple.destination else { return None };
         let internal = self.prefixes.inward(ip).filter(|_| key.zone == self.to.into())?;
         let internal = Endpoint::new(internal, port);
-        Some(Inward { bridge: self.from, internal, mapping: None, usage: &self.usage })
+        let (bridge, usage) = (self.from, &self.usage);
+        Some(Inward { bridge, internal, mapping: None, usage, service: None })
+    }
+}
+
+impl Backend {
+    fn inward<'a>(&'a self, service: &'a Service) -> Inward<'a> {
+        let Self { endpoint: internal, bridge, .. } = *self;
+        let usage = &service.usage;
+        Inward { bridge, internal, mapping: None, usage, service: Some((service, self)) }
     }
 }

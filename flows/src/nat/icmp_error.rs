@@ -40,6 +40,18 @@ pub struct Embedded {
     quote: Layers,
 }
 
+impl Embedded {
+    /// Whether the error says that nobody was reached (RFC 792 and RFC 4443 section 3.1), and not that the packet was too
+    /// long.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        let Self { kind, code, .. } = *self;
+        match self.quote.network {
+            Network::V4 => kind == 3 && code != 4,
+            Network::V6 => kind == 1,
+        }
+    }
+}
+
 /// The packet that a frame is an ICMP error about. `None` when the frame is no error, or one that must
 /// not pass: a fragment, a wrong checksum, a quote that nobody can be told by.
 pub fn embedded_tuple(frame: &PktBuf, layers: &Layers) -> Option<Embedded> {

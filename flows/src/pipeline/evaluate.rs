@@ -11,12 +11,14 @@ use pktio::PktBuf;
 use super::desk::Desk;
 use super::inspect::{Case, Memory};
 use super::ruling::{Ruling, Standing};
+use super::service;
 use super::transform::{Hop, Transform, Way};
 use super::witness::Witness;
 use crate::nat::{Embedded, MappingId, Rewrite, Unclaimed, embedded_tuple};
 use crate::router::forward::{Obstacle, check};
 use crate::router::{IcmpError, NextHop, Resolution, Target};
 use crate::rules::{Field, RuleId};
+use crate::service::Backend;
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
 };
@@ -120,6 +122,10 @@ impl<W: Witness> Memory<W> {
     ) -> Result<Decision, Refusal> {
         let session = self.witness.session(&self.tables, found, desk.now.seconds());
         let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
+        let is_first = found.direction == Direction::Reply && !found.is_replied;
+        if is_first && embedded.is_unreachable() && !W::IS_DRY {
+            desk.hear_backend(&session, true);
+        }
         let ruling = self.consult(desk, case, frame, None, Standing::Related)?;
         if !case.is_routed || ruling.to.is_some() {
             return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
@@ -144,6 +150,10 @@ impl<W: Witness> Memory<W> {
         let Some(session) = self.witness.session(&self.tables, found, now) else {
             return Err(Refusal::Drop(DropReason::InvalidState));
         };
+        if found.direction == Direction::Reply && !found.is_replied && !W::IS_DRY {
+            let packet = Packet::of(frame.data(), &case.layers);
+            desk.hear_backend(&session, packet.is_reset());
+        }
         let onward = onward(&session, found.direction);
         let standing = match found.direction {
             Direction::Reply => Standing::Answering,
@@ -203,13 +213,16 @@ impl<W: Witness> Memory<W> {
             return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
         }
         let translation = desk.snapshot.translation();
-        let inward = self.witness.inward(translation, key);
+        let now = desk.now.seconds();
+        let inward = self.witness.inward(&self.tables, translation, &key, now);
+        let inward = inward.map_err(|why| service::refusal(why, key.tuple.protocol))?;
         if inward.is_none() && translation.may_be_claimed(key) {
             return Err(Refusal::Drop(DropReason::NotTranslated));
         }
         let mut claims = Claims::none(desk);
         claims.mappings[0] = inward.and_then(|inward| inward.mapping);
         claims.usages[0] = inward.map(|inward| inward.usage);
+        claims.backend = inward.and_then(|inward| inward.service).map(|(_, backend)| backend);
         let destination = inward.map_or(tuple.destination, |to| to.internal);
         let inside = Tuple { destination, ..tuple };
         let ruling = self.consult_first(desk, case, frame, inside, is_midway);
@@ -229,7 +242,11 @@ impl<W: Witness> Memory<W> {
             }
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
         };
-        let hop = self.resolve(desk, next)?;
+        let hop = self.resolve(desk, next).inspect_err(|refusal| {
+            if let Some(served) = inward.and_then(|to| to.service).filter(|_| !W::IS_DRY) {
+                service::put_off(served, refusal, now);
+            }
+        })?;
         let source = self.leave_as(desk, key, next.bridge, &mut claims)?;
         let outside = Tuple { source, ..inside };
         let plan = Plan { zone: next.bridge.into(), outside, way: Way::Route(hop), ruling };
@@ -456,18 +473,21 @@ struct Claims<'a> {
     mappings: [Option<MappingId>; 2],
     /// Of the rules that translate its destination and its source.
     usages: [Option<&'a Usage>; 2],
+    /// Who serves it.
+    backend: Option<&'a Backend>,
 }
 
 impl<'a> Claims<'a> {
     fn none(desk: &Desk<'a>) -> Self {
         let (translation, now) = (desk.snapshot.translation(), desk.now);
-        Self { translation, now, mappings: [None; 2], usages: [None; 2] }
+        Self { translation, now, mappings: [None; 2], usages: [None; 2], backend: None }
     }
 
     /// The session began: they are its own.
     fn keep(mut self) {
         self.mappings = [None; 2];
         self.usages.into_iter().flatten().for_each(Usage::begin);
+        self.backend.iter().for_each(|backend| backend.health.begin());
     }
 }
 

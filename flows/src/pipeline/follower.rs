@@ -12,17 +12,18 @@ use pktio::Burst;
 use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
-use super::rehearsal::acquaintance;
+use super::rehearsal::{acquaintance, whom};
 use super::transform::Flows;
 use super::witness::{Nobody, Witness};
 use crate::finding::{Finding, Trace};
 use crate::nat::{self, Claim, Mappings, Published, Unclaimed};
 use crate::router::{Neighbors, NextHop, Resolution, Resolver};
 use crate::rules::{RuleId, Tally};
+use crate::service::Choice;
 use crate::session::{Found, InsertError, Inserted, Key, NewSession, Session, TcpPolicy};
 use crate::{
     DropSide, Endpoint, Inward, Nanos, Outboxes, PortIndex, Seconds, Selection, Snapshot, Tables,
-    Translation, Zone,
+    Translation, Undelivered, Zone,
 };
 
 /// The way of a real packet.
@@ -187,11 +188,16 @@ impl Witness for Spectator {
         inserted
     }
 
-    fn inward<'t>(&mut self, translation: &'t Translation, key: Key) -> Option<Inward<'t>> {
-        let inward = translation.inward(key)?;
-        let (internal, bridge) = (inward.internal, inward.bridge);
-        self.note(|| Finding::Inward { external: key.tuple.destination, internal, bridge });
-        Some(inward)
+    fn inward<'t>(
+        &mut self,
+        tables: &Tables,
+        translation: &'t Translation,
+        key: &Key,
+        now: Seconds,
+    ) -> Result<Option<Inward<'t>>, Undelivered<'t>> {
+        let inward = translation.inward(key, Choice::Made(&tables.affinities, now));
+        self.findings.extend(whom(key, inward));
+        inward
     }
 
     fn claim(

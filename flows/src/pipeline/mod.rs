@@ -29,6 +29,7 @@ mod inspect;
 mod rehearsal;
 mod route;
 mod ruling;
+mod service;
 mod sight;
 mod steps;
 mod too_big;

@@ -9,11 +9,12 @@
 use crate::nat::{Claim, Mappings, Pool, Published, Unclaimed};
 use crate::router::{Neighbors, NextHop, Resolution, Resolver};
 use crate::rules::{RuleId, Tally};
+use crate::service::Choice;
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
     TcpPolicy, Verdict,
 };
-use crate::{Endpoint, Finding, Inward, Nanos, Seconds, Tables, Translation, Zone};
+use crate::{Endpoint, Finding, Inward, Nanos, Seconds, Tables, Translation, Undelivered, Zone};
 
 /// Who watches, and what deciding does to the tables. What is not overridden is done.
 pub(super) trait Witness {
@@ -71,8 +72,14 @@ pub(super) trait Witness {
 
     /// Whom a packet to the switch is really for.
     #[inline]
-    fn inward<'t>(&mut self, translation: &'t Translation, key: Key) -> Option<Inward<'t>> {
-        translation.inward(key)
+    fn inward<'t>(
+        &mut self,
+        tables: &Tables,
+        translation: &'t Translation,
+        key: &Key,
+        now: Seconds,
+    ) -> Result<Option<Inward<'t>>, Undelivered<'t>> {
+        translation.inward(key, Choice::Made(&tables.affinities, now))
     }
 
     /// Claims what the world sees of an endpoint.

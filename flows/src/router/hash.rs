@@ -6,7 +6,7 @@ use crate::hash::fold;
 
 /// An address as two words; those of IPv4 are the lower half of the second one.
 #[inline]
-pub(super) fn words(ip: IpAddr) -> [u64; 2] {
+pub(crate) fn words(ip: IpAddr) -> [u64; 2] {
     match ip {
         IpAddr::V4(ip) => [0, u64::from(ip.to_bits())],
         IpAddr::V6(ip) => {
@@ -19,6 +19,6 @@ pub(super) fn words(ip: IpAddr) -> [u64; 2] {
 /// A hash that depends on a key, or on another hash. Multiply and fold: every bit of key and words reaches
 /// the result through both halves of a product.
 #[inline]
-pub(super) fn keyed<const N: usize>(key: u64, words: [u64; N]) -> u64 {
+pub(crate) fn keyed<const N: usize>(key: u64, words: [u64; N]) -> u64 {
     words.into_iter().fold(key, |hash, word| fold(hash ^ word, 0x9e37_79b9_7f4a_7c15))
 }

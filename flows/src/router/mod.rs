@@ -36,7 +36,7 @@ mod answer;
 mod envelope;
 pub mod forward;
 mod fragment;
-mod hash;
+pub(crate) mod hash;
 mod hold;
 pub mod icmp;
 mod limit;

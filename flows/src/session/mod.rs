@@ -237,6 +237,11 @@ impl Packet {
         self.segment.is_none_or(|segment| tcp::Connection::begun_by(&segment, policy).is_ok())
     }
 
+    /// Whether it ends a connection: a TCP segment with RST.
+    pub fn is_reset(&self) -> bool {
+        self.segment.is_some_and(|segment| segment.flags & field::tcp::RST != 0)
+    }
+
     /// Whether what it belongs to began before it: a TCP segment, and no SYN.
     pub fn is_midway(&self) -> bool {
         self.segment.is_some_and(|segment| segment.flags & field::tcp::SYN == 0)

@@ -5,4 +5,5 @@ mod network;
 mod packets;
 mod properties;
 mod routing;
+mod services;
 mod translation;

@@ -8,7 +8,7 @@
 //!   UNRELATED   10.0.0.1/24     fd00::1/64       ports 4, 5: .2, .3
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use super::packets::{Packet, describe, endpoint, stations};
 use crate::nat::{Mappings, Pool as Addresses, Publish, Published, Quota};
 use crate::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
 use crate::rules::{Rule, RuleSet};
+use crate::service::{Service, Services};
 use crate::{
     BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Home, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
@@ -63,6 +64,7 @@ pub struct Plan {
     pub masquerades: Vec<Hide>,
     pub published: Vec<Expose>,
     pub rules: Vec<Rule>,
+    pub services: Vec<Service>,
     /// The routers to everywhere.
     pub routers: Vec<&'static str>,
     /// Addresses that the gateway outside stands in for.
@@ -102,6 +104,7 @@ impl Plan {
             masquerades: Vec::new(),
             published: Vec::new(),
             rules: Vec::new(),
+            services: Vec::new(),
             routers: ROUTERS.to_vec(),
             proxied: Vec::new(),
             mtus: Vec::new(),
@@ -181,7 +184,11 @@ impl Plan {
         let home = |exposed: &Expose| Home { bridge: BridgeIndex(exposed.home), usage: unused() };
         let homes = rules.iter().copied().zip(self.published.iter().map(home)).collect();
         let published = Published::new(rules).unwrap();
-        let hairpins: Vec<_> = self.published.iter().flat_map(|rule| hairpins(rule.home)).collect();
+        let served = self.services.iter().flat_map(|service| &service.backends);
+        let served = served.map(|backend| backend.bridge.0);
+        let homes_of = self.published.iter().map(|rule| rule.home).chain(served);
+        let homes_of: BTreeSet<_> = homes_of.collect();
+        let hairpins: Vec<_> = homes_of.into_iter().flat_map(hairpins).collect();
         let lent = masquerades.iter().chain(&hairpins);
         let lent = lent.flat_map(|rule| {
             rule.pool.addresses().map(|ip| (rule.pool.zone(), ip)).collect::<Vec<_>>()
@@ -199,6 +206,7 @@ impl Plan {
             hairpins,
             published,
             homes,
+            services: Services::new(self.services.clone()),
             owners,
             ..Translation::default()
         }
@@ -228,7 +236,7 @@ impl Hide {
     }
 }
 
-fn unused() -> Arc<Usage> {
+pub fn unused() -> Arc<Usage> {
     Arc::new(Usage::of(0))
 }
 
@@ -247,7 +255,7 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn end(text: &str) -> Endpoint {
+pub fn end(text: &str) -> Endpoint {
     let end = endpoint(text);
     Endpoint { ip: end.ip(), port: end.port() }
 }
@@ -302,6 +310,7 @@ pub struct Network {
     pub ledger: Ledger,
     pub tables: Arc<Tables>,
     pub translation: Arc<Translation>,
+    snapshot: Arc<Snapshot>,
     pub now: Nanos,
     outboxes: Outboxes,
     fdbs: Vec<Arc<Fdb>>,
@@ -330,6 +339,7 @@ impl Network {
                 mappings: Mappings::new(64, 1),
                 ..Translation::default()
             }),
+            snapshot: Arc::default(),
             now: Nanos::from_secs(1000),
             outboxes: Outboxes::new(),
             fdbs,
@@ -366,7 +376,15 @@ impl Network {
         let rules = RuleSet::compile(plan.rules.clone()).unwrap();
         let snapshot =
             snapshot.with_translation(Arc::clone(&self.translation)).with_rules(Arc::new(rules));
-        self.pipeline.adopt(Arc::new(snapshot));
+        self.snapshot = Arc::new(snapshot);
+        self.pipeline.adopt(Arc::clone(&self.snapshot));
+    }
+
+    /// Ends the sessions that the configuration would not begin any more, as the control thread does, and says how many.
+    pub fn end_what_changed(&self) -> usize {
+        let release = |session: &_| self.translation.release(session, self.now);
+        let is_over = |session: &_| !self.snapshot.still_makes(session);
+        self.tables.sessions.flush(self.now.seconds(), is_over, release)
     }
 
     /// Gives frames to the switch, and returns those that left.
