@@ -27,16 +27,16 @@ pub mod wire;
 pub use apply::{apply, apply_all};
 pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
 pub use config::{
-    Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Endpoint, Filtering, Forward,
-    Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
-    PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Timeouts,
-    Tos, Tracking, Vni, Vxlan,
+    Advertise, Affinity, Backend, Balance, Bridge, CONFIG_VERSION, Config, ConfigError, Egress,
+    Endpoint, Filtering, Forward, Listen, Masquerade, NatRule, NetdevMode, Network,
+    NetworkSettings, Overlay, Port, PortKind, PrefixTranslation, Publish, Route, Service,
+    StaticMac, StaticNeighbor, Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;
 pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
-    RawNetns, RuleName,
+    RawNetns, RuleName, ServiceName,
 };
 pub use packet::{FiveTuple, Protocol, Sketch, TcpFlags};
 pub use plan::{Action, plan};
@@ -48,6 +48,7 @@ pub use request::{
     Frame, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
     NeighborAdd, NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect,
     NetworkHandover, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query,
-    Request, RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet, Why,
+    Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet, TopBy,
+    Trace, VxlanAdd, VxlanSet, Why,
 };
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -99,6 +99,11 @@ name!(
     "use 1 to 96 letters, digits, '_', '.' and '-', beginning with a letter or digit"
 );
 name!(
+    /// The name of a service.
+    ServiceName, "service name", 96,
+    "use 1 to 96 letters, digits, '_', '.' and '-', beginning with a letter or digit"
+);
+name!(
     /// The name of a network interface, by the kernel's rule and ours.
     IfName, "interface name", 15,
     "use 1 to 15 letters, digits, '_', '.' and '-', beginning with a letter or digit"

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::flow::{FlowId, FlowRule};
 use crate::ipam::Pool;
 use crate::{
-    Bridge, BridgeName, Config, NatRule, Network, Port, PortName, Prefix, Route, RuleName, Table,
-    Tracking, Vxlan,
+    Bridge, BridgeName, Config, NatRule, Network, Port, PortName, Prefix, Route, RuleName, Service,
+    ServiceName, Table, Tracking, Vxlan,
 };
 
 /// One step. Carrying out all steps in order on the old configuration gives the new one, and what a step
@@ -27,6 +27,8 @@ pub enum Action {
     RemovePool(Prefix),
     /// Drop a rule of address translation, and the sessions that depend on it.
     RemoveNat(RuleName),
+    /// Drop a service, and its sessions.
+    RemoveService(ServiceName),
     /// Drop all routes on a bridge.
     RemoveRoutes(BridgeName),
     /// Let a bridge reach no other any more.
@@ -57,6 +59,8 @@ pub enum Action {
     PutPool(Prefix, Box<Pool>),
     /// Make a rule of address translation, or make one what it should be.
     PutNat(RuleName, Box<NatRule>),
+    /// Make a service, or make one what it should be.
+    PutService(ServiceName, Box<Service>),
     /// Make a rule, or make one what it should be; it keeps its counters.
     PutFlow(FlowId, Box<FlowRule>),
     /// Make what sessions are kept by what it should be.
@@ -71,6 +75,7 @@ impl Config {
             Action::RemoveNetwork(name) => drop(self.networks.remove(&name)),
             Action::RemovePool(subnet) => drop(self.pools.remove(&subnet)),
             Action::RemoveNat(name) => drop(self.nat.remove(&name)),
+            Action::RemoveService(name) => drop(self.services.remove(&name)),
             Action::RemoveRoutes(bridge) => drop(self.routes.remove(&bridge)),
             Action::RemoveAllowed(bridge) => drop(self.allowed.remove(&bridge)),
             Action::RemoveVxlan(name) => drop(self.vxlans.remove(&name)),
@@ -88,6 +93,7 @@ impl Config {
             Action::PutNetwork(name, network) => drop(self.networks.insert(name, network)),
             Action::PutPool(subnet, pool) => drop(self.pools.insert(subnet, *pool)),
             Action::PutNat(name, rule) => drop(self.nat.insert(name, *rule)),
+            Action::PutService(name, service) => drop(self.services.insert(name, *service)),
             Action::PutFlow(id, rule) => drop(self.flows.insert(id, *rule)),
             Action::PutTracking(tracking) => self.tracking = tracking,
         }
@@ -101,6 +107,7 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     actions.extend(gone(&old.networks, &new.networks).map(Action::RemoveNetwork));
     actions.extend(gone(&old.pools, &new.pools).map(Action::RemovePool));
     actions.extend(gone(&old.nat, &new.nat).map(Action::RemoveNat));
+    actions.extend(gone(&old.services, &new.services).map(Action::RemoveService));
     actions.extend(gone(&old.routes, &new.routes).map(Action::RemoveRoutes));
     actions.extend(gone(&old.allowed, &new.allowed).map(Action::RemoveAllowed));
     actions
@@ -134,6 +141,9 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     }
     for (name, rule) in differing(&old.nat, &new.nat) {
         actions.push(Action::PutNat(name.clone(), Box::new(rule.clone())));
+    }
+    for (name, service) in differing(&old.services, &new.services) {
+        actions.push(Action::PutService(name.clone(), Box::new(service.clone())));
     }
     for (id, rule) in differing(&old.flows, &new.flows) {
         actions.push(Action::PutFlow(*id, Box::new(rule.clone())));

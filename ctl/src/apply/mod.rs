@@ -10,6 +10,7 @@ mod neighbor;
 mod network;
 mod port;
 mod route;
+mod service;
 mod vxlan;
 
 use crate::attach::attach;
@@ -88,6 +89,10 @@ fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::NatAdd(add) => nat::add(&mut next, add)?,
         Mutation::NatDel(named) => nat::del(&mut next, named)?,
         Mutation::NatSet(set) => nat::set(&mut next, set),
+        Mutation::ServiceAdd(add) => service::add(&mut next, add)?,
+        Mutation::ServiceDel(named) => service::del(&mut next, named)?,
+        Mutation::ServiceSet(set) => service::set(&mut next, set)?,
+        Mutation::ServiceBackends(change) => service::backends(&mut next, change)?,
         Mutation::ConnFlush(filter) => nat::flush(&next, filter)?,
         Mutation::FlowAdd(rule) => flow::add(&mut next, rule)?,
         Mutation::FlowDel(key) => flow::del(&mut next, key)?,

@@ -7,6 +7,7 @@ mod nat;
 mod network;
 mod port;
 mod route;
+mod service;
 mod vxlan;
 
 use std::fmt::Display;
@@ -15,7 +16,7 @@ use std::ops::RangeInclusive;
 
 use crate::flow::FlowRule;
 use crate::plan::differing;
-use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Table};
+use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Service, Table};
 
 /// More stations than this on one bridge are more than the switch has memory for.
 const MAC_LIMIT: RangeInclusive<u32> = 1..=1_048_576;
@@ -27,6 +28,8 @@ const MAX_BRIDGES: usize = 65535;
 const MAX_ROUTES: usize = 65536;
 /// The most rules of address translation.
 const MAX_NAT_RULES: usize = 65536;
+/// The most services.
+const MAX_SERVICES: usize = 65536;
 /// The shortest MTU with which IPv6 works (RFC 8200, section 5).
 const IPV6_MTU: u32 = 1280;
 
@@ -75,6 +78,13 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
         nat::check_apart(config)?;
     }
     nat::check_timeouts(config)?;
+    let same_services = old.services == config.services && old.networks == config.networks;
+    for (name, service) in concerned(&old.services, &config.services, same_bridges) {
+        service::check(config, service).map_err(|error| error.within("service", name))?;
+    }
+    if !same_services || !same_bridges || !same_nat {
+        service::check_apart(config)?;
+    }
     for (id, rule) in concerned(&old.flows, &config.flows, same_bridges) {
         flow::check(config, rule).map_err(|error| error.within("rule", id))?;
     }
@@ -83,7 +93,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
         network::check(config)?;
     }
     // Last: what is wrong with one part alone is better told alone.
-    if same_bridges && same_nat && old.allowed == config.allowed {
+    if same_bridges && same_nat && same_services && old.allowed == config.allowed {
         return Ok(());
     }
     route::check_joined(config)
@@ -105,7 +115,8 @@ fn check_numbers(config: &Config) -> Result<(), CtlError> {
     check_number("bridges", config.bridges.len(), MAX_BRIDGES)?;
     check_number("ports", config.ports.len() + vteps, MAX_PORTS)?;
     check_number("routes", config.routes.values().map(|routes| routes.len()).sum(), MAX_ROUTES)?;
-    check_number("nat rules", config.nat.len(), MAX_NAT_RULES)
+    check_number("nat rules", config.nat.len(), MAX_NAT_RULES)?;
+    check_number("services", config.services.len(), MAX_SERVICES)
 }
 
 /// More names than this in one message help nobody.
@@ -162,7 +173,11 @@ pub(crate) fn references(config: &Config, bridge: &BridgeName) -> Vec<String> {
     let named = |rule: &FlowRule| rule.matches.criteria().bridge.as_ref() == Some(bridge);
     let flows = config.flows.iter().filter(|(_, rule)| named(rule));
     let flows = flows.map(|(id, _)| format!("rule {id}"));
-    ports.chain(vxlans).chain(routes).chain(allowed).chain(nat).chain(flows).collect()
+    let concerned = |service: &Service| service.bridges().any(|name| name == bridge);
+    let services = config.services.iter().filter(|(_, service)| concerned(service));
+    let services = services.map(|(name, _)| format!("service {name}"));
+    let rules = allowed.chain(nat).chain(services).chain(flows);
+    ports.chain(vxlans).chain(routes).chain(rules).collect()
 }
 
 /// A bridge that has to be there.

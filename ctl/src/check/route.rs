@@ -108,5 +108,14 @@ fn reachable(config: &Config) -> BTreeMap<&BridgeName, BTreeSet<&BridgeName>> {
         };
         joined.entry(from).or_default().extend(to);
     }
+    // Where a service is found by itself, nobody said that these bridges belong together.
+    for service in config.services.values().filter(|service| !service.on.is_empty()) {
+        for backend in &service.backends {
+            let to = config.backend_bridges(service, backend.at.ip()).next();
+            for from in &service.on {
+                joined.entry(from).or_default().extend(to.filter(|to| *to != from));
+            }
+        }
+    }
     joined
 }

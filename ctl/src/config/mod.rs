@@ -4,6 +4,7 @@ mod bridge;
 mod nat;
 mod network;
 mod port;
+mod service;
 mod vxlan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use crate::check::check;
 use crate::flow::{FlowId, FlowRule};
 use crate::ipam::Pool;
 use crate::network::settle;
-use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName};
+use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName};
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
 pub use nat::{
@@ -24,6 +25,7 @@ pub use nat::{
 };
 pub use network::{Endpoint, Network, NetworkSettings, Overlay};
 pub use port::{Egress, NetdevMode, Port, PortKind, Tap, TapRoute};
+pub use service::{Affinity, Backend, Balance, Listen, Service, Target};
 pub use vxlan::{Tos, Vni, Vxlan};
 
 /// The version of the state format that this program writes. What is added to the format may be left out,
@@ -69,6 +71,9 @@ pub struct Config {
     /// Address translation.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub nat: Table<RuleName, NatRule>,
+    /// Services.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub services: Table<ServiceName, Service>,
     /// Rules, by their numbers.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub flows: Table<FlowId, FlowRule>,
@@ -90,6 +95,7 @@ impl Default for Config {
             networks: Table::new(),
             pools: Table::new(),
             nat: Table::new(),
+            services: Table::new(),
             flows: Table::new(),
             tracking: Tracking::default(),
         }
@@ -212,6 +218,34 @@ impl Config {
         let mut holders = self.holders(rule);
         let (first, another) = (holders.next()?, holders.next());
         another.is_none().then_some(first)
+    }
+
+    /// The bridges whose stations find a service.
+    pub fn bridges_finding<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Iterator<Item = &'a BridgeName> + 'a {
+        let is_internal = |name: &BridgeName| {
+            self.networks.get(name).is_some_and(|network| network.settings.internal)
+        };
+        let finds = move |(name, bridge): &(&BridgeName, &Bridge)| match service.on.is_empty() {
+            true => !bridge.gateways.is_empty() && !is_internal(name),
+            false => service.on.contains(*name),
+        };
+        self.bridges.iter().filter(finds).map(|(name, _)| name)
+    }
+
+    /// The bridges on which a service's backend with this address can be: the one that the service names, or those in whose
+    /// subnets it is.
+    pub fn backend_bridges<'a>(
+        &'a self,
+        service: &'a Service,
+        ip: IpAddr,
+    ) -> impl Iterator<Item = &'a BridgeName> + 'a {
+        let holds = move |(name, bridge): &(&BridgeName, &Bridge)| {
+            service.to.as_ref().is_none_or(|to| to == *name) && bridge.gateway_for(ip).is_some()
+        };
+        self.bridges.iter().filter(holds).map(|(name, _)| name)
     }
 
     /// The bridges, other than its own, in whose subnets the container of a published port is.

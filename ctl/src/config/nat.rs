@@ -215,13 +215,13 @@ impl Forward {
 }
 
 /// `[fd00::2]`.
-fn bracketed(text: &str) -> Result<IpAddr, std::net::AddrParseError> {
+pub(super) fn bracketed(text: &str) -> Result<IpAddr, std::net::AddrParseError> {
     let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     inside.unwrap_or(text).parse()
 }
 
 /// An address before a colon, in brackets if it is of IPv6, and what is after.
-fn leading_address(text: &str) -> Option<(IpAddr, &str)> {
+pub(super) fn leading_address(text: &str) -> Option<(IpAddr, &str)> {
     let end = if text.starts_with('[') { text.find("]:")? + 1 } else { text.find(':')? };
     let addr = bracketed(&text[..end]).ok()?;
     Some((addr, &text[end + 1..]))

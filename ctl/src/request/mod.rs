@@ -13,12 +13,13 @@ mod neighbor;
 mod network;
 mod port;
 mod route;
+mod service;
 mod vxlan;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::flow::FlowRule;
-use crate::{BridgeName, PortName, Prefix, RuleName};
+use crate::{BridgeName, PortName, Prefix, RuleName, ServiceName};
 
 pub use batch::Batch;
 pub use bridge::{BridgeAdd, BridgeSet};
@@ -33,6 +34,7 @@ pub use neighbor::{NeighborAdd, NeighborFilter, NeighborKey};
 pub use network::{NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet};
 pub use port::{Attach, Detach, PortAdd, PortMove, PortSet};
 pub use route::{Allowance, RouteAdd, RouteDel};
+pub use service::{ServiceAdd, ServiceBackends, ServiceSet};
 pub use vxlan::{VxlanAdd, VxlanSet};
 
 /// A request: a question, or a change.
@@ -93,6 +95,12 @@ pub enum Query {
     /// What sessions are kept by.
     #[serde(rename = "nat.settings")]
     NatSettings,
+    /// All services.
+    #[serde(rename = "service.list")]
+    ServiceList,
+    /// One service.
+    #[serde(rename = "service.show")]
+    ServiceShow(Named<ServiceName>),
     /// Sessions.
     #[serde(rename = "conn.list")]
     ConnList(ConnList),
@@ -243,6 +251,18 @@ pub enum Mutation {
     /// Changes what sessions are kept by.
     #[serde(rename = "nat.set")]
     NatSet(NatSet),
+    /// Adds a service; safe to repeat.
+    #[serde(rename = "service.add")]
+    ServiceAdd(Box<ServiceAdd>),
+    /// Removes a service, and ends its sessions.
+    #[serde(rename = "service.del")]
+    ServiceDel(Named<ServiceName>),
+    /// Changes a service.
+    #[serde(rename = "service.set")]
+    ServiceSet(ServiceSet),
+    /// Changes who serves, in one step; safe to repeat.
+    #[serde(rename = "service.backends")]
+    ServiceBackends(ServiceBackends),
     /// Ends sessions.
     #[serde(rename = "conn.flush")]
     ConnFlush(ConnFilter),
@@ -262,7 +282,7 @@ pub enum Mutation {
 
 impl Query {
     /// The operations that are questions, by their names in the protocol.
-    pub const OPERATIONS: [&str; 27] = [
+    pub const OPERATIONS: [&str; 29] = [
         "bridge.list",
         "bridge.show",
         "port.list",
@@ -278,6 +298,8 @@ impl Query {
         "ipam.audit",
         "nat.list",
         "nat.settings",
+        "service.list",
+        "service.show",
         "conn.list",
         "conn.show",
         "conn.top",
@@ -295,7 +317,7 @@ impl Query {
 
 impl Mutation {
     /// The operations that are changes, by their names in the protocol.
-    pub const OPERATIONS: [&str; 41] = [
+    pub const OPERATIONS: [&str; 45] = [
         "bridge.add",
         "bridge.del",
         "bridge.set",
@@ -332,6 +354,10 @@ impl Mutation {
         "nat.add",
         "nat.del",
         "nat.set",
+        "service.add",
+        "service.del",
+        "service.set",
+        "service.backends",
         "conn.flush",
         "flow.add",
         "flow.del",

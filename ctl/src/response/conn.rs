@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BridgeName, ConnState, FiveTuple, RuleName};
+use crate::{BridgeName, ConnState, FiveTuple, RuleName, ServiceName};
 
 /// Some sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct ConnInfo {
     /// The rule of address translation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleName>,
+    /// The service that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
     /// Seconds since it began.
     pub age_seconds: u32,
     /// Seconds since something was last said.

@@ -6,6 +6,7 @@ mod flow;
 mod nat;
 mod network;
 mod route;
+mod service;
 mod vxlan;
 
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ pub use flow::{FlowChanges, FlowInfo, FlowPage};
 pub use nat::NatInfo;
 pub use network::{AddressInfo, EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo};
 pub use route::{NeighborInfo, NeighborState, RouteInfo, RouteKind, Routes};
+pub use service::{BackendInfo, BackendState, ServiceInfo};
 pub use vxlan::{VtepInfo, VxlanInfo};
 
 /// The answer to a change.

@@ -181,6 +181,11 @@ impl Daemon {
             }
             Query::NatList => json(self.switch.translations()),
             Query::NatSettings => json(self.switch.config().tracking),
+            Query::ServiceList => json(self.switch.services()),
+            Query::ServiceShow(named) => {
+                let service = self.switch.service(&named.name);
+                json(service.ok_or_else(|| no_such("service", named.name.as_str()))?)
+            }
             Query::ConnList(list) => {
                 self.check_bridge(list.filter.bridge.as_ref())?;
                 json(self.switch.sessions(&list))

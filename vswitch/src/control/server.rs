@@ -31,6 +31,8 @@ const FIRST_CLIENT: usize = 4;
 const MAX_CLIENTS: usize = 8192;
 /// How long a client may stop in the middle of a request, or leave an answer unread.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether backends of services answer.
+const SERVE_EVERY: Duration = Duration::from_secs(1);
 /// How often ports that wait for their device are tried.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether the time of rules is over.
@@ -73,6 +75,7 @@ pub(super) struct Server {
     retried: Instant,
     swept: Instant,
     expired: Instant,
+    served: Instant,
     visited: Instant,
 }
 
@@ -101,6 +104,7 @@ impl Server {
             retried: Instant::now(),
             swept: Instant::now(),
             expired: Instant::now(),
+            served: Instant::now(),
             visited: Instant::now(),
         })
     }
@@ -139,13 +143,14 @@ impl Server {
         let retry = daemon.switch.has_waiting().then_some(RETRY_EVERY);
         let sweep = daemon.switch.has_mortals().then_some(SWEEP_EVERY);
         let expire = daemon.switch.has_mortal_rules().then_some(EXPIRE_EVERY);
+        let services = daemon.switch.has_services().then_some(SERVE_EVERY);
         let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
         let advertisement = daemon.switch.next_advertisement();
         let deadlines = self.feeds().filter_map(|(_, feed)| feed.deadline());
         let feeds = deadlines.min().map(|at| at.saturating_duration_since(Instant::now()));
-        let all = [retry, sweep, expire, visit, clients, advertisement, feeds];
+        let all = [retry, sweep, expire, services, visit, clients, advertisement, feeds];
         all.into_iter().flatten().min()
     }
 
@@ -158,6 +163,10 @@ impl Server {
         if now - self.visited >= VISIT_EVERY {
             self.visited = now;
             daemon.switch.visit_namespaces();
+        }
+        if daemon.switch.has_services() && now - self.served >= SERVE_EVERY {
+            self.served = now;
+            daemon.switch.give_up_on_backends();
         }
         if now - self.swept >= SWEEP_EVERY {
             self.swept = now;

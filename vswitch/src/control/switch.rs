@@ -6,7 +6,8 @@
 //!
 //! * `change`: what somebody asks for; `lookout`: what changes by itself.
 //! * `commit`: the steps.
-//! * `endings`: what ends with a change; `gateways`: what gateways say by themselves; `overlay`: tunnels.
+//! * `endings`: what ends with a change; `gateways`: what gateways say by themselves; `overlay`: tunnels;
+//!   `services`: the backends of services.
 
 mod change;
 mod commit;
@@ -14,6 +15,7 @@ mod endings;
 mod gateways;
 mod lookout;
 mod overlay;
+mod services;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

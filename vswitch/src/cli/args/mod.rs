@@ -13,6 +13,7 @@ mod neighbor;
 mod network;
 mod port;
 mod route;
+mod service;
 mod vxlan;
 
 use std::ffi::OsStr;
@@ -37,6 +38,7 @@ pub use neighbor::{NeighborCommand, NeighborFilterOptions};
 pub use network::{ConnectOptions, NetworkChanges, NetworkCommand, NetworkOptions};
 pub use port::{PortCommand, PortOptions, VlanOptions};
 pub use route::RouteCommand;
+pub use service::{BackendCommand, ServiceChanges, ServiceCommand, ServiceOptions};
 pub use vxlan::{VxlanCommand, VxlanOptions};
 
 const EXIT_CODES: &str = "\
@@ -53,6 +55,7 @@ Examples:
   vswitchctl port add v0 --bridge br0 --netdev veth0
   vswitchctl nat masquerade add --from br0 --to up
   vswitchctl nat publish add 8080:10.0.0.2:80/tcp --on up
+  vswitchctl service add web 10.96.0.10:80/tcp --backends 10.0.0.2:8080,10.0.0.3:8080
   vswitchctl why web-eth0 db-eth0 tcp 5432
   vswitchctl capture web-eth0 -w - | wireshark -k -i -
   vswitchctl drops";
@@ -160,6 +163,9 @@ Examples:
     /// Address translation: masquerade, published ports, prefixes
     #[command(subcommand)]
     Nat(NatCommand),
+    /// Services: one address for many backends
+    #[command(subcommand, visible_alias = "svc")]
+    Service(ServiceCommand),
     /// Sessions: who talks to whom
     #[command(subcommand)]
     Conn(ConnCommand),

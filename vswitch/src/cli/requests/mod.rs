@@ -13,6 +13,7 @@ mod neighbor;
 mod network;
 mod port;
 mod route;
+mod service;
 mod vxlan;
 
 use std::io::{self, Read};
@@ -90,6 +91,7 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
         Command::Neighbor(command) => neighbor::request(command),
         Command::Vxlan(command) => vxlan::request(command),
         Command::Nat(command) => nat::request(command),
+        Command::Service(command) => service::request(command),
         Command::Conn(command) => conn::request(command),
         Command::Flow(command) => flow::request(command)?,
         Command::Trace(options) => Request::Query(explain::trace(options)?),

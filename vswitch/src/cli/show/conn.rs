@@ -46,6 +46,7 @@ pub(super) fn one(session: &ConnInfo) -> String {
         ("state", state(session)),
     ];
     rows.extend(session.rule.as_ref().map(|rule| ("nat rule", rule.to_string())));
+    rows.extend(session.service.as_ref().map(|service| ("service", service.to_string())));
     rows.extend([
         ("age", seconds(session.age_seconds)),
         ("silent for", seconds(session.idle_seconds)),

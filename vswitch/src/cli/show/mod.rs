@@ -8,6 +8,7 @@ mod nat;
 mod network;
 mod port;
 mod route;
+mod service;
 mod traffic;
 mod vxlan;
 
@@ -16,14 +17,16 @@ use std::fmt::Write;
 use ctl::ClientError;
 use ctl::response::{
     BridgeInfo, Changed, ConnInfo, DropInfo, FdbInfo, LeaseInfo, NatInfo, NeighborInfo,
-    NetworkInfo, PortInfo, Status, TableInfo, TopInfo, TraceInfo, Version, VxlanInfo, WorkerPerf,
+    NetworkInfo, PortInfo, ServiceInfo, Status, TableInfo, TopInfo, TraceInfo, Version, VxlanInfo,
+    WorkerPerf,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::{
     BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, IpamCommand, NatCommand,
-    NeighborCommand, NetworkCommand, PortCommand, RouteCommand, TimeoutsCommand, VxlanCommand,
+    NeighborCommand, NetworkCommand, PortCommand, RouteCommand, ServiceCommand, TimeoutsCommand,
+    VxlanCommand,
 };
 pub use explain::{captured, follow_ended, followed};
 
@@ -53,6 +56,8 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
         }
         Command::Nat(NatCommand::List) => nat::rules(&read::<Vec<NatInfo>>(answer)?),
         Command::Nat(NatCommand::Timeouts(TimeoutsCommand::Show)) => nat::tracking(&read(answer)?),
+        Command::Service(ServiceCommand::List) => service::all(&read::<Vec<ServiceInfo>>(answer)?),
+        Command::Service(ServiceCommand::Show { .. }) => service::one(&read(answer)?, style),
         Command::Conn(ConnCommand::List { .. }) => conn::page(&read(answer)?),
         Command::Conn(ConnCommand::Show { .. }) => conn::one(&read::<ConnInfo>(answer)?),
         Command::Conn(ConnCommand::Top { .. }) => conn::top(&read::<Vec<TopInfo>>(answer)?),

@@ -125,6 +125,9 @@ impl Switch {
         let (begun, answered) = (session.initiator.tuple, session.responder.tuple);
         let usage = self.snapshot().translating(session);
         let rule = usage.and_then(|usage| self.numbering().rule_name(usage));
+        let service = self.snapshot().translation().served_by(session);
+        let service = service
+            .and_then(|(service, _)| self.numbering().services.name_of(&service.usage).cloned());
         let tcp = matches!(session.state, State::Tcp(_)).then(|| session.state_name().to_owned());
         Some(ConnInfo {
             bridge: name(session.initiator.zone)?,
@@ -134,6 +137,7 @@ impl Switch {
             state: state_of(session),
             tcp,
             rule: rule.cloned(),
+            service,
             age_seconds: session.age_seconds,
             idle_seconds: session.idle_seconds,
             expires_seconds: self.snapshot().translation().timeouts.left_to(session),

@@ -5,5 +5,6 @@ mod nat;
 mod neighbor;
 mod network;
 mod route;
+mod service;
 
 pub use conn::Sieve;

@@ -4,6 +4,7 @@ mod nat;
 mod neighbors;
 mod routes;
 pub mod rules;
+mod services;
 mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -22,6 +23,7 @@ use pktio::wire::MacAddr;
 use crate::worker::Shape;
 pub use neighbors::put_neighbors;
 use rules::Rules;
+pub use services::Running;
 pub use tunnels::{Overlay, SegmentSlot, VtepSlot, endpoint_of, inner_mtu};
 
 /// A bridge's number and its forwarding database, which outlive configurations.
@@ -42,6 +44,8 @@ pub struct Numbering {
     pub ports: BTreeMap<PortName, (PortIndex, u32)>,
     /// How much the rules of address translation are used, which is known by their numbers.
     pub nat: BTreeMap<RuleName, Arc<Usage>>,
+    /// What outlives configurations of services.
+    pub services: Running,
     /// Tunnels, whose ports and endpoints have numbers among those of the ports.
     pub overlay: Overlay,
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use ctl::{BridgeName, Config, NatRule, PrefixTranslation};
 use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
+use flows::service::Services;
 use flows::session::{TcpPolicy, Timeouts};
 use flows::{
     BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Usage, Zone,
 };
 
-use super::Numbering;
 use super::routes::reachable;
+use super::{Numbering, services};
 
 /// Compiles the address translation. The mappings that exist stay.
 pub(super) fn translation(
@@ -40,8 +41,9 @@ pub(super) fn translation(
             NatRule::Publish(_) => {}
         }
     }
+    let services = services::services(config, numbering);
     let (published, homes) = published(config, numbering);
-    let hairpins = hairpins(config, numbering, &homes);
+    let hairpins = hairpins(config, numbering, &homes, &services);
     let lent = masquerades.iter().chain(&hairpins).flat_map(|rule| {
         rule.pool.addresses().map(|ip| (rule.pool.zone(), ip)).collect::<Vec<_>>()
     });
@@ -52,6 +54,7 @@ pub(super) fn translation(
         hairpins,
         published,
         homes,
+        services,
         prefixes,
         tcp: TcpPolicy { check_windows: config.tracking.window_checks, ..TcpPolicy::default() },
         timeouts: timeouts(&config.tracking.timeouts),
@@ -74,6 +77,7 @@ fn published(config: &Config, numbering: &Numbering) -> (Published, HashMap<Publ
         let home = Home { bridge: home.index, usage: numbering.usage(name) };
         homes.extend(published.map(|rule| (rule, home)));
     }
+    homes.extend(services::node_ports(config, numbering));
     (Published::new(homes.keys().copied().collect()).unwrap_or_default(), homes)
 }
 
@@ -86,14 +90,18 @@ fn nptv6(rule: &PrefixTranslation) -> Option<Nptv6> {
     Nptv6::new(inside, outside, rule.inside.prefix_len()).ok()
 }
 
-/// For each bridge with a station whose port is published: its gateway's address, for neighbours of the station
-/// that come by the published port where nothing masquerades them.
+/// For each bridge with a station whose port is published, or that serves: its gateway's address, for neighbours of the
+/// station, and itself, that come by the published port or the service where nothing masquerades them.
 fn hairpins(
     config: &Config,
     numbering: &Numbering,
     homes: &HashMap<Publish, Home>,
+    services: &Services,
 ) -> Vec<Masquerade> {
-    let is_home = |index| homes.values().any(|home| home.bridge == index);
+    let served = services.iter().flat_map(|service| &service.backends);
+    let served = served.map(|backend| backend.bridge);
+    let with_homes: BTreeSet<_> = homes.values().map(|home| home.bridge).chain(served).collect();
+    let is_home = |index| with_homes.contains(&index);
     let mut hairpins = Vec::new();
     for (name, slot) in numbering.bridges.iter().filter(|(_, slot)| is_home(slot.index)) {
         let gateways = config.bridges.get(name).into_iter().flat_map(|bridge| &bridge.gateways);

@@ -4,7 +4,7 @@ use ctl::response::{TraceInfo, TraceOutcome, TraceStage};
 use flows::router::{NeighborState, NextHop, Outcome};
 use flows::rules::{RuleId, Verdict};
 use flows::session::{Direction, NewSession};
-use flows::{Acquaintance, BridgeIndex, Fate, Finding, PortIndex, Trace, Vid};
+use flows::{Acquaintance, BridgeIndex, Endpoint, Fate, Finding, PortIndex, Trace, Vid};
 
 use crate::control::describe;
 use crate::control::switch::Switch;
@@ -72,6 +72,13 @@ impl Switch {
                 let decision = format!("for {internal} on {}", self.bridge_named(*bridge));
                 ("published", decision, Some(format!("{external}, which leads there")))
             }
+            Finding::Service { service, backend } => {
+                let decision = match backend {
+                    Some(backend) => format!("for {backend}, whose turn it is"),
+                    None => "for nobody: no backend takes sessions".to_owned(),
+                };
+                ("service", decision, Some(self.service_named(*service)))
+            }
             Finding::Rule { decided } => return Some(self.rule_stage(*decided)),
             Finding::Route { bridge, destination, prefix, next } => {
                 let table = self.bridge_named(*bridge);
@@ -125,6 +132,20 @@ impl Switch {
             _ => return None,
         };
         Some(TraceStage { stage: stage.to_owned(), decision, because })
+    }
+
+    /// A service by its address, how it divides sessions, and how many of its backends take any.
+    fn service_named(&self, at: Endpoint) -> String {
+        let services = &self.snapshot().translation().services;
+        let Some(service) = services.iter().find(|service| service.vip == at) else {
+            return format!("service {at}");
+        };
+        let name = self.numbering().services.name_of(&service.usage);
+        let name = name.map_or_else(String::new, |name| format!(" {name}"));
+        let now = self.fleet_ref().clock().now().seconds();
+        let takes = service.backends.iter().filter(|backend| backend.takes(now)).count();
+        let of = service.backends.len();
+        format!("service{name} at {at}, {takes} of whose {of} backends take sessions")
     }
 
     fn rule_stage(&self, decided: Option<(RuleId, Verdict)>) -> TraceStage {

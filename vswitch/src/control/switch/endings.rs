@@ -27,8 +27,8 @@ pub(super) struct Ending {
 impl Ending {
     /// Notes whether sessions can depend on what differs between two configurations, besides their ports.
     pub(super) fn disturb(&mut self, old: &Config, next: &Config) {
-        self.is_rerouted |= (&old.nat, &old.allowed, &old.routes)
-            != (&next.nat, &next.allowed, &next.routes)
+        self.is_rerouted |= (&old.nat, &old.services, &old.allowed, &old.routes)
+            != (&next.nat, &next.services, &next.allowed, &next.routes)
             || old.bridges.iter().any(|(name, bridge)| {
                 next.bridges.get(name).is_none_or(|next| next.gateways != bridge.gateways)
             });
