@@ -16,6 +16,7 @@ mod plan;
 mod protocol;
 mod routing;
 mod rules;
+mod services;
 mod translation;
 mod tunnels;
 mod wire;

@@ -2,8 +2,8 @@
 
 use ctl::response::{
     BridgeInfo, CaptureInfo, CapturePiece, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo,
-    FlowPage, FollowInfo, LeaseInfo, NatInfo, NeighborInfo, NetworkInfo, PortInfo, Routes, Stats,
-    Status, TopInfo, TraceInfo, Version, VxlanInfo, WhyInfo, WorkerPerf,
+    FlowPage, FollowInfo, LeaseInfo, NatInfo, NeighborInfo, NetworkInfo, PortInfo, Routes,
+    ServiceInfo, Stats, Status, TopInfo, TraceInfo, Version, VxlanInfo, WhyInfo, WorkerPerf,
 };
 use ctl::wire::{Envelope, Reply, parse_reply, parse_request};
 use ctl::{CtlError, ErrorCode, Mutation, Query, Request, Trace, Tracking};
@@ -113,6 +113,8 @@ fn check_answer(request: &Request, answer: &Value) {
         Request::Query(Query::IpamList(_) | Query::IpamAudit(_)) => is_a::<Vec<LeaseInfo>>(answer),
         Request::Query(Query::NatList) => is_a::<Vec<NatInfo>>(answer),
         Request::Query(Query::NatSettings) => is_a::<Tracking>(answer),
+        Request::Query(Query::ServiceList) => is_a::<Vec<ServiceInfo>>(answer),
+        Request::Query(Query::ServiceShow(_)) => is_a::<ServiceInfo>(answer),
         Request::Query(Query::ConnList(_)) => is_a::<ConnPage>(answer),
         Request::Query(Query::ConnShow(_)) => is_a::<ConnInfo>(answer),
         Request::Query(Query::ConnTop(_)) => is_a::<Vec<TopInfo>>(answer),

@@ -14,6 +14,7 @@ mod matrix;
 mod networks;
 mod routing;
 mod rules;
+mod services;
 mod sessions;
 mod vxlan;
 mod workers;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         routing::tests(),
         networks::tests(),
         sessions::tests(),
+        services::tests(),
         vxlan::tests(),
         rules::tests(),
         explain::tests(),

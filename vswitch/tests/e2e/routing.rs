@@ -149,6 +149,6 @@ fn is_shown(
     Ok(())
 }
 
-fn io(source: std::io::Error) -> netlab::LabError {
+pub fn io(source: std::io::Error) -> netlab::LabError {
     netlab::LabError::Socket { operation: "connect through the switch", source }
 }

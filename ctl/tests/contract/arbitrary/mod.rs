@@ -5,6 +5,7 @@ mod flow;
 mod nat;
 pub mod network;
 mod route;
+mod service;
 mod session;
 mod vxlan;
 
@@ -284,6 +285,7 @@ pub fn single() -> impl Strategy<Value = Mutation> {
         2 => route::mutation(),
         2 => vxlan::mutation(),
         2 => nat::mutation(),
+        2 => service::mutation(),
         2 => network::mutation(),
         1 => session::mutation(),
         2 => flow::mutation(),
@@ -300,6 +302,7 @@ fn query() -> impl Strategy<Value = Query> {
         route::query(),
         vxlan::query(),
         nat::query(),
+        service::query(),
         network::query(),
         session::query(),
         flow::query(),
