@@ -1,7 +1,7 @@
 //! The pipeline: any frames by any port, no panic, and every frame and buffer accounted for.
 //!
-//! Two bridges with gateways: inside, with all kinds of ports, is masqueraded, and has a published port;
-//! outside leads to everywhere. Most frames become IP packets among a few addresses, with right IPv4
+//! Two bridges with gateways: inside, with all kinds of ports, is masqueraded, and has a published port and
+//! a service; outside leads to everywhere. Most frames become IP packets among a few addresses, with right IPv4
 //! checksums, so that they get beyond the first check; the rest stay as they are.
 #![no_main]
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use flows::nat::{Mappings, Pool as Addresses, Publish, Published, Quota};
 use flows::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
+use flows::service::{Backend, Balance, Endurance, Service, Services};
 use flows::{
     BridgeDomain, BridgeIndex, Endpoint, Fdb, Filtering, Generation, Home, Horizon, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
@@ -94,9 +95,31 @@ fn translation() -> Option<Translation> {
         masquerades: vec![Masquerade::new(INSIDE, pool, Filtering::EndpointIndependent)],
         published: Published::new(vec![rule]).ok()?,
         homes: HashMap::from([(rule, Home { bridge: INSIDE, usage: Arc::new(Usage::of(0)) })]),
+        services: Services::new([service()]),
         owners: HashMap::from([owner(INSIDE), owner(OUTSIDE), own(INSIDE)]),
         ..Translation::default()
     })
+}
+
+/// A service at an address of nobody's, one of whose backends is on the bridge of its clients.
+fn service() -> Service {
+    let backend = |(number, bridge): (u16, BridgeIndex)| Backend {
+        endpoint: Endpoint::new(STATIONS[usize::from(number)], 80),
+        bridge,
+        number,
+        is_draining: false,
+        health: Arc::default(),
+    };
+    Service {
+        usage: Arc::new(Usage::of(1)),
+        protocol: 17,
+        vip: Endpoint::new(STATIONS[5], 0x3030),
+        on: None,
+        backends: [(0, INSIDE), (4, OUTSIDE)].map(backend).into(),
+        balance: Balance::RoundRobin(Arc::default()),
+        affinity_seconds: Some(5),
+        endurance: Endurance { failures: 1, rest_seconds: 2 },
+    }
 }
 
 fn snapshot() -> Option<Snapshot> {

@@ -12,6 +12,7 @@ fn step(config: &mut Config, action: Action) {
         Action::RemoveNetwork(name) => assert!(config.networks.contains_key(name), "{name}"),
         Action::RemovePool(subnet) => assert!(config.pools.contains_key(subnet), "{subnet}"),
         Action::RemoveNat(name) => assert!(config.nat.contains_key(name), "{name}"),
+        Action::RemoveService(name) => assert!(config.services.contains_key(name), "{name}"),
         Action::RemoveRoutes(name) => assert!(config.routes.contains_key(name), "{name}"),
         Action::RemoveAllowed(name) => assert!(config.allowed.contains_key(name), "{name}"),
         Action::RemoveVxlan(name) => assert!(config.vxlans.contains_key(name), "{name}"),
@@ -55,6 +56,7 @@ fn step(config: &mut Config, action: Action) {
         | Action::PutNetwork(..)
         | Action::PutPool(..)
         | Action::PutNat(..)
+        | Action::PutService(..)
         | Action::PutFlow(..)
         | Action::PutTracking(_) => {}
     }

@@ -13,6 +13,7 @@ use super::args::{Arguments, Color};
 use super::requests;
 
 mod network;
+mod service;
 
 fn parse(line: &str) -> Result<Arguments, clap::Error> {
     Arguments::try_parse_from(translate(words(line)))

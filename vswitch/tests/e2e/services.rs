@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ctl::response::{BackendState, ConnInfo, DropInfo, ServiceInfo, TraceInfo, WhyInfo};
 use ctl::{
-    Backend, Balance, Mutation, Named, Query, Service, ServiceAdd, ServiceBackends, ServiceSet,
+    Backend, Balance, Mutation, Named, NeighborAdd, Query, Service, ServiceAdd, ServiceBackends,
+    ServiceSet, StaticNeighbor,
 };
 use netlab::{Container, LabError, Need, Test, TestResult, test};
 use rustix::process::Signal;
@@ -30,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_backend_reaches_itself_and_its_neighbours_by_the_service),
         test!(a_service_without_backends_refuses_and_says_why),
         test!(a_backend_that_refuses_connections_is_passed_over),
+        test!(a_connection_that_a_backend_does_not_answer_is_given_to_another),
         test!(a_node_port_is_reached_by_the_gateways_address),
         test!(a_client_keeps_its_backend),
         test!(services_survive_a_restart),
@@ -260,6 +262,28 @@ fn a_backend_that_refuses_connections_is_passed_over() -> TestResult {
     let silent = &info.backends[0];
     assert!(matches!(silent.state, BackendState::Down { .. }), "{info:?}");
     assert_eq!(silent.failed, 2);
+    scene.daemon.check_ledger()
+}
+
+/// A backend that is there, and says nothing: a neighbour's MAC address, who is not meant.
+fn a_connection_that_a_backend_does_not_answer_is_given_to_another() -> TestResult {
+    let scene = Scene::new()?;
+    let silent: SocketAddr = "10.1.0.77:8080".parse()?;
+    scene.serve(|service| {
+        service.backends.truncate(1);
+        service.backends.insert(0, Backend { at: silent, draining: false });
+    })?;
+    let mac = scene.servers[1].container.link("eth0")?.mac.ok_or("no address")?;
+    let neighbor = StaticNeighbor { ip: silent.ip(), mac: ctl::MacAddr(mac.0) };
+    let add = NeighborAdd { bridge: "inside".parse()?, neighbor };
+    scene.daemon.change(Mutation::NeighborAdd(add))?;
+    let to = VIP.parse()?;
+    let patience = Duration::from_secs(20);
+    let mut near = scene.client.run(|| TcpStream::connect_timeout(&to, patience).map_err(io))?;
+    let (at, mut far) = scene.taken()?;
+    assert_eq!(at, 0);
+    talk(&mut near, &mut far)?;
+    assert_eq!(scene.info()?.backends[0].failed, 1);
     scene.daemon.check_ledger()
 }
 

@@ -8,6 +8,7 @@ use super::super::table::Style;
 use super::text;
 
 mod network;
+mod service;
 
 /// What a command shows of an answer.
 fn shown(line: &str, answer: Value) -> String {
