@@ -22,6 +22,7 @@ pub(super) struct Swept {
     stations: usize,
     neighbors: usize,
     sessions: u32,
+    pub(super) backends: u32,
 }
 
 impl Switch {

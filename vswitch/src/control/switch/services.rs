@@ -1,5 +1,6 @@
 //! Looking after the backends of services.
 
+use flows::Nanos;
 use flows::session::{Session, State, TcpState};
 
 use super::Switch;
@@ -7,6 +8,8 @@ use super::Switch;
 /// Seconds in which a backend has to answer a connection's first packet. The client's kernel has asked three times by then
 /// (RFC 6298 section 2.1), and asks again.
 const ANSWER_SECONDS: u32 = 3;
+/// Records of sessions that are looked at in one turn.
+const SESSIONS: u32 = 131_072;
 
 impl Switch {
     /// Whether there are backends to look after.
@@ -14,27 +17,39 @@ impl Switch {
         !self.snapshot.translation().services.is_empty()
     }
 
-    /// Ends the connections that their backends did not answer in time, which counts against these. The client's next
-    /// attempt is given to whose turn it is then. So does what is sent to a backend that is passed over and never answered.
-    pub fn give_up_on_backends(&self) {
+    /// Ends the connections that their backends did not answer in time, which counts against these: the client's next
+    /// attempt is given to whose turn it is then. What is sent to a backend that is passed over, and was never answered,
+    /// ends as well.
+    pub fn give_up_on_backends(&mut self) {
         let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
-        let translation = self.snapshot.translation();
-        let is_over = |session: &Session| {
-            if session.is_replied || session.age_seconds < ANSWER_SECONDS {
-                return false;
+        let end = self.swept.backends.saturating_add(SESSIONS);
+        let mut next = 0;
+        for session in tables.sessions.iter_from(self.swept.backends, now.seconds()) {
+            if session.reference.position() >= end {
+                next = end;
+                break;
             }
-            let is_opening = matches!(session.state, State::Tcp(TcpState::SynSent));
-            translation
-                .served_by(session)
-                .is_some_and(|(_, backend)| is_opening || !backend.health.is_up(now.seconds()))
-        };
-        tables.sessions.flush(now.seconds(), is_over, |ended| {
-            if let (State::Tcp(_), Some((service, backend))) =
-                (ended.state, translation.served_by(ended))
-            {
+            self.give_up(&session, now);
+        }
+        self.swept.backends = next;
+    }
+
+    fn give_up(&self, session: &Session, now: Nanos) {
+        if session.is_replied || session.age_seconds < ANSWER_SECONDS {
+            return;
+        }
+        let translation = self.snapshot.translation();
+        let Some((service, backend)) = translation.served_by(session) else { return };
+        let is_opening = matches!(session.state, State::Tcp(TcpState::SynSent));
+        if !is_opening && backend.health.is_up(now.seconds()) {
+            return;
+        }
+        let sessions = &self.fleet.tables().sessions;
+        if let Some(ended) = sessions.end(session.reference, now.seconds()) {
+            translation.release(&ended, now);
+            if is_opening {
                 backend.health.fail(service.endurance, now.seconds());
             }
-            translation.release(ended, now);
-        });
+        }
     }
 }
