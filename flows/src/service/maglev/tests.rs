@@ -27,7 +27,7 @@ fn the_table_is_large_enough_and_prime() {
     for (count, size) in [(1, 251), (2, 251), (3, 509), (10, 1021), (200, 32749), (600, LARGEST)] {
         assert_eq!(Maglev::new(&backends(1..=count)).table.len(), size as usize);
     }
-    let is_prime = |n: u32| (2..).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let is_prime = |n: u32| (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     assert!(SIZES.iter().chain([&LARGEST]).all(|size| is_prime(*size)));
     assert_eq!(Maglev::new(&[]).from(77).next(), None);
 }

@@ -24,7 +24,7 @@ fn services() {
     let expected = "\
 SERVICE  ADDRESS               NODE PORT  UP      BALANCE      AFFINITY       SESSIONS  BEGUN
 dns      [fd00:96::10]:53/udp          -  0 of 0  maglev       -                     0      0
-web      10.96.0.10:80/tcp         30080  1 of 3  round-robin  client-ip:600         9   1806
+web      10.96.0.10:80/tcp         30080  1 of 3  round-robin  client-ip:600         9  1 806
 ";
     assert_eq!(shown("vswitchctl service list", json!([plain, web()])), expected);
 }
@@ -41,7 +41,7 @@ web
   passes over  for 10 s after 3 failures in a row
 BACKEND        BRIDGE  STATE         SESSIONS  BEGUN  FAILED
 10.0.0.2:8080  br0     draining             2    400       0
-10.0.0.3:8080  br0     up                   7   1401       1
+10.0.0.3:8080  br0     up                   7  1 401       1
 10.0.0.4:8080  -       down for 4 s         0      5       3
 ";
     assert_eq!(shown("vswitchctl service show web", web()), expected);
