@@ -274,7 +274,7 @@ fn a_connection_that_a_backend_does_not_answer_is_given_to_another() -> TestResu
         service.backends.insert(0, Backend { at: silent, draining: false });
     })?;
     let mac = scene.servers[1].container.link("eth0")?.mac.ok_or("no address")?;
-    let neighbor = StaticNeighbor { ip: silent.ip(), mac: ctl::MacAddr(mac.0) };
+    let neighbor = StaticNeighbor { ip: silent.ip(), mac: ctl::MacAddr(mac) };
     let add = NeighborAdd { bridge: "inside".parse()?, neighbor };
     scene.daemon.change(Mutation::NeighborAdd(add))?;
     let to = VIP.parse()?;
