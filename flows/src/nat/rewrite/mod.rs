@@ -234,7 +234,7 @@ impl Rewrite {
     }
 
     /// Rewrites ports and checksum; nothing, when one of them is not there.
-    #[inline]
+    #[inline(always)]
     fn edit_transport(
         &self,
         segment: &mut [u8],
