@@ -42,8 +42,7 @@ impl Desk<'_> {
             Way::Port(_) | Way::Nowhere(_) => return None,
         };
         let holds = |exit: &Exit| {
-            exit.location.revision == bridge.fdb.revision()
-                && self.seconds <= exit.location.until
+            exit.location.revision == bridge.fdb.revision() && self.seconds <= exit.location.until
         };
         if !by.exit.as_ref().is_some_and(holds) {
             by.exit = self.find_exit(bridge, case, frame, by);

@@ -13,10 +13,10 @@ use pktio::{Burst, PktBuf};
 use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
+use super::route::renew;
 use super::ruling::{Ruling, Standing};
 use super::sight::Sight;
 use super::steps::take_steps;
-use super::route::renew;
 use super::transform::{Change, Flows, Transform, Way};
 use super::witness::Witness;
 use crate::cache::Sought;
@@ -203,13 +203,7 @@ impl<W: Witness> Memory<W> {
 
     /// Carries out what is known of a packet's flow.
     #[inline]
-    fn carry_on(
-        &mut self,
-        desk: &mut Desk,
-        case: &Case,
-        mut frame: PktBuf,
-        by: &mut Transform,
-    ) {
+    fn carry_on(&mut self, desk: &mut Desk, case: &Case, mut frame: PktBuf, by: &mut Transform) {
         let Some(to) = desk.exit(case, &frame, by) else {
             return self.apply(desk, case, frame, by);
         };

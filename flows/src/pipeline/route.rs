@@ -182,7 +182,12 @@ fn lost(why: Unbroken) -> DropReason {
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.
 #[inline(always)]
-pub(super) fn renew(frame: &mut PktBuf, case: &Case, hop: &Hop, change: Change) -> Result<(), DropReason> {
+pub(super) fn renew(
+    frame: &mut PktBuf,
+    case: &Case,
+    hop: &Hop,
+    change: Change,
+) -> Result<(), DropReason> {
     let changed = match change {
         Change::Hop => {
             decrement(frame.data_mut(), case.layers);
