@@ -69,7 +69,7 @@ impl Case<'_> {
 
     /// Between whom it is, and by which ports.
     pub(super) fn tuple(&self, frame: &PktBuf) -> Option<Tuple> {
-        self.part_of.or_else(|| Tuple::of(frame.data(), &self.layers))
+        self.part_of.or_else(|| Tuple::of(frame.data(), self.layers))
     }
 
     /// Source and destination address.

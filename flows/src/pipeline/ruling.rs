@@ -90,7 +90,7 @@ impl Ingress<'_> {
 impl Case<'_> {
     /// The packet as the rules see it. `tuple` is between whom it truly is, if that is known.
     fn view(&self, frame: &PktBuf, tuple: Option<Tuple>) -> Result<Packet, Refusal> {
-        let packet = self.from.view(frame, Some(&self.layers), self.vid)?;
+        let packet = self.from.view(frame, Some(self.layers), self.vid)?;
         // A later piece is known by the ports of the first.
         let fragment = self.part_of.map_or(packet.fragment, |_| Fragment::Whole);
         Ok(Packet { tuple: tuple.or(packet.tuple), fragment, ..packet })
