@@ -96,7 +96,7 @@ impl Desk<'_> {
     }
 
     /// Puts a frame into an outbox.
-    #[inline]
+    #[inline(always)]
     pub(super) fn offer(&mut self, sender: Sender, to: PortIndex, frame: PktBuf) {
         self.count_offered(sender, to);
         self.outboxes.push(to, frame);
