@@ -217,7 +217,7 @@ const CASES: [fn(&Rig, &[Arrival], Seconds); 4] = [
     },
     |rig, burst, now| {
         for arrival in burst {
-            rig.sessions.warm(arrival.session);
+            rig.sessions.warm(arrival.session, arrival.direction);
         }
         for arrival in burst {
             rig.track(arrival.session, arrival.direction, now);

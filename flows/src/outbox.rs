@@ -27,7 +27,7 @@ impl Outboxes {
     }
 
     /// Puts a frame into a port's outbox.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, port: PortIndex, frame: PktBuf) {
         let slot = port.slot();
         if slot >= self.boxes.len() {

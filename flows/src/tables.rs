@@ -15,16 +15,17 @@ pub struct TableSizes {
     pub neighbors: u32,
     /// Sessions.
     pub sessions: u32,
-    /// Flows that each worker remembers the decision about.
+    /// Flows that each worker remembers the decision about: a session is two, one for each direction, and mostly of
+    /// two workers. 200 bytes each, used as they come.
     pub cached_flows: usize,
     /// Keys the hashes, so that nobody outside can choose addresses that collide.
     pub seed: u64,
 }
 
 impl Default for TableSizes {
-    /// 16384 neighbours, a million sessions, and 262144 cached flows; memory is used as they fill.
+    /// 16384 neighbours, a million sessions, and as many cached flows for each worker; memory is used as they fill.
     fn default() -> Self {
-        Self { neighbors: 16_384, sessions: 1 << 20, cached_flows: 1 << 18, seed: 0 }
+        Self { neighbors: 16_384, sessions: 1 << 20, cached_flows: 1 << 20, seed: 0 }
     }
 }
 

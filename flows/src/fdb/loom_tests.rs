@@ -85,3 +85,18 @@ fn loom_two_workers_learn_one_station_once() {
         assert_eq!(fdb.lookup(A, Vid::NONE, Seconds(1)), Some(PortIndex(1)));
     });
 }
+
+#[test]
+fn loom_what_is_remembered_of_a_station_that_moved_is_known_to_be_old() {
+    loom::model(|| {
+        let fdb = fdb();
+        learn(&fdb, A, 1, 0);
+        let reader = {
+            let fdb = Arc::clone(&fdb);
+            loom::thread::spawn(move || fdb.locate(A, Vid::NONE, Seconds(1)))
+        };
+        learn(&fdb, A, 2, 1);
+        let found = reader.join().unwrap().unwrap();
+        assert!(found.port == PortIndex(2) || found.revision != fdb.revision(), "{found:?}");
+    });
+}

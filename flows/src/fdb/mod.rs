@@ -34,6 +34,9 @@
 //!   reader looks again.
 //! * Refreshing and moving replace a value by compare-exchange against the value that was read. Its
 //!   version makes the exchange fail if the slot was freed or reused meanwhile.
+//! * Whoever remembers what it looked up ([`Fdb::locate`]) reads the revision first. It moves on, by a release,
+//!   after every change that takes a station from its port. So what was found before such a change is
+//!   remembered with an earlier revision, and who sees the later one looks again.
 //! * Counters are relaxed: they are limits and statistics, and order nothing.
 //!
 //! After MAC tables of Snabb (`mac_table.lua`) and VPP (`l2_fib.h`); the two-choice buckets are those of
@@ -80,6 +83,17 @@ pub struct Limits {
     pub port: u32,
 }
 
+/// Where a station is, to be remembered: it holds while the [revision](Fdb::revision) is the same, up to a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The port that it is behind.
+    pub port: PortIndex,
+    /// The revision of the database that says so.
+    pub revision: u32,
+    /// When it will have aged out, if nothing is heard of it: it holds up to and including this second.
+    pub until: Seconds,
+}
+
 /// One station, as shown to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
@@ -123,10 +137,25 @@ impl Fdb {
     }
 
     /// The port of a station, unless it aged out.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, mac: MacAddr, vid: Vid, now: Seconds) -> Option<PortIndex> {
         let (_, value) = self.table.find(key(mac, vid))?;
         (!self.is_aged(value, now)).then(|| value.port())
+    }
+
+    /// The port of a station, unless it aged out, and how long that may be remembered.
+    pub fn locate(&self, mac: MacAddr, vid: Vid, now: Seconds) -> Option<Location> {
+        let revision = self.revision();
+        let (_, value) = self.table.find(key(mac, vid))?;
+        let last = Seconds(value.seen().0.saturating_add(self.ageing_seconds));
+        let until = if value.is_static() { Seconds(u32::MAX) } else { last };
+        (!self.is_aged(value, now)).then(|| Location { port: value.port(), revision, until })
+    }
+
+    /// Another one whenever a station has moved or gone.
+    #[inline]
+    pub fn revision(&self) -> u32 {
+        self.table.revision()
     }
 
     /// All that is known of a station, unless it aged out.
@@ -190,7 +219,7 @@ impl Fdb {
         if !self.table.replace(slot, value, value.moved_to(port, now)) {
             return Learned::Refused;
         }
-        self.table.count_move(value.port(), port);
+        self.table.note_move(value.port(), port);
         Learned::Moved
     }
 

@@ -30,6 +30,7 @@ pub(super) struct Table {
     seed: u64,
     writer: AtomicBool,
     stations: AtomicU32,
+    revision: AtomicU32,
     on_port: Box<[AtomicU32]>,
     learned: AtomicU64,
     moved: AtomicU64,
@@ -48,6 +49,7 @@ impl Table {
             seed,
             writer: AtomicBool::new(false),
             stations: AtomicU32::new(0),
+            revision: AtomicU32::new(0),
             on_port: zeroed_counts(PORTS),
             learned: AtomicU64::new(0),
             moved: AtomicU64::new(0),
@@ -175,7 +177,19 @@ impl Table {
         self.on_port.get(port.slot()).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    pub(super) fn count_move(&self, from: PortIndex, to: PortIndex) {
+    /// Another one whenever an entry has moved to another port, or gone.
+    #[inline]
+    pub(super) fn revision(&self) -> u32 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    fn revise(&self) {
+        self.revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// Takes note that an entry moved.
+    pub(super) fn note_move(&self, from: PortIndex, to: PortIndex) {
+        self.revise();
         self.count_on(from, LESS);
         self.count_on(to, 1);
         self.moved.fetch_add(1, Ordering::Relaxed);
@@ -259,6 +273,7 @@ impl Writer<'_> {
             value = self.table.value(slot);
         }
         self.table.slots[slot.0][0].store(0, Ordering::Release);
+        self.table.revise();
         self.table.count_entry(value, LESS);
     }
 }

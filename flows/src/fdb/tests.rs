@@ -180,3 +180,27 @@ fn another_database_takes_over_what_is_alive() {
     assert_eq!(lookup(&new, 1, 420), None);
     assert_eq!(lookup(&new, 2, 420), Some(PortIndex(1)));
 }
+
+#[test]
+fn a_location_holds_until_the_station_moves_or_goes_and_no_longer_than_it_lives() {
+    let fdb = fdb();
+    let locate = |number, now| fdb.locate(mac(number), Vid(0), Seconds(now));
+    assert_eq!(locate(1, 5), None);
+    learn(&fdb, 1, 3, 5);
+    let first = locate(1, 7).unwrap();
+    assert_eq!((first.port, first.until), (PortIndex(3), Seconds(5 + AGEING)));
+    assert_eq!(locate(1, 6 + AGEING), None);
+    // Others come, and it is heard: nothing that is remembered becomes wrong.
+    learn(&fdb, 2, 3, 6);
+    learn(&fdb, 1, 3, 8);
+    assert_eq!(fdb.revision(), first.revision);
+    assert_eq!(locate(1, 8).unwrap().until, Seconds(8 + AGEING));
+    learn(&fdb, 1, 4, 9);
+    assert_ne!(fdb.revision(), first.revision);
+    let second = locate(1, 9).unwrap();
+    assert_eq!((second.port, second.revision), (PortIndex(4), fdb.revision()));
+    assert!(fdb.remove(mac(1), Vid(0)));
+    assert_ne!(fdb.revision(), second.revision);
+    assert!(fdb.add_static(mac(1), Vid(0), PortIndex(6)));
+    assert_eq!(locate(1, 9).unwrap().until, Seconds(u32::MAX));
+}

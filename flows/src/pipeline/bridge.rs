@@ -9,6 +9,7 @@ use pktio::{Csum, PktBuf};
 
 use super::desk::Desk;
 use super::vlan;
+use crate::fdb::Learned;
 use crate::{BridgeDomain, DropReason, Horizon, PortConfig, PortIndex, Seconds, Snapshot, Vid};
 
 /// The ingress side of a burst, looked up once.
@@ -69,9 +70,15 @@ impl<'a> Ingress<'a> {
         self.bridge.fdb.warm(header.dst, vid);
     }
 
-    /// Classifies, learns and looks up.
-    #[inline]
-    pub(super) fn look(&self, frame: &PktBuf, now: Seconds) -> Step {
+    /// Classifies, learns and looks up. Whom the frame before this one in the burst taught is `heard`: mostly it
+    /// is the same one again.
+    #[inline(always)]
+    pub(super) fn look(
+        &self,
+        frame: &PktBuf,
+        now: Seconds,
+        heard: &mut Option<(MacAddr, Vid)>,
+    ) -> Step {
         let data = frame.data();
         let Some(header) = EthernetHeader::read(data) else { return Step::Drop(DropReason::Runt) };
         let EthernetHeader { dst, src, .. } = header;
@@ -89,8 +96,10 @@ impl<'a> Ingress<'a> {
             Err(reason) => return Step::Drop(reason),
         };
         let fdb = &self.bridge.fdb;
-        if self.port.mac_limit > 0 {
-            fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
+        if self.port.mac_limit > 0 && *heard != Some((src, vid)) {
+            let limits = Snapshot::limits(self.bridge, self.port);
+            let learned = fdb.learn(src, vid, self.index, now, limits);
+            *heard = (learned != Learned::Refused).then_some((src, vid));
         }
         let port = self.port;
         if port.is_inspected || port.guard.is_some() || dst == self.bridge.gateway_mac {
@@ -133,7 +142,7 @@ impl Desk<'_> {
     ) -> Result<(), Undelivered> {
         let to = EthernetHeader::read(frame.data()).map(|header| header.dst);
         let known = to.filter(|to| !to.is_group());
-        match known.and_then(|to| bridge.fdb.lookup(to, vid, self.now.seconds())) {
+        match known.and_then(|to| bridge.fdb.lookup(to, vid, self.seconds)) {
             Some(port) => self.forward(sender, frame, port, vid),
             None => self.flood(sender, bridge, frame, vid),
         }
@@ -231,10 +240,22 @@ impl Desk<'_> {
 }
 
 /// Whether a frame may leave by a port of its bridge.
-#[inline]
+#[inline(always)]
 fn admit(
     sender: Sender,
     frame: &PktBuf,
+    to: PortIndex,
+    port: &PortConfig,
+    vid: Vid,
+) -> Result<(), DropReason> {
+    may_leave(sender, to, port, vid)?;
+    if fits(frame, port.mtu_bytes) { Ok(()) } else { Err(DropReason::Oversized) }
+}
+
+/// Whether frames of a VLAN may leave by a port of their bridge, if they are not too long.
+#[inline(always)]
+pub(super) fn may_leave(
+    sender: Sender,
     to: PortIndex,
     port: &PortConfig,
     vid: Vid,
@@ -247,16 +268,15 @@ fn admit(
             return Err(DropReason::Isolated);
         }
     }
-    if !port.vlan.carries(vid) {
-        return Err(DropReason::VlanEgress);
-    }
-    let mtu = port.mtu_bytes as usize;
-    // Almost every frame is short enough even when its tags are counted as payload.
-    if frame.len() <= ETHERNET_BYTES + mtu || packet_bytes(frame) <= mtu {
-        Ok(())
-    } else {
-        Err(DropReason::Oversized)
-    }
+    if port.vlan.carries(vid) { Ok(()) } else { Err(DropReason::VlanEgress) }
+}
+
+/// Whether a frame's packet is short enough.
+#[inline]
+pub(super) fn fits(frame: &PktBuf, mtu_bytes: u32) -> bool {
+    let mtu = mtu_bytes as usize;
+    // Almost every frame is, even when its tags are counted as payload.
+    frame.len() <= ETHERNET_BYTES + mtu || packet_bytes(frame) <= mtu
 }
 
 /// Bytes of the longest IP packet that a frame becomes on the wire: Ethernet header and VLAN tags do not

@@ -3,11 +3,13 @@
 use pktio::{PktBuf, Pool};
 
 use super::bridge::{Sender, Undelivered};
-use crate::{DropReason, DropSide, Fate, Ledger, Nanos, Outboxes, PortIndex, Snapshot};
+use crate::{DropReason, DropSide, Fate, Ledger, Nanos, Outboxes, PortIndex, Seconds, Snapshot};
 
 /// Everything at hand while one burst is decided about.
 pub(super) struct Desk<'a> {
     pub(super) now: Nanos,
+    /// The whole seconds of that.
+    pub(super) seconds: Seconds,
     /// The port that the burst came in by.
     pub(super) ingress: PortIndex,
     pub(super) snapshot: &'a Snapshot,
@@ -30,8 +32,8 @@ impl<'a> Desk<'a> {
         outboxes: &'a mut Outboxes,
         ledger: &'a mut Ledger,
     ) -> Self {
-        let fate = Fate::Forwarded;
-        Self { now, ingress, snapshot, pool, outboxes, ledger, forwarded: 0, fate }
+        let (seconds, fate) = (now.seconds(), Fate::Forwarded);
+        Self { now, seconds, ingress, snapshot, pool, outboxes, ledger, forwarded: 0, fate }
     }
 }
 
@@ -94,7 +96,7 @@ impl Desk<'_> {
     }
 
     /// Puts a frame into an outbox.
-    #[inline]
+    #[inline(always)]
     pub(super) fn offer(&mut self, sender: Sender, to: PortIndex, frame: PktBuf) {
         self.count_offered(sender, to);
         self.outboxes.push(to, frame);

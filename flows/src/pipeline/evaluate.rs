@@ -63,7 +63,7 @@ impl<W: Witness> Memory<W> {
         if let Some(found) = self.witness.find(&self.tables, &key) {
             return self.go_on(desk, case, frame, tuple, found);
         }
-        let packet = Packet::of(frame.data(), &case.layers);
+        let packet = Packet::of(frame.data(), case.layers);
         if packet.can_begin(desk.snapshot.translation().tcp) {
             self.begin(desk, case, frame, key, packet)
         } else {
@@ -79,7 +79,7 @@ impl<W: Witness> Memory<W> {
         case: &Case,
         frame: &PktBuf,
     ) -> Result<Decision, Refusal> {
-        if let Some(embedded) = embedded_tuple(frame, &case.layers) {
+        if let Some(embedded) = embedded_tuple(frame, case.layers) {
             let key = Key::new(case.from.port.bridge, embedded.tuple.reversed());
             if let Some(found) = self.witness.find(&self.tables, &key) {
                 return self.relate(desk, case, frame, embedded, found);
@@ -189,7 +189,7 @@ impl<W: Witness> Memory<W> {
         session: &Session,
         onward: Key,
     ) -> Result<Hop, Refusal> {
-        check(frame.data(), &case.layers).map_err(obstacle)?;
+        check(frame.data(), case.layers).map_err(obstacle)?;
         let bridge = BridgeIndex(onward.zone.0);
         let spread = session.initiator.tuple.spread();
         let next = self.next_hop_on(desk, bridge, onward.tuple.destination, spread)?;
@@ -237,7 +237,7 @@ impl<W: Witness> Memory<W> {
         }
         let next = match inward {
             Some(to) => {
-                check(frame.data(), &case.layers).map_err(obstacle)?;
+                check(frame.data(), case.layers).map_err(obstacle)?;
                 self.next_hop_on(desk, to.bridge, destination, tuple.spread())?
             }
             None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
@@ -267,7 +267,7 @@ impl<W: Witness> Memory<W> {
             initiator: key,
             responder: Key { zone: plan.zone, tuple: plan.outside.reversed() },
             owner: plan.ruling.rule.map_or(u32::MAX, |rule| rule.0),
-            packet: Packet::of(frame.data(), &case.layers),
+            packet: Packet::of(frame.data(), case.layers),
         };
         let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;
         let Claims { translation, now, .. } = claims;
@@ -307,7 +307,7 @@ impl<W: Witness> Memory<W> {
         if router.gateway.is_own(destination) {
             return Err(Refusal::Local);
         }
-        check(frame.data(), &case.layers).map_err(obstacle)?;
+        check(frame.data(), case.layers).map_err(obstacle)?;
         let route = router.routes.lookup(destination);
         let next = route.and_then(|route| route.next_hop(destination, spread));
         let (bridge, prefix) = (case.from.port.bridge, route.map(|route| route.prefix));
@@ -532,6 +532,7 @@ impl Desk<'_> {
             rule: ruling.rule,
             has_steps: ruling.has_steps,
             awaits_answer: false,
+            exit: None,
         }
     }
 }

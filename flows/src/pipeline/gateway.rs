@@ -42,11 +42,11 @@ impl<W: Witness> Memory<W> {
             (Outcome::Pass, _) => return Some(frame),
             (Outcome::Reply, _) => desk.reply(from, frame, vid),
             (Outcome::Refuse(error), Some(layers)) => {
-                let case = Case { from, vid, layers: *layers, is_routed: true, part_of: None };
+                let case = Case { from, vid, layers, is_routed: true, part_of: None };
                 self.refuse(desk, case, frame, Refusal::Tell(DropReason::Unserved, error));
             }
             (Outcome::Reset, Some(layers)) => {
-                let case = Case { from, vid, layers: *layers, is_routed: true, part_of: None };
+                let case = Case { from, vid, layers, is_routed: true, part_of: None };
                 self.refuse(desk, case, frame, Refusal::Reset(DropReason::Unserved));
             }
             (Outcome::Done | Outcome::Refuse(_) | Outcome::Reset, _) => desk.absorb(frame),
@@ -69,7 +69,7 @@ impl<W: Witness> Memory<W> {
     /// Answers a packet for the gateway itself.
     pub(super) fn answer(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
         let Case { from, vid, layers, .. } = case;
-        if let Some(frame) = self.attend(desk, from, frame, Some(&layers), vid) {
+        if let Some(frame) = self.attend(desk, from, frame, Some(layers), vid) {
             desk.refuse(frame, DropReason::NotTranslated);
         }
     }

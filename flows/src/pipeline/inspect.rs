@@ -6,12 +6,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use pktio::wire::field::protocol;
 use pktio::wire::{EthernetHeader, Fragment, Layers};
 use pktio::{Burst, PktBuf};
 
 use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
+use super::route::renew;
 use super::ruling::{Ruling, Standing};
 use super::sight::Sight;
 use super::steps::take_steps;
@@ -20,7 +22,7 @@ use super::witness::Witness;
 use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
-use crate::session::{Key, Packet, Verdict};
+use crate::session::{Direction, Key, Packet, SessionRef, Verdict};
 use crate::{DropReason, PortIndex, Tables, Tuple, Vid};
 
 /// Neighbours that one worker asks for at a time.
@@ -52,7 +54,7 @@ pub(super) struct Memory<W> {
 pub(super) struct Case<'a> {
     pub(super) from: &'a Ingress<'a>,
     pub(super) vid: Vid,
-    pub(super) layers: Layers,
+    pub(super) layers: &'a Layers,
     /// It is addressed to the gateway's station.
     pub(super) is_routed: bool,
     /// It is a fragment of a packet with this tuple, which is not in it.
@@ -67,7 +69,7 @@ impl Case<'_> {
 
     /// Between whom it is, and by which ports.
     pub(super) fn tuple(&self, frame: &PktBuf) -> Option<Tuple> {
-        self.part_of.or_else(|| Tuple::of(frame.data(), &self.layers))
+        self.part_of.or_else(|| Tuple::of(frame.data(), self.layers))
     }
 
     /// Source and destination address.
@@ -133,7 +135,7 @@ impl<W: Witness> Memory<W> {
         frame: PktBuf,
         sight: &Sight,
     ) {
-        let Sight { vid, is_routed, layers, ref flow } = *sight;
+        let Sight { vid, is_routed, ref layers, ref flow } = *sight;
         match layers {
             Ok(Some(layers)) if is_routed || from.port.is_inspected => {
                 let case = Case { from, vid, layers, is_routed, part_of: None };
@@ -146,7 +148,7 @@ impl<W: Witness> Memory<W> {
             }
             Ok(None) if from.port.is_inspected => self.inspect_stateless(desk, from, frame, vid),
             Ok(layers) => self.pass(desk, from, frame, layers.as_ref(), vid),
-            Err(reason) => desk.refuse(frame, reason),
+            Err(reason) => desk.refuse(frame, *reason),
         }
     }
 
@@ -154,7 +156,7 @@ impl<W: Witness> Memory<W> {
     /// ports it goes.
     fn inspect_fragment(&mut self, desk: &mut Desk, flows: &mut Flows, case: &Case, frame: PktBuf) {
         let zone = case.from.port.bridge.into();
-        let Some(datagram) = Datagram::of(zone, frame.data(), &case.layers) else {
+        let Some(datagram) = Datagram::of(zone, frame.data(), case.layers) else {
             return desk.refuse(frame, DropReason::MalformedPacket);
         };
         if case.layers.fragment == Fragment::First {
@@ -191,12 +193,30 @@ impl<W: Witness> Memory<W> {
             && self.holds(desk, case, &frame, transform)
         {
             match self.track(desk, case, &frame, transform) {
-                Verdict::Valid => return self.apply(desk, case, frame, transform),
+                Verdict::Valid => return self.carry_on(desk, case, frame, transform),
                 Verdict::Invalid(_) => return self.misfit(desk, case, frame, transform),
                 Verdict::Superseding | Verdict::Ended => {}
             }
         }
         self.decide(desk, flows, case, frame, flow);
+    }
+
+    /// Carries out what is known of a packet's flow.
+    #[inline]
+    fn carry_on(&mut self, desk: &mut Desk, case: &Case, mut frame: PktBuf, by: &mut Transform) {
+        let Some(to) = desk.exit(case, &frame, by) else {
+            return self.apply(desk, case, frame, by);
+        };
+        if let Some(rule) = by.rule {
+            self.count(desk, rule, &frame);
+        }
+        if let Way::Route(hop) = &by.way
+            && let Err(reason) = renew(&mut frame, case, hop, by.change())
+        {
+            return desk.refuse(frame, reason);
+        }
+        desk.count_sent(Sender::Router);
+        desk.offer(Sender::Router, to, frame);
     }
 
     /// Decides about a packet by the slow path, and remembers what comes out.
@@ -270,13 +290,29 @@ impl<W: Witness> Memory<W> {
     /// Tells a packet's session of it.
     #[inline]
     fn track(&self, desk: &Desk, case: &Case, frame: &PktBuf, transform: &Transform) -> Verdict {
-        let Some((session, direction)) = transform.session else { return Verdict::Valid };
-        let packet = Packet::of(frame.data(), &case.layers);
-        let (now, policy) = (desk.now.seconds(), desk.snapshot.translation().tcp);
-        let whose = (session, direction);
-        let verdict = self.witness.track(&self.tables, whose, &packet, now, policy);
+        let Some(whose) = transform.session else { return Verdict::Valid };
+        if let protocol::TCP | protocol::ICMP | protocol::ICMPV6 = case.layers.protocol {
+            return self.track_closely(desk, case, frame, whose);
+        }
+        let packet = Packet::plain(frame.len());
+        let policy = desk.snapshot.translation().tcp;
+        self.witness.track(&self.tables, whose, &packet, desk.seconds, policy)
+    }
+
+    /// Tells a session of a packet whose transport header matters to it.
+    #[inline(never)]
+    fn track_closely(
+        &self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        whose: (SessionRef, Direction),
+    ) -> Verdict {
+        let packet = Packet::of(frame.data(), case.layers);
+        let policy = desk.snapshot.translation().tcp;
+        let verdict = self.witness.track(&self.tables, whose, &packet, desk.seconds, policy);
         if verdict == Verdict::Superseding {
-            self.end(desk, session);
+            self.end(desk, whose.0);
         }
         verdict
     }
@@ -309,27 +345,26 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Carries out a decision.
-    #[inline]
+    #[inline(never)]
     fn apply(&mut self, desk: &mut Desk, case: &Case, mut frame: PktBuf, by: &Transform) {
         let Case { from, layers, mut vid, .. } = *case;
         if let Some(rule) = by.rule {
             self.count(desk, rule, &frame);
             if by.has_steps {
-                match take_steps::<W>(desk, from, Some(&layers), &mut frame, vid, rule) {
+                match take_steps::<W>(desk, from, Some(layers), &mut frame, vid, rule) {
                     Ok(onward) => vid = onward,
                     Err(reason) => return desk.refuse(frame, reason),
                 }
             }
         }
         match &by.way {
-            Way::Bridge => self.pass(desk, from, frame, Some(&layers), vid),
+            Way::Bridge => self.pass(desk, from, frame, Some(layers), vid),
             Way::Port(to) => {
                 let result = desk.forward(Sender::Port(from), frame, *to, vid);
                 self.settle(desk, from, vid, result);
             }
             Way::Route(hop) => {
-                let change = by.rewrite.as_ref().map_or(Change::Hop, Change::Rewrite);
-                self.send_hop(desk, case, frame, hop, change);
+                self.send_hop(desk, case, frame, hop, by.change());
             }
             Way::Nowhere(rule) => self.refuse(desk, *case, frame, Refusal::Denied(*rule)),
         }

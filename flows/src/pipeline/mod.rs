@@ -22,6 +22,7 @@
 mod bridge;
 mod desk;
 mod evaluate;
+mod exit;
 mod follower;
 mod gateway;
 mod housekeep;
@@ -200,8 +201,10 @@ impl<W: Witness> Memory<W> {
         let mut sights = std::mem::take(&mut self.sights);
         sights.resize(sights.len().max(burst.len()), Sight::NONE);
         self.look(desk, flows, &from, burst, &mut steps, &mut sights);
-        for ((frame, step), sight) in burst.drain(..).zip(steps.drain(..)).zip(&sights) {
-            match step {
+        let mut frames = burst.drain(..);
+        for (step, sight) in steps.iter().zip(&sights) {
+            let Some(frame) = frames.next() else { break };
+            match *step {
                 Step::Forward(to, vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
                     let result = desk.forward(Sender::Port(&from), frame, to, vid);
@@ -216,6 +219,7 @@ impl<W: Witness> Memory<W> {
                 Step::Drop(reason) => desk.refuse(frame, reason),
             }
         }
+        steps.clear();
         self.steps = steps;
         self.sights = sights;
     }
@@ -233,7 +237,8 @@ impl<W: Witness> Memory<W> {
         if from.bridge.fdb.is_large() {
             burst.iter().for_each(|frame| from.warm(frame));
         }
-        steps.extend(burst.iter().map(|frame| from.look(frame, desk.now.seconds())));
+        let mut heard = None;
+        steps.extend(burst.iter().map(|frame| from.look(frame, desk.seconds, &mut heard)));
         if steps.iter().any(|step| matches!(step, Step::Inspect(_))) {
             self.look_into(desk, flows, from, burst, steps, sights);
         }
@@ -262,8 +267,8 @@ impl<W: Witness> Memory<W> {
             flows.approach(flow);
         }
         for flow in sights.iter().filter_map(|sight| sight.flow.as_ref()) {
-            if let Some((session, _)) = flows.guess(flow).and_then(|known| known.session) {
-                self.tables.sessions.warm(session);
+            if let Some((session, from)) = flows.guess(flow).and_then(|known| known.session) {
+                self.tables.sessions.warm(session, from);
             }
         }
     }

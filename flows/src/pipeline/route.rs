@@ -46,10 +46,10 @@ impl<W: Witness> Memory<W> {
         let Some(bridge) = desk.snapshot.bridge(hop.bridge) else {
             return desk.refuse(frame, DropReason::NoRoute);
         };
-        if !has_sound_header(frame.data(), &case.layers) {
+        if !has_sound_header(frame.data(), case.layers) {
             return desk.refuse(frame, DropReason::MalformedPacket);
         }
-        if expires(frame.data(), &case.layers) {
+        if expires(frame.data(), case.layers) {
             let refusal = Refusal::Tell(DropReason::TtlExpired, IcmpError::TimeExceeded);
             return self.refuse(desk, *case, frame, refusal);
         }
@@ -122,7 +122,7 @@ impl<W: Witness> Memory<W> {
                 desk.refuse(frame, reason);
             }
             Refusal::Reset(reason) => {
-                if let Some(reply) = reset(&frame, &case.layers, desk.pool) {
+                if let Some(reply) = reset(&frame, case.layers, desk.pool) {
                     desk.originate(case.from.bridge, reply, case.vid);
                 }
                 desk.refuse(frame, reason);
@@ -158,7 +158,7 @@ impl<W: Witness> Memory<W> {
         if !self.errors.allow(source, desk.now) {
             return;
         }
-        if let Some(reply) = make(frame, &case.layers, error, station, desk.pool) {
+        if let Some(reply) = make(frame, case.layers, error, station, desk.pool) {
             desk.originate(case.from.bridge, reply, case.vid);
         }
     }
@@ -181,14 +181,20 @@ fn lost(why: Unbroken) -> DropReason {
 }
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.
-fn renew(frame: &mut PktBuf, case: &Case, hop: &Hop, change: Change) -> Result<(), DropReason> {
+#[inline(always)]
+pub(super) fn renew(
+    frame: &mut PktBuf,
+    case: &Case,
+    hop: &Hop,
+    change: Change,
+) -> Result<(), DropReason> {
     let changed = match change {
         Change::Hop => {
-            decrement(frame.data_mut(), &case.layers);
+            decrement(frame.data_mut(), case.layers);
             Ok(())
         }
-        Change::Rewrite(rewrite) => rewrite.apply(frame, &case.layers),
-        Change::Quote(embedded, was) => translate(frame, &case.layers, embedded, &was, true),
+        Change::Rewrite(rewrite) => rewrite.apply(frame, case.layers),
+        Change::Quote(embedded, was) => translate(frame, case.layers, embedded, &was, true),
     };
     changed.map_err(|error| match error {
         Unapplied::HopLimit => DropReason::TtlExpired,
@@ -201,7 +207,7 @@ fn renew(frame: &mut PktBuf, case: &Case, hop: &Hop, change: Change) -> Result<(
 impl Desk<'_> {
     /// The MTU of the port by which a station of a bridge is reached, if that is known.
     fn mtu_towards(&self, bridge: &BridgeDomain, station: MacAddr) -> Option<u32> {
-        let port = bridge.fdb.lookup(station, Vid::NONE, self.now.seconds())?;
+        let port = bridge.fdb.lookup(station, Vid::NONE, self.seconds)?;
         Some(self.snapshot.port(port)?.mtu_bytes)
     }
 

@@ -90,7 +90,7 @@ impl Ingress<'_> {
 impl Case<'_> {
     /// The packet as the rules see it. `tuple` is between whom it truly is, if that is known.
     fn view(&self, frame: &PktBuf, tuple: Option<Tuple>) -> Result<Packet, Refusal> {
-        let packet = self.from.view(frame, Some(&self.layers), self.vid)?;
+        let packet = self.from.view(frame, Some(self.layers), self.vid)?;
         // A later piece is known by the ports of the first.
         let fragment = self.part_of.map_or(packet.fragment, |_| Fragment::Whole);
         Ok(Packet { tuple: tuple.or(packet.tuple), fragment, ..packet })
@@ -175,8 +175,8 @@ impl Desk<'_> {
 
     /// The packet as its destination would send it, if that began the connection.
     fn answer_to(&self, case: &Case, packet: &Packet) -> Packet {
-        let seconds = self.now.seconds();
-        let port = case.from.bridge.fdb.lookup(packet.destination_mac, case.vid, seconds);
+        let fdb = &case.from.bridge.fdb;
+        let port = fdb.lookup(packet.destination_mac, case.vid, self.seconds);
         Packet {
             // Behind the gateway nobody knows by which port it would come.
             ingress: port.unwrap_or(PortIndex(u16::MAX)),
@@ -226,7 +226,7 @@ impl<W: Witness> Memory<W> {
     /// A rule denies a packet: its sender is told if the rule says so.
     pub(super) fn deny(&mut self, desk: &mut Desk, case: Case, frame: PktBuf, rule: RuleId) {
         let how = desk.snapshot.rules().get(rule).map(|rule| rule.action.verdict);
-        let frame = self.last_steps(desk, case.from, Some(&case.layers), frame, case.vid, rule);
+        let frame = self.last_steps(desk, case.from, Some(case.layers), frame, case.vid, rule);
         let is_tcp = case.layers.protocol == pktio::wire::field::protocol::TCP;
         let refusal = match how {
             Some(Verdict::Reject(Rejection::ResetOrIcmp)) if is_tcp => {

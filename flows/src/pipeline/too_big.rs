@@ -39,7 +39,7 @@ impl<W: Witness> Memory<W> {
         let Undelivered { frame, reason, .. } = undelivered;
         match (mtu_bytes, layers(&frame)) {
             (Some(mtu_bytes), Some(layers)) => {
-                let case = Case { from, vid, layers, is_routed: false, part_of: None };
+                let case = Case { from, vid, layers: &layers, is_routed: false, part_of: None };
                 self.send_too_big(desk, case, frame, mtu_bytes);
             }
             _ => desk.refuse(frame, reason),

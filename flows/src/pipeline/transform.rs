@@ -2,6 +2,7 @@
 
 use pktio::wire::MacAddr;
 
+use super::exit::Exit;
 use crate::cache::FlowCache;
 use crate::nat::{Embedded, Rewrite};
 use crate::router::NeighborVersion;
@@ -27,11 +28,23 @@ pub(super) struct Transform {
     pub(super) rule: Option<RuleId>,
     /// The rule does more than letting it pass.
     pub(super) has_steps: bool,
+    /// Where packets leave, once one has.
+    pub(super) exit: Option<Exit>,
 }
+
+const _: () = assert!(size_of::<Transform>() <= 128, "what is applied is two cache lines");
 
 /// What a worker knows of flows. It is apart from the rest of what deciding takes, so that a transform can be
 /// applied where it lies.
 pub(super) type Flows = FlowCache<Transform>;
+
+impl Transform {
+    /// What a router changes in the packets.
+    #[inline]
+    pub(super) fn change(&self) -> Change<'_> {
+        self.rewrite.as_ref().map_or(Change::Hop, Change::Rewrite)
+    }
+}
 
 /// What a router changes in a packet besides the stations.
 #[derive(Debug, Clone, Copy)]

@@ -44,7 +44,7 @@ pub(crate) fn classify(
 
 /// Gives a frame of a VLAN the form in which it leaves by a port with this policy. False when there is
 /// no room for a tag.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub(super) fn dress(frame: &mut PktBuf, policy: &VlanPolicy, vid: Vid) -> bool {
     match policy {

@@ -52,7 +52,7 @@ pub(super) trait Witness {
     }
 
     /// Tells a session of a packet.
-    #[inline]
+    #[inline(always)]
     fn track(
         &self,
         tables: &Tables,

@@ -91,7 +91,7 @@ fn ttl_at(layers: &Layers) -> usize {
 }
 
 /// Whether the checksum of an IPv4 header is right (RFC 1812 section 5.2.2). Only the header of IPv6 has none.
-#[inline]
+#[inline(always)]
 pub fn has_sound_header(frame: &[u8], layers: &Layers) -> bool {
     let l3 = usize::from(layers.l3);
     if layers.network == Network::V4
@@ -100,9 +100,14 @@ pub fn has_sound_header(frame: &[u8], layers: &Layers) -> bool {
     {
         return is_sound(header);
     }
+    layers.network == Network::V6 || has_sound_options(frame, l3)
+}
+
+/// Whether the sum of an IPv4 header that may have options is right.
+#[inline(never)]
+fn has_sound_options(frame: &[u8], l3: usize) -> bool {
     let bytes = frame.get(l3).map_or(0, |first| usize::from(first & 0x0f) * 4);
-    let header = || frame.get(l3..l3 + bytes);
-    layers.network == Network::V6 || header().is_some_and(|header| fold(sum(header)) == 0xffff)
+    frame.get(l3..l3 + bytes).is_some_and(|header| fold(sum(header)) == 0xffff)
 }
 
 /// Whether the sum of an IPv4 header without options is right.

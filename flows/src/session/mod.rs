@@ -226,6 +226,13 @@ impl Packet {
         Self { bytes, segment: Segment::of(frame, layers), is_equivocal }
     }
 
+    /// That of a frame of so many bytes whose transport header is of no matter: neither TCP nor ICMP.
+    #[inline]
+    pub(crate) fn plain(bytes: usize) -> Self {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self { bytes, segment: None, is_equivocal: false }
+    }
+
     /// Whether it asks where an answer is due.
     #[inline]
     fn is_query_for_answer(&self, from: Direction) -> bool {

@@ -140,7 +140,7 @@ impl Sessions {
     }
 
     /// Takes note of a packet of a session: that it lives, how far it has come, what it weighs.
-    #[inline]
+    #[inline(always)]
     pub fn track(
         &self,
         session: SessionRef,
@@ -174,6 +174,7 @@ impl Sessions {
         }
     }
 
+    #[inline(never)]
     fn track_tcp(
         &self,
         record: Record<'_>,
@@ -226,12 +227,12 @@ impl Sessions {
         }
     }
 
-    /// Asks for the memory that [`Self::track`] will need of a session. Whoever tracks many packets warms all
-    /// their sessions first, so as to wait for them at once.
+    /// Asks for the memory that [`Self::track`] will need of a session for a packet of this direction. Whoever tracks
+    /// many packets warms all their sessions first, so as to wait for them at once.
     #[inline]
-    pub fn warm(&self, session: SessionRef) {
+    pub fn warm(&self, session: SessionRef, from: Direction) {
         if let Some(record) = self.record(session.slot) {
-            record.warm();
+            record.warm(from);
         }
     }
 

@@ -16,6 +16,7 @@ use pktio::underlay::Outer;
 use pktio::wire::Layers;
 
 use super::{Refusal, Tunnel, Vni, admit, decap, ecn};
+use crate::hash::Folding;
 use crate::{DropReason, PortIndex};
 
 /// A remote endpoint in a segment: what a port leads to.
@@ -65,8 +66,8 @@ pub struct Misfit {
 pub struct Tunnels {
     /// Of every endpoint, the longest inner packet that is not a super-frame, in bytes.
     endpoints: Vec<(PortIndex, u16)>,
-    segments: HashMap<(PortIndex, Vni), Segment>,
-    ports: HashMap<(PortIndex, Vni, IpAddr), PortIndex>,
+    segments: HashMap<(PortIndex, Vni), Segment, Folding>,
+    ports: HashMap<(PortIndex, Vni, IpAddr), PortIndex, Folding>,
     vteps: Vec<Option<Vtep>>,
 }
 

@@ -82,7 +82,15 @@ impl Layers {
     ///
     /// # Errors
     /// [`Malformed`], which says what is wrong.
+    #[inline]
     pub fn parse(frame: &[u8]) -> Result<Option<Self>, Malformed> {
+        match Self::plain(frame) {
+            Some(plain) => Ok(Some(plain)),
+            None => Self::parse_closely(frame),
+        }
+    }
+
+    fn parse_closely(frame: &[u8]) -> Result<Option<Self>, Malformed> {
         let (ethertype, l3) = after_tags(frame)?;
         match ethertype {
             ethertype::IPV4 => parse_v4(frame, l3, Extent::Whole).map(Some),
@@ -91,7 +99,7 @@ impl Layers {
         }
     }
 
-    /// What [`Layers::parse`] says of what nearly every frame is: a whole datagram in IPv4, without tags and options,
+    /// What [`Layers::parse`] begins with: what nearly every frame is, a whole datagram in IPv4, without tags and options,
     /// of UDP or TCP. All that is asked of it is asked at once. `None` says nothing about the frame: parse it.
     #[inline]
     pub fn plain(frame: &[u8]) -> Option<Self> {
@@ -354,7 +362,7 @@ mod tests {
             }
             frame.truncate(end.max(40));
             if let Some(layers) = Layers::plain(&frame) {
-                prop_assert_eq!(Layers::parse(&frame), Ok(Some(layers)));
+                prop_assert_eq!(Layers::parse_closely(&frame), Ok(Some(layers)));
             }
         }
     }

@@ -166,7 +166,7 @@ impl Rewrite {
     ///
     /// # Errors
     /// [`Unapplied`]; the frame is as it was.
-    #[inline]
+    #[inline(always)]
     pub fn apply(&self, frame: &mut PktBuf, layers: &Layers) -> Result<(), Unapplied> {
         let csum = frame.offload.csum;
         let is_partial = matches!(csum, Csum::Partial { start, .. } if start == layers.l4);
@@ -234,7 +234,7 @@ impl Rewrite {
     }
 
     /// Rewrites ports and checksum; nothing, when one of them is not there.
-    #[inline]
+    #[inline(always)]
     fn edit_transport(
         &self,
         segment: &mut [u8],

@@ -16,8 +16,9 @@ const VERSION: u64 = (1 << STATE_SHIFT) - 1;
 pub(super) struct Binding(pub(super) u64);
 
 impl Binding {
-    fn new(mac: MacAddr, state: NeighborState, version: u64) -> Self {
-        Self(mac.to_bits() << MAC_SHIFT | (state as u64) << STATE_SHIFT | version & VERSION)
+    fn new(mac: MacAddr, state: NeighborState, version: u16) -> Self {
+        let version = u64::from(version) & VERSION;
+        Self(mac.to_bits() << MAC_SHIFT | (state as u64) << STATE_SHIFT | version)
     }
 
     #[inline]
@@ -40,8 +41,9 @@ impl Binding {
     }
 
     #[inline]
-    pub(super) fn version(self) -> u64 {
-        self.0 & VERSION
+    pub(super) fn version(self) -> u16 {
+        let [.., high, low] = (self.0 & VERSION).to_be_bytes();
+        u16::from_be_bytes([high, low])
     }
 
     /// The same MAC, in another state.
@@ -51,7 +53,7 @@ impl Binding {
 
     /// A freed slot.
     pub(super) fn vacated(self) -> Self {
-        Self((self.version() + 1) & VERSION)
+        Self(u64::from(self.version() + 1) & VERSION)
     }
 
     /// What fills a vacant slot.

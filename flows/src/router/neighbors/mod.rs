@@ -154,7 +154,7 @@ pub enum Heard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct NeighborVersion {
     slot: Slot,
-    version: u64,
+    version: u16,
 }
 
 /// A neighbour that frames can be sent to.

@@ -15,6 +15,7 @@ use crate::rules::{
 };
 use crate::{RouterPort, Tables};
 
+mod exits;
 mod states;
 
 const REJECT: Verdict = Verdict::Reject(Rejection::ResetOrIcmp);
