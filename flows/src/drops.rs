@@ -157,6 +157,9 @@ drop_reasons! {
     /// Its tunnel packet is from no remote that is known, and none are learned.
     UnknownVtep = 39, "unknown-vtep",
         "a tunnel packet from a host that is no remote of a VXLAN without learning; see `vxlan set --remote`";
+    /// For a service of the gateway, which has too much to do.
+    ServiceBusy = 40, "service-busy",
+        "a question to the gateway's DNS or DHCP while too many others waited; it is asked again";
 }
 
 impl fmt::Display for DropReason {

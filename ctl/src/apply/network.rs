@@ -127,6 +127,8 @@ pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError>
     settings.internal = set.internal.unwrap_or(settings.internal);
     settings.masquerade = set.masquerade.unwrap_or(settings.masquerade);
     settings.mtu = set.mtu.unwrap_or(settings.mtu);
+    settings.dns = set.dns.unwrap_or(settings.dns);
+    settings.resolvers = set.resolvers.clone().unwrap_or_else(|| settings.resolvers.clone());
     match (&mut settings.vxlan, &set.remotes) {
         (_, None) => {}
         (Some(overlay), Some(remotes)) => overlay.remotes.clone_from(remotes),

@@ -85,6 +85,12 @@ pub struct NetworkSet {
     /// The other hosts of its tunnel, instead of the present ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remotes: Option<Vec<IpAddr>>,
+    /// See [`NetworkSettings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<bool>,
+    /// Who is asked about other names, instead of the present ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolvers: Option<Vec<IpAddr>>,
     /// Labels to add or to change; one without a text is taken away.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -100,6 +106,8 @@ impl NetworkSet {
             masquerade: None,
             mtu: None,
             remotes: None,
+            dns: None,
+            resolvers: None,
             labels: BTreeMap::new(),
         }
     }

@@ -47,15 +47,11 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 fn settings() -> impl Strategy<Value = NetworkSettings> {
     let ends = (vxlan::vni(), vxlan::underlay(), vec(vxlan::underlay(), 0..2));
     let overlay = ends.prop_map(|(vni, local, remotes)| Overlay { vni, local, remotes });
-    let flags = any::<(bool, bool, bool)>();
-    (flags, mtu(), option::weighted(0.2, overlay), labels()).prop_map(
-        |((internal, isolated, masquerade), mtu, vxlan, labels)| NetworkSettings {
-            internal,
-            isolated,
-            masquerade,
-            mtu,
-            vxlan,
-            labels,
+    let flags = any::<(bool, bool, bool, bool)>();
+    let texts = (vec(addr(), 0..2), labels());
+    (flags, mtu(), option::weighted(0.2, overlay), texts).prop_map(
+        |((internal, isolated, masquerade, dns), mtu, vxlan, (resolvers, labels))| {
+            NetworkSettings { internal, isolated, masquerade, mtu, vxlan, dns, resolvers, labels }
         },
     )
 }
@@ -92,17 +88,22 @@ fn simple() -> impl Strategy<Value = NetworkCreate> {
 }
 
 fn set() -> impl Strategy<Value = NetworkSet> {
-    let flags = any::<(Option<bool>, Option<bool>, Option<bool>)>();
+    let flags = any::<(Option<bool>, Option<bool>, Option<bool>, Option<bool>)>();
     let remotes = option::of(vec(vxlan::underlay(), 0..2));
-    (bridge_name(), flags, option::of(mtu()), remotes, labels()).prop_map(
-        |(name, (internal, isolated, masquerade), mtu, remotes, labels)| NetworkSet {
-            name,
-            internal,
-            isolated,
-            masquerade,
-            mtu,
-            remotes,
-            labels,
+    let others = (remotes, option::of(vec(addr(), 0..2)));
+    (bridge_name(), flags, option::of(mtu()), others, labels()).prop_map(
+        |(name, (internal, isolated, masquerade, dns), mtu, (remotes, resolvers), labels)| {
+            NetworkSet {
+                name,
+                internal,
+                isolated,
+                masquerade,
+                mtu,
+                remotes,
+                dns,
+                resolvers,
+                labels,
+            }
         },
     )
 }

@@ -42,6 +42,8 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
             masquerade: !options.no_masquerade,
             mtu: options.mtu,
             vxlan,
+            dns: !options.no_dns,
+            resolvers: options.resolvers.clone(),
             labels: options.labels.iter().cloned().collect(),
         },
         subnets: options.subnets.clone(),
@@ -63,6 +65,8 @@ fn set(changes: &NetworkChanges) -> NetworkSet {
         masquerade: changes.masquerade,
         mtu: changes.mtu,
         remotes: instead(&changes.remotes, changes.no_remotes),
+        dns: changes.dns,
+        resolvers: instead(&changes.resolvers, changes.no_resolvers),
         labels: changes.labels.iter().cloned().collect(),
     }
 }

@@ -46,6 +46,7 @@ impl Bench {
             addresses: vec![address("10.0.0.1", 24), address("fd00::1", 64)],
             proxy: proxied.into_iter().collect(),
             advertise: None,
+            serves: Services::default(),
         };
         let pool = Pool::new(PoolConfig { small: 32, slabs: 4 }).unwrap();
         Self { gateway, neighbors: Neighbors::new(64, Timers::default(), 1), pool }
