@@ -48,6 +48,9 @@ pub struct NetworkSettings {
     /// Who is asked about other names; the host's resolvers if nobody is here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resolvers: Vec<IpAddr>,
+    /// Its containers ask for their IPv4 addresses and routes by themselves, by DHCP, unless they were connected before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dhcp: bool,
     /// What its owner notes about it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -63,6 +66,7 @@ impl Default for NetworkSettings {
             vxlan: None,
             dns: true,
             resolvers: Vec::new(),
+            dhcp: false,
             labels: BTreeMap::new(),
         }
     }

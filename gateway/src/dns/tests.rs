@@ -150,14 +150,14 @@ fn what_cannot_be_understood_is_said_to_be_so_and_answers_are_not_answered() {
     let mut twice = twice.concat();
     twice[11] = 2;
     for (message, expected) in [
-        (changed(2, 0x28), Rcode::NOTIMP),         // a dynamic update
-        (changed(5, 0), Rcode::FORMERR),           // no question
-        (changed(5, 2), Rcode::FORMERR),           // two, of which one is there
-        (changed(7, 1), Rcode::FORMERR),           // an answer
-        (changed(12, 0xc0), Rcode::FORMERR),       // a name that is a pointer
-        (good[..15].to_vec(), Rcode::FORMERR),     // cut off
-        (changed(19, 3), Rcode::REFUSED),          // CHAOS
-        (twice, Rcode::FORMERR),                   // EDNS twice
+        (changed(2, 0x28), Rcode::NOTIMP),     // a dynamic update
+        (changed(5, 0), Rcode::FORMERR),       // no question
+        (changed(5, 2), Rcode::FORMERR),       // two, of which one is there
+        (changed(7, 1), Rcode::FORMERR),       // an answer
+        (changed(12, 0xc0), Rcode::FORMERR),   // a name that is a pointer
+        (good[..15].to_vec(), Rcode::FORMERR), // cut off
+        (changed(19, 3), Rcode::REFUSED),      // CHAOS
+        (twice, Rcode::FORMERR),               // EDNS twice
     ] {
         assert_eq!(answer(&message).header().rcode(), expected, "{message:x?}");
     }

@@ -45,7 +45,7 @@ Examples:
     /// Change a network; what is not given stays
     #[command(
         group = change(&["internal", "isolated", "masquerade", "mtu", "remotes", "no_remotes", "dns", "resolvers",
-                        "no_resolvers", "labels"]),
+                        "no_resolvers", "dhcp", "labels"]),
         after_help = "\
 Examples:
   vswitchctl network set web --isolated true
@@ -61,6 +61,7 @@ Examples:
   vswitchctl network connect web shop
   vswitchctl network connect web 4711 --ifname eth1 --ip 10.1.0.7 --alias db
   vswitchctl network connect web /proc/4711/ns/net --owner 0a1b2c/eth0 --no-default-route
+  vswitchctl network connect web vm1 --dhcp
   vswitchctl network connect web shop --route '10.9.0.0/16 via 10.1.0.9'")]
     Connect(Box<ConnectOptions>),
     /// Disconnect a container from a network; safe to repeat
@@ -132,6 +133,9 @@ pub struct NetworkOptions {
     /// Who is asked about names that are not the network's (may be repeated) [default: the host's resolvers]
     #[arg(long = "resolver", value_name = "IP")]
     pub resolvers: Vec<IpAddr>,
+    /// Leave the IPv4 addresses of interfaces to the containers' own DHCP clients, and serve these
+    #[arg(long)]
+    pub dhcp: bool,
     /// A note (may be repeated)
     #[arg(long = "label", value_name = "KEY=TEXT", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -172,6 +176,9 @@ pub struct NetworkChanges {
     /// Ask the host's resolvers about other names
     #[arg(long, conflicts_with = "resolvers")]
     pub no_resolvers: bool,
+    /// Whether containers that are connected later ask for their IPv4 addresses by DHCP
+    #[arg(long, value_name = "BOOL")]
+    pub dhcp: Option<bool>,
     /// A note to add or change; without a text it is taken away (may be repeated)
     #[arg(long = "label", value_name = "KEY=TEXT", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -202,6 +209,9 @@ pub struct ConnectOptions {
     /// No default route, even if no other network gave it one
     #[arg(long)]
     pub no_default_route: bool,
+    /// It asks for its IPv4 addresses and routes by itself, by DHCP
+    #[arg(long)]
+    pub dhcp: bool,
     /// Another route, 'CIDR via IP' (may be repeated)
     #[arg(long = "route", value_name = "ROUTE")]
     pub routes: Vec<TapRoute>,

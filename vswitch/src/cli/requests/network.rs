@@ -44,6 +44,7 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
             vxlan,
             dns: !options.no_dns,
             resolvers: options.resolvers.clone(),
+            dhcp: options.dhcp,
             labels: options.labels.iter().cloned().collect(),
         },
         subnets: options.subnets.clone(),
@@ -67,6 +68,7 @@ fn set(changes: &NetworkChanges) -> NetworkSet {
         remotes: instead(&changes.remotes, changes.no_remotes),
         dns: changes.dns,
         resolvers: instead(&changes.resolvers, changes.no_resolvers),
+        dhcp: changes.dhcp,
         labels: changes.labels.iter().cloned().collect(),
     }
 }
@@ -82,5 +84,6 @@ fn connect(options: &ConnectOptions) -> NetworkConnect {
         owner: options.owner.clone(),
         no_default_route: options.no_default_route,
         routes: options.routes.clone(),
+        dhcp: options.dhcp,
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn one(network: &NetworkInfo, style: Style) -> String {
         ("  VXLAN", format!("VNI {} at {}, remotes {remotes}", overlay.vni, overlay.local))
     }));
     rows.push(("  names", names(network)));
+    rows.extend(settings.dhcp.then(|| ("  DHCP", "containers ask for their addresses".to_owned())));
     let labels = settings.labels.iter();
     rows.extend(labels.map(|(key, text)| ("  label", format!("{key}={text}"))));
     format!("{}\n{}{}", style.bold(network.name.as_str()), facts(&rows), endpoints(network))

@@ -66,8 +66,9 @@ fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
 
 /// What containers of a network are served with.
 fn services(config: &Config, name: &BridgeName) -> Services {
-    let settings = config.networks.get(name).map(|network| &network.settings);
-    Services { names: settings.is_some_and(|settings| settings.dns), addresses: settings.is_some() }
+    let Some(network) = config.networks.get(name) else { return Services::default() };
+    let asks = |port| config.ports.get(port).is_some_and(|port| port.dhcp);
+    Services { names: network.settings.dns, addresses: network.endpoints.keys().any(asks) }
 }
 
 fn gateway_address(cidr: &IpCidr) -> Option<GatewayAddress> {

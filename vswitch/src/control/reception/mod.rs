@@ -14,6 +14,7 @@
 
 mod conversation;
 mod datagram;
+mod lease;
 mod resolvers;
 mod upstream;
 
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use ctl::{BridgeName, Network, PortName};
 use flows::{PortIndex, Vid, Visitor};
+use gateway::dhcp;
 use gateway::dns::{
     Directory, Forwarding, Heard, Query, Relay, Responder, Ticket, Transport, Verdict,
 };
@@ -147,6 +149,7 @@ impl Reception {
                     reply(switch, &caller, &answer);
                 }
             }
+            (protocol::UDP, dhcp::SERVER_PORT) => tell(switch, &caller, &packet.payload),
             (protocol::TCP, _) => self.conversations.hear(&caller, packet.ip, now),
             _ => {}
         }
@@ -262,6 +265,24 @@ fn identify(switch: &Switch, visitor: &Visitor) -> Option<(Caller, Packet)> {
         to: packet.to,
     };
     Some((caller, packet))
+}
+
+/// Tells a container its address, if it is one that asks for it.
+fn tell(switch: &mut Switch, caller: &Caller, message: &[u8]) {
+    let Some(lease) = lease::of(switch.config(), &caller.name, caller.to.ip()) else { return };
+    match dhcp::attend(message, &lease) {
+        dhcp::Verdict::Answer { message, to } => {
+            let mac = if to.is_broadcast() { MacAddr::BROADCAST } else { caller.mac };
+            let from = SocketAddr::new(to.into(), dhcp::CLIENT_PORT);
+            let own = SocketAddr::new(lease.server.into(), dhcp::SERVER_PORT);
+            reply(switch, &Caller { mac, from, to: own, ..caller.clone() }, &message);
+        }
+        dhcp::Verdict::Declined => switch.note_problem(format!(
+            "port {}: its container says that somebody else on network {} has its address {}",
+            caller.name, caller.network, lease.address
+        )),
+        dhcp::Verdict::Silence => {}
+    }
 }
 
 /// Sends a datagram back to where a question came from.
