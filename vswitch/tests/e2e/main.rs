@@ -11,6 +11,7 @@ mod foreign;
 mod handover;
 mod lifecycle;
 mod matrix;
+mod names;
 mod networks;
 mod routing;
 mod rules;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         bridging::tests(),
         routing::tests(),
         networks::tests(),
+        names::tests(),
         sessions::tests(),
         vxlan::tests(),
         rules::tests(),

@@ -3,6 +3,7 @@
 mod arp;
 mod discovery;
 mod echo;
+mod serve;
 
 use etherparse::PacketBuilder;
 use pktio::PoolConfig;
