@@ -26,6 +26,8 @@ const MAX_EACH: usize = 16;
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// Queries of one conversation that may be unanswered.
 const MAX_UNANSWERED: usize = 16;
+/// Answers that somebody has not read yet, beyond which no more of his queries are.
+const MAX_UNSENT_BYTES: usize = 64 * 1024;
 /// The longest message, with its length before it.
 const MAX_MESSAGE_BYTES: usize = 2 + u16::MAX as usize;
 const RECEIVE_BYTES: usize = 4096;
@@ -207,7 +209,7 @@ impl Conversation {
     }
 
     fn next_message(&mut self) -> Option<Vec<u8>> {
-        if self.unanswered >= MAX_UNANSWERED {
+        if self.unanswered >= MAX_UNANSWERED || self.unsent.len() > MAX_UNSENT_BYTES {
             return None;
         }
         let message = whole(&mut self.received)?;

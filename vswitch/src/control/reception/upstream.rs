@@ -17,6 +17,9 @@ use mio::{Events, Interest, Poll, Token};
 
 /// The longest answer in one datagram: longer ones were not asked for.
 const MAX_DATAGRAM_BYTES: usize = 4096;
+/// More datagrams at once than any resolver answers with are somebody's who guesses: the query goes to the next
+/// resolver, by another socket.
+const MAX_DATAGRAMS: usize = 16;
 
 /// The sockets of the queries that are on their way.
 pub struct Upstream {
@@ -65,7 +68,7 @@ impl Upstream {
         let Sending { ticket, server, transport, message } = sending;
         let token = Token(usize::try_from(ticket.0).unwrap_or(usize::MAX));
         let registry = self.poll.registry();
-        let mut line = match transport {
+        let (mut line, interest) = match transport {
             Transport::Udp => {
                 let any = match server {
                     SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -74,16 +77,16 @@ impl Upstream {
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(server)?;
                 socket.send(&message)?;
-                Line::Udp(socket)
+                (Line::Udp(socket), Interest::READABLE)
             }
             Transport::Tcp => {
                 let bytes = u16::try_from(message.len()).unwrap_or(u16::MAX);
                 let unsent = [&bytes.to_be_bytes()[..], &message].concat();
                 let stream = TcpStream::connect(server)?;
-                Line::Tcp { stream, unsent, received: Vec::new() }
+                let line = Line::Tcp { stream, unsent, received: Vec::new() };
+                (line, Interest::READABLE | Interest::WRITABLE)
             }
         };
-        let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(line.source(), token, interest)?;
         Ok(line)
     }
@@ -104,10 +107,18 @@ impl Upstream {
         self.heard.pop()
     }
 
+    /// Listens until there is something to tell, or nothing more to hear: what is left is not announced again.
     fn listen(&mut self) {
-        if self.poll.poll(&mut self.events, Some(Duration::ZERO)).is_err() {
-            return;
+        while self.heard.is_empty() {
+            let polled = self.poll.poll(&mut self.events, Some(Duration::ZERO));
+            if polled.is_err() || self.events.is_empty() {
+                return;
+            }
+            self.hear();
         }
+    }
+
+    fn hear(&mut self) {
         for event in &self.events {
             let ticket = Ticket(u64::try_from(event.token().0).unwrap_or(u64::MAX));
             let Some(line) = self.lines.get_mut(&ticket) else { continue };
@@ -136,6 +147,9 @@ impl Line {
             Self::Udp(socket) => {
                 let mut bytes = [0; MAX_DATAGRAM_BYTES];
                 while let Some(count) = now(socket.recv(&mut bytes))? {
+                    if messages.len() == MAX_DATAGRAMS {
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
                     messages.push(bytes[..count].to_vec());
                 }
             }
