@@ -43,6 +43,7 @@ enum Kind {
     Frames { flows: u32, sizes: &'static [u16] },
     Segments,
     Exchange,
+    ExchangeAmid,
     Connections,
     Sessions,
 }
@@ -60,6 +61,7 @@ impl Measure {
             Kind::Frames { flows, sizes } => frames(rig, setting, flows, sizes),
             Kind::Segments => segments(rig, setting),
             Kind::Exchange => exchange(rig, setting),
+            Kind::ExchangeAmid => exchange_amid(rig, setting),
             Kind::Connections => connections(rig, setting),
             Kind::Sessions => sessions(rig, setting),
         }
@@ -130,6 +132,12 @@ pub(crate) const CATALOGUE: &[Measure] = &[
         Kind::Segments,
     ),
     measure("rr", "TCP request/response, one byte", true, Kind::Exchange),
+    measure(
+        "rr-traffic",
+        "TCP request/response, one byte, while 20 000 datagrams of IMIX pass each second",
+        true,
+        Kind::ExchangeAmid,
+    ),
     measure("crr", "TCP connect, request, response", true, Kind::Connections),
 ];
 
@@ -272,6 +280,20 @@ fn exchange(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> 
         work.per(all, "Mexchanges").to_vec(),
     ]
     .concat())
+}
+
+/// What passes meanwhile is the same for every subject, and less than any of them is kept busy by.
+fn exchange_amid(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> {
+    const PER_SECOND: f64 = 20_000.0;
+    let load = Load { rate: Some(PER_SECOND), frame_bytes: &IMIX, ..load_of(rig, setting) };
+    let path = rig.path();
+    std::thread::scope(|scope| {
+        let traffic = scope.spawn(|| load::send(&path, &load));
+        let figures = exchange(rig, setting);
+        let traffic = traffic.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let loss = Figure::lower("loss of the traffic", "%", traffic.loss() * 100.0);
+        Ok([figures?, vec![loss]].concat())
+    })
 }
 
 fn connections(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> {

@@ -29,6 +29,8 @@ use crate::wire::VLAN_BYTES;
 const RECEIVE_BUFFER_BYTES: i32 = 32 * 1024 * 1024;
 /// Frames per system call when super-frames are about: as many as [`BURST_BYTES`] holds.
 const FEW: usize = 4;
+/// When the kernel drops so many frames in a row, it would drop those behind them too.
+const HOPELESS: usize = 2;
 
 /// Why there is no packet port.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,8 @@ pub struct PacketPort {
     batch: usize,
     host_stack: HostStack,
     receive_buffer_bytes: i32,
+    /// Frames since the last report that the kernel described in a way that is not understood.
+    unusable: u64,
 }
 
 impl PacketPort {
@@ -94,6 +98,7 @@ impl PacketPort {
             batch: FEW,
             host_stack,
             receive_buffer_bytes,
+            unusable: 0,
         })
     }
 
@@ -130,6 +135,7 @@ impl PacketPort {
                 batch.bytes += frame.len();
                 out.push(frame);
             } else {
+                self.unusable += 1;
                 pool.recycle(frame);
             }
         }
@@ -154,6 +160,14 @@ impl PacketPort {
         }
     }
 
+    /// Takes all frames out if the device's far end is down. If it is not, its queue is full, and they found no room.
+    fn refuse_if_down(&self, pool: &mut Pool, frames: &mut Burst) -> usize {
+        match sys::interface_runs(self.fd.as_fd(), self.interface) {
+            Ok(false) => refuse(frames.len(), pool, frames),
+            _ => 0,
+        }
+    }
+
     /// Whether the device is still there. A socket whose device was deleted is bound to none (-1).
     fn device_exists(&self) -> bool {
         sys::packet_bound_to(self.fd.as_fd()).is_ok_and(|bound| bound == Some(self.interface))
@@ -175,10 +189,9 @@ fn accept(frame: &mut PktBuf, message: sys::Received) -> bool {
         return false;
     }
     let header = frame.receive_area(VNET_BYTES).first_chunk().copied();
-    let Some(offload) = header.and_then(vnet::decode) else { return false };
     frame.set_len(bytes);
-    frame.offload = offload;
-    vnet::is_sound(frame) && message.vlan.is_none_or(|vlan| put_tag_back(frame, vlan))
+    header.is_some_and(|header| vnet::describe(frame, header))
+        && message.vlan.is_none_or(|vlan| put_tag_back(frame, vlan))
 }
 
 /// Puts a VLAN tag that the kernel took off back behind the addresses.
@@ -206,6 +219,7 @@ impl Port for PacketPort {
     fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {
         let mut result = Sent::default();
         result.refused += refuse_unsound(pool, frames);
+        let mut dropped_in_a_row = 0;
         while !frames.is_empty() {
             let bytes = frames.iter_mut().filter_map(|frame| {
                 let header = vnet::encode(frame)?;
@@ -215,18 +229,28 @@ impl Port for PacketPort {
                 Ok(sent) => {
                     frames.drain(..sent).for_each(|frame| pool.recycle(frame));
                     result.frames += sent;
+                    dropped_in_a_row = 0;
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
                     // No room now: what remains is the caller's to drop.
-                    Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => return Ok(result),
+                    Some(libc::EAGAIN | libc::ENOMEM) => return Ok(result),
+                    // The kernel dropped this frame, and does not say why.
+                    Some(libc::ENOBUFS) => {
+                        result.refused += refuse(1, pool, frames);
+                        dropped_in_a_row += 1;
+                        if dropped_in_a_row == HOPELESS {
+                            result.refused += self.refuse_if_down(pool, frames);
+                            return Ok(result);
+                        }
+                    }
                     // This one frame will not do, or the far end is down: the others may.
                     Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO) => {
-                        result.refused += refuse_first(pool, frames);
+                        result.refused += refuse(1, pool, frames);
                     }
                     _ => {
                         self.quiet_or_fault("sendmmsg", error)?;
-                        result.refused += refuse_first(pool, frames);
+                        result.refused += refuse(1, pool, frames);
                     }
                 },
             }
@@ -253,7 +277,8 @@ impl Port for PacketPort {
 
     fn take_missed(&mut self) -> Missed {
         let ring_full = sys::packet_drops(self.fd.as_fd()).map_or(0, u64::from);
-        Missed { ring_full, no_buffer: 0 }
+        let unusable = std::mem::take(&mut self.unusable);
+        Missed { ring_full, unusable, ..Missed::default() }
     }
 }
 
@@ -267,6 +292,7 @@ fn refuse_unsound(pool: &mut Pool, frames: &mut Burst) -> usize {
     refused
 }
 
-fn refuse_first(pool: &mut Pool, frames: &mut Burst) -> usize {
-    frames.drain(..1).map(|frame| pool.recycle(frame)).count()
+/// Takes the first frames out.
+fn refuse(count: usize, pool: &mut Pool, frames: &mut Burst) -> usize {
+    frames.drain(..count).map(|frame| pool.recycle(frame)).count()
 }

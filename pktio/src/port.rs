@@ -25,7 +25,7 @@ pub trait Port: Send {
     /// Receives frames into `out`, and returns how many it appended. Zero means that nothing waits.
     ///
     /// # Errors
-    /// [`PortFault`] when the port can no longer be used.
+    /// [`PortFault`] when the port can no longer be used; `out` has what was received before, which is the caller's.
     fn rx_burst(&mut self, pool: &mut Pool, out: &mut Burst) -> Result<usize, PortFault>;
 
     /// Transmits frames from the front of `frames`; what remains there found no room.
@@ -66,13 +66,22 @@ pub struct Sent {
     pub refused: usize,
 }
 
-/// Frames lost in the kernel before they reached the switch: no part of `received`, but shown.
+/// Frames lost before they reached the switch, in the kernel or at its border: no part of `received`, but shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Missed {
     /// The receive ring or socket buffer was full.
     pub ring_full: u64,
     /// There was no buffer to receive into.
     pub no_buffer: u64,
+    /// What the kernel said of them contradicts them, or is nothing that it was ever asked for.
+    pub unusable: u64,
+}
+
+impl Missed {
+    /// All of them.
+    pub fn frames(&self) -> u64 {
+        self.ring_full + self.no_buffer + self.unusable
+    }
 }
 
 /// Why a port can no longer be used.

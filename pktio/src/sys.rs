@@ -123,6 +123,20 @@ pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
     }
 }
 
+/// Whether an interface of a socket's namespace is up, and its far end too (`IFF_RUNNING` of netdevice(7)).
+pub(crate) fn interface_runs(fd: BorrowedFd<'_>, interface: u32) -> io::Result<bool> {
+    // SAFETY: an all-zero ifreq is a valid value of this plain C struct.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    request.ifr_ifru.ifru_ifindex = index(interface)?;
+    for operation in [libc::SIOCGIFNAME, libc::SIOCGIFFLAGS] {
+        // SAFETY: both read and write one ifreq, which lives through the call.
+        check(unsafe { libc::ioctl(fd.as_raw_fd(), operation, &raw mut request) })?;
+    }
+    // SAFETY: SIOCGIFFLAGS has filled in the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(i32::from(flags) & libc::IFF_RUNNING != 0)
+}
+
 /// A packet socket for all protocols of one interface, non-blocking and not yet bound.
 pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;

@@ -19,7 +19,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool};
 use crate::offload::Accepts;
-use crate::port::{Port, PortFault, Sent};
+use crate::port::{Missed, Port, PortFault, Sent};
 use crate::sys;
 use crate::vnet::{self, VNET_BYTES};
 
@@ -82,6 +82,8 @@ pub struct TapDevice {
 pub struct TapPort {
     fd: OwnedFd,
     accepts: Accepts,
+    /// Frames since the last report that the kernel described in a way that is not understood.
+    unusable: u64,
 }
 
 /// A device, wherever it was moved and whatever it is called by then. It keeps the device alive.
@@ -143,7 +145,8 @@ pub fn create(name: &str, queues: u16) -> Result<(TapDevice, Vec<TapPort>), TapE
     }
     let index = sys::interface_index(&name).map_err(failed("find"))?;
     let udp_segmentation = set_offload(fds[0].as_fd()).map_err(failed("set the offloads of"))?;
-    let ports = fds.into_iter().map(|fd| TapPort { fd, accepts: Accepts::ALL }).collect();
+    let ports =
+        fds.into_iter().map(|fd| TapPort { fd, accepts: Accepts::ALL, unusable: 0 }).collect();
     Ok((TapDevice { name, index, udp_segmentation }, ports))
 }
 
@@ -191,13 +194,10 @@ impl TapPort {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(None),
             Err(errno) => return Err(fault("read", errno)),
         };
-        let header = area.first_chunk().filter(|_| bytes >= VNET_BYTES);
-        let Some(offload) = header.and_then(|header| vnet::decode(*header)) else {
-            return Ok(Some(Read::Unusable));
-        };
+        let header = area.first_chunk().copied().filter(|_| bytes >= VNET_BYTES);
+        let Some(header) = header else { return Ok(Some(Read::Unusable)) };
         frame.set_len(bytes - VNET_BYTES);
-        frame.offload = offload;
-        Ok(Some(if vnet::is_sound(frame) { Read::Frame } else { Read::Unusable }))
+        Ok(Some(if vnet::describe(frame, header) { Read::Frame } else { Read::Unusable }))
     }
 
     /// Writes one frame. True when the kernel took it.
@@ -236,7 +236,10 @@ impl Port for TapPort {
                     received += 1;
                     out.push(frame);
                 }
-                Ok(Some(Read::Unusable)) => pool.recycle(frame),
+                Ok(Some(Read::Unusable)) => {
+                    self.unusable += 1;
+                    pool.recycle(frame);
+                }
                 Ok(None) => {
                     pool.recycle(frame);
                     break;
@@ -275,6 +278,10 @@ impl Port for TapPort {
 
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.fd.as_fd())
+    }
+
+    fn take_missed(&mut self) -> Missed {
+        Missed { unusable: std::mem::take(&mut self.unusable), ..Missed::default() }
     }
 }
 

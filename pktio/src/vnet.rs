@@ -9,6 +9,7 @@
 
 use crate::PktBuf;
 use crate::offload::{Csum, Gso, Offload, transport_bytes};
+use crate::wire::Layers;
 use crate::wire::field::{tcp, udp};
 
 /// Length of the header without the buffer count, which neither TAP nor AF_PACKET needs.
@@ -24,8 +25,31 @@ const GSO_UDP_L4: u8 = 5;
 /// Added to the TCP types when the super-frame has CWR set.
 const GSO_ECN: u8 = 0x80;
 
+/// Takes up what the header in front of a received frame says of it. False when it cannot be: the frame is a kind of
+/// super-frame that this switch never asked the kernel for, or contradicts its header.
+pub(crate) fn describe(frame: &mut PktBuf, header: [u8; VNET_BYTES]) -> bool {
+    let Some(offload) = decode(header) else { return false };
+    frame.offload = offload;
+    if !is_sound(frame) {
+        return false;
+    }
+    if let Some(size) = offload.gso.segment_bytes()
+        && is_tunnelled(frame)
+    {
+        frame.offload.gso = Gso::Tunnel { size };
+    }
+    true
+}
+
+/// Whether a super-frame is one inside of a tunnel: the kernel says of an AF_PACKET socket's frames how the inner packet
+/// is to be cut, and not that there is an outer one.
+fn is_tunnelled(frame: &PktBuf) -> bool {
+    let Csum::Partial { start, .. } = frame.offload.csum else { return false };
+    matches!(Layers::parse(frame.data()), Ok(Some(layers)) if layers.l4 != start)
+}
+
 /// Reads a header. `None` for a kind of super-frame that this switch never asked the kernel for.
-pub(crate) fn decode(header: [u8; VNET_BYTES]) -> Option<Offload> {
+fn decode(header: [u8; VNET_BYTES]) -> Option<Offload> {
     let [flags, kind, _, _, s0, s1, c0, c1, o0, o1] = header;
     let size = u16::from_ne_bytes([s0, s1]);
     let csum = if flags & NEEDS_CSUM != 0 {
@@ -59,6 +83,9 @@ pub(crate) fn encode(frame: &PktBuf) -> Option<[u8; VNET_BYTES]> {
         }
     }
     let Some(segment) = frame.offload.gso.segment_bytes() else { return Some(header) };
+    if matches!(frame.offload.gso, Gso::Tunnel { .. }) {
+        return None;
+    }
     let Csum::Partial { start, .. } = frame.offload.csum else { return None };
     let headers = start + u16::try_from(transport_bytes(frame)?).ok()?;
     header[1] = gso_type(frame, usize::from(start));
@@ -71,7 +98,7 @@ fn gso_type(frame: &PktBuf, transport: usize) -> u8 {
     let has_cwr = || frame.data().get(transport + tcp::FLAGS).is_some_and(|f| f & tcp::CWR != 0);
     let ecn = |kind| if has_cwr() { kind | GSO_ECN } else { kind };
     match frame.offload.gso {
-        Gso::None => GSO_NONE,
+        Gso::None | Gso::Tunnel { .. } => GSO_NONE,
         Gso::Tcp4 { .. } => ecn(GSO_TCPV4),
         Gso::Tcp6 { .. } => ecn(GSO_TCPV6),
         Gso::Udp { .. } => GSO_UDP_L4,
@@ -80,13 +107,13 @@ fn gso_type(frame: &PktBuf, transport: usize) -> u8 {
 
 /// Whether state that came from outside fits the frame: a position outside of it, or a super-frame whose
 /// transport header is not there, would only be found out at the far end.
-pub(crate) fn is_sound(frame: &PktBuf) -> bool {
+fn is_sound(frame: &PktBuf) -> bool {
     let Csum::Partial { start, offset } = frame.offload.csum else {
         return frame.offload.gso == Gso::None;
     };
     let field_end = usize::from(start) + usize::from(offset) + 2;
     let expected = match frame.offload.gso {
-        Gso::None => None,
+        Gso::None | Gso::Tunnel { .. } => None,
         Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => Some(tcp::CHECKSUM),
         Gso::Udp { .. } => Some(udp::CHECKSUM),
     };

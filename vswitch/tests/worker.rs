@@ -238,6 +238,49 @@ fn a_turn_ends_however_fast_others_hand_frames_over() {
     rig.books();
 }
 
+/// A port whose device goes away between two frames of a burst.
+struct Dying;
+
+impl Port for Dying {
+    fn rx_burst(&mut self, pool: &mut Pool, out: &mut Burst) -> Result<usize, PortFault> {
+        out.extend(pool.frame_from(&[2; 60]));
+        let source = std::io::ErrorKind::NotFound.into();
+        Err(PortFault::Gone { operation: "read", source })
+    }
+
+    fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {
+        pool.recycle_all(frames);
+        Ok(Sent::default())
+    }
+
+    fn accepts(&self) -> Accepts {
+        Accepts::PLAIN
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+#[test]
+fn what_a_port_received_before_it_failed_is_not_taken_for_another_ports() {
+    let mut rig = Rig::new(1, &[0, 0], Accepts::ALL);
+    let dying = QueueId { port: PortIndex(0), queue: 1 };
+    rig.tell(0, Command::Attach(dying, Device::Queue(Box::new(Dying))));
+    rig.tell(0, Command::Open(PortIndex(0)));
+    // Behind it in the worker's list, so that it is served next.
+    let (next, mut far) = mem::pair(1024, Accepts::ALL);
+    let behind = QueueId { port: PortIndex(1), queue: 1 };
+    rig.tell(0, Command::Attach(behind, Device::Queue(Box::new(next))));
+    rig.tell(0, Command::Open(PortIndex(1)));
+    let mut burst = Burst::new();
+    burst.extend(rig.pool.frame_from(&[4; 60]));
+    far.tx_burst(&mut rig.pool, &mut burst).unwrap();
+    rig.turn();
+    let books = rig.books();
+    assert_eq!((books.port(PortIndex(0)).received, books.port(PortIndex(1)).received), (1, 1));
+}
+
 #[test]
 fn a_port_moves_to_another_worker_and_goes_on() {
     let mut rig = Rig::new(2, &[0, 0], Accepts::ALL);

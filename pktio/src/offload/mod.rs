@@ -20,7 +20,8 @@ pub(crate) use segment::Cut;
 pub use segment::{Refusal, segment};
 
 use crate::PktBuf;
-use crate::wire::field::udp;
+use crate::wire::field::{tcp, udp};
+use crate::wire::tcp_bytes;
 
 /// What is known about a frame's transport checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +63,12 @@ pub enum Gso {
         /// Payload bytes of each datagram but the last.
         size: u16,
     },
+    /// TCP or UDP in a tunnel of the container's own: VXLAN, Geneve, GRE, IP in IP. The headers in front of the
+    /// transport header, [`Csum::Partial`] says where it is, are on every segment. No port takes it as it is.
+    Tunnel {
+        /// Payload bytes of each segment but the last.
+        size: u16,
+    },
 }
 
 impl Gso {
@@ -71,7 +78,7 @@ impl Gso {
         match self {
             Self::None => None,
             Self::Tcp4 { mss } | Self::Tcp6 { mss } => Some(mss),
-            Self::Udp { size } => Some(size),
+            Self::Udp { size } | Self::Tunnel { size } => Some(size),
         }
     }
 }
@@ -137,6 +144,7 @@ impl Accepts {
             Gso::Tcp4 { .. } => self.tcp4,
             Gso::Tcp6 { .. } => self.tcp6,
             Gso::Udp { .. } => self.udp,
+            Gso::Tunnel { .. } => false,
         };
         let csum = match offload.csum {
             Csum::Partial { offset, .. } => self.partial_csum && offset != checksum::SCTP_OFFSET,
@@ -149,11 +157,16 @@ impl Accepts {
 /// Length of a super-frame's transport header in bytes; `None` when its state contradicts its headers or
 /// it is no super-frame.
 pub fn transport_bytes(frame: &PktBuf) -> Option<usize> {
-    let Csum::Partial { start, .. } = frame.offload.csum else { return None };
+    let Csum::Partial { start, offset } = frame.offload.csum else { return None };
     let start = usize::from(start);
     match frame.offload.gso {
         Gso::None => None,
-        Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => crate::wire::tcp_bytes(frame.data(), start),
-        Gso::Udp { .. } => (start + udp::BYTES <= frame.len()).then_some(udp::BYTES),
+        Gso::Tunnel { .. } if usize::from(offset) == tcp::CHECKSUM => {
+            tcp_bytes(frame.data(), start)
+        }
+        Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => tcp_bytes(frame.data(), start),
+        Gso::Udp { .. } | Gso::Tunnel { .. } => {
+            (start + udp::BYTES <= frame.len()).then_some(udp::BYTES)
+        }
     }
 }

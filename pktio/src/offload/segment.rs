@@ -4,11 +4,15 @@
 //! sequence number; PSH and FIN stay on the last segment only, CWR on the first only (RFC 3168); the IPv4
 //! identification counts up by one. UDP (`UDP_SEGMENT`): each piece is a datagram of its own.
 //!
+//! A packet in a tunnel of the container's own is cut like that too, and each segment gets the outer headers, whose
+//! lengths, identification and checksums are its own. Of the tunnel's protocol nothing needs to be known, but where it
+//! has a checksum: its header is repeated as it is (as `skb_udp_tunnel_segment` and `gre_gso_segment` do).
+//!
 //! Every check comes before the first segment is made, so a super-frame is cut up whole or not at all.
 
 use super::{Accepts, Csum, Gso, Offload};
 use crate::wire::checksum as sums;
-use crate::wire::field::{be16, be32, ipv4, ipv6, put_be16, put_be32, tcp, udp};
+use crate::wire::field::{be16, be32, ipv4, ipv6, protocol, put_be16, put_be32, tcp, udp};
 use crate::wire::{Fragment, Layers, Network};
 use crate::{Burst, PktBuf, Pool};
 
@@ -58,10 +62,12 @@ fn make(cut: &Cut, number: usize, accepts: &Accepts, pool: &mut Pool) -> Option<
     let bytes = cut.header_bytes + payload.len();
     let mut segment = pool.take_for(bytes)?;
     segment.set_len(bytes);
+    // An outer checksum covers the inner one, which then has to be there.
+    let finished = !accepts.partial_csum || cut.outer.is_some();
     let (headers, rest) = segment.data_mut().split_at_mut(cut.header_bytes);
-    cut.write_headers(number, headers, !accepts.partial_csum);
+    cut.write_headers(number, headers, finished);
     rest.copy_from_slice(payload);
-    segment.offload.csum = if accepts.partial_csum { cut.partial } else { Csum::Valid };
+    segment.offload.csum = if finished { Csum::Valid } else { cut.partial };
     Some(segment)
 }
 
@@ -70,7 +76,10 @@ fn make(cut: &Cut, number: usize, accepts: &Accepts, pool: &mut Pool) -> Option<
 pub(crate) struct Cut<'f> {
     /// The frame up to the end of its packet.
     packet: &'f [u8],
+    /// The packet that is cut.
     layers: Layers,
+    /// The one that it is in.
+    outer: Option<Layers>,
     /// The checksum state of the super-frame, and of segments whose checksum is left half done.
     partial: Csum,
     /// Position of the checksum field.
@@ -89,11 +98,18 @@ impl<'f> Cut<'f> {
             return Err(Refusal::BadOffload);
         };
         let layers = Layers::parse(frame).ok().flatten().ok_or(Refusal::BadOffload)?;
+        let (layers, outer) = match offload.gso {
+            Gso::Tunnel { .. } => {
+                (inner(frame, &layers, start).ok_or(Refusal::BadOffload)?, Some(layers))
+            }
+            _ => (layers, None),
+        };
         let (expected, network, is_tcp) = match offload.gso {
             Gso::None => return Err(Refusal::BadOffload),
             Gso::Tcp4 { .. } => (tcp::CHECKSUM, Some(Network::V4), true),
             Gso::Tcp6 { .. } => (tcp::CHECKSUM, Some(Network::V6), true),
-            Gso::Udp { .. } => (udp::CHECKSUM, None, false),
+            Gso::Tunnel { .. } if layers.protocol == protocol::TCP => (tcp::CHECKSUM, None, true),
+            Gso::Udp { .. } | Gso::Tunnel { .. } => (udp::CHECKSUM, None, false),
         };
         let segment_bytes = usize::from(offload.gso.segment_bytes().unwrap_or(0));
         let transport = layers.transport_bytes(frame).ok_or(Refusal::BadOffload)?;
@@ -112,7 +128,7 @@ impl<'f> Cut<'f> {
         }
         let checksum = usize::from(start) + expected;
         let (packet, partial) = (&frame[..end], offload.csum);
-        Ok(Self { packet, layers, partial, checksum, header_bytes, segment_bytes, is_tcp })
+        Ok(Self { packet, layers, outer, partial, checksum, header_bytes, segment_bytes, is_tcp })
     }
 
     /// Number of segments: at least one.
@@ -142,7 +158,9 @@ impl<'f> Cut<'f> {
     pub(crate) fn write_headers(&self, number: usize, headers: &mut [u8], finished: bool) {
         headers.copy_from_slice(&self.packet[..self.header_bytes]);
         let payload = self.payload(number);
-        self.set_lengths(headers, number, self.header_bytes + payload.len());
+        for layers in [Some(&self.layers), self.outer.as_ref()].into_iter().flatten() {
+            set_lengths(layers, headers, number, self.header_bytes + payload.len());
+        }
         if self.is_tcp {
             self.set_tcp(headers, number);
         }
@@ -154,28 +172,9 @@ impl<'f> Cut<'f> {
             let total = sums::sum(&headers[l4..]) + sums::sum(payload);
             let checksum = if self.is_tcp { sums::finish(total) } else { sums::udp_finish(total) };
             put_be16(headers, self.checksum, checksum);
-        }
-    }
-
-    /// IP and UDP lengths, IPv4 identification and header checksum of a segment of so many bytes.
-    fn set_lengths(&self, headers: &mut [u8], number: usize, bytes: usize) {
-        let (l3, l4) = (usize::from(self.layers.l3), usize::from(self.layers.l4));
-        let length_from = |at: usize| u16::try_from(bytes.saturating_sub(at)).unwrap_or(u16::MAX);
-        match self.layers.network {
-            Network::V4 => {
-                put_be16(headers, l3 + ipv4::TOTAL_LENGTH, length_from(l3));
-                let id = be16(headers, l3 + ipv4::ID).unwrap_or(0);
-                put_be16(headers, l3 + ipv4::ID, id.wrapping_add(low16(number)));
-                put_be16(headers, l3 + ipv4::CHECKSUM, 0);
-                let checksum = sums::finish(sums::sum(&headers[l3..l4]));
-                put_be16(headers, l3 + ipv4::CHECKSUM, checksum);
+            if let Some(outer) = &self.outer {
+                finish_outer(outer, headers, payload);
             }
-            Network::V6 => {
-                put_be16(headers, l3 + ipv6::PAYLOAD_LENGTH, length_from(l3 + ipv6::BYTES));
-            }
-        }
-        if !self.is_tcp {
-            put_be16(headers, l4 + udp::LENGTH, length_from(l4));
         }
     }
 
@@ -193,6 +192,61 @@ impl<'f> Cut<'f> {
             *flags &= !tcp::CWR;
         }
     }
+}
+
+/// The packet in a tunnel whose transport header is at `start`: it ends where the outer one does, and has neither options
+/// nor extension headers, as what kernels leave to a device to be cut.
+fn inner(frame: &[u8], outer: &Layers, start: u16) -> Option<Layers> {
+    let shapes = [(Network::V4, ipv4::MIN_BYTES), (Network::V6, ipv6::BYTES)];
+    shapes.into_iter().find_map(|(network, bytes)| {
+        let l3 = usize::from(start).checked_sub(bytes)?;
+        let layers = Layers::parse_quoted(frame, l3, network).ok()?;
+        let is_inside = l3 >= usize::from(outer.l4)
+            && outer.fragment == Fragment::Whole
+            && (start - outer.l4).is_multiple_of(2);
+        (is_inside && (layers.l4, layers.end) == (start, outer.end)).then_some(layers)
+    })
+}
+
+/// IP and UDP lengths, IPv4 identification and header checksum of a segment that ends after so many bytes.
+fn set_lengths(layers: &Layers, headers: &mut [u8], number: usize, bytes: usize) {
+    let (l3, l4) = (usize::from(layers.l3), usize::from(layers.l4));
+    let length_from = |at: usize| u16::try_from(bytes.saturating_sub(at)).unwrap_or(u16::MAX);
+    match layers.network {
+        Network::V4 => {
+            put_be16(headers, l3 + ipv4::TOTAL_LENGTH, length_from(l3));
+            let id = be16(headers, l3 + ipv4::ID).unwrap_or(0);
+            put_be16(headers, l3 + ipv4::ID, id.wrapping_add(low16(number)));
+            put_be16(headers, l3 + ipv4::CHECKSUM, 0);
+            let checksum = sums::finish(sums::sum(&headers[l3..l4]));
+            put_be16(headers, l3 + ipv4::CHECKSUM, checksum);
+        }
+        Network::V6 => {
+            put_be16(headers, l3 + ipv6::PAYLOAD_LENGTH, length_from(l3 + ipv6::BYTES));
+        }
+    }
+    if layers.protocol == protocol::UDP {
+        put_be16(headers, l4 + udp::LENGTH, length_from(l4));
+    }
+}
+
+/// The checksum of a tunnel's header, where it has one, over all that follows: UDP's (RFC 768, where zero says that there
+/// is none) or GRE's (RFC 2784 section 2.1).
+fn finish_outer(outer: &Layers, headers: &mut [u8], payload: &[u8]) {
+    const GRE_HAS_CHECKSUM: u8 = 0x80;
+    const GRE_CHECKSUM: usize = 4;
+    let l4 = usize::from(outer.l4);
+    let is_udp = outer.protocol == protocol::UDP;
+    let at = match outer.protocol {
+        protocol::UDP if be16(headers, l4 + udp::CHECKSUM) != Some(0) => l4 + udp::CHECKSUM,
+        protocol::GRE if headers[l4] & GRE_HAS_CHECKSUM != 0 => l4 + GRE_CHECKSUM,
+        _ => return,
+    };
+    put_be16(headers, at, 0);
+    let bytes = headers.len() - l4 + payload.len();
+    let pseudo = sums::pseudo_header(headers, outer, bytes).filter(|_| is_udp).unwrap_or(0);
+    let total = pseudo + sums::sum(&headers[l4..]) + sums::sum(payload);
+    put_be16(headers, at, if is_udp { sums::udp_finish(total) } else { sums::finish(total) });
 }
 
 /// The lower 16 bits of a segment's number, by which the identification counts up.

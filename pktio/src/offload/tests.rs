@@ -359,3 +359,132 @@ fn cwr_stays_on_the_first_segment_only() {
     assert_eq!(cwr, [true, false, false]);
     assert!(out.iter().all(|s| sums::fold(0) == 0 && s.offload.csum == Csum::Valid));
 }
+
+/// What a container's own tunnel puts in front of its packets.
+#[derive(Debug, Clone, Copy)]
+enum Outer {
+    /// VXLAN, with or without an outer checksum.
+    Vxlan { v6: bool, checksum: bool },
+    /// GRE with a checksum: its header is 8 bytes, and an IPv4 packet follows.
+    Gre,
+    /// IP in IP.
+    Ip,
+}
+
+/// The same super-frame in a tunnel, as an AF_PACKET socket shows it: outer lengths of the whole, and an outer checksum, if
+/// there is one, that nobody has computed.
+fn tunnelled(outer: Outer, kind: Kind, payload: &[u8], segment: u16, pool: &mut Pool) -> PktBuf {
+    let inner = super_frame(kind, payload, segment, pool);
+    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 3], [2, 0, 0, 0, 0, 4]);
+    let behind = match outer {
+        Outer::Vxlan { .. } => [&[8, 0, 0, 0, 0, 0, 42, 0], inner.data()].concat(),
+        Outer::Gre => [&[0x80, 0, 8, 0, 0xab, 0xcd, 0, 0], &inner.data()[14..]].concat(),
+        Outer::Ip => inner.data()[14..].to_vec(),
+    };
+    let mut bytes = Vec::new();
+    let v4 = |protocol: u8| {
+        let header = etherparse::Ipv4Header::new(
+            u16::try_from(behind.len()).unwrap(),
+            64,
+            etherparse::IpNumber(protocol),
+            [192, 0, 2, 1],
+            [192, 0, 2, 2],
+        );
+        header.unwrap()
+    };
+    match outer {
+        Outer::Vxlan { v6: false, .. } => {
+            let ip = ethernet.ipv4([192, 0, 2, 1], [192, 0, 2, 2], 64);
+            ip.udp(7777, 4789).write(&mut bytes, &behind).unwrap();
+        }
+        Outer::Vxlan { v6: true, .. } => {
+            ethernet.ipv6([3; 16], [4; 16], 64).udp(7777, 4789).write(&mut bytes, &behind).unwrap();
+        }
+        Outer::Gre | Outer::Ip => {
+            bytes.extend([2, 0, 0, 0, 0, 4, 2, 0, 0, 0, 0, 3, 8, 0]);
+            v4(if matches!(outer, Outer::Gre) { 47 } else { 4 }).write(&mut bytes).unwrap();
+            bytes.extend(&behind);
+        }
+    }
+    if let Outer::Vxlan { checksum, .. } = outer {
+        let at = usize::from(Layers::parse(&bytes).unwrap().unwrap().l4) + 6;
+        put_be16(&mut bytes, at, if checksum { 0xdead } else { 0 });
+    }
+    let mut frame = pool.frame_from(&bytes).unwrap();
+    frame.offload = inner.offload;
+    let Csum::Partial { start, offset } = inner.offload.csum else { panic!() };
+    let start = start + u16::try_from(bytes.len() - inner.len()).unwrap();
+    frame.offload.csum = Csum::Partial { start, offset };
+    frame.offload.gso = Gso::Tunnel { size: segment };
+    pool.recycle(inner);
+    frame
+}
+
+/// The frame in a tunnel, after what is around it was verified.
+fn taken_out(outer: Outer, frame: &PktBuf) -> Vec<u8> {
+    let data = frame.data();
+    let layers = Layers::parse(data).unwrap().unwrap();
+    assert_eq!(layers.end as usize, frame.len());
+    let (l3, l4) = (usize::from(layers.l3), usize::from(layers.l4));
+    if layers.network == crate::wire::Network::V4 {
+        assert_eq!(sums::finish(sums::sum(&data[l3..l4])), 0);
+    }
+    let ethernet = |ip: &[u8]| {
+        let kind = if ip[0] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] };
+        [&[0; 12][..], &kind, ip].concat()
+    };
+    match outer {
+        Outer::Vxlan { checksum, .. } => {
+            assert_eq!(
+                usize::from(u16::from_be_bytes([data[l4 + 4], data[l4 + 5]])),
+                frame.len() - l4
+            );
+            let is_there = data[l4 + 6..l4 + 8] != [0, 0];
+            assert_eq!(is_there, checksum);
+            assert!(!is_there || super::checksum::verify(data, &layers) == Some(true));
+            data[l4 + 16..].to_vec()
+        }
+        Outer::Gre => {
+            assert_eq!(sums::finish(sums::sum(&data[l4..])), 0);
+            ethernet(&data[l4 + 8..])
+        }
+        Outer::Ip => ethernet(&data[l4..]),
+    }
+}
+
+fn outers() -> impl Strategy<Value = Outer> {
+    prop_oneof![
+        (any::<bool>(), any::<bool>()).prop_map(|(v6, checksum)| Outer::Vxlan { v6, checksum }),
+        Just(Outer::Gre),
+        Just(Outer::Ip),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_super_frame_in_a_tunnel_is_cut_with_its_outer_headers(
+        outer in outers(),
+        kind in kinds(),
+        payload in prop::collection::vec(any::<u8>(), 1..20_000),
+        segment in 100u16..9000,
+        accepts in prop_oneof![Just(Accepts::PLAIN), Just(Accepts::ALL)],
+    ) {
+        let mut pool = pool();
+        let frame = tunnelled(outer, kind, &payload, segment, &mut pool);
+        let mut out = Burst::new();
+        fit(frame, &accepts, &mut pool, &mut out).unwrap();
+        let pieces: Vec<_> = out
+            .iter()
+            .map(|frame| {
+                let inner = pool.frame_from(&taken_out(outer, frame)).unwrap();
+                let payload = checked_payload(&inner);
+                pool.recycle(inner);
+                payload
+            })
+            .collect();
+        prop_assert!(pieces.iter().rev().skip(1).all(|piece| piece.len() == usize::from(segment)));
+        prop_assert_eq!(pieces.concat(), payload);
+        pool.recycle_all(&mut out);
+        prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 32 });
+    }
+}

@@ -185,6 +185,7 @@ impl Underlay {
         let drops = socket::drops(self.fd.as_fd()).unwrap_or(self.reported_drops);
         let ring_full = u64::from(drops.wrapping_sub(self.reported_drops));
         self.reported_drops = drops;
-        Missed { ring_full, no_buffer: std::mem::take(&mut self.no_buffer) }
+        let no_buffer = std::mem::take(&mut self.no_buffer);
+        Missed { ring_full, no_buffer, ..Missed::default() }
     }
 }

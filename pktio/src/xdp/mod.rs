@@ -412,6 +412,7 @@ impl Port for XdpPort {
                 + (now.rx_dropped - before.rx_dropped),
             no_buffer: now.rx_fill_ring_empty_descs - before.rx_fill_ring_empty_descs
                 + std::mem::take(&mut self.lost),
+            ..Missed::default()
         }
     }
 }

@@ -54,7 +54,7 @@ impl Switch {
         for report in &reports {
             ledger.add(&report.ledger);
             for (port, missed) in &report.missed {
-                self.add_missed(*port, missed.ring_full + missed.no_buffer);
+                self.add_missed(*port, missed.frames());
             }
         }
         Ok(Books { ledger, missed: self.missed().clone(), reports })

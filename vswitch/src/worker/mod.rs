@@ -287,10 +287,12 @@ impl Worker {
         if !queue.is_open {
             return Ok(0);
         }
-        let received = queue.port.rx_burst(&mut self.pool, &mut self.received)?;
+        let outcome = queue.port.rx_burst(&mut self.pool, &mut self.received);
+        // A port that fails has received what it has: left behind, it would be taken for the next one's.
+        let received = self.received.len();
         if received == 0 {
             watch.charge(&mut self.perf, Stage::Idle);
-            return Ok(0);
+            return outcome;
         }
         let ingress = queue.id.port;
         self.perf.batch(received);
@@ -301,7 +303,7 @@ impl Worker {
             self.flush_all(now);
             watch.charge(&mut self.perf, Stage::Tx);
         }
-        Ok(received)
+        outcome
     }
 
     /// Carries out what the control thread sent.

@@ -2,7 +2,7 @@
 //! MTUs, with the containers' offloads on and off, and what arrives is what was sent.
 
 use ctl::{Mutation, Named, NetdevMode, Port, PortKind, Vlan};
-use hostnet::Netlink;
+use hostnet::{Interface, Netlink};
 use netlab::transfer::{self, Datagrams};
 use netlab::{Container, Need, Path, Test, TestResult, test};
 
@@ -10,6 +10,8 @@ use crate::daemon::{Daemon, Kind, bridge, connect, port, tap, unique};
 
 const MTUS: [u32; 3] = [1500, 9000, 1450];
 const TCP_BYTES: u64 = 8 << 20;
+/// What is left of 1500 bytes in a tunnel over IPv6.
+const TUNNELLED_MTU: u32 = 1430;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -21,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         test!(xdp_to_xdp_carries_everything_whole).needs(Need::Bpf),
         test!(a_gso_trunk_carries_everything_whole).needs(Need::Tun),
         test!(an_xdp_trunk_carries_everything_whole).needs(Need::Tun).needs(Need::Bpf),
+        test!(a_tunnel_of_the_containers_own_carries_everything_whole).needs(Need::Tun),
     ]
 }
 
@@ -100,6 +103,34 @@ fn a_trunk(mode: NetdevMode) -> TestResult {
             carries(&a, &b, mtu, on)?;
         }
         daemon.check_ledger()?;
+    }
+    Ok(())
+}
+
+/// Containers with a `vxlan` device of their own, as nested container hosts have: the kernel leaves it to a veth to cut what is
+/// in the tunnel.
+fn a_tunnel_of_the_containers_own_carries_everything_whole() -> TestResult {
+    for (left, right) in [(Kind::Gso, Kind::Gso), (Kind::Gso, Kind::Tap), (Kind::Tap, Kind::Tap)] {
+        for underlay in [["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]] {
+            let daemon = Daemon::start()?;
+            let (a, b) = (Container::new()?, Container::new()?);
+            for (number, (kind, container)) in [(left, &a), (right, &b)].into_iter().enumerate() {
+                let own: std::net::IpAddr = underlay[number].parse()?;
+                let peer: std::net::IpAddr = underlay[1 - number].parse()?;
+                let address = format!("{own}/{}", if own.is_ipv4() { 24 } else { 64 });
+                connect(&daemon, &unique("c"), kind, container, (1500, &[&address]))?;
+                container.netlink()?.create_vxlan("vx0", 42, (own, 4789).into(), peer)?;
+                let ips = [format!("10.0.0.{}/24", number + 1), format!("fd00::{}/64", number + 1)];
+                let ips: Vec<_> = ips.iter().map(|ip| ip.parse()).collect::<Result<_, _>>()?;
+                let mtu = Some(TUNNELLED_MTU);
+                container
+                    .configure("vx0", &Interface { ips: &ips, mtu, ..Interface::default() })?;
+            }
+            both_ways(&a, &b, TUNNELLED_MTU).map_err(|error| {
+                format!("{left:?} to {right:?}: {}", error.message().unwrap_or("failed"))
+            })?;
+            daemon.check_ledger()?;
+        }
     }
     Ok(())
 }
