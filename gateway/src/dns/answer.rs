@@ -6,7 +6,8 @@ use domain::base::charstr::CharStr;
 use domain::base::iana::{Class, Opcode, OptRcode, Rcode, Rtype};
 use domain::base::message_builder::{AdditionalBuilder, AnswerBuilder, PushError};
 use domain::base::name::{ParsedName, ToLabelIter};
-use domain::base::{Message, MessageBuilder, Question, RecordData, StaticCompressor, Ttl};
+use domain::base::rdata::ComposeRecordData;
+use domain::base::{Message, MessageBuilder, Question, StaticCompressor, Ttl};
 use domain::rdata::{A, Aaaa, Hinfo, Ptr};
 
 use super::directory::{Directory, Entry};
@@ -196,7 +197,7 @@ impl<'a> Asked<'a> {
     fn push(
         &self,
         answer: &mut AnswerBuilder<StaticCompressor<Vec<u8>>>,
-        data: impl RecordData + domain::base::rdata::ComposeRecordData,
+        data: impl ComposeRecordData,
     ) -> Result<(), PushError> {
         answer.push((self.question.qname(), TTL, data))
     }
