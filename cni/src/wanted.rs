@@ -11,7 +11,7 @@ use ctl::{
 
 use crate::runtime::{Bandwidth, PortMapping};
 use crate::{
-    Address, Args, Attachment, CniError, Ipam, Label, NetConf, Outcome, Range, Route, Sandbox,
+    Address, Args, Attachment, CniError, Dns, Ipam, Label, NetConf, Outcome, Range, Route, Sandbox,
 };
 
 /// What ADD is to make, and CHECK to find.
@@ -153,12 +153,15 @@ impl<'a> Wanted<'a> {
         };
         let own = endpoint.routes.iter().map(|route| Route { dst: route.to, gw: Some(route.via) });
         let dns = self.conf.dns();
-        let given = self.given.map(|given| given.dns.clone()).unwrap_or_default();
+        let given = self.given.map(|given| given.dns.clone()).filter(|given| !given.is_empty());
+        // Who says nothing of names gets them from the gateways.
+        let gateways = || endpoint.resolvers.iter().map(ToString::to_string).collect();
+        let ours = || Dns { nameservers: gateways(), ..Dns::default() };
         Outcome {
             interfaces: vec![interface],
             ips: endpoint.addresses.iter().map(address).collect(),
             routes: endpoint.default_gateways.iter().map(default).chain(own).collect(),
-            dns: if dns.is_empty() { given } else { dns },
+            dns: if dns.is_empty() { given.unwrap_or_else(ours) } else { dns },
         }
     }
 

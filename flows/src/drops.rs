@@ -160,6 +160,9 @@ drop_reasons! {
     /// For a service of which no backend takes sessions.
     NoBackend = 40, "no-backend",
         "to a service of which no backend takes sessions: all are down, draining or gone; see `service show`";
+    /// For a service of the gateway, which has too much to do.
+    ServiceBusy = 41, "service-busy",
+        "a question to the gateway's DNS or DHCP while too many others waited; it is asked again";
 }
 
 impl fmt::Display for DropReason {

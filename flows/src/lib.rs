@@ -48,7 +48,7 @@ pub use guard::Guard;
 pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, LostFrame, Offender, PortBooks};
 pub use outbox::Outboxes;
-pub use pipeline::{Followed, Follower, Pipeline, Saying, Tracer};
+pub use pipeline::{Followed, Follower, Pipeline, Saying, Tracer, Visitor};
 pub use selection::Selection;
 pub use snapshot::{
     BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,

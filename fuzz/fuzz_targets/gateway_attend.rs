@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flows::router::{
-    Advertising, Gateway, GatewayAddress, Neighbors, Outcome, Prefix, Scene, Timers,
+    Advertising, Gateway, GatewayAddress, Neighbors, Outcome, Prefix, Scene, Services, Timers,
 };
 use flows::{BridgeIndex, Nanos};
 use libfuzzer_sys::fuzz_target;
@@ -31,6 +31,7 @@ fn gateway() -> Option<Gateway> {
         addresses: addresses.to_vec(),
         proxy: proxy.into_iter().collect(),
         advertise: Some(Advertising::default()),
+        serves: Services { names: true, addresses: true },
     })
 }
 

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use flows::{BridgeIndex, PortIndex, Saying, TableSizes, Tables};
+use flows::{BridgeIndex, PortIndex, Saying, TableSizes, Tables, Vid, Visitor};
 use pktio::buffer::Memory;
 use pktio::{Pool, PoolConfig, PoolError, PortFault};
 
@@ -305,6 +305,24 @@ impl Fleet {
     /// [`FleetError::Silent`] when the worker does not turn.
     pub fn say(&mut self, bridge: BridgeIndex, saying: Saying) -> Result<(), FleetError> {
         self.send(WorkerId(0), Command::Say(bridge, saying))
+    }
+
+    /// Sends frames that a gateway's service made to a port, by one of the workers.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when the worker does not turn.
+    pub fn convey(
+        &mut self,
+        (port, vid): (PortIndex, Vid),
+        frames: Vec<Vec<u8>>,
+    ) -> Result<(), FleetError> {
+        let worker = self.workers_of(port).first().copied().unwrap_or(WorkerId(0));
+        self.send(worker, Command::Convey(port, vid, frames))
+    }
+
+    /// The next packet for a service of a gateway. `None` is final until the doorbell rings.
+    pub fn visitor(&self) -> Option<Visitor> {
+        self.lanes.iter().find_map(Lane::visitor)
     }
 
     /// A copy of every worker's books.

@@ -12,8 +12,8 @@ use crate::ipam::{IpamError, Pool};
 use crate::network::dismantle;
 use crate::{
     BridgeName, Config, CtlError, Endpoint, ErrorCode, Named, NatRule, Network, NetworkConnect,
-    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, Owner, Port, PortKind, PortName,
-    Prefix, Tap,
+    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port,
+    PortKind, PortName, Prefix, Tap,
 };
 
 pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), CtlError> {
@@ -127,6 +127,9 @@ pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError>
     settings.internal = set.internal.unwrap_or(settings.internal);
     settings.masquerade = set.masquerade.unwrap_or(settings.masquerade);
     settings.mtu = set.mtu.unwrap_or(settings.mtu);
+    settings.dhcp = set.dhcp.unwrap_or(settings.dhcp);
+    settings.dns = set.dns.unwrap_or(settings.dns);
+    settings.resolvers = set.resolvers.clone().unwrap_or_else(|| settings.resolvers.clone());
     match (&mut settings.vxlan, &set.remotes) {
         (_, None) => {}
         (Some(overlay), Some(remotes)) => overlay.remotes.clone_from(remotes),
@@ -230,6 +233,7 @@ fn connected(
         if has_ips { None } else { difference("addresses", list(&has), list(&connect.ips)) },
         connect.owner.as_ref().and_then(|asked| difference("owner", &endpoint.owner, asked)),
         difference("aliases", list(&endpoint.aliases), list(&connect.aliases)),
+        (connect.dhcp && !port.dhcp).then(|| "configured, not by DHCP".to_owned()),
     ];
     let found: Vec<_> = found.into_iter().flatten().collect();
     if found.is_empty() {
@@ -366,8 +370,9 @@ fn port(config: &Config, network: &Network, name: &PortName, connect: &NetworkCo
         queues: 1,
         handover: false,
     };
-    let isolated = network.settings.isolated;
-    Port { isolated, ..Port::new(connect.network.clone(), PortKind::Tap(tap)) }
+    let NetworkSettings { isolated, dhcp, .. } = network.settings;
+    let dhcp = dhcp || connect.dhcp;
+    Port { isolated, dhcp, ..Port::new(connect.network.clone(), PortKind::Tap(tap)) }
 }
 
 /// One gateway of each IP version.

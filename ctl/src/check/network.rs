@@ -12,6 +12,8 @@ use crate::{
 const MAX_SUBNETS: usize = 32;
 /// The most ranges, of each kind, of one subnet.
 const MAX_RANGES: usize = 256;
+/// The most resolvers of one network: as many as one query goes to.
+const MAX_RESOLVERS: usize = 3;
 /// The most labels of one network.
 const MAX_LABELS: usize = 256;
 
@@ -26,6 +28,7 @@ pub(super) fn check(config: &Config) -> Result<(), CtlError> {
 fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Result<(), CtlError> {
     check_number("subnets in one network", network.pools.len(), MAX_SUBNETS)?;
     check_number("labels on one network", network.settings.labels.len(), MAX_LABELS)?;
+    check_resolvers(config, network)?;
     network.pools.iter().try_for_each(|(subnet, pool)| check_pool(subnet, pool))?;
     let mut addresses = 0;
     for port in network.endpoints.keys() {
@@ -50,6 +53,21 @@ fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Resul
         || CtlError::invalid("addresses are given to ports, and it has none"),
         not_given,
     ))
+}
+
+/// A network's resolvers are others than the switch, which would ask itself.
+fn check_resolvers(config: &Config, network: &Network) -> Result<(), CtlError> {
+    let resolvers = &network.settings.resolvers;
+    check_number("resolvers of one network", resolvers.len(), MAX_RESOLVERS)?;
+    let mut gateways = config.bridges.iter().flat_map(|(bridge, settings)| {
+        settings.gateways.iter().map(move |gateway| (bridge, gateway.addr))
+    });
+    match gateways.find(|(_, addr)| resolvers.contains(addr)) {
+        Some((bridge, addr)) => Err(CtlError::invalid(format!(
+            "resolver {addr} is the gateway of bridge {bridge}, so that the switch would ask itself; name another one"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn not_given(port: &PortName) -> CtlError {

@@ -25,6 +25,11 @@ pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(),
         check_range("egress queue", bytes, &QUEUE_BYTES)?;
     }
     check_carried(config, port)?;
+    if port.dhcp && config.network_of(name).is_none() {
+        return Err(CtlError::invalid(
+            "only a network's container is told its address by DHCP; use `network connect --dhcp`",
+        ));
+    }
     match &port.kind {
         PortKind::Tap(tap) => {
             check_tap(tap, config.mtu_of(port))?;

@@ -43,6 +43,14 @@ pub struct NetworkSettings {
     /// The tunnel that joins it to the network of the same VNI on other hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vxlan: Option<Overlay>,
+    /// Its gateways answer the names of its containers, and ask others about other names.
+    pub dns: bool,
+    /// Who is asked about other names; the host's resolvers if nobody is here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<IpAddr>,
+    /// Its containers ask for their IPv4 addresses and routes by themselves, by DHCP, unless they were connected before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dhcp: bool,
     /// What its owner notes about it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -56,6 +64,9 @@ impl Default for NetworkSettings {
             masquerade: true,
             mtu: Mtu::ETHERNET,
             vxlan: None,
+            dns: true,
+            resolvers: Vec::new(),
+            dhcp: false,
             labels: BTreeMap::new(),
         }
     }

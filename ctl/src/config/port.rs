@@ -36,6 +36,10 @@ pub struct Port {
     /// How fast frames leave by it; as fast as they can if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
+    /// A network's container that asks for its IPv4 addresses and routes by itself: it is told them by DHCP, and its
+    /// interface is left without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dhcp: bool,
 }
 
 impl Port {
@@ -51,6 +55,7 @@ impl Port {
             mtu: None,
             guard: false,
             egress: None,
+            dhcp: false,
         }
     }
 }

@@ -85,6 +85,15 @@ pub struct NetworkSet {
     /// The other hosts of its tunnel, instead of the present ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remotes: Option<Vec<IpAddr>>,
+    /// See [`NetworkSettings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<bool>,
+    /// Who is asked about other names, instead of the present ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolvers: Option<Vec<IpAddr>>,
+    /// See [`NetworkSettings`]; for containers that are connected later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<bool>,
     /// Labels to add or to change; one without a text is taken away.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -100,6 +109,9 @@ impl NetworkSet {
             masquerade: None,
             mtu: None,
             remotes: None,
+            dns: None,
+            resolvers: None,
+            dhcp: None,
             labels: BTreeMap::new(),
         }
     }
@@ -134,6 +146,9 @@ pub struct NetworkConnect {
     /// Its other routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<TapRoute>,
+    /// It asks for its IPv4 addresses and routes by itself, by DHCP, even if the others of the network do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dhcp: bool,
 }
 
 impl NetworkConnect {
@@ -149,6 +164,7 @@ impl NetworkConnect {
             owner: None,
             no_default_route: false,
             routes: Vec::new(),
+            dhcp: false,
         }
     }
 }

@@ -76,6 +76,12 @@ pub struct EndpointInfo {
     /// Its other routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<TapRoute>,
+    /// The gateways that answer names for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<IpAddr>,
+    /// It is told its IPv4 addresses and routes by DHCP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dhcp: bool,
     /// Whose its addresses are.
     pub owner: Owner,
     /// The names by which others on the network find it.
@@ -155,6 +161,8 @@ impl EndpointInfo {
             address: *cidr,
             gateway: network.pool_of(cidr.addr).and_then(|pool| pool.gateway),
         };
+        let addresses: Vec<_> = tap.ips.iter().map(address).collect();
+        let gateways = addresses.iter().filter_map(|address| address.gateway);
         Some(Self {
             network: name.clone(),
             port: port.clone(),
@@ -162,7 +170,9 @@ impl EndpointInfo {
             ifname: tap.ifname.clone(),
             mac: tap.mac,
             mtu: config.mtu_of(settings).bytes(),
-            addresses: tap.ips.iter().map(address).collect(),
+            resolvers: gateways.filter(|_| network.settings.dns).collect(),
+            dhcp: settings.dhcp,
+            addresses,
             default_gateways: tap.gateways.clone(),
             routes: tap.routes.clone(),
             owner: endpoint.owner.clone(),

@@ -121,12 +121,16 @@ impl<'a> Ingress<'a> {
         vlan::classify(&self.port.vlan, &header, frame.data()).ok()
     }
 
-    /// Whether a gateway of the bridge has to hear a group frame: address resolution. The tag of a tagged
-    /// frame hides what it carries; whoever looks into it sees.
+    /// Whether a gateway of the bridge has to hear a group frame: address resolution, and who asks for an address
+    /// if it gives any. The tag of a tagged frame hides what it carries; whoever looks into it sees.
     #[inline]
     fn concerns_gateway(&self, header: &EthernetHeader) -> bool {
         const HEARD: [u16; 3] = [ethertype::ARP, ethertype::IPV6, ethertype::VLAN];
-        self.bridge.router.is_some() && HEARD.contains(&header.ethertype)
+        self.bridge.router.as_ref().is_some_and(|router| {
+            let gives_addresses = router.gateway.serves.addresses;
+            HEARD.contains(&header.ethertype)
+                || gives_addresses && header.ethertype == ethertype::IPV4
+        })
     }
 }
 

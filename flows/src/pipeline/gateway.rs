@@ -1,7 +1,7 @@
 //! What is for the gateway itself: address resolution, pings, and what nobody serves.
 
-use pktio::PktBuf;
 use pktio::wire::Layers;
+use pktio::{Burst, PktBuf};
 
 use super::Saying;
 use super::bridge::{Ingress, Sender};
@@ -10,7 +10,18 @@ use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
 use super::witness::Witness;
 use crate::router::{Lookup, Outcome, Scene};
-use crate::{BridgeIndex, DropReason, Finding, Nanos, Vid};
+use crate::{BridgeIndex, DropReason, Fate, Finding, Nanos, PortIndex, Vid};
+
+/// A packet for a service of a gateway.
+#[derive(Debug)]
+pub struct Visitor {
+    /// The port that it came in by.
+    pub port: PortIndex,
+    /// Its VLAN.
+    pub vid: Vid,
+    /// The frame.
+    pub frame: PktBuf,
+}
 
 impl<W: Witness> Memory<W> {
     /// Lets the gateway of the ingress bridge attend to a frame that could concern it. What does not, or
@@ -41,6 +52,7 @@ impl<W: Witness> Memory<W> {
         match (outcome, layers) {
             (Outcome::Pass, _) => return Some(frame),
             (Outcome::Reply, _) => desk.reply(from, frame, vid),
+            (Outcome::Serve, _) => self.receive(desk, Visitor { port: from.index, vid, frame }),
             (Outcome::Refuse(error), Some(layers)) => {
                 let case = Case { from, vid, layers, is_routed: true, part_of: None };
                 self.refuse(desk, case, frame, Refusal::Tell(DropReason::Unserved, error));
@@ -66,6 +78,18 @@ impl<W: Witness> Memory<W> {
         self.pieces.drain(..).for_each(|frame| desk.originate(bridge, frame, Vid::NONE));
     }
 
+    /// Puts a packet for a service where whoever serves fetches it. It is entered into the books by then.
+    fn receive(&mut self, desk: &mut Desk, visitor: Visitor) {
+        if W::IS_DRY {
+            return desk.absorb(visitor.frame);
+        }
+        if self.visitors.len() == Burst::CAPACITY {
+            return desk.refuse(visitor.frame, DropReason::ServiceBusy);
+        }
+        desk.fate = Fate::Answered;
+        self.visitors.push(visitor);
+    }
+
     /// Answers a packet for the gateway itself.
     pub(super) fn answer(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
         let Case { from, vid, layers, .. } = case;
@@ -89,11 +113,16 @@ impl Desk<'_> {
         self.pool.recycle(frame);
     }
 
+    /// Sends what a service of the gateway says to a port.
+    pub(super) fn convey(&mut self, to: PortIndex, vid: Vid, frame: PktBuf) {
+        if let Err(undelivered) = self.forward(Sender::Gateway, frame, to, vid) {
+            self.pool.recycle(undelivered.frame);
+        }
+    }
+
     /// Sends what a received frame has become back to where it came from.
     fn reply(&mut self, from: &Ingress, frame: PktBuf, vid: Vid) {
         self.take();
-        if let Err(undelivered) = self.forward(Sender::Gateway, frame, from.index, vid) {
-            self.pool.recycle(undelivered.frame);
-        }
+        self.convey(from.index, vid, frame);
     }
 }

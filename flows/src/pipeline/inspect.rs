@@ -13,6 +13,7 @@ use pktio::{Burst, PktBuf};
 use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
+use super::gateway::Visitor;
 use super::route::renew;
 use super::ruling::{Ruling, Standing};
 use super::sight::Sight;
@@ -44,6 +45,8 @@ pub(super) struct Memory<W> {
     pub(super) settled: Vec<(PortIndex, PktBuf)>,
     pub(super) fragments: Fragments,
     pub(super) errors: ErrorLimiter,
+    /// Packets for services of gateways, to be handed to whoever serves: empty between turns.
+    pub(super) visitors: Vec<Visitor>,
     /// Of a super-frame that is fragmented, and its pieces: empty between frames.
     pub(super) segments: Burst,
     pub(super) pieces: Burst,
@@ -92,6 +95,7 @@ impl<W: Witness> Memory<W> {
             settled: Vec::with_capacity(HoldLimits::default().total),
             fragments: Fragments::new(FragmentLimits::default(), sizes.seed),
             errors: ErrorLimiter::new(ErrorRate::default(), sizes.seed),
+            visitors: Vec::with_capacity(Burst::CAPACITY),
             segments: Burst::new(),
             pieces: Burst::new(),
         }
@@ -111,6 +115,7 @@ impl<W: Witness> Memory<W> {
             settled,
             fragments,
             errors,
+            visitors,
             segments,
             pieces,
         } = self;
@@ -121,6 +126,7 @@ impl<W: Witness> Memory<W> {
         swap(settled, &mut other.settled);
         swap(fragments, &mut other.fragments);
         swap(errors, &mut other.errors);
+        swap(visitors, &mut other.visitors);
         swap(segments, &mut other.segments);
         swap(pieces, &mut other.pieces);
     }

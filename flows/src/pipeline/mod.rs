@@ -41,10 +41,10 @@ mod witness;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pktio::{Burst, Pool};
+use pktio::{Burst, PktBuf, Pool};
 
 use crate::{
-    BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables,
+    BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables, Vid,
 };
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
@@ -54,6 +54,7 @@ use transform::Flows;
 use witness::{Nobody, Witness};
 
 pub use follower::{Followed, Follower};
+pub use gateway::Visitor;
 pub use rehearsal::Tracer;
 
 /// What a gateway says by itself, to all stations of its bridge.
@@ -156,6 +157,25 @@ impl Pipeline {
         let snapshot = &*self.snapshot;
         let mut desk = Desk::new(now, PortIndex(0), snapshot, pool, outboxes, ledger);
         self.memory.say(&mut desk, bridge, saying);
+    }
+
+    /// Packets for services of gateways that came in since the last call. Whoever takes one enters it into the books of
+    /// the port that it came in by: as answered, or as dropped.
+    #[inline]
+    pub fn visitors(&mut self) -> impl Iterator<Item = Visitor> + '_ {
+        self.memory.visitors.drain(..)
+    }
+
+    /// Sends a frame that a service of a gateway made to a port, in a VLAN.
+    pub fn convey(
+        &mut self,
+        now: Nanos,
+        (to, vid, frame): (PortIndex, Vid, PktBuf),
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) {
+        Desk::new(now, to, &self.snapshot, pool, outboxes, ledger).convey(to, vid, frame);
     }
 
     /// The next hops that packets wait for, one by one.

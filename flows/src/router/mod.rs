@@ -46,6 +46,7 @@ mod routes;
 
 pub use answer::{
     AdvertisedPrefix, Advertising, AdvertisingSchedule, Gateway, GatewayAddress, Outcome, Scene,
+    Services,
 };
 pub use fragment::{Unbroken, fragment};
 pub use hold::{Held, Hold, HoldLimits};

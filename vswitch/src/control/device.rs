@@ -3,6 +3,7 @@
 
 mod handover;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ctl::{
@@ -121,7 +122,8 @@ impl OpenError {
 pub fn open(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> {
     match &port.kind {
         PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
-        PortKind::Tap(tap) => open_tap(tap, mtu),
+        PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), mtu),
+
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
             let watch = netns.as_ref().map(Watch::begin).transpose()?.map(Arc::new);
@@ -157,12 +159,13 @@ fn set_mtu_of(name: &str, mtu: u32) -> Result<(), OpenError> {
 /// # Errors
 /// [`OpenError`]; some of its addresses may be changed already.
 pub fn readdress(from: &Port, to: &Port) -> Result<(), OpenError> {
-    let (PortKind::Tap(from), PortKind::Tap(to)) = (&from.kind, &to.kind) else { return Ok(()) };
-    if to.handover {
+    let (PortKind::Tap(tap), PortKind::Tap(other)) = (&from.kind, &to.kind) else { return Ok(()) };
+    if other.handover {
         return Ok(());
     }
+    let (from, to) = (configured(tap, from.dhcp), configured(other, to.dhcp));
     in_namespace(to.netns.as_ref(), || {
-        Ok(hostnet::readdress(to.ifname.as_str(), &addresses(from), &addresses(to))?)
+        Ok(hostnet::readdress(to.ifname.as_str(), &addresses(&from), &addresses(&to))?)
     })
 }
 
@@ -173,6 +176,17 @@ fn addresses(tap: &Tap) -> Interface<'_> {
         routes: &tap.routes,
         ..Interface::default()
     }
+}
+
+/// The interface of a port as the switch configures it: without what its container is told by DHCP.
+fn configured(tap: &Tap, dhcp: bool) -> Tap {
+    let mut tap = tap.clone();
+    if dhcp {
+        tap.ips.retain(|cidr| cidr.addr.is_ipv6());
+        tap.gateways.retain(IpAddr::is_ipv6);
+        tap.routes.retain(|route| route.via.is_ipv6());
+    }
+    tap
 }
 
 /// Runs `work` in the namespace that was named, or in the daemon's own.

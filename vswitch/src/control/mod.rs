@@ -6,6 +6,7 @@
 //!   network that a container moved.
 //! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
 //!   what becomes of a packet; `capture`: frames as they pass; `feed`: both, piece by piece.
+//! * `reception`: what containers ask their gateways for: names and addresses.
 //! * `choices`: what a request leaves to the daemon.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
@@ -22,6 +23,7 @@ mod explain;
 mod feed;
 mod inspect;
 mod lock;
+mod reception;
 mod rules;
 mod server;
 mod socket;
@@ -48,6 +50,7 @@ pub use store::StoreError;
 use crate::fleet::{Fleet, FleetError, FleetOptions};
 use crate::worker::PollMode;
 use feed::Feed;
+use reception::Reception;
 use server::Server;
 use socket::ControlSocket;
 use store::Store;
@@ -100,6 +103,7 @@ pub enum DaemonError {
 /// A running daemon.
 pub struct Daemon {
     switch: Switch,
+    reception: Reception,
     options: Options,
     started: Instant,
 }
@@ -117,7 +121,9 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let fleet = Fleet::start(&options.fleet)?;
     let mut switch = Switch::new(fleet, store);
     switch.restore(&kept).map_err(DaemonError::Restore)?;
-    let mut daemon = Daemon { switch, options, started: Instant::now() };
+    let failed = |source| DaemonError::Loop { operation: "set up", source };
+    let reception = Reception::new().map_err(failed)?;
+    let mut daemon = Daemon { switch, reception, options, started: Instant::now() };
     let mut server = Server::new(socket, &mut daemon)?;
     ready();
     server.run(&mut daemon)?;
@@ -134,6 +140,11 @@ enum Outcome {
 }
 
 impl Daemon {
+    /// Attends to what containers ask their gateways for.
+    fn attend(&mut self) {
+        self.reception.attend(&mut self.switch);
+    }
+
     /// Carries out a request.
     fn carry_out(&mut self, request: Request) -> Result<Outcome, CtlError> {
         match request {

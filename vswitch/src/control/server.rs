@@ -25,7 +25,8 @@ const LISTENER: Token = Token(0);
 const DOORBELL: Token = Token(1);
 const STOP: Token = Token(2);
 const LINKS: Token = Token(3);
-const FIRST_CLIENT: usize = 4;
+const RESOLVERS: Token = Token(4);
+const FIRST_CLIENT: usize = 5;
 
 /// Clients at the same time; further ones wait in the socket's backlog.
 const MAX_CLIENTS: usize = 8192;
@@ -94,6 +95,8 @@ impl Server {
         registry.register(&mut SourceFd(&monitor), LINKS, read).map_err(failed)?;
         let doorbell = daemon.switch.fleet().doorbell().as_raw_fd();
         registry.register(&mut SourceFd(&doorbell), DOORBELL, read).map_err(failed)?;
+        let resolvers = daemon.reception.fd();
+        registry.register(&mut SourceFd(&resolvers), RESOLVERS, read).map_err(failed)?;
         Ok(Self {
             poll,
             socket,
@@ -127,9 +130,12 @@ impl Server {
                     DOORBELL => daemon.switch.heed_workers(),
                     STOP => return Ok(()),
                     LINKS => self.heed_links(daemon),
+                    // Heard below, with whoever else asks.
+                    RESOLVERS => {}
                     token => self.serve(token, daemon),
                 }
             }
+            daemon.attend();
             self.serve_feeds(daemon);
             self.look_after(daemon);
         }
@@ -150,7 +156,8 @@ impl Server {
         let advertisement = daemon.switch.next_advertisement();
         let deadlines = self.feeds().filter_map(|(_, feed)| feed.deadline());
         let feeds = deadlines.min().map(|at| at.saturating_duration_since(Instant::now()));
-        let all = [retry, sweep, expire, services, visit, clients, advertisement, feeds];
+        let reception = daemon.reception.timeout();
+        let all = [reception, retry, sweep, expire, services, visit, clients, advertisement, feeds];
         all.into_iter().flatten().min()
     }
 

@@ -19,8 +19,8 @@ use crossbeam::queue::ArrayQueue;
 use pktio::{PktBuf, PortFault};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{Dataplane, Device, Observer, ObserverId, Report, Stranger};
-use flows::{BridgeIndex, PortIndex, Saying};
+use super::{Dataplane, Device, Observer, ObserverId, Outbound, Report, Stranger};
+use flows::{BridgeIndex, PortIndex, Saying, Vid, Visitor};
 
 /// Identifies one queue of one port, or an endpoint of tunnels, which has a port's number and queue 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,8 @@ pub enum Command {
     Inject(PortIndex, Vec<Vec<u8>>),
     /// Let the gateway of a bridge say something.
     Say(BridgeIndex, Saying),
+    /// Send these frames, which a gateway's service made, to a port in a VLAN.
+    Convey(PortIndex, Vid, Vec<Vec<u8>>),
     /// Fill in the report and send it back.
     Report(Box<Report>),
     /// Let somebody watch.
@@ -87,6 +89,8 @@ pub struct Parcel {
 const LANE_SLOTS: usize = 1024;
 /// Frames that fit in a worker's handoff ring.
 const HANDOFF_SLOTS: usize = 4096;
+/// Packets for services of gateways that wait for the control thread.
+const VISITORS: usize = 256;
 
 /// Both directions of one worker's lane, and its handoff ring. Shared by reference count between the
 /// control thread, the worker, and the workers that hand frames to it.
@@ -94,6 +98,7 @@ pub struct Lane {
     commands: ArrayQueue<Command>,
     events: ArrayQueue<Event>,
     handoff: ArrayQueue<Parcel>,
+    visitors: Outbound<Visitor>,
     asleep: AtomicBool,
     doorbell: OwnedFd,
     /// Rung when an event waits for the control thread.
@@ -110,6 +115,7 @@ impl Lane {
             commands: ArrayQueue::new(LANE_SLOTS),
             events: ArrayQueue::new(LANE_SLOTS),
             handoff: ArrayQueue::new(HANDOFF_SLOTS),
+            visitors: Outbound::new(VISITORS),
             asleep: AtomicBool::new(false),
             doorbell: doorbell()?,
             control_doorbell,
@@ -138,6 +144,22 @@ impl Lane {
         if self.events.push(event).is_ok() {
             ring(&self.control_doorbell);
         }
+    }
+
+    /// Worker: leaves a packet for a service of a gateway.
+    ///
+    /// # Errors
+    /// The packet, when too many wait already.
+    pub fn receive(&self, visitor: Visitor) -> Result<(), Visitor> {
+        if self.visitors.push(visitor)? {
+            self.call();
+        }
+        Ok(())
+    }
+
+    /// Control thread: the next packet for a service. `None` is final until the doorbell rings.
+    pub fn visitor(&self) -> Option<Visitor> {
+        self.visitors.pop()
     }
 
     /// Worker: calls the control thread, for which something waits elsewhere.

@@ -29,7 +29,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flows::router::HoldLimits;
-use flows::{BridgeIndex, Ledger, Nanos, Outboxes, Pipeline, PortIndex, Saying, Snapshot, Tables};
+use flows::{
+    BridgeIndex, DropReason, DropSide, Ledger, Nanos, Outboxes, Pipeline, PortIndex, Saying,
+    Snapshot, Tables, Vid, Visitor,
+};
 use pktio::underlay::Underlay;
 use pktio::{Accepts, Burst, Missed, Pool, Port, PortFault};
 
@@ -261,6 +264,7 @@ impl Worker {
         }
         frames += self.serve_endpoints(now, &mut watch);
         self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
+        self.usher(now);
         self.release_all(now);
         self.flush_all(now);
         if !self.observers.is_empty() {
@@ -316,6 +320,7 @@ impl Worker {
                 Command::Forget(port) => self.forget(port, now),
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
                 Command::Say(bridge, saying) => self.say(bridge, saying, now),
+                Command::Convey(port, vid, frames) => self.convey((port, vid), &frames, now),
                 Command::Report(report) => self.fill(report),
                 Command::Observe(observer) => self.observe(observer),
                 Command::Unobserve(id) => self.unobserve(id),
@@ -417,6 +422,30 @@ impl Worker {
         pipeline.say(now, (bridge, saying), pool, outboxes, ledger);
     }
 
+    fn convey(&mut self, (port, vid): (PortIndex, Vid), frames: &[Vec<u8>], now: Nanos) {
+        let Self { pipeline, pool, outboxes, ledger, .. } = self;
+        for bytes in frames {
+            if let Some(frame) = pool.frame_from(bytes) {
+                pipeline.convey(now, (port, vid, frame), pool, outboxes, ledger);
+            }
+        }
+    }
+
+    /// Takes what came for services of gateways to the control thread, which serves.
+    fn usher(&mut self, now: Nanos) {
+        let lane = &self.lanes[usize::from(self.id.0)];
+        for visitor in self.pipeline.visitors() {
+            let port = visitor.port;
+            match lane.receive(visitor) {
+                Ok(()) => self.ledger.port_mut(port).answered += 1,
+                Err(Visitor { frame, .. }) => {
+                    let whose = (port, DropSide::Ingress, DropReason::ServiceBusy);
+                    self.ledger.drop_frame(&mut self.pool, frame, whose, now);
+                }
+            }
+        }
+    }
+
     /// Runs the pipeline over what was received from a port.
     fn decide(&mut self, ingress: PortIndex, now: Nanos) {
         let is_observed = !self.observers.is_empty();
@@ -431,6 +460,7 @@ impl Worker {
             &mut self.outboxes,
             &mut self.ledger,
         );
+        self.usher(now);
         if is_observed {
             self.show_decided(now);
         }

@@ -43,12 +43,12 @@ pub struct Outbound<T> {
 }
 
 impl<T> Outbound<T> {
-    fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self { queue: ArrayQueue::new(most), is_announced: AtomicBool::new(false) }
     }
 
     /// Worker: adds something. Returns whether the control thread must be told.
-    fn push(&self, item: T) -> Result<bool, T> {
+    pub(super) fn push(&self, item: T) -> Result<bool, T> {
         self.queue.push(item)?;
         Ok(!self.is_announced.swap(true, Ordering::AcqRel))
     }

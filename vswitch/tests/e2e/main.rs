@@ -11,6 +11,7 @@ mod foreign;
 mod handover;
 mod lifecycle;
 mod matrix;
+mod names;
 mod networks;
 mod routing;
 mod rules;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         bridging::tests(),
         routing::tests(),
         networks::tests(),
+        names::tests(),
         sessions::tests(),
         services::tests(),
         vxlan::tests(),

@@ -141,6 +141,7 @@ fn port() -> impl Strategy<Value = Port> {
             mtu,
             guard,
             egress,
+            dhcp: false,
         },
     )
 }

@@ -47,15 +47,12 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 fn settings() -> impl Strategy<Value = NetworkSettings> {
     let ends = (vxlan::vni(), vxlan::underlay(), vec(vxlan::underlay(), 0..2));
     let overlay = ends.prop_map(|(vni, local, remotes)| Overlay { vni, local, remotes });
-    let flags = any::<(bool, bool, bool)>();
-    (flags, mtu(), option::weighted(0.2, overlay), labels()).prop_map(
-        |((internal, isolated, masquerade), mtu, vxlan, labels)| NetworkSettings {
-            internal,
-            isolated,
-            masquerade,
-            mtu,
-            vxlan,
-            labels,
+    let flags = any::<[bool; 5]>();
+    let texts = (vec(addr(), 0..2), labels());
+    (flags, mtu(), option::weighted(0.2, overlay), texts).prop_map(
+        |([internal, isolated, masquerade, dns, dhcp], mtu, vxlan, (resolvers, labels))| {
+            let tunnelled = NetworkSettings { mtu, vxlan, labels, ..NetworkSettings::default() };
+            NetworkSettings { internal, isolated, masquerade, dns, resolvers, dhcp, ..tunnelled }
         },
     )
 }
@@ -92,17 +89,23 @@ fn simple() -> impl Strategy<Value = NetworkCreate> {
 }
 
 fn set() -> impl Strategy<Value = NetworkSet> {
-    let flags = any::<(Option<bool>, Option<bool>, Option<bool>)>();
+    let flags = any::<[Option<bool>; 5]>();
     let remotes = option::of(vec(vxlan::underlay(), 0..2));
-    (bridge_name(), flags, option::of(mtu()), remotes, labels()).prop_map(
-        |(name, (internal, isolated, masquerade), mtu, remotes, labels)| NetworkSet {
-            name,
-            internal,
-            isolated,
-            masquerade,
-            mtu,
-            remotes,
-            labels,
+    let others = (remotes, option::of(vec(addr(), 0..2)));
+    (bridge_name(), flags, option::of(mtu()), others, labels()).prop_map(
+        |(name, [internal, isolated, masquerade, dns, dhcp], mtu, (remotes, resolvers), labels)| {
+            NetworkSet {
+                name,
+                internal,
+                isolated,
+                masquerade,
+                mtu,
+                remotes,
+                dns,
+                resolvers,
+                dhcp,
+                labels,
+            }
         },
     )
 }
@@ -110,9 +113,14 @@ fn set() -> impl Strategy<Value = NetworkSet> {
 fn connect() -> impl Strategy<Value = NetworkConnect> {
     let place = (bridge_name(), netns(), if_name());
     let wishes = (vec(addr(), 0..2), option::of(mac()), option::of(owner()));
-    let routing = (any::<bool>(), routes());
+    let routing = (any::<bool>(), routes(), any::<bool>());
     (place, wishes, vec(alias(), 0..2), routing).prop_map(
-        |((network, netns, ifname), (ips, mac, owner), aliases, (no_default_route, routes))| {
+        |(
+            (network, netns, ifname),
+            (ips, mac, owner),
+            aliases,
+            (no_default_route, routes, dhcp),
+        )| {
             NetworkConnect {
                 network,
                 netns,
@@ -123,6 +131,7 @@ fn connect() -> impl Strategy<Value = NetworkConnect> {
                 owner,
                 no_default_route,
                 routes,
+                dhcp,
             }
         },
     )

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use super::Tracer;
 use crate::finding::{Acquaintance, Fate, Finding, Trace};
 use crate::nat::{Mappings, Quota};
-use crate::router::{Claim, Gateway, GatewayAddress, Prefix, PrefixSet, Routes, Target};
+use crate::router::{Claim, Gateway, GatewayAddress, Prefix, Routes, Target};
 use crate::rules::{
     RangeSet, Rejection, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Timeouts, Verdict,
 };
@@ -85,7 +85,7 @@ fn connected(bridge: BridgeIndex) -> [(Prefix, Target); 2] {
 fn domain(bridge: BridgeIndex, reaches: Option<BridgeIndex>) -> BridgeDomain {
     let addresses = vec![GatewayAddress::new(ip(bridge, 1), 24).unwrap()];
     let mac = gateway_mac(bridge);
-    let gateway = Gateway { mac, addresses, proxy: PrefixSet::default(), advertise: None };
+    let gateway = Gateway { mac, addresses, ..Gateway::default() };
     let routes: Routes = reaches.into_iter().chain([bridge]).flat_map(connected).collect();
     let fdb = Arc::new(Fdb::new(100, 300, 1));
     let router = Some(Arc::new(RouterPort { gateway, routes }));

@@ -148,7 +148,7 @@ impl Plan {
             mac: gateway_mac(bridge),
             addresses: addresses.to_vec(),
             proxy: lent.map(Prefix::host).collect(),
-            advertise: None,
+            ..Gateway::default()
         };
         let mut routes = Vec::new();
         for lies in self.reachable(bridge).into_iter().chain([bridge]) {

@@ -42,7 +42,7 @@ pub(super) fn attend(gateway: &Gateway, frame: &mut PktBuf, layers: &Layers) -> 
 }
 
 /// Whether there is one station to answer to, and it meant this one.
-fn has_sender(frame: &[u8], layers: &Layers) -> bool {
+pub(super) fn has_sender(frame: &[u8], layers: &Layers) -> bool {
     let to_one = EthernetHeader::read(frame)
         .is_some_and(|link| !link.dst.is_group() && !link.src.is_group());
     let source = layers.addresses(frame).map(|(source, _)| source);

@@ -12,6 +12,7 @@ mod advertisement;
 mod arp;
 mod echo;
 mod ndisc;
+mod serve;
 
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,17 @@ pub struct Gateway {
     pub proxy: PrefixSet,
     /// The router advertisements that it sends, if any.
     pub advertise: Option<Advertising>,
+    /// What it serves the stations of its bridge with.
+    pub serves: Services,
+}
+
+/// What somebody behind the gateway serves stations with, off the packet path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Services {
+    /// Names: DNS, over UDP and TCP, at each of its addresses.
+    pub names: bool,
+    /// Addresses: DHCP of IPv4.
+    pub addresses: bool,
 }
 
 /// Where and when a frame came in.
@@ -103,6 +115,8 @@ pub enum Outcome {
     Refuse(IcmpError),
     /// It is a TCP segment for the gateway: answer with a reset ([`reset`](super::icmp::reset)).
     Reset,
+    /// It is for one of the gateway's [`Services`]: hand it to whoever serves.
+    Serve,
     /// It does not concern the gateway, or not only: bridge or route it.
     Pass,
 }
@@ -156,6 +170,9 @@ impl Gateway {
         };
         if is_discovery(frame.data(), layers) {
             return ndisc::attend(self, frame, layers, scene);
+        }
+        if serve::is_for_service(self, frame, layers) {
+            return Outcome::Serve;
         }
         match layers.addresses(frame.data()) {
             Some((_, destination)) if self.is_own(destination) => echo::attend(self, frame, layers),

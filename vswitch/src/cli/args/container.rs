@@ -31,6 +31,9 @@ pub struct AttachOptions {
     /// A name by which others on the network find it (may be repeated)
     #[arg(long = "alias", value_name = "NAME", conflicts_with = "bridge")]
     pub aliases: Vec<HostName>,
+    /// On a network: it asks for its IPv4 addresses and routes by itself, by DHCP
+    #[arg(long, conflicts_with = "bridge")]
+    pub dhcp: bool,
     /// The container's default gateway (one of each IP version)
     #[arg(long = "gateway", value_name = "IP")]
     pub gateways: Vec<IpAddr>,

@@ -16,6 +16,7 @@ pub enum NetworkCommand {
 Examples:
   vswitchctl network create web
   vswitchctl network create web --subnet 10.1.0.0/24 --subnet fd01::/64 --gateway 10.1.0.254
+  vswitchctl network create web --resolver 192.0.2.53
   vswitchctl network create db --internal --ipv6 --label owner=alice
   vswitchctl network create lab --subnet 10.2.0.0/16 --ip-range 10.2.128.0/17 --reserve 10.2.128.1-10.2.128.9
   vswitchctl network create all --subnet 10.3.0.0/24 --vni 7 --local 192.0.2.1 --remote 192.0.2.2")]
@@ -43,11 +44,13 @@ Examples:
     },
     /// Change a network; what is not given stays
     #[command(
-        group = change(&["internal", "isolated", "masquerade", "mtu", "remotes", "no_remotes", "labels"]),
+        group = change(&["internal", "isolated", "masquerade", "mtu", "remotes", "no_remotes", "dns", "resolvers",
+                        "no_resolvers", "dhcp", "labels"]),
         after_help = "\
 Examples:
   vswitchctl network set web --isolated true
   vswitchctl network set web --masquerade false
+  vswitchctl network set web --resolver 192.0.2.53 --resolver 2001:db8::53
   vswitchctl network set all --remote 192.0.2.2 --remote 192.0.2.3
   vswitchctl network set web --label owner=bob --label note="
     )]
@@ -58,6 +61,7 @@ Examples:
   vswitchctl network connect web shop
   vswitchctl network connect web 4711 --ifname eth1 --ip 10.1.0.7 --alias db
   vswitchctl network connect web /proc/4711/ns/net --owner 0a1b2c/eth0 --no-default-route
+  vswitchctl network connect web vm1 --dhcp
   vswitchctl network connect web shop --route '10.9.0.0/16 via 10.1.0.9'")]
     Connect(Box<ConnectOptions>),
     /// Disconnect a container from a network; safe to repeat
@@ -123,6 +127,15 @@ pub struct NetworkOptions {
     /// The address of another host, for --vni (may be repeated)
     #[arg(long = "remote", value_name = "IP", requires = "vni")]
     pub remotes: Vec<IpAddr>,
+    /// Answer no names at the gateways
+    #[arg(long)]
+    pub no_dns: bool,
+    /// Who is asked about names that are not the network's (may be repeated) [default: the host's resolvers]
+    #[arg(long = "resolver", value_name = "IP")]
+    pub resolvers: Vec<IpAddr>,
+    /// Leave the IPv4 addresses of interfaces to the containers' own DHCP clients, and serve these
+    #[arg(long)]
+    pub dhcp: bool,
     /// A note (may be repeated)
     #[arg(long = "label", value_name = "KEY=TEXT", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -154,6 +167,18 @@ pub struct NetworkChanges {
     /// Know no other hosts but those that are heard from
     #[arg(long, conflicts_with = "remotes")]
     pub no_remotes: bool,
+    /// Whether its gateways answer names
+    #[arg(long, value_name = "BOOL")]
+    pub dns: Option<bool>,
+    /// Who is asked about other names, instead of the present ones (may be repeated)
+    #[arg(long = "resolver", value_name = "IP")]
+    pub resolvers: Vec<IpAddr>,
+    /// Ask the host's resolvers about other names
+    #[arg(long, conflicts_with = "resolvers")]
+    pub no_resolvers: bool,
+    /// Whether containers that are connected later ask for their IPv4 addresses by DHCP
+    #[arg(long, value_name = "BOOL")]
+    pub dhcp: Option<bool>,
     /// A note to add or change; without a text it is taken away (may be repeated)
     #[arg(long = "label", value_name = "KEY=TEXT", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -184,6 +209,9 @@ pub struct ConnectOptions {
     /// No default route, even if no other network gave it one
     #[arg(long)]
     pub no_default_route: bool,
+    /// It asks for its IPv4 addresses and routes by itself, by DHCP
+    #[arg(long)]
+    pub dhcp: bool,
     /// Another route, 'CIDR via IP' (may be repeated)
     #[arg(long = "route", value_name = "ROUTE")]
     pub routes: Vec<TapRoute>,

@@ -43,6 +43,7 @@ fn to_network(options: &AttachOptions, network: &BridgeName) -> Result<Mutation,
         ips: options.ips.iter().map(alone).collect::<Result<Vec<IpAddr>, _>>()?,
         mac: options.mac,
         aliases: options.aliases.clone(),
+        dhcp: options.dhcp,
         ..NetworkConnect::new(network.clone(), options.netns.clone())
     })))
 }

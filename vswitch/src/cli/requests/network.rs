@@ -42,6 +42,9 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
             masquerade: !options.no_masquerade,
             mtu: options.mtu,
             vxlan,
+            dns: !options.no_dns,
+            resolvers: options.resolvers.clone(),
+            dhcp: options.dhcp,
             labels: options.labels.iter().cloned().collect(),
         },
         subnets: options.subnets.clone(),
@@ -63,6 +66,9 @@ fn set(changes: &NetworkChanges) -> NetworkSet {
         masquerade: changes.masquerade,
         mtu: changes.mtu,
         remotes: instead(&changes.remotes, changes.no_remotes),
+        dns: changes.dns,
+        resolvers: instead(&changes.resolvers, changes.no_resolvers),
+        dhcp: changes.dhcp,
         labels: changes.labels.iter().cloned().collect(),
     }
 }
@@ -78,5 +84,6 @@ fn connect(options: &ConnectOptions) -> NetworkConnect {
         owner: options.owner.clone(),
         no_default_route: options.no_default_route,
         routes: options.routes.clone(),
+        dhcp: options.dhcp,
     }
 }

@@ -41,9 +41,25 @@ pub(super) fn one(network: &NetworkInfo, style: Style) -> String {
         let remotes = joined(&overlay.remotes);
         ("  VXLAN", format!("VNI {} at {}, remotes {remotes}", overlay.vni, overlay.local))
     }));
+    rows.push(("  names", names(network)));
+    rows.extend(settings.dhcp.then(|| ("  DHCP", "containers ask for their addresses".to_owned())));
     let labels = settings.labels.iter();
     rows.extend(labels.map(|(key, text)| ("  label", format!("{key}={text}"))));
     format!("{}\n{}{}", style.bold(network.name.as_str()), facts(&rows), endpoints(network))
+}
+
+/// Whether its gateways answer names, and who is asked about others.
+fn names(network: &NetworkInfo) -> String {
+    let settings = &network.settings;
+    match (settings.dns, &settings.resolvers[..]) {
+        _ if network.subnets.iter().all(|subnet| subnet.gateway.is_none()) => {
+            "no gateway".to_owned()
+        }
+        (false, _) => "not answered".to_owned(),
+        (true, []) if settings.internal => "its containers' only".to_owned(),
+        (true, []) => "others by the host's resolvers".to_owned(),
+        (true, resolvers) => format!("others by {}", joined(resolvers)),
+    }
 }
 
 pub(super) fn subnet(subnet: &SubnetInfo) -> String {

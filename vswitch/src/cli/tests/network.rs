@@ -6,10 +6,11 @@ use super::{each_asks, parse, requests};
 
 #[test]
 fn commands_about_networks_ask_for_what_they_say() {
-    let plain = json!({ "masquerade": true, "mtu": 1500 });
+    let plain = json!({ "masquerade": true, "mtu": 1500, "dns": true });
     let vxlan = json!({ "vni": 7, "local": "192.0.2.1", "remotes": ["192.0.2.2"] });
     let settings = json!({ "internal": true, "isolated": true, "masquerade": false, "mtu": 1400,
-                           "vxlan": vxlan, "labels": { "a": "b=c" } });
+                           "vxlan": vxlan, "dns": false, "dhcp": true, "resolvers": ["192.0.2.53"],
+                           "labels": { "a": "b=c" } });
     each_asks(&[
         ("network list", "network.list", Value::Null),
         ("network inspect web", "network.inspect", json!({ "name": "web" })),
@@ -17,7 +18,7 @@ fn commands_about_networks_ask_for_what_they_say() {
         (
             "network create web --subnet 10.1.0.0/24 --ipv6 --gateway 10.1.0.9 --ip-range 10.1.0.128/25 \
              --reserve 10.1.0.200 --internal --isolated --no-masquerade --mtu 1400 --vni 7 \
-             --local 192.0.2.1 --remote 192.0.2.2 --label a=b=c --avoid 10.0.0.0/8",
+             --local 192.0.2.1 --remote 192.0.2.2 --no-dns --dhcp --resolver 192.0.2.53 --label a=b=c --avoid 10.0.0.0/8",
             "network.create",
             json!({ "name": "web", "settings": settings, "subnets": ["10.1.0.0/24"], "ipv6": true,
                     "gateways": ["10.1.0.9"], "ranges": ["10.1.0.128-10.1.0.255"],
@@ -25,15 +26,16 @@ fn commands_about_networks_ask_for_what_they_say() {
         ),
         ("network rm web --if-exists", "network.rm", json!({ "name": "web", "if_exists": true })),
         (
-            "network set web --internal true --no-remotes --label a=",
+            "network set web --internal true --no-remotes --dns true --no-resolvers --dhcp false --label a=",
             "network.set",
-            json!({ "name": "web", "internal": true, "remotes": [], "labels": { "a": "" } }),
+            json!({ "name": "web", "internal": true, "remotes": [], "dns": true, "resolvers": [], "dhcp": false,
+                    "labels": { "a": "" } }),
         ),
         (
-            "network connect web 4711 --ifname eth1 --ip 10.1.0.7 --owner x/eth1 --no-default-route",
+            "network connect web 4711 --ifname eth1 --ip 10.1.0.7 --owner x/eth1 --no-default-route --dhcp",
             "network.connect",
             json!({ "network": "web", "netns": "4711", "ifname": "eth1", "ips": ["10.1.0.7"],
-                    "owner": "x/eth1", "no_default_route": true }),
+                    "owner": "x/eth1", "no_default_route": true, "dhcp": true }),
         ),
         (
             "network disconnect web shop",

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ctl::{Advertise, Bridge, BridgeName, Config, IpCidr, NatRule};
 use flows::router::{
-    AdvertisedPrefix, Advertising, Gateway, GatewayAddress, NextHop, Prefix, Routes, Target,
+    AdvertisedPrefix, Advertising, Gateway, GatewayAddress, NextHop, Prefix, Routes, Services,
+    Target,
 };
 use flows::{BridgeIndex, RouterPort};
 use pktio::wire::MacAddr;
@@ -55,11 +56,19 @@ fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
         mac: gateway_mac(name, bridge),
         addresses: own,
         proxy: proxied.chain(lent).collect(),
+        serves: services(config, name),
         advertise: bridge.advertise.as_ref().map(|wanted| {
             let mtu_bytes = Some(config.mtu_within(name).bytes());
             Advertising { mtu_bytes, ..advertising(bridge, wanted) }
         }),
     }
+}
+
+/// What containers of a network are served with.
+fn services(config: &Config, name: &BridgeName) -> Services {
+    let Some(network) = config.networks.get(name) else { return Services::default() };
+    let asks = |port| config.ports.get(port).is_some_and(|port| port.dhcp);
+    Services { names: network.settings.dns, addresses: network.endpoints.keys().any(asks) }
 }
 
 fn gateway_address(cidr: &IpCidr) -> Option<GatewayAddress> {

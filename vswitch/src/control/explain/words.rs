@@ -214,6 +214,7 @@ fn attended(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Reply => "it answers",
         Outcome::Done => "it takes note",
+        Outcome::Serve => "its DNS or DHCP is asked",
         Outcome::Refuse(_) | Outcome::Reset => "it is meant, and nothing listens there",
         Outcome::Pass => "it is not meant",
     }

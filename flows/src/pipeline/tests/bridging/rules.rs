@@ -199,12 +199,8 @@ const GATEWAY_MAC: MacAddr = MacAddr([2, 0xff, 0, 0, 0, 1]);
 /// A gateway that has a route to 10.9.0.0/16.
 fn routed(rules: Vec<Rule>) -> Ruled {
     let own = GatewayAddress::new(ip(254).into(), 24).unwrap();
-    let gateway = Gateway {
-        mac: GATEWAY_MAC,
-        addresses: [own].into_iter().collect(),
-        proxy: [].into_iter().collect(),
-        advertise: None,
-    };
+    let gateway =
+        Gateway { mac: GATEWAY_MAC, addresses: [own].into_iter().collect(), ..Gateway::default() };
     let beyond = Prefix::new(IpAddr::V4(Ipv4Addr::new(10, 9, 0, 0)), 16).unwrap();
     let bridge = BridgeIndex(0);
     let routes: Routes = [

@@ -3,6 +3,7 @@
 mod arp;
 mod discovery;
 mod echo;
+mod serve;
 
 use etherparse::PacketBuilder;
 use pktio::PoolConfig;
@@ -46,6 +47,7 @@ impl Bench {
             addresses: vec![address("10.0.0.1", 24), address("fd00::1", 64)],
             proxy: proxied.into_iter().collect(),
             advertise: None,
+            serves: Services::default(),
         };
         let pool = Pool::new(PoolConfig { small: 32, slabs: 4 }).unwrap();
         Self { gateway, neighbors: Neighbors::new(64, Timers::default(), 1), pool }

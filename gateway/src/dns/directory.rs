@@ -1,0 +1,124 @@
+//! [`Directory`]: the names of a network's containers.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ctl::{BridgeName, Network, Prefix};
+use domain::base::iana::Rtype;
+use domain::base::name::{Label, Name, ToLabelIter, ToName};
+
+type OwnedName = Name<Vec<u8>>;
+
+/// The names of a network's containers: each is found by its aliases and by the name of its port, alone and followed by
+/// the name of the network. Made from the configuration, and good for as long as that stays the same.
+#[derive(Debug, Clone, Default)]
+pub struct Directory {
+    /// Names differ in more than the case of their letters (RFC 4343).
+    addresses: HashMap<OwnedName, Vec<IpAddr>>,
+    names: HashMap<IpAddr, OwnedName>,
+    subnets: Vec<Prefix>,
+}
+
+/// What a directory knows about a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry<'a> {
+    /// The name is a container's, which has these addresses.
+    Addresses(&'a [IpAddr]),
+    /// The name is that of an address, which is this container's.
+    Name(&'a OwnedName),
+    /// The name would be a container's, or that of an address on this network, and is nobody's.
+    Nobody,
+    /// The name is not of this network.
+    Foreign,
+}
+
+impl Directory {
+    /// The names on a network.
+    pub fn of(name: &BridgeName, network: &Network) -> Self {
+        let subnets = network.pools.keys().copied().collect();
+        let mut directory = Self { subnets, ..Self::default() };
+        for (port, endpoint) in &network.endpoints {
+            let addresses: Vec<_> = network.addresses_of(port).map(|(cidr, _)| cidr.addr).collect();
+            let aliases = endpoint.aliases.iter().map(|alias| alias.as_str());
+            for alias in aliases.chain([port.as_str()]) {
+                directory.enter(alias, name.as_str(), &addresses);
+            }
+        }
+        directory
+    }
+
+    /// Enters a name. One that DNS cannot carry (a label of more than 63 bytes) is found by nobody.
+    fn enter(&mut self, name: &str, network: &str, addresses: &[IpAddr]) {
+        let alone = name.trim_end_matches('.');
+        let full = format!("{alone}.{network}");
+        let parsed = |text: &str| text.parse::<OwnedName>().ok();
+        for name in [parsed(alone), parsed(&full)].into_iter().flatten() {
+            let entry = self.addresses.entry(name).or_default();
+            let new = addresses.iter().filter(|addr| !entry.contains(addr)).collect::<Vec<_>>();
+            entry.extend(new);
+        }
+        if let Some(full) = parsed(&full) {
+            for addr in addresses {
+                self.names.entry(*addr).or_insert_with(|| full.clone());
+            }
+        }
+    }
+
+    /// How many names there are, with and without the network's.
+    pub fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Whether nobody has a name.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// What is known about a name. A single label that is asked for an address is a container's name or nobody's: it
+    /// means nothing outside, and nobody outside is to learn that it was asked for.
+    pub(super) fn look_up(&self, name: &impl ToName, rtype: Rtype) -> Entry<'_> {
+        let name: OwnedName = name.to_name();
+        if let Some(addresses) = self.addresses.get(&name) {
+            return Entry::Addresses(addresses);
+        }
+        if let Some(addr) = address_of(&name) {
+            return match self.names.get(&addr) {
+                Some(name) => Entry::Name(name),
+                None if self.subnets.iter().any(|subnet| subnet.contains(addr)) => Entry::Nobody,
+                None => Entry::Foreign,
+            };
+        }
+        let is_single = name.iter_labels().filter(|label| !label.is_root()).count() == 1;
+        let asks_address = matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::ANY);
+        if is_single && asks_address { Entry::Nobody } else { Entry::Foreign }
+    }
+}
+
+/// The address whose name in the reverse tree this is (RFC 1035 section 3.5, RFC 3596 section 2.5).
+fn address_of(name: &OwnedName) -> Option<IpAddr> {
+    let mut labels: Vec<_> = name.iter_labels().filter(|label| !label.is_root()).collect();
+    let is = |label: Option<&Label>, text: &[u8]| {
+        label.is_some_and(|label| label.as_slice().eq_ignore_ascii_case(text))
+    };
+    if !is(labels.pop(), b"arpa") {
+        return None;
+    }
+    let tree = labels.pop();
+    let number = |label: &&Label, radix| {
+        let text = std::str::from_utf8(label.as_slice()).ok()?;
+        let is_canonical = text.len() == 1 || !text.starts_with(['0', '+']);
+        u8::from_str_radix(text, radix).ok().filter(|_| is_canonical)
+    };
+    let parts = labels.iter().rev();
+    if is(tree, b"in-addr") {
+        let bytes = parts.map(|label| number(label, 10)).collect::<Option<Vec<_>>>()?;
+        return Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into());
+    }
+    if is(tree, b"ip6") && labels.iter().all(|label| label.len() == 1) {
+        let digits = parts.map(|label| number(label, 16)).collect::<Option<Vec<_>>>()?;
+        let digits = <[u8; 32]>::try_from(digits).ok()?;
+        let bits = digits.iter().fold(0, |bits, digit| bits << 4 | u128::from(*digit));
+        return Some(Ipv6Addr::from(bits).into());
+    }
+    None
+}
