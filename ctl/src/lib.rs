@@ -21,6 +21,7 @@ mod prefix;
 mod rate;
 mod request;
 pub mod response;
+mod uplink;
 mod vlan;
 pub mod wire;
 
@@ -50,4 +51,5 @@ pub use request::{
     NetworkHandover, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query,
     Request, RouteAdd, RouteDel, TimeoutsSet, TopBy, Trace, VxlanAdd, VxlanSet, Why,
 };
+pub use uplink::HostUplink;
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -36,6 +36,10 @@ pub struct Port {
     /// How fast frames leave by it; as fast as they can if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
+    /// The interface, which exists already, stays the host's with its addresses: the port takes from it only what is for
+    /// published ports and for masqueraded connections. The bridge has no other port, and the host's addresses and routes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 impl Port {
@@ -51,6 +55,7 @@ impl Port {
             mtu: None,
             guard: false,
             egress: None,
+            shared: false,
         }
     }
 }

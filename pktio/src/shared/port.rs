@@ -1,12 +1,10 @@
 //! [`SharedPort`]: a port on an interface whose address is the host's.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::buffer::{Burst, PktBuf, Pool};
 use crate::offload::Accepts;
@@ -23,41 +21,30 @@ const ARP_TARGET: usize = ETHERNET_BYTES + 24;
 /// A neighbour solicitation (RFC 4861, section 4.3).
 const SOLICITATION: u8 = 135;
 
-/// The neighbours that the switch wants to know, and the host's kernel is to find. Pushed by workers, popped by the
-/// control thread, whom a descriptor wakes.
+/// The neighbours that the switch wants to know, and the host's kernel is to find. Asked by workers; taken by the control
+/// thread, whom a doorbell wakes.
 #[derive(Debug)]
 pub struct Questions {
-    asked: ArrayQueue<IpAddr>,
-    bell: OwnedFd,
+    asked: ArrayQueue<(u32, IpAddr)>,
+    bell: Arc<OwnedFd>,
 }
 
 impl Questions {
-    /// No question yet.
-    ///
-    /// # Errors
-    /// The kernel's, when there is no descriptor for it.
-    pub fn new() -> io::Result<Self> {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { asked: ArrayQueue::new(QUESTIONS), bell })
+    /// No question yet. An eventfd is rung for each.
+    pub fn new(bell: Arc<OwnedFd>) -> Self {
+        Self { asked: ArrayQueue::new(QUESTIONS), bell }
     }
 
-    fn ask(&self, ip: IpAddr) {
-        // A full queue has rung already, and a bell that cannot be rung is one that rings.
-        if self.asked.push(ip).is_ok() {
-            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    fn ask(&self, interface: u32, ip: IpAddr) {
+        // When it is full it has rung already; and a bell that cannot be rung is one that rings.
+        if self.asked.push((interface, ip)).is_ok() {
+            let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
         }
     }
 
-    /// Takes the questions that there are.
-    pub fn take(&self) -> Vec<IpAddr> {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        std::iter::from_fn(|| self.asked.pop()).collect()
-    }
-}
-
-impl AsFd for Questions {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+    /// Takes the next question: the interface, and whose MAC address is wanted there.
+    pub fn take(&self) -> Option<(u32, IpAddr)> {
+        self.asked.pop()
     }
 }
 
@@ -65,13 +52,14 @@ impl AsFd for Questions {
 /// would send of them does not leave, and its questions become [`Questions`].
 pub struct SharedPort<P> {
     port: P,
+    interface: u32,
     questions: Arc<Questions>,
 }
 
 impl<P: Port> SharedPort<P> {
-    /// Lets the host resolve the neighbours of a port.
-    pub fn new(port: P, questions: Arc<Questions>) -> Self {
-        Self { port, questions }
+    /// Lets the host resolve the neighbours of a port on an interface.
+    pub fn new(port: P, interface: u32, questions: Arc<Questions>) -> Self {
+        Self { port, interface, questions }
     }
 }
 
@@ -85,7 +73,7 @@ impl<P: Port> Port for SharedPort<P> {
         while let Some(at) = frames.iter().position(|frame| is_hosts(frame)) {
             for frame in frames.drain(at..=at) {
                 if let Some(ip) = question(frame.data()) {
-                    self.questions.ask(ip);
+                    self.questions.ask(self.interface, ip);
                 }
                 pool.recycle(frame);
                 taken += 1;

@@ -62,16 +62,26 @@ impl Sharing {
         self.station.update(&[0; 4], &[a, b, c, d, e, f, 0, 0])
     }
 
+    /// Gives up what is not claimed here.
+    ///
+    /// # Errors
+    /// [`BpfError`]; what was done until then counts.
+    pub fn narrow(&self, claims: &Claims) -> Result<(), BpfError> {
+        let kept = self.present().in_common(claims);
+        self.claim(&kept)
+    }
+
+    fn present(&self) -> std::sync::MutexGuard<'_, Claims> {
+        self.present.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Claims this, and nothing else. The ports of an address and protocol change together, at once; of several, one
     /// after the other.
     ///
     /// # Errors
     /// [`BpfError`]; what was done until then counts.
     pub fn claim(&self, claims: &Claims) -> Result<(), BpfError> {
-        let mut present = match self.present.lock() {
-            Ok(present) => present,
-            Err(poisoned) => poisoned.into_inner(),
-        };
+        let mut present = self.present();
         if *present == *claims {
             return Ok(());
         }

@@ -15,6 +15,7 @@ mod networks;
 mod routing;
 mod rules;
 mod sessions;
+mod uplink;
 mod vxlan;
 mod workers;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         routing::tests(),
         networks::tests(),
         sessions::tests(),
+        uplink::tests(),
         vxlan::tests(),
         rules::tests(),
         explain::tests(),

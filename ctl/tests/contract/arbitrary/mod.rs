@@ -140,6 +140,7 @@ fn port() -> impl Strategy<Value = Port> {
             mtu,
             guard,
             egress,
+            shared: false,
         },
     )
 }

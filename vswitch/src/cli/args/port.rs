@@ -20,7 +20,8 @@ Examples:
   vswitchctl port add web1 --bridge br0 --tap --netns 4711 --ifname net1 --mtu 9000 --queues 2
   vswitchctl port add web2 --bridge br0 --tap --netns web --ip 10.0.0.3/24 --guard --egress-rate 100mbit
   vswitchctl port add v0 --bridge br0 --netdev veth0
-  vswitchctl port add up0 --bridge br0 --netdev eth1 --mode xdp --trunk 10-20 --native 1")]
+  vswitchctl port add up0 --bridge br0 --netdev eth1 --mode xdp --trunk 10-20 --native 1
+  vswitchctl port add up0 --bridge out --netdev eth0 --shared")]
     Add(Box<PortOptions>),
     /// Remove a port
     #[command(
@@ -180,6 +181,10 @@ pub struct PortOptions {
     /// How frames of an existing interface are moved: auto, gso or xdp
     #[arg(long, value_name = "MODE", default_value_t, conflicts_with = "tap")]
     pub mode: NetdevMode,
+    /// Leave the interface to the host, with its addresses, and take from it only packets to published ports and of
+    /// masqueraded connections
+    #[arg(long, requires = "netdev", conflicts_with_all = ["netns", "mtu", "egress_rate"])]
+    pub shared: bool,
     /// The container's namespace: a name, a path or a process id
     #[arg(long, value_name = "NETNS")]
     pub netns: Option<NetnsRef>,
