@@ -76,7 +76,7 @@ fn shared(bridge: &str) -> Outcome<Port> {
 }
 
 /// Port 8080 outside leads to port 80 of the container.
-fn publish(daemon: &Daemon, name: &str, own: IpAddr) -> TestResult {
+fn publish(daemon: &Daemon, name: &str, own: IpAddr) -> Outcome<()> {
     let forward = format!("8080:{}/tcp", SocketAddr::new(own, 80)).parse()?;
     let rule = NatRule::Publish(Publish { on: "out".parse()?, forward, to: None, port: None });
     daemon.change(Mutation::NatAdd(NatAdd { name: Some(name.parse()?), rule }))?;
