@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_host_whose_switch_is_killed_has_its_interface_back),
         test!(what_the_host_has_is_followed),
         test!(an_interface_is_shared_by_a_bridge_of_its_own),
+        test!(the_host_has_an_interface_on_a_bridge),
     ]
     .into_iter()
     .map(|test| test.needs(Need::Tun).needs(Need::Bpf))
@@ -221,11 +222,10 @@ fn what_the_host_has_is_followed() -> TestResult {
         )?)
     })?;
     netlink.add_default_route(WORLD[0].parse()?, link.index)?;
+    let router: IpAddr = WORLD[0].parse()?;
     eventually("the default route is followed", || {
-        let routes = site.daemon.ask::<Vec<ctl::response::RouteInfo>>(Query::RouteList);
-        routes.is_ok_and(|routes| {
-            routes.iter().any(|route| route.via.contains(&WORLD[0].parse().unwrap()))
-        })
+        let all = site.daemon.ask::<ctl::response::Routes>(Query::RouteList);
+        all.is_ok_and(|all| all.routes.iter().any(|route| route.via.contains(&router)))
     })?;
     reaches(&site.inner, "203.0.113.7")?;
     site.daemon.check_ledger()
@@ -257,5 +257,26 @@ fn an_interface_is_shared_by_a_bridge_of_its_own() -> TestResult {
     let listener = listen(&site.host, SocketAddr::new(HOST[0].parse()?, 8080))?;
     connect(&site.world, SocketAddr::new(HOST[0].parse()?, 8080))??;
     listener.accept()?;
+    site.daemon.check_ledger()
+}
+
+fn the_host_has_an_interface_on_a_bridge() -> TestResult {
+    let site = Site::new()?;
+    let kind = PortKind::Tap(Tap {
+        netns: None,
+        ifname: "vsw0".parse()?,
+        mac: None,
+        ips: vec!["10.1.0.250/24".parse()?, "fd01::250/64".parse()?],
+        gateways: Vec::new(),
+        routes: Vec::new(),
+        queues: 1,
+        handover: false,
+    });
+    site.daemon.add("host0", Port::new("inside".parse()?, kind))?;
+    site.host.await_ready("vsw0")?;
+    for (inner, own) in INNER.into_iter().zip(["10.1.0.250", "fd01::250"]) {
+        transfer::tcp(&Path::new(&site.host, &site.inner, inner.parse::<IpAddr>()?), 8 << 20, 5)?;
+        transfer::tcp(&Path::new(&site.inner, &site.host, own.parse::<IpAddr>()?), 8 << 20, 6)?;
+    }
     site.daemon.check_ledger()
 }

@@ -19,6 +19,7 @@ Examples:
   vswitchctl port add web0 --bridge br0 --tap --netns web --ip 10.0.0.2/24 --gateway 10.0.0.1
   vswitchctl port add web1 --bridge br0 --tap --netns 4711 --ifname net1 --mtu 9000 --queues 2
   vswitchctl port add web2 --bridge br0 --tap --netns web --ip 10.0.0.3/24 --guard --egress-rate 100mbit
+  vswitchctl port add host0 --bridge br0 --host vsw0 --ip 10.0.0.250/24
   vswitchctl port add v0 --bridge br0 --netdev veth0
   vswitchctl port add up0 --bridge br0 --netdev eth1 --mode xdp --trunk 10-20 --native 1
   vswitchctl port add up0 --bridge out --netdev eth0 --shared")]
@@ -165,7 +166,7 @@ pub struct VlanOptions {
 
 /// A port to make.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("kind").required(true).args(["tap", "netdev"]))]
+#[command(group = ArgGroup::new("kind").required(true).args(["tap", "host", "netdev"]))]
 pub struct PortOptions {
     /// Its name
     pub name: PortName,
@@ -175,6 +176,15 @@ pub struct PortOptions {
     /// Make a new interface, and move it into the container
     #[arg(long)]
     pub tap: bool,
+    /// Make a new interface for the host itself, by which it and the containers reach each other
+    #[arg(
+        long,
+        value_name = "IFNAME",
+        num_args = 0..=1,
+        default_missing_value = "vsw0",
+        conflicts_with_all = ["netns", "ifname", "handover", "mode"],
+    )]
+    pub host: Option<IfName>,
     /// Take an interface that exists already
     #[arg(long, value_name = "DEV")]
     pub netdev: Option<IfName>,

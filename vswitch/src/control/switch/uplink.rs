@@ -1,9 +1,8 @@
 //! Interfaces that are shared with the host: what the switch takes from them, and what it follows of the host.
 //!
 //! **The order of a change.** What is given up is first given back to the host, then the workers hear of the change, then
-//! what is new is taken. So a packet is never taken that the workers do not know; for the time in between it is the
-//! host's. One whose connection the host does not know is answered with a reset by it, which happens only to what begins
-//! or ends in these microseconds.
+//! what is new is taken. So a packet is never taken that the workers do not know: in the microseconds between it is the
+//! host's, which refuses what it does not know, as it would have before the change or will after it.
 
 use std::net::IpAddr;
 use std::path::Path;
