@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 
 pub use map::{Map, MapKind};
 pub use program::{Hook, Program, ProgramKind};
+pub(crate) use xsk::XDP_PASS;
 pub use xsk::XskMap;
 
 use code::{Code, CodeError, Reg};

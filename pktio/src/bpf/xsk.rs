@@ -4,16 +4,16 @@ use std::os::fd::BorrowedFd;
 
 use super::code::{Code, Reg, Size};
 use super::sys::fd_word;
-use super::{BpfError, Link, Map, MapKind, Program, ProgramKind, XdpAttach};
+use super::{BpfError, Map, MapKind, Program, ProgramKind};
 
 /// `XDP_PASS`, the verdict for frames of a queue that nobody listens to.
-const XDP_PASS: i32 = 2;
+pub(crate) const XDP_PASS: i32 = 2;
 /// `offsetof(struct xdp_md, rx_queue_index)`.
 const RX_QUEUE_INDEX: i16 = 16;
 /// `BPF_FUNC_redirect_map`.
 const REDIRECT_MAP: i32 = 51;
 
-/// A map from receive queue to AF_XDP socket, and the program that steers by it.
+/// A map from receive queue to AF_XDP socket, for programs that steer by it.
 #[derive(Debug)]
 pub struct XskMap {
     map: Map,
@@ -36,20 +36,19 @@ impl XskMap {
         self.map.update(&queue.to_ne_bytes(), &fd_word(socket).to_ne_bytes())
     }
 
-    /// Attaches the program that gives each frame to the socket of its queue, and lets frames of queues
-    /// without one pass. In the calling thread's network namespace.
+    /// The program that gives each frame to the socket of its queue, and lets frames of queues without one pass.
     ///
     /// # Errors
-    /// [`BpfError`]; nothing is then attached.
-    pub fn attach(&self, interface: u32, mode: XdpAttach) -> Result<Link, BpfError> {
+    /// [`BpfError`].
+    pub fn program(&self) -> Result<Program, BpfError> {
         let mut code = Code::new();
-        self.steer(&mut code);
-        Program::load(ProgramKind::Xdp, &code.finish()?)?.attach_xdp(interface, mode)
+        self.steer(&mut code, Reg::R1);
+        Program::load(ProgramKind::Xdp, &code.finish()?)
     }
 
-    /// `return redirect_map(map, ctx->rx_queue_index, XDP_PASS)`, with the context in `R1`.
-    fn steer(&self, code: &mut Code) {
-        code.load(Size::Word, Reg::R2, Reg::R1, RX_QUEUE_INDEX);
+    /// `return redirect_map(map, ctx->rx_queue_index, XDP_PASS)`.
+    pub(crate) fn steer(&self, code: &mut Code, context: Reg) {
+        code.load(Size::Word, Reg::R2, context, RX_QUEUE_INDEX);
         code.map(Reg::R1, &self.map).mov(Reg::R3, XDP_PASS).call(REDIRECT_MAP).exit();
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::claims::{Claims, Endpoint, PORTS_BYTES};
 use super::program::{Maps, decide};
 use crate::bpf::code::{Code, Reg};
-use crate::bpf::{BpfError, Hook, Link, Map, MapKind, Program, ProgramKind};
+use crate::bpf::{BpfError, Hook, Link, Map, MapKind, Program, ProgramKind, XDP_PASS, XskMap};
 use crate::sys;
 use crate::wire::MacAddr;
 
@@ -114,11 +114,31 @@ impl Sharing {
         self.program(ProgramKind::Classifier, TCX_DROP, TCX_NEXT)
     }
 
-    fn program(&self, kind: ProgramKind, take: i32, leave: i32) -> Result<Program, BpfError> {
+    /// Gives what is claimed to the AF_XDP socket of its queue, and lets the rest pass to the host.
+    pub(crate) fn steering(&self, sockets: &XskMap) -> Result<Program, BpfError> {
+        self.load(ProgramKind::Xdp, XDP_PASS, |code| sockets.steer(code, Reg::R6))
+    }
+
+    pub(super) fn program(
+        &self,
+        kind: ProgramKind,
+        take: i32,
+        leave: i32,
+    ) -> Result<Program, BpfError> {
+        self.load(kind, leave, |code| _ = code.mov(Reg::R0, take).exit())
+    }
+
+    fn load(
+        &self,
+        kind: ProgramKind,
+        leave: i32,
+        take: impl FnOnce(&mut Code),
+    ) -> Result<Program, BpfError> {
         let mut code = Code::new();
         let pass = code.label();
         decide(&mut code, kind, self.maps(), pass);
-        code.mov(Reg::R0, take).exit().place(pass).mov(Reg::R0, leave).exit();
+        take(&mut code);
+        code.place(pass).mov(Reg::R0, leave).exit();
         Program::load(kind, &code.finish()?)
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bpf::ProgramKind;
 use crate::wire::MacAddr;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -201,11 +202,14 @@ proptest! {
     #[test]
     fn the_program_decides_as_the_model(packets in prop::collection::vec(packet(), 1..12)) {
         // One that is loaded for all: what is remembered of fragments is told apart by the run.
-        let (program, mut fragments) = (sharing().classifier().unwrap(), Fragments::default());
+        let (at_tcx, at_xdp) = (sharing().classifier().unwrap(), sharing());
+        // XDP_DROP and XDP_PASS.
+        let at_xdp = at_xdp.program(ProgramKind::Xdp, 1, 2).unwrap();
+        let mut fragments = Fragments::default();
         for frame in &packets {
             let expected = claims().take(MAC, frame, &mut fragments, 0);
-            let verdict = program.run(frame).unwrap();
-            prop_assert_eq!(verdict == 2, expected, "{:02x?}", frame);
+            prop_assert_eq!(at_tcx.run(frame).unwrap() == 2, expected, "{:02x?}", frame);
+            prop_assert_eq!(at_xdp.run(frame).unwrap() == 1, expected, "{:02x?}", frame);
         }
     }
 

@@ -135,7 +135,7 @@ pub fn open(
         PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
         PortKind::Tap(tap) => open_tap(tap, mtu),
         PortKind::Netdev { device, mode, .. } if port.shared => {
-            shared::open(device, *mode, questions)
+            shared::open(device, *mode, home, questions)
         }
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);

@@ -27,6 +27,7 @@ const MASQUERADED: std::ops::RangeInclusive<u16> = 61000..=65535;
 pub fn tests() -> Vec<Test> {
     [
         test!(the_host_keeps_its_interface_and_containers_are_reached_by_its_address),
+        test!(the_host_keeps_an_interface_that_is_shared_by_xdp),
         test!(a_host_whose_switch_is_killed_has_its_interface_back),
         test!(what_the_host_has_is_followed),
         test!(an_interface_is_shared_by_a_bridge_of_its_own),
@@ -49,6 +50,11 @@ struct Site {
 
 impl Site {
     fn new() -> Outcome<Self> {
+        Self::with(NetdevMode::Auto)
+    }
+
+    /// One whose interface is shared in this way.
+    fn with(mode: NetdevMode) -> Outcome<Self> {
         let (host, world) = (Container::new()?, Container::new()?);
         host.netlink()?.create_veth("eth0", "eth0", Some(world.namespace().as_fd()))?;
         world.address("eth0", &[&format!("{}/24", WORLD[0]), &format!("{}/64", WORLD[1])])?;
@@ -57,7 +63,7 @@ impl Site {
         world.await_ready("eth0")?;
         let daemon = Daemon::start_on(&host, &[])?;
         daemon.change(Mutation::BridgeAdd(BridgeAdd::new("out".parse()?)))?;
-        daemon.add("up0", shared("out")?)?;
+        daemon.add("up0", shared("out", mode)?)?;
         routed_bridge(&daemon, "inside", &["10.1.0.1/24", "fd01::1/64"])?;
         let addresses = ["10.1.0.2/24", "fd01::2/64"];
         let inner = container(&daemon, "inner", "inside", &addresses, &["10.1.0.1", "fd01::1"])?;
@@ -71,8 +77,8 @@ impl Site {
     }
 }
 
-fn shared(bridge: &str) -> Outcome<Port> {
-    let kind = PortKind::Netdev { device: "eth0".parse()?, netns: None, mode: NetdevMode::Auto };
+fn shared(bridge: &str, mode: NetdevMode) -> Outcome<Port> {
+    let kind = PortKind::Netdev { device: "eth0".parse()?, netns: None, mode };
     Ok(Port { shared: true, ..Port::new(bridge.parse()?, kind) })
 }
 
@@ -117,7 +123,14 @@ fn carries(mut near: TcpStream, mut far: TcpStream) -> TestResult {
 }
 
 fn the_host_keeps_its_interface_and_containers_are_reached_by_its_address() -> TestResult {
-    let site = Site::new()?;
+    is_shared(&Site::new()?)
+}
+
+fn the_host_keeps_an_interface_that_is_shared_by_xdp() -> TestResult {
+    is_shared(&Site::with(NetdevMode::Xdp)?)
+}
+
+fn is_shared(site: &Site) -> TestResult {
     for ((own, far), inner) in HOST.into_iter().zip(WORLD).zip(INNER) {
         let (own, far, inner): (IpAddr, IpAddr, IpAddr) =
             (own.parse()?, far.parse()?, inner.parse()?);
