@@ -46,11 +46,11 @@ impl Claims {
     /// What is claimed by both.
     #[must_use]
     pub fn in_common(&self, other: &Self) -> Self {
-        let both = |(endpoint, own): (&Endpoint, &Box<[u8]>)| {
+        let both = |(endpoint, own): (&Endpoint, &[u8])| {
             let others = other.ports.get(endpoint)?;
             Some((*endpoint, own.iter().zip(others).map(|(one, two)| one & two).collect()))
         };
-        Self { ports: self.ports.iter().filter_map(both).collect() }
+        Self { ports: self.sets().filter_map(both).collect() }
     }
 
     pub(super) fn sets(&self) -> impl Iterator<Item = (&Endpoint, &[u8])> {

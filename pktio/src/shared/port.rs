@@ -70,7 +70,7 @@ impl<P: Port> Port for SharedPort<P> {
 
     fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {
         let mut taken = 0;
-        while let Some(at) = frames.iter().position(|frame| is_hosts(frame)) {
+        while let Some(at) = frames.iter().position(is_hosts) {
             for frame in frames.drain(at..=at) {
                 if let Some(ip) = question(frame.data()) {
                     self.questions.ask(self.interface, ip);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ctl::{
     BridgeAdd, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode, Port, PortKind, Publish,
-    Query,
+    Query, Tap,
 };
 use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, transfer};
 use rustix::process::Signal;
