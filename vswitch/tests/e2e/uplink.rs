@@ -277,7 +277,7 @@ fn the_host_has_an_interface_on_a_bridge() -> TestResult {
     let site = Site::new()?;
     let kind = PortKind::Tap(Tap {
         netns: None,
-        ifname: "vsw0".parse()?,
+        ifname: "vswitch0".parse()?,
         mac: None,
         ips: vec!["10.1.0.250/24".parse()?, "fd01::250/64".parse()?],
         gateways: Vec::new(),
@@ -286,7 +286,7 @@ fn the_host_has_an_interface_on_a_bridge() -> TestResult {
         handover: false,
     });
     site.daemon.add("host0", Port::new("inside".parse()?, kind))?;
-    site.host.await_ready("vsw0")?;
+    site.host.await_ready("vswitch0")?;
     for (inner, own) in INNER.into_iter().zip(["10.1.0.250", "fd01::250"]) {
         transfer::tcp(&Path::new(&site.host, &site.inner, inner.parse::<IpAddr>()?), 8 << 20, 5)?;
         transfer::tcp(&Path::new(&site.inner, &site.host, own.parse::<IpAddr>()?), 8 << 20, 6)?;

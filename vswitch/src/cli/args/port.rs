@@ -19,7 +19,7 @@ Examples:
   vswitchctl port add web0 --bridge br0 --tap --netns web --ip 10.0.0.2/24 --gateway 10.0.0.1
   vswitchctl port add web1 --bridge br0 --tap --netns 4711 --ifname net1 --mtu 9000 --queues 2
   vswitchctl port add web2 --bridge br0 --tap --netns web --ip 10.0.0.3/24 --guard --egress-rate 100mbit
-  vswitchctl port add host0 --bridge br0 --host vsw0 --ip 10.0.0.250/24
+  vswitchctl port add host0 --bridge br0 --host vswitch0 --ip 10.0.0.250/24
   vswitchctl port add v0 --bridge br0 --netdev veth0
   vswitchctl port add up0 --bridge br0 --netdev eth1 --mode xdp --trunk 10-20 --native 1
   vswitchctl port add up0 --bridge out --netdev eth0 --shared")]
@@ -181,7 +181,7 @@ pub struct PortOptions {
         long,
         value_name = "IFNAME",
         num_args = 0..=1,
-        default_missing_value = "vsw0",
+        default_missing_value = "vswitch0",
         conflicts_with_all = ["netns", "ifname", "handover", "mode"],
     )]
     pub host: Option<IfName>,
