@@ -21,6 +21,7 @@ mod prefix;
 mod rate;
 mod request;
 pub mod response;
+mod uplink;
 mod vlan;
 pub mod wire;
 
@@ -51,4 +52,5 @@ pub use request::{
     Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet, TopBy,
     Trace, VxlanAdd, VxlanSet, Why,
 };
+pub use uplink::HostUplink;
 pub use vlan::{Vlan, VlanId, VlanIds};

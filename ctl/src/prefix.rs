@@ -227,6 +227,8 @@ pub struct PortRange {
 impl PortRange {
     /// The ports that are for nobody in particular (RFC 6056, section 2.1, with the registered ones).
     pub const UNPRIVILEGED: Self = Self { first: 1024, last: u16::MAX };
+    /// The ports above those that Linux chooses for its own connections (`net.ipv4.ip_local_port_range`, by default).
+    pub const ABOVE_EPHEMERAL: Self = Self { first: 61000, last: u16::MAX };
 
     /// One port.
     pub fn one(port: u16) -> Option<Self> {

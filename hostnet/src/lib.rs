@@ -18,6 +18,7 @@ mod netns;
 mod route;
 pub mod sandbox;
 mod sys;
+mod uplink;
 
 pub use error::HostError;
 pub use interface::{Interface, await_ready, configure, readdress};
@@ -25,3 +26,4 @@ pub use link::{Link, MacBytes, Traffic};
 pub use monitor::{LinkEvent, LinkMonitor};
 pub use netlink::Netlink;
 pub use netns::{Netns, NetnsId};
+pub use uplink::{Uplink, UplinkEvent, UplinkMonitor};

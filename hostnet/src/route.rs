@@ -16,7 +16,7 @@ use ctl::{IpCidr, Prefix};
 
 use crate::{HostError, Netlink};
 
-fn family(addr: IpAddr) -> AddressFamily {
+pub(crate) fn family(addr: IpAddr) -> AddressFamily {
     if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
@@ -187,13 +187,22 @@ fn broadcast(addr: Ipv4Addr, prefix_len: u8) -> Option<AddressAttribute> {
 }
 
 /// Where a route leads to; `any` is its address if it says none.
-fn destination(route: &RouteMessage, any: IpAddr) -> Option<Prefix> {
+pub(crate) fn destination(route: &RouteMessage, any: IpAddr) -> Option<Prefix> {
     let addr = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(RouteAddress::Inet(addr)) => Some(IpAddr::V4(*addr)),
         RouteAttribute::Destination(RouteAddress::Inet6(addr)) => Some(IpAddr::V6(*addr)),
         _ => None,
     });
     Prefix::of(addr.unwrap_or(any), route.header.destination_prefix_length)
+}
+
+/// The router that a route leads by, if it is one of the same IP version.
+pub(crate) fn next_hop(route: &RouteMessage) -> Option<IpAddr> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(addr)) => Some(IpAddr::V4(*addr)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(addr)) => Some(IpAddr::V6(*addr)),
+        _ => None,
+    })
 }
 
 fn route_address(addr: IpAddr) -> RouteAddress {

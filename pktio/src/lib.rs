@@ -6,12 +6,13 @@
 //! * [`offload`]: what the kernel knew about a frame ([`Offload`]) travels with it, and is worked off in
 //!   software (segmentation, checksums, coalescing) only before a port that cannot take it.
 //! * [`port`]: the [`Port`] trait, which every kind of port implements.
+//! * [`shared`]: an interface that stays the host's, but for what is the switch's.
 //! * [`underlay`]: tunnel packets over the host's IP, by UDP sockets.
 //! * [`wire`]: header layouts, the one header parser and checksum arithmetic.
 //!
 //! Nothing here decides where a frame goes: that is the `flows` crate. This crate depends on no
 //! sibling. `unsafe` lives only in `buffer/arena.rs` (and its caller
-//! `buffer/pktbuf.rs`), `hint.rs`, `sys.rs`, `bpf.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
+//! `buffer/pktbuf.rs`), `hint.rs`, `sys.rs`, `bpf/sys.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
 
 pub mod bpf;
 pub mod buffer;
@@ -22,6 +23,7 @@ pub mod offload;
 pub mod packet;
 pub mod pcap;
 pub mod port;
+pub mod shared;
 mod sys;
 pub mod tap;
 pub mod underlay;

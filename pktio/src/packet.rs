@@ -20,6 +20,7 @@ use crate::bpf;
 use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool};
 use crate::offload::Accepts;
 use crate::port::{Missed, Port, PortFault, Sent};
+use crate::shared::Sharing;
 use crate::sys::{self, Messages};
 use crate::vnet::{self, VNET_BYTES};
 use crate::wire::VLAN_BYTES;
@@ -34,11 +35,26 @@ const HOPELESS: usize = 2;
 
 /// Why there is no packet port.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} for interface {interface}: {source}{}", hint(.source))]
-pub struct PacketError {
-    operation: &'static str,
-    interface: u32,
-    source: io::Error,
+#[non_exhaustive]
+pub enum PacketError {
+    /// The socket cannot be set up.
+    #[error("cannot {operation} for interface {interface}: {source}{}", hint(.source))]
+    Socket {
+        /// What was attempted.
+        operation: &'static str,
+        /// The interface's number.
+        interface: u32,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The interface cannot be shared with the host.
+    #[error("cannot share interface {interface} with the host: {source}")]
+    Shared {
+        /// The interface's number.
+        interface: u32,
+        /// What the programs lack.
+        source: bpf::BpfError,
+    },
 }
 
 fn hint(source: &io::Error) -> &'static str {
@@ -53,6 +69,8 @@ fn hint(source: &io::Error) -> &'static str {
 pub enum HostStack {
     /// A program on the device's ingress drops them behind the packet socket. It goes with the port.
     Blocked(bpf::Link),
+    /// A program on the device's ingress drops what is claimed, and no more. It goes with the port.
+    Shared(bpf::Link),
     /// Nothing, and why. The host should have no address on the device.
     Open(bpf::BpfError),
 }
@@ -78,17 +96,36 @@ impl PacketPort {
     /// # Errors
     /// [`PacketError`]; nothing is left behind.
     pub fn open(interface: u32) -> Result<Self, PacketError> {
-        let failed = |operation| move |source| PacketError { operation, interface, source };
+        Self::open_for(interface, None)
+    }
+
+    /// Opens a port on an interface that stays the host's, and takes from it only what is claimed. What is claimed is first
+    /// dropped for the host and then received: for a moment between by neither, and never by both.
+    ///
+    /// # Errors
+    /// [`PacketError`]; nothing is left behind.
+    pub fn open_shared(interface: u32, sharing: &Sharing) -> Result<Self, PacketError> {
+        Self::open_for(interface, Some(sharing))
+    }
+
+    fn open_for(interface: u32, sharing: Option<&Sharing>) -> Result<Self, PacketError> {
+        let failed = |operation| move |source| PacketError::Socket { operation, interface, source };
         let fd = sys::packet_socket().map_err(failed("open a packet socket"))?;
         sys::packet_options(fd.as_fd()).map_err(failed("set up the packet socket"))?;
         let receive_buffer_bytes = sys::receive_buffer(fd.as_fd(), RECEIVE_BUFFER_BYTES)
             .map_err(failed("size the receive buffer"))?;
-        let host_stack = match bpf::ingress_drop(interface) {
-            Ok(link) => HostStack::Blocked(link),
-            Err(error) => HostStack::Open(error),
+        let host_stack = match sharing {
+            Some(sharing) => {
+                let unshared = |source| PacketError::Shared { interface, source };
+                sharing.filter(fd.as_fd()).map_err(unshared)?;
+                HostStack::Shared(sharing.keep_from_host(interface).map_err(unshared)?)
+            }
+            None => {
+                sys::packet_promiscuous(fd.as_fd(), interface)
+                    .map_err(failed("receive every destination"))?;
+                bpf::ingress_drop(interface).map_or_else(HostStack::Open, HostStack::Blocked)
+            }
         };
-        sys::packet_promiscuous(fd.as_fd(), interface)
-            .map_err(failed("receive every destination"))?;
         sys::packet_bind(fd.as_fd(), interface).map_err(failed("bind the packet socket"))?;
         Ok(Self {
             fd,

@@ -191,6 +191,11 @@ pub(crate) fn packet_promiscuous(fd: BorrowedFd<'_>, interface: u32) -> io::Resu
     set_option(fd, libc::SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request)
 }
 
+/// Gives a socket only what a program, a socket filter, takes.
+pub(crate) fn attach_filter(fd: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    set_option::<c_int>(fd, libc::SOL_SOCKET, libc::SO_ATTACH_BPF, &program.as_raw_fd())
+}
+
 /// Sets the receive buffer, beyond the system's limit where that is permitted, and returns what it is.
 pub(crate) fn receive_buffer(fd: BorrowedFd<'_>, bytes: c_int) -> io::Result<c_int> {
     let forced = set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes);

@@ -197,6 +197,11 @@ impl Fleet {
         &self.placed
     }
 
+    /// The same, to be rung by others than workers.
+    pub fn shared_doorbell(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.doorbell)
+    }
+
     /// Readable when workers have something to tell. Silenced by [`Fleet::take_faults`].
     pub fn doorbell(&self) -> BorrowedFd<'_> {
         self.doorbell.as_fd()

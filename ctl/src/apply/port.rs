@@ -27,6 +27,9 @@ pub(super) fn del(config: &mut Config, named: &Named<PortName>) -> Result<(), Ct
 /// Removes a port, its addresses on a network, and what was entered by hand about stations behind it.
 pub(super) fn remove_port(config: &mut Config, name: &PortName) {
     if let Some(port) = config.ports.remove(name) {
+        if port.shared {
+            config.unfollow(&port.bridge);
+        }
         fdb::forget_behind(config, &port.bridge, name);
         config.forget_endpoint(&port.bridge, name);
     }

@@ -30,6 +30,7 @@ pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(),
             "only a network's container is told its address by DHCP; use `network connect --dhcp`",
         ));
     }
+    check_shared(config, name, port)?;
     match &port.kind {
         PortKind::Tap(tap) => {
             check_tap(tap, config.mtu_of(port))?;
@@ -40,6 +41,33 @@ pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(),
             Err(CtlError::invalid("--guard needs a port whose addresses are known: one with --tap"))
         }
         PortKind::Netdev { .. } => Ok(()),
+    }
+}
+
+/// What a port by which the host shares its interface cannot be, and that it is alone.
+fn check_shared(config: &Config, name: &PortName, port: &Port) -> Result<(), CtlError> {
+    let wrong = |why: &str| Err(CtlError::invalid(why));
+    let is_only = || {
+        let mut others = config.ports.iter().filter(|(_, other)| other.bridge == port.bridge);
+        others.all(|(other, _)| other == name)
+    };
+    let is_shared = config.shared_port(&port.bridge).is_some();
+    match &port.kind {
+        _ if !is_shared => Ok(()),
+        _ if !is_only() || config.vxlans_of(&port.bridge).next().is_some() => wrong(
+            "a bridge with an interface that the host shares has no other port; use a bridge of its own",
+        ),
+        _ if config.networks.contains_key(&port.bridge) => {
+            wrong("a network cannot have an interface of the host's; use a bridge of its own")
+        }
+        PortKind::Netdev { netns: None, .. }
+            if port.vlan.is_unaware() && port.mtu.is_none() && port.egress.is_none() =>
+        {
+            Ok(())
+        }
+        _ => wrong(
+            "--shared is for an interface (--netdev) of the daemon's own namespace, whose VLANs, MTU and rate stay the host's",
+        ),
     }
 }
 

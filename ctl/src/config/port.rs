@@ -40,6 +40,10 @@ pub struct Port {
     /// interface is left without.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dhcp: bool,
+    /// The interface, which exists already, stays the host's with its addresses: the port takes from it only what is for
+    /// published ports and for masqueraded connections. The bridge has no other port, and the host's addresses and routes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 impl Port {
@@ -56,6 +60,7 @@ impl Port {
             guard: false,
             egress: None,
             dhcp: false,
+            shared: false,
         }
     }
 }

@@ -29,12 +29,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use crate::bpf::{BpfError, Link, XdpAttach, XskMap};
+use crate::bpf::{BpfError, Link, Program, XdpAttach, XskMap};
 use crate::buffer::{
     Arena, BURST_FRAMES, Burst, HEADROOM_BYTES, Memory, PktBuf, Pool, SMALL_BYTES,
 };
 use crate::offload::{Accepts, Csum, checksum};
 use crate::port::{Missed, Port, PortFault, Sent};
+use crate::shared::Sharing;
 use ring::Descriptor;
 use socket::{Rings, Socket, Statistics};
 
@@ -130,12 +131,33 @@ enum Gathering {
 /// # Errors
 /// [`XdpError`]; nothing is left behind.
 pub fn open(interface: u32, queues: u32, memory: Memory) -> Result<Vec<XdpPort>, XdpError> {
-    let program = |source| XdpError::Program { interface, source };
-    let map = XskMap::new(queues).map_err(program)?;
-    let (link, attach) = match map.attach(interface, XdpAttach::Native) {
-        Ok(link) => (link, XdpAttach::Native),
-        Err(_) => (map.attach(interface, XdpAttach::Generic).map_err(program)?, XdpAttach::Generic),
-    };
+    open_by((interface, queues), memory, XskMap::program)
+}
+
+/// As [`open`], of an interface that stays the host's: only what is claimed is taken, and the rest passes up.
+///
+/// # Errors
+/// [`XdpError`]; nothing is left behind.
+pub fn open_shared(
+    interface: u32,
+    queues: u32,
+    memory: Memory,
+    sharing: &Sharing,
+) -> Result<Vec<XdpPort>, XdpError> {
+    open_by((interface, queues), memory, |map| sharing.steering(map))
+}
+
+fn open_by(
+    (interface, queues): (u32, u32),
+    memory: Memory,
+    program: impl FnOnce(&XskMap) -> Result<Program, BpfError>,
+) -> Result<Vec<XdpPort>, XdpError> {
+    let failed = |source| XdpError::Program { interface, source };
+    let map = XskMap::new(queues).map_err(failed)?;
+    let program = program(&map).map_err(failed)?;
+    let attach = |mode| program.attach_xdp(interface, mode).map(|link| (link, mode));
+    let attached = attach(XdpAttach::Native).or_else(|_| attach(XdpAttach::Generic));
+    let (link, attach) = attached.map_err(failed)?;
     let steering = Arc::new(Steering { _link: link, map });
     let mut ports = Vec::new();
     for queue in 0..queues {

@@ -2,6 +2,7 @@
 //! hears of it; dropping an [`OpenDevice`] undoes what opening it did.
 
 mod handover;
+mod shared;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use ctl::{
     CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName, Tap,
 };
 use hostnet::{HostError, Interface, Link, Netlink, Netns};
-use pktio::bpf::XdpAttach;
+use pktio::bpf::{BpfError, XdpAttach};
 use pktio::buffer::Memory;
 use pktio::packet::{HostStack, PacketError, PacketPort};
+use pktio::shared::{Questions, Sharing};
 use pktio::tap::{self, Handle, TapDevice, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
 
@@ -54,6 +56,8 @@ pub struct Facts {
     pub watch: Option<Arc<Watch>>,
     /// The device itself, if it was handed over to an engine.
     pub handed_over: Option<Arc<Handle>>,
+    /// What is taken from the interface, if the host shares it.
+    pub sharing: Option<Arc<Sharing>>,
     /// The interface's MAC address.
     pub mac: Option<MacAddr>,
     /// The longest packet that the interface takes, in bytes.
@@ -89,6 +93,9 @@ pub enum OpenError {
     /// No packet socket.
     #[error(transparent)]
     Packet(#[from] PacketError),
+    /// No program that shares the interface.
+    #[error(transparent)]
+    Bpf(#[from] BpfError),
     /// No AF_XDP socket.
     #[error(transparent)]
     Xdp(#[from] XdpError),
@@ -119,11 +126,18 @@ impl OpenError {
 ///
 /// # Errors
 /// [`OpenError`]; nothing is left behind.
-pub fn open(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> {
+pub fn open(
+    port: &Port,
+    mtu: u32,
+    home: Home,
+    questions: &Arc<Questions>,
+) -> Result<OpenDevice, OpenError> {
     match &port.kind {
         PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
         PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), mtu),
-
+        PortKind::Netdev { device, mode, .. } if port.shared => {
+            shared::open(device, *mode, home, questions)
+        }
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
             let watch = netns.as_ref().map(Watch::begin).transpose()?.map(Arc::new);
@@ -290,16 +304,21 @@ fn check_fit(device: &IfName, link: &Link) -> Result<(), OpenError> {
     }
 }
 
+fn host_stack(port: &PacketPort) -> String {
+    match port.host_stack() {
+        HostStack::Blocked(_) => "the host's own stack is kept away by a tcx program".to_owned(),
+        HostStack::Shared(_) => {
+            "the host keeps the interface; a tcx program takes what is the switch's".to_owned()
+        }
+        HostStack::Open(error) => format!(
+            "the host's own stack sees the frames too, and should have no address here: {error}"
+        ),
+    }
+}
+
 fn open_packet(link: &Link, mode: NetdevMode) -> Result<OpenDevice, OpenError> {
     let port = PacketPort::open(link.index)?;
-    let host_stack = match port.host_stack() {
-        HostStack::Blocked(_) => "the host's own stack is kept away by a tcx program".to_owned(),
-        HostStack::Open(error) => {
-            format!(
-                "the host's own stack sees the frames too, and should have no address here: {error}"
-            )
-        }
-    };
+    let host_stack = host_stack(&port);
     let buffer = format!("receive buffer {} KiB", port.receive_buffer_bytes() / 1024);
     let why = if mode == NetdevMode::Auto { " (auto: the far end keeps its offloads)" } else { "" };
     let offloads = ["checksum", "tcp4-segmentation", "tcp6-segmentation", "udp-segmentation"];
@@ -339,6 +358,7 @@ fn facts_of(link: &Link) -> Facts {
         index: link.index,
         watch: None,
         handed_over: None,
+        sharing: None,
         mac: link.mac.map(MacAddr),
         mtu: link.mtu,
         is_bound: false,

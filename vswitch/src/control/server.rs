@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ctl::wire::{LineDecoder, MAX_REQUEST_BYTES, event_line, parse_request, response_line};
 use ctl::{CtlError, ErrorCode};
-use hostnet::{LinkEvent, LinkMonitor};
+use hostnet::{LinkEvent, LinkMonitor, UplinkMonitor};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -26,7 +26,8 @@ const DOORBELL: Token = Token(1);
 const STOP: Token = Token(2);
 const LINKS: Token = Token(3);
 const RESOLVERS: Token = Token(4);
-const FIRST_CLIENT: usize = 5;
+const UPLINKS: Token = Token(5);
+const FIRST_CLIENT: usize = 6;
 
 /// Clients at the same time; further ones wait in the socket's backlog.
 const MAX_CLIENTS: usize = 8192;
@@ -69,6 +70,8 @@ pub(super) struct Server {
     poll: Poll,
     socket: ControlSocket,
     links: LinkMonitor,
+    /// What the host knows of its interfaces, for as long as any of them is shared.
+    uplinks: Option<UplinkMonitor>,
     clients: HashMap<Token, Client>,
     /// Clients that had more to say than is read at once: they are not announced a second time.
     unfinished: Vec<Token>,
@@ -101,6 +104,7 @@ impl Server {
             poll,
             socket,
             links,
+            uplinks: None,
             clients: HashMap::new(),
             unfinished: Vec::new(),
             next_token: FIRST_CLIENT,
@@ -115,6 +119,7 @@ impl Server {
     /// Serves until it is told to stop.
     pub(super) fn run(&mut self, daemon: &mut Daemon) -> Result<(), DaemonError> {
         let mut events = Events::with_capacity(256);
+        self.watch_uplinks(daemon)?;
         loop {
             match self.poll.poll(&mut events, self.timeout(daemon)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -132,12 +137,14 @@ impl Server {
                     LINKS => self.heed_links(daemon),
                     // Heard below, with whoever else asks.
                     RESOLVERS => {}
+                    UPLINKS => self.heed_uplinks(daemon),
                     token => self.serve(token, daemon),
                 }
             }
             daemon.attend();
             self.serve_feeds(daemon);
             self.look_after(daemon);
+            self.watch_uplinks(daemon)?;
         }
     }
 
@@ -201,9 +208,40 @@ impl Server {
                 LinkEvent::Missed => daemon.switch.heed_missed_links(),
             }
         }
-        // Once, however much changed: each of the ports that wait is tried.
+        // Once, however much changed: an interface that is shared may have another MAC address, and each of the ports
+        // that wait is tried.
+        if is_any_new {
+            daemon.switch.follow_hosts();
+        }
         if is_any_new && daemon.switch.has_waiting() {
             daemon.switch.retry_waiting();
+        }
+    }
+
+    /// Hears what the host says of its interfaces for as long as any of them is shared.
+    fn watch_uplinks(&mut self, daemon: &mut Daemon) -> Result<(), DaemonError> {
+        match (&self.uplinks, daemon.switch.shares()) {
+            (None, true) => {
+                let failed = |source| DaemonError::Loop { operation: "set up", source };
+                let uplinks = UplinkMonitor::open()?;
+                let monitor = uplinks.as_fd().as_raw_fd();
+                let registry = self.poll.registry();
+                registry
+                    .register(&mut SourceFd(&monitor), UPLINKS, Interest::READABLE)
+                    .map_err(failed)?;
+                self.uplinks = Some(uplinks);
+                // What changed before anybody listened.
+                daemon.switch.follow_hosts();
+            }
+            (Some(_), false) => self.uplinks = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn heed_uplinks(&self, daemon: &mut Daemon) {
+        if let Some(uplinks) = &self.uplinks {
+            daemon.switch.heed_hosts(&uplinks.events());
         }
     }
 

@@ -7,7 +7,7 @@
 //! * `change`: what somebody asks for; `lookout`: what changes by itself.
 //! * `commit`: the steps.
 //! * `endings`: what ends with a change; `gateways`: what gateways say by themselves; `overlay`: tunnels;
-//!   `services`: the backends of services.
+//!   `services`: the backends of services; `uplink`: interfaces that are shared with the host.
 
 mod change;
 mod commit;
@@ -16,6 +16,7 @@ mod gateways;
 mod lookout;
 mod overlay;
 mod services;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub(super) use commit::stuck;
 use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
+use pktio::shared::Questions;
+use uplink::Reservation;
 
 /// Internal addresses that masquerading has room for.
 const MASQUERADED: u32 = 65_536;
@@ -63,11 +66,17 @@ pub struct Switch {
     ending: Ending,
     schedules: Schedules,
     swept: Swept,
+    /// Neighbours that the host is to find.
+    questions: Arc<Questions>,
+    reservation: Reservation,
+    /// An interface is shared of whose host nothing is known yet.
+    has_new_host: bool,
 }
 
 impl Switch {
     /// A switch without bridges and ports, whose state is kept in `store`.
     pub fn new(fleet: Fleet, store: Option<Store>) -> Self {
+        let questions = Arc::new(Questions::new(fleet.shared_doorbell()));
         Self {
             fleet,
             store,
@@ -84,6 +93,9 @@ impl Switch {
             ending: Ending::default(),
             schedules: Schedules::default(),
             swept: Swept::default(),
+            questions,
+            reservation: Reservation::default(),
+            has_new_host: false,
         }
     }
 
@@ -99,7 +111,7 @@ impl Switch {
         let mut next = self.config.clone();
         let mut prepared = Prepared::default();
         for (name, port) in &kept.ports {
-            match device::open(port, kept.mtu_of(port).bytes(), self.home()) {
+            match device::open(port, kept.mtu_of(port).bytes(), self.home(), &self.questions) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) if error.is_absence() && is_bound_to_container(port) => {
                     self.note_problem(format!("port {name}: {error}; the port is removed"));
@@ -132,11 +144,14 @@ impl Switch {
         }
         next.bridges = bridges;
         self.write(&next)?;
-        self.commit(next, prepared)
+        self.commit(next, prepared)?;
+        self.follow_new_hosts();
+        Ok(())
     }
 
     /// Leaves the kept state in one file, for people to read.
     pub fn tidy(&mut self) {
+        self.end_reservation();
         let config = self.config.clone();
         if let Err(error) = self.write(&config) {
             tracing::warn!("the state stays as it was written last, with its journal: {error}");

@@ -17,6 +17,7 @@ mod routing;
 mod rules;
 mod services;
 mod sessions;
+mod uplink;
 mod vxlan;
 mod workers;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         names::tests(),
         sessions::tests(),
         services::tests(),
+        uplink::tests(),
         vxlan::tests(),
         rules::tests(),
         explain::tests(),

@@ -142,6 +142,7 @@ fn port() -> impl Strategy<Value = Port> {
             guard,
             egress,
             dhcp: false,
+            shared: false,
         },
     )
 }

@@ -19,8 +19,10 @@ Examples:
   vswitchctl port add web0 --bridge br0 --tap --netns web --ip 10.0.0.2/24 --gateway 10.0.0.1
   vswitchctl port add web1 --bridge br0 --tap --netns 4711 --ifname net1 --mtu 9000 --queues 2
   vswitchctl port add web2 --bridge br0 --tap --netns web --ip 10.0.0.3/24 --guard --egress-rate 100mbit
+  vswitchctl port add host0 --bridge br0 --host vswitch0 --ip 10.0.0.250/24
   vswitchctl port add v0 --bridge br0 --netdev veth0
-  vswitchctl port add up0 --bridge br0 --netdev eth1 --mode xdp --trunk 10-20 --native 1")]
+  vswitchctl port add up0 --bridge br0 --netdev eth1 --mode xdp --trunk 10-20 --native 1
+  vswitchctl port add up0 --bridge out --netdev eth0 --shared")]
     Add(Box<PortOptions>),
     /// Remove a port
     #[command(
@@ -164,7 +166,7 @@ pub struct VlanOptions {
 
 /// A port to make.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("kind").required(true).args(["tap", "netdev"]))]
+#[command(group = ArgGroup::new("kind").required(true).args(["tap", "host", "netdev"]))]
 pub struct PortOptions {
     /// Its name
     pub name: PortName,
@@ -174,12 +176,25 @@ pub struct PortOptions {
     /// Make a new interface, and move it into the container
     #[arg(long)]
     pub tap: bool,
+    /// Make a new interface for the host itself, by which it and the containers reach each other
+    #[arg(
+        long,
+        value_name = "IFNAME",
+        num_args = 0..=1,
+        default_missing_value = "vswitch0",
+        conflicts_with_all = ["netns", "ifname", "handover", "mode"],
+    )]
+    pub host: Option<IfName>,
     /// Take an interface that exists already
     #[arg(long, value_name = "DEV")]
     pub netdev: Option<IfName>,
     /// How frames of an existing interface are moved: auto, gso or xdp
     #[arg(long, value_name = "MODE", default_value_t, conflicts_with = "tap")]
     pub mode: NetdevMode,
+    /// Leave the interface to the host, with its addresses, and take from it only packets to published ports and of
+    /// masqueraded connections
+    #[arg(long, requires = "netdev", conflicts_with_all = ["netns", "mtu", "egress_rate"])]
+    pub shared: bool,
     /// The container's namespace: a name, a path or a process id
     #[arg(long, value_name = "NETNS")]
     pub netns: Option<NetnsRef>,

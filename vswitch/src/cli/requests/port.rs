@@ -75,7 +75,7 @@ fn new_port(options: &PortOptions) -> Port {
         },
         None => PortKind::Tap(Tap {
             netns: options.netns.clone(),
-            ifname: interface.ifname.clone(),
+            ifname: options.host.as_ref().unwrap_or(&interface.ifname).clone(),
             mac: interface.mac,
             ips: interface.ips.clone(),
             gateways: interface.gateways.clone(),
@@ -95,6 +95,7 @@ fn new_port(options: &PortOptions) -> Port {
         guard: options.guard,
         egress: egress(options.egress.egress_rate, options.egress.egress_queue),
         dhcp: false,
+        shared: options.shared,
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the operator's configuration to what the pipeline decides by.
 
+mod claims;
 mod nat;
 mod neighbors;
 mod routes;
@@ -21,6 +22,7 @@ use flows::{
 use pktio::wire::MacAddr;
 
 use crate::worker::Shape;
+pub use claims::{claims, reserved};
 pub use neighbors::put_neighbors;
 use rules::Rules;
 pub use services::Running;

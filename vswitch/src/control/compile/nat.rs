@@ -137,7 +137,7 @@ pub(super) fn pool_addresses(config: &Config, bridge: &BridgeName) -> BTreeSet<I
 }
 
 /// The pools of a rule: its addresses, or the first of each version of the gateway outside.
-fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<Pool> {
+pub(super) fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<Pool> {
     let of_gateway = |is_ipv4: bool| {
         let bridge = config.bridges.get(&rule.to)?;
         let own = bridge.gateways.iter().find(|cidr| cidr.addr.is_ipv4() == is_ipv4)?;
@@ -151,7 +151,8 @@ fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<Pool> {
             .filter_map(of_gateway)
             .collect(),
     };
-    let ports = rule.ports.first()..=rule.ports.last();
+    let ports = config.masquerade_ports(rule);
+    let ports = ports.first()..=ports.last();
     let default = Quota::default();
     let quota = Quota {
         ports: rule.port_quota.unwrap_or(default.ports),

@@ -25,6 +25,7 @@ impl Switch {
         let next = apply(&self.config, mutation)?;
         let subject = subject::of(mutation, &self.config, &next)?;
         let differs = self.advance(next)?;
+        self.follow_new_hosts();
         let removed = match mutation {
             Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key))),
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
@@ -64,6 +65,7 @@ impl Switch {
             Some(last) => self.advance(last)?,
             None => false,
         };
+        self.follow_new_hosts();
         Ok(Changed { changed, each, ..Changed::default() })
     }
 

@@ -107,8 +107,9 @@ impl Switch {
         for step in steps {
             match step {
                 Action::AddPort(name, port) => {
-                    let device = device::open(port, next.mtu_of(port).bytes(), self.home())
-                        .map_err(|error| error.for_port(name))?;
+                    let device =
+                        device::open(port, next.mtu_of(port).bytes(), self.home(), &self.questions)
+                            .map_err(|error| error.for_port(name))?;
                     prepared.opened.insert(name.clone(), device);
                 }
                 Action::ChangePort(name, port) => self.readdress(name, port, prepared)?,
@@ -170,6 +171,7 @@ impl Switch {
 
     /// Tells the workers. Nothing here fails unless a worker is stuck.
     pub(super) fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
+        self.narrow_claims(&next);
         let now = self.now();
         let Prepared { opened, resized, readdressed, endpoints } = prepared;
         for Resized { name, to, .. } in resized {
@@ -211,6 +213,7 @@ impl Switch {
         self.publish()?;
         self.put_statics(&before);
         begun.iter().try_for_each(|port| self.fleet.open(*port)).map_err(stuck)?;
+        self.widen_claims();
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 
@@ -310,6 +313,7 @@ impl Switch {
             {
                 self.note_problem(format!("port {name}: {error}; it does not outlive the daemon"));
             }
+            self.has_new_host |= facts.sharing.is_some();
             self.facts.insert(name.clone(), facts);
             fresh.push(Fresh { name, index, queues, home });
         }

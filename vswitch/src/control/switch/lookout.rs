@@ -38,6 +38,7 @@ impl Switch {
             }
         }
         self.heed_strangers();
+        self.heed_questions();
     }
 
     fn heed_fault(&mut self, name: &PortName, fault: &PortFault) {
@@ -122,7 +123,7 @@ impl Switch {
         let home = self.home();
         for (name, why) in &mut self.waiting {
             let Some(port) = self.config.ports.get(name) else { continue };
-            match device::open(port, self.config.mtu_of(port).bytes(), home) {
+            match device::open(port, self.config.mtu_of(port).bytes(), home, &self.questions) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) => *why = error.to_string(),
             }
@@ -134,6 +135,7 @@ impl Switch {
         if let Err(error) = self.commit(self.config.clone(), prepared) {
             self.note_problem(error.to_string());
         }
+        self.follow_new_hosts();
     }
 
     /// Frees some of what timed out: stations, neighbours, sessions.

@@ -1,0 +1,247 @@
+//! What the host knows of one of its own interfaces: addresses, routes and neighbours, and when they change.
+//!
+//! For an interface that the switch shares with the host, whose addresses, routes and neighbours are the host's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, NetlinkPayload};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use ctl::{IpCidr, Prefix};
+
+use crate::netlink::parse;
+use crate::route::{destination, family, next_hop};
+use crate::{HostError, Link, MacBytes, Netlink};
+
+/// `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`
+/// (linux/rtnetlink.h).
+const GROUPS: [u32; 5] = [3, 5, 7, 9, 11];
+
+/// An interface of the host, as it was when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// The interface.
+    pub link: Link,
+    /// Its addresses, without link-local ones of IPv6, which nobody beyond the link can send to.
+    pub addresses: Vec<IpCidr>,
+    /// Its routes by routers, in the main table. Of equal destinations the one with the lowest metric counts.
+    pub routes: BTreeMap<Prefix, Vec<IpAddr>>,
+}
+
+/// Something that happened to what the host knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UplinkEvent {
+    /// A neighbour has answered the kernel, or is known to it to have this MAC address.
+    Neighbor {
+        /// The interface's number.
+        interface: u32,
+        /// The neighbour.
+        ip: IpAddr,
+        /// Where it is.
+        mac: MacBytes,
+        /// Whether it has just answered.
+        is_confirmed: bool,
+    },
+    /// Addresses or routes changed, or events were lost: ask for the present state.
+    Changed,
+}
+
+impl Netlink {
+    /// What the host knows of an interface, by its name.
+    ///
+    /// # Errors
+    /// [`HostError::NoSuchLink`] when there is none.
+    pub fn uplink(&self, name: &str) -> Result<Uplink, HostError> {
+        let link = self.link(name)?;
+        let mut addresses = self.addresses(link.index)?;
+        addresses.retain(|cidr| !matches!(cidr.addr, IpAddr::V6(ip) if ip.is_unicast_link_local()));
+        let mut metrics = BTreeMap::new();
+        let mut routes = BTreeMap::new();
+        for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family(any);
+            let answers = self.dump(RouteNetlinkMessage::GetRoute(message), ("list", "routes"))?;
+            for answer in &answers {
+                let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
+                let Some((to, via)) = by_router(route, link.index, any) else { continue };
+                let metric = metric(route);
+                if metrics.get(&to).is_none_or(|lowest| metric < *lowest) {
+                    metrics.insert(to, metric);
+                    routes.insert(to, vec![via]);
+                }
+            }
+        }
+        Ok(Uplink { link, addresses, routes })
+    }
+
+    /// The MAC address of a neighbour if the kernel is sure of it. Otherwise the kernel asks for it, or after it, and an
+    /// [`UplinkMonitor`] tells of the answer.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn resolve(&self, interface: u32, ip: IpAddr) -> Result<Option<MacBytes>, HostError> {
+        let known = self.neighbor(interface, ip)?;
+        let mut request = neighbor_message(interface, ip);
+        match known {
+            Some((
+                NeighbourState::Reachable | NeighbourState::Permanent | NeighbourState::Noarp,
+                mac,
+            )) => {
+                return Ok(mac);
+            }
+            // A stale one would be asked after only some seconds from now (delay_first_probe_time).
+            Some((NeighbourState::Stale | NeighbourState::Delay, Some(mac))) => {
+                request.header.state = NeighbourState::Probe;
+                request.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+            }
+            Some((NeighbourState::Probe | NeighbourState::Incomplete, _)) => return Ok(None),
+            _ => request.header.flags = NeighbourFlags::Use,
+        }
+        let request = RouteNetlinkMessage::NewNeighbour(request);
+        self.request(request, NLM_F_CREATE | NLM_F_REPLACE, ("ask for", &ip.to_string()))?;
+        Ok(None)
+    }
+
+    fn neighbor(
+        &self,
+        interface: u32,
+        ip: IpAddr,
+    ) -> Result<Option<(NeighbourState, Option<MacBytes>)>, HostError> {
+        let request = RouteNetlinkMessage::GetNeighbour(neighbor_message(interface, ip));
+        match self.query(request, ("look up neighbour", &ip.to_string())) {
+            Ok(Some(RouteNetlinkMessage::NewNeighbour(message))) => {
+                Ok(Some((message.header.state, mac_of(&message))))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.io().and_then(io::Error::raw_os_error) == Some(libc::ENOENT) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn neighbor_message(interface: u32, ip: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(ip);
+    message.header.ifindex = interface;
+    message.attributes.push(NeighbourAttribute::Destination(ip.into()));
+    message
+}
+
+fn mac_of(message: &NeighbourMessage) -> Option<MacBytes> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok(),
+        _ => None,
+    })
+}
+
+/// A unicast route of the main table by a router on the interface.
+fn by_router(route: &RouteMessage, interface: u32, any: IpAddr) -> Option<(Prefix, IpAddr)> {
+    let is_its = route.attributes.contains(&RouteAttribute::Oif(interface));
+    let is_main = route.header.table == RouteHeader::RT_TABLE_MAIN;
+    let is_ours = is_its && is_main && route.header.kind == RouteType::Unicast;
+    is_ours.then(|| destination(route, any).zip(next_hop(route))).flatten()
+}
+
+fn metric(route: &RouteMessage) -> u32 {
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Priority(metric) => Some(*metric),
+            _ => None,
+        })
+        .unwrap_or(0)
+}
+
+/// Tells of what the host knows, in the namespace in which it was opened.
+#[derive(Debug)]
+pub struct UplinkMonitor {
+    socket: Socket,
+}
+
+impl UplinkMonitor {
+    /// Watches the calling thread's namespace.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`].
+    pub fn open() -> Result<Self, HostError> {
+        let open = || -> io::Result<Socket> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind(&SocketAddr::new(0, 0))?;
+            GROUPS.iter().try_for_each(|group| socket.add_membership(*group))?;
+            socket.set_non_blocking(true)?;
+            Ok(socket)
+        };
+        let socket = open().map_err(|source| HostError::Netlink {
+            operation: "watch",
+            subject: "addresses, routes and neighbours".to_owned(),
+            source,
+            remark: None,
+        })?;
+        Ok(Self { socket })
+    }
+
+    /// What happened since the last call. Never blocks.
+    pub fn events(&self) -> Vec<UplinkEvent> {
+        let mut events = Vec::new();
+        loop {
+            match self.socket.recv_from_full() {
+                Ok((datagram, _)) => match parse(&datagram, "watch addresses") {
+                    Ok(messages) => {
+                        events
+                            .extend(messages.iter().filter_map(|message| event(&message.payload)));
+                    }
+                    Err(_) => events.push(UplinkEvent::Changed),
+                },
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    events.push(UplinkEvent::Changed);
+                }
+                Err(_) => return events,
+            }
+        }
+    }
+}
+
+fn event(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<UplinkEvent> {
+    let NetlinkPayload::InnerMessage(message) = payload else { return None };
+    match message {
+        RouteNetlinkMessage::NewNeighbour(message) => neighbor_event(message),
+        RouteNetlinkMessage::NewAddress(_)
+        | RouteNetlinkMessage::DelAddress(_)
+        | RouteNetlinkMessage::NewRoute(_)
+        | RouteNetlinkMessage::DelRoute(_) => Some(UplinkEvent::Changed),
+        _ => None,
+    }
+}
+
+fn neighbor_event(message: &NeighbourMessage) -> Option<UplinkEvent> {
+    let ip = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    })?;
+    let is_confirmed = match message.header.state {
+        NeighbourState::Reachable | NeighbourState::Permanent | NeighbourState::Noarp => true,
+        NeighbourState::Stale | NeighbourState::Delay | NeighbourState::Probe => false,
+        _ => return None,
+    };
+    let known = matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6);
+    let (interface, mac) = (message.header.ifindex, mac_of(message).filter(|_| known)?);
+    Some(UplinkEvent::Neighbor { interface, ip, mac, is_confirmed })
+}
+
+impl AsFd for UplinkMonitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        crate::sys::borrow(self.socket.as_raw_fd(), self)
+    }
+}

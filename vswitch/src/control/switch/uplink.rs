@@ -1,0 +1,195 @@
+//! Interfaces that are shared with the host: what the switch takes from them, and what it follows of the host.
+//!
+//! **The order of a change.** What is given up is first given back to the host, then the workers hear of the change, then
+//! what is new is taken. So a packet is never taken that the workers do not know: in the microseconds between it is the
+//! host's, which refuses what it does not know, as it would have before the change or will after it.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use ctl::{BridgeName, Config, HostUplink, MacAddr, PortKind, PortName, PortRange};
+use flows::BridgeIndex;
+use flows::router::Claim;
+use hostnet::{Netlink, UplinkEvent};
+use pktio::shared::Sharing;
+use pktio::wire;
+
+use super::Switch;
+use crate::control::compile;
+
+/// Ports that the kernel gives to nobody who does not ask for them (Documentation/networking/ip-sysctl.rst).
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+/// What is reserved on the host for as long as the daemon runs.
+#[derive(Debug, Default)]
+pub(super) struct Reservation {
+    ours: Vec<PortRange>,
+    /// What was reserved before.
+    before: String,
+}
+
+impl Reservation {
+    /// Reserves these ranges, beside what was reserved before, and no others.
+    fn put(&mut self, path: &Path, ranges: Vec<PortRange>) -> std::io::Result<()> {
+        if self.ours == ranges {
+            return Ok(());
+        }
+        if self.ours.is_empty() {
+            self.before = std::fs::read_to_string(path)?.trim().to_owned();
+        }
+        let before = Some(self.before.clone()).filter(|text| !text.is_empty());
+        let all = before.into_iter().chain(ranges.iter().map(ToString::to_string));
+        // An empty list is written as an empty line.
+        std::fs::write(path, all.collect::<Vec<_>>().join(",") + "\n")?;
+        self.ours = ranges;
+        Ok(())
+    }
+}
+
+impl Switch {
+    /// Whether any interface is shared with the host.
+    pub fn shares(&self) -> bool {
+        self.shared().next().is_some()
+    }
+
+    /// The open ports that share an interface: name, bridge, device and what they take.
+    fn shared(&self) -> impl Iterator<Item = (&PortName, &BridgeName, &str, &Arc<Sharing>)> + '_ {
+        self.facts.iter().filter_map(|(name, facts)| {
+            let port = self.config.ports.get(name)?;
+            let PortKind::Netdev { device, .. } = &port.kind else { return None };
+            Some((name, &port.bridge, device.as_str(), facts.sharing.as_ref()?))
+        })
+    }
+
+    /// Gives back to the host what the switch takes and is not to take any more.
+    pub(super) fn narrow_claims(&mut self, next: &Config) {
+        let narrowed = self.shared().filter_map(|(name, bridge, _, sharing)| {
+            let done = sharing.narrow(&compile::claims(next, bridge));
+            done.err().map(|error| format!("port {name}: {error}"))
+        });
+        let failed: Vec<_> = narrowed.collect();
+        failed.into_iter().for_each(|problem| self.note_problem(problem));
+    }
+
+    /// Takes from the host what is the switch's.
+    pub(super) fn widen_claims(&mut self) {
+        let ranges = compile::reserved(&self.config);
+        let reserved = self.reservation.put(Path::new(RESERVED), ranges);
+        let reserved =
+            reserved.err().map(|error| format!("cannot reserve ports in {RESERVED}: {error}"));
+        let widened = self.shared().filter_map(|(name, bridge, _, sharing)| {
+            let done = sharing.claim(&compile::claims(&self.config, bridge));
+            done.err().map(|error| format!("port {name}: {error}"))
+        });
+        let failed: Vec<_> = reserved.into_iter().chain(widened).collect();
+        failed.into_iter().for_each(|problem| self.note_problem(problem));
+    }
+
+    /// Reserves nothing on the host any more.
+    pub(super) fn end_reservation(&mut self) {
+        if let Err(error) = self.reservation.put(Path::new(RESERVED), Vec::new()) {
+            tracing::warn!("{RESERVED} stays as it is: {error}");
+        }
+    }
+
+    /// Makes the bridges of interfaces that were opened lately what the host is there.
+    pub(super) fn follow_new_hosts(&mut self) {
+        if std::mem::take(&mut self.has_new_host) {
+            self.follow_hosts();
+        }
+    }
+
+    /// Makes the bridges of all shared interfaces what the host is there.
+    pub fn follow_hosts(&mut self) {
+        let shared: Vec<_> = self
+            .shared()
+            .map(|(name, bridge, device, sharing)| {
+                (name.clone(), bridge.clone(), device.to_owned(), Arc::clone(sharing))
+            })
+            .collect();
+        for (name, bridge, device, sharing) in shared {
+            if let Err(problem) = self.follow_host(&bridge, &device, &sharing) {
+                self.note_problem(format!("port {name}: {problem}"));
+            }
+        }
+    }
+
+    fn follow_host(
+        &mut self,
+        bridge: &BridgeName,
+        device: &str,
+        sharing: &Sharing,
+    ) -> Result<(), String> {
+        let uplink = Netlink::open().and_then(|netlink| netlink.uplink(device));
+        let uplink = uplink.map_err(|error| error.to_string())?;
+        let Some(mac) = uplink.link.mac else { return Ok(()) };
+        let (addresses, routes) = (uplink.addresses, uplink.routes);
+        let host = HostUplink { mac: MacAddr(mac), addresses, routes };
+        let next = self.config.following(bridge, &host);
+        let next = next.map_err(|error| {
+            format!("its bridge cannot follow the host, and stays as it was: {error}")
+        })?;
+        self.advance(next).map_err(|error| error.to_string())?;
+        sharing.readdress(wire::MacAddr(mac)).map_err(|error| error.to_string())
+    }
+
+    /// Hears what the host says of its interfaces.
+    pub fn heed_hosts(&mut self, events: &[UplinkEvent]) {
+        for event in events {
+            if let UplinkEvent::Neighbor { interface, ip, mac, is_confirmed } = *event {
+                let claim =
+                    Claim { solicited: is_confirmed, ..Claim::announcing(wire::MacAddr(mac)) };
+                self.hear(interface, ip, &claim);
+            }
+        }
+        if events.contains(&UplinkEvent::Changed) {
+            self.follow_hosts();
+        }
+    }
+
+    /// Has the kernel find the neighbours that workers ask for.
+    pub(super) fn heed_questions(&mut self) {
+        while let Some((interface, ip)) = self.questions.take() {
+            match Netlink::open().and_then(|netlink| netlink.resolve(interface, ip)) {
+                Ok(Some(mac)) => self.hear(interface, ip, &Claim::answering(wire::MacAddr(mac))),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, %ip, "the host cannot resolve a neighbour"),
+            }
+        }
+    }
+
+    fn hear(&self, interface: u32, ip: IpAddr, claim: &Claim) {
+        if let Some(bridge) = self.bridge_on(interface) {
+            let now = self.fleet.clock().now();
+            self.fleet.tables().neighbors.learn(bridge, ip, claim, now);
+        }
+    }
+
+    fn bridge_on(&self, interface: u32) -> Option<BridgeIndex> {
+        let is_it =
+            |name: &PortName| self.facts.get(name).is_some_and(|facts| facts.index == interface);
+        let (_, bridge, ..) = self.shared().find(|(name, ..)| is_it(name))?;
+        self.numbering.bridges.get(bridge).map(|slot| slot.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_reserved_before_stays_so_and_what_we_reserve_does_not() {
+        let directory = std::env::temp_dir().join(format!("reserved-{}", std::process::id()));
+        std::fs::write(&directory, "4000-4010\n").unwrap();
+        let read = || std::fs::read_to_string(&directory).unwrap();
+        let mut reservation = Reservation::default();
+        reservation.put(&directory, vec![PortRange::ABOVE_EPHEMERAL]).unwrap();
+        assert_eq!(read(), "4000-4010,61000-65535\n");
+        reservation.put(&directory, vec!["50000".parse().unwrap()]).unwrap();
+        assert_eq!(read(), "4000-4010,50000\n");
+        reservation.put(&directory, Vec::new()).unwrap();
+        assert_eq!(read(), "4000-4010\n");
+        std::fs::remove_file(&directory).unwrap();
+    }
+}

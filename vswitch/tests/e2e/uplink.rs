@@ -1,0 +1,295 @@
+//! An interface that the host keeps, and shares with the switch: a namespace is the host, and another one the world.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use ctl::{
+    BridgeAdd, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode, Port, PortKind, Publish,
+    Query, Tap,
+};
+use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, transfer};
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, eventually};
+use crate::routing::{container, reaches, routed_bridge};
+
+/// Longer than any connection takes to come about.
+const SOON: Duration = Duration::from_secs(5);
+/// The host's addresses, the world's, and a container's.
+const HOST: [&str; 2] = ["192.0.2.2", "2001:db8:9::2"];
+const WORLD: [&str; 2] = ["192.0.2.9", "2001:db8:9::9"];
+const INNER: [&str; 2] = ["10.1.0.2", "fd01::2"];
+/// Where masquerading gets its ports from, on an interface that is shared.
+const MASQUERADED: std::ops::RangeInclusive<u16> = 61000..=65535;
+
+pub fn tests() -> Vec<Test> {
+    [
+        test!(the_host_keeps_its_interface_and_containers_are_reached_by_its_address),
+        test!(the_host_keeps_an_interface_that_is_shared_by_xdp),
+        test!(a_host_whose_switch_is_killed_has_its_interface_back),
+        test!(what_the_host_has_is_followed),
+        test!(an_interface_is_shared_by_a_bridge_of_its_own),
+        test!(the_host_has_an_interface_on_a_bridge),
+    ]
+    .into_iter()
+    .map(|test| test.needs(Need::Tun).needs(Need::Bpf))
+    .collect()
+}
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// A host with a switch, a container on it, and the world.
+struct Site {
+    daemon: Daemon,
+    inner: Container,
+    host: Container,
+    world: Container,
+}
+
+impl Site {
+    fn new() -> Outcome<Self> {
+        Self::with(NetdevMode::Auto)
+    }
+
+    /// One whose interface is shared in this way.
+    fn with(mode: NetdevMode) -> Outcome<Self> {
+        let (host, world) = (Container::new()?, Container::new()?);
+        host.netlink()?.create_veth("eth0", "eth0", Some(world.namespace().as_fd()))?;
+        world.address("eth0", &[&format!("{}/24", WORLD[0]), &format!("{}/64", WORLD[1])])?;
+        host.address("eth0", &[&format!("{}/24", HOST[0]), &format!("{}/64", HOST[1])])?;
+        host.await_ready("eth0")?;
+        world.await_ready("eth0")?;
+        let daemon = Daemon::start_on(&host, &[])?;
+        daemon.change(Mutation::BridgeAdd(BridgeAdd::new("out".parse()?)))?;
+        daemon.add("up0", shared("out", mode)?)?;
+        routed_bridge(&daemon, "inside", &["10.1.0.1/24", "fd01::1/64"])?;
+        let addresses = ["10.1.0.2/24", "fd01::2/64"];
+        let inner = container(&daemon, "inner", "inside", &addresses, &["10.1.0.1", "fd01::1"])?;
+        let masquerade = Masquerade::new("inside".parse()?, "out".parse()?);
+        let rule = NatRule::Masquerade(Masquerade { ipv6: true, ..masquerade });
+        daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+        for (own, name) in INNER.into_iter().zip(["web4", "web6"]) {
+            publish(&daemon, name, own.parse()?)?;
+        }
+        Ok(Self { daemon, inner, host, world })
+    }
+}
+
+fn shared(bridge: &str, mode: NetdevMode) -> Outcome<Port> {
+    let kind = PortKind::Netdev { device: "eth0".parse()?, netns: None, mode };
+    Ok(Port { shared: true, ..Port::new(bridge.parse()?, kind) })
+}
+
+/// Port 8080 outside leads to port 80 of the container.
+fn publish(daemon: &Daemon, name: &str, own: IpAddr) -> Outcome<()> {
+    let forward = format!("8080:{}/tcp", SocketAddr::new(own, 80)).parse()?;
+    let rule = NatRule::Publish(Publish { on: "out".parse()?, forward, to: None, port: None });
+    daemon.change(Mutation::NatAdd(NatAdd { name: Some(name.parse()?), rule }))?;
+    Ok(())
+}
+
+fn io(source: std::io::Error) -> LabError {
+    LabError::Socket { operation: "speak through a shared interface", source }
+}
+
+fn listen(on: &Container, at: SocketAddr) -> Outcome<TcpListener> {
+    Ok(on.run(|| TcpListener::bind(at).map_err(io))?)
+}
+
+fn connect(from: &Container, to: SocketAddr) -> Outcome<std::io::Result<TcpStream>> {
+    Ok(from.run(|| Ok::<_, LabError>(TcpStream::connect_timeout(&to, SOON)))?)
+}
+
+/// Bytes that differ everywhere.
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0u32..)
+        .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
+        .take(bytes)
+        .collect()
+}
+
+/// Sends much by one end of a connection and gets all of it by the other.
+fn carries(mut near: TcpStream, mut far: TcpStream) -> TestResult {
+    let sent = pattern(8 << 20);
+    let expected = sent.clone();
+    let sender = std::thread::spawn(move || near.write_all(&sent));
+    let mut got = Vec::new();
+    far.read_to_end(&mut got)?;
+    sender.join().map_err(|_| "the sender panicked")??;
+    assert!(got == expected, "{} of {} bytes", got.len(), expected.len());
+    Ok(())
+}
+
+fn the_host_keeps_its_interface_and_containers_are_reached_by_its_address() -> TestResult {
+    is_shared(&Site::new()?)
+}
+
+fn the_host_keeps_an_interface_that_is_shared_by_xdp() -> TestResult {
+    is_shared(&Site::with(NetdevMode::Xdp)?)
+}
+
+fn is_shared(site: &Site) -> TestResult {
+    for ((own, far), inner) in HOST.into_iter().zip(WORLD).zip(INNER) {
+        let (own, far, inner): (IpAddr, IpAddr, IpAddr) =
+            (own.parse()?, far.parse()?, inner.parse()?);
+        // The host's own: untouched, both ways.
+        ping::ping(&site.world, own, &ping::Options::default())?;
+        ping::ping(&site.host, far, &ping::Options::default())?;
+        transfer::tcp(&Path::new(&site.world, &site.host, own), 8 << 20, 1)?;
+        transfer::tcp(&Path::new(&site.host, &site.world, far), 8 << 20, 2)?;
+        // A published port: the container sees the client's address.
+        let listener = listen(&site.inner, SocketAddr::new(inner, 80))?;
+        let client = connect(&site.world, SocketAddr::new(own, 8080))??;
+        let (server, seen) = listener.accept()?;
+        assert_eq!(seen, client.local_addr()?, "the client's address is kept");
+        carries(client, server)?;
+        // A masqueraded connection: the world sees the host's address.
+        transfer::tcp(&Path::new(&site.inner, &site.world, far), 8 << 20, 3)?;
+        let (_near, far_end) = Path::new(&site.inner, &site.world, far).tcp()?;
+        let seen = far_end.peer_addr()?;
+        assert!(seen.ip() == own && MASQUERADED.contains(&seen.port()), "{seen}");
+        ping::ping(&site.inner, far, &ping::Options::default())?;
+        is_told_of_a_closed_port(&site.inner, far)?;
+        // Nobody listens there on the host: the host says so, and nobody else does.
+        let refused = connect(&site.world, SocketAddr::new(own, 8081))?;
+        assert!(refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused));
+    }
+    site.daemon.check_ledger()
+}
+
+/// An ICMP error that is about a masqueraded datagram comes back to who sent it.
+fn is_told_of_a_closed_port(inner: &Container, far: IpAddr) -> TestResult {
+    let any: IpAddr = if far.is_ipv4() { "0.0.0.0".parse()? } else { "::".parse()? };
+    let socket: UdpSocket = inner.run(|| {
+        let socket = UdpSocket::bind((any, 0)).map_err(io)?;
+        socket.connect((far, 9)).map_err(io)?;
+        Ok::<_, LabError>(socket)
+    })?;
+    socket.set_read_timeout(Some(SOON))?;
+    socket.send(b"anybody?")?;
+    let error = socket.recv(&mut [0; 16]).err().ok_or("nobody listens there")?;
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    Ok(())
+}
+
+fn a_host_whose_switch_is_killed_has_its_interface_back() -> TestResult {
+    let mut site = Site::new()?;
+    let (own, inner) = (HOST[0].parse::<IpAddr>()?, INNER[0].parse::<IpAddr>()?);
+    let listener = listen(&site.inner, SocketAddr::new(inner, 80))?;
+    let mut client = connect(&site.world, SocketAddr::new(own, 8080))??;
+    let (mut server, _) = listener.accept()?;
+    let (mut hosts_client, mut hosts) = Path::new(&site.world, &site.host, own).tcp()?;
+    // Traffic on both, while it is killed.
+    let talker = std::thread::spawn(move || {
+        let block = [7; 65536];
+        while client.write_all(&block).is_ok() {}
+    });
+    let mut some = vec![0; 1 << 20];
+    server.read_exact(&mut some)?;
+    hosts_client.write_all(b"before")?;
+    site.daemon.end(Signal::KILL)?;
+    hosts_client.write_all(b" and after")?;
+    let mut text = [0; 16];
+    hosts.read_exact(&mut text)?;
+    assert_eq!(&text, b"before and after");
+    // What was the switch's is the host's again, which knows of no such connection.
+    talker.join().map_err(|_| "the talker panicked")?;
+    let refused = connect(&site.world, SocketAddr::new(own, 8080))?;
+    assert!(refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused));
+    let listener = listen(&site.host, SocketAddr::new(own, 8080))?;
+    connect(&site.world, SocketAddr::new(own, 8080))??;
+    listener.accept()?;
+    transfer::tcp(&Path::new(&site.world, &site.host, own), 8 << 20, 4)?;
+    Ok(())
+}
+
+fn what_the_host_has_is_followed() -> TestResult {
+    let site = Site::new()?;
+    let (netlink, link) = (site.host.netlink()?, site.host.link("eth0")?);
+    let gateways = || -> Outcome<Vec<String>> {
+        let bridge: ctl::response::BridgeInfo =
+            site.daemon.ask(Query::BridgeShow(Named::new("out".parse()?)))?;
+        Ok(bridge.settings.gateways.iter().map(ToString::to_string).collect())
+    };
+    assert_eq!(gateways()?, ["192.0.2.2/24", "2001:db8:9::2/64"]);
+    netlink.add_address(link.index, "198.51.100.2/24".parse()?)?;
+    eventually("the new address is followed", || {
+        gateways().is_ok_and(|all| all.contains(&"198.51.100.2/24".to_owned()))
+    })?;
+    site.world
+        .netlink()?
+        .add_address(site.world.link("eth0")?.index, "198.51.100.9/24".parse()?)?;
+    let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
+    connect(&site.world, "198.51.100.2:8080".parse()?)??;
+    listener.accept()?;
+    // A router in the world, and something behind it.
+    site.world.run(|| -> Result<(), LabError> {
+        let netlink = hostnet::Netlink::open()?;
+        let lo = netlink.link("lo")?.index;
+        netlink.set_up(lo, true)?;
+        Ok(netlink.add_address(
+            lo,
+            "203.0.113.7/32".parse().map_err(|_| io(ErrorKind::InvalidInput.into()))?,
+        )?)
+    })?;
+    netlink.add_default_route(WORLD[0].parse()?, link.index)?;
+    let router: IpAddr = WORLD[0].parse()?;
+    eventually("the default route is followed", || {
+        let all = site.daemon.ask::<ctl::response::Routes>(Query::RouteList);
+        all.is_ok_and(|all| all.routes.iter().any(|route| route.via.contains(&router)))
+    })?;
+    reaches(&site.inner, "203.0.113.7")?;
+    site.daemon.check_ledger()
+}
+
+fn an_interface_is_shared_by_a_bridge_of_its_own() -> TestResult {
+    let site = Site::new()?;
+    let reserved = || -> Outcome<String> {
+        Ok(site.host.run(|| {
+            std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").map_err(io)
+        })?)
+    };
+    assert_eq!(reserved()?.trim(), "61000-65535");
+    let kind = PortKind::Netdev { device: "eth1".parse()?, netns: None, mode: NetdevMode::Auto };
+    let error = site.daemon.add("other", Port::new("out".parse()?, kind)).err();
+    let error = error.ok_or("it would be alone no more")?.to_string();
+    assert!(error.contains("has no other port"), "{error}");
+    let removal = |name: &str| -> Outcome<Mutation> {
+        Ok(Mutation::PortDel(Named { name: name.parse()?, if_exists: false }))
+    };
+    let error = site.daemon.change(removal("up0")?).err().ok_or("rules need its addresses")?;
+    assert!(error.to_string().contains("has no"), "{error}");
+    for name in ["web4", "web6", "inside-to-out"] {
+        let named = Named { name: name.parse()?, if_exists: false };
+        site.daemon.change(Mutation::NatDel(named))?;
+    }
+    site.daemon.change(removal("up0")?)?;
+    assert_eq!(reserved()?.trim(), "");
+    let listener = listen(&site.host, SocketAddr::new(HOST[0].parse()?, 8080))?;
+    connect(&site.world, SocketAddr::new(HOST[0].parse()?, 8080))??;
+    listener.accept()?;
+    site.daemon.check_ledger()
+}
+
+fn the_host_has_an_interface_on_a_bridge() -> TestResult {
+    let site = Site::new()?;
+    let kind = PortKind::Tap(Tap {
+        netns: None,
+        ifname: "vswitch0".parse()?,
+        mac: None,
+        ips: vec!["10.1.0.250/24".parse()?, "fd01::250/64".parse()?],
+        gateways: Vec::new(),
+        routes: Vec::new(),
+        queues: 1,
+        handover: false,
+    });
+    site.daemon.add("host0", Port::new("inside".parse()?, kind))?;
+    site.host.await_ready("vswitch0")?;
+    for (inner, own) in INNER.into_iter().zip(["10.1.0.250", "fd01::250"]) {
+        transfer::tcp(&Path::new(&site.host, &site.inner, inner.parse::<IpAddr>()?), 8 << 20, 5)?;
+        transfer::tcp(&Path::new(&site.inner, &site.host, own.parse::<IpAddr>()?), 8 << 20, 6)?;
+    }
+    site.daemon.check_ledger()
+}
