@@ -55,6 +55,7 @@ impl<'a> Wanted<'a> {
         let settings = NetworkSettings {
             internal: keys.internal.unwrap_or(default.internal),
             isolated: keys.isolated.unwrap_or(default.isolated),
+            shape: keys.shape.unwrap_or(default.shape),
             masquerade: keys.ip_masq.unwrap_or(default.masquerade),
             mtu: keys.mtu.unwrap_or(default.mtu),
             vxlan: overlay,

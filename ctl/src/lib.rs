@@ -29,8 +29,8 @@ pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
 pub use config::{
     Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Endpoint, Filtering, Forward,
     Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
-    PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Timeouts,
-    Tos, Tracking, Vni, Vxlan,
+    PrefixTranslation, Publish, Route, Shape, StaticMac, StaticNeighbor, Table, Tap, TapRoute,
+    Timeouts, Tos, Tracking, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use super::network::check_stranger;
 use super::{IPV6_MTU, MAC_LIMIT, bridge_of, check_range, is_link_local};
 use crate::{
-    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, PortName, Tap,
-    TapRoute,
+    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, PortName, Prefix,
+    Tap, TapRoute,
 };
 
 /// The most queues of one port.
@@ -102,7 +102,12 @@ fn check_gateway(tap: &Tap, gateway: IpAddr) -> Result<(), CtlError> {
         return Err(CtlError::invalid(message));
     }
     // Every interface has a link-local subnet of IPv6, whatever its addresses are.
-    if is_link_local(gateway) || tap.ips.iter().any(|cidr| cidr.contains(gateway)) {
+    // An address by itself is that of a link of two ends, and the gateway is the other.
+    let reaches = |cidr: &IpCidr| {
+        let alone = Prefix::host(cidr.addr).prefix_len() == cidr.prefix_len;
+        cidr.contains(gateway) || (alone && cidr.addr.is_ipv4() == gateway.is_ipv4())
+    };
+    if is_link_local(gateway) || tap.ips.iter().any(reaches) {
         return Ok(());
     }
     let ips: Vec<_> = tap.ips.iter().map(ToString::to_string).collect();

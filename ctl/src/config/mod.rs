@@ -22,7 +22,7 @@ pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
-pub use network::{Endpoint, Network, NetworkSettings, Overlay};
+pub use network::{Endpoint, Network, NetworkSettings, Overlay, Shape};
 pub use port::{Egress, NetdevMode, Port, PortKind, Tap, TapRoute};
 pub use vxlan::{Tos, Vni, Vxlan};
 

@@ -15,6 +15,7 @@ mod networks;
 mod routing;
 mod rules;
 mod sessions;
+mod shapes;
 mod vxlan;
 mod workers;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         bridging::tests(),
         routing::tests(),
         networks::tests(),
+        shapes::tests(),
         sessions::tests(),
         vxlan::tests(),
         rules::tests(),

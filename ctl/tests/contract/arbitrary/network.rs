@@ -7,7 +7,7 @@ use ctl::ipam::Span;
 use ctl::{
     HostName, IpamFilter, IpamRelease, IpamRequest, Mutation, NetworkConnect, NetworkCreate,
     NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Overlay, Owner, PoolAdd,
-    Prefix, Query,
+    Prefix, Query, Shape,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -48,10 +48,13 @@ fn settings() -> impl Strategy<Value = NetworkSettings> {
     let ends = (vxlan::vni(), vxlan::underlay(), vec(vxlan::underlay(), 0..2));
     let overlay = ends.prop_map(|(vni, local, remotes)| Overlay { vni, local, remotes });
     let flags = any::<(bool, bool, bool)>();
-    (flags, mtu(), option::weighted(0.2, overlay), labels()).prop_map(
-        |((internal, isolated, masquerade), mtu, vxlan, labels)| NetworkSettings {
+    let all = [Shape::Bridged, Shape::Direct, Shape::Routed, Shape::P2p];
+    let shape = prop_oneof![Just(Shape::Bridged), select(all.to_vec())];
+    (flags, shape, mtu(), option::weighted(0.2, overlay), labels()).prop_map(
+        |((internal, isolated, masquerade), shape, mtu, vxlan, labels)| NetworkSettings {
             internal,
             isolated,
+            shape,
             masquerade,
             mtu,
             vxlan,

@@ -253,7 +253,9 @@ impl Switch {
                 compile::put_statics(bridge, &slot.fdb, &self.numbering, now.seconds());
             }
         }
-        if before.bridges != self.config.bridges {
+        let of_parted =
+            |config: &Config| config.networks.values().any(|of| of.settings.shape.parts());
+        if before.bridges != self.config.bridges || of_parted(before) || of_parted(&self.config) {
             let neighbors = &self.fleet.tables().neighbors;
             compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
         }
