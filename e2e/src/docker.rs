@@ -46,6 +46,14 @@ impl Docker {
         Ok(())
     }
 
+    /// Kills dockerd, whatever it is doing; [`Docker::restart`] has it back.
+    ///
+    /// # Errors
+    /// That it is gone already.
+    pub fn kill(&self) -> Outcome<()> {
+        self.dockerd.kill()
+    }
+
     /// Runs a command of the client, words separated by spaces, and returns what it says.
     ///
     /// # Errors

@@ -5,9 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use netlab::{Container, LabError};
-
-use crate::process::{ours, say};
+use crate::process::{on, ours};
 use crate::{Host, Outcome, Switch, image};
 
 /// A podman, which is no daemon.
@@ -102,13 +100,6 @@ impl Drop for Podman<'_> {
     fn drop(&mut self) {
         let _ = self.run("rm --force --all --time 0");
     }
-}
-
-/// Runs a program on a host, and returns what it says.
-fn on(host: &Container, command: &mut Command) -> Outcome<String> {
-    // A process is born into the namespace of the thread that makes it.
-    let said = host.run(|| Ok::<_, LabError>(say(command)));
-    said?
 }
 
 /// Limits cannot be raised everywhere, so none is asked for that is higher than what there is; runc takes cgroups of
