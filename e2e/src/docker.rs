@@ -54,6 +54,11 @@ impl Docker {
         self.dockerd.kill()
     }
 
+    /// The client's call without its command, words separated by spaces.
+    pub fn client_words(&self) -> String {
+        format!("{CLIENT} --host unix://{}", self.directory.join("docker.sock").display())
+    }
+
     /// Runs a command of the client, words separated by spaces, and returns what it says.
     ///
     /// # Errors

@@ -85,12 +85,20 @@ impl<'a> Podman<'a> {
         on(&self.host.namespace, &mut command)
     }
 
+    /// The client's call without its command, words separated by spaces.
+    pub fn client_words(&self) -> String {
+        let directory = self.directory.display();
+        format!(
+            "env CONTAINERS_CONF={directory}/containers.conf podman --root {directory}/root \
+             --runroot {directory}/run --tmpdir {directory}/tmp --storage-driver vfs"
+        )
+    }
+
     fn command(&self) -> Command {
-        let inside = |name: &str| self.directory.join(name);
-        let mut command = Command::new("podman");
-        command.env("CONTAINERS_CONF", inside("containers.conf"));
-        command.arg("--root").arg(inside("root")).arg("--runroot").arg(inside("run"));
-        command.arg("--tmpdir").arg(inside("tmp")).args(["--storage-driver", "vfs"]);
+        let words = self.client_words();
+        let mut words = words.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command
     }
 }
