@@ -28,7 +28,7 @@ pub use apply::{apply, apply_all};
 pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
 pub use config::{
     Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Endpoint, Filtering, Forward,
-    Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
+    Ingress, Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
     PrefixTranslation, Publish, Route, Shape, StaticMac, StaticNeighbor, Table, Tap, TapRoute,
     Timeouts, Tos, Tracking, Vni, Vxlan,
 };

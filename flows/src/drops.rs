@@ -157,6 +157,9 @@ drop_reasons! {
     /// Its tunnel packet is from no remote that is known, and none are learned.
     UnknownVtep = 39, "unknown-vtep",
         "a tunnel packet from a host that is no remote of a VXLAN without learning; see `vxlan set --remote`";
+    /// Faster than its port may send.
+    Policed = 40, "policed",
+        "faster than what may come in by the port; see `port show`, --ingress-rate";
 }
 
 impl fmt::Display for DropReason {

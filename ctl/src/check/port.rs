@@ -13,7 +13,7 @@ use crate::{
 
 /// The most queues of one port.
 const QUEUES: RangeInclusive<u16> = 1..=16;
-/// How many bytes may wait for a port with a limited rate.
+/// How many bytes may wait for a port with a limited rate, or come in at once.
 const QUEUE_BYTES: RangeInclusive<u32> = Egress::MIN_QUEUE_BYTES..=Egress::MAX_QUEUE_BYTES;
 
 pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(), CtlError> {
@@ -23,6 +23,9 @@ pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(),
     }
     if let Some(bytes) = port.egress.and_then(|egress| egress.queue_bytes) {
         check_range("egress queue", bytes, &QUEUE_BYTES)?;
+    }
+    if let Some(bytes) = port.ingress.and_then(|ingress| ingress.burst_bytes) {
+        check_range("ingress burst", bytes, &QUEUE_BYTES)?;
     }
     check_carried(config, port)?;
     match &port.kind {

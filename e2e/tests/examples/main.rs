@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use ctl::{Mutation, NetworkConnect, NetworkCreate};
 use e2e::process::{on, ours, say};
 use e2e::{Docker, Host, Installed, Outcome, Podman, Switch};
-use netlab::{Container, LabError, Need, Test, TestResult, test, topology};
+use netlab::{Container, LabError, Need, TestResult, test, topology};
 
 fn main() -> ExitCode {
     let plain = [

@@ -187,6 +187,7 @@ impl Switch {
         self.waiting.retain(|name, _| next.has_port(name) && !opened.contains_key(name));
         self.number_bridges(&next, now)?;
         self.numbering.number_rules(&self.config, &next);
+        self.numbering.meter_ports(&self.config, &next);
         self.say_farewells(&next).map_err(stuck)?;
         self.ending.disturb(&self.config, &next);
         let before = std::mem::replace(&mut self.config, next);
