@@ -410,8 +410,8 @@ fn a_guarded_port_neither_sends_nor_is_learned_as_somebody_else() {
 #[test]
 fn what_comes_in_faster_than_its_port_may_is_dropped_and_its_neighbours_are_not() {
     let bytes = datagram((1, 4000), (2, 53)).len() as u64;
-    // Three frames at once, and one in ten seconds.
-    let (rate, burst) = (bytes * 8 / 10, bytes * 8 * 3);
+    // Three frames at once and not a fourth, and one in ten seconds.
+    let (rate, burst) = (bytes * 8 / 10, bytes * 8 * 3 + 8);
     let spec = LimitSpec { rate, burst, unit: Unit::Bits, scope: Scope::Rule };
     let policed = PortConfig { meter: Some(Arc::new(Meter::new(spec, 0))), ..plain(0) };
     let ports = vec![plain(0), policed, plain(0), plain(0)];
