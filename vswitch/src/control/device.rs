@@ -186,23 +186,28 @@ fn in_namespace<T: Send>(
     }
 }
 
-/// Makes a TAP device in the container, and configures it there: a device belongs to the namespace of the thread that makes
-/// it, and to move one costs the kernel tens of milliseconds, in which it waits for all cores (`synchronize_net`). The device
-/// goes away with its queues, whatever it is called and wherever it is by then.
+/// Makes a TAP device, moves it into the container and configures it there. The device goes away with its
+/// queues, whatever it is called and wherever it is by then.
 fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
     let namespace = match &tap.netns {
         Some(netns) => Netns::open(netns)?,
         None => Netns::current()?,
     };
-    namespace.run(|| {
-        let name = tap.ifname.as_str();
-        refuse_existing(&tap.ifname)?;
-        let (device, queues) = tap::create(name, tap.queues)?;
-        Netlink::open()?.set_queue_length(device.index, tap::QUEUE_FRAMES)?;
-        let wanted = Interface { mac: tap.mac.map(|mac| mac.0), mtu: Some(mtu), ..addresses(tap) };
-        let link = hostnet::configure(name, &wanted)?;
-        Ok(made(&device, queues, &link))
-    })
+    namespace.run(|| refuse_existing(&tap.ifname))?;
+    let (device, queues) = tap::create("vsw%d", tap.queues)?;
+    let netlink = Netlink::open()?;
+    netlink.set_queue_length(device.index, tap::QUEUE_FRAMES)?;
+    netlink.move_to(device.index, &namespace, tap.ifname.as_str())?;
+    let wanted = Interface {
+        mac: tap.mac.map(|mac| mac.0),
+        mtu: Some(mtu),
+        ips: &tap.ips,
+        gateways: &tap.gateways,
+        routes: &tap.routes,
+    };
+    let link = namespace
+        .run(|| hostnet::configure(tap.ifname.as_str(), &wanted).map_err(OpenError::from))?;
+    Ok(made(&device, queues, &link))
 }
 
 /// An open TAP device.
@@ -218,7 +223,7 @@ fn boxed(port: TapPort) -> Box<dyn pktio::Port> {
     Box::new(port)
 }
 
-/// The kernel's own message about a taken name says nothing of it, and a persistent TAP device of that name would be taken up.
+/// The kernel's own message about a taken name comes only after the device was made.
 fn refuse_existing(ifname: &IfName) -> Result<(), OpenError> {
     match Netlink::open()?.link(ifname.as_str()) {
         Ok(_) => Err(OpenError::Unfit {
