@@ -100,9 +100,10 @@ fn of_port(port: Option<PortInfo>, wanted: &Wanted, endpoint: &EndpointInfo) -> 
     if let PortState::Waiting(why) = &port.state {
         found.push(format!("its port does not work: {why}"));
     }
-    let shape = wanted.shape(endpoint).and_then(|set| set.egress);
-    if shape.is_some_and(|egress| port.settings.egress != egress) {
-        found.push("its port has another rate".to_owned());
+    if let Some(wanted) = wanted.shape(endpoint) {
+        let differs = wanted.egress.is_some_and(|egress| port.settings.egress != egress)
+            || wanted.ingress.is_some_and(|ingress| port.settings.ingress != ingress);
+        found.extend(differs.then(|| "its port has another rate".to_owned()));
     }
     found
 }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ctl::{BridgeName, DEFAULT_SOCKET, MacAddr, Mtu, Prefix, Vni};
+use ctl::{BridgeName, DEFAULT_SOCKET, MacAddr, Mtu, Prefix, Shape, Vni};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ use crate::runtime::{Conventions, RuntimeConfig};
 use crate::{CniError, Dns, Route, SpecVersion};
 
 /// The keys that are read or are the runtime's.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "args",
     "bridge",
     "capabilities",
@@ -35,6 +35,7 @@ const KEYS: [&str; 22] = [
     "prevResult",
     "publishOn",
     "runtimeConfig",
+    "shape",
     "socket",
     "type",
     "vxlan",
@@ -84,6 +85,8 @@ pub struct Keys {
     pub internal: Option<bool>,
     /// Its containers do not reach each other.
     pub isolated: Option<bool>,
+    /// How its containers are joined.
+    pub shape: Option<Shape>,
     /// The container's default routes go by the network's gateways.
     #[serde(default)]
     pub is_default_gateway: bool,

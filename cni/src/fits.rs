@@ -38,6 +38,7 @@ fn other_settings(wanted: &Wanted, present: &NetworkInfo) -> impl Iterator<Item 
     let all = [
         (is_other(keys.internal, has.internal), "internal"),
         (is_other(keys.isolated, has.isolated), "isolated"),
+        (keys.shape.is_some_and(|shape| shape != has.shape), "shape"),
         (is_other(keys.ip_masq, has.masquerade), "ipMasq"),
         (keys.mtu.is_some_and(|mtu| mtu != has.mtu), "mtu"),
         (tunnel.is_some() && tunnel != vni, "vxlan.vni"),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ctl::ipam::Span;
 use ctl::response::{EndpointInfo, NetworkInfo};
 use ctl::{
-    BridgeName, Egress, Forward, HostName, NatAdd, NatRule, NetworkConnect, NetworkCreate,
+    BridgeName, Egress, Forward, HostName, Ingress, NatAdd, NatRule, NetworkConnect, NetworkCreate,
     NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute,
 };
 
@@ -24,13 +24,15 @@ pub(crate) struct Wanted<'a> {
     network: BridgeName,
     /// How fast frames may go to the container.
     egress: Option<Egress>,
+    ingress: Option<Ingress>,
 }
 
 impl<'a> Wanted<'a> {
     /// What a configuration asks for. Whatever the switch does not do is refused here, before anything is made.
     pub(crate) fn new(conf: &'a NetConf, args: &'a Args) -> Result<Self, CniError> {
-        let egress = conf.runtime.bandwidth.map_or(Ok(None), egress)?;
-        Ok(Self { conf, args, given: None, network: conf.network()?, egress })
+        let bandwidth = conf.runtime.bandwidth.unwrap_or_default();
+        let (egress, ingress) = (to_container(bandwidth)?, from_container(bandwidth)?);
+        Ok(Self { conf, args, given: None, network: conf.network()?, egress, ingress })
     }
 
     /// The same with the addresses that another plugin gave.
@@ -55,6 +57,7 @@ impl<'a> Wanted<'a> {
         let settings = NetworkSettings {
             internal: keys.internal.unwrap_or(default.internal),
             isolated: keys.isolated.unwrap_or(default.isolated),
+            shape: keys.shape.unwrap_or(default.shape),
             masquerade: keys.ip_masq.unwrap_or(default.masquerade),
             mtu: keys.mtu.unwrap_or(default.mtu),
             vxlan: overlay,
@@ -128,10 +131,11 @@ impl<'a> Wanted<'a> {
         Ok(rules)
     }
 
-    /// The rate of the endpoint's port, if it has one.
+    /// The rates of the endpoint's port, if it has any.
     pub(crate) fn shape(&self, endpoint: &EndpointInfo) -> Option<PortSet> {
-        let egress = self.egress?;
-        Some(PortSet { egress: Some(Some(egress)), ..PortSet::new(endpoint.port.clone()) })
+        let (egress, ingress) = (self.egress.map(Some), self.ingress.map(Some));
+        let is_shaped = egress.is_some() || ingress.is_some();
+        is_shaped.then(|| PortSet { egress, ingress, ..PortSet::new(endpoint.port.clone()) })
     }
 
     /// What ADD reports of an endpoint.
@@ -287,19 +291,29 @@ fn publication(
     Ok(add)
 }
 
-/// The limit to what goes to a container. What it may receive at once is what may wait for it.
-fn egress(bandwidth: Bandwidth) -> Result<Option<Egress>, CniError> {
-    if bandwidth.egress_rate != 0 {
-        let (key, value) = ("runtimeConfig.bandwidth.egressRate", bandwidth.egress_rate);
-        return Err(CniError::Unsupported { key: key.to_owned(), value: value.to_string() });
-    }
-    if bandwidth.ingress_rate == 0 {
-        return Ok(None);
-    }
-    let rate: Result<Rate, _> = format!("{}bit", bandwidth.ingress_rate).parse();
-    let rate = rate.map_err(|error| CniError::invalid("bandwidth.ingressRate", error))?;
-    let burst_bytes = u32::try_from(bandwidth.ingress_burst / 8).unwrap_or(u32::MAX);
-    let queue_bytes = (burst_bytes > 0)
-        .then(|| burst_bytes.clamp(Egress::MIN_QUEUE_BYTES, Egress::MAX_QUEUE_BYTES));
-    Ok(Some(Egress { rate, queue_bytes }))
+/// The limit to what goes to a container, which leaves the switch by its port. What it may receive at once is what may wait
+/// for it.
+fn to_container(bandwidth: Bandwidth) -> Result<Option<Egress>, CniError> {
+    let rate = rate("bandwidth.ingressRate", bandwidth.ingress_rate)?;
+    let queue_bytes = at_once(bandwidth.ingress_burst);
+    Ok(rate.map(|rate| Egress { rate, queue_bytes }))
+}
+
+/// The limit to what comes from a container, which comes into the switch by its port.
+fn from_container(bandwidth: Bandwidth) -> Result<Option<Ingress>, CniError> {
+    let rate = rate("bandwidth.egressRate", bandwidth.egress_rate)?;
+    let burst_bytes = at_once(bandwidth.egress_burst);
+    Ok(rate.map(|rate| Ingress { rate, burst_bytes }))
+}
+
+/// Zero is no limit.
+fn rate(key: &'static str, bits_per_second: u64) -> Result<Option<Rate>, CniError> {
+    let rate = (bits_per_second > 0).then(|| format!("{bits_per_second}bit").parse());
+    rate.transpose().map_err(|error| CniError::invalid(key, error))
+}
+
+/// Bits at once as the bytes of a bucket or queue, which has room for super-frames.
+fn at_once(bits: u64) -> Option<u32> {
+    let bytes = u32::try_from(bits / 8).unwrap_or(u32::MAX);
+    (bytes > 0).then(|| bytes.clamp(Egress::MIN_QUEUE_BYTES, Egress::MAX_QUEUE_BYTES))
 }

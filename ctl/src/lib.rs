@@ -29,8 +29,8 @@ pub use apply::{apply, apply_all};
 pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
 pub use config::{
     Advertise, Affinity, Backend, Balance, Bridge, CONFIG_VERSION, Config, ConfigError, Egress,
-    Endpoint, Filtering, Forward, Listen, Masquerade, NatRule, NetdevMode, Network,
-    NetworkSettings, Overlay, Port, PortKind, PrefixTranslation, Publish, Route, Service,
+    Endpoint, Filtering, Forward, Ingress, Listen, Masquerade, NatRule, NetdevMode, Network,
+    NetworkSettings, Overlay, Port, PortKind, PrefixTranslation, Publish, Route, Service, Shape,
     StaticMac, StaticNeighbor, Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};

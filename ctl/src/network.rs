@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::check::is_link_local;
 use crate::{
     Bridge, BridgeName, Config, CtlError, ErrorCode, Masquerade, Mutation, NatRule, Network,
-    PortName, RuleName,
+    PortName, RuleName, Shape,
 };
 
 /// Makes what belongs to the networks what it should be.
@@ -58,13 +58,49 @@ pub(crate) fn dismantle(config: &mut Config, name: &BridgeName, network: &Networ
 /// The bridges by which there is a way out: where a default route leads, and the switch has an address that
 /// containers can be masqueraded as.
 pub(crate) fn uplinks(config: &Config) -> impl Iterator<Item = (&BridgeName, &Bridge)> + '_ {
-    let leads_out = |name: &BridgeName| {
-        let routes = config.routes.get(name).into_iter().flatten();
-        routes.into_iter().any(|(to, _)| to.is_ipv4() && to.prefix_len() == 0)
-    };
-    config.bridges.iter().filter(move |(name, bridge)| {
-        !config.networks.contains_key(*name) && leads_out(name) && has_address(bridge, true)
-    })
+    config.bridges.iter().filter(|(name, bridge)| is_uplink(config, name, bridge))
+}
+
+fn is_uplink(config: &Config, name: &BridgeName, bridge: &Bridge) -> bool {
+    let mut routes = config.routes.get(name).into_iter().flatten();
+    let leads_out = routes.any(|(to, _)| to.is_ipv4() && to.prefix_len() == 0);
+    leads_out && !config.networks.contains_key(name) && has_address(bridge, true)
+}
+
+impl Config {
+    /// The bridges that packets of a bridge may go out to as they are: those that it is allowed to reach, and from a network
+    /// that is routed the uplinks, and back.
+    pub fn reached_from<'a>(
+        &'a self,
+        from: &'a BridgeName,
+    ) -> impl Iterator<Item = &'a BridgeName> + 'a {
+        let allowed = self.allowed.get(from).into_iter().flatten();
+        let routed = self.networks.get(from).filter(|network| is_routed(network));
+        let out = routed.into_iter().flat_map(|_| uplinks(self).map(|(uplink, _)| uplink));
+        allowed.chain(out).chain(self.routed_behind(from))
+    }
+
+    /// The containers for which the gateways of a bridge answer: its own, if they have no link in common, and on an
+    /// uplink those of the networks that are routed.
+    pub fn answered_on<'a>(&'a self, bridge: &'a BridgeName) -> impl Iterator<Item = IpAddr> + 'a {
+        let networks = std::iter::once(bridge).chain(self.routed_behind(bridge));
+        networks.flat_map(|network| self.parted_on(network)).map(|(ip, _)| ip)
+    }
+
+    /// The networks that are routed to an uplink.
+    fn routed_behind<'a>(
+        &'a self,
+        name: &'a BridgeName,
+    ) -> impl Iterator<Item = &'a BridgeName> + 'a {
+        let bridge = self.bridges.get(name);
+        let uplink = bridge.filter(|bridge| is_uplink(self, name, bridge));
+        let routed = self.networks.iter().filter(|(_, network)| is_routed(network));
+        routed.filter(move |_| uplink.is_some()).map(|(name, _)| name)
+    }
+}
+
+fn is_routed(network: &Network) -> bool {
+    network.settings.shape == Shape::Routed
 }
 
 fn bridge(network: &Network, present: Option<&Bridge>) -> Bridge {

@@ -11,6 +11,7 @@ use crate::protocol::network::{GENERIC, Options};
 /// address driver too.
 pub const NETWORK: &str = "vswitch.network";
 const ISOLATED: &str = "vswitch.isolated";
+const SHAPE: &str = "vswitch.shape";
 const MASQUERADE: &str = "vswitch.masquerade";
 const VNI: &str = "vswitch.vni";
 const LOCAL: &str = "vswitch.local";
@@ -21,8 +22,8 @@ const BRIDGE_ICC: &str = "com.docker.network.bridge.enable_icc";
 const BRIDGE_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const INTERNAL: &str = "com.docker.network.internal";
 
-const KNOWN: [&str; 9] =
-    [NETWORK, ISOLATED, MASQUERADE, VNI, LOCAL, REMOTES, MTU, BRIDGE_ICC, BRIDGE_MASQUERADE];
+const KNOWN: [&str; 10] =
+    [NETWORK, ISOLATED, SHAPE, MASQUERADE, VNI, LOCAL, REMOTES, MTU, BRIDGE_ICC, BRIDGE_MASQUERADE];
 
 /// An option that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +80,7 @@ impl NetworkOptions {
                 .value(ISOLATED)?
                 .or(given.value(BRIDGE_ICC)?.map(|icc: bool| !icc))
                 .unwrap_or_default(),
+            shape: given.value(SHAPE)?.unwrap_or_default(),
             masquerade: given
                 .value(MASQUERADE)?
                 .or(given.value(BRIDGE_MASQUERADE)?)
@@ -177,6 +179,7 @@ mod tests {
     fn every_option_sets_what_its_name_says() {
         let options = given(json!({
             "vswitch.network": "web", "vswitch.isolated": "true", "vswitch.masquerade": "false",
+            "vswitch.shape": "direct",
             "vswitch.vni": "7", "vswitch.local": "192.0.2.1", "vswitch.remotes": "192.0.2.2, 192.0.2.3",
             "com.docker.network.driver.mtu": "9000",
         })).unwrap();
@@ -186,6 +189,7 @@ mod tests {
             (settings.isolated, settings.masquerade, settings.mtu.bytes()),
             (true, false, 9000)
         );
+        assert_eq!(settings.shape, ctl::Shape::Direct);
         let overlay = settings.vxlan.as_ref().unwrap();
         assert_eq!(overlay.remotes.len(), 2);
         assert!(options.is_particular && !settings.internal);
@@ -207,6 +211,7 @@ mod tests {
         let cases = [
             (json!({ "vswitch.isolatd": "true" }), "vswitch.isolatd"),
             (json!({ "vswitch.isolated": "maybe" }), "vswitch.isolated=maybe"),
+            (json!({ "vswitch.shape": "round" }), "vswitch.shape=round"),
             (json!({ "com.docker.network.driver.mtu": "9" }), "driver.mtu=9"),
             (json!({ "vswitch.network": "-" }), "vswitch.network=-"),
             (json!({ "vswitch.vni": "7" }), "needs vswitch.local"),

@@ -46,6 +46,19 @@ impl Docker {
         Ok(())
     }
 
+    /// Kills dockerd, whatever it is doing; [`Docker::restart`] has it back.
+    ///
+    /// # Errors
+    /// That it is gone already.
+    pub fn kill(&self) -> Outcome<()> {
+        self.dockerd.kill()
+    }
+
+    /// The client's call without its command, words separated by spaces.
+    pub fn client_words(&self) -> String {
+        format!("{CLIENT} --host unix://{}", self.directory.join("docker.sock").display())
+    }
+
     /// Runs a command of the client, words separated by spaces, and returns what it says.
     ///
     /// # Errors

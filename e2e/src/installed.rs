@@ -18,6 +18,12 @@ impl Installed {
     pub const PODMAN: Self = Self { program: "/usr/bin/podman", package: "podman" };
     /// What runs its containers.
     pub const RUNC: Self = Self { program: "/usr/sbin/runc", package: "runc" };
+    /// What makes namespaces and devices by hand.
+    pub const IPROUTE: Self = Self { program: "/bin/ip", package: "iproute2" };
+    /// What knows the pitfalls of shells.
+    pub const SHELLCHECK: Self = Self { program: "/usr/bin/shellcheck", package: "shellcheck" };
+    /// What starts daemons.
+    pub const SYSTEMD: Self = Self { program: "/usr/bin/systemd-analyze", package: "systemd" };
     /// What images are made of.
     pub const BUSYBOX: Self = Self { program: "/bin/busybox", package: "busybox-static" };
 

@@ -5,9 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use netlab::{Container, LabError};
-
-use crate::process::{ours, say};
+use crate::process::{on, ours};
 use crate::{Host, Outcome, Switch, image};
 
 /// A podman, which is no daemon.
@@ -87,12 +85,20 @@ impl<'a> Podman<'a> {
         on(&self.host.namespace, &mut command)
     }
 
+    /// The client's call without its command, words separated by spaces.
+    pub fn client_words(&self) -> String {
+        let directory = self.directory.display();
+        format!(
+            "env CONTAINERS_CONF={directory}/containers.conf podman --root {directory}/root \
+             --runroot {directory}/run --tmpdir {directory}/tmp --storage-driver vfs"
+        )
+    }
+
     fn command(&self) -> Command {
-        let inside = |name: &str| self.directory.join(name);
-        let mut command = Command::new("podman");
-        command.env("CONTAINERS_CONF", inside("containers.conf"));
-        command.arg("--root").arg(inside("root")).arg("--runroot").arg(inside("run"));
-        command.arg("--tmpdir").arg(inside("tmp")).args(["--storage-driver", "vfs"]);
+        let words = self.client_words();
+        let mut words = words.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command
     }
 }
@@ -102,13 +108,6 @@ impl Drop for Podman<'_> {
     fn drop(&mut self) {
         let _ = self.run("rm --force --all --time 0");
     }
-}
-
-/// Runs a program on a host, and returns what it says.
-fn on(host: &Container, command: &mut Command) -> Outcome<String> {
-    // A process is born into the namespace of the thread that makes it.
-    let said = host.run(|| Ok::<_, LabError>(say(command)));
-    said?
 }
 
 /// Limits cannot be raised everywhere, so none is asked for that is higher than what there is; runc takes cgroups of

@@ -54,6 +54,15 @@ impl Process {
         Ok(Self { child })
     }
 
+    /// Kills it, and does not wait for its end.
+    ///
+    /// # Errors
+    /// That it is gone already.
+    pub fn kill(&self) -> Outcome<()> {
+        let pid = i32::try_from(self.child.id())?;
+        Ok(kill_process(Pid::from_raw(pid).ok_or("no process")?, Signal::KILL)?)
+    }
+
     /// Sends a signal, and waits for the end that it means.
     ///
     /// # Errors
@@ -85,6 +94,16 @@ pub fn say(command: &mut Command) -> Outcome<String> {
     }
     let said = format!("{} {}", text(&output.stdout), text(&output.stderr));
     Err(ProcessError::Failed { command: format!("{command:?}"), said }.into())
+}
+
+/// The same on a host, or in another namespace.
+///
+/// # Errors
+/// [`ProcessError::Failed`], with what it says about that.
+pub fn on(host: &Container, command: &mut Command) -> Outcome<String> {
+    // A process is born into the namespace of the thread that makes it.
+    let said = host.run(|| Ok::<_, LabError>(say(command)));
+    said?
 }
 
 /// Waits for something to become true.

@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use ctl::response::{Changed, LeaseInfo, NatInfo, NetworkInfo, PortInfo, Stats, Version};
+use ctl::response::{
+    Changed, ConnInfo, ConnPage, FdbInfo, LeaseInfo, NatInfo, NeighborInfo, NetworkInfo, PortInfo,
+    Stats, Version,
+};
 use ctl::{
-    BridgeAdd, Client, ClientError, IpamFilter, Mutation, NetdevMode, Port, PortAdd, PortKind,
-    Query, Request, RouteAdd,
+    BridgeAdd, Client, ClientError, ConnList, FdbFilter, IpamFilter, Mutation, NeighborFilter,
+    NetdevMode, Port, PortAdd, PortKind, Query, Request, RouteAdd,
 };
 use rustix::process::Signal;
 use serde::de::DeserializeOwned;
@@ -22,22 +25,25 @@ pub struct Switch {
 }
 
 impl Switch {
+    /// The bridge behind the host's uplink.
+    pub const OUTSIDE: &str = "outside";
+
     /// Starts one with a way out: a bridge `outside` behind the host's uplink.
     ///
     /// # Errors
     /// That it does not serve.
     pub fn start(host: &Host, arguments: &[&str]) -> Outcome<Self> {
         let switch = Self::start_again(host, arguments)?;
-        let mut outside = BridgeAdd::new("outside".parse()?);
+        let mut outside = BridgeAdd::new(Self::OUTSIDE.parse()?);
         outside.gateways = vec![Host::OUTSIDE.parse()?, Host::OUTSIDE_IPV6.parse()?];
         switch.change(Mutation::BridgeAdd(outside))?;
         let (device, mode) = ("up0".parse()?, NetdevMode::default());
         let kind = PortKind::Netdev { device, netns: None, mode };
-        let port = Port::new("outside".parse()?, kind);
+        let port = Port::new(Self::OUTSIDE.parse()?, kind);
         let add = PortAdd { name: "up0".parse()?, port };
         switch.change(Mutation::PortAdd(Box::new(add)))?;
         for (to, via) in [("0.0.0.0/0", Host::WORLD), ("::/0", Host::WORLD_IPV6)] {
-            let (to, on, via) = (to.parse()?, "outside".parse()?, vec![via.parse()?]);
+            let (to, on, via) = (to.parse()?, Self::OUTSIDE.parse()?, vec![via.parse()?]);
             switch.change(Mutation::RouteAdd(RouteAdd { to, on, via }))?;
         }
         Ok(switch)
@@ -126,6 +132,49 @@ impl Switch {
     /// [`ClientError`].
     pub fn leases(&self) -> Result<Vec<LeaseInfo>, ClientError> {
         self.ask(Query::IpamList(IpamFilter::default()))
+    }
+
+    /// What is there of any container: its port, addresses, rules, stations, neighbours and sessions, each by a word about it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn leftovers(&self) -> Result<Vec<String>, ClientError> {
+        let mut all = Vec::new();
+        all.extend(self.containers()?.iter().map(|port| format!("port {}", port.name)));
+        all.extend(self.leases()?.iter().map(|lease| format!("address {}", lease.address)));
+        let mut rules = self.translations()?;
+        rules.retain(|rule| rule.rule.port().is_some());
+        all.extend(rules.iter().map(|rule| format!("rule {}", rule.name)));
+        let mut stations: Vec<FdbInfo> = self.ask(Query::FdbShow(FdbFilter::default()))?;
+        stations.retain(|station| station.bridge.as_str() != Self::OUTSIDE);
+        all.extend(stations.iter().map(|station| format!("station {}", station.mac)));
+        let mut neighbors: Vec<NeighborInfo> =
+            self.ask(Query::NeighborShow(NeighborFilter::default()))?;
+        neighbors.retain(|neighbor| neighbor.bridge.as_str() != Self::OUTSIDE);
+        all.extend(neighbors.iter().map(|neighbor| format!("neighbour {}", neighbor.ip)));
+        let sessions: ConnPage = self.ask(Query::ConnList(ConnList::default()))?;
+        let inside = |session: &&ConnInfo| {
+            let ends = [&session.bridge, &session.responder_bridge];
+            ends.iter().any(|bridge| bridge.as_str() != Self::OUTSIDE)
+        };
+        let sessions = sessions.sessions.iter().filter(inside);
+        all.extend(sessions.map(|session| format!("session {}", session.initiator)));
+        Ok(all)
+    }
+
+    /// Waits until nothing is left of any container, and checks that every frame is accounted for.
+    ///
+    /// # Errors
+    /// What is left.
+    pub fn check_left_nothing(&self) -> Outcome<()> {
+        // A namespace that has ended is noticed within half a second.
+        let mut left = Vec::new();
+        let found = eventually("nothing is left", || {
+            left = self.leftovers().unwrap_or_else(|error| vec![error.to_string()]);
+            left.is_empty()
+        });
+        found.map_err(|late| format!("{late}: {left:?}"))?;
+        self.check_ledger()
     }
 
     /// Checks that every frame is accounted for.

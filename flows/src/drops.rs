@@ -163,6 +163,9 @@ drop_reasons! {
     /// For a service of the gateway, which has too much to do.
     ServiceBusy = 41, "service-busy",
         "a question to the gateway's DNS or DHCP while too many others waited; it is asked again";
+    /// Faster than its port may send.
+    Policed = 42, "policed",
+        "faster than what may come in by the port; see `port show`, --ingress-rate";
 }
 
 impl fmt::Display for DropReason {

@@ -7,7 +7,7 @@ use pktio::wire::MacAddr;
 use crate::cache::KeyFields;
 use crate::fdb::{Fdb, Limits};
 use crate::router::{Gateway, Routes};
-use crate::rules::{Field, RuleSet};
+use crate::rules::{Field, Meter, RuleSet};
 use crate::vxlan::Tunnels;
 use crate::{BridgeIndex, Generation, Guard, PortIndex, Seconds, Translation, Vid};
 
@@ -81,7 +81,7 @@ pub enum Horizon {
 }
 
 /// A port as the pipeline sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PortConfig {
     /// The bridge that it belongs to.
     pub bridge: BridgeIndex,
@@ -99,6 +99,8 @@ pub struct PortConfig {
     pub is_inspected: bool,
     /// Whom it may send as; everybody if not given.
     pub guard: Option<Arc<Guard>>,
+    /// How fast frames may come in by it; as fast as they can if not given.
+    pub meter: Option<Arc<Meter>>,
     /// The VXLAN network that it leads to.
     pub vni: Option<u32>,
     /// Frames only come in by it: floods pass it by.
@@ -117,6 +119,7 @@ impl PortConfig {
             mac_limit: u32::MAX,
             is_inspected: false,
             guard: None,
+            meter: None,
             vni: None,
             is_ingress_only: false,
         }

@@ -28,7 +28,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Gives a host an uplink, and somebody outside: 192.0.2.1 and 192.0.2.9.
-fn outside(host: &Host) -> Fallible<Container> {
+pub fn outside(host: &Host) -> Fallible<Container> {
     let gateways = vec!["192.0.2.1/24".parse()?];
     host.change(Mutation::BridgeAdd(BridgeAdd { gateways, ..BridgeAdd::new("up".parse()?) }))?;
     let route =
@@ -70,7 +70,7 @@ fn seen(from: &Container, to: &str, container: &Container, port: u16) -> Fallibl
     Ok(peer)
 }
 
-fn mappings(list: Value) -> Value {
+pub fn mappings(list: Value) -> Value {
     json!({ "portMappings": list })
 }
 
@@ -161,31 +161,48 @@ fn rules_go_with_their_container() -> TestResult {
 fn bandwidth_is_the_rate_of_the_port() -> TestResult {
     let host = Host::new()?;
     let conf = host.conf("web", subnet("10.1.0.0/24"));
-    let bandwidth = json!({ "ingressRate": 20_000_000, "ingressBurst": 8_000_000 });
+    let bandwidth = json!({ "ingressRate": 20_000_000, "ingressBurst": 8_000_000, "egressRate": 10_000_000,
+        "egressBurst": 4_000_000 });
     let conf = with(&conf, "runtimeConfig", json!({ "bandwidth": bandwidth }));
     let a = Container::new()?;
     let result = Run::command("ADD", "a", &a, &conf).result()?;
     let ports: Vec<PortInfo> = host.ports()?;
     let egress = ports[0].settings.egress.ok_or("no rate")?;
     assert_eq!((egress.rate.to_string().as_str(), egress.queue_bytes), ("20mbit", Some(1_000_000)));
+    let ingress = ports[0].settings.ingress.ok_or("no rate from the container")?;
+    let says = (ingress.rate.to_string(), ingress.burst_bytes);
+    assert_eq!(says, ("10mbit".to_owned(), Some(500_000)));
     let check = Run::command("CHECK", "a", &a, &with(&conf, "prevResult", result));
     check.result()?;
     let name: PortName = ports[0].name.clone();
-    let set = ctl::PortSet { egress: Some(None), ..ctl::PortSet::new(name) };
-    host.change(Mutation::PortSet(set))?;
-    assert!(check.error()?.1.contains("another rate"));
+    let without = [
+        ctl::PortSet { ingress: Some(None), ..ctl::PortSet::new(name.clone()) },
+        ctl::PortSet {
+            egress: Some(None),
+            ingress: Some(Some(ingress)),
+            ..ctl::PortSet::new(name)
+        },
+    ];
+    for set in without {
+        host.change(Mutation::PortSet(set))?;
+        assert!(check.error()?.1.contains("another rate"));
+    }
     Ok(())
 }
 
 fn what_is_not_supported_is_refused_by_name() -> TestResult {
     let host = Host::new()?;
     let conf = host.conf("web", subnet("10.1.0.0/24"));
-    let bandwidth = json!({ "bandwidth": { "egressRate": 1000000 } });
     let a = Container::new()?;
-    let add = Run::command("ADD", "a", &a, &with(&conf, "runtimeConfig", bandwidth));
+    let add = Run::command(
+        "ADD",
+        "a",
+        &a,
+        &with(&conf, "sysctl", json!({ "net.core.somaxconn": "500" })),
+    );
     let (code, message) = add.error()?;
     assert_eq!(code, 2);
-    assert!(message.contains("bandwidth.egressRate = 1000000"), "{message}");
+    assert!(message.contains("sysctl"), "{message}");
     assert!(host.networks()?.is_empty(), "nothing was made");
     Ok(())
 }

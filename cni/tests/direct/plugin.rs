@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ctl::response::{LeaseInfo, NatInfo, NetworkInfo, PortInfo};
-use ctl::{Client, IpamFilter, Mutation, Query, Request};
+use ctl::response::{ConnPage, FdbInfo, LeaseInfo, NatInfo, NeighborInfo, NetworkInfo, PortInfo};
+use ctl::{Client, ConnList, FdbFilter, IpamFilter, Mutation, NeighborFilter, Query, Request};
 use std::time::{Duration, Instant};
 
 use netlab::Container;
@@ -87,14 +87,33 @@ impl Host {
         self.ask(Query::PortList)
     }
 
-    /// That nothing of any container is left in the daemon.
+    /// That nothing of any container is left in the daemon; somebody outside is none.
     pub fn has_nothing(&self) -> Fallible<()> {
-        let ports: Vec<PortInfo> = self.ports()?;
-        let leases: Vec<LeaseInfo> = self.ask(Query::IpamList(IpamFilter::default()))?;
-        let rules: Vec<NatInfo> = self.ask(Query::NatList)?;
-        let published = rules.iter().filter(|rule| rule.rule.port().is_some()).count();
-        assert_eq!((ports, leases, published), (Vec::new(), Vec::new(), 0));
+        assert_eq!(self.leftovers()?, Vec::<String>::new());
         Ok(())
+    }
+
+    /// What there is of any container: its port, addresses, published ports, stations, neighbours and sessions.
+    pub fn leftovers(&self) -> Fallible<Vec<String>> {
+        let mut all = Vec::new();
+        let ports = self.ports()?.into_iter().filter(|port| port.name.as_str() != "world");
+        all.extend(ports.map(|port| format!("port {}", port.name)));
+        let leases: Vec<LeaseInfo> = self.ask(Query::IpamList(IpamFilter::default()))?;
+        all.extend(leases.iter().map(|lease| format!("address {}", lease.address)));
+        let rules: Vec<NatInfo> = self.ask(Query::NatList)?;
+        let rules = rules.iter().filter(|rule| rule.rule.port().is_some());
+        all.extend(rules.map(|rule| format!("rule {}", rule.name)));
+        let stations: Vec<FdbInfo> = self.ask(Query::FdbShow(FdbFilter::default()))?;
+        let stations = stations.iter().filter(|station| station.bridge.as_str() != "up");
+        all.extend(stations.map(|station| format!("station {}", station.mac)));
+        let known: Vec<NeighborInfo> = self.ask(Query::NeighborShow(NeighborFilter::default()))?;
+        let known = known.iter().filter(|neighbor| neighbor.bridge.as_str() != "up");
+        all.extend(known.map(|neighbor| format!("neighbour {}", neighbor.ip)));
+        let sessions: ConnPage = self.ask(Query::ConnList(ConnList::default()))?;
+        all.extend(
+            sessions.sessions.iter().map(|session| format!("session {}", session.initiator)),
+        );
+        Ok(all)
     }
 }
 

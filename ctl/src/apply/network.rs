@@ -13,7 +13,7 @@ use crate::network::dismantle;
 use crate::{
     BridgeName, Config, CtlError, Endpoint, ErrorCode, Named, NatRule, Network, NetworkConnect,
     NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port,
-    PortKind, PortName, Prefix, Tap,
+    PortKind, PortName, Prefix, Shape, Tap, TapRoute,
 };
 
 pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), CtlError> {
@@ -29,6 +29,11 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
     if create.unnumbered && (!create.subnets.is_empty() || create.ipv6) {
         return Err(CtlError::invalid(
             "a network without addresses has no subnets; give one or the other",
+        ));
+    }
+    if create.settings.shape == Shape::Direct && create.subnets.is_empty() && !create.unnumbered {
+        return Err(CtlError::invalid(
+            "a direct network has the subnet of its wire; give it with --subnet, or --unnumbered if others give addresses there",
         ));
     }
     let subnets = subnets(config, create)?;
@@ -143,6 +148,7 @@ pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError>
     if let Some(isolated) = set.isolated {
         settings.isolated = isolated;
         for port in network.endpoints.keys() {
+            let isolated = isolated || settings.shape.parts();
             config.ports.get_mut(port).into_iter().for_each(|port| port.isolated = isolated);
         }
     }
@@ -266,8 +272,7 @@ pub(super) fn handover(config: &mut Config, handover: &NetworkHandover) -> Resul
         queues: 1,
         handover: true,
     };
-    let isolated = network.settings.isolated;
-    let made = Port { isolated, ..Port::new(name.clone(), PortKind::Tap(tap)) };
+    let made = container_port(name, &network, tap);
     config.networks.insert(name.clone(), Arc::new(network));
     config.ports.insert(port.clone(), made);
     Ok(())
@@ -366,13 +371,27 @@ fn port(config: &Config, network: &Network, name: &PortName, connect: &NetworkCo
         mac: connect.mac,
         ips: addresses.iter().map(|(cidr, _)| *cidr).collect(),
         gateways: gateways(addresses.iter().filter_map(|(_, gateway)| *gateway).filter(leads)),
-        routes: connect.routes.clone(),
+        routes: connect.routes.iter().copied().chain(to_others(network)).collect(),
         queues: 1,
         handover: false,
     };
-    let NetworkSettings { isolated, dhcp, .. } = network.settings;
-    let dhcp = dhcp || connect.dhcp;
-    Port { isolated, dhcp, ..Port::new(connect.network.clone(), PortKind::Tap(tap)) }
+    let port = container_port(&connect.network, network, tap);
+    Port { dhcp: network.settings.dhcp || connect.dhcp, ..port }
+}
+
+/// The port of a container, as the shape of its network wants it.
+fn container_port(name: &BridgeName, network: &Network, tap: Tap) -> Port {
+    let NetworkSettings { shape, isolated, .. } = network.settings;
+    // Whose addresses are given by somebody else, such as a DHCP server on the wire, cannot be held to them.
+    let guard = shape.guards() && !tap.ips.is_empty();
+    let isolated = isolated || shape.parts();
+    Port { isolated, guard, ..Port::new(name.clone(), PortKind::Tap(tap)) }
+}
+
+/// The routes by which a container reaches the others of its network, where they have no link in common.
+fn to_others(network: &Network) -> impl Iterator<Item = TapRoute> + '_ {
+    let pools = network.pools.values().filter(|_| network.settings.shape.parts());
+    pools.filter_map(|pool| Some(TapRoute { to: pool.subnet, via: pool.gateway? }))
 }
 
 /// One gateway of each IP version.

@@ -48,6 +48,7 @@ pub(super) fn set(config: &mut Config, set: &PortSet) -> Result<(), CtlError> {
     port.mtu = set.mtu.unwrap_or(port.mtu);
     port.guard = set.guard.unwrap_or(port.guard);
     port.egress = set.egress.unwrap_or(port.egress);
+    port.ingress = set.ingress.unwrap_or(port.ingress);
     place(port, set)?;
     readdress(port, set)
 }

@@ -68,7 +68,8 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     if !same_vxlans {
         vxlan::check_endpoints(config)?;
     }
-    if !same_bridges || (&old.routes, &old.allowed) != (&config.routes, &config.allowed) {
+    let same_reach = (&old.routes, &old.allowed) == (&config.routes, &config.allowed);
+    if !same_bridges || !same_reach {
         route::check(config)?;
     }
     for (name, rule) in concerned(&old.nat, &config.nat, same_bridges) {
@@ -93,7 +94,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
         network::check(config)?;
     }
     // Last: what is wrong with one part alone is better told alone.
-    if same_bridges && same_nat && same_services && old.allowed == config.allowed {
+    if same_bridges && same_nat && same_services && same_reach {
         return Ok(());
     }
     route::check_joined(config)

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::check_number;
 use crate::ipam::{Pool, Span};
 use crate::{
-    BridgeName, Config, CtlError, ErrorCode, IpCidr, Network, PortKind, PortName, Prefix, Tap,
+    BridgeName, Config, CtlError, ErrorCode, IpCidr, Network, NetworkSettings, PortKind, PortName,
+    Prefix, Shape, Tap,
 };
 
 /// The most subnets of one network: its bridge has a gateway in each.
@@ -30,6 +31,7 @@ fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Resul
     check_number("labels on one network", network.settings.labels.len(), MAX_LABELS)?;
     check_resolvers(config, network)?;
     network.pools.iter().try_for_each(|(subnet, pool)| check_pool(subnet, pool))?;
+    check_shape(network)?;
     let mut addresses = 0;
     for port in network.endpoints.keys() {
         let tap = tap_of(config, name, port).map_err(|error| error.within("endpoint", port))?;
@@ -68,6 +70,32 @@ fn check_resolvers(config: &Config, network: &Network) -> Result<(), CtlError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// That the other settings go with the shape.
+fn check_shape(network: &Network) -> Result<(), CtlError> {
+    let NetworkSettings { shape, isolated, internal, vxlan, .. } = &network.settings;
+    let has_gateways = network.pools.values().all(|pool| pool.gateway.is_some());
+    let wrong = match shape {
+        Shape::Bridged | Shape::Direct => None,
+        _ if network.pools.is_empty() => {
+            Some("its containers are known by their addresses; give a --subnet")
+        }
+        _ if !has_gateways => {
+            Some("its containers reach each other by the gateway; leave out --no-gateway")
+        }
+        _ if *isolated => Some(
+            "its containers have no link in common anyway; deny what they may not reach with `flow add`",
+        ),
+        _ if vxlan.is_some() => Some(
+            "a tunnel joins links, and its containers have none in common; use a bridged network",
+        ),
+        Shape::Routed if *internal => {
+            Some("to be routed is to be reached from outside; use --p2p with --internal")
+        }
+        Shape::Routed | Shape::P2p => None,
+    };
+    wrong.map_or(Ok(()), |why| Err(CtlError::invalid(format!("it is {shape}: {why}"))))
 }
 
 fn not_given(port: &PortName) -> CtlError {

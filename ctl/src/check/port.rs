@@ -7,13 +7,13 @@ use std::ops::RangeInclusive;
 use super::network::check_stranger;
 use super::{IPV6_MTU, MAC_LIMIT, bridge_of, check_range, is_link_local};
 use crate::{
-    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, PortName, Tap,
-    TapRoute,
+    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, PortName, Prefix,
+    Tap, TapRoute,
 };
 
 /// The most queues of one port.
 const QUEUES: RangeInclusive<u16> = 1..=16;
-/// How many bytes may wait for a port with a limited rate.
+/// How many bytes may wait for a port with a limited rate, or come in at once.
 const QUEUE_BYTES: RangeInclusive<u32> = Egress::MIN_QUEUE_BYTES..=Egress::MAX_QUEUE_BYTES;
 
 pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(), CtlError> {
@@ -23,6 +23,9 @@ pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(),
     }
     if let Some(bytes) = port.egress.and_then(|egress| egress.queue_bytes) {
         check_range("egress queue", bytes, &QUEUE_BYTES)?;
+    }
+    if let Some(bytes) = port.ingress.and_then(|ingress| ingress.burst_bytes) {
+        check_range("ingress burst", bytes, &QUEUE_BYTES)?;
     }
     check_carried(config, port)?;
     if port.dhcp && config.network_of(name).is_none() {
@@ -135,7 +138,12 @@ fn check_gateway(tap: &Tap, gateway: IpAddr) -> Result<(), CtlError> {
         return Err(CtlError::invalid(message));
     }
     // Every interface has a link-local subnet of IPv6, whatever its addresses are.
-    if is_link_local(gateway) || tap.ips.iter().any(|cidr| cidr.contains(gateway)) {
+    // An address by itself is that of a link of two ends, and the gateway is the other.
+    let reaches = |cidr: &IpCidr| {
+        let alone = Prefix::host(cidr.addr).prefix_len() == cidr.prefix_len;
+        cidr.contains(gateway) || (alone && cidr.addr.is_ipv4() == gateway.is_ipv4())
+    };
+    if is_link_local(gateway) || tap.ips.iter().any(reaches) {
         return Ok(());
     }
     let ips: Vec<_> = tap.ips.iter().map(ToString::to_string).collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{check_host, check_number, is_link_local, overlapping, routed};
-use crate::{Bridge, BridgeName, Config, CtlError, NatRule, Prefix, Route};
+use crate::{Bridge, BridgeName, Config, CtlError, IpCidr, NatRule, Prefix, Route, Shape};
 
 /// The most next hops of one route.
 const MAX_NEXT_HOPS: usize = 16;
@@ -78,11 +78,8 @@ fn check_allowance(config: &Config, from: &BridgeName, to: &BridgeName) -> Resul
 pub(super) fn check_joined(config: &Config) -> Result<(), CtlError> {
     for (from, reached) in reachable(config) {
         let members = std::iter::once(from).chain(reached);
-        let subnets = members.flat_map(|name| {
-            let gateways = config.bridges.get(name).into_iter().flat_map(|bridge| &bridge.gateways);
-            let global = gateways.filter(|gateway| !is_link_local(gateway.addr));
-            global.map(move |gateway| (gateway.subnet(), name))
-        });
+        let subnets = members
+            .flat_map(|name| subnets(config, name).into_iter().map(move |subnet| (subnet, name)));
         let Some([(one, first), (other, second)]) = overlapping(subnets.collect()) else {
             continue;
         };
@@ -94,11 +91,26 @@ pub(super) fn check_joined(config: &Config) -> Result<(), CtlError> {
     Ok(())
 }
 
+/// The subnets that a bridge's addresses are of. Those of a routed network are known one by one, and may be among those of an
+/// uplink.
+fn subnets(config: &Config, name: &BridgeName) -> Vec<Prefix> {
+    let gateways = config.bridges.get(name).into_iter().flat_map(|bridge| &bridge.gateways);
+    let global = gateways.filter(|gateway| !is_link_local(gateway.addr));
+    match config.networks.get(name).map(|network| (network.settings.shape, network)) {
+        Some((Shape::Routed, _)) => Vec::new(),
+        Some((Shape::P2p, network)) => network.pools.keys().copied().collect(),
+        _ => global.map(IpCidr::subnet).collect(),
+    }
+}
+
 /// Which other bridges packets go to from a bridge, by any rule.
 fn reachable(config: &Config) -> BTreeMap<&BridgeName, BTreeSet<&BridgeName>> {
     let mut joined: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for (from, reached) in &config.allowed {
-        joined.entry(from).or_default().extend(reached);
+    for from in config.bridges.keys() {
+        let reached: BTreeSet<_> = config.reached_from(from).collect();
+        if !reached.is_empty() {
+            joined.entry(from).or_default().extend(reached);
+        }
     }
     for rule in config.nat.values() {
         let (from, to) = match rule {

@@ -23,8 +23,8 @@ pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
-pub use network::{Endpoint, Network, NetworkSettings, Overlay};
-pub use port::{Egress, NetdevMode, Port, PortKind, Tap, TapRoute};
+pub use network::{Endpoint, Network, NetworkSettings, Overlay, Shape};
+pub use port::{Egress, Ingress, NetdevMode, Port, PortKind, Tap, TapRoute};
 pub use service::{Affinity, Backend, Balance, Listen, Service, Target};
 pub use vxlan::{Tos, Vni, Vxlan};
 

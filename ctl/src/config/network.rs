@@ -7,7 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ipam::Pool;
-use crate::{BridgeName, Config, HostName, IpCidr, Mtu, Owner, PortName, Prefix, Vni, Vxlan};
+use crate::names::bad;
+use crate::{
+    BridgeName, Config, HostName, IpCidr, MacAddr, Mtu, Owner, PortKind, PortName, Prefix, Vni,
+    Vxlan,
+};
 
 /// A network: a bridge of the same name with gateways, masquerading and a tunnel as these settings say
 /// (`ctl/src/network.rs` makes them), the addresses of its subnets, and the containers on it.
@@ -35,6 +39,9 @@ pub struct NetworkSettings {
     /// Its containers do not reach each other, but the gateway and what is beyond it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
+    /// How its containers are joined.
+    #[serde(skip_serializing_if = "Shape::is_bridged")]
+    pub shape: Shape,
     /// Its containers have the uplinks' addresses outside. Where it is not so, rules of address translation may be
     /// added by hand.
     pub masquerade: bool,
@@ -61,6 +68,7 @@ impl Default for NetworkSettings {
         Self {
             internal: false,
             isolated: false,
+            shape: Shape::Bridged,
             masquerade: true,
             mtu: Mtu::ETHERNET,
             vxlan: None,
@@ -69,6 +77,64 @@ impl Default for NetworkSettings {
             dhcp: false,
             labels: BTreeMap::new(),
         }
+    }
+}
+
+/// How the containers of a network are joined to each other and to what is outside. It stays what the network was made
+/// with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// They are stations of one bridge, behind its gateway.
+    #[default]
+    Bridged,
+    /// They are stations of a wire outside, each with its own MAC address, as with macvlan: the network's bridge
+    /// is that of the wire's port, and its gateway is a router there, no address of the switch.
+    Direct,
+    /// They are behind the MAC address of the uplinks, where the gateways answer for them, and reached by routing alone, as
+    /// with ipvlan in its L3 mode.
+    Routed,
+    /// Each is alone with the gateway on a link of two ends, and reaches the others by routing alone.
+    P2p,
+}
+
+impl Shape {
+    /// Whether it is the shape of a network that says none.
+    pub fn is_bridged(&self) -> bool {
+        *self == Self::Bridged
+    }
+
+    /// Whether its containers have no link in common: their subnets are no link's, and each has the gateway as its only
+    /// neighbour.
+    pub fn parts(self) -> bool {
+        matches!(self, Self::Routed | Self::P2p)
+    }
+
+    /// Whether what a container sends is held to the addresses that it was given.
+    pub fn guards(self) -> bool {
+        self != Self::Bridged
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Bridged => "bridged",
+            Self::Direct => "direct",
+            Self::Routed => "routed",
+            Self::P2p => "p2p",
+        })
+    }
+}
+
+impl std::str::FromStr for Shape {
+    type Err = crate::BadName;
+
+    fn from_str(text: &str) -> Result<Self, crate::BadName> {
+        let all = [Self::Bridged, Self::Direct, Self::Routed, Self::P2p];
+        let rule = "use bridged, direct, routed or p2p";
+        let named = all.into_iter().find(|shape| shape.to_string() == text);
+        named.ok_or_else(|| bad("shape of a network", text, rule))
     }
 }
 
@@ -99,12 +165,20 @@ pub struct Endpoint {
 impl Network {
     /// Its gateways, as the bridge has them.
     pub fn gateways(&self) -> impl Iterator<Item = IpCidr> + '_ {
-        self.pools.values().filter_map(|pool| Some(pool.cidr(pool.gateway?)))
+        let pools = self.pools.values().filter(|_| self.settings.shape != Shape::Direct);
+        pools.filter_map(|pool| Some(self.cidr(pool, pool.gateway?)))
+    }
+
+    /// An address of a pool as an interface has it: in the pool's subnet, or by itself where that is no link's.
+    pub(crate) fn cidr(&self, pool: &Pool, addr: IpAddr) -> IpCidr {
+        let alone = IpCidr { addr, prefix_len: Prefix::host(addr).prefix_len() };
+        if self.settings.shape.parts() { alone } else { pool.cidr(addr) }
     }
 
     /// Whether it masquerades: whether it has a way out, and nobody else is to say how.
     pub fn masquerades(&self) -> bool {
-        self.settings.masquerade && !self.settings.internal && self.gateways().next().is_some()
+        let NetworkSettings { masquerade, internal, shape, .. } = self.settings;
+        masquerade && !internal && shape != Shape::Routed && self.gateways().next().is_some()
     }
 
     /// The subnet that an address is of.
@@ -114,7 +188,7 @@ impl Network {
 
     /// The port that has an address of one of the subnets.
     pub(crate) fn port_of(&self, cidr: &IpCidr) -> Option<&PortName> {
-        let pool = self.pools.get(&cidr.subnet())?;
+        let pool = self.pool_of(cidr.addr).filter(|pool| self.cidr(pool, cidr.addr) == *cidr)?;
         pool.leases().get(&cidr.addr)?.port.as_ref()
     }
 
@@ -125,7 +199,7 @@ impl Network {
     ) -> impl Iterator<Item = (IpCidr, Option<IpAddr>)> + 'a {
         self.pools.values().flat_map(move |pool| {
             let its = pool.leases().iter().filter(|(_, lease)| lease.port.as_ref() == Some(port));
-            its.map(|(addr, _)| (pool.cidr(*addr), pool.gateway))
+            its.map(|(addr, _)| (self.cidr(pool, *addr), pool.gateway))
         })
     }
 }
@@ -143,6 +217,21 @@ impl Config {
         let bridge = &self.ports.get(port)?.bridge;
         let network = self.networks.get(bridge)?;
         network.endpoints.contains_key(port).then_some(bridge)
+    }
+
+    /// The containers that are a bridge's by routing alone, with the MAC address of each: all others' addresses of their subnets are
+    /// nobody's.
+    pub fn parted_on(
+        &self,
+        bridge: &BridgeName,
+    ) -> impl Iterator<Item = (IpAddr, Option<MacAddr>)> + '_ {
+        let network = self.networks.get(bridge).filter(|of| of.settings.shape.parts());
+        let ports = network.into_iter().flat_map(|network| network.endpoints.keys());
+        let taps = ports.filter_map(|name| match &self.ports.get(name)?.kind {
+            PortKind::Tap(tap) => Some(tap),
+            PortKind::Netdev { .. } => None,
+        });
+        taps.flat_map(|tap| tap.ips.iter().map(|cidr| (cidr.addr, tap.mac)))
     }
 
     /// A port is no more: so are the rules that go with it and the endpoint, and its addresses are free, but those

@@ -44,6 +44,9 @@ pub struct Port {
     /// published ports and for masqueraded connections. The bridge has no other port, and the host's addresses and routes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// How fast frames may come in by it; as fast as they can if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
 }
 
 impl Port {
@@ -61,6 +64,7 @@ impl Port {
             egress: None,
             dhcp: false,
             shared: false,
+            ingress: None,
         }
     }
 }
@@ -86,11 +90,34 @@ impl Egress {
 
     /// The most bytes that wait.
     pub fn queue_bytes(&self) -> u32 {
-        const FIFTY_MS: u64 = 20;
-        let carried = self.rate.bits_per_second() / 8 / FIFTY_MS;
-        let carried = u32::try_from(carried).unwrap_or(u32::MAX);
-        self.queue_bytes.unwrap_or(carried.clamp(Self::MIN_QUEUE_BYTES, Self::MAX_QUEUE_BYTES))
+        self.queue_bytes.unwrap_or_else(|| in_50_ms(self.rate))
     }
+}
+
+/// A limit to what comes in by a port: a token bucket, and what it has no tokens for is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ingress {
+    /// The rate.
+    pub rate: Rate,
+    /// The most bytes that may come at once; what the rate carries in 50 ms if not given, but a few
+    /// super-frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst_bytes: Option<u32>,
+}
+
+impl Ingress {
+    /// The most bytes that may come at once.
+    pub fn burst_bytes(&self) -> u32 {
+        self.burst_bytes.unwrap_or_else(|| in_50_ms(self.rate))
+    }
+}
+
+/// The bytes that a rate carries in 50 ms, but no fewer or more than may wait for a port.
+fn in_50_ms(rate: Rate) -> u32 {
+    let carried = rate.bits_per_second() / 8 / 20;
+    let carried = u32::try_from(carried).unwrap_or(u32::MAX);
+    carried.clamp(Egress::MIN_QUEUE_BYTES, Egress::MAX_QUEUE_BYTES)
 }
 
 /// What is behind a port.

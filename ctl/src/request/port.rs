@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::given;
-use crate::{BridgeName, Egress, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Port, PortName, Vlan};
+use crate::{
+    BridgeName, Egress, IfName, Ingress, IpCidr, MacAddr, Mtu, NetnsRef, Port, PortName, Vlan,
+};
 
 /// A port to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,9 @@ pub struct PortSet {
     /// See [`crate::Port`]; `null`, which is `Some(None)`, for no limit.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub egress: Option<Option<Egress>>,
+    /// See [`crate::Port`]; `null`, which is `Some(None)`, for no limit.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Option<Ingress>>,
     /// Where the engine took the interface to that it was handed over. See [`crate::Tap`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub netns: Option<NetnsRef>,
@@ -67,6 +72,7 @@ impl PortSet {
             mtu: None,
             guard: None,
             egress: None,
+            ingress: None,
             netns: None,
             ips: None,
             gateways: None,

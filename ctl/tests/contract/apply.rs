@@ -118,6 +118,11 @@ fn what_cannot_be_is_refused_with_a_reason() {
             Invalid,
             "use 131072 to 67108864",
         ),
+        (
+            r#"port.set {"name":"p0","ingress":{"rate":"1gbit","burst_bytes":1500}}"#.into(),
+            Invalid,
+            "ingress burst 1500",
+        ),
         (station(r#""port":"p9""#), NotFound, "port p9 does not exist"),
         (station(r#""port":"p0","vlan":10"#), Invalid, "does not carry VLAN 10"),
         (station(r#""port":"a10","vlan":11"#), Invalid, "does not carry VLAN 11"),
@@ -220,12 +225,15 @@ fn a_port_can_have_its_bridges_settings_again() {
 #[test]
 fn a_port_is_guarded_and_slowed_down_until_it_is_not() {
     let set = |text: &str, config: &Config| apply(config, &change(text)).unwrap();
-    let on = r#"port.set {"name":"p0","guard":true,"egress":{"rate":"100mbit"}}"#;
+    let on = r#"port.set {"name":"p0","guard":true,"egress":{"rate":"100mbit"},"ingress":{"rate":"50mbit"}}"#;
     let slowed = set(on, &network());
     let port = &slowed.ports[&"p0".parse::<ctl::PortName>().unwrap()];
     assert_eq!((port.guard, port.egress.unwrap().rate.to_string().as_str()), (true, "100mbit"));
+    assert_eq!(port.ingress.unwrap().burst_bytes(), 312_500);
     assert_eq!(set(r#"port.set {"name":"p0","mtu":1400}"#, &slowed).ports.len(), 3);
-    assert_eq!(set(r#"port.set {"name":"p0","guard":false,"egress":null}"#, &slowed), network());
+    let off = r#"port.set {"name":"p0","guard":false,"egress":null,"ingress":null}"#;
+    assert_eq!(set(off, &network()), set(off, &slowed));
+    assert_eq!(set(off, &slowed), network());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use e2e::{Host, Installed, Outcome, Podman, Switch};
+use e2e::{Host, Installed, Podman, Switch};
 use netlab::{Need, Test, TestResult, test};
 use rustix::process::Signal;
 
@@ -14,7 +14,6 @@ fn main() -> ExitCode {
         test!(addresses_are_those_that_were_asked_for),
         test!(containers_that_come_and_go_leave_nothing),
         test!(a_restarted_switch_has_the_same_containers),
-        test!(a_bare_namespace_and_a_container_are_on_one_network),
     ];
     let needs = [Installed::PODMAN, Installed::RUNC, Installed::BUSYBOX];
     let with = |test: Test| needs.into_iter().fold(test, |test, one| test.needs(one.need()));
@@ -26,14 +25,6 @@ const BACK: &str = r#""ipam":{"type":"vswitch","subnet":"10.2.0.0/24"}"#;
 
 fn pings(podman: &Podman, from: &str, target: &str) -> bool {
     podman.shell(from, &format!("ping -c 1 -w 5 {target}")).is_ok()
-}
-
-/// That nothing of any container is left in the switch.
-fn has_nothing(switch: &Switch) -> Outcome<()> {
-    assert!(switch.containers()?.is_empty());
-    assert!(switch.leases()?.is_empty());
-    assert!(switch.translations()?.iter().all(|rule| rule.rule.port().is_none()));
-    switch.check_ledger()
 }
 
 fn containers_of_a_network_reach_each_other_and_stream_whole() -> TestResult {
@@ -53,7 +44,7 @@ fn containers_of_a_network_reach_each_other_and_stream_whole() -> TestResult {
     let received = podman.shell("alpha", fetch)?;
     assert_eq!(sum(received), sent);
     podman.run("rm --force --all --time 0")?;
-    has_nothing(&switch).map_err(Into::into)
+    Ok(switch.check_left_nothing()?)
 }
 
 fn networks_are_apart_and_a_container_on_two_reaches_both() -> TestResult {
@@ -86,7 +77,7 @@ fn a_published_port_is_reached_from_outside() -> TestResult {
     assert!(taken.is_err_and(|error| error.to_string().contains("8080")));
     podman.run("rm --force --all --time 0")?;
     assert!(host.fetch("198.51.100.1:8080").is_err());
-    has_nothing(&switch).map_err(Into::into)
+    Ok(switch.check_left_nothing()?)
 }
 
 fn addresses_are_those_that_were_asked_for() -> TestResult {
@@ -114,7 +105,7 @@ fn containers_that_come_and_go_leave_nothing() -> TestResult {
     for _ in 0..10 {
         podman.run("run --rm --network web busybox ping -c 1 -w 5 10.1.0.1")?;
     }
-    has_nothing(&switch).map_err(Into::into)
+    Ok(switch.check_left_nothing()?)
 }
 
 fn a_restarted_switch_has_the_same_containers() -> TestResult {
@@ -129,18 +120,5 @@ fn a_restarted_switch_has_the_same_containers() -> TestResult {
     let switch = Switch::start_again(&host, &[])?;
     assert!(pings(&podman, "alpha", "10.1.0.3"));
     podman.run("rm --force --all --time 0")?;
-    has_nothing(&switch).map_err(Into::into)
-}
-
-fn a_bare_namespace_and_a_container_are_on_one_network() -> TestResult {
-    let host = Host::new()?;
-    let switch = Switch::start(&host, &[])?;
-    let podman = Podman::new(&host)?;
-    podman.network(&switch, "web", WEB)?;
-    podman.container("alpha", "--network web")?;
-    let bare = netlab::Container::new()?;
-    let connect = ctl::NetworkConnect::new("web".parse()?, bare.reference());
-    switch.change(ctl::Mutation::NetworkConnect(Box::new(connect)))?;
-    assert!(pings(&podman, "alpha", "10.1.0.3"));
-    Ok(switch.check_ledger()?)
+    Ok(switch.check_left_nothing()?)
 }

@@ -187,7 +187,7 @@ impl Desk<'_> {
         let mut reason = DropReason::NoDestination;
         for member in &bridge.members {
             let Some(port) = self.snapshot.port(*member) else { continue };
-            if !port.vlan.carries(vid) {
+            if !port.vlan.carries(vid) || is_elsewhere(&frame, port) {
                 continue;
             }
             match admit(sender, &frame, *member, port, vid) {
@@ -241,6 +241,13 @@ impl Desk<'_> {
             None => self.lose_copy(sender, target.0, frame),
         }
     }
+}
+
+/// Whether a frame is for one station that is not behind a port, whose only one is known.
+fn is_elsewhere(frame: &PktBuf, port: &PortConfig) -> bool {
+    let to = EthernetHeader::read(frame.data()).map(|header| header.dst);
+    let known = port.guard.as_ref().map(|guard| guard.mac);
+    known.zip(to).is_some_and(|(known, to)| !to.is_group() && to != known)
 }
 
 /// Whether a frame may leave by a port of its bridge.

@@ -43,6 +43,7 @@ use std::sync::Arc;
 
 use pktio::{Burst, PktBuf, Pool};
 
+use crate::rules::{Meter, Source};
 use crate::{
     BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables, Vid,
 };
@@ -259,6 +260,9 @@ impl<W: Witness> Memory<W> {
         }
         let mut heard = None;
         steps.extend(burst.iter().map(|frame| from.look(frame, desk.seconds, &mut heard)));
+        if let Some(meter) = &from.port.meter {
+            police::<W>(meter, desk.now, burst, steps);
+        }
         if steps.iter().any(|step| matches!(step, Step::Inspect(_))) {
             self.look_into(desk, flows, from, burst, steps, sights);
         }
@@ -290,6 +294,21 @@ impl<W: Witness> Memory<W> {
             if let Some((session, from)) = flows.guess(flow).and_then(|known| known.session) {
                 self.tables.sessions.warm(session, from);
             }
+        }
+    }
+}
+
+/// Lets go on what a port may send. What goes nowhere anyway costs it nothing.
+#[cold]
+fn police<W: Witness>(meter: &Meter, now: Nanos, burst: &Burst, steps: &mut [Step]) {
+    for (frame, step) in burst.iter().zip(steps) {
+        let bytes = u64::try_from(frame.len()).unwrap_or(u64::MAX);
+        let conforms = || match W::IS_DRY {
+            true => meter.has(Source::EVERYBODY, 1, bytes, now),
+            false => meter.take(Source::EVERYBODY, 1, bytes, now),
+        };
+        if !matches!(step, Step::Drop(_)) && !conforms() {
+            *step = Step::Drop(DropReason::Policed);
         }
     }
 }

@@ -195,6 +195,11 @@ fn each_command_asks_for_what_it_says() {
                     "kind": { "netdev": { "device": "veth0", "mode": "auto" } } } }),
         ),
         (
+            "port set p0 --ingress-rate 50mbit --ingress-burst 1000000",
+            "port.set",
+            json!({ "name": "p0", "ingress": { "rate": "50mbit", "burst_bytes": 1_000_000 } }),
+        ),
+        (
             "port set p0 --guard true --egress-rate 100mbit --egress-queue 262144",
             "port.set",
             json!({ "name": "p0", "guard": true,

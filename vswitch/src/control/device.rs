@@ -214,7 +214,8 @@ fn in_namespace<T: Send>(
     }
 }
 
-/// Makes a TAP device, moves it into the container and configures it there. The device goes away with its
+/// Makes a TAP device, moves it into the container and configures it there. It is not made there, though the move is most of what
+/// an attachment costs: the queues of a device keep alive the namespace that they were opened in, and ports end with theirs. The device goes away with its
 /// queues, whatever it is called and wherever it is by then.
 fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
     let namespace = match &tap.netns {

@@ -17,6 +17,7 @@ mod routing;
 mod rules;
 mod services;
 mod sessions;
+mod shapes;
 mod uplink;
 mod vxlan;
 mod workers;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         routing::tests(),
         networks::tests(),
         names::tests(),
+        shapes::tests(),
         sessions::tests(),
         services::tests(),
         uplink::tests(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ctl::flow::FlowRule;
 use ctl::response::{DropInfo, FlowInfo, FlowPage};
-use ctl::{Egress, FlowKey, FlowList, FlowReplace, Mutation, Query};
+use ctl::{Egress, FlowKey, FlowList, FlowReplace, Ingress, Mutation, Query};
 use netlab::raw::RawSocket;
 use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, transfer};
 
@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Test> {
         test!(packets_over_the_limit_of_a_rule_are_counted),
         test!(a_guarded_container_cannot_pose_as_another),
         test!(what_exceeds_the_rate_of_a_port_waits_or_is_dropped),
+        test!(what_comes_faster_than_a_port_may_send_is_dropped_and_counted),
         test!(rules_go_away_when_their_time_is_over),
     ]
     .into_iter()
@@ -259,6 +260,40 @@ fn what_exceeds_the_rate_of_a_port_waits_or_is_dropped() -> TestResult {
     daemon.change(Mutation::PortSet(set))?;
     let limited = drops(&daemon, "rate-limited")?;
     hear(&far, SENT - limited - 5)?;
+    daemon.check_ledger()
+}
+
+fn what_comes_faster_than_a_port_may_send_is_dropped_and_counted() -> TestResult {
+    const SENT: u64 = 400;
+    let daemon = Daemon::start()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    let mut policed = port("br0", tap(&a, &["10.0.0.1/24"])?)?;
+    // A fourth of what is sent may come at once, and the rest would take minutes.
+    let burst_bytes = Some(Egress::MIN_QUEUE_BYTES);
+    policed.ingress = Some(Ingress { rate: "8kbit".parse()?, burst_bytes });
+    daemon.add("a", policed)?;
+    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    b.await_ready("eth0")?;
+    ping::ping(&a, "10.0.0.2".parse()?, &ping::Options::default())?;
+    let (near, far) = Path::new(&a, &b, [10, 0, 0, 2]).udp()?;
+    // Another setting of the port leaves the bucket as it is.
+    let set = ctl::PortSet { hairpin: Some(true), ..ctl::PortSet::new("a".parse()?) };
+    for number in 0..SENT {
+        assert_eq!(near.send(&[7; 1400])?, 1400);
+        if number == SENT / 2 {
+            daemon.change(Mutation::PortSet(set.clone()))?;
+        }
+    }
+    let most = u64::from(Egress::MIN_QUEUE_BYTES) / 1400 + 1;
+    eventually("most are dropped", || {
+        drops(&daemon, "policed").is_ok_and(|some| some >= SENT - most)
+    })?;
+    hear(&far, SENT - drops(&daemon, "policed")?)?;
+    let set = ctl::PortSet { ingress: Some(None), ..ctl::PortSet::new("a".parse()?) };
+    daemon.change(Mutation::PortSet(set))?;
+    let policed = drops(&daemon, "policed")?;
+    transfer::tcp(&Path::new(&a, &b, [10, 0, 0, 2]), 1 << 20, 1)?;
+    assert_eq!(drops(&daemon, "policed")?, policed, "there is no limit any more");
     daemon.check_ledger()
 }
 

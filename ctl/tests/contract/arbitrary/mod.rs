@@ -13,9 +13,9 @@ use std::net::IpAddr;
 
 use ctl::{
     Attach, Batch, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey,
-    FdbStatic, IfName, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port, PortAdd,
-    PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan, VlanId,
-    VlanIds, apply,
+    FdbStatic, IfName, Ingress, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port,
+    PortAdd, PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan,
+    VlanId, VlanIds, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -129,22 +129,29 @@ fn limit() -> impl Strategy<Value = Option<u32>> {
 
 fn port() -> impl Strategy<Value = Port> {
     let flags = any::<(bool, bool, bool)>();
-    let limits = (limit(), option::of(mtu()), option::of(egress()));
+    let limits = (limit(), option::of(mtu()), option::of(egress()), option::of(ingress()));
     (bridge_name(), kind(), vlan(), flags, limits).prop_map(
-        |(bridge, kind, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress))| Port {
-            bridge,
-            kind,
-            vlan,
-            isolated,
-            hairpin,
-            mac_limit,
-            mtu,
-            guard,
-            egress,
-            dhcp: false,
-            shared: false,
+        |(bridge, kind, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress, ingress))| {
+            Port {
+                bridge,
+                kind,
+                vlan,
+                isolated,
+                hairpin,
+                mac_limit,
+                mtu,
+                guard,
+                egress,
+                ingress,
+                dhcp: false,
+                shared: false,
+            }
         },
     )
+}
+
+fn ingress() -> impl Strategy<Value = Ingress> {
+    egress().prop_map(|Egress { rate, queue_bytes }| Ingress { rate, burst_bytes: queue_bytes })
 }
 
 fn egress() -> impl Strategy<Value = Egress> {
@@ -210,8 +217,8 @@ fn bridge_mutation() -> impl Strategy<Value = Mutation> {
 
 fn port_mutation() -> impl Strategy<Value = Mutation> {
     let flags = any::<(Option<bool>, Option<bool>, Option<bool>)>();
-    let limits =
-        (option::of(limit()), option::of(option::of(mtu())), option::of(option::of(egress())));
+    let rates = (option::of(option::of(egress())), option::of(option::of(ingress())));
+    let limits = (option::of(limit()), option::of(option::of(mtu())), rates);
     let addresses = (
         option::weighted(0.2, ips()),
         option::weighted(0.2, gateways()),
@@ -222,7 +229,7 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
             name,
             vlan,
             (isolated, hairpin, guard),
-            (mac_limit, mtu, egress),
+            (mac_limit, mtu, (egress, ingress)),
             (ips, gateways, netns),
         )| {
             Mutation::PortSet(PortSet {
@@ -234,6 +241,7 @@ fn port_mutation() -> impl Strategy<Value = Mutation> {
                 mtu,
                 guard,
                 egress,
+                ingress,
                 ips,
                 gateways,
                 netns,

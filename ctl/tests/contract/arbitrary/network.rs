@@ -7,7 +7,7 @@ use ctl::ipam::Span;
 use ctl::{
     HostName, IpamFilter, IpamRelease, IpamRequest, Mutation, NetworkConnect, NetworkCreate,
     NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Overlay, Owner, PoolAdd,
-    Prefix, Query,
+    Prefix, Query, Shape,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -48,11 +48,23 @@ fn settings() -> impl Strategy<Value = NetworkSettings> {
     let ends = (vxlan::vni(), vxlan::underlay(), vec(vxlan::underlay(), 0..2));
     let overlay = ends.prop_map(|(vni, local, remotes)| Overlay { vni, local, remotes });
     let flags = any::<[bool; 5]>();
+    let all = [Shape::Bridged, Shape::Direct, Shape::Routed, Shape::P2p];
+    let shape = prop_oneof![Just(Shape::Bridged), select(all.to_vec())];
     let texts = (vec(addr(), 0..2), labels());
-    (flags, mtu(), option::weighted(0.2, overlay), texts).prop_map(
-        |([internal, isolated, masquerade, dns, dhcp], mtu, vxlan, (resolvers, labels))| {
-            let tunnelled = NetworkSettings { mtu, vxlan, labels, ..NetworkSettings::default() };
-            NetworkSettings { internal, isolated, masquerade, dns, resolvers, dhcp, ..tunnelled }
+    (flags, shape, mtu(), option::weighted(0.2, overlay), texts).prop_map(
+        |([internal, isolated, masquerade, dns, dhcp], shape, mtu, vxlan, (resolvers, labels))| {
+            NetworkSettings {
+                internal,
+                isolated,
+                shape,
+                masquerade,
+                mtu,
+                vxlan,
+                dns,
+                resolvers,
+                dhcp,
+                labels,
+            }
         },
     )
 }

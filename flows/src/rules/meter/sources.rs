@@ -25,7 +25,8 @@ const SETS: usize = if cfg!(loom) { 1 } else { 512 };
 pub struct Source(u64);
 
 impl Source {
-    pub(super) const EVERYBODY: Self = Self(0);
+    /// All packets have one bucket.
+    pub(crate) const EVERYBODY: Self = Self(0);
 }
 
 #[derive(Debug)]

@@ -19,7 +19,10 @@ Examples:
   vswitchctl network create web --resolver 192.0.2.53
   vswitchctl network create db --internal --ipv6 --label owner=alice
   vswitchctl network create lab --subnet 10.2.0.0/16 --ip-range 10.2.128.0/17 --reserve 10.2.128.1-10.2.128.9
-  vswitchctl network create all --subnet 10.3.0.0/24 --vni 7 --local 192.0.2.1 --remote 192.0.2.2")]
+  vswitchctl network create all --subnet 10.3.0.0/24 --vni 7 --local 192.0.2.1 --remote 192.0.2.2
+  vswitchctl network create lan --direct --subnet 192.0.2.0/24 --gateway 192.0.2.254 --ip-range 192.0.2.64/26
+  vswitchctl network create dmz --routed --subnet 192.0.2.128/26
+  vswitchctl network create pods --p2p --subnet 10.4.0.0/16")]
     Create(Box<NetworkOptions>),
     /// List all networks
     #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl network list")]
@@ -112,6 +115,15 @@ pub struct NetworkOptions {
     /// Its containers do not reach each other
     #[arg(long)]
     pub isolated: bool,
+    /// On the wire of a port of its bridge: each has its own MAC address there, and the gateway is a router there (macvlan)
+    #[arg(long, conflicts_with_all = ["routed", "p2p"])]
+    pub direct: bool,
+    /// Behind the uplinks' MAC address, where the gateways answer for them; no broadcasts, no masquerade (ipvlan L3)
+    #[arg(long, conflicts_with = "p2p")]
+    pub routed: bool,
+    /// Each alone on a link with the gateway, by which it reaches the others
+    #[arg(long)]
+    pub p2p: bool,
     /// Do not masquerade: rules of address translation are added by hand
     #[arg(long)]
     pub no_masquerade: bool,

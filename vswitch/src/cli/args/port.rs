@@ -46,7 +46,7 @@ Examples:
     },
     /// Change a port; what is not given stays
     #[command(
-        group = change(&["access", "trunk", "no_vlans", "isolated", "hairpin", "mac_limit", "mtu", "guard", "egress_rate", "ips",
+        group = change(&["access", "trunk", "no_vlans", "isolated", "hairpin", "mac_limit", "mtu", "guard", "egress_rate", "ingress_rate", "ips",
             "no_ip", "gateways", "no_gateway", "netns"]),
         after_help = "\
 Examples:
@@ -57,6 +57,7 @@ Examples:
   vswitchctl port set web0 --guard true
   vswitchctl port set web0 --egress-rate 100mbit --egress-queue 262144
   vswitchctl port set web0 --egress-rate none
+  vswitchctl port set web0 --ingress-rate 50mbit --ingress-burst 1000000
   vswitchctl port set web0 --ip 10.0.0.7/24 --gateway 10.0.0.1"
     )]
     Set {
@@ -88,6 +89,12 @@ Examples:
         /// Bytes that may wait for it [default: 50 ms at the rate]
         #[arg(long, value_name = "BYTES", requires = "egress_rate")]
         egress_queue: Option<u32>,
+        /// How fast frames may come in by it, such as 50mbit, or they are dropped; `none` for no limit
+        #[arg(long, value_name = "RATE")]
+        ingress_rate: Option<OrNone>,
+        /// Bytes that may come in at once [default: 50 ms at the rate]
+        #[arg(long, value_name = "BYTES", requires = "ingress_rate")]
+        ingress_burst: Option<u32>,
         /// Where the engine took the interface to that it was handed over
         #[arg(long, value_name = "NETNS")]
         netns: Option<NetnsRef>,
@@ -139,15 +146,21 @@ impl FromStr for OrNone {
     }
 }
 
-/// How fast frames leave.
+/// How fast frames leave, and come in.
 #[derive(Debug, Clone, Args)]
-pub struct EgressOptions {
+pub struct RateOptions {
     /// How fast frames leave by it, such as 100mbit [default: no limit]
     #[arg(long, value_name = "RATE")]
     pub egress_rate: Option<Rate>,
     /// Bytes that may wait for it [default: 50 ms at the rate]
     #[arg(long, value_name = "BYTES", requires = "egress_rate")]
     pub egress_queue: Option<u32>,
+    /// How fast frames may come in by it, such as 50mbit, or they are dropped [default: no limit]
+    #[arg(long, value_name = "RATE")]
+    pub ingress_rate: Option<Rate>,
+    /// Bytes that may come in at once [default: 50 ms at the rate]
+    #[arg(long, value_name = "BYTES", requires = "ingress_rate")]
+    pub ingress_burst: Option<u32>,
 }
 
 /// How a port handles VLANs.
@@ -225,7 +238,7 @@ pub struct PortOptions {
     #[arg(long, conflicts_with = "netdev")]
     pub guard: bool,
     #[command(flatten)]
-    pub egress: EgressOptions,
+    pub rates: RateOptions,
 }
 
 /// An interface to make.

@@ -2,7 +2,7 @@
 
 use ctl::{
     Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, NetworkSettings,
-    Overlay, Query, Request,
+    Overlay, Query, Request, Shape,
 };
 
 use super::instead;
@@ -39,6 +39,7 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
         settings: NetworkSettings {
             internal: options.internal,
             isolated: options.isolated,
+            shape: shape(options),
             masquerade: !options.no_masquerade,
             mtu: options.mtu,
             vxlan,
@@ -55,6 +56,15 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
         ranges: options.ranges.clone(),
         reserved: options.reserved.clone(),
         avoid: options.avoid.clone(),
+    }
+}
+
+fn shape(options: &NetworkOptions) -> Shape {
+    match (options.direct, options.routed, options.p2p) {
+        (true, ..) => Shape::Direct,
+        (_, true, _) => Shape::Routed,
+        (_, _, true) => Shape::P2p,
+        _ => Shape::Bridged,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Ports.
 
 use ctl::{
-    BridgeName, Egress, IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, PortMove,
-    PortSet, Query, Rate, Request, Tap, Vlan,
+    BridgeName, Egress, IfName, Ingress, Mutation, Named, NetdevMode, Port, PortAdd, PortKind,
+    PortMove, PortSet, Query, Rate, Request, Tap, Vlan,
 };
 
 use super::instead;
@@ -35,6 +35,8 @@ pub(super) fn request(command: &PortCommand) -> Request {
             guard,
             egress_rate,
             egress_queue,
+            ingress_rate,
+            ingress_burst,
             netns,
             ips,
             no_ip,
@@ -49,6 +51,7 @@ pub(super) fn request(command: &PortCommand) -> Request {
             mtu: mtu.map(|mtu| mtu.0),
             guard: *guard,
             egress: egress_rate.map(|rate| egress(rate.0, *egress_queue)),
+            ingress: ingress_rate.map(|rate| ingress(rate.0, *ingress_burst)),
             netns: netns.clone(),
             ips: instead(ips, *no_ip),
             gateways: instead(gateways, *no_gateway),
@@ -93,7 +96,8 @@ fn new_port(options: &PortOptions) -> Port {
         mac_limit: options.mac_limit,
         mtu: options.mtu,
         guard: options.guard,
-        egress: egress(options.egress.egress_rate, options.egress.egress_queue),
+        egress: egress(options.rates.egress_rate, options.rates.egress_queue),
+        ingress: ingress(options.rates.ingress_rate, options.rates.ingress_burst),
         dhcp: false,
         shared: options.shared,
     }
@@ -101,6 +105,10 @@ fn new_port(options: &PortOptions) -> Port {
 
 fn egress(rate: Option<Rate>, queue_bytes: Option<u32>) -> Option<Egress> {
     rate.map(|rate| Egress { rate, queue_bytes })
+}
+
+fn ingress(rate: Option<Rate>, burst_bytes: Option<u32>) -> Option<Ingress> {
+    rate.map(|rate| Ingress { rate, burst_bytes })
 }
 
 pub(super) fn vlan_of(options: &VlanOptions) -> Option<Vlan> {

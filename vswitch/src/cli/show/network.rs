@@ -1,5 +1,6 @@
 //! Networks and addresses.
 
+use ctl::Shape;
 use ctl::response::{EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo};
 
 use super::{joined, or_dash};
@@ -24,16 +25,20 @@ pub(super) fn all(networks: &[NetworkInfo]) -> String {
 
 /// Where packets of a network go that are for nobody on it.
 fn way_out(network: &NetworkInfo) -> String {
-    match (network.settings.internal, network.settings.masquerade) {
-        (true, _) => "internal".to_owned(),
-        (false, true) => joined(&network.uplinks),
-        (false, false) => "by hand".to_owned(),
+    match (&network.settings, network.settings.shape) {
+        (_, Shape::Direct) => "the wire".to_owned(),
+        (settings, _) if settings.internal => "internal".to_owned(),
+        (settings, shape) if settings.masquerade || shape == Shape::Routed => {
+            joined(&network.uplinks)
+        }
+        _ => "by hand".to_owned(),
     }
 }
 
 pub(super) fn one(network: &NetworkInfo, style: Style) -> String {
     let settings = &network.settings;
     let mut rows: Vec<_> = network.subnets.iter().map(|one| ("  subnet", subnet(one))).collect();
+    rows.extend((!settings.shape.is_bridged()).then(|| ("  shape", settings.shape.to_string())));
     rows.push(("  way out", way_out(network)));
     rows.push(("  MTU", network.mtu.to_string()));
     rows.extend(settings.isolated.then(|| ("  isolated", "from each other".to_owned())));

@@ -64,6 +64,10 @@ fn settings(port: &PortInfo) -> Vec<(&'static str, String)> {
         let queue = bytes(u64::from(egress.queue_bytes()));
         ("  egress", format!("{}, and {queue} may wait", egress.rate))
     }));
+    rows.extend(settings.ingress.map(|ingress| {
+        let burst = bytes(u64::from(ingress.burst_bytes()));
+        ("  ingress", format!("{}, and {burst} may come at once", ingress.rate))
+    }));
     rows.extend(settings.mac_limit.map(|limit| ("  MAC limit", limit.to_string())));
     if let PortKind::Tap(tap) = &settings.kind {
         rows.extend(tap.ips.iter().map(|cidr| ("  address", cidr.to_string())));

@@ -29,8 +29,9 @@ impl Switch {
                 via: route.via.clone(),
             }));
         }
-        let allowed = config.allowed.iter().flat_map(|(from, reached)| {
-            reached.iter().map(|to| Allowance { from: from.clone(), to: to.clone() })
+        let allowed = config.bridges.keys().flat_map(|from| {
+            let reached = config.reached_from(from);
+            reached.map(|to| Allowance { from: from.clone(), to: to.clone() })
         });
         Routes { routes, allowed: allowed.collect() }
     }

@@ -12,9 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ctl::{
-    Bridge, BridgeName, Config, DiffItem, Port, PortKind, PortName, RuleName, StaticMac, Vlan,
+    Bridge, BridgeName, Config, DiffItem, Ingress, Port, PortKind, PortName, RuleName, StaticMac,
+    Vlan,
 };
 use flows::nat::Mappings;
+use flows::rules::{LimitSpec, Meter, Scope, Unit};
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Guard, Horizon, PortConfig, PortIndex, Seconds,
     Snapshot, SnapshotError, Usage, Vid, VlanPolicy,
@@ -48,6 +50,8 @@ pub struct Numbering {
     pub nat: BTreeMap<RuleName, Arc<Usage>>,
     /// What outlives configurations of services.
     pub services: Running,
+    /// The limits to what comes in by ports, which outlive configurations.
+    pub meters: BTreeMap<PortName, Arc<Meter>>,
     /// Tunnels, whose ports and endpoints have numbers among those of the ports.
     pub overlay: Overlay,
 }
@@ -104,6 +108,25 @@ impl Numbering {
         }
     }
 
+    /// Makes the limits to what comes in by ports those of a configuration. One that stays goes on as full as it is.
+    pub fn meter_ports(&mut self, old: &Config, next: &Config) {
+        for item in old.ports.diff(&next.ports) {
+            let (name, limit) = match item {
+                DiffItem::Remove(name, _) => (name, None),
+                DiffItem::Add(name, port) | DiffItem::Update { new: (name, port), .. } => {
+                    (name, port.ingress.map(limit))
+                }
+            };
+            let has = self.meters.get(name).map(|meter| meter.spec());
+            match limit {
+                Some(spec) if has == Some(spec) => {}
+                // Nothing is hashed: it is the same bucket for all.
+                Some(spec) => _ = self.meters.insert(name.clone(), Arc::new(Meter::new(spec, 0))),
+                None => drop(self.meters.remove(name)),
+            }
+        }
+    }
+
     /// The lowest number that no port has.
     pub fn free_port(&self) -> Option<PortIndex> {
         self.free_ports().next()
@@ -120,6 +143,15 @@ impl Numbering {
     pub fn free_bridges(&self) -> impl Iterator<Item = BridgeIndex> + use<> {
         let taken: BTreeSet<_> = self.bridges.values().map(|slot| slot.index.0).collect();
         (0..u16::MAX).filter(move |index| !taken.contains(index)).map(BridgeIndex)
+    }
+}
+
+fn limit(ingress: Ingress) -> LimitSpec {
+    LimitSpec {
+        rate: ingress.rate.bits_per_second(),
+        burst: u64::from(ingress.burst_bytes()) * 8,
+        unit: Unit::Bits,
+        scope: Scope::Rule,
     }
 }
 
@@ -153,7 +185,8 @@ pub fn snapshot(
         let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
         let is_inspected = inspected.contains(&slot.index);
         let port = port_config(port, slot.index, *mtu, limit);
-        put(&mut ports, index.slot(), PortConfig { is_inspected, ..port });
+        let meter = numbering.meters.get(name).cloned();
+        put(&mut ports, index.slot(), PortConfig { is_inspected, meter, ..port });
     }
     for (index, port) in
         config.vxlans.keys().flat_map(|name| tunnels::ports(config, numbering, name))

@@ -1,4 +1,4 @@
-//! Neighbours that were entered by hand.
+//! Neighbours that need not be asked for: those that were entered by hand, and containers without a link in common.
 
 use std::net::IpAddr;
 
@@ -16,6 +16,9 @@ pub fn put_neighbors(config: &Config, numbering: &Numbering, table: &Neighbors, 
     for (name, slot) in &numbering.bridges {
         wanted
             .extend(config.bridges.get(name).into_iter().flat_map(|on| on_bridge(on, slot.index)));
+        // They are known, and need not be asked for where others would hear it.
+        let parted = config.parted_on(name).filter_map(|(ip, mac)| Some((ip, MacAddr(mac?.0))));
+        wanted.extend(parted.map(|(ip, mac)| (slot.index, ip, mac)));
     }
     wanted.sort_unstable();
     let is_there = |bridge| numbering.bridges.values().any(|slot| slot.index == bridge);

@@ -36,14 +36,13 @@ pub(super) fn gateway_mac(name: &BridgeName, bridge: &Bridge) -> MacAddr {
 
 /// The bridges that packets of a bridge may go out to: those that it is allowed to reach, and those where it is
 /// masqueraded.
-pub(super) fn reachable<'a>(config: &'a Config, from: &BridgeName) -> BTreeSet<&'a BridgeName> {
-    let allowed = config.allowed.get(from).into_iter().flatten();
+pub(super) fn reachable<'a>(config: &'a Config, from: &'a BridgeName) -> BTreeSet<&'a BridgeName> {
     let translated = config.nat.values().filter_map(|rule| match rule {
         NatRule::Masquerade(rule) if rule.from == *from => Some(&rule.to),
         NatRule::Prefix(rule) if rule.from == *from => Some(&rule.to),
         _ => None,
     });
-    allowed.chain(translated).collect()
+    config.reached_from(from).chain(translated).collect()
 }
 
 fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
@@ -51,11 +50,11 @@ fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
     let proxied =
         bridge.proxy.iter().filter_map(|prefix| Prefix::new(prefix.addr(), prefix.prefix_len()));
     // Addresses that masquerading uses are the switch's too, though no gateway's.
-    let lent = pool_addresses(config, name).into_iter().map(Prefix::host);
+    let lent = pool_addresses(config, name).into_iter();
     Gateway {
         mac: gateway_mac(name, bridge),
         addresses: own,
-        proxy: proxied.chain(lent).collect(),
+        proxy: proxied.chain(lent.chain(config.answered_on(name)).map(Prefix::host)).collect(),
         serves: services(config, name),
         advertise: bridge.advertise.as_ref().map(|wanted| {
             let mtu_bytes = Some(config.mtu_within(name).bytes());
@@ -126,6 +125,8 @@ fn add_routes(
         let broadcast = address.broadcast().map(IpAddr::V4);
         routes.extend(broadcast.map(|ip| (Prefix::host(ip), Target::Broadcast)));
     }
+    let parted = config.parted_on(name).map(|(ip, _)| Prefix::host(ip));
+    routes.extend(parted.map(|host| (host, Target::Connected { bridge: index })));
     let lent = pool_addresses(config, name);
     for ip in addresses.iter().map(|address| address.ip()).chain(lent) {
         routes.push((Prefix::host(ip), Target::Local));

@@ -190,6 +190,7 @@ impl Switch {
         self.number_bridges(&next, now)?;
         self.numbering.number_rules(&self.config, &next);
         self.numbering.services.follow(&self.config, &next);
+        self.numbering.meter_ports(&self.config, &next);
         self.say_farewells(&next).map_err(stuck)?;
         self.ending.disturb(&self.config, &next);
         let before = std::mem::replace(&mut self.config, next);
@@ -257,7 +258,9 @@ impl Switch {
                 compile::put_statics(bridge, &slot.fdb, &self.numbering, now.seconds());
             }
         }
-        if before.bridges != self.config.bridges {
+        let of_parted =
+            |config: &Config| config.networks.values().any(|of| of.settings.shape.parts());
+        if before.bridges != self.config.bridges || of_parted(before) || of_parted(&self.config) {
             let neighbors = &self.fleet.tables().neighbors;
             compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
         }

@@ -405,6 +405,34 @@ fn a_guarded_port_neither_sends_nor_is_learned_as_somebody_else() {
 }
 
 #[test]
+fn what_comes_in_faster_than_its_port_may_is_dropped_and_its_neighbours_are_not() {
+    let bytes = datagram((1, 4000), (2, 53)).len() as u64;
+    // Three frames at once and not a fourth, and one in ten seconds.
+    let (rate, burst) = (bytes * 8 / 10, bytes * 8 * 3 + 8);
+    let spec = LimitSpec { rate, burst, unit: Unit::Bits, scope: Scope::Rule };
+    let policed = PortConfig { meter: Some(Arc::new(Meter::new(spec, 0))), ..plain(0) };
+    let ports = vec![plain(0), policed, plain(0), plain(0)];
+    let mut ruled = Ruled::with_ports(ports, Vec::new());
+    let (own, other) = (datagram((1, 4000), (2, 53)), datagram((2, 53), (1, 4000)));
+    let passed = (0..5).filter(|_| ruled.send(1, &own) == [2]).count();
+    assert_eq!((passed, ruled.drops(1, DropReason::Policed)), (3, 2));
+    assert!((0..5).all(|_| ruled.send(2, &other) == [1]), "to the port there is no limit");
+    let seconds = Nanos::from_secs(1).seconds();
+    assert!(ruled.fdb.lookup(station(1), Vid::NONE, seconds).is_some());
+}
+
+#[test]
+fn an_unknown_station_is_not_looked_for_behind_a_port_whose_own_is_known() {
+    let guard = |number| crate::Guard { mac: station(number), addresses: Vec::new() };
+    let guarded = |number| PortConfig { guard: Some(Arc::new(guard(number))), ..plain(0) };
+    let mut rig = Rig::new(vec![plain(0), guarded(21), guarded(22), plain(0)]);
+    let towards = |to| frame(to, station(0), None);
+    assert_eq!(ports_of(&rig.send(0, &towards(station(77)))), [3]);
+    assert_eq!(ports_of(&rig.send(0, &towards(station(21)))), [1, 3], "it has said nothing yet");
+    assert_eq!(ports_of(&rig.send(0, &towards(MacAddr::BROADCAST))), [1, 2, 3]);
+}
+
+#[test]
 fn an_uninspected_port_passes_everything() {
     let mut ruled = Ruled::with_ports(vec![plain(0); 4], vec![rule(0, 1, any(), Verdict::Drop)]);
     assert_eq!(ruled.send(1, &datagram((1, 4000), (2, 53))), [2]);

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Puts a running container on a network of the switch, by its name and without any plugin: it may be one of `--network none`,
+# or have networks of its engine's own besides.
+#
+#   attach-container.sh NETWORK CONTAINER [OPTION...]
+#   attach-container.sh shop web --ifname eth1 --ip 10.210.0.9 --alias db
+#
+# ENGINE is the engine's client: docker (the default) or podman. Options are those of `vswitchctl network connect`. The
+# interface, its address and its port go with the container.
+set -euo pipefail
+
+network=${1:?which network?} container=${2:?which container?}
+shift 2
+
+# No word splitting: ENGINE may have arguments, such as "podman --root /srv/containers".
+read -ra engine <<<"${ENGINE:-docker}"
+pid=$("${engine[@]}" inspect --format '{{.State.Pid}}' -- "$container")
+if [ "$pid" -eq 0 ]; then
+    printf '%s: container %s does not run\n' "${0##*/}" "$container" >&2
+    exit 1
+fi
+exec "${VSWITCHCTL:-vswitchctl}" network connect "$network" "$pid" "$@"

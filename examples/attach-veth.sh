@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Makes an interface that is there already a port of a bridge, or of a network's: the host's end of a veth, say, whose
+# other end is a container's.
+#
+#   attach-veth.sh BRIDGE INTERFACE [OPTION...]
+#   attach-veth.sh br0 veth1a2b --mode xdp --access 10
+#
+# The port is named after the interface, and goes with it. Give the host's end no address: the switch takes what comes in there.
+set -euo pipefail
+
+bridge=${1:?which bridge?} interface=${2:?which interface?}
+shift 2
+exec "${VSWITCHCTL:-vswitchctl}" port add "$interface" --bridge "$bridge" --netdev "$interface" "$@"
