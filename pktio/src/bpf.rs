@@ -3,6 +3,9 @@
 //!
 //! Sources: `linux/bpf.h`, `Documentation/bpf/` of the kernel.
 
+pub(crate) mod asm;
+pub(crate) mod map;
+
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -15,6 +18,7 @@ const BPF_LINK_CREATE: u32 = 28;
 
 // enum bpf_map_type, bpf_prog_type, bpf_attach_type
 const BPF_MAP_TYPE_XSKMAP: u32 = 17;
+const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_XDP: u32 = 37;
@@ -71,8 +75,8 @@ pub struct Link {
 
 /// One eBPF instruction (`struct bpf_insn`).
 #[repr(C)]
-#[derive(Clone, Copy)]
-struct Instruction {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Instruction {
     code: u8,
     /// Destination register in the lower four bits, source in the upper.
     registers: u8,
@@ -170,8 +174,18 @@ fn attach(program: &OwnedFd, interface: u32, kind: u32, flags: u32) -> Result<Li
 /// # Errors
 /// [`BpfError`]; nothing is then attached.
 pub fn ingress_drop(interface: u32) -> Result<Link, BpfError> {
-    let program = load(BPF_PROG_TYPE_SCHED_CLS, 0, &[set_result(TCX_DROP), EXIT])?;
+    attach_ingress(interface, &[set_result(TCX_DROP), EXIT])
+}
+
+/// Attaches a program to what an interface receives (tcx), in the calling thread's network namespace.
+pub(crate) fn attach_ingress(interface: u32, program: &[Instruction]) -> Result<Link, BpfError> {
+    let program = load(BPF_PROG_TYPE_SCHED_CLS, 0, program)?;
     attach(&program, interface, BPF_TCX_INGRESS, 0)
+}
+
+/// Loads a program that decides what a socket receives.
+pub(crate) fn load_socket_filter(program: &[Instruction]) -> Result<OwnedFd, BpfError> {
+    load(BPF_PROG_TYPE_SOCKET_FILTER, 0, program)
 }
 
 /// How an XDP program is attached.

@@ -6,6 +6,7 @@
 //! * [`offload`]: what the kernel knew about a frame ([`Offload`]) travels with it, and is worked off in
 //!   software (segmentation, checksums, coalescing) only before a port that cannot take it.
 //! * [`port`]: the [`Port`] trait, which every kind of port implements.
+//! * [`shortcut`]: frames that the kernel carries from port to port by itself.
 //! * [`underlay`]: tunnel packets over the host's IP, by UDP sockets.
 //! * [`wire`]: header layouts, the one header parser and checksum arithmetic.
 //!
@@ -22,6 +23,7 @@ pub mod offload;
 pub mod packet;
 pub mod pcap;
 pub mod port;
+pub mod shortcut;
 mod sys;
 pub mod tap;
 pub mod underlay;

@@ -20,6 +20,7 @@ use crate::bpf;
 use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool};
 use crate::offload::Accepts;
 use crate::port::{Missed, Port, PortFault, Sent};
+use crate::shortcut::{Gate, Shortcuts};
 use crate::sys::{self, Messages};
 use crate::vnet::{self, VNET_BYTES};
 use crate::wire::VLAN_BYTES;
@@ -66,6 +67,7 @@ pub struct PacketPort {
     batch: usize,
     host_stack: HostStack,
     receive_buffer_bytes: i32,
+    gate: Option<u32>,
 }
 
 impl PacketPort {
@@ -74,15 +76,26 @@ impl PacketPort {
     /// # Errors
     /// [`PacketError`]; nothing is left behind.
     pub fn open(interface: u32) -> Result<Self, PacketError> {
+        Self::open_with(interface, None)
+    }
+
+    /// As [`Self::open`], for a port at which frames may take shortcuts: if they can, it has a [gate](Self::gate).
+    ///
+    /// # Errors
+    /// [`PacketError`]; nothing is left behind.
+    pub fn open_with(interface: u32, shortcuts: Option<&Shortcuts>) -> Result<Self, PacketError> {
         let failed = |operation| move |source| PacketError { operation, interface, source };
         let fd = sys::packet_socket().map_err(failed("open a packet socket"))?;
         sys::packet_options(fd.as_fd()).map_err(failed("set up the packet socket"))?;
         let receive_buffer_bytes = sys::receive_buffer(fd.as_fd(), RECEIVE_BUFFER_BYTES)
             .map_err(failed("size the receive buffer"))?;
-        let host_stack = match bpf::ingress_drop(interface) {
-            Ok(link) => HostStack::Blocked(link),
-            Err(error) => HostStack::Open(error),
-        };
+        let opened = shortcuts.and_then(|shortcuts| shortcuts.gate(interface).ok());
+        let gate = opened.as_ref().map(Gate::number);
+        if let Some(gate) = &opened {
+            sys::attach_filter(fd.as_fd(), gate.filter()).map_err(failed("filter the socket"))?;
+        }
+        let link = opened.map_or_else(|| bpf::ingress_drop(interface), |gate| Ok(gate.into_link()));
+        let host_stack = link.map_or_else(HostStack::Open, HostStack::Blocked);
         sys::packet_promiscuous(fd.as_fd(), interface)
             .map_err(failed("receive every destination"))?;
         sys::packet_bind(fd.as_fd(), interface).map_err(failed("bind the packet socket"))?;
@@ -94,7 +107,13 @@ impl PacketPort {
             batch: FEW,
             host_stack,
             receive_buffer_bytes,
+            gate,
         })
+    }
+
+    /// The number of its gate, if frames may take shortcuts here.
+    pub fn gate(&self) -> Option<u32> {
+        self.gate
     }
 
     /// What keeps the host's own stack away.

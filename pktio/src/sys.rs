@@ -189,6 +189,11 @@ pub(crate) fn packet_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(get_option::<PacketStats>(fd, libc::SOL_PACKET, PACKET_STATISTICS)?.drops)
 }
 
+/// Has a program decide what a socket receives, from now on.
+pub(crate) fn attach_filter(fd: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    set_option::<c_int>(fd, libc::SOL_SOCKET, libc::SO_ATTACH_BPF, &program.as_raw_fd())
+}
+
 /// Takes the pending error off a socket.
 pub(crate) fn take_error(fd: BorrowedFd<'_>) -> io::Result<c_int> {
     get_option::<c_int>(fd, libc::SOL_SOCKET, libc::SO_ERROR)
