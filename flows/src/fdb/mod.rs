@@ -166,6 +166,16 @@ impl Fdb {
         }
     }
 
+    /// Notes when a station that is known at `port` was last heard there, by whom else than a worker ever.
+    pub fn refresh(&self, mac: MacAddr, vid: Vid, port: PortIndex, seen: Seconds) {
+        match self.table.find(key(mac, vid)) {
+            Some((slot, value)) if value.port() == port && !value.is_at(port, seen) => {
+                self.table.replace(slot, value, value.seen_at(seen));
+            }
+            _ => {}
+        }
+    }
+
     /// Refreshes or moves an entry that was found.
     #[cold]
     fn renew(

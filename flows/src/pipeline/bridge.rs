@@ -3,12 +3,15 @@
 //! IEEE 802.1Q with independent VLAN learning (clause 8); what differs per port is a
 //! [`VlanPolicy`](crate::VlanPolicy).
 
+use std::cell::Cell;
+
 use pktio::wire::field::ethertype;
 use pktio::wire::{ETHERNET_BYTES, EthernetHeader, MacAddr};
 use pktio::{Csum, PktBuf};
 
 use super::desk::Desk;
 use super::vlan;
+use crate::fdb::Learned;
 use crate::{BridgeDomain, DropReason, Horizon, PortConfig, PortIndex, Seconds, Snapshot, Vid};
 
 /// The ingress side of a burst, looked up once.
@@ -16,6 +19,8 @@ pub(super) struct Ingress<'a> {
     pub(super) index: PortIndex,
     pub(super) port: &'a PortConfig,
     pub(super) bridge: &'a BridgeDomain,
+    /// A station has come from another port.
+    pub(super) has_moved: Cell<bool>,
 }
 
 /// What the first look at a frame finds out.
@@ -56,7 +61,7 @@ impl<'a> Ingress<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, index: PortIndex) -> Option<Self> {
         let port = snapshot.port(index)?;
         let bridge = snapshot.bridge(port.bridge)?;
-        Some(Self { index, port, bridge })
+        Some(Self { index, port, bridge, has_moved: Cell::new(false) })
     }
 
     /// Asks for the memory in which stations are looked up.
@@ -90,7 +95,10 @@ impl<'a> Ingress<'a> {
         };
         let fdb = &self.bridge.fdb;
         if self.port.mac_limit > 0 {
-            fdb.learn(src, vid, self.index, now, Snapshot::limits(self.bridge, self.port));
+            let limits = Snapshot::limits(self.bridge, self.port);
+            if fdb.learn(src, vid, self.index, now, limits) == Learned::Moved {
+                self.has_moved.set(true);
+            }
         }
         let port = self.port;
         if port.is_inspected || port.guard.is_some() || dst == self.bridge.gateway_mac {

@@ -19,6 +19,7 @@ use super::transform::{Change, Flows, Transform, Way};
 use super::witness::Witness;
 use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
+use crate::offer::Offers;
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
 use crate::session::{Key, Packet, Verdict};
 use crate::{DropReason, PortIndex, Tables, Tuple, Vid};
@@ -45,6 +46,7 @@ pub(super) struct Memory<W> {
     /// Of a super-frame that is fragmented, and its pieces: empty between frames.
     pub(super) segments: Burst,
     pub(super) pieces: Burst,
+    pub(super) offers: Offers,
 }
 
 /// A packet that is looked into.
@@ -92,6 +94,7 @@ impl<W: Witness> Memory<W> {
             errors: ErrorLimiter::new(ErrorRate::default(), sizes.seed),
             segments: Burst::new(),
             pieces: Burst::new(),
+            offers: Offers::new(),
         }
     }
 
@@ -111,6 +114,7 @@ impl<W: Witness> Memory<W> {
             errors,
             segments,
             pieces,
+            offers,
         } = self;
         swap(steps, &mut other.steps);
         swap(sights, &mut other.sights);
@@ -121,6 +125,7 @@ impl<W: Witness> Memory<W> {
         swap(errors, &mut other.errors);
         swap(segments, &mut other.segments);
         swap(pieces, &mut other.pieces);
+        swap(offers, &mut other.offers);
     }
 
     /// Decides about a frame by more than its addresses on the link.

@@ -42,7 +42,8 @@ use std::sync::Arc;
 use pktio::{Burst, Pool};
 
 use crate::{
-    BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables,
+    BridgeIndex, DropReason, Ledger, Nanos, Offer, Outboxes, PortIndex, Snapshot, TableSizes,
+    Tables,
 };
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
@@ -175,6 +176,18 @@ impl Pipeline {
         self.memory.forget(&mut desk, port);
     }
 
+    /// The next offer that was made and not taken from here.
+    #[inline]
+    pub fn next_offer(&mut self) -> Option<Offer> {
+        self.memory.offers.next()
+    }
+
+    /// Whether a station has moved since the last call, on a bridge of which something is offered.
+    #[inline]
+    pub fn take_move(&mut self) -> bool {
+        self.memory.offers.take_move()
+    }
+
     /// Whether nothing waits for time to pass.
     pub fn is_idle(&self) -> bool {
         self.memory.is_idle()
@@ -199,11 +212,19 @@ impl<W: Witness> Memory<W> {
         let mut sights = std::mem::take(&mut self.sights);
         sights.resize(sights.len().max(burst.len()), Sight::NONE);
         self.look(desk, flows, &from, burst, &mut steps, &mut sights);
+        if from.has_moved.get() && from.bridge.takes_shortcuts {
+            self.offers.note_move();
+        }
         for ((frame, step), sight) in burst.drain(..).zip(steps.drain(..)).zip(&sights) {
             match step {
                 Step::Forward(to, vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
+                    let offer = (from.port.takes_shortcuts)
+                        .then(|| Offer::of(desk.snapshot, &frame, (from.index, to), vid));
                     let result = desk.forward(Sender::Port(&from), frame, to, vid);
+                    if let (Some(Some(offer)), Ok(())) = (offer, &result) {
+                        self.offers.make(offer, desk.now);
+                    }
                     self.settle(desk, &from, vid, result);
                 }
                 Step::Flood(vid) => {
