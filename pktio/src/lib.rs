@@ -12,7 +12,7 @@
 //!
 //! Nothing here decides where a frame goes: that is the `flows` crate. This crate depends on no
 //! sibling. `unsafe` lives only in `buffer/arena.rs` (and its caller
-//! `buffer/pktbuf.rs`), `hint.rs`, `sys.rs`, `bpf.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
+//! `buffer/pktbuf.rs`), `hint.rs`, `sys.rs`, `bpf/sys.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
 
 pub mod bpf;
 pub mod buffer;

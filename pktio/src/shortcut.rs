@@ -29,14 +29,12 @@
 //!
 //! Everything goes with its descriptors, also by a crash. Used by the control thread; the kernel does the rest.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::bpf::asm::{
-    Assembler, FP, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, Reg, Size,
-};
-use crate::bpf::map::{Kind, Map, NO_EXIST, Shape};
-use crate::bpf::{self, BpfError, Instruction, Link};
+use crate::bpf::code::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
+use crate::bpf::code::{Alu, Code, CodeError, If, Instruction, Label, Reg, Size};
+use crate::bpf::{BpfError, Hook, Link, Map, MapKind, Program, ProgramKind};
 use crate::wire::MacAddr;
 
 /// Shortcuts that fit into a table.
@@ -122,22 +120,16 @@ impl Table {
     /// # Errors
     /// [`BpfError`].
     pub fn new() -> Result<Self, BpfError> {
-        let map = Map::new(Shape {
-            kind: Kind::Hash,
-            key_bytes: KEY_BYTES as u32,
-            value_bytes: ENTRY_BYTES as u32,
-            entries: TABLE_ENTRIES,
-            inner: None,
-        })?;
-        Ok(Self { map })
+        let (key_bytes, entry_bytes) = (KEY_BYTES as u32, ENTRY_BYTES as u32);
+        Ok(Self { map: Map::new(MapKind::Hash, key_bytes, entry_bytes, TABLE_ENTRIES)? })
     }
 
-    /// Enters a shortcut that is not there.
+    /// Enters a shortcut.
     ///
     /// # Errors
-    /// [`BpfError`], when it is there or the table is full.
+    /// [`BpfError`], also when the table is full.
     pub fn put(&self, key: &Key, route: &Route) -> Result<(), BpfError> {
-        self.map.put(&key.encode(), &route.encode(), NO_EXIST)
+        self.map.update(&key.encode(), &route.encode())
     }
 
     /// What went by a shortcut until now; nothing if it is not there.
@@ -145,12 +137,12 @@ impl Table {
     /// # Errors
     /// [`BpfError`].
     pub fn tally(&self, key: &Key) -> Result<Tally, BpfError> {
-        let mut entry = [0; ENTRY_BYTES];
-        self.map.get(&key.encode(), &mut entry)?;
+        let entry = self.map.lookup(&key.encode())?.unwrap_or_default();
         let word = |at: i16| {
-            let at = usize::try_from(at).unwrap_or(0);
-            entry[at..].first_chunk().copied().map_or(0, u64::from_ne_bytes)
+            let at = usize::try_from(at).ok()?;
+            Some(u64::from_ne_bytes(*entry.get(at..)?.first_chunk()?))
         };
+        let word = |at| word(at).unwrap_or(0);
         Ok(Tally { frames: word(FRAMES), bytes: word(BYTES), seen_ns: word(SEEN) })
     }
 }
@@ -169,7 +161,7 @@ pub struct Shortcuts {
 #[derive(Debug)]
 pub struct Gate {
     number: u32,
-    filter: OwnedFd,
+    filter: Program,
     link: Link,
 }
 
@@ -196,15 +188,10 @@ impl Shortcuts {
     /// # Errors
     /// [`BpfError`].
     pub fn new(secret: u64, table: &Table) -> Result<Self, BpfError> {
-        let in_force = Map::new(Shape {
-            kind: Kind::ArrayOfMaps,
-            key_bytes: 4,
-            value_bytes: 4,
-            entries: 1,
-            inner: Some(&table.map),
-        })?;
-        let [a, b, c, d, e, f, g, h] = secret.to_ne_bytes();
-        let secret = [i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h])];
+        let in_force = Map::of_maps(&table.map, 1)?;
+        // Numbers in instructions have a sign, fields of frames have none.
+        let half = |bits: u64| i32::try_from(bits & 0x7fff_ffff).unwrap_or(i32::MAX);
+        let secret = [half(secret), half(secret >> 32)];
         let shortcuts = Self { in_force, secret, gates: AtomicU32::new(0) };
         shortcuts.replace(table)?;
         Ok(shortcuts)
@@ -215,19 +202,19 @@ impl Shortcuts {
     /// # Errors
     /// [`BpfError`]; the one before is in force still.
     pub fn replace(&self, table: &Table) -> Result<(), BpfError> {
-        self.in_force.put(&[0; 4], &table.map.handle(), 0)
+        self.in_force.update(&[0; 4], &table.map.handle())
     }
 
-    /// Makes a gate of an interface of the calling thread's network namespace. Until its filter is on the
-    /// packet socket of that interface, the interface receives nothing but what the socket does.
+    /// Makes a gate of an interface of the calling thread's network namespace: until it has its filter, the packet socket of that
+    /// interface receives everything, and nothing takes a shortcut.
     ///
     /// # Errors
     /// [`BpfError`]; nothing is then attached.
     pub fn gate(&self, interface: u32) -> Result<Gate, BpfError> {
         let number = self.gates.fetch_add(1, Ordering::Relaxed);
-        let filter = bpf::load_socket_filter(&self.filter(number))?;
-        let link = bpf::attach_ingress(interface, &self.obey())?;
-        Ok(Gate { number, filter, link })
+        let filter = Program::load(ProgramKind::SocketFilter, &self.filter(number)?)?;
+        let obey = Program::load(ProgramKind::Classifier, &self.obey()?)?;
+        Ok(Gate { number, filter, link: obey.attach_tcx(interface, Hook::Ingress)? })
     }
 }
 
@@ -265,172 +252,119 @@ fn from_wire(field: u16) -> i32 {
 
 impl Shortcuts {
     /// The filter of a gate's socket. Returns how much of the frame the socket is to have: all or nothing.
-    fn filter(&self, gate: u32) -> Vec<Instruction> {
-        let mut asm = Assembler::default();
-        let a = &mut asm;
-        let accept = a.label();
-        a.copy(R6, R1);
-        read_tag(a, accept); // R7 = tag
-        read_key(a, gate, accept); // R8 = type
-        self.find(a, accept); // R9 = entry
-        measure(a, accept); // R2 = bytes of the longest packet
-        a.load(Size::Word, R3, (R9, MTU));
-        a.jump_if_greater(R2, R3, accept);
-        a.call(KTIME_GET_COARSE_NS);
-        a.load(Size::Double, R1, (R9, UNTIL));
-        a.jump_if_greater(R0, R1, accept);
-        a.store(Size::Double, (R9, SEEN), R0);
-        count(a);
-        a.load(Size::Word, R1, (R9, INTERFACE));
-        a.store(Size::Word, (R6, CB), R1);
+    fn filter(&self, gate: u32) -> Result<Vec<Instruction>, CodeError> {
+        let mut code = Code::new();
+        let leave = code.label();
+        code.mov(R6, R1);
+        read_tag(&mut code, leave); // R7 = tag
+        read_key(&mut code, gate, leave); // R8 = type
+        self.find(&mut code, leave); // R9 = entry
+        measure(&mut code, leave); // R2 = bytes of the longest packet
+        code.load(Size::Word, R3, R9, MTU).jump_if(If::Above, R2, R3, leave);
+        code.call(KTIME_GET_COARSE_NS);
+        code.load(Size::Double, R1, R9, UNTIL).jump_if(If::Above, R0, R1, leave);
+        code.store(Size::Double, R9, SEEN, R0);
+        count(&mut code);
+        code.load(Size::Word, R1, R9, INTERFACE).store(Size::Word, R6, CB, R1);
         for (at, number) in MARK.into_iter().zip(self.secret) {
-            a.set(R1, number);
-            a.store(Size::Word, (R6, at), R1);
+            code.mov(R1, number).store(Size::Word, R6, at, R1);
         }
-        a.set(R0, 0);
-        a.exit();
-        a.place(accept);
-        a.set(R0, i32::MAX);
-        a.exit();
-        asm.finish()
+        code.mov(R0, 0).exit();
+        code.place(leave).mov(R0, i32::MAX).exit();
+        code.finish()
     }
 
     /// `R9 = table[key]`.
-    fn find(&self, a: &mut Assembler, accept: Label) {
-        a.store_immediate(Size::Word, (FP, INDEX), 0);
-        a.load_map(R1, &self.in_force);
-        address(a, R2, INDEX);
-        a.call(MAP_LOOKUP_ELEM);
-        a.jump_if_equal(R0, 0, accept);
-        a.copy(R1, R0);
-        address(a, R2, KEY);
-        a.call(MAP_LOOKUP_ELEM);
-        a.jump_if_equal(R0, 0, accept);
-        a.copy(R9, R0);
+    fn find(&self, code: &mut Code, leave: Label) {
+        code.store(Size::Word, R10, INDEX, 0).map(R1, &self.in_force);
+        address(code, R2, INDEX).call(MAP_LOOKUP_ELEM);
+        code.jump_if(If::Equal, R0, 0, leave).mov(R1, R0);
+        address(code, R2, KEY).call(MAP_LOOKUP_ELEM);
+        code.jump_if(If::Equal, R0, 0, leave).mov(R9, R0);
     }
 
     /// The program at tcx: a frame with the mark goes where it is said, any other ends here.
-    fn obey(&self) -> Vec<Instruction> {
-        let mut asm = Assembler::default();
-        let a = &mut asm;
-        let end = a.label();
-        a.copy(R6, R1);
+    fn obey(&self) -> Result<Vec<Instruction>, CodeError> {
+        let mut code = Code::new();
+        let end = code.label();
+        code.mov(R6, R1);
         for (at, number) in MARK.into_iter().zip(self.secret) {
-            a.load(Size::Word, R1, (R6, at));
-            a.jump_unless_equal(R1, number, end);
+            code.load(Size::Word, R1, R6, at).jump_if(If::NotEqual, R1, number, end);
         }
-        a.set(R1, 0);
-        a.store(Size::Word, (R6, MARK[0]), R1);
-        a.load(Size::Word, R1, (R6, CB));
-        a.set(R2, 0);
-        a.call(REDIRECT_PEER);
-        a.exit();
-        a.place(end);
-        a.set(R0, TCX_DROP);
-        a.exit();
-        asm.finish()
+        // Wherever it comes next, it is a frame like any other.
+        code.mov(R1, 0).store(Size::Word, R6, MARK[0], R1);
+        code.load(Size::Word, R1, R6, CB).mov(R2, 0).call(REDIRECT_PEER).exit();
+        code.place(end).mov(R0, TCX_DROP).exit();
+        code.finish()
     }
 }
 
-fn address(a: &mut Assembler, to: Reg, at: i16) {
-    a.copy(to, FP);
-    a.add(to, i32::from(at));
+/// `to` = the address of what is at `at` on the stack.
+fn address(code: &mut Code, to: Reg, at: i16) -> &mut Code {
+    code.mov(to, R10).alu(Alu::Add, to, i32::from(at))
 }
 
 /// `R7` = the VLAN that the frame's tag names, 0 without one.
-fn read_tag(a: &mut Assembler, accept: Label) {
+fn read_tag(code: &mut Code, leave: Label) {
     const CUSTOMER: u16 = 0x8100;
-    let untagged = a.label();
-    a.set(R7, 0);
-    a.load(Size::Word, R2, (R6, VLAN_PRESENT));
-    a.jump_if_equal(R2, 0, untagged);
-    a.load(Size::Word, R2, (R6, VLAN_PROTO));
-    a.jump_unless_equal(R2, from_wire(CUSTOMER), accept);
-    a.load(Size::Word, R7, (R6, VLAN_TCI));
-    a.and(R7, 0xfff);
-    a.jump_if_equal(R7, 0, accept);
-    a.place(untagged);
+    let untagged = code.label();
+    code.mov(R7, 0);
+    code.load(Size::Word, R2, R6, VLAN_PRESENT).jump_if(If::Equal, R2, 0, untagged);
+    code.load(Size::Word, R2, R6, VLAN_PROTO);
+    code.jump_if(If::NotEqual, R2, from_wire(CUSTOMER), leave);
+    code.load(Size::Word, R7, R6, VLAN_TCI).alu(Alu::And, R7, 0xfff);
+    code.jump_if(If::Equal, R7, 0, leave).place(untagged);
 }
 
 /// The key, on the stack; `R8` = the frame's type, as it is there.
-fn read_key(a: &mut Assembler, gate: u32, accept: Label) {
+fn read_key(code: &mut Code, gate: u32, leave: Label) {
     const TAGS: [u16; 2] = [0x8100, 0x88a8];
-    a.copy(R1, R6);
-    a.set(R2, 0);
-    address(a, R3, KEY);
-    a.set(R4, ETHERNET_BYTES);
-    a.call(SKB_LOAD_BYTES);
-    a.jump_unless_equal(R0, 0, accept);
-    a.load(Size::Half, R8, (FP, KEY + 12));
+    code.mov(R1, R6).mov(R2, 0);
+    address(code, R3, KEY).mov(R4, ETHERNET_BYTES).call(SKB_LOAD_BYTES);
+    code.jump_if(If::NotEqual, R0, 0, leave).load(Size::Half, R8, R10, KEY + 12);
     for tag in TAGS {
-        a.jump_if_equal(R8, from_wire(tag), accept);
+        code.jump_if(If::Equal, R8, from_wire(tag), leave);
     }
-    a.store(Size::Half, (FP, KEY + 12), R7);
-    a.store_immediate(Size::Half, (FP, KEY + 14), 0);
-    a.store_immediate(Size::Word, (FP, KEY + 16), gate.cast_signed());
+    code.store(Size::Half, R10, KEY + 12, R7).store(Size::Half, R10, KEY + 14, 0);
+    code.store(Size::Word, R10, KEY + 16, gate.cast_signed());
 }
 
 /// `R2` = the bytes of the longest packet that the frame becomes on the wire.
-fn measure(a: &mut Assembler, accept: Label) {
+fn measure(code: &mut Code, leave: Label) {
     const IPV4: u16 = 0x0800;
     const IPV6: u16 = 0x86dd;
-    let (plain, done, ipv6, transport) = (a.label(), a.label(), a.label(), a.label());
-    a.load(Size::Word, R3, (R6, GSO_SIZE));
-    a.jump_if_equal(R3, 0, plain);
-    a.jump_if_equal(R8, from_wire(IPV6), ipv6);
-    a.jump_unless_equal(R8, from_wire(IPV4), accept);
-    peek(a, ETHERNET_BYTES + 9, accept); // the protocol
-    a.jump_unless_equal(R1, TCP, accept);
-    peek(a, ETHERNET_BYTES, accept); // the version, and the header's length in words
-    a.and(R1, 0xf);
-    a.shift_left(R1, 2);
-    a.copy(R8, R1);
-    a.jump(transport);
-    a.place(ipv6);
-    peek(a, ETHERNET_BYTES + 6, accept); // the next header
-    a.jump_unless_equal(R1, TCP, accept);
-    a.set(R8, 40);
-    a.place(transport);
-    a.copy(R2, R8);
-    a.add(R2, ETHERNET_BYTES + 12); // TCP's header's length in words, and flags
-    peek_at(a, accept);
-    a.shift_right(R1, 4);
-    a.shift_left(R1, 2);
-    a.load(Size::Word, R2, (R6, GSO_SIZE));
-    a.add_reg(R2, R1);
-    a.add_reg(R2, R8);
-    a.jump(done);
-    a.place(plain);
-    a.load(Size::Word, R2, (R6, LEN));
-    a.add(R2, -ETHERNET_BYTES);
-    a.place(done);
-}
-
-/// `R1` = the byte at `at` of the frame.
-fn peek(a: &mut Assembler, at: i32, accept: Label) {
-    a.set(R2, at);
-    peek_at(a, accept);
+    let (plain, done, ipv6, transport) = (code.label(), code.label(), code.label(), code.label());
+    code.load(Size::Word, R3, R6, GSO_SIZE).jump_if(If::Equal, R3, 0, plain);
+    code.jump_if(If::Equal, R8, from_wire(IPV6), ipv6);
+    code.jump_if(If::NotEqual, R8, from_wire(IPV4), leave);
+    code.mov(R2, ETHERNET_BYTES + 9); // the protocol
+    peek(code, leave).jump_if(If::NotEqual, R1, TCP, leave);
+    code.mov(R2, ETHERNET_BYTES); // the version, and the header's length in words
+    peek(code, leave).alu(Alu::And, R1, 0xf).alu(Alu::ShiftLeft, R1, 2);
+    code.mov(R8, R1).jump(transport);
+    code.place(ipv6).mov(R2, ETHERNET_BYTES + 6); // the next header
+    peek(code, leave).jump_if(If::NotEqual, R1, TCP, leave).mov(R8, 40);
+    code.place(transport).mov(R2, R8).alu(Alu::Add, R2, ETHERNET_BYTES + 12);
+    peek(code, leave); // TCP's header's length in words, and flags
+    code.alu(Alu::ShiftRight, R1, 4).alu(Alu::ShiftLeft, R1, 2);
+    code.load(Size::Word, R2, R6, GSO_SIZE).alu(Alu::Add, R2, R1).alu(Alu::Add, R2, R8);
+    code.jump(done);
+    code.place(plain).load(Size::Word, R2, R6, LEN).alu(Alu::Sub, R2, ETHERNET_BYTES);
+    code.place(done);
 }
 
 /// `R1` = the byte at `R2` of the frame.
-fn peek_at(a: &mut Assembler, accept: Label) {
-    a.copy(R1, R6);
-    address(a, R3, PEEK);
-    a.set(R4, 1);
-    a.call(SKB_LOAD_BYTES);
-    a.jump_unless_equal(R0, 0, accept);
-    a.load(Size::Byte, R1, (FP, PEEK));
+fn peek(code: &mut Code, leave: Label) -> &mut Code {
+    code.mov(R1, R6);
+    address(code, R3, PEEK).mov(R4, 1).call(SKB_LOAD_BYTES);
+    code.jump_if(If::NotEqual, R0, 0, leave).load(Size::Byte, R1, R10, PEEK)
 }
 
 /// Counts the frame, with its tag.
-fn count(a: &mut Assembler) {
+fn count(code: &mut Code) {
     const TAG_BYTES: i32 = 4;
-    let untagged = a.label();
-    a.set(R1, 1);
-    a.add_atomically((R9, FRAMES), R1);
-    a.load(Size::Word, R5, (R6, LEN));
-    a.jump_if_equal(R7, 0, untagged);
-    a.add(R5, TAG_BYTES);
-    a.place(untagged);
-    a.add_atomically((R9, BYTES), R5);
+    let untagged = code.label();
+    code.mov(R1, 1).count(R9, FRAMES, R1);
+    code.load(Size::Word, R5, R6, LEN).jump_if(If::Equal, R7, 0, untagged);
+    code.alu(Alu::Add, R5, TAG_BYTES).place(untagged).count(R9, BYTES, R5);
 }

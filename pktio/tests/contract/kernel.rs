@@ -39,7 +39,7 @@ impl Rig for Kernel {
 }
 
 /// A veth from a host to a container, its ends called `port` and `eth0`.
-fn veth() -> Outcome<(Container, Container)> {
+pub fn veth() -> Outcome<(Container, Container)> {
     let (host, container) = (Container::new()?, Container::new()?);
     host.netlink()?.create_veth("port", "eth0", Some(container.namespace().as_fd()))?;
     quiet(&container)?;

@@ -1,6 +1,7 @@
 //! The contract of [`pktio::Port`], over every kind of port. A [`Rig`] is a port and a way to its far end:
 //! for `mem` another port, for `pcap` files, for the kernel's ports a packet socket in a container.
 
+mod bpf;
 mod frugality;
 mod kernel;
 mod memory;
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
         test!(a_tap_reports_that_its_container_died).needs(Need::Tun),
         test!(a_packet_port_tells_a_device_that_is_down_from_one_that_is_gone),
         test!(an_independent_tap_end_sees_what_a_packet_port_sends).needs(Need::Tun),
+        test!(a_program_at_tcx_obeys_its_map_and_goes_with_its_link).needs(Need::Bpf),
+        test!(a_map_has_what_was_put_into_it).needs(Need::Bpf),
+        test!(a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said)
+            .needs(Need::Bpf),
         test!(a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways).needs(Need::Bpf),
         test!(a_shortcut_ends_by_itself_when_its_time_is_over).needs(Need::Bpf),
         test!(a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame).needs(Need::Bpf),
@@ -46,6 +51,10 @@ fn main() -> ExitCode {
     ])
 }
 
+use bpf::{
+    a_map_has_what_was_put_into_it, a_program_at_tcx_obeys_its_map_and_goes_with_its_link,
+    a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said,
+};
 use frugality::{
     packet_allocates_nothing_per_frame, tap_allocates_nothing_per_frame,
     xdp_allocates_nothing_per_frame,

@@ -1,0 +1,134 @@
+//! Programs and maps, in the kernel.
+
+use std::time::Duration;
+
+use hostnet::Netlink;
+use netlab::TestResult;
+use netlab::raw::RawSocket;
+use pktio::bpf::code::{Alu, Code, If, Reg, Size};
+use pktio::bpf::{BpfError, Hook, Map, MapKind, Program, ProgramKind};
+
+use crate::kernel::{Outcome2, veth};
+use crate::suite::Outcome;
+
+/// `BPF_FUNC_map_lookup_elem`.
+const LOOKUP: i32 = 1;
+/// `TCX_NEXT` and `TCX_DROP`.
+const NEXT: i32 = -1;
+const DROP: i32 = 2;
+
+/// A program that counts frames in the first entry of an array, and returns the verdict in the second.
+fn counting(map: &Map) -> Result<Program, BpfError> {
+    let mut code = Code::new();
+    let none = code.label();
+    let entry = |code: &mut Code, number| {
+        code.store(Size::Word, Reg::R10, -4, number).mov(Reg::R2, Reg::R10);
+        code.alu(Alu::Add, Reg::R2, -4).map(Reg::R1, map).call(LOOKUP);
+        code.jump_if(If::Equal, Reg::R0, 0, none);
+    };
+    entry(&mut code, 0);
+    code.load(Size::Double, Reg::R1, Reg::R0, 0).alu(Alu::Add, Reg::R1, 1);
+    code.store(Size::Double, Reg::R0, 0, Reg::R1);
+    entry(&mut code, 1);
+    code.load(Size::Double, Reg::R0, Reg::R0, 0).exit();
+    code.place(none).mov(Reg::R0, NEXT).exit();
+    Program::load(ProgramKind::Classifier, &code.finish()?)
+}
+
+fn array() -> Result<Map, BpfError> {
+    let map = Map::new(MapKind::Array, 4, 8, 2)?;
+    map.update(&1u32.to_ne_bytes(), &i64::from(NEXT).to_ne_bytes())?;
+    Ok(map)
+}
+
+fn count(map: &Map) -> Result<u64, BpfError> {
+    let value = map.lookup(&0u32.to_ne_bytes())?.unwrap_or_default();
+    Ok(value.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+}
+
+pub fn a_program_at_tcx_obeys_its_map_and_goes_with_its_link() -> TestResult {
+    let (host, container) = veth()?;
+    let (inside, outside) = (RawSocket::open(&container, "eth0")?, RawSocket::open(&host, "port")?);
+    let map = array()?;
+    let (program, hosts) = (counting(&map)?, &host);
+    let attached = |hook| {
+        hosts.run(|| -> Outcome2<_> {
+            Ok(program.attach_tcx(Netlink::open()?.link("port")?.index, hook)?)
+        })
+    };
+    let frame = |number: u8| [&[0xff; 12], &[0x88, 0xb5][..], &[number; 50]].concat();
+    let next = || -> Outcome<u8> {
+        let frame = inside.receive(Duration::from_secs(5), |bytes| bytes.len() == 64)?;
+        Ok(frame.and_then(|frame| frame.bytes.last().copied()).ok_or("nothing arrives")?)
+    };
+
+    let ingress = attached(Hook::Ingress)?;
+    inside.send(&frame(1))?;
+    outside.receive(Duration::from_secs(5), |bytes| bytes == frame(1))?.ok_or("it passes")?;
+    // The tap in front of the program has the frame a moment before the program counts it.
+    while count(&map)? == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(count(&map)?, 1);
+    drop(ingress);
+
+    let egress = attached(Hook::Egress)?;
+    outside.send(&frame(2))?;
+    assert_eq!((next()?, count(&map)?), (2, 2));
+    map.update(&1u32.to_ne_bytes(), &i64::from(DROP).to_ne_bytes())?;
+    assert!(outside.send(&frame(3)).is_err(), "whoever sends is told");
+    map.update(&1u32.to_ne_bytes(), &i64::from(NEXT).to_ne_bytes())?;
+    outside.send(&frame(4))?;
+    assert_eq!((next()?, count(&map)?), (4, 4), "the third was dropped");
+    drop(egress);
+    outside.send(&frame(5))?;
+    assert_eq!((next()?, count(&map)?), (5, 4), "the program went with its link");
+    Ok(())
+}
+
+pub fn a_map_has_what_was_put_into_it() -> TestResult {
+    let map = Map::new(MapKind::Hash, 4, 8, 2)?;
+    let (one, two, three) = ([1; 4], [2; 4], [3; 4]);
+    assert_eq!(map.lookup(&one)?, None);
+    map.update(&one, &[7; 8])?;
+    map.update(&two, &[8; 8])?;
+    map.update(&one, &[9; 8])?;
+    assert_eq!(map.lookup(&one)?, Some(vec![9; 8]));
+    let mut keys = map.keys()?;
+    keys.sort_unstable();
+    assert_eq!(keys, [one, two]);
+    assert!(map.update(&three, &[0; 8]).is_err_and(|error| error.errno() == Some(libc::E2BIG)));
+    assert!((map.delete(&one)?, map.delete(&one)?) == (true, false));
+    assert!(matches!(map.update(&[1; 3], &[7; 8]), Err(BpfError::Entry { .. })));
+    assert!(matches!(map.update(&one, &[7; 9]), Err(BpfError::Entry { .. })));
+    assert!(matches!(map.lookup(&[1; 5]), Err(BpfError::Entry { .. })));
+
+    let recent = Map::new(MapKind::LruHash, 4, 8, 64)?;
+    for number in 0..1000u32 {
+        recent.update(&number.to_ne_bytes(), &[1; 8])?;
+    }
+    assert_eq!(recent.lookup(&999u32.to_ne_bytes())?, Some(vec![1; 8]));
+    assert!(recent.keys()?.len() <= 64);
+
+    let each = Map::new(MapKind::PerCpuArray, 4, 8, 1)?;
+    let values = each.lookup(&[0; 4])?.ok_or("an array has all of its entries")?;
+    assert!(!values.is_empty() && values.len() % 8 == 0);
+    each.update(&[0; 4], &vec![5; values.len()])?;
+    assert_eq!(each.lookup(&[0; 4])?, Some(vec![5; values.len()]));
+    Ok(())
+}
+
+pub fn a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said() -> TestResult {
+    let map = array()?;
+    let program = counting(&map)?;
+    assert_eq!(program.run(&[0; 60])?, NEXT.cast_unsigned());
+    map.update(&1u32.to_ne_bytes(), &i64::from(DROP).to_ne_bytes())?;
+    assert_eq!(program.run(&[0; 60])?, DROP.cast_unsigned());
+    assert_eq!(count(&map)?, 2);
+    let mut endless = Code::new();
+    endless.mov(Reg::R0, Reg::R3).exit();
+    let error = Program::load(ProgramKind::Classifier, &endless.finish()?).err();
+    let text = error.ok_or("R3 has nothing")?.to_string();
+    assert!(text.contains("R3 !read_ok"), "{text}");
+    Ok(())
+}
