@@ -49,7 +49,7 @@ mod tests;
 
 use pktio::wire::MacAddr;
 
-use crate::{PortIndex, Seconds, Vid};
+use crate::{Nanos, PortIndex, Seconds, Vid};
 use table::{Slot, Table};
 use value::Value;
 
@@ -140,6 +140,15 @@ impl Fdb {
     #[inline]
     pub fn is_large(&self) -> bool {
         self.table.stations() > NEAR_STATIONS
+    }
+
+    /// From when on a station is unknown, unless it is heard again before.
+    pub fn end_of(&self, station: &Entry, now: Seconds) -> Nanos {
+        if station.is_static {
+            return Nanos::from_nanos(u64::MAX);
+        }
+        let seen = u64::from(now.0.saturating_sub(station.age_seconds));
+        Nanos::from_secs(seen + u64::from(self.ageing_seconds) + 1)
     }
 
     /// Asks for the memory that [`Self::lookup`] and [`Self::learn`] will need.

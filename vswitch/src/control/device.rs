@@ -11,6 +11,7 @@ use ctl::{
 use hostnet::{HostError, Interface, Link, Netlink, Netns};
 use pktio::bpf::XdpAttach;
 use pktio::buffer::Memory;
+use pktio::shortcut::Shortcuts;
 use pktio::packet::{HostStack, PacketError, PacketPort};
 use pktio::tap::{self, Handle, TapDevice, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
@@ -33,13 +34,15 @@ pub struct OpenDevice {
     pub home: Option<WorkerId>,
 }
 
-/// The worker that will serve a device that is bound to a worker's packet memory.
-#[derive(Debug, Clone, Copy)]
+/// What a device is opened with: the worker that will serve it, if it is bound to a worker's packet memory.
+#[derive(Debug, Clone)]
 pub struct Home {
     /// The worker.
     pub worker: WorkerId,
     /// Its packet memory.
     pub memory: Memory,
+    /// By which the kernel carries frames, if it is to.
+    pub shortcuts: Option<Arc<Shortcuts>>,
 }
 
 /// What there is to know about an open device.
@@ -61,6 +64,10 @@ pub struct Facts {
     pub is_bound: bool,
     /// Whether it is one end of a veth pair, whose other end is a container's.
     pub is_veth: bool,
+    /// Where the kernel can carry frames of this port by itself, the number of its gate.
+    pub gate: Option<u32>,
+    /// Whether what the kernel sends to the container arrives: the other end is there, and on.
+    pub is_far_end_ready: bool,
     /// What the device hands over without software work in the switch.
     pub offloads: Vec<String>,
     /// What else is worth knowing.
@@ -125,6 +132,9 @@ pub fn open(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> 
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
             let watch = netns.as_ref().map(Watch::begin).transpose()?.map(Arc::new);
+            // What happens to an interface of another namespace is not heard at once.
+            let shortcuts = home.shortcuts.clone().filter(|_| netns.is_none());
+            let home = Home { shortcuts, ..home };
             let mut opened =
                 in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu, home))?;
             opened.facts.watch = watch;
@@ -250,7 +260,7 @@ fn open_netdev(
         netlink.set_up(before.index, true)?;
         let link = netlink.link(device.as_str())?;
         match mode {
-            NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode),
+            NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode, home.shortcuts),
             NetdevMode::Xdp => open_xdp(&link, home),
         }
     };
@@ -276,8 +286,13 @@ fn check_fit(device: &IfName, link: &Link) -> Result<(), OpenError> {
     }
 }
 
-fn open_packet(link: &Link, mode: NetdevMode) -> Result<OpenDevice, OpenError> {
-    let port = PacketPort::open(link.index)?;
+fn open_packet(
+    link: &Link,
+    mode: NetdevMode,
+    shortcuts: Option<Arc<Shortcuts>>,
+) -> Result<OpenDevice, OpenError> {
+    let is_pair = link.kind.as_deref() == Some("veth") && link.is_pair_apart;
+    let port = PacketPort::open_with(link.index, shortcuts.as_deref().filter(|_| is_pair))?;
     let host_stack = match port.host_stack() {
         HostStack::Blocked(_) => "the host's own stack is kept away by a tcx program".to_owned(),
         HostStack::Open(error) => {
@@ -293,6 +308,7 @@ fn open_packet(link: &Link, mode: NetdevMode) -> Result<OpenDevice, OpenError> {
         mode: format!("gso{why}"),
         offloads: offloads.map(str::to_owned).to_vec(),
         notes: vec![host_stack, buffer],
+        gate: port.gate(),
         ..facts_of(link)
     };
     Ok(OpenDevice { queues: vec![Box::new(port)], facts, home: None })
@@ -329,6 +345,8 @@ fn facts_of(link: &Link) -> Facts {
         mtu: link.mtu,
         is_bound: false,
         is_veth: link.kind.as_deref() == Some("veth"),
+        gate: None,
+        is_far_end_ready: link.ready && link.is_pair_apart,
         offloads: Vec::new(),
         notes: Vec::new(),
     }

@@ -37,6 +37,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// How often aged stations are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
+/// How often it is looked which shortcuts are used still.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether ports' devices in other namespaces still exist.
 const VISIT_EVERY: Duration = Duration::from_millis(500);
 /// Requests of one client that are carried out before it is the others' turn.
@@ -74,6 +76,7 @@ pub(super) struct Server {
     swept: Instant,
     expired: Instant,
     visited: Instant,
+    renewed: Instant,
 }
 
 impl Server {
@@ -102,6 +105,7 @@ impl Server {
             swept: Instant::now(),
             expired: Instant::now(),
             visited: Instant::now(),
+            renewed: Instant::now(),
         })
     }
 
@@ -140,12 +144,13 @@ impl Server {
         let sweep = daemon.switch.has_mortals().then_some(SWEEP_EVERY);
         let expire = daemon.switch.has_mortal_rules().then_some(EXPIRE_EVERY);
         let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
+        let renew = daemon.switch.has_shortcuts().then_some(RENEW_EVERY);
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
         let advertisement = daemon.switch.next_advertisement();
         let deadlines = self.feeds().filter_map(|(_, feed)| feed.deadline());
         let feeds = deadlines.min().map(|at| at.saturating_duration_since(Instant::now()));
-        let all = [retry, sweep, expire, visit, clients, advertisement, feeds];
+        let all = [retry, sweep, expire, visit, renew, clients, advertisement, feeds];
         all.into_iter().flatten().min()
     }
 
@@ -158,6 +163,10 @@ impl Server {
         if now - self.visited >= VISIT_EVERY {
             self.visited = now;
             daemon.switch.visit_namespaces();
+        }
+        if now - self.renewed >= RENEW_EVERY {
+            self.renewed = now;
+            daemon.switch.look_after_shortcuts();
         }
         if now - self.swept >= SWEEP_EVERY {
             self.swept = now;
@@ -181,7 +190,7 @@ impl Server {
             is_any_new |= !matches!(event, LinkEvent::Gone(_));
             match event {
                 LinkEvent::Gone(link) => daemon.switch.heed_gone_link(link.index),
-                LinkEvent::Changed(_) => {}
+                LinkEvent::Changed(link) => daemon.switch.heed_changed_link(&link),
                 LinkEvent::Missed => daemon.switch.heed_missed_links(),
             }
         }

@@ -6,7 +6,8 @@
 //!
 //! * `change`: what somebody asks for; `lookout`: what changes by itself.
 //! * `commit`: the steps.
-//! * `endings`: what ends with a change; `gateways`: what gateways say by themselves; `overlay`: tunnels.
+//! * `endings`: what ends with a change; `gateways`: what gateways say by themselves; `overlay`: tunnels;
+//!   `shortcuts`: what the kernel carries.
 
 mod change;
 mod commit;
@@ -14,6 +15,7 @@ mod endings;
 mod gateways;
 mod lookout;
 mod overlay;
+mod shortcuts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use commit::Prepared;
 pub(super) use commit::stuck;
 use endings::Ending;
 use gateways::Schedules;
+pub use shortcuts::Carrier;
 use lookout::{Swept, is_bound_to_container};
 
 /// Internal addresses that masquerading has room for.
@@ -61,11 +64,13 @@ pub struct Switch {
     ending: Ending,
     schedules: Schedules,
     swept: Swept,
+    /// What the kernel carries, if it is to.
+    carrier: Option<Carrier>,
 }
 
 impl Switch {
-    /// A switch without bridges and ports, whose state is kept in `store`.
-    pub fn new(fleet: Fleet, store: Option<Store>) -> Self {
+    /// A switch without bridges and ports, whose state is kept in `store`; the kernel carries what `carrier` can.
+    pub fn new(fleet: Fleet, store: Option<Store>, carrier: Option<Carrier>) -> Self {
         Self {
             fleet,
             store,
@@ -82,6 +87,7 @@ impl Switch {
             ending: Ending::default(),
             schedules: Schedules::default(),
             swept: Swept::default(),
+            carrier,
         }
     }
 

@@ -62,7 +62,8 @@ pub(super) fn stations(stations: &[FdbInfo]) -> String {
             station.port.to_string(),
             or_dash(station.vtep),
             if station.is_static { "static".to_owned() } else { station.age_seconds.to_string() },
+            if station.is_offloaded { "kernel" } else { "-" }.to_owned(),
         ]
     });
-    aligned(&["bridge", "vlan", "mac", "port", "vtep", "age s"], &[5], rows.collect())
+    aligned(&["bridge", "vlan", "mac", "port", "vtep", "age s", "carried by"], &[5], rows.collect())
 }

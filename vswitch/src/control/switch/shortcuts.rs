@@ -14,17 +14,18 @@
 //!   of its own, so the books of all add up as if a worker had carried it.
 //! * **Whoever watches** (captures, live traces) sees every frame: there are no shortcuts meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ctl::{CtlError, ErrorCode};
-use flows::fdb::Entry;
-use flows::{BridgeIndex, Fdb, Ledger, Nanos, Offer, PortIndex, Seconds};
+use flows::{Fdb, Ledger, Nanos, Offer, PortIndex, Seconds, Vid};
 use pktio::bpf::BpfError;
 use pktio::shortcut::{Key, Route, Shortcuts, TABLE_ENTRIES, Table, Tally};
+use pktio::wire::MacAddr;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Switch;
+use crate::random::random;
 use crate::worker::Clock;
 
 /// Shortcuts that would end within this time are made anew when they are looked after.
@@ -57,9 +58,9 @@ impl Carrier {
     ///
     /// # Errors
     /// [`BpfError`].
-    pub fn new(secret: u64, clock: Clock) -> Result<Self, BpfError> {
+    pub fn new(clock: Clock) -> Result<Self, BpfError> {
         let table = Table::new()?;
-        let shortcuts = Arc::new(Shortcuts::new(secret, &table)?);
+        let shortcuts = Arc::new(Shortcuts::new(u64::from_ne_bytes(random()), &table)?);
         let time = clock_gettime(ClockId::Monotonic);
         let part = |value: i64| u64::try_from(value).unwrap_or(0);
         let kernel_ns = part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec);
@@ -107,7 +108,7 @@ impl Carrier {
         for (key, (offer, route)) in entries {
             table.put(&key, &route)?;
             let entered = Tally::default();
-            fresh.insert(key, Carried { offer, route, entered, is_busy: false });
+            fresh.insert(key, Carried { offer, route, entered, is_busy: true });
         }
         self.shortcuts.replace(&table)?;
         let heard = self.enter();
@@ -117,11 +118,6 @@ impl Carrier {
 }
 
 impl Switch {
-    /// Has the kernel carry what it can from now on.
-    pub fn carry_by(&mut self, carrier: Carrier) {
-        self.carrier = Some(carrier);
-    }
-
     /// What devices are to be opened with, so that the kernel can carry frames of theirs.
     pub(super) fn shortcuts(&self) -> Option<Arc<Shortcuts>> {
         self.carrier.as_ref().map(|carrier| Arc::clone(&carrier.shortcuts))
@@ -142,13 +138,10 @@ impl Switch {
         self.carrier.as_ref().map(|carrier| &carrier.books)
     }
 
-    /// Whether the kernel carries frames to a station.
-    pub(in crate::control) fn is_carried_to(&self, station: &Entry) -> bool {
-        let leads_there = |carried: &Carried| {
-            let Offer { dst, vid, egress, .. } = carried.offer;
-            (dst, vid, egress) == (station.mac, station.vid, station.port)
-        };
-        self.carrier.iter().any(|carrier| carrier.entries.values().any(leads_there))
+    /// The stations to which the kernel carries frames, and the port of each.
+    pub(in crate::control) fn carried_to(&self) -> BTreeSet<(MacAddr, Vid, PortIndex)> {
+        let entries = self.carrier.iter().flat_map(|carrier| carrier.entries.values());
+        entries.map(|Carried { offer, .. }| (offer.dst, offer.vid, offer.egress)).collect()
     }
 
     /// Takes into the books, and into the forwarding databases, what went by shortcuts until now.
@@ -169,8 +162,8 @@ impl Switch {
 
     /// The forwarding database of a port's bridge.
     fn fdb_of(&self, port: PortIndex) -> Option<&Fdb> {
-        let BridgeIndex(bridge) = self.snapshot.port(port)?.bridge;
-        self.snapshot.bridge(BridgeIndex(bridge)).map(|bridge| &*bridge.fdb)
+        let bridge = self.snapshot.port(port)?.bridge;
+        self.snapshot.bridge(bridge).map(|bridge| &*bridge.fdb)
     }
 
     /// Takes all shortcuts away. When this returns, every frame comes to a worker.
@@ -187,6 +180,14 @@ impl Switch {
         })?;
         self.hear(heard);
         Ok(())
+    }
+
+    /// As [`Self::withdraw_shortcuts`], before what happens by itself. What cannot be withdrawn ends when its stations
+    /// age.
+    pub(super) fn drop_shortcuts(&mut self) {
+        if let Err(error) = self.withdraw_shortcuts() {
+            self.note_problem(error.to_string());
+        }
     }
 
     /// Makes the shortcuts that workers offer, if they still hold, and withdraws those that do not since a
@@ -227,7 +228,7 @@ impl Switch {
             Some(fdb.end_of(&station, now))
         };
         let until = end(src, ingress)?.min(end(dst, egress)?);
-        let until_ns = until.map_or(u64::MAX, |until| carrier.origin_ns + until.as_nanos() - 1);
+        let until_ns = carrier.origin_ns.saturating_add(until.as_nanos() - 1);
         let route = Route { interface, mtu_bytes: to.mtu_bytes, until_ns };
         Some((Key { gate, tag: tag.0, src, dst }, route))
     }
