@@ -126,6 +126,33 @@ impl OpenError {
 /// # Errors
 /// [`OpenError`]; nothing is left behind.
 pub fn open(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> {
+    let is_offloaded = home.shortcuts.is_some();
+    let mut opened = open_kind(port, mtu, home)?;
+    if is_offloaded {
+        opened.facts.notes.push(offload_note(&port.kind, &opened.facts).to_owned());
+    }
+    Ok(opened)
+}
+
+/// Whether the kernel carries frames of a port by itself, and why not.
+fn offload_note(kind: &PortKind, facts: &Facts) -> &'static str {
+    match kind {
+        PortKind::Tap(_) => "not offloaded: a TAP interface has no other end in the kernel",
+        _ if facts.gate.is_some() => {
+            "offloaded: the kernel carries plain unicast between this port and others like it"
+        }
+        _ if !facts.is_veth => "not offloaded: it is no veth",
+        PortKind::Netdev { mode: NetdevMode::Xdp, .. } => "not offloaded: in xdp mode",
+        PortKind::Netdev { netns: Some(_), .. } => {
+            "not offloaded: the host end of the veth is not in the switch's namespace"
+        }
+        PortKind::Netdev { .. } => {
+            "not offloaded: the other end is in the same namespace, or the kernel refused"
+        }
+    }
+}
+
+fn open_kind(port: &Port, mtu: u32, home: Home) -> Result<OpenDevice, OpenError> {
     match &port.kind {
         PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
         PortKind::Tap(tap) => open_tap(tap, mtu),

@@ -12,6 +12,7 @@ mod handover;
 mod lifecycle;
 mod matrix;
 mod networks;
+mod offload;
 mod routing;
 mod rules;
 mod sessions;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         bridging::tests(),
         routing::tests(),
         networks::tests(),
+        offload::tests(),
         sessions::tests(),
         vxlan::tests(),
         rules::tests(),

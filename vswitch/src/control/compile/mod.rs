@@ -117,10 +117,6 @@ impl Numbering {
     }
 }
 
-/// Stations of a bridge whose ageing time is shorter, in seconds, are not heard in time where the kernel carries
-/// their frames.
-const LONG_LIFE: u32 = 10;
-
 /// Compiles a configuration. Ports without an open device are left out; `has_gate` says by which of the others the kernel
 /// can carry frames.
 ///
@@ -150,12 +146,10 @@ pub fn snapshot(
     for (name, (index, mtu)) in &numbering.ports {
         let Some(port) = config.ports.get(name) else { continue };
         let Some(slot) = numbering.bridges.get(&port.bridge) else { continue };
-        let bridge = config.bridges.get(&port.bridge);
-        let limit = bridge.map_or(0, |bridge| bridge.mac_limit);
+        let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
         let is_inspected = inspected.contains(&slot.index);
         let is_plain = !is_inspected && port.egress.is_none() && !port.guard;
-        let is_heard = bridge.is_some_and(|bridge| bridge.ageing_seconds >= LONG_LIFE);
-        let takes_shortcuts = is_plain && is_heard && has_gate(name);
+        let takes_shortcuts = is_plain && has_gate(name);
         let port = port_config(port, slot.index, *mtu, limit);
         put(&mut ports, index.slot(), PortConfig { is_inspected, takes_shortcuts, ..port });
     }
