@@ -21,6 +21,8 @@ mod workers;
 
 use std::process::ExitCode;
 
+use netlab::Need;
+
 fn main() -> ExitCode {
     let tests = [
         lifecycle::tests(),
@@ -39,5 +41,22 @@ fn main() -> ExitCode {
         capture::tests(),
         control::tests(),
     ];
-    netlab::test_main(tests.into_iter().flatten())
+    let offloaded = [
+        lifecycle::tests(),
+        foreign::tests(),
+        workers::tests(),
+        matrix::tests(),
+        bridging::tests(),
+        routing::tests(),
+        networks::tests(),
+        sessions::tests(),
+        rules::tests(),
+        explain::tests(),
+        capture::tests(),
+        control::tests(),
+    ];
+    let offloaded = offloaded.into_iter().flatten();
+    let offloaded =
+        offloaded.map(|test| test.under("offloaded", daemon::offload).needs(Need::Bpf));
+    netlab::test_main(tests.into_iter().flatten().chain(offloaded))
 }

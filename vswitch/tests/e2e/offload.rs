@@ -124,13 +124,18 @@ impl Laboratory {
         Ok(())
     }
 
-    /// All frames of a burst arrive in a container, and in order.
+    /// All frames of a burst arrive in a container. Those that the kernel carries may be there before others that a
+    /// worker has.
     fn arrives_in(&self, place: usize) -> Outcome<()> {
-        for number in 1..=FRAMES {
-            let next = self.wires[place].receive(SOON, |bytes| number_of(bytes, 0).is_some())?;
-            let next = next.ok_or_else(|| format!("frame {number} does not arrive"))?;
-            assert_eq!(number_of(&next.bytes, 0), Some(number));
+        let mut arrived = Vec::new();
+        while arrived.len() < FRAMES as usize {
+            let is_one = |bytes: &[u8]| number_of(bytes, 0).is_some_and(|number| number > 0);
+            let next = self.wires[place].receive(SOON, is_one)?;
+            let next = next.ok_or_else(|| format!("only these arrive: {arrived:?}"))?;
+            arrived.extend(number_of(&next.bytes, 0));
         }
+        arrived.sort_unstable();
+        assert_eq!(arrived, (1..=FRAMES).collect::<Vec<_>>());
         Ok(())
     }
 
@@ -241,12 +246,7 @@ fn isolation_and_vlans_hold_from_when_they_are_acknowledged() -> TestResult {
     lab.set(PortSet { isolated: Some(false), ..b.clone() })?;
     lab.talk()?;
     lab.set(PortSet { vlan: Some(vlan(20)?), ..b })?;
-    lab.wires[1].drain(|_| true)?;
-    lab.burst()?;
-    eventually("the switch has them", || {
-        lab.drops("no-destination").is_ok_and(|drops| drops >= u64::from(FRAMES))
-    })?;
-    assert_eq!(lab.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?.len(), 0);
+    lab.is_dropped("vlan-egress")?;
     lab.daemon.check_ledger()
 }
 
@@ -256,8 +256,8 @@ fn a_station_that_moves_is_found_where_it_is() -> TestResult {
     lab.wires[2].send(&frame(1, 0, 7, 60))?;
     lab.wires[0].receive(SOON, |bytes| number_of(bytes, 1) == Some(7))?.ok_or("it is lost")?;
     eventually("it is found", || {
-        let sent = lab.wires[0].send(&frame(0, 1, 8, 60));
-        let arrived = lab.wires[2].drain(|bytes| number_of(bytes, 0) == Some(8));
+        let sent = lab.wires[0].send(&frame(0, 1, 0, 60));
+        let arrived = lab.wires[2].drain(|bytes| number_of(bytes, 0).is_some());
         sent.is_ok() && arrived.is_ok_and(|frames| !frames.is_empty())
     })?;
     lab.wires[1].drain(|_| true)?;
