@@ -67,7 +67,11 @@ use kernel::{
 };
 use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_contract};
 use shortcut::{
-    a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways, a_shortcut_ends_by_itself_when_its_time_is_over, a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame, no_frame_is_lost_or_doubled_while_tables_are_replaced, what_a_shortcut_is_not_for_goes_to_the_port,
+    a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways,
+    a_shortcut_ends_by_itself_when_its_time_is_over,
+    a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame,
+    no_frame_is_lost_or_doubled_while_tables_are_replaced,
+    what_a_shortcut_is_not_for_goes_to_the_port,
 };
 use underlay::outer::{
     an_endpoint_is_had_by_one_switch_and_all_of_its_queues,

@@ -11,8 +11,8 @@ use ctl::{
 use hostnet::{HostError, Interface, Link, Netlink, Netns};
 use pktio::bpf::XdpAttach;
 use pktio::buffer::Memory;
-use pktio::shortcut::Shortcuts;
 use pktio::packet::{HostStack, PacketError, PacketPort};
+use pktio::shortcut::Shortcuts;
 use pktio::tap::{self, Handle, TapDevice, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
 

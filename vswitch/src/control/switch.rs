@@ -35,8 +35,8 @@ use commit::Prepared;
 pub(super) use commit::stuck;
 use endings::Ending;
 use gateways::Schedules;
-pub use shortcuts::Carrier;
 use lookout::{Swept, is_bound_to_container};
+pub use shortcuts::Carrier;
 
 /// Internal addresses that masquerading has room for.
 const MASQUERADED: u32 = 65_536;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use ctl::response::{BridgeInfo, PortInfo, Stats, Status, Version};
 use ctl::{
-    BridgeAdd, Client, ClientError, IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind, Query,
-    Request, Tap,
+    BridgeAdd, Client, ClientError, IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind,
+    Query, Request, Tap,
 };
 use hostnet::{Interface, Netlink, Netns};
 use netlab::{Container, LabError, TestResult};

@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_station_that_is_silent_ages_and_one_that_sends_does_not),
         test!(a_capture_sees_every_frame),
         test!(a_frame_that_is_too_long_is_dropped_with_that_reason),
+        test!(an_interface_that_is_off_is_left_to_the_switch),
         test!(a_port_that_goes_leaves_its_books),
         test!(a_killed_daemon_leaves_no_program_behind),
         test!(a_port_says_whether_it_is_offloaded),
@@ -310,6 +311,23 @@ fn a_frame_that_is_too_long_is_dropped_with_that_reason() -> TestResult {
     let arrived = lab.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?;
     let arrived: Vec<_> = arrived.iter().map(|frame| number_of(&frame.bytes, 0)).collect();
     assert_eq!(arrived, [Some(1), Some(3)]);
+    lab.daemon.check_ledger()
+}
+
+/// The switch knows what the kernel does not say: that it lost a frame.
+fn an_interface_that_is_off_is_left_to_the_switch() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    let netlink = lab.places[1].netlink()?;
+    let index = netlink.link("eth0")?.index;
+    netlink.set_up(index, false)?;
+    eventually("the switch counts what is lost", || {
+        let sent = lab.wires[0].send(&frame(0, 1, 1, 60));
+        sent.is_ok() && lab.counters("b").is_ok_and(|b| b.dropped_out > 10)
+    })?;
+    assert!(lab.offloaded()?.is_empty());
+    netlink.set_up(index, true)?;
+    lab.talk()?;
     lab.daemon.check_ledger()
 }
 

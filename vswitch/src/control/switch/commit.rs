@@ -228,7 +228,7 @@ impl Switch {
             compile::snapshot(&self.config, &self.numbering, generation, mappings, rules, |name| {
                 self.facts.get(name).is_some_and(|facts| facts.gate.is_some())
             })
-                .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
+            .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
             if let Some(owner) = owners.get_mut(queue.port.slot()) {

@@ -176,7 +176,10 @@ impl Switch {
         }
         let Some(carrier) = &mut self.carrier else { return Ok(()) };
         let heard = carrier.replace(BTreeMap::new()).map_err(|error| {
-            CtlError::new(ErrorCode::Host, format!("cannot withdraw what the kernel carries: {error}"))
+            CtlError::new(
+                ErrorCode::Host,
+                format!("cannot withdraw what the kernel carries: {error}"),
+            )
         })?;
         self.hear(heard);
         Ok(())
@@ -266,7 +269,10 @@ impl Switch {
             entries.len() == carrier.entries.len() && carrier.entries.values().all(lasts);
         let Some(carrier) = &mut self.carrier else { return };
         if is_settled {
-            carrier.entries.values_mut().for_each(|carried| carried.is_busy = keep_idle && carried.is_busy);
+            carrier
+                .entries
+                .values_mut()
+                .for_each(|carried| carried.is_busy = keep_idle && carried.is_busy);
             return;
         }
         match carrier.replace(entries) {
@@ -277,9 +283,9 @@ impl Switch {
 
     /// An interface of the daemon's own namespace has changed.
     pub fn heed_changed_link(&mut self, link: &hostnet::Link) {
-        let Some(facts) = self.facts.values_mut().find(|facts| {
-            facts.index == link.index && facts.gate.is_some()
-        }) else {
+        let Some(facts) =
+            self.facts.values_mut().find(|facts| facts.index == link.index && facts.gate.is_some())
+        else {
             return;
         };
         facts.is_far_end_ready = link.ready && link.is_pair_apart;
