@@ -16,7 +16,8 @@
 //! filter alone decides. It says what it decided in the frame itself (`skb->cb`), with a number that nobody
 //! else knows; the tcx program does what is said. So whatever changes meanwhile, a frame goes by the
 //! shortcut or to the switch, and never both ways or neither. The kernel clears the mark before it runs the filter. A
-//! frame that no filter saw has no mark, and ends at tcx as it would without shortcuts.
+//! frame that no filter saw has no mark, and ends at tcx as it would without shortcuts. (Somebody else's packet socket on the
+//! same interface, if its filter is an eBPF program that writes to `cb`, takes marks away; no program that we know of does.)
 //!
 //! # Tables
 //! Which shortcuts there are is in a [`Table`]. [`Shortcuts::replace`] puts another in its place, and returns
@@ -76,8 +77,8 @@ pub struct Tally {
     pub seen_ns: u64,
 }
 
-const KEY_BYTES: usize = 20;
-const ENTRY_BYTES: usize = 40;
+const KEY_BYTES: u32 = 20;
+const ENTRY_BYTES: u32 = 40;
 /// Where the parts of an entry are.
 const UNTIL: i16 = 0;
 const SEEN: i16 = 8;
@@ -88,8 +89,8 @@ const MTU: i16 = 36;
 
 impl Key {
     /// As the filter makes it of a frame: both addresses as they are there, and what follows instead of the type.
-    fn encode(&self) -> [u8; KEY_BYTES] {
-        let mut key = [0; KEY_BYTES];
+    fn encode(&self) -> [u8; KEY_BYTES as usize] {
+        let mut key = [0; KEY_BYTES as usize];
         key[..6].copy_from_slice(&self.dst.0);
         key[6..12].copy_from_slice(&self.src.0);
         key[12..14].copy_from_slice(&self.tag.to_ne_bytes());
@@ -99,8 +100,8 @@ impl Key {
 }
 
 impl Route {
-    fn encode(&self) -> [u8; ENTRY_BYTES] {
-        let mut entry = [0; ENTRY_BYTES];
+    fn encode(&self) -> [u8; ENTRY_BYTES as usize] {
+        let mut entry = [0; ENTRY_BYTES as usize];
         entry[..8].copy_from_slice(&self.until_ns.to_ne_bytes());
         entry[32..36].copy_from_slice(&self.interface.to_ne_bytes());
         entry[36..].copy_from_slice(&self.mtu_bytes.to_ne_bytes());
@@ -120,8 +121,7 @@ impl Table {
     /// # Errors
     /// [`BpfError`].
     pub fn new() -> Result<Self, BpfError> {
-        let (key_bytes, entry_bytes) = (KEY_BYTES as u32, ENTRY_BYTES as u32);
-        Ok(Self { map: Map::new(MapKind::Hash, key_bytes, entry_bytes, TABLE_ENTRIES)? })
+        Ok(Self { map: Map::new(MapKind::Hash, KEY_BYTES, ENTRY_BYTES, TABLE_ENTRIES)? })
     }
 
     /// Enters a shortcut.

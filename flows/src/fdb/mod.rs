@@ -175,7 +175,8 @@ impl Fdb {
         }
     }
 
-    /// Notes when a station that is known at `port` was last heard there, by whom else than a worker ever.
+    /// Notes when a station that is known at `port` was last heard there, where no worker heard it. It is not learned by
+    /// this, and does not move.
     pub fn refresh(&self, mac: MacAddr, vid: Vid, port: PortIndex, seen: Seconds) {
         match self.table.find(key(mac, vid)) {
             Some((slot, value)) if value.port() == port && !value.is_at(port, seen) => {

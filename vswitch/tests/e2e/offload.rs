@@ -232,7 +232,7 @@ fn a_rule_stops_a_stream_before_it_is_acknowledged() -> TestResult {
 
 fn isolation_and_vlans_hold_from_when_they_are_acknowledged() -> TestResult {
     let lab = Laboratory::new()?;
-    let [a, b] = ["a", "b"].map(|name| PortSet::new(name.parse().expect("a name")));
+    let (a, b) = (PortSet::new("a".parse()?), PortSet::new("b".parse()?));
     let vlan = |number: u16| Ok::<_, Box<dyn std::error::Error>>(Vlan::Access(number.try_into()?));
     for port in [&a, &b] {
         lab.set(PortSet { isolated: Some(false), vlan: Some(vlan(10)?), ..port.clone() })?;

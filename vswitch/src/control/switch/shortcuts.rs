@@ -79,8 +79,8 @@ impl Carrier {
         let mut heard = Vec::new();
         for (key, carried) in &mut self.entries {
             let Ok(tally) = self.table.tally(key) else { continue };
-            let frames = tally.frames - carried.entered.frames;
-            let bytes = tally.bytes - carried.entered.bytes;
+            let frames = tally.frames.saturating_sub(carried.entered.frames);
+            let bytes = tally.bytes.saturating_sub(carried.entered.bytes);
             let came_in = self.books.port_mut(carried.offer.ingress);
             came_in.received += frames;
             came_in.received_bytes += bytes;
