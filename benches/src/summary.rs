@@ -45,7 +45,10 @@ fn table(record: &Record, family: &str, measure: &str) -> String {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let headings = metrics.iter().map(|(name, unit)| format!("{name}, {unit}"));
+    let headings = metrics.iter().map(|(name, unit)| match *unit {
+        "" => (*name).to_owned(),
+        unit => format!("{name}, {unit}"),
+    });
     table.set_header(std::iter::once(String::new()).chain(headings));
     for note in record.subjects.iter().filter(|note| note.family == family) {
         let cells: Vec<_> = metrics

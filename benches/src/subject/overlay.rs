@@ -10,6 +10,7 @@ use netlab::topology::veth;
 use vswitch::fleet::usable_cores;
 use vswitch::worker::PollMode;
 
+use super::ovs::{self, OpenVswitch};
 use super::switch::WORKERS;
 use super::{
     ADDRESSES, Family, INTERFACE, Labour, Rig, Subject, Switch, Wish, cidr, configure, containers,
@@ -46,6 +47,15 @@ pub(super) const SUBJECTS: &[Subject] = &[
         start: |wish| ours(wish, PollMode::Busy),
         ..OVERLAY
     },
+    Subject {
+        name: "ovs-vxlan",
+        about: "on each host OVS userspace: a bridge with the container's veth (AF_PACKET) and a vxlan port, another \
+                one with the wire; the MTU of the wire is 1500, the containers' 1450",
+        needs: ovs::NEEDS,
+        is_default: false,
+        start: open_vswitch,
+        ..OVERLAY
+    },
 ];
 
 const VNI: u32 = 42;
@@ -56,18 +66,28 @@ fn underlay(host: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, host])
 }
 
-/// Two hosts on one wire.
-pub(super) fn hosts(wish: &Wish) -> Result<[Container; 2], Box<dyn Error>> {
+/// Two hosts on one wire, without addresses.
+fn wired() -> Result<[Container; 2], Box<dyn Error>> {
     let hosts = containers()?;
     veth(&hosts[0], "wire", &hosts[1], "wire")?;
+    Ok(hosts)
+}
+
+/// Two hosts on one wire.
+fn hosts(wish: &Wish) -> Result<[Container; 2], Box<dyn Error>> {
+    let hosts = wired()?;
     for (host, number) in hosts.iter().zip([1, 2]) {
-        let ips = [ctl::IpCidr { addr: underlay(number), prefix_len: 24 }];
-        host.configure(
-            "wire",
-            &Interface { ips: &ips, mtu: Some(wish.mtu), ..Interface::default() },
-        )?;
+        address(host, "wire", number, wish.mtu)?;
     }
     Ok(hosts)
+}
+
+/// Gives a host its address on the wire.
+fn address(host: &Container, device: &str, number: u8, mtu: u32) -> Result<(), Box<dyn Error>> {
+    let ips = [ctl::IpCidr { addr: underlay(number), prefix_len: 24 }];
+    let wanted = Interface { ips: &ips, mtu: Some(mtu), ..Interface::default() };
+    host.configure(device, &wanted)?;
+    Ok(())
 }
 
 fn inner(wish: &Wish) -> Wish {
@@ -94,6 +114,32 @@ fn kernel(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
     }
     configure(&ends, &inner(wish))?;
     Rig::bridged(ends, Labour::Kernel, hosts)
+}
+
+fn open_vswitch(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
+    let (ends, hosts) = (containers()?, wired()?);
+    let mut switches = Vec::new();
+    for ((host, end), number) in hosts.iter().zip(&ends).zip([1, 2]) {
+        veth(host, "veth0", end, INTERFACE)?;
+        let switch = OpenVswitch::start(host, &ovs::PACKET)?;
+        switch.port(host, "br0", "veth0", &[&format!("mtu_request={}", inner(wish).mtu)])?;
+        switch.bridge(host, "phy")?;
+        switch.port(host, "phy", "wire", &[])?;
+        address(host, "phy", number, wish.mtu)?;
+        let remote = format!("options:remote_ip={}", underlay(3 - number));
+        let key = format!("options:key={VNI}");
+        switch.port(host, "br0", "vxlan0", &["type=vxlan", &remote, &key])?;
+        for device in ["veth0", "wire"] {
+            let netlink = host.netlink()?;
+            netlink.set_up(netlink.link(device)?.index, true)?;
+        }
+        switches.push(switch);
+    }
+    configure(&ends, &inner(wish))?;
+    // OVS has no segmentation and no partial checksums in tunnels.
+    ends.iter().try_for_each(|end| end.set_offloads(INTERFACE, false))?;
+    let labour = Labour::Processes(switches.iter().map(OpenVswitch::pid).collect());
+    Rig::bridged(ends, labour, (switches, hosts))
 }
 
 fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {

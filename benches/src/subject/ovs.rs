@@ -20,11 +20,14 @@ const WITH_DPDK: &str = "ovs-vswitchd-dpdk";
 const DPDK: &[&str] =
     &["dpdk-init=true", "dpdk-extra=--no-huge --no-pci -m 1024 --legacy-mem", "pmd-cpu-mask=0x2"];
 
+/// What it takes.
+pub(super) const NEEDS: &[&str] = &[PLAIN, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"];
+
 const OVS: Subject = Subject {
     name: "",
     about: "",
     family: Family::Bridging,
-    needs: &[PLAIN, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"],
+    needs: NEEDS,
     is_default: false,
     start: |wish| start(wish, &PACKET),
 };
@@ -66,7 +69,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
 ];
 
 /// How it is set up.
-struct Mode {
+pub(super) struct Mode {
     daemon: &'static str,
     /// `other_config` of the whole switch.
     config: &'static [&'static str],
@@ -76,7 +79,9 @@ struct Mode {
     is_tap: bool,
 }
 
-const PACKET: Mode = Mode { daemon: PLAIN, config: &[], port: |_| Vec::new(), is_tap: false };
+/// AF_PACKET ports on devices that exist.
+pub(super) const PACKET: Mode =
+    Mode { daemon: PLAIN, config: &[], port: |_| Vec::new(), is_tap: false };
 const TSO: Mode = Mode { config: &["userspace-tso-enable=true"], ..PACKET };
 const TAP: Mode = Mode { port: |_| vec!["type=tap".to_owned()], is_tap: true, ..PACKET };
 const XDP: Mode = Mode {
@@ -109,12 +114,9 @@ fn start(wish: &Wish, mode: &Mode) -> Result<Rig, Box<dyn Error>> {
             netlink.set_mtu(link.index, wish.mtu)?;
             netlink.set_up(link.index, true)?;
         }
-        let mut arguments = vec!["add-port", "br0", device, "--", "set", "interface", device];
-        let settings = (mode.port)(device);
-        arguments.extend(settings.iter().map(String::as_str));
-        let mtu = format!("mtu_request={}", wish.mtu);
-        arguments.push(&mtu);
-        switch.vsctl(&host, &arguments)?;
+        let (kind, mtu) = ((mode.port)(device), format!("mtu_request={}", wish.mtu));
+        let settings: Vec<_> = kind.iter().chain([&mtu]).map(String::as_str).collect();
+        switch.port(&host, "br0", device, &settings)?;
         if mode.is_tap {
             let netlink = host.netlink()?;
             netlink.move_to(netlink.link(device)?.index, end.namespace(), INTERFACE)?;
@@ -125,19 +127,19 @@ fn start(wish: &Wish, mode: &Mode) -> Result<Rig, Box<dyn Error>> {
     if mode.config != TSO.config {
         ends.iter().try_for_each(|end| end.set_offloads(INTERFACE, false))?;
     }
-    let labour = Labour::Processes(vec![switch.daemon.pid()]);
+    let labour = Labour::Processes(vec![switch.pid()]);
     Rig::bridged(ends, labour, (switch, host))
 }
 
-/// A database and a switch.
-struct OpenVswitch {
+/// A database and a switch, with a bridge `br0`.
+pub(super) struct OpenVswitch {
     daemon: Program,
     _database: Program,
     socket: String,
 }
 
 impl OpenVswitch {
-    fn start(host: &Container, mode: &Mode) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn start(host: &Container, mode: &Mode) -> Result<Self, Box<dyn Error>> {
         let directory = fresh_directory("ovs")?;
         let (database, socket) = database(host, &directory)?;
         let database_at = format!("--db={socket}");
@@ -157,11 +159,34 @@ impl OpenVswitch {
         let mut daemon = Program::start(host, &directory, mode.daemon, &arguments, &environment)?;
         daemon.await_that(|| directory.join("vswitchd.ctl").exists())?;
         let switch = Self { daemon, _database: database, socket };
-        switch.vsctl(
-            host,
-            &["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"],
-        )?;
+        switch.bridge(host, "br0")?;
         Ok(switch)
+    }
+
+    /// Makes a bridge, and an interface of the same name on its host.
+    pub(super) fn bridge(&self, host: &Container, name: &str) -> Result<(), Box<dyn Error>> {
+        self.vsctl(host, &["add-br", name, "--", "set", "bridge", name, "datapath_type=netdev"])
+    }
+
+    /// Makes a port, with these columns of its interface.
+    pub(super) fn port(
+        &self,
+        host: &Container,
+        bridge: &str,
+        name: &str,
+        settings: &[&str],
+    ) -> Result<(), Box<dyn Error>> {
+        let add = ["add-port", bridge, name];
+        let set = ["--", "set", "interface", name];
+        match settings {
+            [] => self.vsctl(host, &add),
+            settings => self.vsctl(host, &[&add, &set[..], settings].concat()),
+        }
+    }
+
+    /// The switch's process.
+    pub(super) fn pid(&self) -> u32 {
+        self.daemon.pid()
     }
 
     fn vsctl(&self, host: &Container, arguments: &[&str]) -> Result<(), Box<dyn Error>> {

@@ -1,8 +1,9 @@
 //! `vswitchctl`: what it understands (`args`, `aliases`), what it asks for (`requests`), what it shows
-//! (`show`, `table`), and what comes piece by piece (`feed`).
+//! (`show`, `table`), and what comes piece by piece (`feed`). `examples` puts examples into every help.
 
 mod aliases;
 mod args;
+mod examples;
 mod feed;
 mod requests;
 mod show;
@@ -13,7 +14,7 @@ mod tests;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::FromArgMatches;
 use ctl::{Client, ClientError, ErrorCode};
 use serde_json::Value;
 
@@ -23,7 +24,8 @@ pub use args::{Arguments, Color, Command, DemoOptions};
 /// Runs `vswitchctl` with the process's arguments.
 pub fn main() -> ExitCode {
     let words = std::env::args_os().collect();
-    let arguments = Arguments::parse_from(aliases::translate(words));
+    let matches = examples::illustrated().get_matches_from(aliases::translate(words));
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match execute(&arguments) {
         // Whoever reads our output and has had enough is content.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -86,7 +88,7 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
 /// Completions, whole before the first byte is written: their generator panics when it cannot write.
 fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "vswitchctl", &mut text);
+    clap_complete::generate(shell, &mut examples::illustrated(), "vswitchctl", &mut text);
     text
 }
 

@@ -179,12 +179,23 @@ impl Daemon {
         assert_eq!(status.discrepancy, None);
         Ok(())
     }
+
+    /// What its books lack, if it says what they do.
+    fn discrepancy(&self) -> Option<String> {
+        self.ask::<Status>(Query::Status).ok().and_then(|status| status.discrepancy)
+    }
 }
 
 impl Drop for Daemon {
+    /// Ends it. Whatever a test was about, every frame was accounted for until then.
     fn drop(&mut self) {
+        let discrepancy = match self.child.try_wait() {
+            Ok(None) if !std::thread::panicking() => self.discrepancy(),
+            _ => None,
+        };
         let _ = self.child.kill();
         let _ = self.child.wait();
+        assert_eq!(discrepancy, None, "frames are missing");
     }
 }
 
