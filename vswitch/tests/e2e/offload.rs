@@ -316,7 +316,7 @@ fn a_frame_that_is_too_long_is_dropped_with_that_reason() -> TestResult {
 
 /// The switch knows what the kernel does not say: that it lost a frame.
 fn an_interface_that_is_off_is_left_to_the_switch() -> TestResult {
-    let lab = Laboratory::new()?;
+    let mut lab = Laboratory::new()?;
     lab.talk()?;
     let netlink = lab.places[1].netlink()?;
     let index = netlink.link("eth0")?.index;
@@ -327,6 +327,8 @@ fn an_interface_that_is_off_is_left_to_the_switch() -> TestResult {
     })?;
     assert!(lab.offloaded()?.is_empty());
     netlink.set_up(index, true)?;
+    lab.places[1].await_ready("eth0")?;
+    lab.wires[1] = RawSocket::open(&lab.places[1], "eth0")?;
     lab.talk()?;
     lab.daemon.check_ledger()
 }
