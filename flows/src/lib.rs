@@ -13,6 +13,7 @@
 //!   [`Follower`]: what it decides about real packets, and why.
 //! * [`router`]: gateways, routes, neighbours and the errors that a router owes.
 //! * [`vxlan`]: frames into tunnels and out of them.
+//! * [`Offer`]: what it decided, for whoever can carry the next frames by it.
 //! * [`Outboxes`]: where decided frames wait to be transmitted.
 //! * [`Ledger`]: where every frame is accounted for; [`DropReason`]: why one was lost.
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ mod ids;
 mod ledger;
 mod lines;
 pub mod nat;
+mod offer;
 mod outbox;
 mod pipeline;
 pub mod router;
@@ -47,6 +49,7 @@ pub use finding::{Acquaintance, Fate, Finding, Trace};
 pub use guard::Guard;
 pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, LostFrame, Offender, PortBooks};
+pub use offer::Offer;
 pub use outbox::Outboxes;
 pub use pipeline::{Followed, Follower, Pipeline, Saying, Tracer, Visitor};
 pub use selection::Selection;

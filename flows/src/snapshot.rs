@@ -105,6 +105,9 @@ pub struct PortConfig {
     pub vni: Option<u32>,
     /// Frames only come in by it: floods pass it by.
     pub is_ingress_only: bool,
+    /// Frames that need nothing but their way may take it without the pipeline, here and at another such port
+    /// ([`Offer`](crate::Offer)).
+    pub takes_shortcuts: bool,
 }
 
 impl PortConfig {
@@ -122,6 +125,7 @@ impl PortConfig {
             meter: None,
             vni: None,
             is_ingress_only: false,
+            takes_shortcuts: false,
         }
     }
 }
@@ -139,12 +143,21 @@ pub struct BridgeDomain {
     pub router: Option<Arc<RouterPort>>,
     /// Its ports that floods go to, filled in by [`Snapshot::new`].
     pub members: Vec<PortIndex>,
+    /// Some of its ports take shortcuts, filled in likewise.
+    pub takes_shortcuts: bool,
 }
 
 impl BridgeDomain {
     /// A bridge that does nothing but bridge.
     pub fn new(fdb: Arc<Fdb>, mac_limit: u32) -> Self {
-        Self { fdb, mac_limit, gateway_mac: MacAddr::default(), router: None, members: Vec::new() }
+        Self {
+            fdb,
+            mac_limit,
+            gateway_mac: MacAddr::default(),
+            router: None,
+            members: Vec::new(),
+            takes_shortcuts: false,
+        }
     }
 }
 
@@ -200,14 +213,18 @@ impl Snapshot {
     ) -> Result<Self, SnapshotError> {
         for bridge in bridges.iter_mut().flatten() {
             bridge.members.clear();
+            bridge.takes_shortcuts = false;
         }
         for (slot, port) in ports.iter().enumerate() {
-            let Some(PortConfig { bridge, is_ingress_only, .. }) = *port else { continue };
+            let Some(PortConfig { bridge, is_ingress_only, takes_shortcuts, .. }) = *port else {
+                continue;
+            };
             let index =
                 PortIndex::at(slot).ok_or(SnapshotError::TooManyPorts { count: ports.len() })?;
             let Some(Some(domain)) = bridges.get_mut(usize::from(bridge.0)) else {
                 return Err(SnapshotError::NoSuchBridge { port: index, bridge });
             };
+            domain.takes_shortcuts |= takes_shortcuts;
             if !is_ingress_only {
                 domain.members.push(index);
             }

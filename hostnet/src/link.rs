@@ -36,6 +36,8 @@ pub struct Link {
     pub ready: bool,
     /// The bridge that it belongs to.
     pub controller: Option<u32>,
+    /// What it is connected to, as a veth is to its other end, is in another namespace.
+    pub is_pair_apart: bool,
     /// Number of receive queues.
     pub rx_queues: u32,
     /// What went through it.
@@ -83,6 +85,7 @@ impl Link {
             up: message.header.flags.contains(LinkFlags::Up),
             ready: false,
             controller: None,
+            is_pair_apart: false,
             rx_queues: 1,
             traffic: Traffic::default(),
         };
@@ -92,6 +95,7 @@ impl Link {
                 LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
+                LinkAttribute::LinkNetNsId(_) => link.is_pair_apart = true,
                 LinkAttribute::NumRxQueues(count) => link.rx_queues = *count,
                 // RFC 2863: "unknown" is what devices without a notion of carrier say.
                 LinkAttribute::OperState(state) => {

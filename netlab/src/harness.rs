@@ -93,15 +93,17 @@ fn cores() -> usize {
 /// A test with its name.
 #[derive(Debug, Clone)]
 pub struct Test {
-    name: &'static str,
+    name: String,
     run: fn() -> TestResult,
+    /// What is done first, on the test's thread.
+    before: fn(),
     needs: Vec<Need>,
 }
 
 impl Test {
     /// A test. [`test!`](crate::test) makes one of a function.
     pub fn new(name: &'static str, run: fn() -> TestResult) -> Self {
-        Self { name, run, needs: Vec::new() }
+        Self { name: name.to_owned(), run, before: || {}, needs: Vec::new() }
     }
 
     /// The same test, which cannot do without something.
@@ -111,9 +113,30 @@ impl Test {
         self
     }
 
+    /// The same test under other circumstances, which `before` makes on the test's thread.
+    #[must_use]
+    pub fn under(self, circumstances: &str, before: fn()) -> Self {
+        Self { name: format!("{circumstances}::{}", self.name), before, ..self }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs it on a thread of its own, so that what was done before it is over with it.
+    fn run(before: fn(), run: fn() -> TestResult) -> TestResult {
+        let test = std::thread::spawn(move || {
+            before();
+            run()
+        });
+        test.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     fn into_trial(self) -> Trial {
+        let Self { run, before, .. } = self;
         match self.needs.iter().find_map(|need| need.missing()) {
-            None => Trial::test(self.name, self.run),
+            None => Trial::test(self.name, move || Self::run(before, run)),
             Some(reason) => {
                 eprintln!("NOT RUN: {}: {reason}", self.name);
                 Trial::ignorable_test(self.name, move || Ok(Completion::ignored_with(reason)))

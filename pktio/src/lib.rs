@@ -7,6 +7,7 @@
 //!   software (segmentation, checksums, coalescing) only before a port that cannot take it.
 //! * [`port`]: the [`Port`] trait, which every kind of port implements.
 //! * [`shared`]: an interface that stays the host's, but for what is the switch's.
+//! * [`shortcut`]: frames that the kernel carries from port to port by itself.
 //! * [`underlay`]: tunnel packets over the host's IP, by UDP sockets.
 //! * [`wire`]: header layouts, the one header parser and checksum arithmetic.
 //!
@@ -24,6 +25,7 @@ pub mod packet;
 pub mod pcap;
 pub mod port;
 pub mod shared;
+pub mod shortcut;
 mod sys;
 pub mod tap;
 pub mod underlay;

@@ -21,6 +21,7 @@ use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool};
 use crate::offload::Accepts;
 use crate::port::{Missed, Port, PortFault, Sent};
 use crate::shared::Sharing;
+use crate::shortcut::Shortcuts;
 use crate::sys::{self, Messages};
 use crate::vnet::{self, VNET_BYTES};
 use crate::wire::VLAN_BYTES;
@@ -75,6 +76,16 @@ pub enum HostStack {
     Open(bpf::BpfError),
 }
 
+/// Who else has to do with a port's interface.
+enum Company<'a> {
+    /// Nobody.
+    Nobody,
+    /// The host, which keeps it.
+    Host(&'a Sharing),
+    /// The kernel, which carries frames by itself.
+    Kernel(&'a Shortcuts),
+}
+
 /// A packet socket on one interface.
 pub struct PacketPort {
     fd: OwnedFd,
@@ -88,6 +99,7 @@ pub struct PacketPort {
     receive_buffer_bytes: i32,
     /// Frames since the last report that the kernel described in a way that is not understood.
     unusable: u64,
+    gate: Option<u32>,
 }
 
 impl PacketPort {
@@ -96,7 +108,7 @@ impl PacketPort {
     /// # Errors
     /// [`PacketError`]; nothing is left behind.
     pub fn open(interface: u32) -> Result<Self, PacketError> {
-        Self::open_for(interface, None)
+        Self::open_for(interface, Company::Nobody)
     }
 
     /// Opens a port on an interface that stays the host's, and takes from it only what is claimed. What is claimed is first
@@ -105,27 +117,45 @@ impl PacketPort {
     /// # Errors
     /// [`PacketError`]; nothing is left behind.
     pub fn open_shared(interface: u32, sharing: &Sharing) -> Result<Self, PacketError> {
-        Self::open_for(interface, Some(sharing))
+        Self::open_for(interface, Company::Host(sharing))
     }
 
-    fn open_for(interface: u32, sharing: Option<&Sharing>) -> Result<Self, PacketError> {
+    /// As [`Self::open`], for a port at which frames may take shortcuts: if they can, it has a [gate](Self::gate).
+    ///
+    /// # Errors
+    /// [`PacketError`]; nothing is left behind.
+    pub fn open_with(interface: u32, shortcuts: Option<&Shortcuts>) -> Result<Self, PacketError> {
+        Self::open_for(interface, shortcuts.map_or(Company::Nobody, Company::Kernel))
+    }
+
+    fn open_for(interface: u32, company: Company<'_>) -> Result<Self, PacketError> {
         let failed = |operation| move |source| PacketError::Socket { operation, interface, source };
         let fd = sys::packet_socket().map_err(failed("open a packet socket"))?;
         sys::packet_options(fd.as_fd()).map_err(failed("set up the packet socket"))?;
         let receive_buffer_bytes = sys::receive_buffer(fd.as_fd(), RECEIVE_BUFFER_BYTES)
             .map_err(failed("size the receive buffer"))?;
-        let host_stack = match sharing {
-            Some(sharing) => {
+        let (mut gate, mut is_sole) = (None, true);
+        let host_stack = match company {
+            Company::Host(sharing) => {
                 let unshared = |source| PacketError::Shared { interface, source };
                 sharing.filter(fd.as_fd()).map_err(unshared)?;
+                is_sole = false;
                 HostStack::Shared(sharing.keep_from_host(interface).map_err(unshared)?)
             }
-            None => {
-                sys::packet_promiscuous(fd.as_fd(), interface)
-                    .map_err(failed("receive every destination"))?;
+            Company::Kernel(shortcuts) if let Ok(opened) = shortcuts.gate(interface) => {
+                sys::attach_filter(fd.as_fd(), opened.filter())
+                    .map_err(failed("filter the socket"))?;
+                gate = Some(opened.number());
+                HostStack::Blocked(opened.into_link())
+            }
+            Company::Kernel(_) | Company::Nobody => {
                 bpf::ingress_drop(interface).map_or_else(HostStack::Open, HostStack::Blocked)
             }
         };
+        if is_sole {
+            sys::packet_promiscuous(fd.as_fd(), interface)
+                .map_err(failed("receive every destination"))?;
+        }
         sys::packet_bind(fd.as_fd(), interface).map_err(failed("bind the packet socket"))?;
         Ok(Self {
             fd,
@@ -136,7 +166,13 @@ impl PacketPort {
             host_stack,
             receive_buffer_bytes,
             unusable: 0,
+            gate,
         })
+    }
+
+    /// The number of its gate, if frames may take shortcuts here.
+    pub fn gate(&self) -> Option<u32> {
+        self.gate
     }
 
     /// What keeps the host's own stack away.

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use flows::{BridgeIndex, PortIndex, Saying, TableSizes, Tables, Vid, Visitor};
+use flows::{BridgeIndex, Offer, PortIndex, Saying, TableSizes, Tables, Vid, Visitor};
 use pktio::buffer::Memory;
 use pktio::{Pool, PoolConfig, PoolError, PortFault};
 
@@ -99,6 +99,8 @@ pub struct Fleet {
     /// Queues that workers gave back and that nobody has asked for yet.
     detached: Vec<DetachedQueue>,
     strangers: Vec<Stranger>,
+    offers: Vec<Offer>,
+    has_moved: bool,
     /// Who watches.
     watch: Watch,
 }
@@ -143,6 +145,8 @@ impl Fleet {
             faults: Vec::new(),
             detached: Vec::new(),
             strangers: Vec::new(),
+            offers: Vec::new(),
+            has_moved: false,
             watch: Watch::default(),
         };
         let plane = Arc::new(Dataplane::default());
@@ -361,6 +365,16 @@ impl Fleet {
         std::mem::take(&mut self.strangers)
     }
 
+    /// What the kernel could carry, since the last call. The doorbell is silenced by [`Fleet::take_faults`].
+    pub fn take_offers(&mut self) -> Vec<Offer> {
+        std::mem::take(&mut self.offers)
+    }
+
+    /// Whether a station has moved since the last call, likewise.
+    pub fn take_move(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
     fn workers_of(&self, port: PortIndex) -> Vec<WorkerId> {
         let mut workers: Vec<_> =
             self.placed.iter().filter(|(id, _)| id.port == port).map(|(_, at)| *at).collect();
@@ -410,6 +424,8 @@ impl Fleet {
                     }
                     Event::Report(report) => self.reports.push(*report),
                     Event::Stranger(stranger) => self.strangers.push(stranger),
+                    Event::Offer(offer) => self.offers.push(offer),
+                    Event::Moved => self.has_moved = true,
                     Event::Observed(_) => self.watch.note_begun(),
                     Event::Dismissed(observer) => self.watch.note_dismissed(observer),
                 }

@@ -12,7 +12,7 @@ use ctl::{
 };
 use hostnet::{HostError, Interface, MacBytes, Netlink};
 use netlab::Container;
-use vswitch::control::Background;
+use vswitch::control::{Background, Offload};
 use vswitch::worker::PollMode;
 
 use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, cidr, containers, monitor};
@@ -38,6 +38,12 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "xdp",
         about: "this switch, veth ports in xdp mode, one adaptive worker",
         start: |wish| start(wish, Some(NetdevMode::Xdp), PollMode::Adaptive),
+        ..OURS
+    },
+    Subject {
+        name: "offload",
+        about: "this switch, veth ports in gso mode, the kernel carries what it can (--offload ebpf)",
+        start: |wish| start_by(Switch::start_offloaded()?, wish, Some(NetdevMode::Gso)),
         ..OURS
     },
     Subject {
@@ -80,6 +86,12 @@ impl Switch {
     /// Starts one in this process' own namespace.
     pub(crate) fn start(mode: PollMode) -> Result<Self, Box<dyn Error>> {
         Self::serving(|socket| Ok(Background::start(socket, mode, None)?))
+    }
+
+    /// Starts one that has the kernel carry what it can.
+    pub(crate) fn start_offloaded() -> Result<Self, Box<dyn Error>> {
+        let (mode, offload) = (PollMode::Adaptive, Offload::Ebpf);
+        Self::serving(|socket| Ok(Background::start_offloaded(socket, mode, offload)?))
     }
 
     /// Starts one on a host: in the namespace of a container, with its worker on this core.
@@ -215,8 +227,15 @@ fn join(
 }
 
 fn start(wish: &Wish, mode: Option<NetdevMode>, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
+    start_by(Switch::start(poll)?, wish, mode)
+}
+
+fn start_by(
+    mut switch: Switch,
+    wish: &Wish,
+    mode: Option<NetdevMode>,
+) -> Result<Rig, Box<dyn Error>> {
     let (ends, monitor) = (containers()?, monitor(wish)?);
-    let mut switch = Switch::start(poll)?;
     switch.bridge("br0", wish.mtu, &[])?;
     let mtu = Some(wish.mtu);
     for (number, (end, name)) in ends.iter().zip(["port0", "port1"]).enumerate() {

@@ -169,6 +169,9 @@ pub struct FdbInfo {
     pub age_seconds: u32,
     /// Entered by hand.
     pub is_static: bool,
+    /// The kernel carries frames to it by itself (`vswitchd --offload`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_offloaded: bool,
 }
 
 /// Frames and bytes.

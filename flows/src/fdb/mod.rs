@@ -52,7 +52,7 @@ mod tests;
 
 use pktio::wire::MacAddr;
 
-use crate::{PortIndex, Seconds, Vid};
+use crate::{Nanos, PortIndex, Seconds, Vid};
 use table::{Slot, Table};
 use value::Value;
 
@@ -171,6 +171,15 @@ impl Fdb {
         self.table.stations() > NEAR_STATIONS
     }
 
+    /// From when on a station is unknown, unless it is heard again before.
+    pub fn end_of(&self, station: &Entry, now: Seconds) -> Nanos {
+        if station.is_static {
+            return Nanos::from_nanos(u64::MAX);
+        }
+        let seen = u64::from(now.0.saturating_sub(station.age_seconds));
+        Nanos::from_secs(seen + u64::from(self.ageing_seconds) + 1)
+    }
+
     /// Asks for the memory that [`Self::lookup`] and [`Self::learn`] will need.
     #[inline]
     pub fn warm(&self, mac: MacAddr, vid: Vid) {
@@ -192,6 +201,17 @@ impl Fdb {
             Some((_, value)) if value.is_at(port, now) => Learned::Known,
             Some((slot, value)) => self.renew(slot, value, port, now, limits),
             None => self.insert(key, port, now, limits),
+        }
+    }
+
+    /// Notes when a station that is known at `port` was last heard there, where no worker heard it. It is not learned by
+    /// this, and does not move.
+    pub fn refresh(&self, mac: MacAddr, vid: Vid, port: PortIndex, seen: Seconds) {
+        match self.table.find(key(mac, vid)) {
+            Some((slot, value)) if value.port() == port && !value.is_at(port, seen) => {
+                self.table.replace(slot, value, value.seen_at(seen));
+            }
+            _ => {}
         }
     }
 

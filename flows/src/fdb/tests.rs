@@ -204,3 +204,29 @@ fn a_location_holds_until_the_station_moves_or_goes_and_no_longer_than_it_lives(
     assert!(fdb.add_static(mac(1), Vid(0), PortIndex(6)));
     assert_eq!(locate(1, 9).unwrap().until, Seconds(u32::MAX));
 }
+
+#[test]
+fn a_station_that_somebody_else_heard_is_younger_and_stays_where_it_is() {
+    let fdb = fdb();
+    learn(&fdb, 1, 3, 100);
+    fdb.refresh(mac(1), Vid(0), PortIndex(3), Seconds(350));
+    fdb.refresh(mac(1), Vid(0), PortIndex(3), Seconds(200));
+    fdb.refresh(mac(1), Vid(0), PortIndex(4), Seconds(600));
+    fdb.refresh(mac(2), Vid(0), PortIndex(3), Seconds(600));
+    assert_eq!(lookup(&fdb, 1, 350 + AGEING), Some(PortIndex(3)));
+    assert_eq!(lookup(&fdb, 1, 351 + AGEING), None);
+    assert_eq!(lookup(&fdb, 2, 600), None);
+}
+
+#[test]
+fn a_station_is_unknown_from_its_end_on() {
+    let fdb = fdb();
+    learn(&fdb, 1, 3, 100);
+    let station = fdb.find(mac(1), Vid(0), Seconds(250)).unwrap();
+    let end = fdb.end_of(&station, Seconds(250)).seconds();
+    assert_eq!(lookup(&fdb, 1, end.0 - 1), Some(PortIndex(3)));
+    assert_eq!(lookup(&fdb, 1, end.0), None);
+    assert!(fdb.add_static(mac(2), Vid(0), PortIndex(3)));
+    let fixed = fdb.find(mac(2), Vid(0), Seconds(250)).unwrap();
+    assert_eq!(fdb.end_of(&fixed, Seconds(250)).as_nanos(), u64::MAX);
+}

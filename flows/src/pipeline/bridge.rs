@@ -3,6 +3,8 @@
 //! IEEE 802.1Q with independent VLAN learning (clause 8); what differs per port is a
 //! [`VlanPolicy`](crate::VlanPolicy).
 
+use std::cell::Cell;
+
 use pktio::wire::field::ethertype;
 use pktio::wire::{ETHERNET_BYTES, EthernetHeader, MacAddr};
 use pktio::{Csum, PktBuf};
@@ -17,6 +19,8 @@ pub(super) struct Ingress<'a> {
     pub(super) index: PortIndex,
     pub(super) port: &'a PortConfig,
     pub(super) bridge: &'a BridgeDomain,
+    /// A station has come from another port.
+    pub(super) has_moved: Cell<bool>,
 }
 
 /// What the first look at a frame finds out.
@@ -57,7 +61,7 @@ impl<'a> Ingress<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, index: PortIndex) -> Option<Self> {
         let port = snapshot.port(index)?;
         let bridge = snapshot.bridge(port.bridge)?;
-        Some(Self { index, port, bridge })
+        Some(Self { index, port, bridge, has_moved: Cell::new(false) })
     }
 
     /// Asks for the memory in which stations are looked up.
@@ -99,6 +103,9 @@ impl<'a> Ingress<'a> {
         if self.port.mac_limit > 0 && *heard != Some((src, vid)) {
             let limits = Snapshot::limits(self.bridge, self.port);
             let learned = fdb.learn(src, vid, self.index, now, limits);
+            if learned == Learned::Moved {
+                self.has_moved.set(true);
+            }
             *heard = (learned != Learned::Refused).then_some((src, vid));
         }
         let port = self.port;

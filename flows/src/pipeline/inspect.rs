@@ -22,6 +22,7 @@ use super::transform::{Change, Flows, Transform, Way};
 use super::witness::Witness;
 use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
+use crate::offer::Offers;
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
 use crate::session::{Direction, Key, Packet, SessionRef, Verdict};
 use crate::{DropReason, PortIndex, Tables, Tuple, Vid};
@@ -50,6 +51,7 @@ pub(super) struct Memory<W> {
     /// Of a super-frame that is fragmented, and its pieces: empty between frames.
     pub(super) segments: Burst,
     pub(super) pieces: Burst,
+    pub(super) offers: Offers,
 }
 
 /// A packet that is looked into.
@@ -98,6 +100,7 @@ impl<W: Witness> Memory<W> {
             visitors: Vec::with_capacity(Burst::CAPACITY),
             segments: Burst::new(),
             pieces: Burst::new(),
+            offers: Offers::new(),
         }
     }
 
@@ -118,6 +121,7 @@ impl<W: Witness> Memory<W> {
             visitors,
             segments,
             pieces,
+            offers,
         } = self;
         swap(steps, &mut other.steps);
         swap(sights, &mut other.sights);
@@ -129,6 +133,7 @@ impl<W: Witness> Memory<W> {
         swap(visitors, &mut other.visitors);
         swap(segments, &mut other.segments);
         swap(pieces, &mut other.pieces);
+        swap(offers, &mut other.offers);
     }
 
     /// Decides about a frame by more than its addresses on the link.

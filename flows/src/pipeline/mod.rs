@@ -45,7 +45,8 @@ use pktio::{Burst, PktBuf, Pool};
 
 use crate::rules::{Meter, Source};
 use crate::{
-    BridgeIndex, DropReason, Ledger, Nanos, Outboxes, PortIndex, Snapshot, TableSizes, Tables, Vid,
+    BridgeIndex, DropReason, Ledger, Nanos, Offer, Outboxes, PortIndex, Snapshot, TableSizes,
+    Tables, Vid,
 };
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
@@ -198,6 +199,18 @@ impl Pipeline {
         self.memory.forget(&mut desk, port);
     }
 
+    /// The next offer that was made and not taken from here.
+    #[inline]
+    pub fn next_offer(&mut self) -> Option<Offer> {
+        self.memory.offers.next()
+    }
+
+    /// Whether a station has moved since the last call, on a bridge of which something is offered.
+    #[inline]
+    pub fn take_move(&mut self) -> bool {
+        self.memory.offers.take_move()
+    }
+
     /// Whether nothing waits for time to pass.
     pub fn is_idle(&self) -> bool {
         self.memory.is_idle()
@@ -222,13 +235,21 @@ impl<W: Witness> Memory<W> {
         let mut sights = std::mem::take(&mut self.sights);
         sights.resize(sights.len().max(burst.len()), Sight::NONE);
         self.look(desk, flows, &from, burst, &mut steps, &mut sights);
+        if from.has_moved.get() && from.bridge.takes_shortcuts {
+            self.offers.note_move();
+        }
         let mut frames = burst.drain(..);
         for (step, sight) in steps.iter().zip(&sights) {
             let Some(frame) = frames.next() else { break };
             match *step {
                 Step::Forward(to, vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
+                    let offer = (from.port.takes_shortcuts)
+                        .then(|| Offer::of(desk.snapshot, &frame, (from.index, to), vid));
                     let result = desk.forward(Sender::Port(&from), frame, to, vid);
+                    if let (Some(Some(offer)), Ok(())) = (offer, &result) {
+                        self.offers.make(offer, desk.now);
+                    }
                     self.settle(desk, &from, vid, result);
                 }
                 Step::Flood(vid) => {

@@ -47,11 +47,22 @@ pub(crate) fn classify(
 #[inline(always)]
 #[must_use]
 pub(super) fn dress(frame: &mut PktBuf, policy: &VlanPolicy, vid: Vid) -> bool {
+    match leaves_with(policy, vid) {
+        None => true,
+        Some(Vid::NONE) => untag(frame),
+        Some(vid) => tag(frame, vid),
+    }
+}
+
+/// The VLAN that the tag of a frame of `vid` names when it leaves by a port with this policy, [`Vid::NONE`] without a
+/// tag; `None` where it leaves as it came.
+#[inline]
+pub(crate) fn leaves_with(policy: &VlanPolicy, vid: Vid) -> Option<Vid> {
     match policy {
-        VlanPolicy::Unaware => true,
-        VlanPolicy::Access(_) => untag(frame),
-        VlanPolicy::Trunk { native, .. } if *native == Some(vid) => untag(frame),
-        VlanPolicy::Trunk { .. } => tag(frame, vid),
+        VlanPolicy::Unaware => None,
+        VlanPolicy::Access(_) => Some(Vid::NONE),
+        VlanPolicy::Trunk { native, .. } if *native == Some(vid) => Some(Vid::NONE),
+        VlanPolicy::Trunk { .. } => Some(vid),
     }
 }
 

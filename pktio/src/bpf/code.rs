@@ -196,6 +196,11 @@ impl Code {
         self.push(class | size as u8, (base as u8, reg), offset, number)
     }
 
+    /// `*(u64 *)(base + offset) += by`, atomically.
+    pub fn count(&mut self, base: Reg, offset: i16, by: Reg) -> &mut Self {
+        self.push(0xdb, (base as u8, by as u8), offset, 0)
+    }
+
     /// `to = map`, for the helpers that want one.
     pub fn map(&mut self, to: Reg, map: &Map) -> &mut Self {
         const PSEUDO_MAP_FD: u8 = 1;

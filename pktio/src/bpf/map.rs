@@ -27,6 +27,8 @@ pub enum MapKind {
     PerCpuArray = 6,
     /// By key; where there is no room, the entry goes that was not used for longest.
     LruHash = 9,
+    /// Maps that are alike, by number; made by [`Map::of_maps`].
+    ArrayOfMaps = 12,
     /// AF_XDP sockets, by number.
     Xsk = 17,
 }
@@ -60,12 +62,40 @@ impl Map {
             (16, flags),
         ]);
         let fd = bpf_fd("make a map", BPF_MAP_CREATE, attributes)?;
+        Self::made(fd, kind, key_bytes, value_bytes)
+    }
+
+    /// A [`MapKind::ArrayOfMaps`] for up to `entries` maps like `inner`, none of which is in it yet. A value is what
+    /// [`Map::handle`] says; it cannot be read back. [`Map::update`] returns only when no program uses the map before any more
+    /// (`maybe_wait_bpf_programs` in `kernel/bpf/syscall.c`).
+    ///
+    /// # Errors
+    /// [`BpfError`].
+    pub fn of_maps(inner: &Self, entries: u32) -> Result<Self, BpfError> {
+        let kind = MapKind::ArrayOfMaps;
+        let inner = fd_word(inner.as_fd());
+        let fields = [(0, kind as u32), (4, 4), (8, 4), (12, entries), (20, inner)];
+        let fd = bpf_fd("make a map of maps", BPF_MAP_CREATE, Attributes::new(&fields))?;
+        Self::made(fd, kind, 4, 4)
+    }
+
+    fn made(
+        fd: OwnedFd,
+        kind: MapKind,
+        key_bytes: u32,
+        value_bytes: u32,
+    ) -> Result<Self, BpfError> {
         let (key_bytes, value_bytes) = (key_bytes as usize, value_bytes as usize);
         let value_bytes = match kind {
             MapKind::PerCpuArray => value_bytes.next_multiple_of(8) * possible_processors()?,
             _ => value_bytes,
         };
         Ok(Self { fd, kind, key_bytes, value_bytes })
+    }
+
+    /// The map, as the value of a map of maps.
+    pub fn handle(&self) -> [u8; 4] {
+        fd_word(self.as_fd()).to_ne_bytes()
     }
 
     /// Makes or replaces an entry. The value of a [`MapKind::PerCpuArray`] is one value for each processor, padded to 8

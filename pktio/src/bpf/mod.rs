@@ -1,7 +1,7 @@
 //! The few programs that the switch loads into the kernel, by `bpf(2)` itself: no compiler, no object
 //! files. A [`Link`] is the program's attachment; closing it, also by a crash, detaches the program.
 //!
-//! * [`code::Code`]: instructions, written one by one.
+//! * [`Code`]: instructions, written one by one.
 //! * [`Program`]: what the kernel's verifier made of them; attached at tcx ([`Program::attach_tcx`]) or at XDP.
 //! * [`Map`]: what programs and the switch share.
 //! * [`XskMap`]: the program of AF_XDP ports; [`ingress_drop`]: that of packet ports.

@@ -5,6 +5,7 @@ mod bpf;
 mod frugality;
 mod kernel;
 mod memory;
+mod shortcut;
 mod suite;
 mod underlay;
 
@@ -31,6 +32,11 @@ fn main() -> ExitCode {
         test!(a_map_has_what_was_put_into_it).needs(Need::Bpf),
         test!(a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said)
             .needs(Need::Bpf),
+        test!(a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways).needs(Need::Bpf),
+        test!(a_shortcut_ends_by_itself_when_its_time_is_over).needs(Need::Bpf),
+        test!(a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame).needs(Need::Bpf),
+        test!(no_frame_is_lost_or_doubled_while_tables_are_replaced).needs(Need::Bpf),
+        test!(what_a_shortcut_is_not_for_goes_to_the_port).needs(Need::Bpf),
         test!(datagrams_arrive_whole_in_order_and_with_their_marks),
         test!(frames_that_share_a_message_arrive_as_if_they_did_not),
         test!(a_super_frame_is_cut_at_the_wire_and_nowhere_else),
@@ -60,6 +66,13 @@ use kernel::{
     packet_keeps_the_contract, tap_keeps_the_contract, xdp_keeps_the_contract,
 };
 use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_contract};
+use shortcut::{
+    a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways,
+    a_shortcut_ends_by_itself_when_its_time_is_over,
+    a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame,
+    no_frame_is_lost_or_doubled_while_tables_are_replaced,
+    what_a_shortcut_is_not_for_goes_to_the_port,
+};
 use underlay::outer::{
     an_endpoint_is_had_by_one_switch_and_all_of_its_queues,
     outer_headers_are_as_rfc_7348_wants_them,

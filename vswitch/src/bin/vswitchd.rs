@@ -10,7 +10,7 @@ use flows::TableSizes;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vswitch::cli::Color;
-use vswitch::control::{Options, run};
+use vswitch::control::{Offload, Options, run};
 use vswitch::fleet::{CoreSet, FleetOptions, default_cores};
 use vswitch::worker::{PollMode, doorbell, ring};
 
@@ -25,6 +25,7 @@ Examples:
   vswitchd                                     state in /var/lib/vswitch, one adaptive worker
   vswitchd --cores 1,2 --poll busy             two workers that never sleep, on cores 1 and 2
   vswitchd --socket /tmp/v.sock --state /tmp/v a switch of one's own, for a try
+  vswitchd --offload ebpf                      the kernel carries plain unicast between existing veths
   vswitchd --docker                            Docker's network plugin as well (docker network create -d vswitch)"
 )]
 struct Arguments {
@@ -63,6 +64,10 @@ struct Arguments {
           value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
     sessions: u32,
 
+    /// Who carries frames between veths by what the switch has decided already, besides the switch
+    #[arg(long, value_name = "WHO", value_enum)]
+    offload: Option<Carrier>,
+
     /// What to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: tracing_subscriber::filter::LevelFilter,
@@ -74,6 +79,12 @@ enum Mode {
     Adaptive,
     /// Never sleep: the lowest latency, for cores that are the switch's alone
     Busy,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Carrier {
+    /// The kernel, by eBPF programs on the host ends of veths: plain unicast goes its own way there, counted and aged as ever
+    Ebpf,
 }
 
 fn main() -> ExitCode {
@@ -129,6 +140,7 @@ fn options(arguments: Arguments) -> Result<Options, Box<dyn std::error::Error>> 
             pool: pktio::PoolConfig { small: arguments.buffers, ..pktio::PoolConfig::default() },
             tables: TableSizes { sessions: arguments.sessions, ..TableSizes::default() },
         },
+        offload: arguments.offload.map(|Carrier::Ebpf| Offload::Ebpf),
         stop,
     })
 }

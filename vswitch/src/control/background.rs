@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use flows::TableSizes;
 use pktio::PoolConfig;
 
-use super::{Options, run};
+use super::{Offload, Options, run};
 use crate::fleet::{FleetOptions, default_cores};
 use crate::worker::{PollMode, doorbell, ring};
 
@@ -39,6 +39,18 @@ impl Background {
         Self::start_on(socket, mode, state, default_cores())
     }
 
+    /// As [`Background::start`], without state; the kernel carries what it can.
+    ///
+    /// # Errors
+    /// [`BackgroundError`], which says why it does not.
+    pub fn start_offloaded(
+        socket: PathBuf,
+        mode: PollMode,
+        offload: Offload,
+    ) -> Result<Self, BackgroundError> {
+        Self::begin(socket, mode, None, default_cores(), Some(offload))
+    }
+
     /// As [`Background::start`], with a worker on each of these cores.
     ///
     /// # Errors
@@ -49,6 +61,16 @@ impl Background {
         state: Option<PathBuf>,
         cores: Vec<usize>,
     ) -> Result<Self, BackgroundError> {
+        Self::begin(socket, mode, state, cores, None)
+    }
+
+    fn begin(
+        socket: PathBuf,
+        mode: PollMode,
+        state: Option<PathBuf>,
+        cores: Vec<usize>,
+        offload: Option<Offload>,
+    ) -> Result<Self, BackgroundError> {
         let stop = Arc::new(doorbell().map_err(|error| BackgroundError(error.to_string()))?);
         let fleet = FleetOptions {
             cores,
@@ -57,7 +79,7 @@ impl Background {
             tables: TableSizes::default(),
         };
         let bell = Arc::clone(&stop);
-        let options = Options { socket, socket_group: None, state, fleet, stop: bell };
+        let options = Options { socket, socket_group: None, state, fleet, offload, stop: bell };
         let (tell, told) = mpsc::channel();
         let ready = tell.clone();
         let thread = std::thread::spawn(move || {

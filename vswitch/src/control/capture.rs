@@ -67,6 +67,7 @@ impl Switch {
         let mut file = File::begin(snap_bytes);
         names.into_iter().for_each(|(name, _)| _ = file.interface(name));
         let origin = self.clock_origin();
+        self.withdraw_shortcuts()?;
         let mut pages = Vec::new();
         let id = self.fleet().observe(|id| {
             let recorder = Recorder::new(id, selection.clone(), request.drops, snap_bytes);

@@ -15,6 +15,7 @@ use pktio::bpf::{BpfError, XdpAttach};
 use pktio::buffer::Memory;
 use pktio::packet::{HostStack, PacketError, PacketPort};
 use pktio::shared::{Questions, Sharing};
+use pktio::shortcut::Shortcuts;
 use pktio::tap::{self, Handle, TapDevice, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
 
@@ -36,13 +37,15 @@ pub struct OpenDevice {
     pub home: Option<WorkerId>,
 }
 
-/// The worker that will serve a device that is bound to a worker's packet memory.
-#[derive(Debug, Clone, Copy)]
+/// What a device is opened with: the worker that will serve it, if it is bound to a worker's packet memory.
+#[derive(Debug, Clone)]
 pub struct Home {
     /// The worker.
     pub worker: WorkerId,
     /// Its packet memory.
     pub memory: Memory,
+    /// By which the kernel carries frames, if it is to.
+    pub shortcuts: Option<Arc<Shortcuts>>,
 }
 
 /// What there is to know about an open device.
@@ -66,6 +69,10 @@ pub struct Facts {
     pub is_bound: bool,
     /// Whether it is one end of a veth pair, whose other end is a container's.
     pub is_veth: bool,
+    /// Where the kernel can carry frames of this port by itself, the number of its gate.
+    pub gate: Option<u32>,
+    /// Whether what the kernel sends to the container arrives: the other end is there, and on.
+    pub is_far_end_ready: bool,
     /// What the device hands over without software work in the switch.
     pub offloads: Vec<String>,
     /// What else is worth knowing.
@@ -132,6 +139,39 @@ pub fn open(
     home: Home,
     questions: &Arc<Questions>,
 ) -> Result<OpenDevice, OpenError> {
+    let is_offloaded = home.shortcuts.is_some();
+    let mut opened = open_kind(port, mtu, home, questions)?;
+    if is_offloaded {
+        opened.facts.notes.push(offload_note(port, &opened.facts).to_owned());
+    }
+    Ok(opened)
+}
+
+/// Whether the kernel carries frames of a port by itself, and why not.
+fn offload_note(port: &Port, facts: &Facts) -> &'static str {
+    match &port.kind {
+        PortKind::Tap(_) => "not offloaded: a TAP interface has no other end in the kernel",
+        _ if facts.gate.is_some() => {
+            "offloaded: the kernel carries plain unicast between this port and others like it"
+        }
+        _ if port.shared => "not offloaded: the host keeps the interface",
+        _ if !facts.is_veth => "not offloaded: it is no veth",
+        PortKind::Netdev { mode: NetdevMode::Xdp, .. } => "not offloaded: in xdp mode",
+        PortKind::Netdev { netns: Some(_), .. } => {
+            "not offloaded: the host end of the veth is not in the switch's namespace"
+        }
+        PortKind::Netdev { .. } => {
+            "not offloaded: the other end is in the same namespace, or the kernel refused"
+        }
+    }
+}
+
+fn open_kind(
+    port: &Port,
+    mtu: u32,
+    home: Home,
+    questions: &Arc<Questions>,
+) -> Result<OpenDevice, OpenError> {
     match &port.kind {
         PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
         PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), mtu),
@@ -141,6 +181,9 @@ pub fn open(
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
             let watch = netns.as_ref().map(Watch::begin).transpose()?.map(Arc::new);
+            // What happens to an interface of another namespace is not heard at once.
+            let shortcuts = home.shortcuts.clone().filter(|_| netns.is_none());
+            let home = Home { shortcuts, ..home };
             let mut opened =
                 in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu, home))?;
             opened.facts.watch = watch;
@@ -279,7 +322,7 @@ fn open_netdev(
         netlink.set_up(before.index, true)?;
         let link = netlink.link(device.as_str())?;
         match mode {
-            NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode),
+            NetdevMode::Auto | NetdevMode::Gso => open_packet(&link, mode, home.shortcuts),
             NetdevMode::Xdp => open_xdp(&link, home),
         }
     };
@@ -317,8 +360,13 @@ fn host_stack(port: &PacketPort) -> String {
     }
 }
 
-fn open_packet(link: &Link, mode: NetdevMode) -> Result<OpenDevice, OpenError> {
-    let port = PacketPort::open(link.index)?;
+fn open_packet(
+    link: &Link,
+    mode: NetdevMode,
+    shortcuts: Option<Arc<Shortcuts>>,
+) -> Result<OpenDevice, OpenError> {
+    let is_pair = link.kind.as_deref() == Some("veth") && link.is_pair_apart;
+    let port = PacketPort::open_with(link.index, shortcuts.as_deref().filter(|_| is_pair))?;
     let host_stack = host_stack(&port);
     let buffer = format!("receive buffer {} KiB", port.receive_buffer_bytes() / 1024);
     let why = if mode == NetdevMode::Auto { " (auto: the far end keeps its offloads)" } else { "" };
@@ -327,6 +375,7 @@ fn open_packet(link: &Link, mode: NetdevMode) -> Result<OpenDevice, OpenError> {
         mode: format!("gso{why}"),
         offloads: offloads.map(str::to_owned).to_vec(),
         notes: vec![host_stack, buffer],
+        gate: port.gate(),
         ..facts_of(link)
     };
     Ok(OpenDevice { queues: vec![Box::new(port)], facts, home: None })
@@ -364,6 +413,8 @@ fn facts_of(link: &Link) -> Facts {
         mtu: link.mtu,
         is_bound: false,
         is_veth: link.kind.as_deref() == Some("veth"),
+        gate: None,
+        is_far_end_ready: link.ready && link.is_pair_apart,
         offloads: Vec::new(),
         notes: Vec::new(),
     }

@@ -57,6 +57,9 @@ impl Switch {
                 self.add_missed(*port, missed.frames());
             }
         }
+        if let Some(carried) = self.carried() {
+            ledger.add(carried);
+        }
         Ok(Books { ledger, missed: self.missed().clone(), reports })
     }
 
@@ -132,6 +135,7 @@ impl Switch {
     /// The stations that a filter means.
     pub fn stations(&self, filter: &FdbFilter) -> Vec<FdbInfo> {
         let now = self.now();
+        let carried = self.carried_to();
         let mut stations = Vec::new();
         for (bridge, slot) in &self.numbering().bridges {
             if filter.bridge.as_ref().is_some_and(|wanted| wanted != bridge) {
@@ -149,6 +153,7 @@ impl Switch {
                     vtep: self.numbering().overlay.remote_of(entry.port),
                     age_seconds: entry.age_seconds,
                     is_static: entry.is_static,
+                    is_offloaded: carried.contains(&(entry.mac, entry.vid, entry.port)),
                 })
             }));
         }
@@ -216,11 +221,15 @@ impl Switch {
         let mappings = &self.snapshot().translation().mappings;
         let events = mappings.events();
         let count = |entries: u32| usize::try_from(entries).unwrap_or(usize::MAX);
-        vec![
+        let mut gauges = vec![
             table("sessions", count(sessions.used), Some(sessions.capacity), sessions.refused),
             table("mappings", mappings.len(), None, events.ports_exhausted + events.quota_exceeded),
             table("neighbours", count(tables.neighbors.len()), Some(tables.sizes().neighbors), 0),
-        ]
+        ];
+        if let Some((used, capacity)) = self.shortcut_count() {
+            gauges.push(table("shortcuts", used, Some(capacity), 0));
+        }
+        gauges
     }
 
     /// What the workers' time goes to.

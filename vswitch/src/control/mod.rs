@@ -54,7 +54,7 @@ use reception::Reception;
 use server::Server;
 use socket::ControlSocket;
 use store::Store;
-use switch::Switch;
+use switch::{Carrier, Switch};
 
 /// How the daemon runs.
 #[derive(Debug, Clone)]
@@ -67,8 +67,17 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// The workers.
     pub fleet: FleetOptions,
+    /// Who carries what the switch has decided already, besides the workers.
+    pub offload: Option<Offload>,
     /// Rung to end the daemon ([`crate::worker::ring`]).
     pub stop: Arc<OwnedFd>,
+}
+
+/// Who carries frames by what the switch has decided, without the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// The kernel, by eBPF programs on the host ends of veths ([`pktio::shortcut`]).
+    Ebpf,
 }
 
 /// Why the daemon does not run.
@@ -84,6 +93,9 @@ pub enum DaemonError {
     /// No workers.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// No programs in the kernel.
+    #[error("cannot offload to the kernel (--offload ebpf): {0}")]
+    Offload(#[from] pktio::bpf::BpfError),
     /// The host's interfaces cannot be watched.
     #[error(transparent)]
     Host(#[from] hostnet::HostError),
@@ -119,7 +131,9 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let store = options.state.as_deref().map(Store::open).transpose()?;
     let kept = store.as_ref().map(Store::load).transpose()?.unwrap_or_default();
     let fleet = Fleet::start(&options.fleet)?;
-    let mut switch = Switch::new(fleet, store);
+    let clock = fleet.clock();
+    let carrier = options.offload.map(|Offload::Ebpf| Carrier::new(clock)).transpose()?;
+    let mut switch = Switch::new(fleet, store, carrier);
     switch.restore(&kept).map_err(DaemonError::Restore)?;
     let failed = |source| DaemonError::Loop { operation: "set up", source };
     let reception = Reception::new().map_err(failed)?;
@@ -148,7 +162,10 @@ impl Daemon {
     /// Carries out a request.
     fn carry_out(&mut self, request: Request) -> Result<Outcome, CtlError> {
         match request {
-            Request::Query(query) => self.answer(query),
+            Request::Query(query) => {
+                self.switch.settle_shortcuts();
+                self.answer(query)
+            }
             Request::Mutation(mutation) => {
                 tracing::debug!(?mutation, "change");
                 json(self.switch.mutate(mutation)?).map(Outcome::Answer)

@@ -41,6 +41,8 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// How often aged stations are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
+/// How often it is looked which shortcuts are used still.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether ports' devices in other namespaces still exist.
 const VISIT_EVERY: Duration = Duration::from_millis(500);
 /// Requests of one client that are carried out before it is the others' turn.
@@ -81,6 +83,7 @@ pub(super) struct Server {
     expired: Instant,
     served: Instant,
     visited: Instant,
+    renewed: Instant,
 }
 
 impl Server {
@@ -113,6 +116,7 @@ impl Server {
             expired: Instant::now(),
             served: Instant::now(),
             visited: Instant::now(),
+            renewed: Instant::now(),
         })
     }
 
@@ -158,13 +162,25 @@ impl Server {
         let expire = daemon.switch.has_mortal_rules().then_some(EXPIRE_EVERY);
         let services = daemon.switch.has_services().then_some(SERVE_EVERY);
         let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
+        let renew = daemon.switch.has_shortcuts().then_some(RENEW_EVERY);
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
         let advertisement = daemon.switch.next_advertisement();
         let deadlines = self.feeds().filter_map(|(_, feed)| feed.deadline());
         let feeds = deadlines.min().map(|at| at.saturating_duration_since(Instant::now()));
         let reception = daemon.reception.timeout();
-        let all = [reception, retry, sweep, expire, services, visit, clients, advertisement, feeds];
+        let all = [
+            reception,
+            retry,
+            sweep,
+            expire,
+            services,
+            visit,
+            renew,
+            clients,
+            advertisement,
+            feeds,
+        ];
         all.into_iter().flatten().min()
     }
 
@@ -181,6 +197,10 @@ impl Server {
         if daemon.switch.has_services() && now - self.served >= SERVE_EVERY {
             self.served = now;
             daemon.switch.give_up_on_backends();
+        }
+        if now - self.renewed >= RENEW_EVERY {
+            self.renewed = now;
+            daemon.switch.look_after_shortcuts();
         }
         if now - self.swept >= SWEEP_EVERY {
             self.swept = now;
@@ -204,7 +224,7 @@ impl Server {
             is_any_new |= !matches!(event, LinkEvent::Gone(_));
             match event {
                 LinkEvent::Gone(link) => daemon.switch.heed_gone_link(link.index),
-                LinkEvent::Changed(_) => {}
+                LinkEvent::Changed(link) => daemon.switch.heed_changed_link(&link),
                 LinkEvent::Missed => daemon.switch.heed_missed_links(),
             }
         }

@@ -7,7 +7,8 @@
 //! * `change`: what somebody asks for; `lookout`: what changes by itself.
 //! * `commit`: the steps.
 //! * `endings`: what ends with a change; `gateways`: what gateways say by themselves; `overlay`: tunnels;
-//!   `services`: the backends of services; `uplink`: interfaces that are shared with the host.
+//!   `services`: the backends of services; `shortcuts`: what the kernel carries; `uplink`: interfaces that are shared
+//!   with the host.
 
 mod change;
 mod commit;
@@ -16,6 +17,7 @@ mod gateways;
 mod lookout;
 mod overlay;
 mod services;
+mod shortcuts;
 mod uplink;
 
 use std::collections::BTreeMap;
@@ -38,6 +40,7 @@ use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
 use pktio::shared::Questions;
+pub use shortcuts::Carrier;
 use uplink::Reservation;
 
 /// Internal addresses that masquerading has room for.
@@ -71,11 +74,13 @@ pub struct Switch {
     reservation: Reservation,
     /// An interface is shared of whose host nothing is known yet.
     has_new_host: bool,
+    /// What the kernel carries, if it is to.
+    carrier: Option<Carrier>,
 }
 
 impl Switch {
-    /// A switch without bridges and ports, whose state is kept in `store`.
-    pub fn new(fleet: Fleet, store: Option<Store>) -> Self {
+    /// A switch without bridges and ports, whose state is kept in `store`; the kernel carries what `carrier` can.
+    pub fn new(fleet: Fleet, store: Option<Store>, carrier: Option<Carrier>) -> Self {
         let questions = Arc::new(Questions::new(fleet.shared_doorbell()));
         Self {
             fleet,
@@ -96,6 +101,7 @@ impl Switch {
             questions,
             reservation: Reservation::default(),
             has_new_host: false,
+            carrier,
         }
     }
 

@@ -20,7 +20,7 @@ use pktio::{PktBuf, PortFault};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{Dataplane, Device, Observer, ObserverId, Outbound, Report, Stranger};
-use flows::{BridgeIndex, PortIndex, Saying, Vid, Visitor};
+use flows::{BridgeIndex, Offer, PortIndex, Saying, Vid, Visitor};
 
 /// Identifies one queue of one port, or an endpoint of tunnels, which has a port's number and queue 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,10 @@ pub enum Event {
     Fault(QueueId, Device, PortFault),
     /// Somebody who is not known sends by a tunnel.
     Stranger(Stranger),
+    /// What the kernel could carry by itself.
+    Offer(Offer),
+    /// A station is at another port now.
+    Moved,
     /// The report that was asked for.
     Report(Box<Report>),
     /// Somebody watches now.

@@ -464,6 +464,18 @@ impl Worker {
         if is_observed {
             self.show_decided(now);
         }
+        self.pass_offers_on();
+    }
+
+    /// Tells the control thread what the kernel could carry from now on, and that it must not any more.
+    #[inline]
+    fn pass_offers_on(&mut self) {
+        while let Some(offer) = self.pipeline.next_offer() {
+            self.lane().report(Event::Offer(offer));
+        }
+        if self.pipeline.take_move() {
+            self.lane().report(Event::Moved);
+        }
     }
 
     fn fill(&mut self, mut report: Box<Report>) {

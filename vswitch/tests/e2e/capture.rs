@@ -46,20 +46,20 @@ pub fn tests() -> Vec<Test> {
 
 /// A captured frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Shot {
+pub struct Shot {
     port: String,
     is_inbound: bool,
     nanoseconds: u128,
-    bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     frame_bytes: u32,
     comment: String,
 }
 
 /// What a file says.
 #[derive(Debug, Default)]
-struct File {
+pub struct File {
     interfaces: Vec<String>,
-    shots: Vec<Shot>,
+    pub shots: Vec<Shot>,
     /// Captured and missed frames of each interface, in the order of the interfaces.
     counted: Vec<(u64, u64)>,
 }
@@ -124,7 +124,7 @@ fn blocks(piece: serde_json::Value) -> Outcome<Vec<u8>> {
 }
 
 /// Captures while something is done.
-fn captured(
+pub fn captured(
     daemon: &Daemon,
     request: Capture,
     during: impl FnOnce() -> Outcome<()>,
@@ -150,7 +150,7 @@ fn captured(
     Ok((file(&bytes)?, serde_json::from_value(answer)?))
 }
 
-fn request(ports: &[&str], filter: Option<&str>) -> Outcome<Capture> {
+pub fn request(ports: &[&str], filter: Option<&str>) -> Outcome<Capture> {
     let ports = ports.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     let filter = filter.map(str::parse).transpose()?;
     Ok(Capture { ports, filter, ..Capture::default() })

@@ -1,22 +1,33 @@
 //! A daemon for one test: its own process, socket and state.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use ctl::response::{PortInfo, Stats, Status, Version};
+use ctl::response::{BridgeInfo, PortInfo, Stats, Status, Version};
 use ctl::{
-    BridgeAdd, Client, ClientError, IfName, Mutation, NetdevMode, Port, PortAdd, PortKind, Query,
-    Request, Tap,
+    BridgeAdd, Client, ClientError, IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind,
+    Query, Request, Tap,
 };
-use hostnet::{Interface, Netlink};
+use hostnet::{Interface, Netlink, Netns};
 use netlab::{Container, LabError, TestResult};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::fd::AsFd;
 
 /// How long anything may take to come true.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+thread_local! {
+    static OFFLOADED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on, daemons that this thread starts have the kernel carry what it can, and TAP interfaces of containers are veths
+/// of the same properties, of which it can.
+pub fn offload() {
+    OFFLOADED.set(true);
+}
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -117,9 +128,33 @@ impl Daemon {
 
     /// Adds a port.
     pub fn add(&self, name: &str, port: Port) -> Result<(), Box<dyn std::error::Error>> {
+        let port = if OFFLOADED.get() { self.with_veth(port)? } else { port };
         let add = PortAdd { name: name.parse()?, port };
         self.change(Mutation::PortAdd(Box::new(add)))?;
         Ok(())
+    }
+
+    /// A port that is not on a TAP interface, but on a veth whose other end is like it.
+    fn with_veth(&self, port: Port) -> Result<Port, Box<dyn std::error::Error>> {
+        let (PortKind::Tap(tap), None) = (&port.kind, port.egress) else { return Ok(port) };
+        let Some(netns) = tap.netns.as_ref().filter(|_| !tap.handover && !port.guard) else {
+            return Ok(port);
+        };
+        let bridge: BridgeInfo = self.ask(Query::BridgeShow(Named::new(port.bridge.clone())))?;
+        let mtu = port.mtu.unwrap_or(bridge.settings.mtu).bytes();
+        let (place, device, netlink) = (Netns::open(netns)?, unique("veth"), Netlink::open()?);
+        netlink.create_veth(&device, tap.ifname.as_str(), Some(place.as_fd()))?;
+        netlink.set_mtu(netlink.link(&device)?.index, mtu)?;
+        let wanted = Interface {
+            mac: tap.mac.map(|mac| mac.0),
+            mtu: Some(mtu),
+            ips: &tap.ips,
+            gateways: &tap.gateways,
+            routes: &tap.routes,
+        };
+        place.run(|| hostnet::configure(tap.ifname.as_str(), &wanted).map(drop))?;
+        let mode = NetdevMode::Gso;
+        Ok(Port { kind: PortKind::Netdev { device: device.parse()?, netns: None, mode }, ..port })
     }
 
     /// The ports that it has.
@@ -178,6 +213,7 @@ pub fn spawn(directory: &Path, arguments: &[&str]) -> std::io::Result<Child> {
         .arg("--state")
         .arg(directory)
         .args(["--log", "error", "--buffers", "4096"])
+        .args(if OFFLOADED.get() { ["--offload", "ebpf"].as_slice() } else { &[] })
         .args(arguments)
         .stderr(Stdio::piped())
         .spawn()

@@ -12,6 +12,7 @@ use crate::{
     PortConfig, PortIndex, Snapshot, Vid, VlanPolicy,
 };
 
+mod offers;
 mod rules;
 mod tunnels;
 

@@ -54,15 +54,23 @@ fn router(bridge: &BridgeInfo) -> Vec<(&'static str, String)> {
 }
 
 pub(super) fn stations(stations: &[FdbInfo]) -> String {
+    let mut headings = vec!["bridge", "vlan", "mac", "port", "vtep", "age s"];
+    if stations.iter().any(|station| station.is_offloaded) {
+        headings.push("carried by");
+    }
+    let columns = headings.len();
     let rows = stations.iter().map(|station| {
-        vec![
+        let mut row = vec![
             station.bridge.to_string(),
             or_dash(station.vlan),
             station.mac.to_string(),
             station.port.to_string(),
             or_dash(station.vtep),
             if station.is_static { "static".to_owned() } else { station.age_seconds.to_string() },
-        ]
+            if station.is_offloaded { "kernel" } else { "switch" }.to_owned(),
+        ];
+        row.truncate(columns);
+        row
     });
-    aligned(&["bridge", "vlan", "mac", "port", "vtep", "age s"], &[5], rows.collect())
+    aligned(&headings, &[5], rows.collect())
 }

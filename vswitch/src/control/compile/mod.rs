@@ -155,7 +155,8 @@ fn limit(ingress: Ingress) -> LimitSpec {
     }
 }
 
-/// Compiles a configuration. Ports without an open device are left out.
+/// Compiles a configuration. Ports without an open device are left out; `has_gate` says by which of the others the kernel
+/// can carry frames.
 ///
 /// # Errors
 /// [`SnapshotError`], when the numbering does not fit the configuration.
@@ -165,6 +166,7 @@ pub fn snapshot(
     generation: Generation,
     mappings: &Mappings,
     rules: &Rules,
+    has_gate: impl Fn(&PortName) -> bool,
 ) -> Result<Snapshot, SnapshotError> {
     let mut bridges = Vec::new();
     for (name, slot) in &numbering.bridges {
@@ -184,9 +186,13 @@ pub fn snapshot(
         let Some(slot) = numbering.bridges.get(&port.bridge) else { continue };
         let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
         let is_inspected = inspected.contains(&slot.index);
+        let is_plain = !is_inspected && port.egress.is_none() && !port.guard;
+        let takes_shortcuts = is_plain && has_gate(name);
         let port = port_config(port, slot.index, *mtu, limit);
         let meter = numbering.meters.get(name).cloned();
-        put(&mut ports, index.slot(), PortConfig { is_inspected, meter, ..port });
+        let is_metered = meter.is_some();
+        let takes_shortcuts = takes_shortcuts && !is_metered;
+        put(&mut ports, index.slot(), PortConfig { is_inspected, meter, takes_shortcuts, ..port });
     }
     for (index, port) in
         config.vxlans.keys().flat_map(|name| tunnels::ports(config, numbering, name))

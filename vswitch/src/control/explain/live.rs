@@ -49,6 +49,7 @@ impl Switch {
         }
         let selection = like(self.index_of(&trace.port)?, sketch);
         let tables = Arc::clone(self.fleet_ref().tables());
+        self.withdraw_shortcuts()?;
         let mut told = Vec::new();
         let id = self.fleet().observe(|id| {
             let follower = Follower::new(selection.clone(), count.number(), Arc::clone(&tables));

@@ -15,6 +15,7 @@ impl Switch {
     /// # Errors
     /// [`CtlError`]; nothing has changed then.
     pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
+        self.withdraw_shortcuts()?;
         match choices::complete(mutation, &self.config) {
             Mutation::Batch(batch) => self.mutate_at_once(batch),
             one => self.mutate_once(&one),

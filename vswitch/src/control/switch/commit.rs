@@ -155,7 +155,7 @@ impl Switch {
     /// The worker for a device that must know it before it is opened.
     pub(super) fn home(&self) -> Home {
         let worker = self.fleet.least_loaded();
-        Home { worker, memory: self.fleet.memory(worker) }
+        Home { worker, memory: self.fleet.memory(worker), shortcuts: self.shortcuts() }
     }
 
     fn keep(&mut self, next: &Config, steps: &[Action]) -> Result<(), CtlError> {
@@ -172,6 +172,7 @@ impl Switch {
     /// Tells the workers. Nothing here fails unless a worker is stuck.
     pub(super) fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
         self.narrow_claims(&next);
+        self.drop_shortcuts();
         let now = self.now();
         let Prepared { opened, resized, readdressed, endpoints } = prepared;
         for Resized { name, to, .. } in resized {
@@ -220,6 +221,7 @@ impl Switch {
 
     /// Compiles the configuration and gives it to the workers; then what depended on the one before ends.
     pub(super) fn publish(&mut self) -> Result<(), CtlError> {
+        self.drop_shortcuts();
         self.generation = Generation(self.generation.0 + 1);
         let now = self.fleet.clock().now();
         for new in self.rules.update(&self.config, &self.numbering) {
@@ -228,8 +230,10 @@ impl Switch {
         let (generation, rules) = (self.generation, &self.rules);
         let mappings = &self.snapshot.translation().mappings;
         let snapshot =
-            compile::snapshot(&self.config, &self.numbering, generation, mappings, rules)
-                .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
+            compile::snapshot(&self.config, &self.numbering, generation, mappings, rules, |name| {
+                self.facts.get(name).is_some_and(|facts| facts.gate.is_some())
+            })
+            .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
         for (queue, worker) in self.fleet.placement() {
             if let Some(owner) = owners.get_mut(queue.port.slot()) {
@@ -276,6 +280,8 @@ impl Switch {
 
     /// Makes a number free for another port.
     pub(super) fn vacate(&mut self, index: PortIndex) -> Result<(), FleetError> {
+        self.drop_shortcuts();
+        self.forget_carried(index);
         self.missed.remove(&index);
         self.fleet.detach(index)?;
         let now = self.now();

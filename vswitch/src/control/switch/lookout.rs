@@ -26,8 +26,8 @@ pub(super) struct Swept {
 }
 
 impl Switch {
-    /// Looks after what the workers tell: queues that failed, and who sends by tunnels. Call it when the
-    /// fleet's doorbell rings.
+    /// Looks after what the workers tell: queues that failed, who sends by tunnels, what the kernel can carry. Call it
+    /// when the fleet's doorbell rings.
     pub fn heed_workers(&mut self) {
         for Fault { queue, fault } in self.fleet.take_faults() {
             if self.lose_endpoint(queue.port, &fault.to_string()) {
@@ -39,6 +39,7 @@ impl Switch {
         }
         self.heed_strangers();
         self.heed_questions();
+        self.heed_offers();
     }
 
     fn heed_fault(&mut self, name: &PortName, fault: &PortFault) {
@@ -87,6 +88,7 @@ impl Switch {
         let is_gone = |facts: &Facts| links.iter().all(|link| link.index != facts.index);
         let gone = self.own_devices().filter(|(_, facts)| is_gone(facts));
         let gone: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
+        links.iter().for_each(|link| self.heed_changed_link(link));
         gone.iter().for_each(|name| self.lose_device(name, DELETED));
     }
 
@@ -123,7 +125,8 @@ impl Switch {
         let home = self.home();
         for (name, why) in &mut self.waiting {
             let Some(port) = self.config.ports.get(name) else { continue };
-            match device::open(port, self.config.mtu_of(port).bytes(), home, &self.questions) {
+            let mtu = self.config.mtu_of(port).bytes();
+            match device::open(port, mtu, home.clone(), &self.questions) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) => *why = error.to_string(),
             }

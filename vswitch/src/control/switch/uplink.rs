@@ -140,7 +140,7 @@ impl Switch {
             if let UplinkEvent::Neighbor { interface, ip, mac, is_confirmed } = *event {
                 let claim =
                     Claim { solicited: is_confirmed, ..Claim::announcing(wire::MacAddr(mac)) };
-                self.hear(interface, ip, &claim);
+                self.note_neighbor(interface, ip, &claim);
             }
         }
         if events.contains(&UplinkEvent::Changed) {
@@ -152,14 +152,16 @@ impl Switch {
     pub(super) fn heed_questions(&mut self) {
         while let Some((interface, ip)) = self.questions.take() {
             match Netlink::open().and_then(|netlink| netlink.resolve(interface, ip)) {
-                Ok(Some(mac)) => self.hear(interface, ip, &Claim::answering(wire::MacAddr(mac))),
+                Ok(Some(mac)) => {
+                    self.note_neighbor(interface, ip, &Claim::answering(wire::MacAddr(mac)))
+                }
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, %ip, "the host cannot resolve a neighbour"),
             }
         }
     }
 
-    fn hear(&self, interface: u32, ip: IpAddr, claim: &Claim) {
+    fn note_neighbor(&self, interface: u32, ip: IpAddr, claim: &Claim) {
         if let Some(bridge) = self.bridge_on(interface) {
             let now = self.fleet.clock().now();
             self.fleet.tables().neighbors.learn(bridge, ip, claim, now);

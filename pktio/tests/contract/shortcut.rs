@@ -1,0 +1,194 @@
+//! Shortcuts: what the kernel carries from container to container, and what it leaves to the port.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use hostnet::Netlink;
+use netlab::raw::RawSocket;
+use netlab::{Container, TestResult};
+use pktio::packet::PacketPort;
+use pktio::shortcut::{Key, Route, Shortcuts, Table, Tally};
+use pktio::wire::MacAddr;
+use pktio::{Burst, Pool, Port};
+
+use crate::kernel::Outcome2;
+use crate::suite::{MEMORY, Outcome};
+
+const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
+const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
+const SOON: Duration = Duration::from_secs(5);
+
+/// Two containers on a host, each with a port that has a gate.
+struct Pair {
+    shortcuts: Shortcuts,
+    table: Table,
+    pool: Pool,
+    ports: [PacketPort; 2],
+    wires: [RawSocket; 2],
+    /// Of container B's port.
+    interface: u32,
+    places: [Container; 3],
+}
+
+impl Pair {
+    fn new() -> Outcome<Self> {
+        let (host, a, b) = (Container::new()?, Container::new()?, Container::new()?);
+        let table = Table::new()?;
+        let shortcuts = Shortcuts::new(0x8765_4321_fedc_ba98, &table)?;
+        let mut ports = Vec::new();
+        for (name, container) in [("a", &a), ("b", &b)] {
+            container.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+            host.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+            let far = container.namespace().as_fd();
+            host.netlink()?.create_veth(name, "eth0", Some(far))?;
+            container.address("eth0", &[])?;
+            host.address(name, &[])?;
+            let open = || -> Outcome2<_> {
+                let index = Netlink::open()?.link(name)?.index;
+                Ok((PacketPort::open_with(index, Some(&shortcuts))?, index))
+            };
+            ports.push(host.run(open)?);
+        }
+        let wires = [RawSocket::open(&a, "eth0")?, RawSocket::open(&b, "eth0")?];
+        let (port_b, interface) = ports.pop().ok_or("no port")?;
+        let (port_a, _) = ports.pop().ok_or("no port")?;
+        let (ports, pool) = ([port_a, port_b], Pool::new(MEMORY)?);
+        Ok(Self { shortcuts, table, pool, ports, wires, interface, places: [host, a, b] })
+    }
+
+    fn key(&self, tag: u16) -> Outcome<Key> {
+        let gate = self.ports[0].gate().ok_or("no gate")?;
+        Ok(Key { gate, tag, src: A, dst: B })
+    }
+
+    fn route(&self) -> Route {
+        Route { interface: self.interface, mtu_bytes: 1500, until_ns: u64::MAX }
+    }
+
+    /// A frame from container A arrives in container B, and the port does not see it.
+    fn goes_by_itself(&mut self, frame: &[u8]) -> TestResult {
+        self.wires[0].send(frame)?;
+        let arrived = self.wires[1].receive(SOON, |bytes| bytes == frame)?;
+        assert!(arrived.is_some(), "the frame did not arrive");
+        assert_eq!(self.port_has()?, Vec::<Vec<u8>>::new());
+        Ok(())
+    }
+
+    /// A frame from container A is received by the port, and does not arrive in container B.
+    fn goes_to_the_port(&mut self, frame: &[u8]) -> TestResult {
+        self.wires[0].send(frame)?;
+        assert_eq!(self.port_has()?, [frame.to_vec()]);
+        assert_eq!(self.wires[1].drain(|bytes| bytes[..12] == frame[..12])?.len(), 0);
+        Ok(())
+    }
+
+    /// Frames that container B's interface has received.
+    fn arrived(&self) -> Outcome<u64> {
+        Ok(self.places[2].link("eth0")?.traffic.rx_frames)
+    }
+
+    /// What the port of container A has received. A frame is there as soon as it was sent.
+    fn port_has(&mut self) -> Outcome<Vec<Vec<u8>>> {
+        let mut burst = Burst::new();
+        self.ports[0].rx_burst(&mut self.pool, &mut burst)?;
+        let frames = burst.iter().map(|frame| frame.data().to_vec()).collect();
+        self.pool.recycle_all(&mut burst);
+        Ok(frames)
+    }
+}
+
+/// From container A to container B.
+fn frame(tags: &[u8], bytes: usize) -> Vec<u8> {
+    let mut frame = [&B.0[..], &A.0, tags, &[0x88, 0xb5]].concat();
+    frame.resize(bytes, 0x5a);
+    frame
+}
+
+pub fn a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways() -> TestResult {
+    let mut pair = Pair::new()?;
+    let short = frame(&[], 60);
+    pair.goes_to_the_port(&short)?;
+    let (key, route) = (pair.key(0)?, pair.route());
+    pair.table.put(&key, &route)?;
+    pair.goes_by_itself(&short)?;
+    pair.goes_by_itself(&frame(&[], 1514))?;
+    let Tally { frames, bytes, seen_ns } = pair.table.tally(&key)?;
+    assert_eq!((frames, bytes), (2, 60 + 1514));
+    assert!(seen_ns > 0);
+    let nothing = Table::new()?;
+    pair.shortcuts.replace(&nothing)?;
+    pair.goes_to_the_port(&short)?;
+    assert_eq!(pair.table.tally(&key)?.frames, 2);
+    assert_eq!(nothing.tally(&key)?, Tally::default());
+    Ok(())
+}
+
+pub fn what_a_shortcut_is_not_for_goes_to_the_port() -> TestResult {
+    let mut pair = Pair::new()?;
+    let (key, route) = (pair.key(0)?, pair.route());
+    pair.table.put(&key, &Route { mtu_bytes: 1000, ..route })?;
+    pair.goes_by_itself(&frame(&[], 1014))?;
+    let mut from_another = frame(&[], 60);
+    from_another[11] = 0xc;
+    let tagged = frame(&[0x81, 0, 0, 7], 64);
+    let priority = frame(&[0x81, 0, 0xe0, 0], 64);
+    let service = frame(&[0x88, 0xa8, 0, 7], 64);
+    for frame in [from_another, tagged, priority, service, frame(&[], 1015)] {
+        pair.goes_to_the_port(&frame)?;
+    }
+    assert_eq!(pair.table.tally(&key)?.frames, 1);
+    Ok(())
+}
+
+pub fn a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame() -> TestResult {
+    let mut pair = Pair::new()?;
+    let (key, route) = (pair.key(7)?, pair.route());
+    pair.table.put(&key, &route)?;
+    let tagged = frame(&[0x81, 0, 0xa0, 7], 64);
+    pair.goes_by_itself(&tagged)?;
+    assert_eq!(pair.table.tally(&key)?.bytes, 64);
+    pair.goes_to_the_port(&frame(&[], 60))?;
+    pair.goes_to_the_port(&frame(&[0x81, 0, 0, 8], 64))?;
+    pair.goes_to_the_port(&frame(&[0x81, 0, 0, 7, 0x81, 0, 0, 7], 64))
+}
+
+pub fn a_shortcut_ends_by_itself_when_its_time_is_over() -> TestResult {
+    let mut pair = Pair::new()?;
+    let (key, route) = (pair.key(0)?, pair.route());
+    pair.table.put(&key, &Route { until_ns: 1, ..route })?;
+    pair.goes_to_the_port(&frame(&[], 60))?;
+    assert_eq!(pair.table.tally(&key)?, Tally::default());
+    Ok(())
+}
+
+/// While frames come one after the other, the table is replaced again and again: each frame is counted once,
+/// and arrives once.
+pub fn no_frame_is_lost_or_doubled_while_tables_are_replaced() -> TestResult {
+    const FRAMES: usize = 20_000;
+    let mut pair = Pair::new()?;
+    let (key, route) = (pair.key(0)?, pair.route());
+    let wire = RawSocket::open(&pair.places[1], "eth0")?;
+    let before = pair.arrived()?;
+    let sender = std::thread::spawn(move || -> Result<(), netlab::LabError> {
+        (0..FRAMES).try_for_each(|_| wire.send(&frame(&[], 60)))
+    });
+    let (mut by_port, mut by_shortcut) = (0, 0);
+    let mut table = Table::new()?;
+    let begun = Instant::now();
+    while by_port + by_shortcut < FRAMES && begun.elapsed() < SOON {
+        let next = Table::new()?;
+        next.put(&key, &route)?;
+        by_port += pair.port_has()?.len();
+        for replacement in [next, Table::new()?] {
+            pair.shortcuts.replace(&replacement)?;
+            by_shortcut += usize::try_from(table.tally(&key)?.frames)?;
+            by_port += pair.port_has()?.len();
+            table = replacement;
+        }
+    }
+    sender.join().map_err(|_| "the sender failed")??;
+    assert_eq!(by_port + by_shortcut, FRAMES);
+    assert_eq!(pair.arrived()? - before, u64::try_from(by_shortcut)?);
+    assert!(by_shortcut > 0 && by_port > 0, "{by_shortcut} and {by_port}");
+    Ok(())
+}

@@ -1,0 +1,378 @@
+//! What the kernel carries by what the switch has decided (`vswitchd --offload ebpf`), and that it carries nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use ctl::response::{Counters, DropInfo, FdbInfo, PortInfo, Stats, WorkerPerf};
+use ctl::{BridgeSet, FdbFilter, Mutation, Named, PortSet, Query, Vlan};
+use hostnet::Netlink;
+use netlab::raw::RawSocket;
+use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
+use rustix::process::Signal;
+
+use crate::capture::{captured, request};
+use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+const SOON: Duration = Duration::from_secs(5);
+/// Frames of a burst, fewer than a socket's receive buffer holds.
+const FRAMES: u32 = 100;
+
+pub fn tests() -> Vec<Test> {
+    [
+        test!(what_the_kernel_carries_is_in_the_books_to_the_byte),
+        test!(a_stream_goes_by_the_kernel_both_ways),
+        test!(a_rule_stops_a_stream_before_it_is_acknowledged),
+        test!(isolation_and_vlans_hold_from_when_they_are_acknowledged),
+        test!(a_station_that_moves_is_found_where_it_is),
+        test!(a_station_that_is_silent_ages_and_one_that_sends_does_not),
+        test!(a_capture_sees_every_frame),
+        test!(a_frame_that_is_too_long_is_dropped_with_that_reason),
+        test!(an_interface_that_is_off_is_left_to_the_switch),
+        test!(a_port_that_goes_leaves_its_books),
+        test!(a_killed_daemon_leaves_no_program_behind),
+        test!(a_port_says_whether_it_is_offloaded),
+    ]
+    .into_iter()
+    .map(|test| test.needs(Need::Bpf).needs(Need::Tun))
+    .collect()
+}
+
+/// A daemon with containers on ports `a`, `b` and `c`, and what is sent and seen in each of them.
+struct Laboratory {
+    daemon: Daemon,
+    places: [Container; 3],
+    wires: [RawSocket; 3],
+}
+
+const PORTS: [&str; 3] = ["a", "b", "c"];
+
+/// The address of a station.
+fn station(number: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 9, number]
+}
+
+/// A frame from a station to another that can be told from others.
+fn frame(from: u8, to: u8, number: u32, bytes: usize) -> Vec<u8> {
+    let number = number.to_be_bytes();
+    let mut frame = [&station(to)[..], &station(from), &[0x88, 0xb5], &number].concat();
+    frame.resize(bytes, 0x5a);
+    frame
+}
+
+/// The number of a frame that a station sent.
+fn number_of(frame: &[u8], from: u8) -> Option<u32> {
+    let is_ours = frame.get(6..14)? == [&station(from)[..], &[0x88, 0xb5]].concat();
+    is_ours.then_some(u32::from_be_bytes(*frame.get(14..)?.first_chunk()?))
+}
+
+impl Laboratory {
+    fn new() -> Outcome<Self> {
+        let daemon = Daemon::start_with(&["--offload", "ebpf"])?;
+        let places = [Container::new()?, Container::new()?, Container::new()?];
+        for (name, place) in PORTS.iter().zip(&places) {
+            // Nothing is said there but what the test says.
+            place.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+            connect(&daemon, name, Kind::Gso, place, (1500, &[]))?;
+            place.await_ready("eth0")?;
+        }
+        let open = |place| RawSocket::open(place, "eth0");
+        let wires = [open(&places[0])?, open(&places[1])?, open(&places[2])?];
+        Ok(Self { daemon, places, wires })
+    }
+
+    /// Container 0's and container 1's stations talk, until the kernel carries it both ways.
+    fn talk(&self) -> TestResult {
+        self.wires[1].send(&frame(1, 0, 0, 60))?;
+        eventually("the kernel carries both ways", || {
+            let sent = self.wires[0].send(&frame(0, 1, 0, 60));
+            let answered = self.wires[1].send(&frame(1, 0, 0, 60));
+            sent.is_ok() && answered.is_ok() && self.offloaded().is_ok_and(|to| to.len() == 2)
+        })?;
+        self.wires.iter().try_for_each(|wire| wire.drain(|_| true).map(drop))?;
+        Ok(())
+    }
+
+    /// The stations to which the kernel carries frames.
+    fn offloaded(&self) -> Outcome<Vec<[u8; 6]>> {
+        let stations: Vec<FdbInfo> = self.daemon.ask(Query::FdbShow(FdbFilter::default()))?;
+        let offloaded = stations.iter().filter(|station| station.is_offloaded);
+        Ok(offloaded.map(|station| station.mac.0).collect())
+    }
+
+    /// Frames that workers have received.
+    fn by_workers(&self) -> Outcome<u64> {
+        let perf: Vec<WorkerPerf> = self.daemon.ask(Query::Perf)?;
+        Ok(perf.iter().map(|worker| worker.frames).sum())
+    }
+
+    fn counters(&self, port: &str) -> Outcome<Counters> {
+        let stats: Stats = self.daemon.ask(Query::Stats)?;
+        let port = stats.ports.into_iter().find(|own| own.port == port);
+        Ok(port.ok_or("no such port")?.counters)
+    }
+
+    fn drops(&self, reason: &str) -> Outcome<u64> {
+        let drops: Vec<DropInfo> = self.daemon.ask(Query::Drops)?;
+        Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
+    }
+
+    /// Sends frames from container 0's station to container 1's, one after the other.
+    fn burst(&self) -> Outcome<()> {
+        (1..=FRAMES).try_for_each(|number| self.wires[0].send(&frame(0, 1, number, 60)))?;
+        Ok(())
+    }
+
+    /// All frames of a burst arrive in a container. Those that the kernel carries may be there before others that a
+    /// worker has.
+    fn arrives_in(&self, place: usize) -> Outcome<()> {
+        let mut arrived = Vec::new();
+        while arrived.len() < FRAMES as usize {
+            let is_one = |bytes: &[u8]| number_of(bytes, 0).is_some_and(|number| number > 0);
+            let next = self.wires[place].receive(SOON, is_one)?;
+            let next = next.ok_or_else(|| format!("only these arrive: {arrived:?}"))?;
+            arrived.extend(number_of(&next.bytes, 0));
+        }
+        arrived.sort_unstable();
+        assert_eq!(arrived, (1..=FRAMES).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// All frames of a burst are dropped for this reason, and none arrives in container 1.
+    fn is_dropped(&self, reason: &str) -> TestResult {
+        let before = self.drops(reason)?;
+        self.wires[1].drain(|_| true)?;
+        self.burst()?;
+        eventually("all frames are dropped", || {
+            self.drops(reason).is_ok_and(|drops| drops - before == u64::from(FRAMES))
+        })?;
+        assert_eq!(self.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?.len(), 0);
+        Ok(())
+    }
+
+    fn set(&self, set: PortSet) -> TestResult {
+        self.daemon.change(Mutation::PortSet(set))?;
+        Ok(())
+    }
+}
+
+fn what_the_kernel_carries_is_in_the_books_to_the_byte() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    let (a, b, workers) = (lab.counters("a")?, lab.counters("b")?, lab.by_workers()?);
+    lab.burst()?;
+    lab.arrives_in(1)?;
+    let (a2, b2) = (lab.counters("a")?, lab.counters("b")?);
+    let (frames, bytes) = (u64::from(FRAMES), u64::from(FRAMES) * 60);
+    assert_eq!((a2.received - a.received, a2.forwarded - a.forwarded), (frames, frames));
+    assert_eq!((b2.offered - b.offered, b2.transmitted - b.transmitted), (frames, frames));
+    assert_eq!(a2.received_bytes - a.received_bytes, bytes);
+    assert_eq!(b2.transmitted_bytes - b.transmitted_bytes, bytes);
+    assert!(lab.by_workers()? - workers < frames, "the workers carried them all");
+    lab.daemon.check_ledger()
+}
+
+fn a_stream_goes_by_the_kernel_both_ways() -> TestResult {
+    const BYTES: u64 = 64 << 20;
+    let daemon = Daemon::start_with(&["--offload", "ebpf"])?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    connect(&daemon, "a", Kind::Gso, &a, (1500, &["10.0.0.1/24"]))?;
+    connect(&daemon, "b", Kind::Gso, &b, (1500, &["10.0.0.2/24"]))?;
+    transfer::tcp(&Path::new(&a, &b, [10, 0, 0, 2]), BYTES, 1)?;
+    transfer::tcp(&Path::new(&b, &a, [10, 0, 0, 1]), BYTES, 2)?;
+    let stats: Stats = daemon.ask(Query::Stats)?;
+    for port in &stats.ports {
+        assert!(port.counters.received_bytes > BYTES, "{stats:?}");
+        assert!(port.counters.transmitted_bytes > BYTES, "{stats:?}");
+    }
+    let perf: Vec<WorkerPerf> = daemon.ask(Query::Perf)?;
+    let by_workers: u64 = perf.iter().map(|worker| worker.frames).sum();
+    assert!(by_workers < stats.total.received, "{by_workers} of {}", stats.total.received);
+    daemon.check_ledger()
+}
+
+/// Sends numbered frames from container 0's station to container 1's until it is told to end.
+fn stream(lab: &Laboratory) -> Outcome<(Arc<AtomicU32>, impl FnOnce() -> TestResult)> {
+    let wire = RawSocket::open(&lab.places[0], "eth0")?;
+    let (number, is_over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, over) = (Arc::clone(&number), Arc::clone(&is_over));
+    let sender = std::thread::spawn(move || {
+        while !over.load(Ordering::Acquire) {
+            let next = count.fetch_add(1, Ordering::AcqRel) + 1;
+            wire.send(&frame(0, 1, next, 60))?;
+        }
+        Ok::<_, netlab::LabError>(())
+    });
+    let end = move || {
+        is_over.store(true, Ordering::Release);
+        sender.join().map_err(|_| "the sender failed")??;
+        Ok(())
+    };
+    Ok((number, end))
+}
+
+fn a_rule_stops_a_stream_before_it_is_acknowledged() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    let (sent, end) = stream(&lab)?;
+    eventually("the stream has begun", || sent.load(Ordering::Acquire) > 100)?;
+    lab.daemon.change(Mutation::FlowAdd(Box::new("10 in_port=a drop".parse()?)))?;
+    // This one was perhaps on its way when the change was acknowledged.
+    let last = sent.load(Ordering::Acquire) + 1;
+    lab.wires[1].drain(|_| true)?;
+    eventually("it goes on", || sent.load(Ordering::Acquire) > last + 100)?;
+    end()?;
+    let is_late = |bytes: &[u8]| number_of(bytes, 0).is_some_and(|number| number > last);
+    assert_eq!(lab.wires[1].drain(is_late)?.len(), 0);
+    assert!(lab.offloaded()?.is_empty());
+    lab.daemon.check_ledger()
+}
+
+fn isolation_and_vlans_hold_from_when_they_are_acknowledged() -> TestResult {
+    let lab = Laboratory::new()?;
+    let (a, b) = (PortSet::new("a".parse()?), PortSet::new("b".parse()?));
+    let vlan = |number: u16| Ok::<_, Box<dyn std::error::Error>>(Vlan::Access(number.try_into()?));
+    for port in [&a, &b] {
+        lab.set(PortSet { isolated: Some(false), vlan: Some(vlan(10)?), ..port.clone() })?;
+    }
+    lab.talk()?;
+    lab.burst()?;
+    lab.arrives_in(1)?;
+    lab.set(PortSet { isolated: Some(true), ..a.clone() })?;
+    lab.talk()?;
+    lab.set(PortSet { isolated: Some(true), ..b.clone() })?;
+    lab.is_dropped("isolated")?;
+    lab.set(PortSet { isolated: Some(false), ..b.clone() })?;
+    lab.talk()?;
+    lab.set(PortSet { vlan: Some(vlan(20)?), ..b })?;
+    lab.is_dropped("vlan-egress")?;
+    lab.daemon.check_ledger()
+}
+
+fn a_station_that_moves_is_found_where_it_is() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    lab.wires[2].send(&frame(1, 0, 7, 60))?;
+    lab.wires[0].receive(SOON, |bytes| number_of(bytes, 1) == Some(7))?.ok_or("it is lost")?;
+    eventually("it is found", || {
+        let sent = lab.wires[0].send(&frame(0, 1, 0, 60));
+        let arrived = lab.wires[2].drain(|bytes| number_of(bytes, 0).is_some());
+        sent.is_ok() && arrived.is_ok_and(|frames| !frames.is_empty())
+    })?;
+    lab.wires[1].drain(|_| true)?;
+    lab.burst()?;
+    lab.arrives_in(2)?;
+    assert_eq!(lab.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?.len(), 0);
+    lab.daemon.check_ledger()
+}
+
+fn a_station_that_is_silent_ages_and_one_that_sends_does_not() -> TestResult {
+    let lab = Laboratory::new()?;
+    let bridge = BridgeSet { ageing_seconds: Some(10), ..BridgeSet::new("br0".parse()?) };
+    lab.daemon.change(Mutation::BridgeSet(bridge))?;
+    lab.talk()?;
+    // Nobody hears it any more, once nobody knows where station 1 is.
+    let is_flooded = |lab: &Laboratory| {
+        let sent = lab.wires[0].send(&frame(0, 1, 1, 60));
+        let seen = lab.wires[2].drain(|bytes| number_of(bytes, 0).is_some());
+        sent.is_ok() && seen.is_ok_and(|frames| !frames.is_empty())
+    };
+    assert!(!is_flooded(&lab));
+    crate::daemon::within(Duration::from_secs(30), "it ages", || is_flooded(&lab))?;
+    let stations: Vec<FdbInfo> = lab.daemon.ask(Query::FdbShow(FdbFilter::default()))?;
+    let known: Vec<_> = stations.iter().map(|known| (known.mac.0, known.age_seconds)).collect();
+    assert!(matches!(known[..], [(mac, age)] if mac == station(0) && age <= 1), "{known:?}");
+    lab.daemon.check_ledger()
+}
+
+fn a_capture_sees_every_frame() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    let (file, _) = captured(&lab.daemon, request(&["a"], None)?, || {
+        lab.burst()?;
+        lab.arrives_in(1)
+    })?;
+    let seen = file.shots.iter().filter_map(|shot| number_of(&shot.bytes, 0));
+    assert_eq!(seen.collect::<Vec<_>>(), (1..=FRAMES).collect::<Vec<_>>());
+    lab.talk()
+}
+
+fn a_frame_that_is_too_long_is_dropped_with_that_reason() -> TestResult {
+    let lab = Laboratory::new()?;
+    let mtu = Some(Some(1000.try_into()?));
+    lab.set(PortSet { mtu, ..PortSet::new("b".parse()?) })?;
+    lab.talk()?;
+    lab.wires[0].send(&frame(0, 1, 1, 1014))?;
+    lab.wires[0].send(&frame(0, 1, 2, 1015))?;
+    lab.wires[0].send(&frame(0, 1, 3, 60))?;
+    eventually("it is dropped", || lab.drops("oversized").is_ok_and(|drops| drops == 1))?;
+    let arrived = lab.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?;
+    let arrived: Vec<_> = arrived.iter().map(|frame| number_of(&frame.bytes, 0)).collect();
+    assert_eq!(arrived, [Some(1), Some(3)]);
+    lab.daemon.check_ledger()
+}
+
+/// The switch knows what the kernel does not say: that it lost a frame.
+fn an_interface_that_is_off_is_left_to_the_switch() -> TestResult {
+    let mut lab = Laboratory::new()?;
+    lab.talk()?;
+    let netlink = lab.places[1].netlink()?;
+    let index = netlink.link("eth0")?.index;
+    netlink.set_up(index, false)?;
+    eventually("the switch counts what is lost", || {
+        let sent = lab.wires[0].send(&frame(0, 1, 1, 60));
+        sent.is_ok() && lab.counters("b").is_ok_and(|b| b.dropped_out > 10)
+    })?;
+    assert!(lab.offloaded()?.is_empty());
+    netlink.set_up(index, true)?;
+    lab.places[1].await_ready("eth0")?;
+    lab.wires[1] = RawSocket::open(&lab.places[1], "eth0")?;
+    lab.talk()?;
+    lab.daemon.check_ledger()
+}
+
+fn a_port_that_goes_leaves_its_books() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    lab.burst()?;
+    let before: Stats = lab.daemon.ask(Query::Stats)?;
+    let named = Named { name: "b".parse()?, if_exists: false };
+    lab.daemon.change(Mutation::PortDel(named))?;
+    assert!(lab.offloaded()?.is_empty());
+    let after: Stats = lab.daemon.ask(Query::Stats)?;
+    assert_eq!(after.total.transmitted, before.total.transmitted);
+    lab.wires[1].drain(|_| true)?;
+    lab.burst()?;
+    assert_eq!(lab.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?.len(), 0);
+    lab.daemon.check_ledger()
+}
+
+fn a_killed_daemon_leaves_no_program_behind() -> TestResult {
+    let mut lab = Laboratory::new()?;
+    lab.talk()?;
+    lab.daemon.end(Signal::KILL)?;
+    lab.burst()?;
+    assert_eq!(lab.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?.len(), 0);
+    Ok(())
+}
+
+fn a_port_says_whether_it_is_offloaded() -> TestResult {
+    let lab = Laboratory::new()?;
+    let other = Container::new()?;
+    lab.daemon.add("t", port("br0", tap(&other, &[])?)?)?;
+    let (near, far) = (unique("n"), unique("n"));
+    Netlink::open()?.create_veth(&near, &far, None)?;
+    let device = near.parse()?;
+    let mode = ctl::NetdevMode::Gso;
+    lab.daemon.add("n", port("br0", ctl::PortKind::Netdev { device, netns: None, mode })?)?;
+    let ports: Vec<PortInfo> = lab.daemon.ask(Query::PortList)?;
+    for (name, is_offloaded) in [("a", true), ("t", false), ("n", false)] {
+        let port = ports.iter().find(|port| port.name.as_str() == name).ok_or("no such port")?;
+        let notes = &port.device.as_ref().ok_or("no device")?.notes;
+        let says = |word: &str| notes.iter().any(|note| note.starts_with(word));
+        assert_eq!([says("offloaded: "), says("not offloaded: ")], [is_offloaded, !is_offloaded]);
+    }
+    Ok(())
+}
