@@ -42,11 +42,14 @@ fn shared(host: &Host) -> Outcome<(Switch, Docker, Podman<'_>)> {
     Ok((switch, docker, podman))
 }
 
+/// What runs a script in a container, and returns what it printed.
+type Shell<'a> = Box<dyn Fn(&str) -> Outcome<String> + 'a>;
+
 /// Somebody on the network: an address, and how a script of the shell is run there.
 struct Member<'a> {
     name: &'a str,
     ip: String,
-    shell: Box<dyn Fn(&str) -> Outcome<String> + 'a>,
+    shell: Shell<'a>,
 }
 
 fn docker_podman_and_a_bare_namespace_are_on_one_network() -> TestResult {

@@ -151,7 +151,7 @@ impl<W: Witness> Memory<W> {
             return Err(Refusal::Drop(DropReason::InvalidState));
         };
         if found.direction == Direction::Reply && !found.is_replied && !W::IS_DRY {
-            let packet = Packet::of(frame.data(), &case.layers);
+            let packet = Packet::of(frame.data(), case.layers);
             desk.hear_backend(&session, packet.is_reset());
         }
         let onward = onward(&session, found.direction);

@@ -8,7 +8,7 @@ use pktio::wire::field::protocol;
 
 use super::nat::pools;
 
-/// What is for published ports of a bridge, and what answers masqueraded connections.
+/// What is for published ports of a bridge and for node ports of services, and what answers masqueraded connections.
 pub fn claims(config: &Config, bridge: &BridgeName) -> Claims {
     let mut claims = Claims::default();
     let own = config.bridges.get(bridge).into_iter().flat_map(|bridge| &bridge.gateways);
@@ -36,6 +36,16 @@ pub fn claims(config: &Config, bridge: &BridgeName) -> Claims {
                 }
             }
             _ => {}
+        }
+    }
+    for service in config.services.values() {
+        let Some(port) = service.node_port else { continue };
+        let is_ipv4 = service.listen.address.is_ipv4();
+        let number = service.listen.protocol.number(is_ipv4);
+        if config.bridges_finding(service).any(|on| on == bridge) {
+            for ip in own.iter().filter(|ip| ip.is_ipv4() == is_ipv4) {
+                claims.add(*ip, number, port..=port);
+            }
         }
     }
     claims
