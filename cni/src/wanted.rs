@@ -158,9 +158,12 @@ impl<'a> Wanted<'a> {
         let own = endpoint.routes.iter().map(|route| Route { dst: route.to, gw: Some(route.via) });
         let dns = self.conf.dns();
         let given = self.given.map(|given| given.dns.clone()).filter(|given| !given.is_empty());
-        // Who says nothing of names gets them from the gateways.
-        let gateways = || endpoint.resolvers.iter().map(ToString::to_string).collect();
-        let ours = || Dns { nameservers: gateways(), ..Dns::default() };
+        // Where nobody says anything of names, plugins before this one included, the gateways answer them.
+        let before = self.conf.previous.as_ref().and_then(|before| before.get("dns")?.as_object());
+        let is_said = before.is_some_and(|dns| !dns.is_empty());
+        let gateways = || endpoint.resolvers.iter().map(ToString::to_string);
+        let ours =
+            || Dns { nameservers: gateways().filter(|_| !is_said).collect(), ..Dns::default() };
         Outcome {
             interfaces: vec![interface],
             ips: endpoint.addresses.iter().map(address).collect(),

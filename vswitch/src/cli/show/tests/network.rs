@@ -46,6 +46,7 @@ web
   MTU       1450
   isolated  from each other
   VXLAN     VNI 7 at 192.0.2.1, remotes 192.0.2.2
+  names     others by the host's resolvers
   label     owner=alice
 PORT       ADDRESSES      MAC                INTERFACE  OWNER      ALIASES
 shop-eth0  10.1.0.100/24  02:00:00:00:00:01  shop:eth0  0a1b/eth0  db
