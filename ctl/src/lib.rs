@@ -28,9 +28,9 @@ pub use apply::{apply, apply_all};
 pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
 pub use config::{
     Advertise, Bridge, CONFIG_VERSION, Config, ConfigError, Egress, Endpoint, Filtering, Forward,
-    Masquerade, NatRule, NetdevMode, Network, NetworkSettings, Overlay, Port, PortKind,
-    PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Timeouts,
-    Tos, Tracking, Vni, Vxlan,
+    Masquerade, NatRule, NetdevMode, NetnsIdentity, Network, NetworkSettings, Overlay, Port,
+    PortKind, PrefixTranslation, Publish, Route, StaticMac, StaticNeighbor, Table, Tap, TapRoute,
+    Timeouts, Tos, Tracking, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;

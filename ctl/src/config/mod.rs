@@ -23,7 +23,7 @@ pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
 pub use network::{Endpoint, Network, NetworkSettings, Overlay};
-pub use port::{Egress, NetdevMode, Port, PortKind, Tap, TapRoute};
+pub use port::{Egress, NetdevMode, NetnsIdentity, Port, PortKind, Tap, TapRoute};
 pub use vxlan::{Tos, Vni, Vxlan};
 
 /// The version of the state format that this program writes. What is added to the format may be left out,

@@ -12,6 +12,7 @@ mod handover;
 mod lifecycle;
 mod matrix;
 mod networks;
+mod places;
 mod routing;
 mod rules;
 mod sessions;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let tests = [
         lifecycle::tests(),
         foreign::tests(),
+        places::tests(),
         handover::tests(),
         workers::tests(),
         matrix::tests(),

@@ -94,6 +94,7 @@ fn new_port(options: &PortOptions) -> Port {
         mtu: options.mtu,
         guard: options.guard,
         egress: egress(options.egress.egress_rate, options.egress.egress_queue),
+        place: None,
     }
 }
 
