@@ -13,6 +13,7 @@ mod lifecycle;
 mod matrix;
 mod networks;
 mod places;
+mod readme;
 mod routing;
 mod rules;
 mod sessions;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         explain::tests(),
         capture::tests(),
         control::tests(),
+        readme::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())
 }
