@@ -178,9 +178,12 @@ impl Client {
             if let Some(line) = line.map_err(|error| ClientError::Answer(error.to_string()))? {
                 return Ok(line);
             }
-            match self.stream.read(&mut bytes).map_err(|error| self.broken(error))? {
-                0 => return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
-                count => self.decoder.push(&bytes[..count]),
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => self.decoder.push(&bytes[..count]),
+                // By a signal, which somebody else heeds: a read with a time limit is not begun again by the kernel.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.broken(error)),
             }
         }
     }

@@ -154,7 +154,9 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
 }
 
 fn stays_open(before: &Port, after: &Port) -> bool {
-    before.kind.is_same_device(&after.kind) && before.bridge == after.bridge
+    before.kind.is_same_device(&after.kind)
+        && before.bridge == after.bridge
+        && before.place == after.place
 }
 
 /// What is no more.

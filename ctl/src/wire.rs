@@ -17,6 +17,9 @@ pub const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 /// The longest response that the client accepts.
 pub const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
+/// Room that a [`LineDecoder`] keeps for the next line.
+const KEPT_BYTES: usize = 64 * 1024;
+
 /// A request with the number by which its response is recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
@@ -238,6 +241,10 @@ impl LineDecoder {
     /// Takes the bytes that came next. Take all lines out before: what has not been taken is kept.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES {
+            // One long line is no reason to keep the room for another.
+            self.buffer = Vec::new();
+        }
         self.searched -= self.start;
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
@@ -261,6 +268,11 @@ impl LineDecoder {
         self.start = end + 1;
         self.searched = self.start;
         Ok(Some(line))
+    }
+
+    /// The bytes that it holds, whether or not lines end in them.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Whether a line has begun and not ended.

@@ -4,13 +4,17 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use ctl::NetnsRef;
+use ctl::{NetnsIdentity, NetnsRef};
 
 use crate::{HostError, sys};
+
+/// Changes with every boot (`random(4)`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The identity of a namespace, for as long as it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,7 +90,19 @@ impl Netns {
         Ok(Self { file, label: self.label.clone() })
     }
 
-    /// Its identity.
+    /// Its identity for all times, also among those that will be called like it.
+    ///
+    /// # Errors
+    /// [`HostError::Netns`].
+    pub fn identity(&self) -> Result<NetnsIdentity, HostError> {
+        let failed = |source| self.failed("tell the identity of", source);
+        let boot = std::fs::read_to_string(BOOT_ID).map_err(failed)?.trim().to_owned();
+        // Any socket is of the namespace of the thread that opens it.
+        let cookie = || UnixDatagram::unbound().and_then(sys::netns_cookie).map_err(failed);
+        Ok(NetnsIdentity { boot, cookie: self.run(cookie)? })
+    }
+
+    /// Its identity among those that live.
     ///
     /// # Errors
     /// [`HostError::Netns`].

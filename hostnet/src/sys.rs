@@ -3,7 +3,7 @@
 
 use std::io;
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::thread::UnshareFlags;
 
@@ -47,6 +47,24 @@ pub(crate) fn ethtool_value(interface: &str, command: u32, data: u32) -> io::Res
     // the call; the commands used have exactly this structure.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &request) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value.data) }
+}
+
+/// The kernel's number for the network namespace of a socket (linux/net_namespace.h).
+pub(crate) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
+    let mut cookie = 0u64;
+    let mut bytes = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `bytes` bytes into a living value that has as many, and says in `bytes`, which
+    // lives too, how many it wrote.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut bytes,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
 }
 
 /// A descriptor by its number, for as long as its owner is borrowed.

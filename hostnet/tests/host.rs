@@ -47,6 +47,22 @@ fn a_namespace_is_found_by_name_path_and_task() -> TestResult {
     Ok(Netns::forget_name("blue")?)
 }
 
+fn a_namespace_that_takes_anothers_name_has_another_identity() -> TestResult {
+    let mut seen = vec![Netns::current()?.identity()?];
+    // The numbers of their files are given again as soon as one has ended; their identities are not.
+    for _ in 0..8 {
+        let container = Container::new()?;
+        container.namespace().give_name("again")?;
+        let identity = Netns::open(&"again".parse()?)?.identity()?;
+        assert_eq!(identity, container.namespace().identity()?);
+        assert!(!seen.contains(&identity), "{identity:?} among {seen:?}");
+        assert_eq!(identity.boot, seen[0].boot);
+        seen.push(identity);
+        Netns::forget_name("again")?;
+    }
+    Ok(())
+}
+
 fn a_taken_name_is_refused_and_stays_what_it_is() -> TestResult {
     let (a, b) = (Container::new()?, Container::new()?);
     a.namespace().give_name("taken")?;
@@ -454,6 +470,7 @@ fn a_tap_device_ends_with_its_container_and_says_so() -> TestResult {
 fn main() -> ExitCode {
     netlab::test_main([
         test!(a_namespace_is_found_by_name_path_and_task),
+        test!(a_namespace_that_takes_anothers_name_has_another_identity),
         test!(a_taken_name_is_refused_and_stays_what_it_is),
         test!(a_namespace_that_is_not_there_is_named_in_the_error),
         test!(a_file_that_is_no_namespace_cannot_be_entered),

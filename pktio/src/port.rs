@@ -3,7 +3,7 @@
 //! A port is one queue pair. It is owned by one worker at a time, and moved, never shared. It owns its
 //! descriptors; what it set up in the kernel goes away when it is dropped.
 //!
-//! The contract, which `tests/contract.rs` runs over every kind of port:
+//! The contract, which `tests/contract` runs over every kind of port:
 //! * `rx_burst` appends frames in the order of arrival, at most [`BURST_FRAMES`](crate::buffer::BURST_FRAMES)
 //!   of them, stops early once the burst holds [`BURST_BYTES`](crate::buffer::BURST_BYTES), never blocks,
 //!   and sets [`PktBuf::offload`](crate::PktBuf) from what the kernel said. With no free buffer it leaves the

@@ -117,6 +117,47 @@ fn completions_are_written_for_every_shell_without_a_daemon() {
 }
 
 #[test]
+fn what_is_interrupted_before_there_is_anything_to_tell_ends_in_order() {
+    let cases: [(&[&str], Value); 2] = [
+        (&["capture", "-w", "-"], json!({ "frames": 0, "missed": 0 })),
+        (
+            &["trace", "p0", "--like", "tcp 10.0.0.1:1 > 10.0.0.2:2", "--live", "3"],
+            json!({ "followed": 0, "missed": 0 }),
+        ),
+    ];
+    for (arguments, answer) in cases {
+        let directory = Directory::new(&format!("interrupted-{}", arguments[0]));
+        let listener = UnixListener::bind(directory.socket()).unwrap();
+        let mut command = vswitchctl(&directory.socket(), arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = BufReader::new(stream.try_clone().unwrap());
+        asked.read_line(&mut String::new()).unwrap();
+        // It waits for the answer.
+        let stat = format!("/proc/{}/stat", child.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+            thread::yield_now();
+        }
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(asked.read_line(&mut String::new()).unwrap(), 0, "it hangs up");
+        stream.write_all(&response_line(1, Ok(answer))).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn detaching_what_is_not_attached_is_done_and_said() {
+    let answer = |changed| Ok(json!({ "changed": changed }));
+    let output = answered("detach-nothing", &["detach", "typo"], answer(false));
+    assert_eq!(text(&output.stdout), "nothing was attached there\n");
+    assert_eq!(output.status.code(), Some(0));
+    let output = answered("detach", &["detach", "web"], answer(true));
+    assert_eq!((text(&output.stdout), output.status.code()), ("", Some(0)));
+}
+
+#[test]
 fn a_capture_that_breaks_off_is_an_error_and_a_reader_that_has_had_enough_is_none() {
     let piece = event_line(1, json!({ "pcapng": "Cg0NCg==" }));
     // A reader that is gone, and a daemon that is.

@@ -47,6 +47,21 @@ pub struct Port {
     /// How fast frames may come in by it; as fast as they can if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Ingress>,
+    /// Which namespace its interface is in, as the daemon found when it opened the port: names of namespaces are given
+    /// again. What a request says here is not heeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<NetnsIdentity>,
+}
+
+/// Which network namespace it is, whatever it is called: no two have the same identity, at whatever times they live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetnsIdentity {
+    /// The boot of the machine (`/proc/sys/kernel/random/boot_id`).
+    pub boot: String,
+    /// The kernel's number for the namespace, which it gives once in a boot (`SO_NETNS_COOKIE` of `socket(7)`). That of
+    /// its file in `/proc` is given again.
+    pub cookie: u64,
 }
 
 impl Port {
@@ -65,6 +80,7 @@ impl Port {
             dhcp: false,
             shared: false,
             ingress: None,
+            place: None,
         }
     }
 }

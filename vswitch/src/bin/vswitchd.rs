@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 use vswitch::cli::Color;
 use vswitch::control::{Offload, Options, run};
 use vswitch::fleet::{CoreSet, FleetOptions, default_cores};
+use vswitch::notify;
 use vswitch::worker::{PollMode, doorbell, ring};
 
 /// A userspace packet switch for containers.
@@ -115,7 +116,13 @@ fn serve(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let start = |path: &PathBuf| docker::start(path, arguments.socket.clone());
     let _plugin = arguments.docker.as_ref().map(start).transpose()?;
     let options = options(arguments)?;
-    Ok(run(options, || tracing::info!("ready"))?)
+    let ready = || {
+        tracing::info!("ready");
+        notify::tell(notify::READY);
+    };
+    let ended = run(options, ready);
+    notify::tell(notify::STOPPING);
+    Ok(ended?)
 }
 
 fn options(arguments: Arguments) -> Result<Options, Box<dyn std::error::Error>> {

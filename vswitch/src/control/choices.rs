@@ -10,6 +10,7 @@ use crate::random::random;
 pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
     match mutation {
         Mutation::PortAdd(mut add) => {
+            add.port.place = None;
             if let PortKind::Tap(tap) = &mut add.port.kind {
                 tap.mac = tap.mac.or_else(fresh_mac);
             }

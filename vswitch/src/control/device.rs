@@ -19,6 +19,7 @@ use pktio::shortcut::Shortcuts;
 use pktio::tap::{self, Handle, TapDevice, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
 
+use super::place;
 use super::watch::Watch;
 use crate::worker::WorkerId;
 
@@ -114,18 +115,44 @@ pub enum OpenError {
         /// Why not.
         why: &'static str,
     },
+    /// The namespace has an interface of that name already.
+    #[error(
+        "there is an interface {device} in the namespace already; remove it, or choose another --ifname"
+    )]
+    Taken {
+        /// The name.
+        device: IfName,
+    },
+    /// Not the namespace that the port is of.
+    #[error(
+        "network namespace {netns} is another one now, and the container that had the port is gone; `attach` \
+         the one that is there"
+    )]
+    Another {
+        /// What it is called.
+        netns: NetnsRef,
+    },
 }
 
 impl OpenError {
     /// The error that the caller of the control socket sees.
     pub fn for_port(&self, name: &PortName) -> CtlError {
-        let code = if self.is_absence() { ErrorCode::NotFound } else { ErrorCode::Host };
+        let code = match self {
+            Self::Taken { .. } => ErrorCode::Exists,
+            Self::Unfit { .. } => ErrorCode::Invalid,
+            _ if self.is_absence() => ErrorCode::NotFound,
+            _ => ErrorCode::Host,
+        };
         CtlError::new(code, format!("port {name}: {self}"))
     }
 
     /// Whether the namespace or the interface is not there.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Host(error) if error.is_absence())
+        match self {
+            Self::Host(error) => error.is_absence(),
+            Self::Another { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -172,21 +199,23 @@ fn open_kind(
     home: Home,
     questions: &Arc<Questions>,
 ) -> Result<OpenDevice, OpenError> {
+    let place = place::enter(port)?;
     match &port.kind {
         PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
-        PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), mtu),
+        PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), place, mtu),
         PortKind::Netdev { device, mode, .. } if port.shared => {
             shared::open(device, *mode, home, questions)
         }
         PortKind::Netdev { device, netns, mode } => {
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
-            let watch = netns.as_ref().map(Watch::begin).transpose()?.map(Arc::new);
+            let watched = netns.as_ref().zip(place.as_ref());
+            let watch = watched.map(|(netns, place)| Watch::begin(netns, place)).transpose()?;
             // What happens to an interface of another namespace is not heard at once.
             let shortcuts = home.shortcuts.clone().filter(|_| netns.is_none());
             let home = Home { shortcuts, ..home };
-            let mut opened =
-                in_namespace(netns.as_ref(), || open_netdev(device, *mode, explicit_mtu, home))?;
-            opened.facts.watch = watch;
+            let open = || open_netdev(device, *mode, explicit_mtu, home);
+            let mut opened = in_namespace(place.as_ref(), open)?;
+            opened.facts.watch = watch.map(Arc::new);
             Ok(opened)
         }
     }
@@ -197,10 +226,10 @@ fn open_kind(
 /// # Errors
 /// [`OpenError`]; the MTU is then as it was.
 pub fn set_mtu(port: &Port, handle: Option<&Handle>, mtu: u32) -> Result<(), OpenError> {
-    let (netns, device) = port.kind.interface();
+    let (_, device) = port.kind.interface();
     match handle {
         Some(handle) => handover::set_mtu(handle, mtu),
-        None => in_namespace(netns, || set_mtu_of(device.as_str(), mtu)),
+        None => in_namespace(place::enter(port)?.as_ref(), || set_mtu_of(device.as_str(), mtu)),
     }
 }
 
@@ -216,12 +245,13 @@ fn set_mtu_of(name: &str, mtu: u32) -> Result<(), OpenError> {
 /// # Errors
 /// [`OpenError`]; some of its addresses may be changed already.
 pub fn readdress(from: &Port, to: &Port) -> Result<(), OpenError> {
+    let place = place::enter(to)?;
     let (PortKind::Tap(tap), PortKind::Tap(other)) = (&from.kind, &to.kind) else { return Ok(()) };
     if other.handover {
         return Ok(());
     }
     let (from, to) = (configured(tap, from.dhcp), configured(other, to.dhcp));
-    in_namespace(to.netns.as_ref(), || {
+    in_namespace(place.as_ref(), || {
         Ok(hostnet::readdress(to.ifname.as_str(), &addresses(&from), &addresses(&to))?)
     })
 }
@@ -246,25 +276,22 @@ fn configured(tap: &Tap, dhcp: bool) -> Tap {
     tap
 }
 
-/// Runs `work` in the namespace that was named, or in the daemon's own.
+/// Runs `work` in a namespace, or in the daemon's own.
 fn in_namespace<T: Send>(
-    netns: Option<&NetnsRef>,
+    place: Option<&Netns>,
     work: impl FnOnce() -> Result<T, OpenError> + Send,
 ) -> Result<T, OpenError> {
-    match netns {
-        Some(netns) => Netns::open(netns)?.run(work),
+    match place {
+        Some(place) => place.run(work),
         None => work(),
     }
 }
 
-/// Makes a TAP device, moves it into the container and configures it there. It is not made there, though the move is most of what
-/// an attachment costs: the queues of a device keep alive the namespace that they were opened in, and ports end with theirs. The device goes away with its
-/// queues, whatever it is called and wherever it is by then.
-fn open_tap(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
-    let namespace = match &tap.netns {
-        Some(netns) => Netns::open(netns)?,
-        None => Netns::current()?,
-    };
+/// Makes a TAP device, moves it into the container and configures it there. The device goes away with its queues, whatever it
+/// is called and wherever it is by then. (It is not made there, though the move is most of what an attachment costs: containers
+/// whose device was did not end, as their ports did not.)
+fn open_tap(tap: &Tap, place: Option<Netns>, mtu: u32) -> Result<OpenDevice, OpenError> {
+    let namespace = place.map_or_else(Netns::current, Ok)?;
     namespace.run(|| refuse_existing(&tap.ifname))?;
     let (device, queues) = tap::create("vsw%d", tap.queues)?;
     let netlink = Netlink::open()?;
@@ -298,10 +325,7 @@ fn boxed(port: TapPort) -> Box<dyn pktio::Port> {
 /// The kernel's own message about a taken name comes only after the device was made.
 fn refuse_existing(ifname: &IfName) -> Result<(), OpenError> {
     match Netlink::open()?.link(ifname.as_str()) {
-        Ok(_) => Err(OpenError::Unfit {
-            device: ifname.clone(),
-            why: "the namespace has an interface of that name already; choose another --ifname",
-        }),
+        Ok(_) => Err(OpenError::Taken { device: ifname.clone() }),
         Err(HostError::NoSuchLink { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -192,7 +192,7 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when a worker does not answer.
     pub fn drops(&mut self) -> Result<Vec<DropInfo>, CtlError> {
-        let ledger = self.books()?.ledger;
+        let Books { ledger, missed, .. } = self.books()?;
         let now = self.fleet_ref().clock().now();
         let mut drops = Vec::new();
         for (name, ports) in self.books_by_name() {
@@ -203,6 +203,8 @@ impl Switch {
                 Some(last_drop(last, now))
             };
             drops.extend(drops_of(&name, &sum(&ledger, &ports), last));
+            let unseen = ports.iter().filter_map(|port| missed.get(port)).sum();
+            drops.extend(missed_by(&name, unseen));
         }
         drops.extend(drops_of("(removed)", ledger.closed(), |_, _| None));
         Ok(drops)
@@ -299,6 +301,19 @@ fn drops_of(
         last: last(side, reason),
     })
     .collect()
+}
+
+/// The frames that the kernel lost before a port saw them.
+fn missed_by(port: &str, count: u64) -> Option<DropInfo> {
+    (count > 0).then(|| DropInfo {
+        port: port.to_owned(),
+        side: "in".to_owned(),
+        reason: "missed".to_owned(),
+        explanation: "the kernel had no room for them, and only counted them: they came faster than the worker took them"
+            .to_owned(),
+        count,
+        last: None,
+    })
 }
 
 fn last_drop(offender: &Offender, now: flows::Nanos) -> LastDrop {

@@ -2,7 +2,7 @@
 //!
 //! * `server`: the loop over the socket, its clients, the workers and signals.
 //! * `switch`: the configuration in force, and how it changes; `compile`: what the pipeline gets of it.
-//! * `device`: opening what is behind a port; `watch`: whether it is still there; `announce`: telling the
+//! * `device`: opening what is behind a port; `place`: in which namespace; `watch`: whether it is still there; `announce`: telling the
 //!   network that a container moved.
 //! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
 //!   what becomes of a packet; `capture`: frames as they pass; `feed`: both, piece by piece.
@@ -23,6 +23,7 @@ mod explain;
 mod feed;
 mod inspect;
 mod lock;
+mod place;
 mod reception;
 mod rules;
 mod server;

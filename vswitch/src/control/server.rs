@@ -1,8 +1,8 @@
 //! The control thread: one loop over the control socket, its clients, the workers' doorbell, the host's
 //! interfaces, and whoever stops it.
 //!
-//! No client can hold it up: sockets do not block, requests and unsent answers are bounded, and whoever
-//! stops in the middle of a request is put out. A request is carried out whole before the next is
+//! No client can hold it up: sockets do not block, requests (each, and those of all clients together) and unsent
+//! answers are bounded, and whoever stops in the middle of a request is put out. A request is carried out whole before the next is
 //! looked at.
 
 use std::collections::{HashMap, VecDeque};
@@ -47,6 +47,10 @@ const RENEW_EVERY: Duration = Duration::from_secs(1);
 const VISIT_EVERY: Duration = Duration::from_millis(500);
 /// Requests of one client that are carried out before it is the others' turn.
 const REQUESTS_AT_ONCE: usize = 16;
+/// Unfinished requests of all clients together, in bytes. One of few bytes is always read.
+const MAX_UNFINISHED_BYTES: usize = 2 * MAX_REQUEST_BYTES;
+/// So many are few.
+const FEW_BYTES: usize = 16 * 1024;
 /// Unsent answers of one client beyond which its requests are not read.
 const MAX_UNSENT_BYTES: usize = 4 * 1024 * 1024;
 /// Unsent bytes of one client beyond which it is told no more piece by piece.
@@ -77,6 +81,10 @@ pub(super) struct Server {
     clients: HashMap<Token, Client>,
     /// Clients that had more to say than is read at once: they are not announced a second time.
     unfinished: Vec<Token>,
+    /// Bytes of requests that are held for clients.
+    held_bytes: usize,
+    /// Somebody waits who could not be let in, and is not announced a second time.
+    is_anybody_outside: bool,
     next_token: usize,
     retried: Instant,
     swept: Instant,
@@ -110,6 +118,8 @@ impl Server {
             uplinks: None,
             clients: HashMap::new(),
             unfinished: Vec::new(),
+            held_bytes: 0,
+            is_anybody_outside: false,
             next_token: FIRST_CLIENT,
             retried: Instant::now(),
             swept: Instant::now(),
@@ -163,6 +173,7 @@ impl Server {
         let services = daemon.switch.has_services().then_some(SERVE_EVERY);
         let visit = daemon.switch.has_foreign_devices().then_some(VISIT_EVERY);
         let renew = daemon.switch.has_shortcuts().then_some(RENEW_EVERY);
+        let outside = self.is_anybody_outside.then_some(RETRY_EVERY);
         let busy = |client: &Client| client.busy_since.is_some();
         let clients = self.clients.values().any(busy).then_some(RETRY_EVERY);
         let advertisement = daemon.switch.next_advertisement();
@@ -177,6 +188,7 @@ impl Server {
             services,
             visit,
             renew,
+            outside,
             clients,
             advertisement,
             feeds,
@@ -211,6 +223,9 @@ impl Server {
             daemon.switch.expire_rules();
         }
         daemon.switch.advertise();
+        if self.is_anybody_outside {
+            self.admit();
+        }
         let stuck = |client: &Client| client.busy_since.is_some_and(|since| now - since > PATIENCE);
         let stuck: Vec<_> =
             self.clients.iter().filter(|(_, client)| stuck(client)).map(|(t, _)| *t).collect();
@@ -265,9 +280,23 @@ impl Server {
         }
     }
 
+    /// Lets in who waits, as far as there is room and there are descriptors. Whoever stays outside is not announced
+    /// again, so it is tried again.
     fn admit(&mut self) {
+        self.is_anybody_outside = false;
         while self.clients.len() < MAX_CLIENTS {
-            let Ok((mut stream, _)) = self.socket.listener.accept() else { return };
+            let mut stream = match self.socket.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Who waited has left.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::debug!(%error, "a client waits outside");
+                    self.is_anybody_outside = true;
+                    return;
+                }
+            };
             let token = Token(self.next_token);
             self.next_token += 1;
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -294,7 +323,10 @@ impl Server {
 
     fn serve(&mut self, token: Token, daemon: &mut Daemon) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        match client.exchange(daemon) {
+        let others_bytes = self.held_bytes - client.decoder.held_bytes();
+        let exchange = client.exchange(daemon, MAX_UNFINISHED_BYTES.saturating_sub(others_bytes));
+        self.held_bytes = others_bytes + client.decoder.held_bytes();
+        match exchange {
             Exchange::Done => {}
             Exchange::Unfinished => self.unfinished.push(token),
             Exchange::Over => self.put_out(token, daemon),
@@ -317,6 +349,7 @@ impl Server {
 
     fn put_out(&mut self, token: Token, daemon: &mut Daemon) {
         if let Some(mut client) = self.clients.remove(&token) {
+            self.held_bytes -= client.decoder.held_bytes();
             client.end_feed(daemon);
             let _ = self.poll.registry().deregister(&mut client.stream);
         }
@@ -336,8 +369,9 @@ enum Exchange {
 }
 
 impl Client {
-    /// Carries out what was read, answers, and reads on: no more at a time than is its share.
-    fn exchange(&mut self, daemon: &mut Daemon) -> Exchange {
+    /// Carries out what was read, answers, and reads on: no more at a time than is its share, and no longer a request
+    /// than there is room for.
+    fn exchange(&mut self, daemon: &mut Daemon, room_bytes: usize) -> Exchange {
         let has_more = self.carry_out(daemon) | self.feed(daemon);
         if !self.send() {
             return Exchange::Over;
@@ -365,12 +399,26 @@ impl Client {
             }
             Ok(count) => {
                 self.decoder.push(&bytes[..count]);
+                if self.decoder.held_bytes() > room_bytes.max(FEW_BYTES) {
+                    self.refuse_for_want_of_room();
+                }
                 Exchange::Unfinished
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.pause(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Exchange::Unfinished,
             Err(_) => Exchange::Over,
         }
+    }
+
+    /// Refuses a request that is not read to its end, and hears nothing further.
+    fn refuse_for_want_of_room(&mut self) {
+        let message = format!(
+            "the unfinished requests of all clients together have more than {MAX_UNFINISHED_BYTES} bytes; \
+             send it again when the others are done"
+        );
+        self.answer(0, Err(CtlError::new(ErrorCode::TooLarge, message)));
+        self.decoder = LineDecoder::new(MAX_REQUEST_BYTES);
+        self.closing = true;
     }
 
     /// Waits for the client, unless it is done with.

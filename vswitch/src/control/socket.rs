@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use mio::net::{UnixListener, UnixStream};
@@ -23,6 +23,24 @@ pub enum SocketError {
         /// Who has it.
         source: LockError,
     },
+    /// Something else than a socket is there.
+    #[error(
+        "control socket {path}: there is a file that is no socket; move it away, or name another path with --socket",
+        path = .path.display()
+    )]
+    Occupied {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another program listens there.
+    #[error(
+        "control socket {path}: another program listens there; end it, or name another path with --socket",
+        path = .path.display()
+    )]
+    Served {
+        /// The socket's path.
+        path: PathBuf,
+    },
     /// The kernel refused an operation.
     #[error("cannot {operation} control socket {path}: {source}", path = .path.display())]
     Io {
@@ -35,12 +53,14 @@ pub enum SocketError {
     },
 }
 
-/// A bound control socket. Dropping it removes the path.
+/// A bound control socket. Dropping it removes the path, unless something else is there by then.
 #[derive(Debug)]
 pub struct ControlSocket {
     /// Where clients arrive.
     pub listener: UnixListener,
     path: PathBuf,
+    /// The file's device and inode.
+    file: (u64, u64),
     group: Option<u32>,
     _lock: OwnedFd,
 }
@@ -62,14 +82,10 @@ impl ControlSocket {
         }
         let lock = hold(&lock_path(path))
             .map_err(|source| SocketError::Locked { path: path.to_owned(), source })?;
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io("replace the left-over", error));
-            }
-            _ => {}
-        }
+        clear(path)?;
         let listener = UnixListener::bind(path).map_err(|source| io("bind", source))?;
-        let socket = Self { listener, path: path.to_owned(), group, _lock: lock };
+        let file = identity(path).map_err(|source| io("look at", source))?;
+        let socket = Self { listener, path: path.to_owned(), file, group, _lock: lock };
         socket.restrict().map_err(|source| io("set the permissions of", source))?;
         Ok(socket)
     }
@@ -97,8 +113,35 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Removes the socket that a dead daemon left behind, and nothing else.
+fn clear(path: &Path) -> Result<(), SocketError> {
+    let io = |operation, source| SocketError::Io { operation, path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io("look at", error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(SocketError::Occupied { path: path.to_owned() });
+        }
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|source| io("replace the left-over", source))
+        }
+        Err(source) => Err(io("look who listens at", source)),
+        Ok(_) => Err(SocketError::Served { path: path.to_owned() }),
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 fn lock_path(socket: &Path) -> PathBuf {

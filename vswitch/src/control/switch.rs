@@ -23,7 +23,7 @@ mod uplink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ctl::{Config, CtlError, FdbFilter, PortName, Table};
+use ctl::{Config, CtlError, FdbFilter, Port, PortName, Table};
 use flows::fdb::Entry;
 use flows::nat::Mappings;
 use flows::{Generation, PortIndex, Seconds, Snapshot, Translation};
@@ -31,6 +31,7 @@ use flows::{Generation, PortIndex, Seconds, Snapshot, Translation};
 use super::compile::rules::Rules;
 use super::compile::{BridgeSlot, Numbering};
 use super::device::{self, Facts};
+use super::place;
 use super::store::Store;
 use crate::fleet::Fleet;
 use crate::random::random;
@@ -117,9 +118,13 @@ impl Switch {
         let mut next = self.config.clone();
         let mut prepared = Prepared::default();
         for (name, port) in &kept.ports {
-            match device::open(port, kept.mtu_of(port).bytes(), self.home(), &self.questions) {
+            let mut port = port.clone();
+            let open = |port: &Port| {
+                device::open(port, kept.mtu_of(port).bytes(), self.home(), &self.questions)
+            };
+            match place::renew(&mut port).and_then(|()| open(&port)) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
-                Err(error) if error.is_absence() && is_bound_to_container(port) => {
+                Err(error) if error.is_absence() && is_bound_to_container(&port) => {
                     self.note_problem(format!("port {name}: {error}; the port is removed"));
                     next.forget_endpoint(&port.bridge, name);
                     continue;
@@ -129,7 +134,7 @@ impl Switch {
                     self.waiting.insert(name.clone(), error.to_string());
                 }
             }
-            next.ports.insert(name.clone(), port.clone());
+            next.ports.insert(name.clone(), port);
         }
         for (name, vxlan) in &kept.vxlans {
             if let Err(error) = self.open_endpoint(vxlan, &mut prepared) {

@@ -23,9 +23,8 @@ impl Watch {
     /// missed.
     ///
     /// # Errors
-    /// [`HostError`], when the namespace is not there or cannot be entered.
-    pub fn begin(netns: &NetnsRef) -> Result<Self, HostError> {
-        let place = Netns::open(netns)?;
+    /// [`HostError`], when the namespace cannot be entered.
+    pub fn begin(netns: &NetnsRef, place: &Netns) -> Result<Self, HostError> {
         let links = place.run(LinkMonitor::open)?;
         Ok(Self { netns: netns.clone(), id: place.id()?, links })
     }

@@ -15,14 +15,19 @@ use ctl::{
 };
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{Signal, Uid};
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getrlimit, prlimit};
 
-use crate::daemon::{Daemon, bridge, eventually, port, tap};
+use crate::daemon::{Daemon, bridge, eventually, fresh_directory, port, spawn, tap};
 
 pub fn tests() -> Vec<Test> {
     vec![
         test!(the_socket_is_for_its_owner_only),
         test!(other_users_may_not_give_orders).needs(Need::OtherUsers),
+        test!(members_of_the_sockets_group_may_give_orders_and_others_may_not)
+            .needs(Need::OtherUsers),
+        test!(a_file_at_the_sockets_path_that_is_no_socket_stays_as_it_is),
+        test!(a_client_that_could_not_be_let_in_is_let_in_as_soon_as_it_can),
+        test!(unfinished_requests_of_all_clients_together_are_bounded),
         test!(a_thousand_clients_are_served_at_once),
         test!(clients_that_hang_or_vanish_hold_nobody_up),
         test!(a_client_that_asks_without_pause_does_not_starve_others),
@@ -62,6 +67,104 @@ fn other_users_may_not_give_orders() -> TestResult {
     });
     let answer = refused.map_err(|_| "the thread panicked")??;
     assert!(answer.contains("denied") && answer.contains("65534"), "{answer}");
+    Ok(())
+}
+
+fn members_of_the_sockets_group_may_give_orders_and_others_may_not() -> TestResult {
+    const GROUP: u32 = 4711;
+    let daemon = Daemon::start_with(&["--socket-group", &GROUP.to_string()])?;
+    std::fs::set_permissions(daemon.directory(), Permissions::from_mode(0o755))?;
+    let asked_as = |group: u32| {
+        let ask = || -> Result<(), ClientError> {
+            let (user, group) = (Uid::from_raw(65534), Gid::from_raw(group));
+            // Of this thread only, which ends as that user.
+            let changed = rustix::thread::set_thread_groups(&[])
+                .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
+                .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user));
+            changed.map_err(|errno| ClientError::Lost(errno.into()))?;
+            daemon.ask::<ctl::response::Version>(Query::Version).map(drop)
+        };
+        std::thread::scope(|scope| scope.spawn(ask).join())
+    };
+    asked_as(GROUP).map_err(|_| "the thread panicked")??;
+    match asked_as(65534).map_err(|_| "the thread panicked")? {
+        Err(ClientError::Denied { .. }) => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn a_file_at_the_sockets_path_that_is_no_socket_stays_as_it_is() -> TestResult {
+    let directory = fresh_directory();
+    std::fs::create_dir(&directory)?;
+    let socket = directory.join("socket");
+    std::fs::write(&socket, "precious")?;
+    let output = spawn(&directory, &[])?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("no socket"), "{said}");
+    assert_eq!(std::fs::read_to_string(&socket)?, "precious");
+    // A socket at which somebody listens who is no vswitchd.
+    std::fs::remove_file(&socket)?;
+    let somebody = std::os::unix::net::UnixListener::bind(&socket)?;
+    let output = spawn(&directory, &[])?.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("another program listens"), "{said}");
+    drop(somebody);
+    // One that was left behind; and what has taken its place at the end.
+    let mut daemon = Daemon::start_in(&directory, &[])?;
+    std::fs::remove_file(&socket)?;
+    std::fs::write(&socket, "precious")?;
+    daemon.end(Signal::TERM)?;
+    assert_eq!(std::fs::read_to_string(&socket)?, "precious");
+    Ok(())
+}
+
+fn a_client_that_could_not_be_let_in_is_let_in_as_soon_as_it_can() -> TestResult {
+    let daemon = Daemon::start()?;
+    let known = UnixStream::connect(daemon.socket())?;
+    let mut answers = BufReader::new(known.try_clone()?);
+    let mut ask = || -> std::io::Result<usize> {
+        (&known).write_all(b"{\"v\":1,\"id\":1,\"op\":\"version\"}\n")?;
+        answers.read_line(&mut String::new())
+    };
+    ask()?;
+    let pid = Pid::from_raw(i32::try_from(daemon.pid())?);
+    let before = getrlimit(Resource::Nofile);
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(0), ..before })?;
+    let mut late = UnixStream::connect(daemon.socket())?;
+    late.set_read_timeout(Some(Duration::from_secs(10)))?;
+    late.write_all(b"{\"v\":1,\"id\":2,\"op\":\"version\"}\n")?;
+    // It is announced before this is asked, so that it was tried when this is answered.
+    ask()?;
+    prlimit(pid, Resource::Nofile, before)?;
+    let mut answer = String::new();
+    BufReader::new(late).read_line(&mut answer)?;
+    assert!(answer.contains("ok"), "{answer}");
+    Ok(())
+}
+
+fn unfinished_requests_of_all_clients_together_are_bounded() -> TestResult {
+    let daemon = Daemon::start()?;
+    let unfinished = vec![b'a'; 24 << 20];
+    let mut clients = Vec::new();
+    let refused = (0..8).find_map(|_| {
+        let mut stream = UnixStream::connect(daemon.socket()).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        if stream.write_all(&unfinished).is_ok() {
+            clients.push(stream);
+            return None;
+        }
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        Some(answer)
+    });
+    let refused = refused.ok_or("all of them were taken")?;
+    assert!(refused.contains("too_large") && refused.contains("all clients together"), "{refused}");
+    assert_eq!(clients.len(), 2, "64 MiB are taken");
+    // Whoever asks for little is served, and whoever ends makes room.
+    let _: ctl::response::Version = daemon.ask(Query::Version)?;
+    drop(clients);
+    let mut stream = UnixStream::connect(daemon.socket())?;
+    stream.write_all(&unfinished)?;
     Ok(())
 }
 

@@ -118,11 +118,14 @@ impl Daemon {
         self.client()?.ask(Request::Mutation(mutation))
     }
 
-    /// Sends a signal, and waits for its end if that is what the signal means.
+    /// Ends it by a signal. One that it is asked to end by it heeds in order.
     pub fn end(&mut self, signal: Signal) -> TestResult {
         let pid = i32::try_from(self.child.id())?;
         kill_process(Pid::from_raw(pid).ok_or("no process")?, signal)?;
-        self.child.wait()?;
+        let status = self.child.wait()?;
+        if signal == Signal::TERM && !status.success() {
+            return Err(format!("it ended with {status}").into());
+        }
         Ok(())
     }
 
@@ -180,22 +183,26 @@ impl Daemon {
         Ok(())
     }
 
-    /// What its books lack, if it says what they do.
-    fn discrepancy(&self) -> Option<String> {
-        self.ask::<Status>(Query::Status).ok().and_then(|status| status.discrepancy)
+    /// What is wrong with it, as it says itself, or that it says nothing.
+    fn complaint(&self) -> Option<String> {
+        match self.ask::<Status>(Query::Status) {
+            Ok(status) => status.discrepancy.map(|what| format!("frames are missing: {what}")),
+            Err(error) => Some(format!("it does not answer: {error}")),
+        }
     }
 }
 
 impl Drop for Daemon {
-    /// Ends it. Whatever a test was about, every frame was accounted for until then.
+    /// Ends it. Whatever a test was about, it served until then, unless the test ended it, and every frame was
+    /// accounted for.
     fn drop(&mut self) {
-        let discrepancy = match self.child.try_wait() {
-            Ok(None) if !std::thread::panicking() => self.discrepancy(),
+        let complaint = match self.child.try_wait() {
+            Ok(None) if !std::thread::panicking() => self.complaint(),
             _ => None,
         };
         let _ = self.child.kill();
         let _ = self.child.wait();
-        assert_eq!(discrepancy, None, "frames are missing");
+        assert_eq!(complaint, None);
     }
 }
 

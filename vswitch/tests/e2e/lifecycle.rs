@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_container_that_died_while_the_daemon_was_down_is_reported),
         test!(a_terminated_daemon_removes_what_it_made),
         test!(a_second_daemon_on_the_same_state_or_socket_is_refused),
+        test!(the_service_manager_is_told_when_the_daemon_serves),
         test!(a_log_that_is_kept_has_no_colours),
         test!(the_mtu_of_a_running_port_changes_in_the_container),
         test!(an_idle_switch_uses_less_than_a_hundredth_of_a_core),
@@ -69,7 +70,7 @@ fn a_deleted_veth_takes_its_port_along() -> TestResult {
     drop(a);
     eventually("the port is gone", || daemon.ports().is_ok_and(|ports| ports.is_empty()))?;
     let status: Status = daemon.ask(Query::Status)?;
-    assert_eq!(status.problems.len(), 1, "{:?}", status.problems);
+    assert_eq!(status.problems, [""; 0], "that is how containers end");
     Ok(())
 }
 
@@ -242,6 +243,33 @@ fn a_second_daemon_on_the_same_state_or_socket_is_refused() -> TestResult {
     assert!(!status.success());
     assert!(said.contains("state directory"), "{said}");
     assert!(daemon.ports().is_ok());
+    Ok(())
+}
+
+fn the_service_manager_is_told_when_the_daemon_serves() -> TestResult {
+    let directory = fresh_directory();
+    std::fs::create_dir(&directory)?;
+    let manager = std::os::unix::net::UnixDatagram::bind(directory.join("notify"))?;
+    manager.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let socket = directory.join("socket");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_vswitchd"))
+        .args(["--socket".as_ref(), socket.as_os_str()])
+        .args(["--state".as_ref(), directory.as_os_str()])
+        .env("NOTIFY_SOCKET", directory.join("notify"))
+        .stderr(std::process::Stdio::null())
+        .spawn()?;
+    let told = || -> Result<String, Box<dyn std::error::Error>> {
+        let mut bytes = [0; 64];
+        let count = manager.recv(&mut bytes)?;
+        Ok(String::from_utf8(bytes[..count].to_vec())?)
+    };
+    assert_eq!(told()?, "READY=1");
+    // It serves: nobody has to wait for that any more.
+    let _: ctl::response::Version =
+        ctl::Client::connect(&socket)?.ask(Request::Query(Query::Version))?;
+    kill_process(Pid::from_child(&child), Signal::TERM)?;
+    assert_eq!(told()?, "STOPPING=1");
+    assert!(child.wait()?.success());
     Ok(())
 }
 

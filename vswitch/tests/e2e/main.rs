@@ -14,6 +14,8 @@ mod matrix;
 mod names;
 mod networks;
 mod offload;
+mod places;
+mod readme;
 mod routing;
 mod rules;
 mod services;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     let tests = [
         lifecycle::tests(),
         foreign::tests(),
+        places::tests(),
         handover::tests(),
         workers::tests(),
         matrix::tests(),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         explain::tests(),
         capture::tests(),
         control::tests(),
+        readme::tests(),
     ];
     let offloaded = [
         lifecycle::tests(),

@@ -1,9 +1,9 @@
 //! Several workers: queues served by different ones, frames that cross between them, and the books that
 //! must add up all the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ctl::response::{DeviceInfo, Stats, WorkerPerf};
+use ctl::response::{DeviceInfo, Stats, Status, WorkerPerf};
 use ctl::{Mutation, PortKind, PortMove, Query};
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 
@@ -12,6 +12,7 @@ use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
 pub fn tests() -> Vec<Test> {
     let two = [
         test!(a_port_with_two_queues_is_served_by_two_workers).needs(Need::Tun),
+        test!(each_worker_stays_on_its_core),
         test!(frames_cross_to_the_worker_that_owns_the_port),
         test!(the_books_add_up_while_frames_cross),
         test!(a_port_that_moves_under_traffic_loses_no_byte_of_it).needs(Need::Tun),
@@ -25,6 +26,24 @@ fn two_workers() -> Result<Daemon, Box<dyn std::error::Error>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let cores: Vec<_> = cores.iter().take(2).map(|core| core.id.to_string()).collect();
     Daemon::start_with(&["--cores", &cores.join(",")])
+}
+
+fn each_worker_stays_on_its_core() -> TestResult {
+    let daemon = two_workers()?;
+    let mut found = BTreeMap::new();
+    for task in std::fs::read_dir(format!("/proc/{}/task", daemon.pid()))? {
+        let task = task?.path();
+        let name = std::fs::read_to_string(task.join("comm"))?;
+        let status = std::fs::read_to_string(task.join("status"))?;
+        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        if let Some(worker) = name.trim().strip_prefix("vswitch-w") {
+            found.insert(worker.parse::<usize>()?, allowed.ok_or("no list")?.trim().to_owned());
+        }
+    }
+    let status: Status = daemon.ask(Query::Status)?;
+    let cores: BTreeMap<_, _> = status.cores.iter().map(ToString::to_string).enumerate().collect();
+    assert_eq!(found, cores);
+    Ok(())
 }
 
 fn a_busy_worker_carries_traffic_and_never_sleeps() -> TestResult {

@@ -13,9 +13,9 @@ use std::net::IpAddr;
 
 use ctl::{
     Attach, Batch, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey,
-    FdbStatic, IfName, Ingress, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsRef, Port,
-    PortAdd, PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap, TapRoute, Vlan,
-    VlanId, VlanIds, apply,
+    FdbStatic, IfName, Ingress, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsIdentity,
+    NetnsRef, Port, PortAdd, PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap,
+    TapRoute, Vlan, VlanId, VlanIds, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -130,8 +130,9 @@ fn limit() -> impl Strategy<Value = Option<u32>> {
 fn port() -> impl Strategy<Value = Port> {
     let flags = any::<(bool, bool, bool)>();
     let limits = (limit(), option::of(mtu()), option::of(egress()), option::of(ingress()));
-    (bridge_name(), kind(), vlan(), flags, limits).prop_map(
-        |(bridge, kind, vlan, (isolated, hairpin, guard), (mac_limit, mtu, egress, ingress))| {
+    (bridge_name(), kind(), vlan(), flags, limits, option::of(place())).prop_map(
+        |(bridge, kind, vlan, (isolated, hairpin, guard), limits, place)| {
+            let (mac_limit, mtu, egress, ingress) = limits;
             Port {
                 bridge,
                 kind,
@@ -145,6 +146,7 @@ fn port() -> impl Strategy<Value = Port> {
                 ingress,
                 dhcp: false,
                 shared: false,
+                place,
             }
         },
     )
@@ -152,6 +154,11 @@ fn port() -> impl Strategy<Value = Port> {
 
 fn ingress() -> impl Strategy<Value = Ingress> {
     egress().prop_map(|Egress { rate, queue_bytes }| Ingress { rate, burst_bytes: queue_bytes })
+}
+
+fn place() -> impl Strategy<Value = NetnsIdentity> {
+    let boot = select(vec!["1c9e6fd8-5cb0-4a4e-9a4f-0ac7a2ba1a4e", "0"]);
+    (boot, any::<u64>()).prop_map(|(boot, cookie)| NetnsIdentity { boot: boot.to_owned(), cookie })
 }
 
 fn egress() -> impl Strategy<Value = Egress> {

@@ -100,6 +100,7 @@ fn new_port(options: &PortOptions) -> Port {
         ingress: ingress(options.rates.ingress_rate, options.rates.ingress_burst),
         dhcp: false,
         shared: options.shared,
+        place: None,
     }
 }
 

@@ -69,6 +69,7 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
         Command::Perf => traffic::perf(&read::<Vec<WorkerPerf>>(answer)?, style),
         Command::Status => status(&read(answer)?, style),
         Command::Version => version(&read(answer)?),
+        Command::Detach(_) => detached(&read(answer)?).to_owned(),
         _ => changed(&read(answer)?),
     })
 }
@@ -106,6 +107,11 @@ fn changed(answer: &Changed) -> String {
         (Some(name), _, false) => format!("{name} (unchanged)\n"),
         (None, ..) => String::new(),
     }
+}
+
+/// Nothing to detach is no error, and may be a slip of the pen.
+fn detached(answer: &Changed) -> &'static str {
+    if answer.changed { "" } else { "nothing was attached there\n" }
 }
 
 /// A list in one cell.

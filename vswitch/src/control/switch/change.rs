@@ -1,12 +1,14 @@
 //! Changes that somebody asks for: one, or several at once.
 
 use ctl::response::Changed;
-use ctl::{Batch, CtlError, FdbFilter, FdbKey, Mutation, PortMove, apply, apply_all};
+use ctl::{
+    Batch, Config, CtlError, FdbFilter, FdbKey, Mutation, Named, PortMove, apply, apply_all,
+};
 use flows::Vid;
 
 use super::Switch;
 use super::commit::stuck;
-use crate::control::{choices, subject};
+use crate::control::{choices, place, subject};
 use crate::worker::WorkerId;
 
 impl Switch {
@@ -16,15 +18,25 @@ impl Switch {
     /// [`CtlError`]; nothing has changed then.
     pub fn mutate(&mut self, mutation: Mutation) -> Result<Changed, CtlError> {
         self.withdraw_shortcuts()?;
-        match choices::complete(mutation, &self.config) {
-            Mutation::Batch(batch) => self.mutate_at_once(batch),
-            one => self.mutate_once(&one),
+        let present = self.without_predecessors(&mutation)?;
+        match choices::complete(mutation, &present) {
+            Mutation::Batch(batch) => self.mutate_at_once(&present, batch),
+            one => self.mutate_once(&present, &one),
         }
     }
 
-    fn mutate_once(&mut self, mutation: &Mutation) -> Result<Changed, CtlError> {
-        let next = apply(&self.config, mutation)?;
-        let subject = subject::of(mutation, &self.config, &next)?;
+    /// The configuration without those whose names a request means another container by.
+    fn without_predecessors(&self, mutation: &Mutation) -> Result<Config, CtlError> {
+        let names = place::predecessors(mutation, &self.config);
+        names.into_iter().try_fold(self.config.clone(), |config, name| {
+            tracing::info!("port {name}: its container is gone, and another has its name");
+            apply(&config, &Mutation::PortDel(Named { name, if_exists: true }))
+        })
+    }
+
+    fn mutate_once(&mut self, present: &Config, mutation: &Mutation) -> Result<Changed, CtlError> {
+        let next = apply(present, mutation)?;
+        let subject = subject::of(mutation, present, &next)?;
         let differs = self.advance(next)?;
         self.follow_new_hosts();
         let removed = match mutation {
@@ -53,9 +65,9 @@ impl Switch {
     }
 
     /// Several changes, in one step.
-    fn mutate_at_once(&mut self, batch: Batch) -> Result<Changed, CtlError> {
-        let steps = apply_all(&self.config, &batch)?;
-        let befores = std::iter::once(&self.config).chain(&steps);
+    fn mutate_at_once(&mut self, present: &Config, batch: Batch) -> Result<Changed, CtlError> {
+        let steps = apply_all(present, &batch)?;
+        let befores = std::iter::once(present).chain(&steps);
         let each = batch.changes.iter().zip(befores.zip(&steps));
         let each = each.map(|(mutation, (before, after))| {
             let subject = subject::of(mutation, before, after)?;

@@ -14,6 +14,7 @@ use super::Switch;
 use crate::control::announce;
 use crate::control::compile::{self, BridgeSlot};
 use crate::control::device::{self, Home, OpenDevice, Queues};
+use crate::control::place;
 use crate::control::store::StoreError;
 use crate::fleet::FleetError;
 use crate::worker::{Dataplane, QueueId, WorkerId};
@@ -80,7 +81,8 @@ pub(super) fn full(what: &str) -> CtlError {
 
 impl Switch {
     /// Goes on to the next configuration, through all steps. False when it is the present one.
-    pub(in crate::control) fn advance(&mut self, next: Config) -> Result<bool, CtlError> {
+    pub(in crate::control) fn advance(&mut self, mut next: Config) -> Result<bool, CtlError> {
+        place::note(&self.config, &mut next);
         let steps = plan(&self.config, &next);
         if steps.is_empty() {
             return Ok(false);

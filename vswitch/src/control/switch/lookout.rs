@@ -56,7 +56,8 @@ impl Switch {
         if !bound {
             return self.wait_for(name, why);
         }
-        self.note_problem(format!("port {name}: {why}; the port is removed"));
+        // That is how containers end, and no problem.
+        tracing::info!("port {name}: {why}; the port is removed");
         let removal = Mutation::PortDel(Named { name: name.clone(), if_exists: true });
         if let Err(error) = self.mutate(removal) {
             self.note_problem(format!("port {name}: {error}"));
