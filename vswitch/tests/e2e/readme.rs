@@ -48,10 +48,11 @@ fn every_command_of_the_readme_works_where_it_stands() -> TestResult {
     }
     let (others, ends) = ([Container::new()?, Container::new()?], Container::new()?);
     let processes = [others[0].inhabit()?, others[1].inhabit()?];
-    for device in ["veth0", "veth1", "eth1", "eth2", "under"] {
+    for device in ["veth0", "veth1", "eth0", "eth1", "eth2", "under"] {
         topology::veth(&host, device, &ends, device)?;
     }
     host.address("under", &["198.51.100.1/24"])?;
+    host.address("eth0", &["203.0.113.1/24"])?;
     let daemon = Daemon::start_on(&host, &[])?;
     std::fs::write(daemon.directory().join("network"), "bridge add br9\n")?;
     let commands = commands();
