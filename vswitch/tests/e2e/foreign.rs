@@ -1,10 +1,11 @@
 //! Ports whose device exists already, in the daemon's namespace or in another: what carries on, and what
 //! is noticed, when the device or its namespace changes or ends.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ctl::response::{DropInfo, PortState, Status};
-use ctl::{NetdevMode, PortKind, Query};
+use ctl::{MacAddr, NetdevMode, PortKind, Query, Tap};
 use hostnet::Netlink;
 use netlab::{Container, Need, Path, Test, TestResult, ping, test, topology, transfer};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -26,6 +27,9 @@ pub fn tests() -> Vec<Test> {
         test!(a_namespace_that_ends_takes_its_xdp_port_along).needs(Need::Bpf),
         test!(an_xdp_device_that_is_switched_off_and_on_carries_on).needs(Need::Bpf),
         test!(a_device_that_cannot_be_opened_is_left_as_it_was).needs(Need::Bpf),
+        test!(a_device_whose_driver_has_no_xdp_carries_traffic_by_xdp)
+            .needs(Need::Bpf)
+            .needs(Need::Tun),
     ];
     gso.into_iter().chain(xdp).collect()
 }
@@ -78,6 +82,34 @@ fn a_device_in_another_namespace_carries_traffic() -> TestResult {
 
 fn a_device_in_another_namespace_carries_traffic_by_xdp() -> TestResult {
     Foreign::new(NetdevMode::Xdp)?.exchange()
+}
+
+/// A macvlan device, which receives what is for its own address: so the container behind the switch has the same one.
+fn a_device_whose_driver_has_no_xdp_carries_traffic_by_xdp() -> TestResult {
+    let (daemon, far, near) = (Daemon::start()?, Container::new()?, Container::new()?);
+    let (lower, device) = (unique("l"), unique("mv"));
+    let netlink = Netlink::open()?;
+    netlink.create_veth(&lower, "eth0", Some(far.namespace().as_fd()))?;
+    far.address("eth0", &["10.0.0.1/24"])?;
+    far.set_offloads("eth0", false)?;
+    let below = netlink.link(&lower)?.index;
+    netlink.create_macvlan(&device, below)?;
+    let own = netlink.link(&device)?;
+    [below, own.index].into_iter().try_for_each(|index| netlink.set_up(index, true))?;
+    let (netns, mode) = (None, NetdevMode::Xdp);
+    daemon.add("up", port("br0", PortKind::Netdev { device: device.parse()?, netns, mode })?)?;
+    let PortKind::Tap(interface) = tap(&near, &["10.0.0.2/24"])? else {
+        return Err("no tap".into());
+    };
+    let interface = Tap { mac: own.mac.map(MacAddr), ..interface };
+    daemon.add("near", port("br0", PortKind::Tap(interface))?)?;
+    transfer::tcp(&Path::new(&near, &far, FAR), 1 << 20, 1)?;
+    transfer::tcp(&Path::new(&far, &near, NEAR), 1 << 20, 2)?;
+    let ports = daemon.ports()?;
+    let opened =
+        ports.iter().find(|port| port.name.as_str() == "up").and_then(|port| port.device.as_ref());
+    assert!(opened.is_some_and(|opened| opened.mode.starts_with("xdp generic")), "{opened:?}");
+    daemon.check_ledger()
 }
 
 fn a_namespace_that_ends_takes_its_devices_port_along() -> TestResult {

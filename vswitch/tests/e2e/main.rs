@@ -6,6 +6,7 @@ mod bridging;
 mod capture;
 mod control;
 mod daemon;
+mod demo;
 mod explain;
 mod foreign;
 mod handover;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         capture::tests(),
         control::tests(),
         readme::tests(),
+        demo::tests(),
     ];
     let offloaded = [
         lifecycle::tests(),
