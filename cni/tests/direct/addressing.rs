@@ -3,7 +3,7 @@
 use netlab::{Container, Need, Test, TestResult, test};
 use serde_json::{Value, json};
 
-use crate::plugin::{Host, Run, subnet, with};
+use crate::plugin::{Host, Run, gone, subnet, with};
 
 pub fn tests() -> Vec<Test> {
     let tap = [
@@ -54,7 +54,7 @@ fn an_address_that_is_taken_is_refused_whole() -> TestResult {
     let (code, message) = Run::command("ADD", "b", &b, &conf).error()?;
     assert_eq!(code, 102);
     assert!(message.contains("10.1.0.9 is cni/web/a/eth0's already"), "{message}");
-    assert!(b.link("eth0").is_err());
+    gone(&b, "eth0")?;
     assert_eq!(host.ports()?.len(), 1);
     for wrong in ["10.1.0.1", "10.1.0.255", "10.2.0.9"] {
         let conf = with(&conf, "runtimeConfig", json!({ "ips": [wrong] }));

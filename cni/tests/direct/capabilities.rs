@@ -9,7 +9,7 @@ use ctl::{BridgeAdd, Mutation, Port, PortAdd, PortKind, PortName, Query, RouteAd
 use netlab::{Container, LabError, Need, Test, TestResult, test};
 use serde_json::{Value, json};
 
-use crate::plugin::{Fallible, Host, Run, subnet, with};
+use crate::plugin::{Fallible, Host, Run, gone, subnet, with};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -121,7 +121,7 @@ fn a_port_that_is_taken_is_refused_and_nothing_is_left() -> TestResult {
     let before = (host.ports()?.len(), published(&host)?);
     let (code, message) = Run::command("ADD", "b", &b, &conf_b).error()?;
     assert_eq!(code, 102, "{message}");
-    assert!(b.link("eth0").is_err());
+    gone(&b, "eth0")?;
     assert_eq!((host.ports()?.len(), published(&host)?), before);
     // It is free when its container is gone.
     Run::command("DEL", "a", &a, &conf_a).result()?;

@@ -8,7 +8,7 @@ use netlab::{Container, Need, Test, TestResult, test};
 use serde_json::{Value, json};
 
 use crate::capabilities::{mappings, outside};
-use crate::plugin::{Fallible, Host, Run, eventually, subnet, unique, with};
+use crate::plugin::{Fallible, Host, Run, eventually, gone, subnet, unique, with};
 
 pub fn tests() -> Vec<Test> {
     let tap = [
@@ -65,7 +65,7 @@ fn a_plugin_that_is_killed_leaves_nothing_that_gc_does_not_find() -> TestResult 
     assert!((1..120).contains(&rules), "some were killed before and some after: {rules}");
     let gc = with(&conf, "cni.dev/valid-attachments", json!([]));
     Run::of(json!({ "CNI_COMMAND": "GC", "CNI_PATH": "/usr/lib/cni" }), &gc).result()?;
-    assert!(containers.iter().all(|container| container.link("eth0").is_err()));
+    containers.iter().try_for_each(|container| gone(container, "eth0"))?;
     host.has_nothing().map_err(Into::into)
 }
 
@@ -75,7 +75,7 @@ fn a_plugin_that_is_killed_leaves_nothing_that_del_does_not_find() -> TestResult
     for (number, container) in (0..).zip(&containers) {
         let conf = published(&conf, number);
         Run::command("DEL", &format!("c{number}"), container, &conf).result()?;
-        assert!(container.link("eth0").is_err(), "of container {number}");
+        gone(container, "eth0")?;
     }
     host.has_nothing().map_err(Into::into)
 }

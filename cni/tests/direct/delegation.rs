@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 use serde_json::{Value, json};
 
-use crate::plugin::{Fallible, Host, Run, unique, with};
+use crate::plugin::{Fallible, Host, Run, gone, unique, with};
 
 pub fn tests() -> Vec<Test> {
     let mut tests: Vec<_> = [
@@ -94,7 +94,7 @@ fn a_delegate_that_fails_is_told_to_release_and_its_code_is_ours() -> TestResult
         assert_eq!(found, code, "{message}");
         assert!(message.contains(text), "{message}");
         assert_eq!(commands(&directory)?, ["ADD", "DEL"]);
-        assert!(a.link("eth0").is_err());
+        gone(&a, "eth0")?;
     }
     host.has_nothing().map_err(Into::into)
 }
@@ -108,7 +108,7 @@ fn a_failure_after_the_delegates_success_releases_its_addresses() -> TestResult 
     let a = Container::new()?;
     assert_eq!(run("ADD", &a, &conf, &directory).error()?.0, 7);
     assert_eq!(commands(&directory)?, ["ADD", "DEL"]);
-    assert!(a.link("eth0").is_err());
+    gone(&a, "eth0")?;
     host.has_nothing().map_err(Into::into)
 }
 

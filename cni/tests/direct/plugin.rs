@@ -218,6 +218,12 @@ pub fn subnet(cidr: &str) -> Value {
     json!({ "ipam": { "type": "vswitch", "subnet": cidr } })
 }
 
+/// Waits until a container's interface is gone. That the daemon closed it is not enough here: it runs in this process, and whenever
+/// another test starts a plugin, the child has a copy of its descriptors until it becomes the plugin.
+pub fn gone(container: &Container, ifname: &str) -> Fallible<()> {
+    eventually("the interface is gone", || container.link(ifname).is_err())
+}
+
 /// Waits for something to become true.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Fallible<()> {
     let begun = Instant::now();
