@@ -3,7 +3,7 @@
 use super::Csum;
 use crate::PktBuf;
 use crate::wire::checksum::{finish, fold, pseudo_header, sum, udp_finish};
-use crate::wire::field::{be16, be32, protocol, put_be16, put_be32};
+use crate::wire::field::{be16, be32, protocol, put_be16, put_be32, udp};
 use crate::wire::{Fragment, Layers};
 
 /// Position of the UDP checksum field within its header, which marks a [`Csum::Partial`] as UDP's: TCP
@@ -67,8 +67,30 @@ fn put_crc(packet: &mut [u8], at: usize) {
 /// happens to have this value is harmless: the rest then sums up to zero, and completing it yields the
 /// same value. SCTP has no pseudo-header: its field is then zero, as a CRC may be. Fragments, UDP without a checksum
 /// and other protocols are never taken so.
+///
+/// A container with a VXLAN of its own leaves the checksum of what is inside half done (and an outer one, where it has one, is
+/// as if it were not: local checksum offload), so that is looked at too.
 pub fn classify(frame: &[u8]) -> Csum {
-    partial(frame).unwrap_or(Csum::None)
+    let inside = || {
+        let front = inside_vxlan(frame)?;
+        match partial(frame.get(front..)?)? {
+            Csum::Partial { start, offset } => {
+                Some(Csum::Partial { start: start + u16::try_from(front).ok()?, offset })
+            }
+            other => Some(other),
+        }
+    };
+    partial(frame).or_else(inside).unwrap_or(Csum::None)
+}
+
+/// Where the frame in a VXLAN packet begins (RFC 7348 section 5), by the ports that are in use: IANA's and Linux' own.
+fn inside_vxlan(frame: &[u8]) -> Option<usize> {
+    const PORTS: [u16; 2] = [4789, 8472];
+    const VXLAN_BYTES: usize = 8;
+    let layers = Layers::plain(frame).or_else(|| Layers::parse(frame).ok()?)?;
+    let is_whole = layers.fragment == Fragment::Whole && layers.protocol == protocol::UDP;
+    let (_, port) = layers.ports(frame).filter(|_| is_whole)?;
+    PORTS.contains(&port).then_some(usize::from(layers.l4) + udp::BYTES + VXLAN_BYTES)
 }
 
 fn partial(frame: &[u8]) -> Option<Csum> {

@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_gso_trunk_carries_everything_whole).needs(Need::Tun),
         test!(an_xdp_trunk_carries_everything_whole).needs(Need::Tun).needs(Need::Bpf),
         test!(a_tunnel_of_the_containers_own_carries_everything_whole).needs(Need::Tun),
+        test!(a_tunnel_of_the_containers_own_carries_everything_whole_by_xdp).needs(Need::Bpf),
     ]
 }
 
@@ -110,7 +111,15 @@ fn a_trunk(mode: NetdevMode) -> TestResult {
 /// Containers with a `vxlan` device of their own, as nested container hosts have: the kernel leaves it to a veth to cut what is
 /// in the tunnel.
 fn a_tunnel_of_the_containers_own_carries_everything_whole() -> TestResult {
-    for (left, right) in [(Kind::Gso, Kind::Gso), (Kind::Gso, Kind::Tap), (Kind::Tap, Kind::Tap)] {
+    tunnels(&[(Kind::Gso, Kind::Gso), (Kind::Gso, Kind::Tap), (Kind::Tap, Kind::Tap)])
+}
+
+fn a_tunnel_of_the_containers_own_carries_everything_whole_by_xdp() -> TestResult {
+    tunnels(&[(Kind::Gso, Kind::Xdp), (Kind::Xdp, Kind::Xdp)])
+}
+
+fn tunnels(pairs: &[(Kind, Kind)]) -> TestResult {
+    for &(left, right) in pairs {
         for underlay in [["192.0.2.1", "192.0.2.2"], ["2001:db8::1", "2001:db8::2"]] {
             let daemon = Daemon::start()?;
             let (a, b) = (Container::new()?, Container::new()?);
