@@ -99,6 +99,7 @@ pub struct PacketPort {
     receive_buffer_bytes: i32,
     /// Frames since the last report that the kernel described in a way that is not understood.
     unusable: u64,
+    /// The number by which shortcuts know it, if frames may take them here.
     gate: Option<u32>,
 }
 
@@ -134,12 +135,11 @@ impl PacketPort {
         sys::packet_options(fd.as_fd()).map_err(failed("set up the packet socket"))?;
         let receive_buffer_bytes = sys::receive_buffer(fd.as_fd(), RECEIVE_BUFFER_BYTES)
             .map_err(failed("size the receive buffer"))?;
-        let (mut gate, mut is_sole) = (None, true);
+        let mut gate = None;
         let host_stack = match company {
             Company::Host(sharing) => {
                 let unshared = |source| PacketError::Shared { interface, source };
                 sharing.filter(fd.as_fd()).map_err(unshared)?;
-                is_sole = false;
                 HostStack::Shared(sharing.keep_from_host(interface).map_err(unshared)?)
             }
             Company::Kernel(shortcuts) if let Ok(opened) = shortcuts.gate(interface) => {
@@ -152,7 +152,7 @@ impl PacketPort {
                 bpf::ingress_drop(interface).map_or_else(HostStack::Open, HostStack::Blocked)
             }
         };
-        if is_sole {
+        if !matches!(host_stack, HostStack::Shared(_)) {
             sys::packet_promiscuous(fd.as_fd(), interface)
                 .map_err(failed("receive every destination"))?;
         }

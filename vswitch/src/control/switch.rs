@@ -27,6 +27,7 @@ use ctl::{Config, CtlError, FdbFilter, Port, PortName, Table};
 use flows::fdb::Entry;
 use flows::nat::Mappings;
 use flows::{Generation, PortIndex, Seconds, Snapshot, Translation};
+use pktio::shared::Questions;
 
 use super::compile::rules::Rules;
 use super::compile::{BridgeSlot, Numbering};
@@ -40,7 +41,6 @@ pub(super) use commit::stuck;
 use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
-use pktio::shared::Questions;
 pub use shortcuts::Carrier;
 use uplink::Reservation;
 

@@ -186,12 +186,10 @@ pub fn snapshot(
         let Some(slot) = numbering.bridges.get(&port.bridge) else { continue };
         let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
         let is_inspected = inspected.contains(&slot.index);
-        let is_plain = !is_inspected && port.egress.is_none() && !port.guard;
-        let takes_shortcuts = is_plain && has_gate(name);
+        let is_limited = port.egress.is_some() || port.ingress.is_some();
+        let takes_shortcuts = !is_inspected && !is_limited && !port.guard && has_gate(name);
         let port = port_config(port, slot.index, *mtu, limit);
         let meter = numbering.meters.get(name).cloned();
-        let is_metered = meter.is_some();
-        let takes_shortcuts = takes_shortcuts && !is_metered;
         put(&mut ports, index.slot(), PortConfig { is_inspected, meter, takes_shortcuts, ..port });
     }
     for (index, port) in
