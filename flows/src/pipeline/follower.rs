@@ -12,18 +12,16 @@ use pktio::Burst;
 use super::bridge::Ingress;
 use super::desk::Desk;
 use super::inspect::Memory;
-use super::rehearsal::{acquaintance, whom};
+use super::rehearsal::acquaintance;
 use super::transform::Flows;
 use super::witness::{Nobody, Witness};
 use crate::finding::{Finding, Trace};
 use crate::nat::{self, Claim, Mappings, Published, Unclaimed};
 use crate::router::{Neighbors, NextHop, Resolution, Resolver};
 use crate::rules::{RuleId, Tally};
-use crate::service::Choice;
-use crate::session::{Found, InsertError, Inserted, Key, NewSession, Session, TcpPolicy};
+use crate::session::{Found, InsertError, Inserted, NewSession, Session, TcpPolicy};
 use crate::{
-    DropSide, Endpoint, Inward, Nanos, Outboxes, PortIndex, Seconds, Selection, Snapshot, Tables,
-    Translation, Undelivered, Zone,
+    DropSide, Endpoint, Nanos, Outboxes, PortIndex, Seconds, Selection, Snapshot, Tables, Zone,
 };
 
 /// The way of a real packet.
@@ -186,18 +184,6 @@ impl Witness for Spectator {
             self.note(|| Finding::Begins { new: *new, refused });
         }
         inserted
-    }
-
-    fn inward<'t>(
-        &mut self,
-        tables: &Tables,
-        translation: &'t Translation,
-        key: &Key,
-        now: Seconds,
-    ) -> Result<Option<Inward<'t>>, Undelivered<'t>> {
-        let inward = translation.inward(key, Choice::Made(&tables.affinities, now));
-        self.findings.extend(whom(key, inward));
-        inward
     }
 
     fn claim(

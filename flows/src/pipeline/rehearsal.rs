@@ -21,14 +21,12 @@ use crate::finding::{Acquaintance, Finding, Trace};
 use crate::nat::{self, Claim, MappingId, Mappings, Published, Unclaimed};
 use crate::router::{Lookup, Neighbor, Neighbors, NextHop, Resolution, Resolver, Timers};
 use crate::rules::RuleId;
-use crate::service::Choice;
 use crate::session::{
     Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
     TcpPolicy, Verdict,
 };
 use crate::{
-    BridgeIndex, Endpoint, Inward, Ledger, Nanos, Outboxes, PortIndex, Seconds, Snapshot, Tables,
-    Translation, Undelivered, Vid, Zone,
+    BridgeIndex, Endpoint, Ledger, Nanos, Outboxes, PortIndex, Seconds, Snapshot, Tables, Vid, Zone,
 };
 
 /// Buffers beyond one for each port.
@@ -180,18 +178,6 @@ impl Witness for Rehearsal {
         None
     }
 
-    fn inward<'t>(
-        &mut self,
-        tables: &Tables,
-        translation: &'t Translation,
-        key: &Key,
-        now: Seconds,
-    ) -> Result<Option<Inward<'t>>, Undelivered<'t>> {
-        let inward = translation.inward(key, Choice::Foreseen(&tables.affinities, now));
-        self.findings.extend(whom(key, inward));
-        inward
-    }
-
     fn claim(
         &mut self,
         mappings: &Mappings,
@@ -226,26 +212,6 @@ impl Witness for Rehearsal {
 
     fn acquaintances<'a>(&'a self, _: &'a Neighbors) -> &'a Neighbors {
         &self.learned
-    }
-}
-
-/// Whom the first packet of a session turned out to be for, if that is not whom it is addressed to.
-pub(super) fn whom(
-    key: &Key,
-    found: Result<Option<Inward<'_>>, Undelivered<'_>>,
-) -> Option<Finding> {
-    let external = key.tuple.destination;
-    match found {
-        Ok(None) | Err(Undelivered::Closed) => None,
-        Ok(Some(Inward { service: Some((service, backend)), .. })) => {
-            Some(Finding::Service { service: service.vip, backend: Some(backend.endpoint) })
-        }
-        Ok(Some(Inward { internal, bridge, .. })) => {
-            Some(Finding::Inward { external, internal, bridge })
-        }
-        Err(Undelivered::NoBackend(service)) => {
-            Some(Finding::Service { service: service.vip, backend: None })
-        }
     }
 }
 

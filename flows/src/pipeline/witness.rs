@@ -79,7 +79,12 @@ pub(super) trait Witness {
         key: &Key,
         now: Seconds,
     ) -> Result<Option<Inward<'t>>, Undelivered<'t>> {
-        translation.inward(key, Choice::Made(&tables.affinities, now))
+        let choice = if Self::IS_DRY { Choice::Foreseen } else { Choice::Made };
+        let inward = translation.inward(key, choice(&tables.affinities, now));
+        if let Some(finding) = whom(key, inward) {
+            self.note(|| finding);
+        }
+        inward
     }
 
     /// Claims what the world sees of an endpoint.
@@ -132,5 +137,22 @@ impl Witness for Nobody {
     #[inline]
     fn count(&self, rule: RuleId, bytes: u64, now: Nanos) {
         self.tally.count(rule, bytes, now);
+    }
+}
+
+/// Whom the first packet of a session turned out to be for, if that is not whom it is addressed to.
+fn whom(key: &Key, found: Result<Option<Inward<'_>>, Undelivered<'_>>) -> Option<Finding> {
+    let external = key.tuple.destination;
+    match found {
+        Ok(None) | Err(Undelivered::Closed) => None,
+        Ok(Some(Inward { service: Some((service, backend)), .. })) => {
+            Some(Finding::Service { service: service.vip, backend: Some(backend.endpoint) })
+        }
+        Ok(Some(Inward { internal, bridge, .. })) => {
+            Some(Finding::Inward { external, internal, bridge })
+        }
+        Err(Undelivered::NoBackend(service)) => {
+            Some(Finding::Service { service: service.vip, backend: None })
+        }
     }
 }
