@@ -20,7 +20,7 @@ use crate::router::{IcmpError, NextHop, Resolution, Target};
 use crate::rules::{Field, RuleId};
 use crate::service::Backend;
 use crate::session::{
-    Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
+    Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef, Verdict,
 };
 use crate::{
     BridgeIndex, DropReason, Endpoint, Finding, Nanos, Outward, Translation, Tuple, Usage, Zone,
@@ -152,7 +152,13 @@ impl<W: Witness> Memory<W> {
         };
         if found.direction == Direction::Reply && !found.is_replied && !W::IS_DRY {
             let packet = Packet::of(frame.data(), case.layers);
-            desk.hear_backend(&session, packet.is_reset());
+            let policy = desk.snapshot.translation().tcp;
+            let verdict =
+                self.tables.sessions.judge(found.session, found.direction, &packet, policy);
+            // What does not fit the session is not its backend's word.
+            if verdict == Verdict::Valid {
+                desk.hear_backend(&session, packet.is_reset());
+            }
         }
         let onward = onward(&session, found.direction);
         let standing = match found.direction {

@@ -174,6 +174,23 @@ fn a_reset_in_the_middle_of_a_connection_is_no_failure() {
 }
 
 #[test]
+fn a_reset_that_does_not_fit_its_connection_is_no_backends_word() {
+    let one = service(VIP, &[A]);
+    let health = Arc::clone(&one.backends[0].health);
+    let mut network = serving(one);
+    begin(&mut network, &client(1), VIP);
+    for (flags, ack) in [("RA", 99), ("RA", 102), ("RA", 0x7000_0000), ("R", 0), ("RFA", 101)] {
+        network.send(&tcp(flags, A, &client(1), (0, ack)));
+        assert_eq!(health.failed(), 0, "{flags} {ack}");
+    }
+    let sent = network.send(&tcp("SA", A, &client(1), (700, 101)));
+    assert_eq!(sent, [format!("2: tcp[SA] {VIP} > {}", client(1))], "the connection goes on");
+    begin(&mut network, &client(2), VIP);
+    network.send(&tcp("RA", A, &client(2), (0, 101)));
+    assert_eq!(health.failed(), 1);
+}
+
+#[test]
 fn where_nobody_serves_the_sender_is_told_as_if_nobody_listened() {
     let one = service(VIP, &[A]);
     let udp = Service { protocol: 17, ..drained(&one, 0) };
