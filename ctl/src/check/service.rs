@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 
 use super::{check_host, check_number, check_range, is_link_local, routed};
 use crate::{
-    Backend, BridgeName, Config, CtlError, ErrorCode, Listen, NatRule, Protocol, Service,
-    ServiceName,
+    Backend, BridgeName, Config, CtlError, ErrorCode, HealthCheck, Listen, NatRule, Protocol,
+    Service, ServiceName,
 };
 
 /// The most backends of one service.
@@ -15,12 +15,19 @@ const MAX_BACKENDS: usize = 256;
 /// For a day at most.
 const FAIL_TIMEOUT: RangeInclusive<u32> = 1..=86_400;
 
+/// Seconds between two checks of a backend, and for one.
+const INTERVAL: RangeInclusive<u32> = 1..=3600;
+const TIMEOUT: RangeInclusive<u32> = 1..=60;
+/// Checks in a row.
+const ROW: RangeInclusive<u32> = 1..=100;
+
 pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> {
     let vip = service.listen.address.ip();
     check_vip(vip)?;
     service.bridges().try_for_each(|name| routed(config, name).map(|_| ()))?;
     check_number("backends of one service", service.backends.len(), MAX_BACKENDS)?;
     check_range("fail timeout", service.fail_timeout, &FAIL_TIMEOUT)?;
+    service.health.as_ref().map_or(Ok(()), check_health)?;
     if service.node_port == Some(0) {
         return Err(CtlError::invalid("a node port is one of 1 to 65535, not 0"));
     }
@@ -41,6 +48,17 @@ pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> 
         }
     }
     Ok(())
+}
+
+fn check_health(health: &HealthCheck) -> Result<(), CtlError> {
+    check_range("health check interval", health.interval, &INTERVAL)?;
+    check_range("health check timeout", health.timeout, &TIMEOUT)?;
+    check_range("health check fall", health.fall, &ROW)?;
+    check_range("health check rise", health.rise, &ROW)?;
+    match health.port {
+        Some(0) => Err(CtlError::invalid("a health check's port is one of 1 to 65535, not 0")),
+        _ => Ok(()),
+    }
 }
 
 fn check_vip(vip: IpAddr) -> Result<(), CtlError> {

@@ -1,6 +1,7 @@
 //! [`Config`]: what the operator wants, whole. The daemon keeps it as JSON in its state directory.
 
 mod bridge;
+mod health;
 mod nat;
 mod network;
 mod port;
@@ -20,6 +21,7 @@ use crate::network::settle;
 use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName};
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
+pub use health::{HealthCheck, Probe};
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };

@@ -44,6 +44,8 @@ pub(super) enum Refusal {
     Hold(NextHop),
     /// It is for the gateway itself.
     Local,
+    /// It answers a check of a backend.
+    Checked,
 }
 
 const NO_ROUTE: Refusal = Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable);
@@ -64,6 +66,9 @@ impl<W: Witness> Memory<W> {
             return self.go_on(desk, case, frame, tuple, found);
         }
         let packet = Packet::of(frame.data(), case.layers);
+        if desk.answers_check(case, &key, &packet) {
+            return Err(Refusal::Checked);
+        }
         if packet.can_begin(desk.snapshot.translation().tcp) {
             self.begin(desk, case, frame, key, packet)
         } else {

@@ -15,8 +15,9 @@ mod affinity;
 mod health;
 mod maglev;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,11 +29,15 @@ use crate::router::hash::{keyed, words};
 use crate::{BridgeIndex, Endpoint, Seconds, Tuple, Usage, Zone};
 
 pub use affinity::Affinities;
-pub use health::{Endurance, Health};
+pub use health::{Checked, Endurance, Fault, Health, Thresholds};
 pub use maglev::Maglev;
 
 /// The most backends of one service.
 pub const MAX_BACKENDS: usize = 256;
+
+/// The ports of gateways from which backends are checked. Masquerading uses none of them unless it is told to, and
+/// neither do the ends of a hairpin.
+pub const CHECK_PORTS: RangeInclusive<u16> = 512..=1023;
 
 /// How sessions are divided among backends.
 #[derive(Debug, Clone)]
@@ -81,6 +86,8 @@ pub struct Service {
     pub affinity_seconds: Option<u32>,
     /// What a backend may do wrong until it is passed over.
     pub endurance: Endurance,
+    /// Its backends are checked, from the gateways of their bridges.
+    pub is_checked: bool,
 }
 
 /// How a backend is to be chosen.
@@ -210,6 +217,8 @@ pub(crate) enum Listener<'a> {
 #[derive(Debug, Default)]
 pub struct Services {
     by_address: HashMap<IpAddr, Vip>,
+    /// The bridges of backends that are checked, sorted.
+    checked_on: Box<[BridgeIndex]>,
 }
 
 /// An address of services.
@@ -252,8 +261,11 @@ impl Services {
         for service in services {
             by_address.entry(service.vip.ip).or_default().push(service);
         }
+        let checked = by_address.values().flatten().filter(|service| service.is_checked);
+        let checked_on = checked.flat_map(|service| &service.backends).map(|it| it.bridge);
+        let checked_on: BTreeSet<_> = checked_on.collect();
         let vips = by_address.into_iter().map(|(ip, services)| (ip, Vip::new(services)));
-        Self { by_address: vips.collect() }
+        Self { by_address: vips.collect(), checked_on: checked_on.into_iter().collect() }
     }
 
     /// Whether there is none.
@@ -277,8 +289,13 @@ impl Services {
         }
     }
 
+    /// Whether backends on a bridge are checked.
+    pub(crate) fn are_checked_on(&self, zone: Zone) -> bool {
+        self.checked_on.binary_search(&BridgeIndex(zone.0)).is_ok()
+    }
+
     /// The service of an endpoint.
-    pub(crate) fn at(&self, protocol: u8, at: Endpoint) -> Option<&Service> {
+    pub fn at(&self, protocol: u8, at: Endpoint) -> Option<&Service> {
         self.by_address.get(&at.ip)?.find(protocol, at.port)
     }
 }

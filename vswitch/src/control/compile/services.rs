@@ -126,6 +126,7 @@ pub(super) fn services(config: &Config, numbering: &Numbering) -> Services {
                 failures: service.max_fails,
                 rest_seconds: service.fail_timeout,
             },
+            is_checked: service.health.is_some(),
         })
     });
     Services::new(all)

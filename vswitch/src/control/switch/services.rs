@@ -1,7 +1,12 @@
 //! Looking after the backends of services.
 
-use flows::Nanos;
+use std::net::SocketAddr;
+
+use ctl::ServiceName;
+use flows::router::{Lookup, NextHop, Station};
+use flows::service::{Backend, Fault};
 use flows::session::{Session, State, TcpState};
+use flows::{BridgeIndex, Endpoint, Nanos};
 
 use super::Switch;
 
@@ -15,6 +20,37 @@ impl Switch {
     /// Whether there are backends to look after.
     pub fn has_services(&self) -> bool {
         !self.snapshot.translation().services.is_empty()
+    }
+
+    /// A service, and its backend at an address.
+    pub fn backend(&self, name: &ServiceName, at: SocketAddr) -> Option<(&ctl::Service, &Backend)> {
+        let service = self.config.services.get(name)?;
+        let listen = service.listen;
+        let protocol = listen.protocol.number(listen.address.is_ipv4());
+        let services = &self.snapshot.translation().services;
+        let found = services.at(protocol, endpoint(listen.address))?;
+        Some((service, found.backend(endpoint(at))?))
+    }
+
+    /// The gateway of a backend's bridge as the source of packets to it, and the way there.
+    pub fn way_to(&self, backend: &Backend) -> Option<(Station, NextHop)> {
+        let ip = backend.endpoint.ip;
+        let router = self.snapshot.bridge(backend.bridge)?.router.as_deref()?;
+        let next = router.routes.lookup(ip)?.next_hop(ip, 0)?;
+        let station = router.gateway.station_for(ip)?;
+        Some((station, next)).filter(|_| next.bridge == backend.bridge)
+    }
+
+    /// What is known of a neighbour.
+    pub fn neighbor(&self, next: NextHop) -> Lookup {
+        let now = self.fleet.clock().now();
+        self.fleet.tables().neighbors.lookup(next.bridge, next.ip, now)
+    }
+
+    /// Whether a bridge is, by an interface that it shares, what the host is there.
+    pub fn is_shared(&self, bridge: BridgeIndex) -> bool {
+        let name = self.numbering.bridge_name(bridge);
+        name.is_some_and(|name| self.config.shared_port(name).is_some())
     }
 
     /// Ends the connections that their backends did not answer in time, which counts against these: the client's next
@@ -48,8 +84,12 @@ impl Switch {
         if let Some(ended) = sessions.end(session.reference, now.seconds()) {
             translation.release(&ended, now);
             if is_opening {
-                backend.health.fail(service.endurance, now.seconds());
+                backend.health.fail(Fault::Silent, service.endurance, now.seconds());
             }
         }
     }
+}
+
+fn endpoint(at: SocketAddr) -> Endpoint {
+    Endpoint::new(at.ip(), at.port())
 }
