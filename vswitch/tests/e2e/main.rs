@@ -4,6 +4,7 @@
 
 mod bridging;
 mod capture;
+mod checks;
 mod control;
 mod daemon;
 mod demo;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         offload::tests(),
         sessions::tests(),
         services::tests(),
+        checks::tests(),
         uplink::tests(),
         vxlan::tests(),
         rules::tests(),

@@ -13,6 +13,7 @@ const A: &str = "10.0.0.2:8080";
 const B: &str = "10.0.0.3:8080";
 /// A client on another bridge than these.
 const CLIENT: &str = "203.0.113.9";
+const CLIENT_HTTP: &str = "203.0.113.9:80";
 
 fn backend(number: u16, home: u16, endpoint: &str) -> Backend {
     Backend {
@@ -189,6 +190,52 @@ fn a_reset_that_does_not_fit_its_connection_is_no_backends_word() {
     begin(&mut network, &client(2), VIP);
     network.send(&tcp("RA", A, &client(2), (0, 101)));
     assert_eq!(health.failed(), 1);
+}
+
+#[test]
+fn what_answers_a_check_is_heard_by_whoever_checks_and_nothing_else_is() {
+    let checked = Service { is_checked: true, ..service(VIP, &[A]) };
+    let answer = |flags, from, to| tcp(flags, from, to, (700, 101));
+    let own = "10.0.0.1:600";
+    let cases = [
+        (answer("SA", A, own), true),
+        (answer("A", A, own), true),
+        (answer("RA", A, own), true),
+        (answer("S", A, own), false),
+        (answer("SA", A, "10.0.0.1:511"), false),
+        (answer("SA", A, "10.0.0.1:1024"), false),
+        (answer("SA", A, "10.0.0.9:600"), false),
+        (answer("SA", CLIENT_HTTP, "203.0.113.1:600"), false),
+        (Packet::new(Kind::Udp, A, own), false),
+    ];
+    for (packet, is_heard) in cases {
+        let mut network = serving(checked.clone());
+        let sent = network.send(&packet);
+        assert_eq!(network.visitors, u32::from(is_heard), "{packet:?}");
+        assert!(!is_heard || sent.is_empty(), "{sent:?}");
+    }
+    let mut network = serving(service(VIP, &[A]));
+    network.send(&answer("SA", A, own));
+    assert_eq!(network.visitors, 0, "nobody is checked");
+}
+
+#[test]
+fn a_published_port_is_no_end_of_a_check() {
+    let expose = Expose {
+        protocol: 6,
+        address: None,
+        ports: 600..=600,
+        home: INSIDE,
+        internal: "10.0.0.3:80",
+    };
+    let checked = Service { is_checked: true, ..service(VIP, &[CLIENT_HTTP]) };
+    let outside = Service { backends: [backend(0, 2, CLIENT_HTTP)].into(), ..checked };
+    let plan = Plan { published: vec![expose], services: vec![outside], ..Plan::masqueraded() };
+    let mut network = Network::new(&plan);
+    network.send(&tcp("A", CLIENT_HTTP, "203.0.113.1:600", (700, 101)));
+    assert_eq!(network.visitors, 0);
+    network.send(&tcp("A", CLIENT_HTTP, "203.0.113.1:601", (700, 101)));
+    assert_eq!(network.visitors, 1);
 }
 
 #[test]

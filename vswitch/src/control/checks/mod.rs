@@ -150,7 +150,7 @@ impl Checks {
         let at = SocketAddr::new(target.at.ip(), port);
         let interval = Duration::from_secs(health.interval.into());
         let deadline = now + Duration::from_secs(health.timeout.into());
-        let Some((gateway, next_hop)) = switch.way_to(backend) else {
+        let Some((gateway, next_hop)) = switch.path_to(backend) else {
             return self.conclude(switch, &target, now, Err(Fault::Absent));
         };
         let Some(own) = self.free_end(switch, backend.bridge, (gateway.ip, at)) else {
@@ -163,9 +163,7 @@ impl Checks {
         let gateway = gateway.mac;
         let check = Check { target, question, began: now, deadline, gateway, next_hop, stage };
         self.running.insert(ends, check);
-        if !matches!(switch.neighbor(next_hop), Lookup::Known(known) if !known.wants_probe)
-            && let Err(error) = switch.fleet().seek(next_hop)
-        {
+        if let Err(error) = switch.fleet().seek(next_hop) {
             switch.note_problem(format!("nobody asks for {}: {error}", next_hop.ip));
         }
         self.go_on(switch, ends, now);

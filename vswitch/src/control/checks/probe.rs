@@ -57,7 +57,7 @@ impl Probe {
 
     /// Ends it without an answer. Says what that means.
     pub fn give_up(&mut self, now: Instant) -> Fault {
-        self.stack.turn(now, tcp::Socket::abort);
+        self.stack.turn(now, |socket| socket.abort());
         if self.is_connected { Fault::Hanging } else { Fault::Silent }
     }
 

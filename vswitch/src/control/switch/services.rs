@@ -33,7 +33,7 @@ impl Switch {
     }
 
     /// The gateway of a backend's bridge as the source of packets to it, and the way there.
-    pub fn way_to(&self, backend: &Backend) -> Option<(Station, NextHop)> {
+    pub fn path_to(&self, backend: &Backend) -> Option<(Station, NextHop)> {
         let ip = backend.endpoint.ip;
         let router = self.snapshot.bridge(backend.bridge)?.router.as_deref()?;
         let next = router.routes.lookup(ip)?.next_hop(ip, 0)?;

@@ -109,7 +109,7 @@ fn an_answer_means_what_its_status_says() {
 #[test]
 fn who_refuses_closes_or_says_nothing_is_told_apart() {
     let mut refusing = Rig::new("tcp", OWN, AT, true);
-    refusing.backend.as_mut().unwrap().turn(refusing.now, tcp::Socket::abort);
+    refusing.backend.as_mut().unwrap().turn(refusing.now, |socket| socket.abort());
     assert_eq!(refusing.watch(9, &mut |_| {}), Some(Err(Fault::Refused)));
     let mut close = |socket: &mut tcp::Socket| {
         if socket.may_recv() {
