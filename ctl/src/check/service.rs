@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::{check_host, check_number, check_range, is_link_local, routed};
 use crate::{
-    Backend, BridgeName, Config, CtlError, ErrorCode, HealthCheck, Listen, NatRule, Protocol,
-    Service, ServiceName,
+    Backend, BridgeName, Config, CtlError, ErrorCode, HealthCheck, Listen, NatRule, Network,
+    Protocol, Service, ServiceName,
 };
 
 /// The most backends of one service.
 const MAX_BACKENDS: usize = 256;
+/// DNS (RFC 1035 section 4.2), which the gateways of networks serve.
+const DNS: u16 = 53;
 /// For a day at most.
 const FAIL_TIMEOUT: RangeInclusive<u32> = 1..=86_400;
 
@@ -32,6 +35,7 @@ pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> 
         return Err(CtlError::invalid("a node port is one of 1 to 65535, not 0"));
     }
     for name in config.bridges_finding(service) {
+        check_dns(config, service, name)?;
         let gateways = config.bridges.get(name).and_then(|bridge| bridge.gateway_for(vip));
         if let Some(gateway) = gateways {
             return Err(CtlError::invalid(format!(
@@ -46,6 +50,19 @@ pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> 
         if !addresses.insert(backend.at) {
             return Err(CtlError::invalid(format!("backend {} is given twice", backend.at)));
         }
+    }
+    Ok(())
+}
+
+/// That a node port does not take a network's DNS away.
+fn check_dns(config: &Config, service: &Service, name: &BridgeName) -> Result<(), CtlError> {
+    let serves = |network: &Arc<Network>| network.settings.dns;
+    let is_dns = service.node_port == Some(DNS)
+        && matches!(service.listen.protocol, Protocol::Tcp | Protocol::Udp);
+    if is_dns && config.networks.get(name).is_some_and(serves) {
+        return Err(CtlError::invalid(format!(
+            "at node port {DNS} the gateway of network {name} answers names; use another port, or other bridges, with --on"
+        )));
     }
     Ok(())
 }

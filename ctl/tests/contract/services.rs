@@ -185,6 +185,24 @@ fn internal_networks_find_only_the_services_that_name_them() {
 }
 
 #[test]
+fn a_node_port_does_not_take_the_names_of_a_network() {
+    let node = |listen: &str, rest: &str| {
+        web(&format!(r#""listen":"10.96.0.11:53/{listen}","node_port":53{rest}"#))
+    };
+    let network = r#"network.create {"name":"named","subnets":["10.7.0.0/24"]}"#;
+    let config = with(&[network]);
+    for protocol in ["udp", "tcp"] {
+        let all = node(protocol, "");
+        refuses(&config, &[(&all, Invalid, "the gateway of network named answers names")]);
+        apply(&config, &change(&node(protocol, r#","on":["br0"]"#))).unwrap();
+    }
+    refuses(
+        &with(&[&node("udp", "")]),
+        &[(network, Invalid, "service x: at node port 53 the gateway of network named")],
+    );
+}
+
+#[test]
 fn what_is_typed_is_read_or_refused_with_the_rule() {
     for text in ["10.96.0.10:80/tcp", "[fd00:96::10]:53/udp", "10.96.0.10:9/sctp"] {
         assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);

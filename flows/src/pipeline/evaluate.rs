@@ -20,7 +20,7 @@ use crate::router::{IcmpError, NextHop, Resolution, Target};
 use crate::rules::{Field, RuleId};
 use crate::service::Backend;
 use crate::session::{
-    Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef, Verdict,
+    Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
 };
 use crate::{
     BridgeIndex, DropReason, Endpoint, Finding, Nanos, Outward, Translation, Tuple, Usage, Zone,
@@ -129,7 +129,8 @@ impl<W: Witness> Memory<W> {
         let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
         let is_first = found.direction == Direction::Reply && !found.is_replied;
         if is_first && embedded.is_unreachable() && !W::IS_DRY {
-            desk.hear_backend(&session, true);
+            let served = desk.snapshot.translation().served_by(&session);
+            served.inspect(|it| service::hear(*it, &session, true, desk.now.seconds()));
         }
         let ruling = self.consult(desk, case, frame, None, Standing::Related)?;
         if !case.is_routed || ruling.to.is_some() {
@@ -155,16 +156,8 @@ impl<W: Witness> Memory<W> {
         let Some(session) = self.witness.session(&self.tables, found, now) else {
             return Err(Refusal::Drop(DropReason::InvalidState));
         };
-        if found.direction == Direction::Reply && !found.is_replied && !W::IS_DRY {
-            let packet = Packet::of(frame.data(), case.layers);
-            let policy = desk.snapshot.translation().tcp;
-            let verdict =
-                self.tables.sessions.judge(found.session, found.direction, &packet, policy);
-            // What does not fit the session is not its backend's word.
-            if verdict == Verdict::Valid {
-                desk.hear_backend(&session, packet.is_reset());
-            }
-        }
+        let is_first = found.direction == Direction::Reply && !found.is_replied;
+        let is_tracked = is_first && !W::IS_DRY && self.hear_backend(desk, case, frame, &session);
         let onward = onward(&session, found.direction);
         let standing = match found.direction {
             Direction::Reply => Standing::Answering,
@@ -188,7 +181,9 @@ impl<W: Witness> Memory<W> {
         let session = Some((found.session, found.direction));
         let awaits_answer =
             !found.is_replied && desk.snapshot.rules().fields().contains(Field::State);
-        Ok(Transform { rewrite, session, awaits_answer, ..desk.transform(way, ruling) }.into())
+        let transform =
+            Transform { rewrite, session, awaits_answer, ..desk.transform(way, ruling) };
+        Ok(Decision { is_tracked, ..transform.into() })
     }
 
     /// The next hop of a packet of a session. All that go the same way have the same one.
@@ -464,7 +459,7 @@ impl<W: Witness> Memory<W> {
 pub(super) struct Decision {
     /// What becomes of it, and of those that follow it.
     pub(super) transform: Transform,
-    /// It began its session, which has counted it.
+    /// Its session has counted it already: it began it, or was a backend's first word in it.
     pub(super) is_tracked: bool,
     /// It is an ICMP error, and this is what it quotes, and what the quoted packet was before it was
     /// translated.

@@ -49,18 +49,20 @@ impl Desk<'_> {
             && case.from.bridge.router.as_deref().is_some_and(|it| it.gateway.is_own(to.ip))
             && translation.is_unclaimed(key)
     }
+}
 
-    /// A backend's first word in a session that it was given, if it was: that it takes it, or that it `refuses`.
-    pub(super) fn hear_backend(&self, session: &Session, refuses: bool) {
-        let Some((service, backend)) = self.snapshot.translation().served_by(session) else {
-            return;
-        };
-        let now = self.now.seconds();
-        let has_begun = matches!(session.state, State::Open | State::Tcp(TcpState::SynSent));
-        if !refuses {
-            backend.health.succeed(now);
-        } else if has_begun {
-            backend.health.fail(Fault::Refused, service.endurance, now);
-        }
+/// A backend's first word in a session that it was given: that it takes it, or that it `refuses`. The session is as it was
+/// before.
+pub(super) fn hear(
+    (service, backend): (&Service, &Backend),
+    session: &Session,
+    refuses: bool,
+    now: Seconds,
+) {
+    let has_begun = matches!(session.state, State::Open | State::Tcp(TcpState::SynSent));
+    if !refuses {
+        backend.health.succeed(now);
+    } else if has_begun {
+        backend.health.fail(Fault::Refused, service.endurance, now);
     }
 }

@@ -82,7 +82,7 @@ pub struct Health {
     against: AtomicU32,
     /// The second at which it last went down, or came back by a check or by a session; 0 for never.
     turned: AtomicU32,
-    /// The last [`Fault`] that took it down, as a word; 0 for none.
+    /// The last [`Fault`] that took it down or keeps it there, as a word; 0 for none.
     fault: AtomicU32,
     begun: AtomicU64,
     failed: AtomicU64,
@@ -141,6 +141,9 @@ impl Health {
         let most = if found.is_ok() { thresholds.rise } else { thresholds.fall };
         let is_known = matches!(checked, Checked::Passing | Checked::Failing);
         if is_known && against < most {
+            if let (Err(fault), Checked::Failing) = (found, checked) {
+                self.fault.store(fault.word(), Relaxed);
+            }
             return false;
         }
         self.against.store(0, Relaxed);

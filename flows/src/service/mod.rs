@@ -289,6 +289,11 @@ impl Services {
         }
     }
 
+    /// Whether any backends are checked.
+    pub fn are_checked(&self) -> bool {
+        !self.checked_on.is_empty()
+    }
+
     /// Whether backends on a bridge are checked.
     pub(crate) fn are_checked_on(&self, zone: Zone) -> bool {
         self.checked_on.binary_search(&BridgeIndex(zone.0)).is_ok()

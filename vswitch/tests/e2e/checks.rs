@@ -1,18 +1,19 @@
 //! Checks of services' backends, with the kernel's TCP behind the backends.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
 use ctl::response::{BackendInfo, BackendState, Checks, Fault};
-use ctl::{Backend, HealthCheck, Mutation, Service, ServiceAdd};
+use ctl::{Backend, HealthCheck, Mutation, Protocol, Service, ServiceAdd};
 use netlab::{Need, Test, TestResult, test};
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, eventually};
-use crate::services::{Outcome, Scene, Server, VIP, VIP6, is_refused, listen, talk};
+use crate::routing::io;
+use crate::services::{Outcome, SOON, Scene, Server, VIP, VIP6, is_refused, listen, talk};
 
 pub fn tests() -> Vec<Test> {
     [
@@ -20,6 +21,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_backend_is_what_it_answers_by_http),
         test!(where_all_fail_their_checks_clients_are_refused),
         test!(a_backend_that_is_gone_from_its_link_is_found_out),
+        test!(datagrams_leave_a_backend_that_is_found_dead),
         test!(rules_do_not_stand_in_the_way_of_checks),
         test!(what_was_found_ends_with_the_checks),
         test!(checks_go_on_after_a_restart),
@@ -180,6 +182,54 @@ fn a_backend_that_is_gone_from_its_link_is_found_out() -> TestResult {
     for _ in 0..4 {
         scene.connect(VIP)?;
     }
+    scene.daemon.check_ledger()
+}
+
+fn datagrams_leave_a_backend_that_is_found_dead() -> TestResult {
+    let mut scene = Scene::new()?;
+    let mut sockets = Vec::new();
+    for server in &scene.servers {
+        let any: SocketAddr = "0.0.0.0:5353".parse()?;
+        let socket = server.container.run(|| UdpSocket::bind(any).map_err(io))?;
+        socket.set_nonblocking(true)?;
+        sockets.push(socket);
+    }
+    let health = checks("tcp")?.map(|check| HealthCheck { port: Some(8080), ..check });
+    scene.serve(|service| {
+        service.health = health;
+        (service.listen.protocol, service.affinity) = (Protocol::Udp, None);
+        service.backends.iter_mut().for_each(|backend| backend.at.set_port(5353));
+    })?;
+    for at in 0..3 {
+        await_checks(&scene, at, Checks::Passing)?;
+    }
+    let any: SocketAddr = "0.0.0.0:0".parse()?;
+    let client = scene.client.run(|| UdpSocket::bind(any).map_err(io))?;
+    client.connect(VIP)?;
+    client.set_read_timeout(Some(SOON))?;
+    // Whoever hears it answers.
+    let heard_by = |what: &str| {
+        let mut by = None;
+        eventually(what, || {
+            let _ = client.send(b"hello");
+            let mut all = sockets.iter().enumerate();
+            by = all.find_map(|(at, socket)| {
+                let (_, from) = socket.recv_from(&mut [0; 8]).ok()?;
+                socket.send_to(b"hello", from).ok()?;
+                Some(at)
+            });
+            by.is_some()
+        })?;
+        client.recv(&mut [0; 8])?;
+        Ok::<_, Box<dyn std::error::Error>>(by)
+    };
+    let first = heard_by("somebody hears a datagram")?.ok_or("nobody")?;
+    let stopped = scene.servers.remove(first);
+    drop(stopped.listener);
+    await_backend(&scene, first, |backend| fails_with(backend, Fault::Refused))?;
+    eventually("another hears the datagrams", || {
+        heard_by("somebody hears a datagram").is_ok_and(|by| by.is_some_and(|by| by != first))
+    })?;
     scene.daemon.check_ledger()
 }
 

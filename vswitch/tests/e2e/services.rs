@@ -20,7 +20,7 @@ use crate::sessions::{sessions, tcp_only};
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Longer than any connection takes to come about.
-const SOON: Duration = Duration::from_secs(5);
+pub const SOON: Duration = Duration::from_secs(5);
 pub const VIP: &str = "10.96.0.10:80";
 pub const VIP6: &str = "[fd96::10]:80";
 

@@ -193,6 +193,23 @@ fn a_reset_that_does_not_fit_its_connection_is_no_backends_word() {
 }
 
 #[test]
+fn a_backend_answers_for_itself_and_not_for_clients_who_are_not_there() {
+    let mut network = serving(service(VIP, &[A]));
+    let nobody = "203.0.113.77:5000";
+    assert_eq!(begin(&mut network, nobody, VIP).as_deref(), Some(A));
+    let asked = network.send(&tcp("SA", A, nobody, (700, 101)));
+    assert!(asked.iter().all(|sent| sent.contains("who-has 203.0.113.77")), "{asked:?}");
+    let is_replied = |network: &Network| {
+        let now = network.now.seconds();
+        network.tables.sessions.iter(now).all(|session| session.is_replied)
+    };
+    assert!(is_replied(&network), "its backend need not be given up");
+    network.wait(Duration::from_secs(5));
+    network.send(&tcp("SA", A, nobody, (700, 101)));
+    assert!(is_replied(&network));
+}
+
+#[test]
 fn what_answers_a_check_is_heard_by_whoever_checks_and_nothing_else_is() {
     let checked = Service { is_checked: true, ..service(VIP, &[A]) };
     let answer = |flags, from, to| tcp(flags, from, to, (700, 101));

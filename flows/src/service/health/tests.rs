@@ -80,6 +80,15 @@ fn the_first_check_decides_by_itself() {
 }
 
 #[test]
+fn why_a_backend_is_down_is_what_was_found_last() {
+    let health = Health::default();
+    states(&health, &[BAD, Err(Fault::Refused), Ok(())], 100);
+    assert_eq!(health.fault(), Some(Fault::Refused));
+    states(&health, &[Ok(()), Err(Fault::Silent)], 103);
+    assert_eq!(health.fault(), Some(Fault::Refused), "it is up");
+}
+
+#[test]
 fn sessions_that_are_taken_do_not_bring_back_who_fails_checks() {
     let health = Health::default();
     states(&health, &[BAD], 100);

@@ -51,7 +51,7 @@ impl Schedule {
     pub fn next(&mut self, now: Instant) -> Option<Target> {
         let is_due = self.next_at().is_some_and(|at| at <= now);
         let (_, target) = is_due.then(|| self.queue.pop_first())??;
-        let earliest = now.checked_sub(PACE * BURST).unwrap_or(now);
+        let earliest = now.checked_sub(PACE * (BURST - 1)).unwrap_or(now);
         self.paced = Some(self.paced.map_or(earliest, |paced| paced.max(earliest)) + PACE);
         self.due.remove(&target);
         Some(target)

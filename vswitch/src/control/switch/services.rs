@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ctl::ServiceName;
 use flows::router::{Lookup, NextHop, Station};
-use flows::service::{Backend, Fault};
+use flows::service::{Backend, Checked, Fault, Health};
 use flows::session::{Session, State, TcpState};
 use flows::{BridgeIndex, Endpoint, Nanos};
 
@@ -55,7 +55,7 @@ impl Switch {
 
     /// Ends the connections that their backends did not answer in time, which counts against these: the client's next
     /// attempt is given to whose turn it is then. What is sent to a backend that is passed over, and was never answered,
-    /// ends as well.
+    /// ends as well; and what goes without connections to one that checks found dead, whose clients would never learn.
     pub fn give_up_on_backends(&mut self) {
         let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
         let end = self.swept.backends.saturating_add(SESSIONS);
@@ -71,13 +71,18 @@ impl Switch {
     }
 
     fn give_up(&self, session: &Session, now: Nanos) {
-        if session.is_replied || session.age_seconds < ANSWER_SECONDS {
+        let translation = self.snapshot.translation();
+        let may_move = session.state == State::Open && translation.services.are_checked();
+        if session.age_seconds < ANSWER_SECONDS || (session.is_replied && !may_move) {
             return;
         }
-        let translation = self.snapshot.translation();
         let Some((service, backend)) = translation.served_by(session) else { return };
         let is_opening = matches!(session.state, State::Tcp(TcpState::SynSent));
-        if !is_opening && backend.health.is_up(now.seconds()) {
+        let is_over = match session.is_replied {
+            true => is_dead(&backend.health),
+            false => is_opening || !backend.health.is_up(now.seconds()),
+        };
+        if !is_over {
             return;
         }
         let sessions = &self.fleet.tables().sessions;
@@ -88,6 +93,12 @@ impl Switch {
             }
         }
     }
+}
+
+/// Whether checks found that nobody is there, and not only that it does not do well.
+fn is_dead(health: &Health) -> bool {
+    let is_gone = matches!(health.fault(), Some(Fault::Refused | Fault::Silent | Fault::Absent));
+    health.checked() == Checked::Failing && is_gone
 }
 
 fn endpoint(at: SocketAddr) -> Endpoint {
