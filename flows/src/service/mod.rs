@@ -77,7 +77,7 @@ pub struct Service {
     /// Its address and port.
     pub vip: Endpoint,
     /// The bridges whose stations find it, sorted; `None` for all.
-    pub on: Option<Box<[BridgeIndex]>>,
+    pub on: Option<Arc<[BridgeIndex]>>,
     /// Who serves, [`MAX_BACKENDS`] at most. [`Balance::Maglev`] is made for these, in this order.
     pub backends: Box<[Backend]>,
     /// How sessions are divided.
@@ -227,17 +227,22 @@ struct Vip {
     /// By protocol and port.
     services: Vec<Service>,
     /// The bridges whose stations find one of them, sorted; `None` for all.
-    on: Option<Box<[BridgeIndex]>>,
+    on: Option<Arc<[BridgeIndex]>>,
 }
 
 impl Vip {
     fn new(mut services: Vec<Service>) -> Self {
         services.sort_by_key(|service| (service.protocol, service.vip.port));
-        let each: Option<Vec<_>> = services.iter().map(|service| service.on.as_deref()).collect();
-        let on = each.map(|each| {
-            let mut on = each.concat();
-            on.sort_unstable();
-            on.into()
+        let each: Option<Vec<_>> = services.iter().map(|service| service.on.clone()).collect();
+        let on = each.map(|each| match each.as_slice() {
+            // Mostly there is one, which many share.
+            [one, rest @ ..] if rest.iter().all(|other| Arc::ptr_eq(one, other)) => Arc::clone(one),
+            _ => each
+                .iter()
+                .flat_map(|on| on.iter().copied())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
         });
         Self { services, on }
     }

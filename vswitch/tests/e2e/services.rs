@@ -97,7 +97,7 @@ impl Scene {
     }
 
     /// Gives the servers one address.
-    pub fn serve(&self, change: impl FnOnce(&mut Service)) -> TestResult {
+    pub fn serve(&self, change: impl FnOnce(&mut Service)) -> Outcome<()> {
         let mut service = Service::new(format!("{VIP}/tcp").parse()?);
         let backend = |server: &Server| Backend { at: server.at, draining: false };
         service.backends = self.servers.iter().map(backend).collect();
@@ -124,7 +124,7 @@ impl Scene {
     }
 
     /// Changes how the servers are checked.
-    pub fn check_by(&self, health: Option<HealthCheck>) -> TestResult {
+    pub fn check_by(&self, health: Option<HealthCheck>) -> Outcome<()> {
         let plain = serde_json::from_str(r#"{"name":"web"}"#)?;
         let set = ServiceSet { health: Some(health), ..plain };
         self.daemon.change(Mutation::ServiceSet(set))?;
