@@ -129,8 +129,9 @@ impl<W: Witness> Memory<W> {
         let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
         let is_first = found.direction == Direction::Reply && !found.is_replied;
         if is_first && embedded.is_unreachable() && !W::IS_DRY {
-            let served = desk.snapshot.translation().served_by(&session);
-            served.inspect(|it| service::hear(*it, &session, true, desk.now.seconds()));
+            if let Some(served) = desk.snapshot.translation().served_by(&session) {
+                service::hear(served, &session, true, desk.now.seconds());
+            }
         }
         let ruling = self.consult(desk, case, frame, None, Standing::Related)?;
         if !case.is_routed || ruling.to.is_some() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::network::{Expose, INSIDE, Network, Plan, end, gateway_mac, ip, station, unused};
+use super::network::{Expose, INSIDE, Network, OUTSIDE, Plan, end, gateway_mac, ip, station, unused};
 use super::packets::{Kind, Packet, arp_reply, icmp_error};
 use crate::service::{Backend, Balance, Endurance, Health, Maglev, Service, Turn};
 use crate::{BridgeIndex, DropReason, Usage};
@@ -246,7 +246,7 @@ fn a_published_port_is_no_end_of_a_check() {
         internal: "10.0.0.3:80",
     };
     let checked = Service { is_checked: true, ..service(VIP, &[CLIENT_HTTP]) };
-    let outside = Service { backends: [backend(0, 2, CLIENT_HTTP)].into(), ..checked };
+    let outside = Service { backends: [backend(0, OUTSIDE, CLIENT_HTTP)].into(), ..checked };
     let plan = Plan { published: vec![expose], services: vec![outside], ..Plan::masqueraded() };
     let mut network = Network::new(&plan);
     network.send(&tcp("A", CLIENT_HTTP, "203.0.113.1:600", (700, 101)));
