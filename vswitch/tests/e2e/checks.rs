@@ -235,7 +235,7 @@ fn datagrams_leave_a_backend_that_is_found_dead() -> TestResult {
 
 fn rules_do_not_stand_in_the_way_of_checks() -> TestResult {
     let scene = Scene::new()?;
-    let deny = "priority=10 bridge=inside action=drop";
+    let deny = "10 bridge=inside,tcp drop";
     scene.daemon.change(Mutation::FlowAdd(Box::new(deny.parse()?)))?;
     let health = checks("tcp")?;
     scene.serve(|service| service.health = health)?;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::network::{Expose, INSIDE, Network, OUTSIDE, Plan, end, gateway_mac, ip, station, unused};
+use super::network::{
+    Expose, INSIDE, Network, OUTSIDE, Plan, end, gateway_mac, ip, station, unused,
+};
 use super::packets::{Kind, Packet, arp_reply, icmp_error};
 use crate::service::{Backend, Balance, Endurance, Health, Maglev, Service, Turn};
 use crate::{BridgeIndex, DropReason, Usage};

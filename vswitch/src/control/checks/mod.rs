@@ -36,6 +36,10 @@ use schedule::{Schedule, Target};
 
 /// Checks at the same time.
 const MAX_CHECKS: usize = 1024;
+/// Of these, those whose backend's address on the link is asked for: half of what one worker asks for at a time, so that
+/// backends that are not there leave room for packets' next hops. The others wait so long.
+const MAX_SEEKING: usize = 128;
+const SEEK_LATER: Duration = Duration::from_secs(1);
 /// How often it is looked whether a backend's address on the link is known by now.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Ports that are tried until a backend is checked another time.
@@ -153,6 +157,10 @@ impl Checks {
         let Some((gateway, next_hop)) = switch.path_to(backend) else {
             return self.conclude(switch, &target, now, Err(Fault::Absent));
         };
+        let is_known = !matches!(switch.neighbor(next_hop), Lookup::Unknown | Lookup::Resolving);
+        if !is_known && self.seeking() >= MAX_SEEKING {
+            return self.schedule.put(target, now + SEEK_LATER);
+        }
         let Some(own) = self.free_end(switch, backend.bridge, (gateway.ip, at)) else {
             backend.health.leave_unchecked(false, switch.now());
             return self.schedule.put(target, now + interval);
@@ -167,6 +175,11 @@ impl Checks {
             switch.note_problem(format!("nobody asks for {}: {error}", next_hop.ip));
         }
         self.go_on(switch, ends, now);
+    }
+
+    /// Checks whose backends' addresses on the link are asked for.
+    fn seeking(&self) -> usize {
+        self.running.values().filter(|check| matches!(check.stage, Stage::Seeking(_))).count()
     }
 
     /// An end of the gateway's own for a check of a backend: what answers it comes to nobody else. `None` if there is none.
