@@ -20,6 +20,7 @@ use vswitch::worker::{PollMode, doorbell, ring};
 /// Runs in the foreground, logs to standard error, and is given orders with `vswitchctl`.
 #[derive(Parser)]
 #[command(
+    name = "vswitchd",
     version,
     after_help = "\
 Examples:
