@@ -396,9 +396,8 @@ impl Ledger {
 
 /// Enters an offender, unless a later one of its side and reason is there, whatever their ports.
 fn keep_latest(latest: &mut Vec<Offender>, offender: Offender) {
-    let is_alike = |other: &&mut Offender| {
-        (other.side, other.reason) == (offender.side, offender.reason)
-    };
+    let is_alike =
+        |other: &&mut Offender| (other.side, other.reason) == (offender.side, offender.reason);
     match latest.iter_mut().find(is_alike) {
         Some(other) if other.at > offender.at => {}
         Some(other) => *other = offender,

@@ -31,8 +31,8 @@ Examples:
   vswitchd --docker                            Docker's network plugin as well (docker network create -d vswitch)"
 )]
 struct Arguments {
-    /// Where to listen for orders
-    #[arg(long, value_name = "PATH", default_value = ctl::DEFAULT_SOCKET, env = "VSWITCH_SOCKET")]
+    /// Where to listen for orders [env: VSWITCH_SOCKET]
+    #[arg(long, value_name = "PATH", default_value_os_t = ctl::usual_socket())]
     socket: PathBuf,
 
     /// A group (by number) whose members may give orders too
