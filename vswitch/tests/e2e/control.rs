@@ -15,7 +15,7 @@ use ctl::{
 };
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getrlimit, prlimit};
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getrlimit, prlimit, setrlimit};
 
 use crate::daemon::{Daemon, bridge, eventually, fresh_directory, port, spawn, tap};
 
