@@ -336,7 +336,9 @@ fn soak(minutes: u16, how: &How) -> Result<(), Box<dyn Error>> {
     let subjects = chosen_subjects(names)?;
     let [subject] = subjects.as_slice() else { return Err("name one subject with --only".into()) };
     let time = Duration::from_secs(u64::from(minutes) * 60);
-    keep(&soak::run(subject, time, how.setting())?, how.json.as_deref())
+    let (record, grown) = soak::run(subject, time, how.setting())?;
+    keep(&record, how.json.as_deref())?;
+    grown.map_or(Ok(()), |what| Err(what.into()))
 }
 
 fn difference(before: &Path, after: &Path) -> Result<(), Box<dyn Error>> {

@@ -111,7 +111,8 @@ fn drawing(record: &Record, family: &str, name: &str) -> Option<String> {
         }
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         if points.len() > 1 {
-            curves.push(Curve { name: note.name.clone(), colour: plot::colour(place), points });
+            let (colour, is_dashed) = (plot::colour(place), plot::is_repeated(place));
+            curves.push(Curve { name: note.name.clone(), colour, is_dashed, points });
         }
     }
     let (across, up) = axes.filter(|_| !curves.is_empty())?;
