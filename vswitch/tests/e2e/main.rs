@@ -22,6 +22,7 @@ mod rules;
 mod services;
 mod sessions;
 mod shapes;
+mod stations;
 mod uplink;
 mod vxlan;
 mod workers;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         workers::tests(),
         matrix::tests(),
         bridging::tests(),
+        stations::tests(),
         routing::tests(),
         networks::tests(),
         names::tests(),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         workers::tests(),
         matrix::tests(),
         bridging::tests(),
+        stations::tests(),
         routing::tests(),
         networks::tests(),
         sessions::tests(),
