@@ -35,7 +35,6 @@ pub fn tests() -> Vec<Test> {
         test!(a_station_that_moves_is_found_where_it_is),
         test!(a_station_that_moves_is_found_when_the_daemon_can_open_nothing_more),
         test!(a_station_that_is_silent_ages_and_one_that_sends_does_not),
-        test!(what_ages_within_moments_is_left_to_the_switch),
         test!(a_capture_sees_every_frame),
         test!(a_frame_that_is_too_long_is_dropped_with_that_reason),
         test!(an_interface_whose_mtu_somebody_lowers_is_left_to_the_switch),
@@ -397,30 +396,6 @@ fn a_station_that_is_silent_ages_and_one_that_sends_does_not() -> TestResult {
     let known: Vec<_> = stations.iter().map(|known| (known.mac.0, known.age_seconds)).collect();
     assert!(matches!(known[..], [(mac, age)] if mac == station(0) && age <= 1), "{known:?}");
     lab.daemon.check_ledger()
-}
-
-/// By the time at which the control thread looks who was heard, a station could have aged that the kernel hears.
-fn what_ages_within_moments_is_left_to_the_switch() -> TestResult {
-    const ROUNDS: u64 = 200;
-    let lab = Laboratory::new()?;
-    let set = BridgeSet::new("br0".parse()?);
-    let ageing = |seconds| BridgeSet { ageing_seconds: Some(seconds), ..set.clone() };
-    lab.daemon.change(Mutation::BridgeSet(ageing(2)))?;
-    lab.exchange()?;
-    eventually("the stations are known", || {
-        let stations = lab.daemon.ask::<Vec<FdbInfo>>(Query::FdbShow(FdbFilter::default()));
-        stations.is_ok_and(|stations| stations.len() == 2)
-    })?;
-    let before = lab.by_workers()?;
-    for _ in 0..ROUNDS {
-        lab.exchange()?;
-        assert_eq!(lab.offloaded()?, Vec::<[u8; 6]>::new());
-    }
-    eventually("the workers carry it all", || {
-        lab.by_workers().is_ok_and(|frames| frames - before >= 2 * ROUNDS)
-    })?;
-    lab.daemon.change(Mutation::BridgeSet(ageing(300)))?;
-    lab.talk()
 }
 
 fn a_capture_sees_every_frame() -> TestResult {

@@ -28,8 +28,8 @@ use super::Switch;
 use crate::random::random;
 use crate::worker::Clock;
 
-/// Shortcuts that would end within this time are made anew when they are looked after. None is made that would: before its time
-/// is over it is known whether its stations were heard.
+/// Shortcuts that would end within this time are made anew when they are looked after, if one of their stations was heard; if
+/// not, the workers see it age.
 const SOON_NS: u64 = 3_000_000_000;
 
 /// What the kernel carries.
