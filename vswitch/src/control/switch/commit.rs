@@ -233,7 +233,7 @@ impl Switch {
         let mappings = &self.snapshot.translation().mappings;
         let snapshot =
             compile::snapshot(&self.config, &self.numbering, generation, mappings, rules, |name| {
-                self.facts.get(name).is_some_and(|facts| facts.gate.is_some())
+                self.facts.get(name).is_some_and(|facts| facts.gate.is_ok())
             })
             .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
