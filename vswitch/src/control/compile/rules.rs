@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ctl::flow::{Criteria, FlowId, FlowRule, LimitRate, Match, StateSet, Step, Verdict, VlanMatch};
-use ctl::{BridgeName, Config, PortName, Table};
+use ctl::{BridgeName, Config, Flows, PortName};
 use flows::rules::{
     AddressSet, ConnState, ConnStates, FlagsMatch, IcmpMatch, LimitSpec, MacMatch, Meter, RangeSet,
     Rejection, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Scope, Timeouts, Unit,
@@ -28,7 +28,7 @@ use mentions::{Mentions, Place};
 pub struct Rules {
     set: Arc<RuleSet>,
     /// What they were made of.
-    flows: Table<FlowId, FlowRule>,
+    flows: Flows,
     mentions: Mentions,
     numbers: Numbers,
 }
