@@ -72,11 +72,8 @@ impl Guard {
         Some(match layers.protocol {
             protocol::UDP => {
                 let (from, to) = layers.ports(frame)?;
-                let (server, client) = if is_v6 {
-                    (DHCPV6_SERVER, DHCPV6_CLIENT)
-                } else {
-                    (DHCP_SERVER, DHCP_CLIENT)
-                };
+                let (server, client) =
+                    if is_v6 { (DHCPV6_SERVER, DHCPV6_CLIENT) } else { (DHCP_SERVER, DHCP_CLIENT) };
                 let asks = source == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
                     && (from, to) == (DHCP_CLIENT, DHCP_SERVER);
                 // Clients take answers by whatever port they come from (RFC 7610 section 5).

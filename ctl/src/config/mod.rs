@@ -24,7 +24,7 @@ pub use flows::Flows;
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
-pub use network::{Endpoint, Network, NetworkSettings, Overlay, Shape};
+pub use network::{Endpoint, Network, NetworkChange, NetworkSettings, Overlay, Shape};
 pub use port::{Egress, Ingress, NetdevMode, NetnsIdentity, Port, PortKind, Tap, TapRoute};
 pub use service::{Affinity, Backend, Balance, Listen, Service, Target};
 pub use vxlan::{Tos, Vni, Vxlan};
