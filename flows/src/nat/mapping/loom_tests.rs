@@ -89,6 +89,26 @@ fn loom_a_mapping_that_is_joined_while_it_ends_is_joined_or_gone() {
 }
 
 #[test]
+fn loom_whoever_sees_a_port_mapped_finds_whose_it_is() {
+    model(|| {
+        let mappings = mappings();
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || {
+                let word = mappings.addresses[0].table.load(Class::Udp, 1);
+                let is_mapped = matches!(word.state(), State::Mapped(_));
+                (is_mapped, mappings.find(OUTSIDE, UDP, Endpoint::new(ADDRESS, 1)))
+            })
+        };
+        let ours = claim(&mappings, container(1, 1)).unwrap();
+        assert_eq!(ours.external.port, 1);
+        let (is_mapped, found) = other.join().unwrap();
+        assert!(!is_mapped || found.is_some());
+        assert!(found.is_none_or(|found| found.internal == container(1, 1)));
+    });
+}
+
+#[test]
 fn loom_a_container_that_two_workers_meet_at_once_is_entered_once() {
     model(|| {
         let mappings = mappings();
