@@ -75,7 +75,7 @@ fn coming_or_going(who: u8, kind: u8) -> String {
         2 => format!(r#"network.disconnect {{"network":"web","netns":"c{who}","ifname":"eth0"}}"#),
         3 => format!(r#"ipam.request {{"network":"web","owner":"o{who}"}}"#),
         4 => format!(r#"ipam.request {{"subnet":"10.3.0.0/28","owner":"o{who}"}}"#),
-        _ => format!(r#"ipam.free {{"owner":"o{who}"}}"#),
+        _ => format!(r#"ipam.release {{"owner":"o{who}"}}"#),
     }
 }
 

@@ -189,9 +189,10 @@ impl Hosts {
         }
         let retired =
             cells[SESSIONS].compare_exchange(1, 0, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        // Someone may have come and gone since.
+        // Someone may have come and gone since. The count is added to and not stored: so whoever pins the host next still
+        // acquires what was released when it was entered.
         if retired && !is_quiet() {
-            cells[SESSIONS].store(1, Ordering::Release);
+            cells[SESSIONS].fetch_add(1, Ordering::Relaxed);
             return false;
         }
         retired

@@ -129,6 +129,23 @@ fn loom_a_container_that_two_workers_meet_at_once_is_entered_once() {
 }
 
 #[test]
+fn loom_a_container_whose_last_session_ends_is_not_forgotten_before_its_quarantine_is_over() {
+    model(|| {
+        let mappings = Arc::new(Mappings::new(1, 3).with_addresses([(OUTSIDE, ADDRESS)]));
+        // There is room for two.
+        claim(&mappings, container(2, 1)).unwrap();
+        let held = claim(&mappings, container(1, 1)).unwrap();
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || mappings.release(held.mapping, Nanos::from_secs(1000)))
+        };
+        let third = claim_at(&mappings, container(3, 1), 1000);
+        assert!(matches!(third, Err(Unclaimed::Hosts { .. })), "{third:?}");
+        other.join().unwrap();
+    });
+}
+
+#[test]
 fn loom_a_container_that_comes_back_while_it_is_forgotten_is_never_taken_for_another() {
     model(|| {
         let mappings = Arc::new(Mappings::new(1, 3).with_addresses([(OUTSIDE, ADDRESS)]));
