@@ -239,6 +239,11 @@ impl Switch {
         *self.missed.entry(port).or_default() += frames;
     }
 
+    /// The rules in force.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// What the workers decide by.
     pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot

@@ -82,7 +82,7 @@ pub struct MasqueradeOptions {
     /// The most sessions of one address inside
     #[arg(long, value_name = "COUNT")]
     pub session_quota: Option<u32>,
-    /// Masquerade IPv6 too, instead of routing it
+    /// Masquerade IPv6 too, which otherwise takes `route allow`
     #[arg(long)]
     pub ipv6: bool,
 }

@@ -177,10 +177,12 @@ fn filtering(filtering: ctl::Filtering) -> Filtering {
 fn owners(config: &Config, numbering: &Numbering) -> HashMap<(BridgeIndex, IpAddr), BridgeIndex> {
     let mut owners = HashMap::new();
     for (from, slot) in &numbering.bridges {
-        for owner in reachable(config, from).into_iter().chain([from]) {
+        let own = [true, false].map(|is_ipv4| (from, is_ipv4));
+        for (owner, is_ipv4) in reachable(config, from).into_iter().chain(own) {
             let Some(at) = numbering.bridges.get(owner) else { continue };
             let own = config.bridges.get(owner).into_iter().flat_map(|bridge| &bridge.gateways);
             let own = own.map(|cidr| cidr.addr).chain(pool_addresses(config, owner));
+            let own = own.filter(|ip| ip.is_ipv4() == is_ipv4);
             owners.extend(own.map(|ip| ((slot.index, ip), at.index)));
         }
     }
