@@ -13,6 +13,7 @@ mod config;
 mod error;
 pub mod flow;
 pub mod ipam;
+mod loopback;
 mod names;
 mod network;
 mod packet;
@@ -36,6 +37,7 @@ pub use config::{
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;
+pub use loopback::Relayed;
 pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
     RawNetns, RuleName, ServiceName,

@@ -16,6 +16,7 @@ mod vxlan;
 use crate::attach::attach;
 use crate::check::{check_change, no_port};
 use crate::network::{protect, settle};
+use crate::loopback;
 use crate::{Batch, Config, CtlError, ErrorCode, Mutation};
 
 /// The configuration after a change.
@@ -117,6 +118,7 @@ fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
     if concerns_networks(mutation) {
         settle(&mut next);
     }
+    loopback::settle(config, &mut next);
     Ok(next)
 }
 

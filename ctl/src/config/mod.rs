@@ -229,7 +229,8 @@ impl Config {
             self.networks.get(name).is_some_and(|network| network.settings.internal)
         };
         let finds = move |(name, bridge): &(&BridgeName, &Bridge)| match service.on.is_empty() {
-            true => !bridge.gateways.is_empty() && !is_internal(name),
+            // The daemon's own asks for no service.
+            true => !bridge.gateways.is_empty() && !is_internal(name) && !name.is_loopback(),
             false => service.on.contains(*name),
         };
         self.bridges.iter().filter(finds).map(|(name, _)| name)
@@ -248,13 +249,14 @@ impl Config {
         self.bridges.iter().filter(holds).map(|(name, _)| name)
     }
 
-    /// The bridges, other than its own, in whose subnets the container of a published port is.
+    /// The bridges, other than the one where it is published, in whose subnets the container of a published port is.
     pub(crate) fn holders<'a>(
         &'a self,
         rule: &'a Publish,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
         let holds = |(name, bridge): &(&BridgeName, &Bridge)| {
-            **name != rule.on && bridge.gateway_for(rule.forward.container).is_some()
+            (**name != rule.on || rule.is_on_loopback())
+                && bridge.gateway_for(rule.forward.container).is_some()
         };
         self.bridges.iter().filter(holds).map(|(name, _)| name)
     }
