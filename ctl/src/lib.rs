@@ -49,7 +49,7 @@ pub use rate::Rate;
 pub use request::{
     Allowance, Attach, Batch, BridgeAdd, BridgeSet, Capture, ConnFilter, ConnList, ConnShow,
     ConnState, ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace,
-    Frame, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
+    Frame, HostPort, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
     NeighborAdd, NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect,
     NetworkHandover, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query,
     Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet, TopBy,

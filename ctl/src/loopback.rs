@@ -179,7 +179,8 @@ pub(crate) fn check(config: &Config) -> Result<(), CtlError> {
     let is_made = (&present.gateways, present.mtu, present.gateway_mac)
         == (&made.gateways, made.mtu, made.gateway_mac);
     let mut ports = config.ports_of(&name);
-    let is_alone = ports.all(|(other, _)| *other == own) && config.vxlans_of(&name).next().is_none();
+    let is_alone =
+        ports.all(|(other, _)| *other == own) && config.vxlans_of(&name).next().is_none();
     let is_there = config.ports.get(&own).is_some_and(|present| *present == port());
     if is_made && is_alone && is_there { Ok(()) } else { Err(reserved(&name)) }
 }
@@ -219,7 +220,8 @@ pub(crate) fn check_once(old: &Config, config: &Config) -> Result<(), CtlError> 
     let mut widest: Option<Relayed<'_>> = None;
     for one in relayed {
         let (protocol, is_ipv4, ports) = of(&one);
-        if let Some(other) = widest.filter(|other| (of(other).0, of(other).1) == (protocol, is_ipv4))
+        if let Some(other) =
+            widest.filter(|other| (of(other).0, of(other).1) == (protocol, is_ipv4))
         {
             if ports.overlaps(&of(&other).2) && !one.agrees_with(&other) {
                 let message = format!(
@@ -236,4 +238,123 @@ pub(crate) fn check_once(old: &Config, config: &Config) -> Result<(), CtlError> 
         widest = Some(one);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mutation, Named, NatAdd, NetdevMode, PortAdd, apply};
+
+    /// An uplink that shares the host's interface, another that does not, and a bridge with containers.
+    fn config() -> Config {
+        let mut config = Config::default();
+        for (name, gateways) in [
+            ("shared", vec!["192.0.2.2/24", "2001:db8::2/64"]),
+            ("own", vec!["198.51.100.2/24"]),
+            ("inside", vec!["10.0.0.1/24", "fd00::1/64"]),
+        ] {
+            let gateways = gateways.iter().map(|cidr| cidr.parse().unwrap()).collect();
+            config.bridges.insert(name.parse().unwrap(), Bridge { gateways, ..Bridge::default() });
+        }
+        let device: IfName = "eth0".parse().unwrap();
+        let kind = PortKind::Netdev { device, netns: None, mode: NetdevMode::Auto };
+        let port = Port { shared: true, ..Port::new("shared".parse().unwrap(), kind) };
+        apply(&config, &Mutation::PortAdd(Box::new(PortAdd { name: "up0".parse().unwrap(), port })))
+            .unwrap()
+    }
+
+    fn publish(config: &Config, name: &str, forward: &str, on: &str) -> Result<Config, CtlError> {
+        let (on, forward) = (on.parse().unwrap(), forward.parse().unwrap());
+        let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
+        apply(config, &Mutation::NatAdd(NatAdd { name: Some(name.parse().unwrap()), rule }))
+    }
+
+    fn revoke(config: &Config, name: &str) -> Config {
+        let named = Named { name: name.parse().unwrap(), if_exists: false };
+        apply(config, &Mutation::NatDel(named)).unwrap()
+    }
+
+    #[test]
+    fn what_is_the_hosts_and_what_is_the_loopbacks_is_relayed() {
+        let cases = [
+            ("8080:10.0.0.2:80/tcp", "shared", Some("127.0.0.1")),
+            ("8080:[fd00::2]:80/udp", "shared", Some("::1")),
+            ("192.0.2.2:8080:10.0.0.2:80/tcp", "shared", None),
+            ("8080:10.0.0.2:80/sctp", "shared", None),
+            ("8080:10.0.0.2:80/tcp", "own", None),
+            ("127.0.0.1:8080:10.0.0.2:80/tcp", "own", Some("127.0.0.1")),
+            ("127.0.0.5:8080:10.0.0.2:80/tcp", "inside", Some("127.0.0.5")),
+            ("[::1]:8080:[fd00::2]:80/tcp", "inside", Some("::1")),
+        ];
+        for (forward, on, expected) in cases {
+            let config = publish(&config(), "web", forward, on).unwrap();
+            let at: Vec<_> = config.relayed().map(|one| one.address.to_string()).collect();
+            assert_eq!(at, Vec::from_iter(expected), "{forward} on {on}");
+            let is_made = config.bridges.contains_key(&BridgeName::loopback());
+            assert_eq!(is_made, expected.is_some(), "{forward} on {on}");
+        }
+    }
+
+    #[test]
+    fn the_daemons_bridge_comes_with_the_first_rule_and_goes_with_the_last() {
+        let before = config();
+        let one = publish(&before, "one", "8080:10.0.0.2:80/tcp", "shared").unwrap();
+        let two = publish(&one, "two", "[::1]:81:[fd00::2]:80/tcp", "inside").unwrap();
+        assert_eq!((&one.bridges, &one.ports), (&two.bridges, &two.ports));
+        let one_again = revoke(&two, "one");
+        assert_eq!(one_again.bridges, one.bridges);
+        assert_eq!(revoke(&one_again, "two"), before);
+        // The interface stays the host's: with it goes what it was for.
+        let mut alone = one.clone();
+        alone.nat = Default::default();
+        settle(&one, &mut alone);
+        assert_eq!(alone.bridges, before.bridges);
+    }
+
+    #[test]
+    fn nobody_else_has_the_daemons_bridge_or_a_port_on_it() {
+        let config = publish(&config(), "web", "8080:10.0.0.2:80/tcp", "shared").unwrap();
+        let requests = [
+            r#"bridge.add {"name":"host-loopback","may_exist":false}"#,
+            r#"bridge.del {"name":"host-loopback"}"#,
+            r#"bridge.set {"name":"host-loopback","gateways":["10.9.0.1/24"]}"#,
+            r#"port.del {"name":"host-loopback"}"#,
+            r#"port.set {"name":"host-loopback","isolated":true}"#,
+            r#"port.add {"name":"x","port":{"bridge":"host-loopback","kind":{"tap":{}}}}"#,
+            r#"nat.add {"rule":{"publish":{"on":"host-loopback","forward":"99:10.0.0.2/tcp"}}}"#,
+            r#"nat.add {"rule":{"masquerade":{"from":"host-loopback","to":"own"}}}"#,
+        ];
+        for request in requests {
+            let (op, args) = request.split_once(' ').unwrap();
+            let line = format!(r#"{{"v":1,"id":1,"op":"{op}","args":{args}}}"#);
+            let request = crate::wire::parse_request(line.as_bytes()).unwrap().request;
+            let crate::Request::Mutation(mutation) = request else {
+                panic!("{op} changes nothing")
+            };
+            assert!(apply(&config, &mutation).is_err(), "{line}");
+        }
+        let mut without = config.clone();
+        without.nat = Default::default();
+        settle(&config, &mut without);
+        let add = crate::BridgeAdd::new(BridgeName::loopback());
+        assert!(apply(&without, &Mutation::BridgeAdd(add)).is_err(), "the name is taken for good");
+    }
+
+    #[test]
+    fn one_port_of_the_loopback_leads_to_one_container() {
+        let config = publish(&config(), "web", "8080-8089:10.0.0.2:80/tcp", "shared").unwrap();
+        let cases = [
+            ("127.0.0.1:8085:10.0.0.3:80/tcp", false),
+            ("127.0.0.9:8080:10.0.0.2:80/tcp", false),
+            ("127.0.0.1:8080-8089:10.0.0.2:80/tcp", true),
+            ("127.0.0.1:8085:10.0.0.3:80/udp", true),
+            ("[::1]:8085:[fd00::3]:80/tcp", true),
+            ("127.0.0.1:8090:10.0.0.3:80/tcp", true),
+            ("127.0.0.1:8090:10.0.0.3:80/sctp", false),
+        ];
+        for (forward, is_possible) in cases {
+            let published = publish(&config, "other", forward, "own");
+            assert_eq!(published.is_ok(), is_possible, "{forward}: {:?}", published.err());
+        }
+    }
 }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::check::{check_change, is_link_local};
 use crate::network::settle;
 use crate::{
-    BridgeName, Config, CtlError, ErrorCode, IpCidr, MacAddr, Masquerade, Port, PortName, PortRange, Prefix,
-    Route,
+    BridgeName, Config, CtlError, ErrorCode, IpCidr, MacAddr, Masquerade, Port, PortName,
+    PortRange, Prefix, Route,
 };
 
 /// What the host has on an interface that it shares.

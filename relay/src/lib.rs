@@ -57,7 +57,9 @@ impl Limits {
 
 /// Why nothing is relayed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} the relay of published ports: {source}; look at the limits of the daemon (`ulimit -n`)")]
+#[error(
+    "cannot {operation} the relay of published ports: {source}; look at the limits of the daemon (`ulimit -n`)"
+)]
 pub struct RelayError {
     operation: &'static str,
     source: io::Error,

@@ -4,6 +4,7 @@
 mod bridge;
 mod fdb;
 mod flow;
+mod host;
 mod ipam;
 mod nat;
 mod neighbor;
@@ -15,8 +16,8 @@ mod vxlan;
 
 use crate::attach::attach;
 use crate::check::{check_change, no_port};
-use crate::network::{protect, settle};
 use crate::loopback;
+use crate::network::{protect, settle};
 use crate::{Batch, Config, CtlError, ErrorCode, Mutation};
 
 /// The configuration after a change.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crate::loopback::check_elsewhere;
 use super::{bridge_of, check_host, check_range, no_port, overlapping, routed};
+use crate::loopback::check_elsewhere;
 use crate::{
     AddressRange, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
     PrefixTranslation, Protocol, Publish, RuleName,

@@ -188,6 +188,17 @@ impl Config {
         self.ports.contains_key(name) || self.vxlans.contains_key(name)
     }
 
+    /// The ports by which the host itself is on a network.
+    pub fn host_ports<'a>(
+        &'a self,
+        network: &'a Network,
+    ) -> impl Iterator<Item = (&'a PortName, &'a Tap)> + 'a {
+        network.endpoints.keys().filter_map(|name| match &self.ports.get(name)?.kind {
+            PortKind::Tap(tap) if tap.is_hosts() => Some((name, tap)),
+            _ => None,
+        })
+    }
+
     /// The MTU of a port: its own, or its bridge's.
     pub fn mtu_of(&self, port: &Port) -> Mtu {
         port.mtu.unwrap_or_else(|| self.mtu_within(&port.bridge))

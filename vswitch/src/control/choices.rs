@@ -1,7 +1,7 @@
 //! What a request leaves to the daemon: MAC addresses, and what no subnet is chosen out of. It becomes part of the
 //! request, so that whatever comes of a request follows from the request and the configuration alone.
 
-use ctl::{Batch, Config, MacAddr, Mutation, PortKind, PortName, Prefix, Tap};
+use ctl::{Batch, Config, HostPort, MacAddr, Mutation, PortKind, PortName, Prefix, Tap};
 use hostnet::Netlink;
 
 use crate::random::random;
@@ -30,7 +30,17 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
         }
         Mutation::NetworkCreate(mut create) if !config.networks.contains_key(&create.name) => {
             create.avoid.extend(host_routes());
+            create.host_port = create.host_port.map(with_mac);
             Mutation::NetworkCreate(create)
+        }
+        Mutation::NetworkSet(mut set) => {
+            let is_new = |network: &std::sync::Arc<ctl::Network>| {
+                config.host_ports(network).next().is_none()
+            };
+            if config.networks.get(&set.name).is_some_and(is_new) {
+                set.host_port = set.host_port.map(|wanted| wanted.map(with_mac));
+            }
+            Mutation::NetworkSet(set)
         }
         Mutation::PoolAdd(mut add) if add.subnet.is_none() => {
             add.avoid.extend(host_routes());
@@ -42,6 +52,10 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
         }
         other => other,
     }
+}
+
+fn with_mac(port: HostPort) -> HostPort {
+    HostPort { mac: port.mac.or_else(fresh_mac), ..port }
 }
 
 fn fresh_mac() -> Option<MacAddr> {

@@ -11,6 +11,7 @@ mod explain;
 mod foreign;
 mod handover;
 mod lifecycle;
+mod loopback;
 mod matrix;
 mod names;
 mod networks;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         sessions::tests(),
         services::tests(),
         uplink::tests(),
+        loopback::tests(),
         vxlan::tests(),
         rules::tests(),
         explain::tests(),

@@ -68,7 +68,12 @@ fn published(config: &Config, numbering: &Numbering) -> (Published, HashMap<Publ
     for (name, rule) in &config.nat {
         let NatRule::Publish(rule) = rule else { continue };
         if !rule.is_on_loopback() {
-            homes.extend(publish(config, numbering, (name, rule), (&rule.on, rule.forward.address)));
+            homes.extend(publish(
+                config,
+                numbering,
+                (name, rule),
+                (&rule.on, rule.forward.address),
+            ));
         }
     }
     for ctl::Relayed { name, rule, .. } in config.relayed() {
@@ -103,7 +108,10 @@ fn relayed_masquerades(config: &Config, numbering: &Numbering) -> Vec<Masquerade
     let Some(from) = numbering.bridges.get(&BridgeName::loopback()) else { return Vec::new() };
     let homes = config.relayed().filter_map(|relayed| config.container_bridge(relayed.rule));
     let homes: BTreeSet<_> = homes.collect();
-    homes.into_iter().flat_map(|home| behind_gateways(config, numbering, from.index, home)).collect()
+    homes
+        .into_iter()
+        .flat_map(|home| behind_gateways(config, numbering, from.index, home))
+        .collect()
 }
 
 /// Who comes from a bridge to another is seen as that one's gateways.
