@@ -116,6 +116,7 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when the workers or the store fail.
     pub fn restore(&mut self, kept: &Config) -> Result<(), CtlError> {
+        self.inherit_reservation(kept);
         let (ports, vxlans) = (Table::new(), Table::new());
         let bridges = Config { ports, vxlans, ..kept.clone() };
         self.commit(bridges, Prepared::default())?;

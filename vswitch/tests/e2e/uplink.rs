@@ -234,6 +234,15 @@ fn what_the_host_has_is_followed() -> TestResult {
             "203.0.113.7/32".parse().map_err(|_| io(ErrorKind::InvalidInput.into()))?,
         )?)
     })?;
+    netlink.set_mtu(link.index, 1400)?;
+    eventually("the MTU is followed", || {
+        let port: Result<ctl::response::PortInfo, _> = "up0"
+            .parse()
+            .map_err(drop)
+            .and_then(|name| site.daemon.ask(Query::PortShow(Named::new(name))).map_err(drop));
+        port.is_ok_and(|port| port.mtu == 1400)
+    })?;
+    transfer::tcp(&Path::new(&site.inner, &site.world, WORLD[0].parse::<IpAddr>()?), 1 << 20, 7)?;
     netlink.add_default_route(WORLD[0].parse()?, link.index)?;
     let router: IpAddr = WORLD[0].parse()?;
     eventually("the default route is followed", || {
