@@ -19,8 +19,7 @@ pub(super) fn put(
     wanted: &HostPort,
 ) -> Result<(), CtlError> {
     let ifname = ifname(name, wanted)?;
-    let port: PortName =
-        format!("{name}-host").parse().map_err(|error| CtlError::invalid(format!("{error}")))?;
+    let port = HostPort::port_name(name).map_err(|error| CtlError::invalid(error.to_string()))?;
     let Some(network) = config.networks.get(name) else { return Err(no_network(config, name)) };
     if let Some((_, tap)) = config.host_ports(network).find(|(own, _)| **own == port) {
         let has_it = tap.ifname == ifname && wanted.mac.is_none_or(|mac| tap.mac == Some(mac));

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::given;
 use crate::ipam::Span;
 use crate::{
-    BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner, PortName, Prefix,
-    TapRoute,
+    BadName, BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner,
+    PortName, Prefix, TapRoute,
 };
 
 /// A network to make.
@@ -60,6 +60,16 @@ pub struct HostPort {
     /// Its MAC address; chosen if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<MacAddr>,
+}
+
+impl HostPort {
+    /// The name of its port.
+    ///
+    /// # Errors
+    /// [`BadName`], when no valid name comes of the network's.
+    pub fn port_name(network: &BridgeName) -> Result<PortName, BadName> {
+        format!("{network}-host").parse()
+    }
 }
 
 impl NetworkCreate {

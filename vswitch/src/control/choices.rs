@@ -1,7 +1,9 @@
 //! What a request leaves to the daemon: MAC addresses, and what no subnet is chosen out of. It becomes part of the
 //! request, so that whatever comes of a request follows from the request and the configuration alone.
 
-use ctl::{Batch, Config, HostPort, MacAddr, Mutation, PortKind, PortName, Prefix, Tap};
+use ctl::{
+    Batch, BridgeName, Config, HostPort, MacAddr, Mutation, PortKind, PortName, Prefix, Tap,
+};
 use hostnet::Netlink;
 
 use crate::random::random;
@@ -28,18 +30,17 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
             handover.mac = handover.mac.or_else(|| mac_for(Some(handover.port.clone()), config));
             Mutation::NetworkHandover(handover)
         }
-        Mutation::NetworkCreate(mut create) if !config.networks.contains_key(&create.name) => {
-            create.avoid.extend(host_routes());
-            create.host_port = create.host_port.map(with_mac);
+        Mutation::NetworkCreate(mut create) => {
+            let name = &create.name;
+            create.host_port = create.host_port.map(|port| with_mac(port, name, config));
+            if !config.networks.contains_key(name) {
+                create.avoid.extend(host_routes());
+            }
             Mutation::NetworkCreate(create)
         }
         Mutation::NetworkSet(mut set) => {
-            let is_new = |network: &std::sync::Arc<ctl::Network>| {
-                config.host_ports(network).next().is_none()
-            };
-            if config.networks.get(&set.name).is_some_and(is_new) {
-                set.host_port = set.host_port.map(|wanted| wanted.map(with_mac));
-            }
+            let wanted = set.host_port.take();
+            set.host_port = wanted.map(|port| port.map(|port| with_mac(port, &set.name, config)));
             Mutation::NetworkSet(set)
         }
         Mutation::PoolAdd(mut add) if add.subnet.is_none() => {
@@ -54,8 +55,9 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
     }
 }
 
-fn with_mac(port: HostPort) -> HostPort {
-    HostPort { mac: port.mac.or_else(fresh_mac), ..port }
+fn with_mac(port: HostPort, network: &BridgeName, config: &Config) -> HostPort {
+    let mac = port.mac.or_else(|| mac_for(HostPort::port_name(network).ok(), config));
+    HostPort { mac, ..port }
 }
 
 fn fresh_mac() -> Option<MacAddr> {
