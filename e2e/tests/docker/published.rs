@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use ctl::{NatRule, PortRange};
-use e2e::Outcome;
+use e2e::{Outcome, Switch};
 use hostnet::Netns;
 use netlab::{LabError, Test, TestResult, test};
 
@@ -17,6 +17,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_datagram_to_a_published_port_is_answered_from_there),
         test!(a_port_is_published_at_the_given_address_only),
         test!(a_port_of_the_hosts_loopback_leads_to_the_container_and_is_nowhere_else),
+        test!(a_port_published_on_the_hosts_own_interface_is_reached_by_its_loopback_too),
         test!(a_port_that_cannot_be_published_is_refused_and_leaves_nothing),
     ])
 }
@@ -124,6 +125,31 @@ fn a_port_of_the_hosts_loopback_leads_to_the_container_and_is_nowhere_else() -> 
     }
     scene.docker.run("rm --force alpha")?;
     assert!(scene.host.fetch_by_itself("127.0.0.1:8080").is_err(), "it went with the container");
+    Ok(scene.switch.check_ledger()?)
+}
+
+fn a_port_published_on_the_hosts_own_interface_is_reached_by_its_loopback_too() -> TestResult {
+    let scene = Scene::with(Switch::start_sharing)?;
+    scene.network("web", "--ipv6")?;
+    scene.docker.container("alpha", "--network web -p 8080:80 -p 80")?;
+    scene.docker.serve_page("alpha", "alpha")?;
+    for at in ["198.51.100.1:8080", "[2001:db8::1]:8080"] {
+        assert!(scene.host.fetch(at)?.0.ends_with("alpha\n"), "{at}");
+    }
+    for at in ["127.0.0.1:8080", "[::1]:8080"] {
+        assert!(scene.host.fetch_by_itself(at)?.ends_with("alpha\n"), "{at}");
+    }
+    let rules = scene.switch.translations()?;
+    let published = rules.iter().filter_map(|rule| match &rule.rule {
+        NatRule::Publish(publish) => Some(publish.forward.ports),
+        _ => None,
+    });
+    let chosen: Vec<_> = published.filter(|ports| ports.first() != 8080).collect();
+    let is_apart = |ports: &PortRange| !PortRange::ABOVE_EPHEMERAL.overlaps(ports);
+    assert!(
+        !chosen.is_empty() && chosen.iter().all(is_apart),
+        "{chosen:?}: masquerading's are others"
+    );
     Ok(scene.switch.check_ledger()?)
 }
 
