@@ -146,7 +146,7 @@ fn alone(vlan: &VlanPolicy, stations: usize, burst: usize) -> Made {
 
 fn between_null_ports(stations: usize) -> Made {
     let (mut bench, frames) = Bench::new(&VlanPolicy::Unaware, stations)?;
-    let mut source = NullPort::source(frames.iter().map(|frame| frame.to_vec()).collect());
+    let mut source = NullPort::source(&frames);
     let mut sink = NullPort::sink();
     Ok(Box::new(move |meter| {
         meter.note(BURST_FRAMES, || {
