@@ -193,6 +193,17 @@ impl Config {
         self.ports.contains_key(name) || self.vxlans.contains_key(name)
     }
 
+    /// The ports by which the host itself is on a network.
+    pub fn host_ports<'a>(
+        &'a self,
+        network: &'a Network,
+    ) -> impl Iterator<Item = (&'a PortName, &'a Tap)> + 'a {
+        network.endpoints.keys().filter_map(|name| match &self.ports.get(name)?.kind {
+            PortKind::Tap(tap) if tap.is_hosts() => Some((name, tap)),
+            _ => None,
+        })
+    }
+
     /// The MTU of a port: its own, or its bridge's.
     pub fn mtu_of(&self, port: &Port) -> Mtu {
         port.mtu.unwrap_or_else(|| self.mtu_within(&port.bridge))
@@ -226,7 +237,8 @@ impl Config {
             self.networks.get(name).is_some_and(|network| network.settings.internal)
         };
         let finds = move |(name, bridge): &(&BridgeName, &Bridge)| match service.on.is_empty() {
-            true => !bridge.gateways.is_empty() && !is_internal(name),
+            // The daemon's own asks for no service.
+            true => !bridge.gateways.is_empty() && !is_internal(name) && !name.is_loopback(),
             false => service.on.contains(*name),
         };
         self.bridges.iter().filter(finds).map(|(name, _)| name)
@@ -245,13 +257,14 @@ impl Config {
         self.bridges.iter().filter(holds).map(|(name, _)| name)
     }
 
-    /// The bridges, other than its own, in whose subnets the container of a published port is.
+    /// The bridges, other than the one where it is published, in whose subnets the container of a published port is.
     pub(crate) fn holders<'a>(
         &'a self,
         rule: &'a Publish,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
         let holds = |(name, bridge): &(&BridgeName, &Bridge)| {
-            **name != rule.on && bridge.gateway_for(rule.forward.container).is_some()
+            (**name != rule.on || rule.is_on_loopback())
+                && bridge.gateway_for(rule.forward.container).is_some()
         };
         self.bridges.iter().filter(holds).map(|(name, _)| name)
     }

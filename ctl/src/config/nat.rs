@@ -102,6 +102,11 @@ impl Masquerade {
         }
     }
 
+    /// The ports outside, if somebody chose them.
+    pub fn chosen_ports(&self) -> Option<PortRange> {
+        Some(self.ports).filter(|ports| *ports != PortRange::UNPRIVILEGED)
+    }
+
     /// Whether packets of an IP version are masqueraded.
     pub fn covers(&self, ipv4: bool) -> bool {
         match self.addresses {
