@@ -32,7 +32,7 @@ pub use config::{
     Endpoint, Filtering, Forward, Ingress, Listen, Masquerade, NatRule, NetdevMode, NetnsIdentity,
     Network, NetworkSettings, Overlay, Port, PortKind, PrefixTranslation, Publish, Route, Service,
     Shape, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking, Vni,
-    Vxlan,
+    VlanOf, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;

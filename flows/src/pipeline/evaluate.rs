@@ -104,7 +104,7 @@ impl<W: Witness> Memory<W> {
         let (source, destination) = case.addresses(frame)?;
         let next = self.next_hop(case, frame, destination, 0)?;
         let from = case.bridge();
-        if desk.snapshot.translation().hides(from, next.bridge, source) {
+        if desk.snapshot.translation().hides((from, source), (next.bridge, destination)) {
             return Err(Refusal::Drop(DropReason::NotTranslated));
         }
         let hop = self.resolve(desk, next)?;
@@ -247,7 +247,7 @@ impl<W: Witness> Memory<W> {
                 service::put_off(served, refusal, now);
             }
         })?;
-        let source = self.leave_as(desk, key, next.bridge, &mut claims)?;
+        let source = self.leave_as(desk, key, (next.bridge, destination.ip), &mut claims)?;
         let outside = Tuple { source, ..inside };
         let plan = Plan { zone: next.bridge.into(), outside, way: Way::Route(hop), ruling };
         self.establish(desk, case, frame, key, plan, claims)
@@ -401,7 +401,7 @@ impl<W: Witness> Memory<W> {
         &mut self,
         desk: &Desk<'a>,
         key: Key,
-        to: BridgeIndex,
+        to: (BridgeIndex, IpAddr),
         claims: &mut Claims<'a>,
     ) -> Result<Endpoint, Refusal> {
         let Tuple { protocol, source, .. } = key.tuple;

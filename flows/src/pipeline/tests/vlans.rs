@@ -14,7 +14,7 @@ use std::sync::Arc;
 use pktio::wire::MacAddr;
 use pktio::{Burst, Pool, PoolConfig};
 
-use super::network::{ip, unused};
+use super::network::ip;
 use super::packets::{Kind, Packet, arp_reply, arp_request, describe, fragments, icmp_error};
 use crate::nat::{Mappings, Pool as Addresses, Quota};
 use crate::pipeline::Saying;
@@ -326,7 +326,7 @@ fn the_sender_in_a_vlan_is_told_when_a_neighbour_does_not_answer() {
 #[test]
 fn fragments_in_a_vlan_wait_for_the_first_one() {
     let mut rig = Rig::joined();
-    let whole = udp(X, B).of_length(1200);
+    let whole = udp(X, B).of_length(1000);
     let pieces = fragments(&whole.frame(station("10.0.20.2"), gateway_mac(TWENTY)), 600);
     let [first, later] = &pieces[..] else { panic!("{} pieces", pieces.len()) };
     assert_eq!(rig.put(TRUNK, &tagged(later.clone(), 20)), Vec::<String>::new());
@@ -349,10 +349,9 @@ fn a_vlan_is_masqueraded_as_the_gateway_of_another() {
     let external = gateway(TWENTY).ip();
     let zone = Zone(TWENTY);
     let pool = Addresses::new(zone, external..=external, 1024..=u16::MAX, Quota::default());
-    let (from, filtering, usage) = (BridgeIndex(TEN), Filtering::ByAddress, unused());
     let translation = Translation {
         mappings: Mappings::new(64, 1).with_addresses([(zone, external)]),
-        masquerades: vec![Masquerade { from, pool: pool.unwrap(), filtering, usage }],
+        masquerades: vec![Masquerade::new(BridgeIndex(TEN), pool.unwrap(), Filtering::ByAddress)],
         owners: HashMap::from([((BridgeIndex(TWENTY), external), BridgeIndex(TWENTY))]),
         ..Translation::default()
     };

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use ctl::{BridgeName, Config, NatRule, PrefixTranslation};
 use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
+use flows::router::Prefix;
 use flows::service::Services;
 use flows::session::{TcpPolicy, Timeouts};
 use flows::{
-    BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Usage, Zone,
+    BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Zone,
 };
 
 use super::routes::reachable;
@@ -30,7 +31,10 @@ pub(super) fn translation(
                 let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
                 for pool in pools(config, rule, to.into()) {
                     let (filtering, usage) = (filtering(rule.filtering), Arc::clone(&usage));
-                    masquerades.push(Masquerade { from, pool, filtering, usage });
+                    let except = rule.except.iter();
+                    let except = except.filter_map(|to| Prefix::new(to.addr(), to.prefix_len()));
+                    let except = except.collect();
+                    masquerades.push(Masquerade { from, pool, filtering, except, usage });
                 }
             }
             NatRule::Prefix(rule) => {
@@ -108,13 +112,10 @@ fn hairpins(
         for cidr in gateways {
             let (range, ports) = (cidr.addr..=cidr.addr, 1024..=u16::MAX);
             let pool = Pool::new(slot.index.into(), range, ports, Quota::default());
-            hairpins.extend(pool.map(|pool| Masquerade {
-                from: slot.index,
-                pool,
-                filtering: Filtering::ByAddress,
-                // The published port's rule counts.
-                usage: Arc::new(Usage::of(u32::MAX)),
-            }));
+            // The published port's rule counts.
+            hairpins.extend(
+                pool.map(|pool| Masquerade::new(slot.index, pool, Filtering::ByAddress)),
+            );
         }
     }
     hairpins
