@@ -31,8 +31,8 @@ pub use config::{
     Advertise, Affinity, Backend, Balance, Bridge, CONFIG_VERSION, Config, ConfigError, Egress,
     Endpoint, Filtering, Forward, Ingress, Listen, Masquerade, NatRule, NetdevMode, NetnsIdentity,
     Network, NetworkSettings, Overlay, Port, PortKind, PrefixTranslation, Publish, Route, Service,
-    Shape, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking, Vni,
-    VlanOf, Vxlan,
+    Shape, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking,
+    VlanOf, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;

@@ -119,9 +119,12 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     actions.extend(vlans.into_iter().chain(whole).map(Action::RemoveBridge));
     let put = differing(&old.bridges, &new.bridges);
     let (vlans, whole): (Vec<_>, Vec<_>) = put.partition(|(_, bridge)| bridge.vlan_of.is_some());
-    actions.extend(whole.into_iter().chain(vlans).map(|(name, bridge)| {
-        Action::PutBridge(name.clone(), Box::new(bridge.clone()))
-    }));
+    actions.extend(
+        whole
+            .into_iter()
+            .chain(vlans)
+            .map(|(name, bridge)| Action::PutBridge(name.clone(), Box::new(bridge.clone()))),
+    );
     for (name, port) in differing(&old.ports, &new.ports) {
         let stays = old.ports.get(name).is_some_and(|before| stays_open(before, port));
         let action = if stays { Action::ChangePort } else { Action::AddPort };

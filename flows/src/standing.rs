@@ -40,7 +40,9 @@ impl Snapshot {
         }
         let inward = self.inward(session).ok().flatten();
         let to = BridgeIndex(responder.zone.0);
-        inward.map(|inward| inward.usage).or_else(|| self.hiding(initiator, (to, responder.tuple.source.ip)))
+        inward
+            .map(|inward| inward.usage)
+            .or_else(|| self.hiding(initiator, (to, responder.tuple.source.ip)))
     }
 
     /// Whom a session would be for: the backend that it was given to, if its service still has that.

@@ -168,7 +168,8 @@ fn resolved(arp: &[u8]) -> Option<Vec<u8>> {
         target_protocol_addr: source_protocol_addr,
     };
     let emit = |bytes: &mut [u8]| reply.emit(&mut ArpPacket::new_unchecked(bytes));
-    is_for_us.then(|| envelope(source_hardware_addr, EthernetProtocol::Arp, reply.buffer_len(), emit))
+    is_for_us
+        .then(|| envelope(source_hardware_addr, EthernetProtocol::Arp, reply.buffer_len(), emit))
 }
 
 fn framed(payload: &[u8], from_port: u16, to: SocketAddr, mac: EthernetAddress) -> Vec<u8> {

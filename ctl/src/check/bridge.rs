@@ -8,7 +8,8 @@ use super::{
     overlapping,
 };
 use crate::{
-    Advertise, Bridge, BridgeName, Config, CtlError, ErrorCode, StaticMac, StaticNeighbor, Vlan, VlanOf,
+    Advertise, Bridge, BridgeName, Config, CtlError, ErrorCode, StaticMac, StaticNeighbor, Vlan,
+    VlanOf,
 };
 
 /// IEEE 802.1Q, table 8-3.
@@ -49,11 +50,13 @@ fn check_vlan(
     let VlanOf { bridge: whole, vlan } = own;
     let of = config.bridges.get(whole).ok_or_else(|| no_bridge(config, whole))?;
     if of.vlan_of.is_some() {
-        let message = format!("bridge {whole} is a VLAN itself; name the bridge that has the ports");
+        let message =
+            format!("bridge {whole} is a VLAN itself; name the bridge that has the ports");
         return Err(CtlError::invalid(message));
     }
     if config.shared_port(whole).is_some() {
-        let message = format!("bridge {whole} is by an interface of the host's, whose VLANs stay the host's");
+        let message =
+            format!("bridge {whole} is by an interface of the host's, whose VLANs stay the host's");
         return Err(CtlError::invalid(message));
     }
     let mut others = config.vlans_of(whole).filter(|(other, _)| *other != name);

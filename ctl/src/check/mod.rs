@@ -16,7 +16,9 @@ use std::ops::RangeInclusive;
 
 use crate::flow::FlowRule;
 use crate::plan::differing;
-use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Service, Table, VlanOf};
+use crate::{
+    Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Service, Table, VlanOf,
+};
 
 /// More stations than this on one bridge are more than the switch has memory for.
 const MAC_LIMIT: RangeInclusive<u32> = 1..=1_048_576;

@@ -319,7 +319,9 @@ const WITH_VLANS: [&str; 5] = [
 fn a_vlan_that_the_router_takes_for_a_bridge_has_no_more_than_what_is_the_routers() {
     let config = config_of(&WITH_VLANS);
     let vlan_of = |bridge: &str, vlan: u16, rest: &str| {
-        format!(r#"bridge.add {{"name":"v","vlan_of":{{"bridge":"{bridge}","vlan":{vlan}}}{rest}}}"#)
+        format!(
+            r#"bridge.add {{"name":"v","vlan_of":{{"bridge":"{bridge}","vlan":{vlan}}}{rest}}}"#
+        )
     };
     let cases = [
         (vlan_of("br9", 20, ""), NotFound, "bridge br9 does not exist"),
@@ -358,7 +360,8 @@ fn a_vlan_that_the_router_takes_for_a_bridge_has_no_more_than_what_is_the_router
             "cannot be told apart",
         ),
     ];
-    let cases: Vec<_> = cases.iter().map(|(text, code, why)| (text.as_str(), *code, *why)).collect();
+    let cases: Vec<_> =
+        cases.iter().map(|(text, code, why)| (text.as_str(), *code, *why)).collect();
     refuses(&config, &cases);
 }
 
@@ -367,7 +370,9 @@ fn a_bridge_comes_before_its_vlans_and_goes_after_them() {
     let (empty, full) = (Config::default(), config_of(&WITH_VLANS));
     let names = |from: &Config, to: &Config| -> Vec<String> {
         let steps = ctl::plan(from, to).into_iter().filter_map(|step| match step {
-            ctl::Action::PutBridge(name, _) | ctl::Action::RemoveBridge(name) => Some(name.to_string()),
+            ctl::Action::PutBridge(name, _) | ctl::Action::RemoveBridge(name) => {
+                Some(name.to_string())
+            }
             _ => None,
         });
         steps.collect()

@@ -13,8 +13,8 @@ use super::desk::Desk;
 use super::vlan;
 use crate::fdb::Learned;
 use crate::{
-    BridgeDomain, BridgeIndex, DropReason, Horizon, PortConfig, PortIndex, RouterPort, Seconds, Snapshot,
-    Vid,
+    BridgeDomain, BridgeIndex, DropReason, Horizon, PortConfig, PortIndex, RouterPort, Seconds,
+    Snapshot, Vid,
 };
 
 /// The ingress side of a burst, looked up once.

@@ -176,7 +176,13 @@ impl<W: Witness> Memory<W> {
 
     /// Decides about a fragment: all of a datagram go the way of its first one, which alone says by which
     /// ports it goes.
-    fn inspect_fragment(&mut self, desk: &mut Desk, flows: &mut Flows, case: &Case, mut frame: PktBuf) {
+    fn inspect_fragment(
+        &mut self,
+        desk: &mut Desk,
+        flows: &mut Flows,
+        case: &Case,
+        mut frame: PktBuf,
+    ) {
         let zone = case.bridge().into();
         let Some(datagram) = Datagram::of(zone, frame.data(), case.layers) else {
             return desk.refuse(frame, DropReason::MalformedPacket);

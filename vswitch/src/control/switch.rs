@@ -170,8 +170,12 @@ impl Switch {
     }
 
     /// The bridges, without the VLANs of them that the router takes for bridges.
-    pub(super) fn whole_bridges(&self) -> impl Iterator<Item = (&ctl::BridgeName, &BridgeSlot)> + '_ {
-        let is_whole = |name: &ctl::BridgeName| self.config.bridges.get(name).is_none_or(|it| it.vlan_of.is_none());
+    pub(super) fn whole_bridges(
+        &self,
+    ) -> impl Iterator<Item = (&ctl::BridgeName, &BridgeSlot)> + '_ {
+        let is_whole = |name: &ctl::BridgeName| {
+            self.config.bridges.get(name).is_none_or(|it| it.vlan_of.is_none())
+        };
         self.numbering.bridges.iter().filter(move |(name, _)| is_whole(name))
     }
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use ctl::{
-    Allowance, BridgeAdd, IpCidr, Masquerade, Mutation, NatAdd, NatRule, Port, PortKind, Publish, Tap,
-    Vlan, VlanId, VlanOf,
+    Allowance, BridgeAdd, IpCidr, Masquerade, Mutation, NatAdd, NatRule, Port, PortKind, Publish,
+    Tap, Vlan, VlanId, VlanOf,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 
@@ -174,7 +174,9 @@ fn vlans_of_a_bridge_are_routed_as_bridges_are() -> TestResult {
         let add = BridgeAdd { vlan_of: Some(vlan_of), gateways, ..add };
         daemon.change(Mutation::BridgeAdd(add))?;
     }
-    let attach = |name, bridge, vlan, ip, gateway| container_in(&daemon, name, (bridge, vlan), &[ip], &[gateway]);
+    let attach = |name, bridge, vlan, ip, gateway| {
+        container_in(&daemon, name, (bridge, vlan), &[ip], &[gateway])
+    };
     let access = |vlan| Ok::<_, ctl::BadName>(Vlan::Access(VlanId::try_from(vlan)?));
     let one = attach("one", "br0", access(20)?, "10.0.20.2/24", "10.0.20.1")?;
     let two = attach("two", "br0", access(30)?, "10.0.30.2/24", "10.0.30.1")?;
@@ -182,7 +184,8 @@ fn vlans_of_a_bridge_are_routed_as_bridges_are() -> TestResult {
     reaches(&one, "10.0.20.1")?;
     let silent = Duration::from_millis(500);
     assert!(ping::is_silent(&one, "10.0.30.2".parse()?, silent)?, "closed by default");
-    daemon.change(Mutation::RouteAllow(Allowance { from: "staff".parse()?, to: "voice".parse()? }))?;
+    daemon
+        .change(Mutation::RouteAllow(Allowance { from: "staff".parse()?, to: "voice".parse()? }))?;
     reaches(&one, "10.0.30.2")?;
     assert!(ping::is_silent(&two, "10.0.20.2".parse()?, silent)?, "one way only");
     let rule = NatRule::Masquerade(Masquerade::new("staff".parse()?, "world".parse()?));

@@ -44,15 +44,17 @@ fn masquerade() -> impl Strategy<Value = Masquerade> {
     let more = (any::<bool>(), prop::collection::vec(inside(), 0..2));
     let rest = (option::of(addresses()), ports, filtering, (quota(), quota()), more);
     (bridge_name(), bridge_name(), rest).prop_map(
-        |(from, to, (addresses, ports, filtering, (port_quota, session_quota), (ipv6, except)))| Masquerade {
-            addresses,
-            ports,
-            filtering,
-            port_quota,
-            session_quota,
-            ipv6,
-            except,
-            ..Masquerade::new(from, to)
+        |(from, to, (addresses, ports, filtering, (port_quota, session_quota), (ipv6, except)))| {
+            Masquerade {
+                addresses,
+                ports,
+                filtering,
+                port_quota,
+                session_quota,
+                ipv6,
+                except,
+                ..Masquerade::new(from, to)
+            }
         },
     )
 }

@@ -386,4 +386,3 @@ fn a_vlan_is_of_a_bridge_and_not_of_a_vlan() {
         assert!(matches!(made(bad), Err(SnapshotError::NoSuchVlan { .. })));
     }
 }
-

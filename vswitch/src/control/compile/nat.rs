@@ -9,9 +9,7 @@ use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
 use flows::router::Prefix;
 use flows::service::Services;
 use flows::session::{TcpPolicy, Timeouts};
-use flows::{
-    BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Zone,
-};
+use flows::{BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Zone};
 
 use super::routes::reachable;
 use super::{Numbering, services};
@@ -113,9 +111,8 @@ fn hairpins(
             let (range, ports) = (cidr.addr..=cidr.addr, 1024..=u16::MAX);
             let pool = Pool::new(slot.index.into(), range, ports, Quota::default());
             // The published port's rule counts.
-            hairpins.extend(
-                pool.map(|pool| Masquerade::new(slot.index, pool, Filtering::ByAddress)),
-            );
+            hairpins
+                .extend(pool.map(|pool| Masquerade::new(slot.index, pool, Filtering::ByAddress)));
         }
     }
     hairpins

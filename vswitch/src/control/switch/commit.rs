@@ -300,7 +300,8 @@ impl Switch {
         let (whole, vlans): (Vec<_>, Vec<_>) = next.bridges.iter().partition(is_whole);
         for (name, bridge) in whole.into_iter().chain(vlans) {
             let slot = self.numbering.bridges.get(name);
-            let shared = bridge.vlan_of.as_ref().and_then(|own| self.numbering.bridges.get(&own.bridge));
+            let shared =
+                bridge.vlan_of.as_ref().and_then(|own| self.numbering.bridges.get(&own.bridge));
             let before = self.config.bridges.get(name).zip(slot.map(|slot| &slot.fdb));
             let fdb = match shared {
                 Some(whole) => Arc::clone(&whole.fdb),
