@@ -327,7 +327,7 @@ fn a_vlan_that_the_router_takes_for_a_bridge_has_no_more_than_what_is_the_router
         (vlan_of("br9", 20, ""), NotFound, "bridge br9 does not exist"),
         (vlan_of("a20", 40, ""), Invalid, "bridge a20 is a VLAN itself"),
         (vlan_of("v", 40, ""), Invalid, "bridge v is a VLAN itself"),
-        (vlan_of("br0", 20, ""), Exists, "bridge a20 is VLAN 20 of bridge br0 already"),
+        (vlan_of("br0", 20, ""), Exists, "is VLAN 20 of bridge br0 already"),
         (vlan_of("br0", 40, r#","mtu":1400"#), Invalid, "set them on bridge br0"),
         (vlan_of("br0", 40, r#","ageing_seconds":60"#), Invalid, "set them on bridge br0"),
         (r#"bridge.set {"name":"a20","mac_limit":5}"#.into(), Invalid, "set them on bridge br0"),
