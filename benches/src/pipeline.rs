@@ -129,7 +129,7 @@ fn measure(stations: usize, burst_frames: usize) -> Result<(f64, Option<f64>), B
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]
     let per_frame = |cycles: u64, frames: usize| cycles as f64 / frames as f64;
     let whole = (burst_frames == BURST_FRAMES).then(|| -> Result<f64, PortFault> {
-        let mut source = NullPort::source(frames.iter().map(|frame| frame.to_vec()).collect());
+        let mut source = NullPort::source(&frames);
         let (mut sink, mut moved, begun) = (NullPort::sink(), 0, cycles());
         while moved < FRAMES {
             moved += bench.move_on(&mut source, &mut sink)?;

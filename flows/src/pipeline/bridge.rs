@@ -200,7 +200,7 @@ impl Desk<'_> {
     }
 
     /// Sends a frame to one port, if that may be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn forward(
         &mut self,
         sender: Sender,

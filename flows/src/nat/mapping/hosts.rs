@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::Unclaimed;
 use super::word::{Host, QUARANTINE_SECONDS};
+use crate::lines::zeroed;
 use crate::nat::pool::Quota;
 use crate::nat::seeded::Seeded;
 use crate::{Seconds, Zone};
@@ -47,7 +48,7 @@ pub(super) struct Hosts {
 impl Hosts {
     pub(super) fn new(hosts: u32, hasher: Seeded) -> Self {
         let count = (hosts.clamp(1, MAX_HOSTS) as usize * 2).next_power_of_two();
-        Self { slots: super::zeroed(count), writer: AtomicBool::new(false), hasher }
+        Self { slots: zeroed(count), writer: AtomicBool::new(false), hasher }
     }
 
     /// A keyed hash of an address, the same for all that the host does.

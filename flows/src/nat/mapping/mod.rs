@@ -496,18 +496,3 @@ impl Address {
         MappingId { address: self.number, class: class as u8, port }
     }
 }
-
-#[cfg(loom)]
-fn zeroed<T: Default>(count: usize) -> Box<[T]> {
-    (0..count).map(|_| T::default()).collect()
-}
-
-/// Zeroed memory that is not resident until it is touched. An allocation of this size cannot fail short of
-/// the process being out of memory, which aborts it anyway.
-#[cfg(not(loom))]
-fn zeroed<T: Default + zerocopy::FromZeros>(count: usize) -> Box<[T]> {
-    match T::new_vec_zeroed(count) {
-        Ok(vec) => vec.into_boxed_slice(),
-        Err(_) => (0..count).map(|_| T::default()).collect(),
-    }
-}
