@@ -54,8 +54,8 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     let same_ports = old.ports == config.ports;
     let same_vxlans = old.vxlans == config.vxlans;
     let same_nat = old.nat == config.nat;
-    let has_vlans = config.bridges.values().any(|bridge| bridge.vlan_of.is_some());
-    let is_rest_same = same_ports && same_vxlans && (same_bridges || !has_vlans);
+    let are_alone = || config.bridges.values().all(|bridge| bridge.vlan_of.is_none());
+    let is_rest_same = same_ports && same_vxlans && (same_bridges || are_alone());
     let bridges = concerned(&old.bridges, &config.bridges, is_rest_same);
     for (name, bridge) in bridges {
         bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;

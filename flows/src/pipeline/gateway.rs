@@ -83,7 +83,8 @@ impl<W: Witness> Memory<W> {
         if W::IS_DRY {
             return desk.absorb(visitor.frame);
         }
-        if self.visitors.len() == Burst::CAPACITY {
+        let has_room = self.visitors.len() < Burst::CAPACITY;
+        if !has_room || !self.visits.allow(visitor.port, desk.now) {
             return desk.refuse(visitor.frame, DropReason::ServiceBusy);
         }
         desk.fate = Fate::Answered;

@@ -23,7 +23,7 @@ use super::witness::Witness;
 use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments};
 use crate::offer::Offers;
-use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
+use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver, VisitLimiter};
 use crate::session::{Direction, Key, Packet, SessionRef, Verdict};
 use crate::{BridgeIndex, DropReason, PortIndex, RouterPort, Tables, Tuple, Vid};
 
@@ -48,6 +48,7 @@ pub(super) struct Memory<W> {
     pub(super) errors: ErrorLimiter,
     /// Packets for services of gateways, to be handed to whoever serves: empty between turns.
     pub(super) visitors: Vec<Visitor>,
+    pub(super) visits: VisitLimiter,
     /// Of a super-frame that is fragmented, and its pieces: empty between frames.
     pub(super) segments: Burst,
     pub(super) pieces: Burst,
@@ -109,6 +110,7 @@ impl<W: Witness> Memory<W> {
             fragments: Fragments::new(FragmentLimits::default(), sizes.seed),
             errors: ErrorLimiter::new(ErrorRate::default(), sizes.seed),
             visitors: Vec::with_capacity(Burst::CAPACITY),
+            visits: VisitLimiter::default(),
             segments: Burst::new(),
             pieces: Burst::new(),
             offers: Offers::new(),
@@ -130,6 +132,7 @@ impl<W: Witness> Memory<W> {
             fragments,
             errors,
             visitors,
+            visits,
             segments,
             pieces,
             offers,
@@ -142,6 +145,7 @@ impl<W: Witness> Memory<W> {
         swap(fragments, &mut other.fragments);
         swap(errors, &mut other.errors);
         swap(visitors, &mut other.visitors);
+        swap(visits, &mut other.visits);
         swap(segments, &mut other.segments);
         swap(pieces, &mut other.pieces);
         swap(offers, &mut other.offers);

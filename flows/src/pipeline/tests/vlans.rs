@@ -17,8 +17,10 @@ use pktio::{Burst, Pool, PoolConfig};
 use super::network::ip;
 use super::packets::{Kind, Packet, arp_reply, arp_request, describe, fragments, icmp_error};
 use crate::nat::{Mappings, Pool as Addresses, Quota};
-use crate::pipeline::Saying;
-use crate::router::{Advertising, Gateway, GatewayAddress, Lookup, Prefix, Routes, Target};
+use crate::pipeline::{Saying, Visitor};
+use crate::router::{
+    Advertising, Gateway, GatewayAddress, Lookup, Prefix, Routes, Services, Target,
+};
 use crate::{
     BridgeDomain, BridgeIndex, DropReason, Fdb, Filtering, Generation, Ledger, Masquerade, Nanos,
     Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, SnapshotError, TableSizes,
@@ -60,7 +62,9 @@ fn station(address: &str) -> MacAddr {
 fn router(own: u16, reachable: &[u16]) -> RouterPort {
     let advertise = Some(Advertising::default());
     let addresses = vec![gateway(own)];
-    let gateway_of = Gateway { mac: gateway_mac(own), addresses, advertise, ..Gateway::default() };
+    let serves = Services { names: true, addresses: false };
+    let mac = gateway_mac(own);
+    let gateway_of = Gateway { mac, addresses, advertise, serves, ..Gateway::default() };
     let routes: Routes = reachable
         .iter()
         .chain([&own])
@@ -144,6 +148,11 @@ impl Rig {
     fn turn(&mut self) -> Vec<String> {
         self.pipeline.housekeep(self.now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
         let mut out = Vec::new();
+        for Visitor { port, vid, frame } in self.pipeline.visitors() {
+            self.ledger.port_mut(port).answered += 1;
+            self.pool.recycle(frame);
+            out.push(format!("{} asks in VLAN {}", port.0, vid.0));
+        }
         while let Some(port) = self.outboxes.next_dirty() {
             for frame in self.outboxes.of(port).drain(..) {
                 self.ledger.port_mut(port).transmitted += 1;
@@ -371,6 +380,18 @@ fn what_a_gateway_says_by_itself_stays_in_its_vlan() {
         let heard: Vec<_> = out.iter().filter_map(|line| line.split(' ').next()).collect();
         assert_eq!(heard, ends);
     }
+}
+
+#[test]
+fn a_port_that_asks_the_gateway_all_the_time_leaves_its_neighbours_theirs() {
+    let mut rig = Rig::joined();
+    let ask = |from| udp(from, "10.0.10.1:53");
+    let asked = (0..3000).filter(|_| !rig.send(&ask(B)).is_empty()).count();
+    assert_eq!(asked, 2000);
+    assert_eq!(rig.drops(1, DropReason::ServiceBusy), 1000);
+    assert_eq!(rig.send(&ask(A)), ["0 asks in VLAN 10"]);
+    rig.now = Nanos::from_nanos(rig.now.as_nanos() + 1_000_000);
+    assert_eq!(rig.send(&ask(B)), ["1 asks in VLAN 10"]);
 }
 
 #[test]
