@@ -54,7 +54,7 @@ const UNCHECKED: &[(&str, &str)] = &[
     ("RFC 5508 REQ-9, REQ-11", "options that a NAT may have"),
     (
         "RFC 5508 REQ-10b (others)",
-        "options that a NAT may have: redirects, source routes, address masks and router discovery do not pass",
+        "options that a NAT may have: redirects, source routes, address masks and router discovery",
     ),
     ("RFC 6888 REQ-1, REQ-2", "those of RFC 4787, RFC 5382 and RFC 5508 above"),
     ("RFC 6888 REQ-3", "no check: a pool is any range of addresses"),
