@@ -74,11 +74,10 @@ impl Guard {
                 let (from, to) = layers.ports(frame)?;
                 let (server, client) =
                     if is_v6 { (DHCPV6_SERVER, DHCPV6_CLIENT) } else { (DHCP_SERVER, DHCP_CLIENT) };
-                // Clients hear whoever speaks to their port, from whichever port that is.
-                let serves = from == server || to == client;
                 let asks = source == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
                     && (from, to) == (DHCP_CLIENT, DHCP_SERVER);
-                !serves && (asks || self.is_own(source))
+                // Clients take answers by whatever port they come from (RFC 7610 section 5).
+                from != server && to != client && (asks || self.is_own(source))
             }
             protocol::ICMPV6 if is_v6 => {
                 let message = frame.get(l4..usize::try_from(layers.end).ok()?)?;

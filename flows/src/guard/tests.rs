@@ -75,6 +75,7 @@ fn packets_come_from_its_own_addresses() {
         ("fd00::1", (547, 546), false),
         ("fd00::1", (4000, 546), false),
         (OWN_LINK_LOCAL, (547, 546), false),
+        (OWN_LINK_LOCAL, (4000, 546), false),
     ];
     for (from, ports, expected) in table {
         assert_eq!(admits(&udp(from, ports)), expected, "{from} {ports:?}");
