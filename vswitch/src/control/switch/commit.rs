@@ -9,9 +9,9 @@ use ctl::{Action, Bridge, Config, CtlError, ErrorCode, Port, PortKind, PortName,
 use flows::{Generation, PortIndex, Seconds};
 use pktio::tap::Handle;
 use pktio::underlay::Underlay;
-use relay::Bound;
 
 use super::Switch;
+use super::loopback::Listening;
 use crate::control::announce;
 use crate::control::compile::{self, BridgeSlot};
 use crate::control::device::{self, Home, OpenDevice, Queues};
@@ -37,7 +37,7 @@ pub(super) struct Prepared {
     /// Endpoints of tunnels, each with its queues.
     pub(super) endpoints: BTreeMap<SocketAddr, Vec<Underlay>>,
     /// Ports of the host's loopback.
-    pub(super) heard: Vec<Bound>,
+    listening: Option<Listening>,
 }
 
 /// An interface whose MTU was changed.
@@ -93,7 +93,9 @@ impl Switch {
         let next = Config { revision: self.config.revision + 1, ..next };
         let mut prepared = Prepared::default();
         let done = self.prepare(&next, &steps, &mut prepared);
-        let done = done.and_then(|()| self.loopback.prepare(&next).map(|new| prepared.heard = new));
+        let done = done.and_then(|()| {
+            self.loopback.prepare(&self.config, &next).map(|new| prepared.listening = new)
+        });
         match done.and_then(|()| self.keep(&next, &steps)) {
             Ok(()) => self.commit(next, prepared).map(|()| true),
             Err(error) => {
@@ -179,10 +181,10 @@ impl Switch {
     /// Tells the workers. Nothing here fails unless a worker is stuck.
     pub(super) fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
         self.narrow_claims(&next);
-        self.loopback.withdraw(&next);
+        self.loopback.withdraw(prepared.listening.as_ref());
         self.drop_shortcuts();
         let now = self.now();
-        let Prepared { opened, resized, readdressed, endpoints, heard } = prepared;
+        let Prepared { opened, resized, readdressed, endpoints, listening } = prepared;
         for Resized { name, to, .. } in resized {
             if let Some(facts) = self.facts.get_mut(&name) {
                 facts.mtu = to;
@@ -224,7 +226,7 @@ impl Switch {
         self.put_statics(&before);
         begun.iter().try_for_each(|port| self.fleet.open(*port)).map_err(stuck)?;
         self.widen_claims();
-        self.loopback.serve(&self.config, heard);
+        self.loopback.serve(listening);
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 
