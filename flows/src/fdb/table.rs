@@ -120,13 +120,13 @@ impl Table {
     }
 
     fn value(&self, slot: Slot) -> Value {
-        Value(self.slots[slot.0][1].load(Ordering::Acquire))
+        Value(self.slots[slot.0][1].load(Ordering::Relaxed))
     }
 
     /// Replaces a value unless it changed meanwhile.
     pub(super) fn replace(&self, slot: Slot, old: Value, new: Value) -> bool {
         self.slots[slot.0][1]
-            .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(old.0, new.0, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -162,7 +162,7 @@ impl Table {
     ) -> impl Iterator<Item = (u64, Value)> + '_ {
         let end = from.saturating_add(count).min(self.buckets());
         (from..end).flat_map(slots_of).filter_map(|slot| {
-            let key = self.slots[slot.0][0].load(Ordering::Acquire);
+            let key = self.slots[slot.0][0].load(Ordering::Relaxed);
             Some(key).filter(|key| *key != 0).zip(self.read(slot, key))
         })
     }
@@ -240,7 +240,7 @@ impl Writer<'_> {
         let Some(slot) = self.vacancy(key) else { return false };
         let vacant = self.table.value(slot).vacated();
         let [key_cell, value_cell] = &self.table.slots[slot.0];
-        value_cell.store(vacant.0, Ordering::Release);
+        value_cell.store(vacant.0, Ordering::Relaxed);
         key_cell.store(key, Ordering::Release);
         value_cell.store(value.with_version_after(vacant).0, Ordering::Release);
         self.table.count_entry(value, 1);
@@ -271,7 +271,7 @@ impl Writer<'_> {
         while !self.table.replace(slot, value, value.vacated()) {
             value = self.table.value(slot);
         }
-        self.table.slots[slot.0][0].store(0, Ordering::Release);
+        self.table.slots[slot.0][0].store(0, Ordering::Relaxed);
         self.table.revise();
         self.table.count_entry(value, LESS);
     }

@@ -52,11 +52,20 @@ impl Daemon {
 
     /// Starts one that may have only so many descriptors at first.
     pub fn start_short_of_descriptors(limit: u64) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::start_by(&["sh", "-c", &format!("ulimit -Sn {limit}; exec \"$0\" \"$@\"")], &[])
+    }
+
+    /// Starts one by another program, whose last arguments are the daemon and its arguments. It has no bridge.
+    pub fn start_by(
+        program: &[&str],
+        arguments: &[&str],
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         let directory = fresh_directory();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -Sn {limit}; exec \"$0\" \"$@\"")]);
-        shell.arg(env!("CARGO_BIN_EXE_vswitchd"));
-        Self::serving(spawn_by(shell, &directory, &[])?, &directory)
+        let daemon = command(&directory, arguments);
+        let (name, own) = program.split_first().ok_or("no program")?;
+        let mut command = Command::new(name);
+        command.args(own).arg(daemon.get_program()).args(daemon.get_args());
+        Self::serving(command.stderr(Stdio::piped()).spawn()?, &directory)
     }
 
     /// Starts one with the state in `directory`.
@@ -223,10 +232,11 @@ pub fn fresh_directory() -> PathBuf {
 
 /// Starts a daemon process and does not wait for it.
 pub fn spawn(directory: &Path, arguments: &[&str]) -> std::io::Result<Child> {
-    spawn_by(Command::new(env!("CARGO_BIN_EXE_vswitchd")), directory, arguments)
+    command(directory, arguments).stderr(Stdio::piped()).spawn()
 }
 
-fn spawn_by(mut command: Command, directory: &Path, arguments: &[&str]) -> std::io::Result<Child> {
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vswitchd"));
     command
         .arg("--socket")
         .arg(directory.join("socket"))
@@ -234,9 +244,8 @@ fn spawn_by(mut command: Command, directory: &Path, arguments: &[&str]) -> std::
         .arg(directory)
         .args(["--log", "error", "--buffers", "4096"])
         .args(if OFFLOADED.get() { ["--offload", "ebpf"].as_slice() } else { &[] })
-        .args(arguments)
-        .stderr(Stdio::piped())
-        .spawn()
+        .args(arguments);
+    command
 }
 
 /// Waits for something to become true.

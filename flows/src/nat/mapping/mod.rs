@@ -38,7 +38,9 @@
 //! a session, which is refused once the count is 0 (no host), and then comparing the name, which does not
 //! change while anybody counts. A host that has had no session for longer than the quarantine may be
 //! forgotten: the count is exchanged for 0, the name is overwritten, and the new count is stored with release
-//! order; a pin acquires it. Entering a host that is not known is for one worker at a time: one that
+//! order; a pin acquires it. Who takes a session away releases what he did before, and who forgets acquires it. So whoever
+//! has a pin sees the name, and everything else of a slot is relaxed: what is read without a pin is read again with one. A
+//! port's word is released and acquired as well: who sees a port mapped finds its host. Entering a host that is not known is for one worker at a time: one that
 //! finds the right taken does not wait but has its packet dropped ([`Unclaimed::Busy`]), which takes two new
 //! containers in the same fraction of a microsecond.
 //!

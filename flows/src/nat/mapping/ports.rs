@@ -118,7 +118,7 @@ impl PortTable {
 
     fn replace(&self, class: Class, port: u16, old: Word, new: Word) -> bool {
         self.cell(class, port)
-            .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(old.0, new.0, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     }
 
