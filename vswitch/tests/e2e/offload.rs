@@ -293,7 +293,8 @@ fn a_stream_is_counted_to_the_frame_whatever_changes_meanwhile() -> TestResult {
     let arrived = || Ok::<_, netlab::LabError>(lab.places[1].link("eth0")?.traffic.rx_frames);
     let (a, b, before) = (lab.counters("a")?, lab.counters("b")?, arrived()?);
     let (sent, end) = stream(&lab)?;
-    let isolated = |is_so| PortSet { isolated: Some(is_so), ..PortSet::new("b".parse().unwrap()) };
+    let port_b = PortSet::new("b".parse()?);
+    let isolated = |is_so| PortSet { isolated: Some(is_so), ..port_b.clone() };
     for round in 0..5 {
         eventually("the kernel carries the stream", || {
             lab.offloaded().is_ok_and(|to| to.contains(&station(1)))
