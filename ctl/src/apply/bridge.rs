@@ -43,6 +43,9 @@ pub(super) fn del(config: &mut Config, named: &Named<BridgeName>) -> Result<(), 
 }
 
 pub(super) fn set(config: &mut Config, set: &BridgeSet) -> Result<(), CtlError> {
+    if set.gateways.is_some() || set.gateway_mac.is_some() {
+        config.check_own(&set.name)?;
+    }
     let Some(bridge) = config.bridges.get_mut(&set.name) else {
         return Err(no_bridge(config, &set.name));
     };

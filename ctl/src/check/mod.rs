@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::flow::FlowRule;
+use crate::loopback;
 use crate::plan::differing;
 use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Service, Table};
 
@@ -65,6 +66,9 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     if !same_ports {
         port::check_interfaces(config)?;
     }
+    if !same_bridges || !same_ports || !same_vxlans {
+        loopback::check(config)?;
+    }
     if !same_vxlans {
         vxlan::check_endpoints(config)?;
     }
@@ -77,6 +81,9 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     }
     if !same_nat {
         nat::check_apart(config)?;
+    }
+    if !same_nat || !same_ports {
+        loopback::check_once(old, config)?;
     }
     nat::check_timeouts(config)?;
     let same_services = old.services == config.services && old.networks == config.networks;

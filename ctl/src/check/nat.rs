@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::{bridge_of, check_host, check_range, no_port, overlapping, routed};
+use crate::loopback::check_elsewhere;
 use crate::{
     AddressRange, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
     PrefixTranslation, Protocol, Publish, RuleName,
@@ -16,6 +17,7 @@ const TIMEOUT_SECONDS: RangeInclusive<u32> = 1..=1_000_000;
 const PREFIX_BITS: RangeInclusive<u8> = 1..=64;
 
 pub(super) fn check(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
+    check_elsewhere(rule.bridges().into_iter())?;
     match rule {
         NatRule::Masquerade(rule) => check_masquerade(config, rule),
         NatRule::Publish(rule) => check_publish(config, rule),
@@ -100,8 +102,13 @@ fn check_range_of_hosts(bridge: &Bridge, addresses: &AddressRange) -> Result<(),
 
 fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
     let on = bridge_of(config, &rule.on)?;
-    let Forward { address, container, .. } = rule.forward;
+    let Forward { address, container, protocol, .. } = rule.forward;
     match address {
+        Some(address) if rule.is_on_loopback() && protocol == Protocol::Sctp => {
+            return Err(CtlError::invalid(format!(
+                "SCTP is not relayed from the host's loopback ({address}); publish TCP or UDP there"
+            )));
+        }
         Some(address) => check_host("published address", address)?,
         None => check_has_address(on, &rule.on, container.is_ipv4())?,
     }
@@ -110,7 +117,7 @@ fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
         return Err(no_port(config, port));
     }
     let to = match &rule.to {
-        Some(to) if *to == rule.on => {
+        Some(to) if *to == rule.on && !rule.is_on_loopback() => {
             return Err(CtlError::invalid(format!(
                 "the container cannot be on {to} itself, where the port is published"
             )));
@@ -153,6 +160,12 @@ fn check_prefix(config: &Config, rule: &PrefixTranslation) -> Result<(), CtlErro
     let PrefixTranslation { from, to, inside, outside } = rule;
     check_ends(config, from, to)?;
     routed(config, to)?;
+    if config.shared_port(to).is_some() {
+        return Err(CtlError::invalid(format!(
+            "prefixes cannot be translated towards {to}, whose interface stays the host's: the switch takes from it what is \
+             for ports of the host's addresses, and a prefix has none; use `nat masquerade --ipv6`"
+        )));
+    }
     if inside.is_ipv4() || outside.is_ipv4() {
         return Err(CtlError::invalid(
             "prefixes are translated in IPv6 only; use `nat masquerade`",

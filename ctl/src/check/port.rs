@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use super::network::check_stranger;
 use super::{IPV6_MTU, MAC_LIMIT, bridge_of, check_range, is_link_local};
 use crate::{
-    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, PortName, Prefix,
-    Tap, TapRoute,
+    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, NatRule, Port, PortKind, PortName,
+    Prefix, Tap, TapRoute,
 };
 
 /// The most queues of one port.
@@ -55,10 +55,16 @@ fn check_shared(config: &Config, name: &PortName, port: &Port) -> Result<(), Ctl
         others.all(|(other, _)| other == name)
     };
     let is_shared = config.shared_port(&port.bridge).is_some();
+    let is_prefixed =
+        |rule: &NatRule| matches!(rule, NatRule::Prefix(rule) if rule.to == port.bridge);
     match &port.kind {
         _ if !is_shared => Ok(()),
         _ if !is_only() || config.vxlans_of(&port.bridge).next().is_some() => wrong(
             "a bridge with an interface that the host shares has no other port; use a bridge of its own",
+        ),
+        _ if config.nat.values().any(is_prefixed) => wrong(
+            "the bridge has a rule that translates prefixes (`nat prefix`), which an interface that the host keeps cannot \
+             carry; `nat del` it first",
         ),
         _ if config.networks.contains_key(&port.bridge) => {
             wrong("a network cannot have an interface of the host's; use a bridge of its own")

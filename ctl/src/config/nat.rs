@@ -78,7 +78,7 @@ pub struct Masquerade {
     /// The most sessions of one address inside; as many as there are if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_quota: Option<u32>,
-    /// IPv6 is masqueraded too, instead of routed with its own addresses.
+    /// IPv6 is masqueraded too. Otherwise it is routed where that is allowed, with its own addresses.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ipv6: bool,
 }
@@ -100,6 +100,11 @@ impl Masquerade {
             session_quota: None,
             ipv6: false,
         }
+    }
+
+    /// The ports outside, if somebody chose them.
+    pub fn chosen_ports(&self) -> Option<PortRange> {
+        Some(self.ports).filter(|ports| *ports != PortRange::UNPRIVILEGED)
     }
 
     /// Whether packets of an IP version are masqueraded.

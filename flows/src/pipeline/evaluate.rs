@@ -427,6 +427,9 @@ impl<W: Witness> Memory<W> {
             }
             match error {
                 Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
+                Unclaimed::Protocol { .. } => {
+                    Refusal::Tell(DropReason::NotTranslated, IcmpError::AdminProhibited)
+                }
                 _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
             }
         })?;

@@ -6,6 +6,7 @@ mod shared;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use ctl::{
@@ -21,6 +22,7 @@ use pktio::tap::{self, Handle, TapDevice, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
 
 use super::place;
+use super::station::Station;
 use super::watch::Watch;
 use crate::worker::WorkerId;
 
@@ -48,6 +50,8 @@ pub struct Home {
     pub memory: Memory,
     /// By which the kernel carries frames, if it is to.
     pub shortcuts: Option<Arc<Shortcuts>>,
+    /// The namespace of the daemon's own station.
+    pub station: Arc<Station>,
 }
 
 /// What there is to know about an open device.
@@ -207,6 +211,9 @@ fn open_kind(
 ) -> Result<OpenDevice, OpenError> {
     let place = place::enter(port)?;
     match &port.kind {
+        PortKind::Tap(tap) if port.bridge.is_loopback() => {
+            open_tap(&as_the_kernel_can(tap), Some(home.station.namespace()?), mtu)
+        }
         PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
         PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), place, mtu),
         PortKind::Netdev { device, mode, .. } if port.shared => {
@@ -276,6 +283,14 @@ fn configured(tap: &Tap, dhcp: bool) -> Tap {
         tap.gateways.retain(IpAddr::is_ipv6);
         tap.routes.retain(|route| route.via.is_ipv6());
     }
+    tap
+}
+
+/// An interface without IPv6 addresses where the kernel knows no IPv6 at all.
+fn as_the_kernel_can(tap: &Tap) -> Tap {
+    let mut tap = tap.clone();
+    let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
+    tap.ips.retain(|cidr| has_ipv6 || cidr.addr.is_ipv4());
     tap
 }
 

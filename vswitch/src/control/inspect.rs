@@ -196,17 +196,14 @@ impl Switch {
         let now = self.fleet_ref().clock().now();
         let mut drops = Vec::new();
         for (name, ports) in self.books_by_name() {
-            let last = |side, reason| {
-                let is_it =
-                    |o: &&Offender| (o.side, o.reason) == (side, reason) && ports.contains(&o.port);
-                let last = ledger.offenders().iter().filter(is_it).max_by_key(|o| o.at)?;
-                Some(last_drop(last, now))
-            };
-            drops.extend(drops_of(&name, &sum(&ledger, &ports), last));
+            let own = ledger.offenders().iter().filter(|offender| ports.contains(&offender.port));
+            let own: Vec<_> = own.collect();
+            drops.extend(drops_of(&name, &sum(&ledger, &ports), &own, now));
             let unseen = ports.iter().filter_map(|port| missed.get(port)).sum();
             drops.extend(missed_by(&name, unseen));
         }
-        drops.extend(drops_of("(removed)", ledger.closed(), |_, _| None));
+        let departed: Vec<_> = ledger.departed().iter().collect();
+        drops.extend(drops_of("(removed)", ledger.closed(), &departed, now));
         Ok(drops)
     }
 
@@ -275,12 +272,17 @@ fn counters(books: &PortBooks, missed: u64) -> Counters {
     }
 }
 
-/// The drops of one port, both sides, by reason.
+/// The drops of one port, both sides, by reason, with the last of its offenders.
 fn drops_of(
     port: &str,
     books: &PortBooks,
-    last: impl Fn(DropSide, DropReason) -> Option<LastDrop>,
+    offenders: &[&Offender],
+    now: flows::Nanos,
 ) -> Vec<DropInfo> {
+    let last = |side, reason| {
+        let alike = offenders.iter().filter(|o| (o.side, o.reason) == (side, reason));
+        alike.max_by_key(|offender| offender.at).map(|offender| last_drop(offender, now))
+    };
     let sides = [
         (DropSide::Ingress, "in", &books.ingress_drops),
         (DropSide::Egress, "out", &books.egress_drops),

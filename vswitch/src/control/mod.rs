@@ -6,6 +6,7 @@
 //!   network that a container moved.
 //! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
 //!   what becomes of a packet; `capture`: frames as they pass; `feed`: both, piece by piece.
+//! * `station`: the namespace in which the daemon itself is a station, that relays from the host's loopback.
 //! * `reception`: what containers ask their gateways for: names and addresses.
 //! * `choices`: what a request leaves to the daemon.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
@@ -28,6 +29,7 @@ mod reception;
 mod rules;
 mod server;
 mod socket;
+mod station;
 mod store;
 mod subject;
 mod switch;

@@ -8,13 +8,14 @@
 //! * `commit`: the steps.
 //! * `endings`: what ends with a change; `gateways`: what gateways say by themselves; `overlay`: tunnels;
 //!   `services`: the backends of services; `shortcuts`: what the kernel carries; `uplink`: interfaces that are shared
-//!   with the host.
+//!   with the host; `loopback`: ports that are relayed from its loopback.
 
 mod change;
 mod commit;
 mod endings;
 mod gateways;
 mod lookout;
+mod loopback;
 mod overlay;
 mod services;
 mod shortcuts;
@@ -41,6 +42,7 @@ pub(super) use commit::stuck;
 use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
+use loopback::Loopback;
 pub use shortcuts::Carrier;
 use uplink::Reservation;
 
@@ -73,6 +75,7 @@ pub struct Switch {
     /// Neighbours that the host is to find.
     questions: Arc<Questions>,
     reservation: Reservation,
+    loopback: Loopback,
     /// An interface is shared of whose host nothing is known yet.
     has_new_host: bool,
     /// What the kernel carries, if it is to.
@@ -101,6 +104,7 @@ impl Switch {
             swept: Swept::default(),
             questions,
             reservation: Reservation::default(),
+            loopback: Loopback::default(),
             has_new_host: false,
             carrier,
         }
@@ -112,6 +116,7 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when the workers or the store fail.
     pub fn restore(&mut self, kept: &Config) -> Result<(), CtlError> {
+        self.inherit_reservation(kept);
         let (ports, vxlans) = (Table::new(), Table::new());
         let bridges = Config { ports, vxlans, ..kept.clone() };
         self.commit(bridges, Prepared::default())?;
@@ -157,6 +162,7 @@ impl Switch {
         self.write(&next)?;
         self.commit(next, prepared)?;
         self.follow_new_hosts();
+        self.retry_loopback();
         Ok(())
     }
 
@@ -237,6 +243,11 @@ impl Switch {
     /// Adds to these.
     pub(super) fn add_missed(&mut self, port: PortIndex, frames: u64) {
         *self.missed.entry(port).or_default() += frames;
+    }
+
+    /// The rules in force.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// What the workers decide by.

@@ -50,6 +50,11 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Starts one that may have only so many descriptors at first.
+    pub fn start_short_of_descriptors(limit: u64) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::start_by(&["sh", "-c", &format!("ulimit -Sn {limit}; exec \"$0\" \"$@\"")], &[])
+    }
+
     /// Starts one by another program, whose last arguments are the daemon and its arguments. It has no bridge.
     pub fn start_by(
         program: &[&str],
@@ -265,6 +270,19 @@ pub fn within(
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Checks that something takes less than a second, which `attempt` measures. On a busy machine the kernel itself may take
+/// longer, so that the best of several attempts counts.
+pub fn in_a_second(attempt: impl Fn(&mut Duration) -> TestResult) -> TestResult {
+    let mut took = [Duration::MAX; 5];
+    for took in &mut took {
+        attempt(took)?;
+        if *took < Duration::from_secs(1) {
+            return Ok(());
+        }
+    }
+    Err(format!("it took {took:?}").into())
 }
 
 /// Makes another bridge, like `br0`.

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use ctl::{
-    Allowance, BridgeAdd, IpCidr, Masquerade, Mutation, NatAdd, NatRule, PortKind, Publish, Tap,
+    Allowance, BridgeAdd, IpCidr, Masquerade, Mutation, Named, NatAdd, NatRule, PortKind, Publish,
+    Tap,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 
@@ -77,7 +78,17 @@ fn a_gateway_answers_and_routes_only_what_is_allowed() -> TestResult {
     reaches(&one, "10.1.0.1")?;
     reaches(&one, "fd01::1")?;
     let silent = Duration::from_millis(500);
-    assert!(ping::is_silent(&one, "10.2.0.2".parse()?, silent)?, "closed by default");
+    for closed in ["10.2.0.2", "fd02::2"] {
+        assert!(ping::is_silent(&one, closed.parse()?, silent)?, "closed by default");
+    }
+    let masquerade = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
+    let add = NatAdd { name: Some("v4".parse()?), rule: masquerade };
+    daemon.change(Mutation::NatAdd(add))?;
+    reaches(&one, "10.2.0.2")?;
+    let is_open = !ping::is_silent(&one, "fd02::2".parse()?, silent)?;
+    assert!(!is_open, "what is not masqueraded stays where it is");
+    daemon.change(Mutation::NatDel(Named::new("v4".parse()?)))?;
+    assert!(ping::is_silent(&one, "10.2.0.2".parse()?, silent)?, "closed again");
     daemon.change(Mutation::RouteAllow(Allowance { from: "a".parse()?, to: "b".parse()? }))?;
     reaches(&one, "10.2.0.2")?;
     reaches(&one, "fd02::2")?;

@@ -90,9 +90,14 @@ fn what_belongs_to_no_session_does_not_leave_by_its_own_address() {
     for stray in [tcp("R", A, P, (1, 0)), tcp("SA", A, P, (1, 1))] {
         assert_eq!(network.send(&stray), NOTHING);
     }
+    let drops = network.drops(0, DropReason::NotTranslated);
+    let tunnelled = Packet::new(Kind::Other(47), "10.0.0.2", "198.51.100.7");
+    assert_eq!(network.send(&tunnelled).len(), 1, "its sender is told");
+    assert_eq!(network.drops(0, DropReason::NotTranslated), drops + 1, "it has no ports");
     // Where nothing is hidden it is routed.
     let mut network = Network::new(&Plan::routed());
     assert_eq!(network.send(&about).len(), 1);
+    assert_eq!(network.send(&tunnelled).len(), 1);
 }
 
 #[test]

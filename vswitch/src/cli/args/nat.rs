@@ -82,7 +82,7 @@ pub struct MasqueradeOptions {
     /// The most sessions of one address inside
     #[arg(long, value_name = "COUNT")]
     pub session_quota: Option<u32>,
-    /// Masquerade IPv6 too, instead of routing it
+    /// Masquerade IPv6 too, which otherwise takes `route allow`
     #[arg(long)]
     pub ipv6: bool,
 }
@@ -95,11 +95,13 @@ pub enum PublishCommand {
 Examples:
   vswitchctl nat publish add 8080:10.0.0.2:80/tcp --on up
   vswitchctl nat publish add 192.0.2.1:5000-5010:10.0.0.2/udp --on up --name voice
-  vswitchctl nat publish add [2001:db8::1]:443:[fd00::2]:8443/tcp --on up --to br0")]
+  vswitchctl nat publish add [2001:db8::1]:443:[fd00::2]:8443/tcp --on up --to br0
+  vswitchctl nat publish add 127.0.0.1:9000:10.0.0.2:9000/tcp --on br0")]
     Add {
-        /// From where to where: [IP:]PORT[-END]:CONTAINER-IP[:PORT]/tcp|udp|sctp
+        /// From where to where: [IP:]PORT[-END]:CONTAINER-IP[:PORT]/tcp|udp|sctp. At a loopback address (127.0.0.1, ::1) the
+        /// daemon relays it from the host itself, and so it does without an address where the host shares the interface
         forward: Forward,
-        /// The bridge outside
+        /// The bridge outside; any for a loopback address
         #[arg(long, value_name = "BRIDGE")]
         on: BridgeName,
         /// The container's bridge [default: the one whose subnet its address is in]

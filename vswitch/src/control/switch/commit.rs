@@ -9,6 +9,7 @@ use ctl::{Action, Bridge, Config, CtlError, ErrorCode, Port, PortKind, PortName,
 use flows::{Generation, PortIndex, Seconds};
 use pktio::tap::Handle;
 use pktio::underlay::Underlay;
+use relay::Bound;
 
 use super::Switch;
 use crate::control::announce;
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     readdressed: Vec<Readdressed>,
     /// Endpoints of tunnels, each with its queues.
     pub(super) endpoints: BTreeMap<SocketAddr, Vec<Underlay>>,
+    /// Ports of the host's loopback.
+    pub(super) heard: Vec<Bound>,
 }
 
 /// An interface whose MTU was changed.
@@ -90,6 +93,7 @@ impl Switch {
         let next = Config { revision: self.config.revision + 1, ..next };
         let mut prepared = Prepared::default();
         let done = self.prepare(&next, &steps, &mut prepared);
+        let done = done.and_then(|()| self.loopback.prepare(&next).map(|new| prepared.heard = new));
         match done.and_then(|()| self.keep(&next, &steps)) {
             Ok(()) => self.commit(next, prepared).map(|()| true),
             Err(error) => {
@@ -157,7 +161,8 @@ impl Switch {
     /// The worker for a device that must know it before it is opened.
     pub(super) fn home(&self) -> Home {
         let worker = self.fleet.least_loaded();
-        Home { worker, memory: self.fleet.memory(worker), shortcuts: self.shortcuts() }
+        let (memory, shortcuts) = (self.fleet.memory(worker), self.shortcuts());
+        Home { worker, memory, shortcuts, station: Arc::clone(self.loopback.station()) }
     }
 
     fn keep(&mut self, next: &Config, steps: &[Action]) -> Result<(), CtlError> {
@@ -174,9 +179,10 @@ impl Switch {
     /// Tells the workers. Nothing here fails unless a worker is stuck.
     pub(super) fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
         self.narrow_claims(&next);
+        self.loopback.withdraw(&next);
         self.drop_shortcuts();
         let now = self.now();
-        let Prepared { opened, resized, readdressed, endpoints } = prepared;
+        let Prepared { opened, resized, readdressed, endpoints, heard } = prepared;
         for Resized { name, to, .. } in resized {
             if let Some(facts) = self.facts.get_mut(&name) {
                 facts.mtu = to;
@@ -218,6 +224,7 @@ impl Switch {
         self.put_statics(&before);
         begun.iter().try_for_each(|port| self.fleet.open(*port)).map_err(stuck)?;
         self.widen_claims();
+        self.loopback.serve(&self.config, heard);
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 

@@ -144,13 +144,14 @@ impl Switch {
         }
     }
 
-    /// Whether ports wait for their device.
+    /// Whether ports wait for their device, or for another program that has theirs on the loopback.
     pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.loopback.is_waiting()
     }
 
     /// Tries to open the ports that wait.
     pub fn retry_waiting(&mut self) {
+        self.retry_loopback();
         let mut prepared = Prepared::default();
         let home = self.home();
         for (name, why) in &mut self.waiting {
