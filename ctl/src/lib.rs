@@ -33,7 +33,7 @@ pub use config::{
     Endpoint, Filtering, Flows, Forward, Ingress, Listen, Masquerade, NatRule, NetdevMode,
     NetnsIdentity, Network, NetworkChange, NetworkSettings, Overlay, Port, PortKind,
     PrefixTranslation, Publish, Route, Service, Shape, StaticMac, StaticNeighbor, Table, Tap,
-    TapRoute, Target, Timeouts, Tos, Tracking, Vni, Vxlan,
+    TapRoute, Target, Timeouts, Tos, Tracking, VlanOf, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;

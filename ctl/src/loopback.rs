@@ -76,6 +76,11 @@ impl Config {
         })
     }
 
+    /// Whether the same ports are relayed as with another configuration, since nothing differs that they follow from.
+    pub fn relays_as(&self, other: &Self) -> bool {
+        self.nat == other.nat && !shares_otherwise(other, self)
+    }
+
     /// The address by which the daemon reaches published ports from its own bridge.
     pub fn relay_gateway(is_ipv4: bool) -> IpAddr {
         if is_ipv4 { SWITCH.0.into() } else { SWITCH.1.into() }
@@ -132,8 +137,8 @@ fn is_concerned(before: &Config, next: &Config) -> bool {
 
 /// Whether other interfaces are shared with the host than before.
 fn shares_otherwise(before: &Config, next: &Config) -> bool {
-    let is_shared = |item| match item {
-        DiffItem::Add(_, port) | DiffItem::Remove(_, port) => Port::clone(port).shared,
+    let is_shared = |item: DiffItem<'_, '_, PortName, Port>| match item {
+        DiffItem::Add(_, port) | DiffItem::Remove(_, port) => port.shared,
         DiffItem::Update { old: (_, old), new: (_, new) } => old.shared != new.shared,
     };
     before.ports.diff(&next.ports).any(is_shared)
@@ -208,7 +213,7 @@ fn reserved(name: &BridgeName) -> CtlError {
 /// # Errors
 /// [`CtlError`], which names the rules.
 pub(crate) fn check_once(old: &Config, config: &Config) -> Result<(), CtlError> {
-    if old.nat == config.nat && !shares_otherwise(old, config) {
+    if config.relays_as(old) {
         return Ok(());
     }
     let mut relayed: Vec<_> = config.relayed().collect();

@@ -127,10 +127,18 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     actions
         .extend(closed(&old.vxlans, &new.vxlans, Vxlan::is_same_tunnel).map(Action::RemoveVxlan));
     actions.extend(closed(&old.ports, &new.ports, stays_open).map(Action::RemovePort));
-    actions.extend(gone(&old.bridges, &new.bridges).map(Action::RemoveBridge));
-    for (name, bridge) in differing(&old.bridges, &new.bridges) {
-        actions.push(Action::PutBridge(name.clone(), Box::new(bridge.clone())));
-    }
+    // VLANs go before the bridges that they are of, and come after them.
+    let is_vlan = |name: &BridgeName| old.bridges.get(name).is_some_and(|it| it.vlan_of.is_some());
+    let (vlans, whole): (Vec<_>, Vec<_>) = gone(&old.bridges, &new.bridges).partition(is_vlan);
+    actions.extend(vlans.into_iter().chain(whole).map(Action::RemoveBridge));
+    let put = differing(&old.bridges, &new.bridges);
+    let (vlans, whole): (Vec<_>, Vec<_>) = put.partition(|(_, bridge)| bridge.vlan_of.is_some());
+    actions.extend(
+        whole
+            .into_iter()
+            .chain(vlans)
+            .map(|(name, bridge)| Action::PutBridge(name.clone(), Box::new(bridge.clone()))),
+    );
     for (name, port) in differing(&old.ports, &new.ports) {
         let stays = old.ports.get(name).is_some_and(|before| stays_open(before, port));
         let action = if stays { Action::ChangePort } else { Action::AddPort };

@@ -75,10 +75,10 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
     frame(title, (WIDTH, y + 6.0), &out)
 }
 
-const SIZE: (f64, f64) = (600.0, 320.0);
+const SIZE: (f64, f64) = (560.0, 320.0);
 const LEFT: f64 = 60.0;
-const RIGHT: f64 = SIZE.0 - 190.0;
-const TOP: f64 = 34.0;
+const RIGHT: f64 = SIZE.0 - 180.0;
+const TOP: f64 = 42.0;
 const BOTTOM: f64 = SIZE.1 - 44.0;
 
 /// From name to name of the curves.

@@ -92,6 +92,15 @@ impl Axis {
             Self::Burst => "burst",
         }
     }
+
+    /// A place on it, for people.
+    fn about(self, at: usize) -> String {
+        match self {
+            Self::Bytes => format!("frames of {at} bytes"),
+            Self::Burst => format!("bursts of {at}"),
+            _ => format!("{at} {}", self.name()),
+        }
+    }
 }
 
 /// One stage, at one place of one axis.
@@ -166,7 +175,7 @@ fn notes(kind: Kind, cases: &[Case]) -> Vec<SubjectNote> {
 
 fn measure(case: &Case, options: &Options, record: &mut Record) -> Result<(), Box<dyn Error>> {
     let axis = case.axis.name();
-    let (measure, about) = (format!("{axis}-{}", case.at), format!("{} {axis}", case.at));
+    let (measure, about) = (format!("{axis}-{}", case.at), case.axis.about(case.at));
     let mut enter = |name: &str, value| {
         let at = f64::from(u32::try_from(case.at.max(1))?);
         let figure = Figure::lower(name, "per item", value);

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::check::check;
 use crate::ipam::Pool;
 use crate::network::settle;
-use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName};
+use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName, Vlan};
 
-pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
+pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor, VlanOf};
 pub use flows::Flows;
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
@@ -209,9 +209,33 @@ impl Config {
         port.mtu.unwrap_or_else(|| self.mtu_within(&port.bridge))
     }
 
+    /// The VLANs of a bridge that the router takes for bridges.
+    pub fn vlans_of<'a>(
+        &'a self,
+        bridge: &'a BridgeName,
+    ) -> impl Iterator<Item = (&'a BridgeName, &'a VlanOf)> + 'a {
+        let vlans = self.bridges.iter().filter_map(|(name, it)| Some((name, it.vlan_of.as_ref()?)));
+        vlans.filter(move |(_, own)| own.bridge == *bridge)
+    }
+
+    /// What a container behind a port is on, to the router: the port's bridge, or the VLAN that its untagged frames
+    /// are in.
+    pub fn domain_of<'a>(&'a self, port: &'a Port) -> &'a BridgeName {
+        let untagged = match port.vlan {
+            Vlan::Unaware => return &port.bridge,
+            Vlan::Access(vlan) => Some(vlan),
+            Vlan::Trunk { native, .. } => native,
+        };
+        let mut vlans = self.vlans_of(&port.bridge);
+        let own = vlans.find(|(_, own)| Some(own.vlan) == untagged);
+        own.map_or(&port.bridge, |(name, _)| name)
+    }
+
     /// The MTU of a bridge's ports that have none of their own: the bridge's, or less if a tunnel carries
     /// less.
     pub fn mtu_within(&self, bridge: &BridgeName) -> Mtu {
+        let vlan_of = self.bridges.get(bridge).and_then(|bridge| bridge.vlan_of.as_ref());
+        let bridge = vlan_of.map_or(bridge, |own| &own.bridge);
         let own = self.bridges.get(bridge).map_or(Mtu::ETHERNET, |bridge| bridge.mtu);
         let tunnels = self.vxlans_of(bridge).filter_map(|(_, vxlan)| vxlan.inner_mtu().ok());
         tunnels.min().map_or(own, |carried| carried.min(own))

@@ -8,7 +8,8 @@ use ctl::response::{
     QueueInfo, StageCost, Stats, TableInfo, Version, WorkerPerf,
 };
 use ctl::{BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, PortName, VlanId, wire};
-use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex};
+use flows::fdb::{Entry, Events};
+use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex, Vid};
 
 use super::compile::Numbering;
 use super::describe;
@@ -72,7 +73,12 @@ impl Switch {
     pub fn bridge(&self, name: &BridgeName) -> Option<BridgeInfo> {
         let settings = self.config().bridges.get(name)?.clone();
         let fdb = &self.numbering().bridges.get(name)?.fdb;
-        let events = fdb.events();
+        // What is known of a VLAN is known of its bridge.
+        let is_vlan = settings.vlan_of.is_some();
+        let events = if is_vlan { Events::default() } else { fdb.events() };
+        let vid = settings.vlan_of.as_ref().map(|own| Vid(own.vlan.number()));
+        let is_here = |entry: &&Entry| vid.is_none_or(|vid| entry.vid == vid);
+        let stations = fdb.entries(self.now()).iter().filter(is_here).count();
         let router_mac = (!settings.gateways.is_empty()).then(|| settings.router_mac(name));
         Some(BridgeInfo {
             name: name.clone(),
@@ -83,7 +89,7 @@ impl Switch {
                 let ports = self.config().ports_of(name).map(|(name, _)| name);
                 ports.chain(self.config().vxlans_of(name).map(|(name, _)| name)).cloned().collect()
             },
-            stations: u32::try_from(fdb.entries(self.now()).len()).unwrap_or(u32::MAX),
+            stations: u32::try_from(stations).unwrap_or(u32::MAX),
             learned: events.learned,
             moved: events.moved,
             expired: events.expired,
@@ -137,7 +143,7 @@ impl Switch {
         let now = self.now();
         let carried = self.carried_to();
         let mut stations = Vec::new();
-        for (bridge, slot) in &self.numbering().bridges {
+        for (bridge, slot) in self.whole_bridges() {
             if filter.bridge.as_ref().is_some_and(|wanted| wanted != bridge) {
                 continue;
             }

@@ -166,7 +166,7 @@ impl Table {
     /// Replaces a binding unless it changed meanwhile.
     pub(super) fn replace(&self, slot: Slot, old: Binding, new: Binding) -> bool {
         let cell = &self.cell(slot)[BINDING];
-        cell.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        cell.compare_exchange(old.0, new.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The right to insert and remove, if nobody has it.

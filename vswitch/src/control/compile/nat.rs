@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use ctl::{BridgeName, Config, NatRule, PrefixTranslation, RuleName};
 use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
+use flows::router::Prefix;
 use flows::service::Services;
 use flows::session::{TcpPolicy, Timeouts};
-use flows::{
-    BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Usage, Zone,
-};
+use flows::{BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Zone};
 
 use super::routes::reachable;
 use super::{Numbering, services};
@@ -30,7 +29,10 @@ pub(super) fn translation(
                 let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
                 for pool in pools(config, rule, to.into()) {
                     let (filtering, usage) = (filtering(rule.filtering), Arc::clone(&usage));
-                    masquerades.push(Masquerade { from, pool, filtering, usage });
+                    let except = rule.except.iter();
+                    let except = except.filter_map(|to| Prefix::new(to.addr(), to.prefix_len()));
+                    let except = except.collect();
+                    masquerades.push(Masquerade { from, pool, filtering, except, usage });
                 }
             }
             NatRule::Prefix(rule) => {
@@ -127,8 +129,7 @@ fn behind_gateways(
         let (range, ports) = (cidr.addr..=cidr.addr, 1024..=u16::MAX);
         let pool = Pool::new(slot.index.into(), range, ports, Quota::default()).ok()?;
         // The published port's rule counts.
-        let usage = Arc::new(Usage::of(u32::MAX));
-        Some(Masquerade { from, pool, filtering: Filtering::ByAddress, usage })
+        Some(Masquerade::new(from, pool, Filtering::ByAddress))
     });
     hidden.collect()
 }

@@ -176,7 +176,7 @@ impl Switch {
     pub fn sweep(&mut self) {
         let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
         let seconds = now.seconds();
-        let slots = self.numbering.bridges.values().filter(|slot| !slot.fdb.is_empty());
+        let slots = self.whole_bridges().map(|(_, slot)| slot).filter(|slot| !slot.fdb.is_empty());
         let next = slots.map(|slot| slot.fdb.sweep(seconds, self.swept.stations, SWEEP_BUCKETS));
         self.swept.stations = next.max().unwrap_or(0);
         self.swept.neighbors = tables.neighbors.sweep(now, self.swept.neighbors, SWEEP_BUCKETS);

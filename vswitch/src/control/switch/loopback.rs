@@ -25,6 +25,12 @@ struct Lead {
     is_implied: bool,
 }
 
+/// What is to be listened at, and where it leads to; and the ports that are new.
+pub(super) struct Listening {
+    wanted: BTreeMap<Listen, Lead>,
+    bound: Vec<Bound>,
+}
+
 /// What the daemon listens at on the host's loopback.
 #[derive(Default)]
 pub(super) struct Loopback {
@@ -46,23 +52,30 @@ impl Loopback {
         !self.taken.is_empty()
     }
 
-    /// Takes the ports that are new in a configuration, and that no other program has.
-    pub(super) fn prepare(&mut self, next: &Config) -> Result<Vec<Bound>, CtlError> {
-        let mut bound = Vec::new();
-        for (listen, lead) in leads(next) {
-            if self.served.contains_key(&listen) || self.taken.contains(&listen) {
+    /// Takes the ports that are new in the next configuration. Nothing is to be done if there is nothing in the answer.
+    pub(super) fn prepare(
+        &mut self,
+        present: &Config,
+        next: &Config,
+    ) -> Result<Option<Listening>, CtlError> {
+        if next.relays_as(present) {
+            return Ok(None);
+        }
+        let (wanted, mut bound) = (leads(next), Vec::new());
+        for (listen, lead) in &wanted {
+            if self.served.contains_key(listen) || self.taken.contains(listen) {
                 continue;
             }
-            match bind(listen) {
+            match bind(*listen) {
                 Ok(port) => bound.push(port),
                 Err(error) if lead.is_implied && error.kind() == ErrorKind::AddrNotAvailable => {}
-                Err(error) => return Err(refusal(listen, &lead, &error)),
+                Err(error) => return Err(refusal(*listen, lead, &error)),
             }
         }
         if !bound.is_empty() {
             self.start()?;
         }
-        Ok(bound)
+        Ok(Some(Listening { wanted, bound }))
     }
 
     fn start(&mut self) -> Result<(), CtlError> {
@@ -78,32 +91,35 @@ impl Loopback {
         Ok(())
     }
 
-    /// Gives up the ports that a configuration does not relay, and ends what came by those that lead elsewhere in it.
-    pub(super) fn withdraw(&mut self, next: &Config) {
-        let wanted = leads(next);
+    /// Gives up the ports that are not to be relayed any more, and ends what came by those that lead elsewhere now.
+    pub(super) fn withdraw(&mut self, next: Option<&Listening>) {
+        let Some(Listening { wanted, .. }) = next else { return };
         self.taken.retain(|listen| wanted.contains_key(listen));
         let Some(relay) = &self.relay else { return };
-        let is_gone = |listen: &&Listen| !wanted.contains_key(*listen);
-        let gone: Vec<_> = self.served.keys().filter(is_gone).copied().collect();
-        let is_other =
-            |(listen, lead): &(&Listen, &Lead)| wanted.get(listen).is_some_and(|now| now != *lead);
-        let other: Vec<_> = self.served.iter().filter(is_other).map(|(at, _)| *at).collect();
-        if !other.is_empty() {
-            relay.reset(other);
+        let (mut gone, mut led_elsewhere) = (Vec::new(), Vec::new());
+        for (listen, lead) in &mut self.served {
+            match wanted.get(listen) {
+                Some(now) if now == lead => {}
+                Some(now) => {
+                    lead.clone_from(now);
+                    led_elsewhere.push(*listen);
+                }
+                None => gone.push(*listen),
+            }
         }
         gone.iter().for_each(|listen| _ = self.served.remove(listen));
+        if !led_elsewhere.is_empty() {
+            relay.reset(led_elsewhere);
+        }
         if !gone.is_empty() {
             relay.withdraw(gone);
-        }
-        for (listen, lead) in &mut self.served {
-            wanted.get(listen).into_iter().for_each(|now| lead.clone_from(now));
         }
     }
 
     /// Serves the ports that were taken for the configuration that is in force now.
-    pub(super) fn serve(&mut self, config: &Config, bound: Vec<Bound>) {
+    pub(super) fn serve(&mut self, now: Option<Listening>) {
+        let Some(Listening { mut wanted, bound }) = now else { return };
         let Some(relay) = self.relay.as_ref().filter(|_| !bound.is_empty()) else { return };
-        let mut wanted = leads(config);
         for port in &bound {
             let lead = wanted.remove(&port.listen());
             self.served.extend(lead.map(|lead| (port.listen(), lead)));
@@ -113,22 +129,22 @@ impl Loopback {
 }
 
 impl Switch {
-    /// Tries to take the ports of the loopback that other programs had.
+    /// Tries to take the ports of the loopback that are not served.
     pub(super) fn retry_loopback(&mut self) {
-        let mut bound = Vec::new();
-        for (listen, lead) in leads(&self.config) {
-            if self.loopback.served.contains_key(&listen) {
+        let (wanted, mut bound) = (leads(&self.config), Vec::new());
+        for (listen, lead) in &wanted {
+            if self.loopback.served.contains_key(listen) {
                 continue;
             }
-            match bind(listen) {
+            match bind(*listen) {
                 Ok(port) => {
-                    self.loopback.taken.remove(&listen);
+                    self.loopback.taken.remove(listen);
                     bound.push(port);
                 }
                 Err(error) if lead.is_implied && error.kind() == ErrorKind::AddrNotAvailable => {}
                 Err(error) => {
-                    if self.loopback.taken.insert(listen) {
-                        let problem = refusal(listen, &lead, &error);
+                    if self.loopback.taken.insert(*listen) {
+                        let problem = refusal(*listen, lead, &error);
                         self.note_problem(format!("{problem}; it is tried again"));
                     }
                 }
@@ -138,7 +154,7 @@ impl Switch {
             return;
         }
         match self.loopback.start() {
-            Ok(()) => self.loopback.serve(&self.config, bound),
+            Ok(()) => self.loopback.serve(Some(Listening { wanted, bound })),
             Err(error) => self.note_problem(error.to_string()),
         }
     }
