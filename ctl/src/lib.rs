@@ -27,13 +27,13 @@ mod vlan;
 pub mod wire;
 
 pub use apply::{apply, apply_all};
-pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
+pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp, usual_socket};
 pub use config::{
     Advertise, Affinity, Backend, Balance, Bridge, CONFIG_VERSION, Config, ConfigError, Egress,
-    Endpoint, Filtering, Forward, Ingress, Listen, Masquerade, NatRule, NetdevMode, NetnsIdentity,
-    Network, NetworkSettings, Overlay, Port, PortKind, PrefixTranslation, Publish, Route, Service,
-    Shape, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking, Vni,
-    Vxlan,
+    Endpoint, Filtering, Flows, Forward, Ingress, Listen, Masquerade, NatRule, NetdevMode,
+    NetnsIdentity, Network, NetworkChange, NetworkSettings, Overlay, Port, PortKind,
+    PrefixTranslation, Publish, Route, Service, Shape, StaticMac, StaticNeighbor, Table, Tap,
+    TapRoute, Target, Timeouts, Tos, Tracking, VlanOf, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;

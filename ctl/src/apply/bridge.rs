@@ -13,6 +13,7 @@ pub(super) fn add(config: &mut Config, add: &BridgeAdd) -> Result<(), CtlError> 
     }
     let default = Bridge::default();
     let bridge = Bridge {
+        vlan_of: add.vlan_of.clone(),
         ageing_seconds: add.ageing_seconds.unwrap_or(default.ageing_seconds),
         mac_limit: add.mac_limit.unwrap_or(default.mac_limit),
         mtu: add.mtu.unwrap_or(default.mtu),

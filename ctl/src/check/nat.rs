@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{bridge_of, check_host, check_range, no_port, overlapping, routed};
+use super::{bridge_of, check_host, check_number, check_range, no_port, overlapping, routed};
 use crate::loopback::check_elsewhere;
 use crate::{
     AddressRange, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
@@ -15,6 +15,9 @@ use crate::{
 const TIMEOUT_SECONDS: RangeInclusive<u32> = 1..=1_000_000;
 /// NPTv6 needs a subnet's 64 bits for addresses (RFC 6296, section 3).
 const PREFIX_BITS: RangeInclusive<u8> = 1..=64;
+
+/// The most destinations that one masquerade leaves as they are.
+const MAX_EXCEPTIONS: usize = 256;
 
 pub(super) fn check(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
     check_elsewhere(rule.bridges().into_iter())?;
@@ -52,6 +55,13 @@ fn check_ends(config: &Config, from: &BridgeName, to: &BridgeName) -> Result<(),
 fn check_masquerade(config: &Config, rule: &Masquerade) -> Result<(), CtlError> {
     check_ends(config, &rule.from, &rule.to)?;
     let to = bridge_of(config, &rule.to)?;
+    check_number("exceptions of one masquerade", rule.except.len(), MAX_EXCEPTIONS)?;
+    if !rule.except.is_empty() && config.shared_port(&rule.to).is_some() {
+        return Err(CtlError::invalid(
+            "--except is of no use there: answers to what leaves an interface that the host shares by \
+             another address than the host's do not come to the switch",
+        ));
+    }
     if [rule.port_quota, rule.session_quota].contains(&Some(0)) {
         return Err(CtlError::invalid(
             "a quota of 0 would let nobody through; leave it out, or use 1 or more",

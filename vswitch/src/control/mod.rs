@@ -96,9 +96,6 @@ pub enum DaemonError {
     /// No workers.
     #[error(transparent)]
     Fleet(#[from] FleetError),
-    /// No programs in the kernel.
-    #[error("cannot offload to the kernel (--offload ebpf): {0}")]
-    Offload(#[from] pktio::bpf::BpfError),
     /// The host's interfaces cannot be watched.
     #[error(transparent)]
     Host(#[from] hostnet::HostError),
@@ -135,8 +132,12 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let kept = store.as_ref().map(Store::load).transpose()?.unwrap_or_default();
     let fleet = Fleet::start(&options.fleet)?;
     let clock = fleet.clock();
-    let carrier = options.offload.map(|Offload::Ebpf| Carrier::new(clock)).transpose()?;
+    let carrier = options.offload.map(|Offload::Ebpf| Carrier::new(clock)).transpose();
+    let (carrier, refusal) = carrier.map_or_else(|error| (None, Some(error)), |made| (made, None));
     let mut switch = Switch::new(fleet, store, carrier);
+    if let Some(error) = refusal {
+        switch.note_problem(format!("the kernel carries nothing (--offload ebpf): {error}"));
+    }
     switch.restore(&kept).map_err(DaemonError::Restore)?;
     let failed = |source| DaemonError::Loop { operation: "set up", source };
     let reception = Reception::new().map_err(failed)?;

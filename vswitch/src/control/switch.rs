@@ -175,13 +175,23 @@ impl Switch {
         }
     }
 
+    /// The bridges, without the VLANs of them that the router takes for bridges.
+    pub(super) fn whole_bridges(
+        &self,
+    ) -> impl Iterator<Item = (&ctl::BridgeName, &BridgeSlot)> + '_ {
+        let is_whole = |name: &ctl::BridgeName| {
+            self.config.bridges.get(name).is_none_or(|it| it.vlan_of.is_none())
+        };
+        self.numbering.bridges.iter().filter(move |(name, _)| is_whole(name))
+    }
+
     /// The bridges that a filter means.
     pub(super) fn matching_bridges<'a>(
         &'a self,
         filter: &'a FdbFilter,
     ) -> impl Iterator<Item = &'a BridgeSlot> + 'a {
         let wanted = |name: &ctl::BridgeName| filter.bridge.as_ref().is_none_or(|own| own == name);
-        self.numbering.bridges.iter().filter(move |(name, _)| wanted(name)).map(|(_, slot)| slot)
+        self.whole_bridges().filter(move |(name, _)| wanted(name)).map(|(_, slot)| slot)
     }
 
     /// Whether a filter means a station.
@@ -243,6 +253,11 @@ impl Switch {
     /// Adds to these.
     pub(super) fn add_missed(&mut self, port: PortIndex, frames: u64) {
         *self.missed.entry(port).or_default() += frames;
+    }
+
+    /// The rules in force.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// What the workers decide by.

@@ -23,6 +23,7 @@ mod rules;
 mod services;
 mod sessions;
 mod shapes;
+mod stations;
 mod uplink;
 mod vxlan;
 mod workers;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         workers::tests(),
         matrix::tests(),
         bridging::tests(),
+        stations::tests(),
         routing::tests(),
         networks::tests(),
         names::tests(),
@@ -83,9 +85,15 @@ fn main() -> ExitCode {
         workers::tests(),
         matrix::tests(),
         bridging::tests(),
+        stations::tests(),
         routing::tests(),
         networks::tests(),
+        names::tests(),
+        shapes::tests(),
         sessions::tests(),
+        services::tests(),
+        uplink::tests(),
+        vxlan::tests(),
         rules::tests(),
         explain::tests(),
         capture::tests(),

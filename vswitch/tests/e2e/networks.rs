@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         test!(networks_are_apart_and_a_container_on_both_reaches_both),
         test!(containers_of_an_isolated_network_reach_the_gateway_only),
         test!(a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal),
+        test!(global_addresses_of_ipv6_go_out_as_they_are),
         test!(a_dead_containers_addresses_are_free_and_held_ones_stay),
         test!(a_killed_daemon_comes_back_with_the_same_leases),
         test!(a_container_that_died_with_the_daemon_leaves_no_lease),
@@ -170,6 +171,21 @@ fn a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal() -> TestR
     assert!(connect(&daemon, "db", &hidden, "eth0")?.default_gateways.is_empty());
     let rules: Vec<NatInfo> = daemon.ask(Query::NatList)?;
     assert_eq!(rules.len(), 1, "nothing of an internal network is masqueraded");
+    daemon.check_ledger()
+}
+
+fn global_addresses_of_ipv6_go_out_as_they_are() -> TestResult {
+    let daemon = Daemon::start()?;
+    routed_bridge(&daemon, "up", &["192.0.2.1/24", "2001:db8:9::1/64"])?;
+    let world = container(&daemon, "world", "up", &["2001:db8:9::9/64"], &["2001:db8:9::1"])?;
+    let (to, via) = ("default".parse()?, vec!["192.0.2.9".parse()?]);
+    daemon.change(Mutation::RouteAdd(RouteAdd { to, on: "up".parse()?, via }))?;
+    create(&daemon, "web", &["2001:db8:1::/64"])?;
+    let (inside, own) = joined(&daemon, "web")?;
+    let there: IpAddr = "2001:db8:9::9".parse()?;
+    let (_near, far) = Path::new(&inside, &world, there).tcp()?;
+    assert_eq!(far.peer_addr()?.ip(), own, "it is not hidden");
+    assert!(is_silent(&world, own)?, "nobody outside begins");
     daemon.check_ledger()
 }
 

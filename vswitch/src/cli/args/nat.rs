@@ -52,6 +52,7 @@ pub enum MasqueradeCommand {
 Examples:
   vswitchctl nat masquerade add --from br0 --to up
   vswitchctl nat masquerade add web --from br0 --to up --addresses 192.0.2.10-192.0.2.20 --ports 20000-60000
+  vswitchctl nat masquerade add --from br0 --to up --except 10.0.0.0/8 --except 192.168.0.0/16
   vswitchctl nat masquerade add --from br0 --to up --ipv6 --filtering endpoint-independent --port-quota 1000")]
     Add(Box<MasqueradeOptions>),
 }
@@ -82,9 +83,12 @@ pub struct MasqueradeOptions {
     /// The most sessions of one address inside
     #[arg(long, value_name = "COUNT")]
     pub session_quota: Option<u32>,
-    /// Masquerade IPv6 too, instead of routing it
+    /// Masquerade IPv6 too, which otherwise takes `route allow`
     #[arg(long)]
     pub ipv6: bool,
+    /// Let packets to this network, which has a route back, go as they are (may be repeated)
+    #[arg(long, value_name = "PREFIX")]
+    pub except: Vec<Prefix>,
 }
 
 /// What to do with published ports.

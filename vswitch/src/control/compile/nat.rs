@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use ctl::{BridgeName, Config, NatRule, PrefixTranslation, RuleName};
 use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
+use flows::router::Prefix;
 use flows::service::Services;
 use flows::session::{TcpPolicy, Timeouts};
-use flows::{
-    BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Usage, Zone,
-};
+use flows::{BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Zone};
 
 use super::routes::reachable;
 use super::{Numbering, services};
@@ -30,7 +29,10 @@ pub(super) fn translation(
                 let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
                 for pool in pools(config, rule, to.into()) {
                     let (filtering, usage) = (filtering(rule.filtering), Arc::clone(&usage));
-                    masquerades.push(Masquerade { from, pool, filtering, usage });
+                    let except = rule.except.iter();
+                    let except = except.filter_map(|to| Prefix::new(to.addr(), to.prefix_len()));
+                    let except = except.collect();
+                    masquerades.push(Masquerade { from, pool, filtering, except, usage });
                 }
             }
             NatRule::Prefix(rule) => {
@@ -127,8 +129,7 @@ fn behind_gateways(
         let (range, ports) = (cidr.addr..=cidr.addr, 1024..=u16::MAX);
         let pool = Pool::new(slot.index.into(), range, ports, Quota::default()).ok()?;
         // The published port's rule counts.
-        let usage = Arc::new(Usage::of(u32::MAX));
-        Some(Masquerade { from, pool, filtering: Filtering::ByAddress, usage })
+        Some(Masquerade::new(from, pool, Filtering::ByAddress))
     });
     hidden.collect()
 }
@@ -215,10 +216,12 @@ fn filtering(filtering: ctl::Filtering) -> Filtering {
 fn owners(config: &Config, numbering: &Numbering) -> HashMap<(BridgeIndex, IpAddr), BridgeIndex> {
     let mut owners = HashMap::new();
     for (from, slot) in &numbering.bridges {
-        for owner in reachable(config, from).into_iter().chain([from]) {
+        let own = [true, false].map(|is_ipv4| (from, is_ipv4));
+        for (owner, is_ipv4) in reachable(config, from).into_iter().chain(own) {
             let Some(at) = numbering.bridges.get(owner) else { continue };
             let own = config.bridges.get(owner).into_iter().flat_map(|bridge| &bridge.gateways);
             let own = own.map(|cidr| cidr.addr).chain(pool_addresses(config, owner));
+            let own = own.filter(|ip| ip.is_ipv4() == is_ipv4);
             owners.extend(own.map(|ip| ((slot.index, ip), at.index)));
         }
     }

@@ -242,7 +242,7 @@ impl Switch {
         let mappings = &self.snapshot.translation().mappings;
         let snapshot =
             compile::snapshot(&self.config, &self.numbering, generation, mappings, rules, |name| {
-                self.facts.get(name).is_some_and(|facts| facts.gate.is_some())
+                self.facts.get(name).is_some_and(|facts| facts.gate.is_ok())
             })
             .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
@@ -266,7 +266,7 @@ impl Switch {
     /// Enters what was entered by hand. Where nothing was and is, the tables are not searched.
     fn put_statics(&self, before: &Config) {
         let now = self.fleet.clock().now();
-        for (name, bridge) in &self.config.bridges {
+        for (name, bridge) in self.config.bridges.iter().filter(|(_, it)| it.vlan_of.is_none()) {
             let had = |old: &Bridge| !old.statics.is_empty();
             let is_any = had(bridge) || before.bridges.get(name).is_some_and(had);
             if let Some(slot) = self.numbering.bridges.get(name).filter(|_| is_any) {
@@ -305,10 +305,17 @@ impl Switch {
     fn number_bridges(&mut self, next: &Config, now: Seconds) -> Result<(), CtlError> {
         self.numbering.bridges.retain(|name, _| next.bridges.contains_key(name));
         let mut free = self.numbering.free_bridges();
-        for (name, bridge) in &next.bridges {
+        let is_whole = |(_, bridge): &(_, &Bridge)| bridge.vlan_of.is_none();
+        let (whole, vlans): (Vec<_>, Vec<_>) = next.bridges.iter().partition(is_whole);
+        for (name, bridge) in whole.into_iter().chain(vlans) {
             let slot = self.numbering.bridges.get(name);
+            let shared =
+                bridge.vlan_of.as_ref().and_then(|own| self.numbering.bridges.get(&own.bridge));
             let before = self.config.bridges.get(name).zip(slot.map(|slot| &slot.fdb));
-            let fdb = compile::fdb_for(bridge, before, now, self.seed);
+            let fdb = match shared {
+                Some(whole) => Arc::clone(&whole.fdb),
+                None => compile::fdb_for(bridge, before, now, self.seed),
+            };
             let index = match slot {
                 Some(slot) => slot.index,
                 None => free.next().ok_or_else(|| full("bridges"))?,
