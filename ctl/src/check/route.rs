@@ -115,6 +115,8 @@ fn reachable(config: &Config) -> BTreeMap<&BridgeName, BTreeSet<&BridgeName>> {
     for rule in config.nat.values() {
         let (from, to) = match rule {
             NatRule::Masquerade(rule) => (&rule.from, Some(&rule.to)),
+            // The daemon's own bridge, from which it leads, reaches nothing by routing.
+            NatRule::Publish(rule) if rule.is_on_loopback() => continue,
             NatRule::Publish(rule) => (&rule.on, config.container_bridge(rule)),
             NatRule::Prefix(rule) => (&rule.from, Some(&rule.to)),
         };
