@@ -1,7 +1,8 @@
 //! Published ports: rules of address translation that are named after the endpoint, so that all of them are found.
 //!
 //! A port is published on every bridge by which the container's network has a way out, or, if an address outside is
-//! given, on the one that has it. The client's address stays what it is; there is no proxy and no iptables.
+//! given, on the one that has it; at an address of the host's loopback, there alone. The client's address stays what it
+//! is, but on the loopback; there is no iptables, and no proxy of Docker's.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -14,9 +15,6 @@ use ctl::{
 use crate::daemon::Daemon;
 use crate::plugin::{EndpointName, PluginError};
 use crate::protocol::network::PortBinding;
-
-/// The ports of which one is chosen where none is given: the dynamic ones (RFC 6335, section 6).
-const DYNAMIC: RangeInclusive<u16> = 49152..=65535;
 
 /// Where a port may be published: a bridge that leads out, and its addresses.
 struct Outside {
@@ -138,7 +136,7 @@ fn wanted(
         },
     };
     let candidates = match (binding.host_port, binding.host_port_end) {
-        (0, _) => DYNAMIC,
+        (0, _) => PortRange::CHOSEN.first()..=PortRange::CHOSEN.last(),
         (first, last) => first..=last.max(first),
     };
     let mut all = Vec::new();
@@ -150,18 +148,24 @@ fn wanted(
             continue;
         }
         let address = host_ip.filter(|addr| !addr.is_unspecified());
-        let has_it = |outside: &&Outside| match address {
-            Some(address) => outside.addresses.contains(&address),
-            None => outside.addresses.iter().any(of_version),
-        };
-        all.extend(outsides.iter().filter(has_it).map(|outside| Wanted {
-            on: outside.bridge.clone(),
+        let wanted = |on: &BridgeName| Wanted {
+            on: on.clone(),
             address,
             container,
             container_port: binding.port,
             protocol,
             candidates: candidates.clone(),
-        }));
+        };
+        if address.is_some_and(|address| address.is_loopback()) {
+            // No uplink is asked: the daemon listens on the host's loopback.
+            all.push(wanted(&endpoint.network));
+            continue;
+        }
+        let has_it = |outside: &&Outside| match address {
+            Some(address) => outside.addresses.contains(&address),
+            None => outside.addresses.iter().any(of_version),
+        };
+        all.extend(outsides.iter().filter(has_it).map(|outside| wanted(&outside.bridge)));
     }
     if all.is_empty() { refuse(no_outside(host_ip, outsides)) } else { Ok(all) }
 }
@@ -222,8 +226,15 @@ fn add(
     }))
 }
 
+/// Whether a rule leaves no room for another one.
 fn overlaps(rule: &NatRule, on: &BridgeName, forward: &Forward) -> bool {
-    matches!(rule, NatRule::Publish(other) if other.on == *on && other.forward.overlaps(forward))
+    match rule {
+        NatRule::Publish(other) => other.on == *on && other.forward.overlaps(forward),
+        NatRule::Masquerade(other) if other.to == *on => {
+            other.chosen_ports().is_some_and(|ports| ports.overlaps(&forward.ports))
+        }
+        NatRule::Masquerade(_) | NatRule::Prefix(_) => false,
+    }
 }
 
 impl Wanted {

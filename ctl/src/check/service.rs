@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{check_host, check_number, check_range, is_link_local, routed};
+use crate::loopback::check_elsewhere;
 use crate::{
     Backend, BridgeName, Config, CtlError, ErrorCode, HealthCheck, Listen, NatRule, Network,
     Protocol, Service, ServiceName,
@@ -27,6 +28,7 @@ const ROW: RangeInclusive<u32> = 1..=100;
 pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> {
     let vip = service.listen.address.ip();
     check_vip(vip)?;
+    check_elsewhere(service.bridges())?;
     service.bridges().try_for_each(|name| routed(config, name).map(|_| ()))?;
     check_number("backends of one service", service.backends.len(), MAX_BACKENDS)?;
     check_range("fail timeout", service.fail_timeout, &FAIL_TIMEOUT)?;

@@ -46,7 +46,7 @@ impl Desk<'_> {
             && CHECK_PORTS.contains(&to.port)
             && translation.services.are_checked_on(key.zone)
             && !packet.is_opening()
-            && case.from.bridge.router.as_deref().is_some_and(|it| it.gateway.is_own(to.ip))
+            && case.router().is_some_and(|it| it.gateway.is_own(to.ip))
             && translation.is_unclaimed(key)
     }
 }

@@ -1,161 +1,50 @@
 //! What the kernel carries by what the switch has decided (`vswitchd --offload ebpf`), and that it carries nothing else.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+mod laboratory;
+
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ctl::response::{Counters, DropInfo, FdbInfo, PortInfo, Stats, WorkerPerf};
-use ctl::{BridgeSet, FdbFilter, Mutation, Named, PortSet, Query, Vlan};
+use ctl::response::{FdbInfo, PortInfo, Stats, Status, WorkerPerf};
+use ctl::{
+    BridgeSet, Egress, FdbFilter, Ingress, Mutation, Named, PortKind, PortMove, PortSet, Query,
+    Vlan,
+};
 use hostnet::Netlink;
 use netlab::raw::RawSocket;
-use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
-use rustix::process::Signal;
+use netlab::{Container, Need, Path, Test, TestResult, test, topology, transfer};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::capture::{captured, request};
 use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
-const SOON: Duration = Duration::from_secs(5);
-/// Frames of a burst, fewer than a socket's receive buffer holds.
-const FRAMES: u32 = 100;
+use laboratory::{FRAMES, GSO, Laboratory, SOON, frame, number_of, station, stream};
 
 pub fn tests() -> Vec<Test> {
     [
         test!(what_the_kernel_carries_is_in_the_books_to_the_byte),
         test!(a_stream_goes_by_the_kernel_both_ways),
         test!(a_rule_stops_a_stream_before_it_is_acknowledged),
+        test!(a_mirror_copies_every_frame_from_when_it_is_acknowledged),
+        test!(a_rate_holds_from_when_it_is_acknowledged),
+        test!(a_stream_is_counted_to_the_frame_whatever_changes_meanwhile),
         test!(isolation_and_vlans_hold_from_when_they_are_acknowledged),
         test!(a_station_that_moves_is_found_where_it_is),
+        test!(a_station_that_moves_is_found_when_the_daemon_can_open_nothing_more),
         test!(a_station_that_is_silent_ages_and_one_that_sends_does_not),
         test!(a_capture_sees_every_frame),
         test!(a_frame_that_is_too_long_is_dropped_with_that_reason),
+        test!(an_interface_whose_mtu_somebody_lowers_is_left_to_the_switch),
         test!(an_interface_that_is_off_is_left_to_the_switch),
+        test!(a_pair_in_another_namespace_is_carried_and_one_across_namespaces_is_not),
+        test!(an_interface_that_is_off_in_another_namespace_is_left_to_the_switch),
         test!(a_port_that_goes_leaves_its_books),
         test!(a_killed_daemon_leaves_no_program_behind),
         test!(a_port_says_whether_it_is_offloaded),
+        test!(a_daemon_to_which_the_kernel_lends_nothing_says_so_and_carries_on),
     ]
     .into_iter()
     .map(|test| test.needs(Need::Bpf).needs(Need::Tun))
     .collect()
-}
-
-/// A daemon with containers on ports `a`, `b` and `c`, and what is sent and seen in each of them.
-struct Laboratory {
-    daemon: Daemon,
-    places: [Container; 3],
-    wires: [RawSocket; 3],
-}
-
-const PORTS: [&str; 3] = ["a", "b", "c"];
-
-/// The address of a station.
-fn station(number: u8) -> [u8; 6] {
-    [2, 0, 0, 0, 9, number]
-}
-
-/// A frame from a station to another that can be told from others.
-fn frame(from: u8, to: u8, number: u32, bytes: usize) -> Vec<u8> {
-    let number = number.to_be_bytes();
-    let mut frame = [&station(to)[..], &station(from), &[0x88, 0xb5], &number].concat();
-    frame.resize(bytes, 0x5a);
-    frame
-}
-
-/// The number of a frame that a station sent.
-fn number_of(frame: &[u8], from: u8) -> Option<u32> {
-    let is_ours = frame.get(6..14)? == [&station(from)[..], &[0x88, 0xb5]].concat();
-    is_ours.then_some(u32::from_be_bytes(*frame.get(14..)?.first_chunk()?))
-}
-
-impl Laboratory {
-    fn new() -> Outcome<Self> {
-        let daemon = Daemon::start_with(&["--offload", "ebpf"])?;
-        let places = [Container::new()?, Container::new()?, Container::new()?];
-        for (name, place) in PORTS.iter().zip(&places) {
-            // Nothing is said there but what the test says.
-            place.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
-            connect(&daemon, name, Kind::Gso, place, (1500, &[]))?;
-            place.await_ready("eth0")?;
-        }
-        let open = |place| RawSocket::open(place, "eth0");
-        let wires = [open(&places[0])?, open(&places[1])?, open(&places[2])?];
-        Ok(Self { daemon, places, wires })
-    }
-
-    /// Container 0's and container 1's stations talk, until the kernel carries it both ways.
-    fn talk(&self) -> TestResult {
-        self.wires[1].send(&frame(1, 0, 0, 60))?;
-        eventually("the kernel carries both ways", || {
-            let sent = self.wires[0].send(&frame(0, 1, 0, 60));
-            let answered = self.wires[1].send(&frame(1, 0, 0, 60));
-            sent.is_ok() && answered.is_ok() && self.offloaded().is_ok_and(|to| to.len() == 2)
-        })?;
-        self.wires.iter().try_for_each(|wire| wire.drain(|_| true).map(drop))?;
-        Ok(())
-    }
-
-    /// The stations to which the kernel carries frames.
-    fn offloaded(&self) -> Outcome<Vec<[u8; 6]>> {
-        let stations: Vec<FdbInfo> = self.daemon.ask(Query::FdbShow(FdbFilter::default()))?;
-        let offloaded = stations.iter().filter(|station| station.is_offloaded);
-        Ok(offloaded.map(|station| station.mac.0).collect())
-    }
-
-    /// Frames that workers have received.
-    fn by_workers(&self) -> Outcome<u64> {
-        let perf: Vec<WorkerPerf> = self.daemon.ask(Query::Perf)?;
-        Ok(perf.iter().map(|worker| worker.frames).sum())
-    }
-
-    fn counters(&self, port: &str) -> Outcome<Counters> {
-        let stats: Stats = self.daemon.ask(Query::Stats)?;
-        let port = stats.ports.into_iter().find(|own| own.port == port);
-        Ok(port.ok_or("no such port")?.counters)
-    }
-
-    fn drops(&self, reason: &str) -> Outcome<u64> {
-        let drops: Vec<DropInfo> = self.daemon.ask(Query::Drops)?;
-        Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
-    }
-
-    /// Sends frames from container 0's station to container 1's, one after the other.
-    fn burst(&self) -> Outcome<()> {
-        (1..=FRAMES).try_for_each(|number| self.wires[0].send(&frame(0, 1, number, 60)))?;
-        Ok(())
-    }
-
-    /// All frames of a burst arrive in a container. Those that the kernel carries may be there before others that a
-    /// worker has.
-    fn arrives_in(&self, place: usize) -> Outcome<()> {
-        let mut arrived = Vec::new();
-        while arrived.len() < FRAMES as usize {
-            let is_one = |bytes: &[u8]| number_of(bytes, 0).is_some_and(|number| number > 0);
-            let next = self.wires[place].receive(SOON, is_one)?;
-            let next = next.ok_or_else(|| format!("only these arrive: {arrived:?}"))?;
-            arrived.extend(number_of(&next.bytes, 0));
-        }
-        arrived.sort_unstable();
-        assert_eq!(arrived, (1..=FRAMES).collect::<Vec<_>>());
-        Ok(())
-    }
-
-    /// All frames of a burst are dropped for this reason, and none arrives in container 1.
-    fn is_dropped(&self, reason: &str) -> TestResult {
-        let before = self.drops(reason)?;
-        self.wires[1].drain(|_| true)?;
-        self.burst()?;
-        eventually("all frames are dropped", || {
-            self.drops(reason).is_ok_and(|drops| drops - before == u64::from(FRAMES))
-        })?;
-        assert_eq!(self.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?.len(), 0);
-        Ok(())
-    }
-
-    fn set(&self, set: PortSet) -> TestResult {
-        self.daemon.change(Mutation::PortSet(set))?;
-        Ok(())
-    }
 }
 
 fn what_the_kernel_carries_is_in_the_books_to_the_byte() -> TestResult {
@@ -193,26 +82,6 @@ fn a_stream_goes_by_the_kernel_both_ways() -> TestResult {
     daemon.check_ledger()
 }
 
-/// Sends numbered frames from container 0's station to container 1's until it is told to end.
-fn stream(lab: &Laboratory) -> Outcome<(Arc<AtomicU32>, impl FnOnce() -> TestResult)> {
-    let wire = RawSocket::open(&lab.places[0], "eth0")?;
-    let (number, is_over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
-    let (count, over) = (Arc::clone(&number), Arc::clone(&is_over));
-    let sender = std::thread::spawn(move || {
-        while !over.load(Ordering::Acquire) {
-            let next = count.fetch_add(1, Ordering::AcqRel) + 1;
-            wire.send(&frame(0, 1, next, 60))?;
-        }
-        Ok::<_, netlab::LabError>(())
-    });
-    let end = move || {
-        is_over.store(true, Ordering::Release);
-        sender.join().map_err(|_| "the sender failed")??;
-        Ok(())
-    };
-    Ok((number, end))
-}
-
 fn a_rule_stops_a_stream_before_it_is_acknowledged() -> TestResult {
     let lab = Laboratory::new()?;
     lab.talk()?;
@@ -228,6 +97,68 @@ fn a_rule_stops_a_stream_before_it_is_acknowledged() -> TestResult {
     assert_eq!(lab.wires[1].drain(is_late)?.len(), 0);
     assert!(lab.offloaded()?.is_empty());
     lab.daemon.check_ledger()
+}
+
+fn a_mirror_copies_every_frame_from_when_it_is_acknowledged() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    lab.daemon.change(Mutation::FlowAdd(Box::new("10 in_port=a mirror:c,allow".parse()?)))?;
+    lab.burst()?;
+    lab.arrives_in(1)?;
+    lab.arrives_in(2)?;
+    lab.daemon.check_ledger()
+}
+
+fn a_rate_holds_from_when_it_is_acknowledged() -> TestResult {
+    const BYTES: u16 = 1514;
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    // So many may come at once, and a second brings one more.
+    let most = Egress::MIN_QUEUE_BYTES / u32::from(BYTES) + 1;
+    let slow = Ingress { rate: "8kbit".parse()?, burst_bytes: Some(Egress::MIN_QUEUE_BYTES) };
+    lab.set(PortSet { ingress: Some(Some(slow)), ..PortSet::new("a".parse()?) })?;
+    (0..2 * most).try_for_each(|number| lab.wires[0].send(&frame(0, 1, number, BYTES.into())))?;
+    eventually("what is too much is dropped", || {
+        lab.drops("policed").is_ok_and(|drops| drops > u64::from(most / 2))
+    })?;
+    lab.daemon.check_ledger()
+}
+
+/// What container 0 has sent is in its port's books, and what is in container 1's port's books has arrived there.
+fn a_stream_is_counted_to_the_frame_whatever_changes_meanwhile() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    let arrived = || Ok::<_, netlab::LabError>(lab.places[1].link("eth0")?.traffic.rx_frames);
+    let (a, b, before) = (lab.counters("a")?, lab.counters("b")?, arrived()?);
+    let (sent, end) = stream(&lab)?;
+    let port_b = PortSet::new("b".parse()?);
+    let isolated = |is_so| PortSet { isolated: Some(is_so), ..port_b.clone() };
+    for round in 0..5 {
+        eventually("the kernel carries the stream", || {
+            lab.offloaded().is_ok_and(|to| to.contains(&station(1)))
+        })?;
+        match round {
+            0 => drop(captured(&lab.daemon, request(&["b"], None)?, || Ok(()))?),
+            1 => lab.set(isolated(true))?,
+            2 => lab.set(isolated(false))?,
+            3 => {
+                let to = PortMove { name: "a".parse()?, worker: 0 };
+                lab.daemon.change(Mutation::PortMove(to))?;
+            }
+            _ => {
+                let mtu = Some(Some(1000.try_into()?));
+                lab.set(PortSet { mtu, ..PortSet::new("b".parse()?) })?;
+            }
+        }
+    }
+    end()?;
+    let sent = u64::from(sent.load(Ordering::Acquire));
+    eventually("all frames are in the books", || {
+        lab.counters("a").is_ok_and(|now| now.received + now.missed - a.received == sent)
+    })?;
+    lab.daemon.check_ledger()?;
+    assert_eq!(lab.counters("b")?.transmitted - b.transmitted, arrived()? - before);
+    Ok(())
 }
 
 fn isolation_and_vlans_hold_from_when_they_are_acknowledged() -> TestResult {
@@ -254,6 +185,25 @@ fn isolation_and_vlans_hold_from_when_they_are_acknowledged() -> TestResult {
 fn a_station_that_moves_is_found_where_it_is() -> TestResult {
     let lab = Laboratory::new()?;
     lab.talk()?;
+    moves(&lab)?;
+    lab.daemon.check_ledger()
+}
+
+/// What is carried can be withdrawn come what may.
+fn a_station_that_moves_is_found_when_the_daemon_can_open_nothing_more() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    let pid = Pid::from_raw(i32::try_from(lab.daemon.pid())?).ok_or("no process")?;
+    let limits = getrlimit(Resource::Nofile);
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(0), maximum: limits.maximum })?;
+    let moved = moves(&lab);
+    prlimit(Some(pid), Resource::Nofile, limits)?;
+    moved?;
+    lab.daemon.check_ledger()
+}
+
+/// Container 1's station moves to container 2 while container 0's sends to it.
+fn moves(lab: &Laboratory) -> TestResult {
     lab.wires[2].send(&frame(1, 0, 7, 60))?;
     lab.wires[0].receive(SOON, |bytes| number_of(bytes, 1) == Some(7))?.ok_or("it is lost")?;
     eventually("it is found", || {
@@ -265,7 +215,7 @@ fn a_station_that_moves_is_found_where_it_is() -> TestResult {
     lab.burst()?;
     lab.arrives_in(2)?;
     assert_eq!(lab.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?.len(), 0);
-    lab.daemon.check_ledger()
+    Ok(())
 }
 
 fn a_station_that_is_silent_ages_and_one_that_sends_does_not() -> TestResult {
@@ -314,9 +264,38 @@ fn a_frame_that_is_too_long_is_dropped_with_that_reason() -> TestResult {
     lab.daemon.check_ledger()
 }
 
-/// The switch knows what the kernel does not say: that it lost a frame.
+fn an_interface_whose_mtu_somebody_lowers_is_left_to_the_switch() -> TestResult {
+    let host = Container::new()?;
+    let lab = Laboratory::with_host_ends([Some(&host); 3])?;
+    lab.talk()?;
+    let netlink = host.netlink()?;
+    let index = netlink.link("b")?.index;
+    netlink.set_mtu(index, 1000)?;
+    eventually("what is too long is lost, and counted", || {
+        let sent = lab.wires[0].send(&frame(0, 1, 1, 1100));
+        sent.is_ok() && lab.counters("b").is_ok_and(|b| b.dropped_out > 10)
+    })?;
+    lab.wires[1].drain(|_| true)?;
+    lab.wires[0].send(&frame(0, 1, 2, 1100))?;
+    lab.wires[0].send(&frame(0, 1, 3, 60))?;
+    let next = lab.wires[1].receive(SOON, |bytes| number_of(bytes, 0).is_some())?;
+    assert_eq!(next.and_then(|frame| number_of(&frame.bytes, 0)), Some(3));
+    netlink.set_mtu(index, 1500)?;
+    lab.talk()?;
+    lab.daemon.check_ledger()
+}
+
 fn an_interface_that_is_off_is_left_to_the_switch() -> TestResult {
-    let mut lab = Laboratory::new()?;
+    is_left_to_the_switch_when_off(Laboratory::new()?)
+}
+
+fn an_interface_that_is_off_in_another_namespace_is_left_to_the_switch() -> TestResult {
+    let host = Container::new()?;
+    is_left_to_the_switch_when_off(Laboratory::with_host_ends([Some(&host); 3])?)
+}
+
+/// The switch knows what the kernel does not say: that it lost a frame.
+fn is_left_to_the_switch_when_off(mut lab: Laboratory) -> TestResult {
     lab.talk()?;
     let netlink = lab.places[1].netlink()?;
     let index = netlink.link("eth0")?.index;
@@ -330,6 +309,27 @@ fn an_interface_that_is_off_is_left_to_the_switch() -> TestResult {
     lab.places[1].await_ready("eth0")?;
     lab.wires[1] = RawSocket::open(&lab.places[1], "eth0")?;
     lab.talk()?;
+    lab.daemon.check_ledger()
+}
+
+/// The interfaces of two namespaces have the same numbers.
+fn a_pair_in_another_namespace_is_carried_and_one_across_namespaces_is_not() -> TestResult {
+    let (host, other, nobody) = (Container::new()?, Container::new()?, Container::new()?);
+    topology::veth(&other, "x", &nobody, "eth0")?;
+    let lab = Laboratory::with_host_ends([Some(&host), Some(&host), Some(&other)])?;
+    assert_eq!(host.link("b")?.index, other.link("c")?.index);
+    lab.talk()?;
+    let workers = lab.by_workers()?;
+    lab.burst()?;
+    lab.arrives_in(1)?;
+    assert!(lab.by_workers()? - workers < u64::from(FRAMES), "the workers carried them all");
+    for number in 1..=FRAMES {
+        lab.wires[2].send(&frame(2, 0, number, 60))?;
+        lab.wires[0].send(&frame(0, 2, number, 60))?;
+        let next = lab.wires[2].receive(SOON, |bytes| number_of(bytes, 0) == Some(number))?;
+        assert!(next.is_some(), "frame {number} is lost");
+        assert!(!lab.offloaded()?.contains(&station(2)));
+    }
     lab.daemon.check_ledger()
 }
 
@@ -365,8 +365,7 @@ fn a_port_says_whether_it_is_offloaded() -> TestResult {
     let (near, far) = (unique("n"), unique("n"));
     Netlink::open()?.create_veth(&near, &far, None)?;
     let device = near.parse()?;
-    let mode = ctl::NetdevMode::Gso;
-    lab.daemon.add("n", port("br0", ctl::PortKind::Netdev { device, netns: None, mode })?)?;
+    lab.daemon.add("n", port("br0", PortKind::Netdev { device, netns: None, mode: GSO })?)?;
     let ports: Vec<PortInfo> = lab.daemon.ask(Query::PortList)?;
     for (name, is_offloaded) in [("a", true), ("t", false), ("n", false)] {
         let port = ports.iter().find(|port| port.name.as_str() == name).ok_or("no such port")?;
@@ -374,5 +373,14 @@ fn a_port_says_whether_it_is_offloaded() -> TestResult {
         let says = |word: &str| notes.iter().any(|note| note.starts_with(word));
         assert_eq!([says("offloaded: "), says("not offloaded: ")], [is_offloaded, !is_offloaded]);
     }
+    Ok(())
+}
+
+fn a_daemon_to_which_the_kernel_lends_nothing_says_so_and_carries_on() -> TestResult {
+    let without = ["setpriv", "--bounding-set", "-bpf,-sys_admin"];
+    let daemon = Daemon::start_by(&without, &["--offload", "ebpf"])?;
+    let status: Status = daemon.ask(Query::Status)?;
+    let [problem] = &status.problems[..] else { return Err(format!("{status:?}").into()) };
+    assert!(problem.contains("--offload ebpf") && problem.contains("CAP_BPF"), "{problem}");
     Ok(())
 }

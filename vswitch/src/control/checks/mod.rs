@@ -24,7 +24,7 @@ use ctl::{DiffItem, Service, ServiceName, Table};
 use flows::router::{Lookup, NextHop};
 use flows::service::{CHECK_PORTS, Fault, Thresholds};
 use flows::session::Key;
-use flows::{BridgeIndex, Endpoint, Generation, PortIndex, Tuple};
+use flows::{BridgeIndex, Endpoint, Generation, PortIndex, Snapshot, Tuple, Vid};
 use pktio::wire::MacAddr;
 use pktio::wire::field::protocol;
 
@@ -102,10 +102,16 @@ impl Checks {
         }
     }
 
-    /// Hears a packet that came in by a port for an address of its gateway.
-    pub fn hear(&mut self, switch: &mut Switch, port: PortIndex, packet: Packet, now: Instant) {
-        let Some(port) = switch.snapshot().port(port) else { return };
-        let ends = (port.bridge, packet.to, packet.from);
+    /// Hears a packet that came in by a port, in a VLAN, for an address of the gateway there.
+    pub fn hear(
+        &mut self,
+        switch: &mut Switch,
+        place: (PortIndex, Vid),
+        packet: Packet,
+        now: Instant,
+    ) {
+        let Some(bridge) = domain(switch.snapshot(), place) else { return };
+        let ends = (bridge, packet.to, packet.from);
         let check = self.running.get_mut(&ends);
         if let Some(Check { stage: Stage::Asking(probe, _), .. }) = check {
             probe.hear(packet.ip);
@@ -280,6 +286,12 @@ impl Check {
         }
         found
     }
+}
+
+/// The number of the bridge that a port is on, or of the VLAN if that is a domain of its own.
+fn domain(snapshot: &Snapshot, (port, vid): (PortIndex, Vid)) -> Option<BridgeIndex> {
+    let bridge = snapshot.port(port)?.bridge;
+    if vid == Vid::NONE { Some(bridge) } else { snapshot.bridge(bridge)?.vlan(vid) }
 }
 
 /// The backends of a service that are checked.

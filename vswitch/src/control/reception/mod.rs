@@ -150,7 +150,7 @@ impl Reception {
     ) {
         let Some(packet) = Packet::read(&visitor.frame) else { return };
         if packet.protocol == protocol::TCP && CHECK_PORTS.contains(&packet.to.port()) {
-            return checks.hear(switch, visitor.port, packet, now);
+            return checks.hear(switch, (visitor.port, visitor.vid), packet, now);
         }
         let Some(caller) = identify(switch, visitor, &packet) else { return };
         match (packet.protocol, caller.to.port()) {
