@@ -128,10 +128,12 @@ impl<W: Witness> Memory<W> {
         let session = self.witness.session(&self.tables, found, desk.now.seconds());
         let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
         let is_first = found.direction == Direction::Reply && !found.is_replied;
-        if is_first && embedded.is_unreachable() && !W::IS_DRY {
-            if let Some(served) = desk.snapshot.translation().served_by(&session) {
-                service::hear(served, &session, true, desk.now.seconds());
-            }
+        if is_first
+            && embedded.is_unreachable()
+            && !W::IS_DRY
+            && let Some(served) = desk.snapshot.translation().served_by(&session)
+        {
+            service::hear(served, &session, true, desk.now.seconds());
         }
         let ruling = self.consult(desk, case, frame, None, Standing::Related)?;
         if !case.is_routed || ruling.to.is_some() {
