@@ -62,6 +62,8 @@ fn a_direct_container_is_a_station_of_the_wire() -> TestResult {
     transfer::tcp(&Path::new(&wire, &a, [192, 0, 2, 64]), 1 << 18, 1)?;
     Run::command("CHECK", "a", &a, &with(&conf, "prevResult", result)).result()?;
     Run::command("DEL", "a", &a, &conf).result()?;
+    // With its port go the stations of the wire.
+    host.change(Mutation::PortDel(ctl::Named::new("world".parse()?)))?;
     host.has_nothing().map_err(Into::into)
 }
 
@@ -110,7 +112,7 @@ fn a_shape_that_does_not_fit_is_refused_whole() -> TestResult {
     let conf = host.conf("pods", json!({ "shape": "p2p", "ipam": ipam }));
     let a = Container::new()?;
     let cases = [
-        (with(&conf, "shape", "round"), "shape"),
+        (with(&conf, "shape", "round"), "unknown variant `round`"),
         (with(&conf, "isolated", true), "no link in common"),
         (with(&with(&conf, "shape", "routed"), "internal", true), "--p2p with --internal"),
         (
