@@ -4,7 +4,7 @@ use super::Csum;
 use crate::PktBuf;
 use crate::wire::checksum::{finish, fold, pseudo_header, sum, udp_finish};
 use crate::wire::field::{be16, be32, protocol, put_be16, put_be32, udp};
-use crate::wire::{Fragment, Layers};
+use crate::wire::{Fragment, Layers, Network};
 
 /// Position of the UDP checksum field within its header, which marks a [`Csum::Partial`] as UDP's: TCP
 /// and ICMPv6 have theirs elsewhere.
