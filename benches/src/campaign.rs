@@ -78,12 +78,12 @@ impl Plan {
     }
 }
 
-/// Takes so many steps with each subject in each of its turns, each on a fresh rig: `step` is given the run, the subject's
-/// name, the rig, the round and the step. A step that fails is noted.
+/// Takes so many steps with each subject in each of its turns, each on a fresh rig: `step` is given the run, the subject,
+/// the rig, the round and the step. A step that fails is noted.
 pub(crate) fn run_each(
     plan: &Plan,
     steps: usize,
-    mut step: impl FnMut(&mut Record, &str, &Rig, usize, usize) -> Result<(), Box<dyn Error>>,
+    mut step: impl FnMut(&mut Record, &Subject, &Rig, usize, usize) -> Result<(), Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
     let mut record = plan.begin()?;
     let turns = plan.turns();
@@ -91,8 +91,9 @@ pub(crate) fn run_each(
     for (round, subject) in turns {
         bar.set_message(subject.name);
         for number in 0..steps {
-            let taken = match subject.start(&Wish { monitor: true, ..Wish::USUAL }) {
-                Ok(rig) => step(&mut record, subject.name, &rig, round, number),
+            let wish = Wish { monitor: true, is_durable: true, ..Wish::USUAL };
+            let taken = match subject.start(&wish) {
+                Ok(rig) => step(&mut record, &subject, &rig, round, number),
                 Err(error) => Err(error),
             };
             if let Err(error) = taken {

@@ -1,12 +1,13 @@
 //! Measures the switch, next to its peers, in one run.
 //!
-//! * `pipeline`: the pipeline alone, from endless 64-byte frames to nowhere, in TSC cycles per frame;
-//!   with bridging, rules, routing and address translation.
+//! * `stages`, `pipeline`: every stage and table alone, and the whole pipeline without ports, in TSC cycles and in
+//!   instructions ([`micro`]).
 //! * `compare`: real kernel traffic between two containers by every kind of port and by other switches, routers and
 //!   tunnels, interleaved; medians, spread and ratios.
 //! * `control`: how long a change of the configuration takes with much configured.
 //! * `wake`: how long a frame takes from one container to another while the worker sleeps, and while it is awake.
 //! * `rfc2544`, `rfc2889`: the tests of these documents (and of RFC 8204), of any subject.
+//! * `full`: everything that a report is made of.
 //! * `soak`, `scale`: this switch under pressure for long, and with many ports, networks, stations and sessions.
 //!
 //! A run can be written as JSON ([`record`]), compared with another one ([`diff`]), and drawn ([`html`]).
@@ -15,11 +16,11 @@ mod campaign;
 mod compare;
 mod control;
 mod diff;
-mod features;
+mod full;
 mod html;
 mod machine;
 mod measure;
-mod pipeline;
+mod micro;
 mod record;
 mod rfc2544;
 mod rfc2889;
@@ -33,7 +34,7 @@ mod summary;
 mod wake;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ use record::Record;
     about,
     after_help = "\
 Examples:
+  cargo run --release -p benches -- stages --only stations,sessions --instructions
   cargo run --release -p benches -- pipeline
   cargo run --release -p benches -- wake
   cargo run --release -p benches -- control
@@ -56,6 +58,7 @@ Examples:
   cargo run --release -p benches -- compare --only nft-nat,nat --measure sessions,tcp
   cargo run --release -p benches -- rfc2544 --only bridge,tap --frame-bytes 64,1518
   cargo run --release -p benches -- soak --minutes 60
+  cargo run --release -p benches -- full -o report.html --json report.json
   cargo run --release -p benches -- report run.json -o run.html
   cargo run --release -p benches -- diff before.json after.json"
 )]
@@ -66,8 +69,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The pipeline alone, in cycles per frame
-    Pipeline,
+    /// Every stage and every table alone: cycles per frame, or per entry
+    Stages(Micro),
+    /// The whole pipeline without ports: cycles per frame
+    Pipeline(Micro),
+    /// Does one case of `stages` or `pipeline` where callgrind counts
+    #[command(name = micro::COUNT_ALONE, hide = true)]
+    CountAlone { case: String },
     /// What a frame waits for a sleeping worker, by percentiles
     Wake {
         /// Frames of each measurement
@@ -129,6 +137,15 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// The whole report, in one go: all that is installed, side by side, and this switch under pressure
+    Full {
+        /// The HTML file to write
+        #[arg(short, long)]
+        output: PathBuf,
+        /// Write the run to this file
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Two runs, figure by figure
     Diff {
         /// The earlier run
@@ -136,14 +153,31 @@ enum Command {
         /// The later run
         after: PathBuf,
     },
-    /// A run as a page with drawings
+    /// Runs as a page with drawings
     Report {
-        /// The run
-        run: PathBuf,
+        /// The runs, of one machine
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
         /// The HTML file to write
         #[arg(short, long)]
         output: PathBuf,
     },
+}
+
+#[derive(Args)]
+struct Micro {
+    /// Only cases with one of these in their names, as `flows-1000` or `sessions: found`
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Count instructions too, by valgrind's callgrind
+    #[arg(long)]
+    instructions: bool,
+    /// Seconds of each case
+    #[arg(long, default_value_t = 0.3, value_parser = seconds)]
+    seconds: f64,
+    /// Write the run to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -213,11 +247,13 @@ impl How {
         let Self { baseline, json, rounds, .. } = self;
         Ok(Plan { subjects, baseline, setting, rounds: usize::from(rounds), json })
     }
+}
 
-    /// Prints a run, and writes it if that is wanted.
-    fn keep(&self, record: &Record) -> Result<(), Box<dyn Error>> {
-        print!("{}", summary::text(record));
-        self.json.as_ref().map_or(Ok(()), |file| record.write(file))
+impl Micro {
+    fn run(self, kind: micro::Kind) -> Result<(), Box<dyn Error>> {
+        let duration = Duration::from_secs_f64(self.seconds);
+        let options = micro::Options { only: self.only, instructions: self.instructions, duration };
+        keep(&micro::run(kind, &options)?, self.json.as_deref())
     }
 }
 
@@ -230,6 +266,12 @@ impl Compare {
             compare::run(&plan, &self.measure)
         }
     }
+}
+
+/// Prints a run, and writes it if that is wanted.
+fn keep(record: &Record, json: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    print!("{}", summary::text(record));
+    json.map_or(Ok(()), |file| record.write(file))
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -248,7 +290,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Pipeline => pipeline::run().and_then(|()| features::run()),
+        Command::Stages(micro) => micro.run(micro::Kind::Stages),
+        Command::Pipeline(micro) => micro.run(micro::Kind::Pipeline),
+        Command::CountAlone { case } => micro::count_alone(&case).map(|items| println!("{items}")),
         Command::Wake { frames } => wake::run(frames),
         Command::Control { rounds, state } => control::run(&state, rounds),
         Command::List => {
@@ -269,10 +313,14 @@ fn main() -> ExitCode {
         Command::Soak { minutes, how } => soak(minutes, &how),
         Command::Scale { of, tenth, how } => {
             let divisor = if tenth { 10 } else { 1 };
-            scale::run(&of, divisor, how.setting()).and_then(|record| how.keep(&record))
+            scale::run(&of, divisor, how.setting())
+                .and_then(|record| keep(&record, how.json.as_deref()))
         }
         Command::Diff { before, after } => difference(&before, &after),
-        Command::Report { run, output } => report(&run, &output),
+        Command::Report { runs, output } => {
+            full::merged(&runs).and_then(|record| draw(&record, &output))
+        }
+        Command::Full { output, json } => full(&output, json.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -288,15 +336,23 @@ fn soak(minutes: u16, how: &How) -> Result<(), Box<dyn Error>> {
     let subjects = chosen_subjects(names)?;
     let [subject] = subjects.as_slice() else { return Err("name one subject with --only".into()) };
     let time = Duration::from_secs(u64::from(minutes) * 60);
-    how.keep(&soak::run(subject, time, how.setting())?)
+    let (record, grown) = soak::run(subject, time, how.setting())?;
+    keep(&record, how.json.as_deref())?;
+    grown.map_or(Ok(()), |what| Err(what.into()))
 }
 
-fn difference(before: &std::path::Path, after: &std::path::Path) -> Result<(), Box<dyn Error>> {
+fn difference(before: &Path, after: &Path) -> Result<(), Box<dyn Error>> {
     print!("{}", diff::text(&Record::read(before)?, &Record::read(after)?));
     Ok(())
 }
 
-fn report(run: &std::path::Path, output: &std::path::Path) -> Result<(), Box<dyn Error>> {
-    std::fs::write(output, html::page(&Record::read(run)?))
+fn draw(record: &Record, output: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::write(output, html::page(record))
         .map_err(|error| format!("cannot write the page {}: {error}", output.display()).into())
+}
+
+fn full(output: &Path, json: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let record = full::run()?;
+    draw(&record, output)?;
+    json.map_or(Ok(()), |file| record.write(file))
 }

@@ -146,6 +146,9 @@ pub(crate) fn by_name(name: &str) -> Option<&'static Measure> {
     CATALOGUE.iter().find(|measure| measure.name == name)
 }
 
+/// The metric of what all cores worked.
+pub(crate) const MACHINE_CPU: &str = "machine CPU";
+
 /// What a smoke test takes.
 pub(crate) const QUICK: [&str; 3] = ["tcp", "udp64", "rr"];
 
@@ -175,7 +178,7 @@ impl Work {
         let unit = format!("CPU s/{unit}");
         [
             Figure::lower("switch CPU", &unit, seconds(self.switch)),
-            Figure::lower("machine CPU", &unit, seconds(self.machine)),
+            Figure::lower(MACHINE_CPU, &unit, seconds(self.machine)),
         ]
     }
 }
@@ -196,7 +199,14 @@ fn stream(
         _ => throughput,
     };
     let all = gbit * report.elapsed.as_secs_f64();
-    Ok([vec![throughput], work.per(all, "Gbit").to_vec()].concat())
+    let cpu = work.per(all, "Gbit").map(|cpu| match &throughput.spot {
+        Some(spot) => {
+            let drawing = format!("TCP: {} per Gbit", cpu.metric.name);
+            cpu.at(&drawing, &spot.axis, spot.at)
+        }
+        None => cpu,
+    });
+    Ok([vec![throughput], cpu.to_vec()].concat())
 }
 
 /// The shortest frames from the near to the far end of a rig, as fast as they go.
@@ -235,7 +245,14 @@ fn frames(
     };
     let loss = Figure::lower("loss", "% of what was sent", loss);
     let all = mpps * report.receiving.as_secs_f64();
-    Ok([vec![packets, throughput, loss], work.per(all, "Mpackets").to_vec()].concat())
+    let cpu = work.per(all, "Mpackets").map(|cpu| match sizes {
+        [64] => {
+            let drawing = format!("UDP 64 B: {} by flows", cpu.metric.name);
+            cpu.at(&drawing, "flows", f64::from(flows))
+        }
+        _ => cpu,
+    });
+    Ok([vec![packets, throughput, loss], cpu.to_vec()].concat())
 }
 
 fn segments(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> {

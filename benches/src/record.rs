@@ -35,7 +35,7 @@ pub(crate) struct SubjectNote {
     pub(crate) about: String,
     /// The heading that it belongs under.
     pub(crate) family: String,
-    /// The subject that it is compared with.
+    /// The subject that it is compared with; empty if with none.
     pub(crate) baseline: String,
     /// What its program says of its version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +85,15 @@ pub(crate) struct Series {
     pub(crate) spot: Option<Spot>,
     /// By round; a gap where it failed.
     pub(crate) values: Vec<Option<f64>>,
+}
+
+impl SubjectNote {
+    /// Something that is compared with nothing else.
+    pub(crate) fn alone(name: &str, family: &str) -> Self {
+        let (name, family) = (name.to_owned(), family.to_owned());
+        let (about, baseline) = (String::new(), String::new());
+        Self { name, about, family, baseline, version: None, absent: None }
+    }
 }
 
 impl Series {
@@ -155,16 +164,8 @@ impl Record {
 
     /// A run about this switch alone.
     pub(crate) fn begin_alone(about: &str) -> Self {
-        let own = |text: &str| text.to_owned();
-        let (name, family, baseline) = (own("vswitchd"), own("This switch"), own("vswitchd"));
-        Self::begin(vec![SubjectNote {
-            name,
-            about: own(about),
-            family,
-            baseline,
-            version: None,
-            absent: None,
-        }])
+        let about = about.to_owned();
+        Self::begin(vec![SubjectNote { about, ..SubjectNote::alone("vswitchd", "This switch") }])
     }
 
     /// Enters a figure of a round; rounds count from 0.
@@ -204,6 +205,22 @@ impl Record {
         }
     }
 
+    /// Takes in another run of the same machine: what it measured, and of what.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.command += " && ";
+        self.command += &other.command;
+        for note in other.subjects {
+            if !self.subjects.iter().any(|known| known.name == note.name) {
+                self.subjects.push(note);
+            }
+        }
+        self.series.extend(other.series);
+        self.failures.extend(other.failures);
+        // A family is a heading: what belongs under it is in one place, in the order in which they came.
+        let families: Vec<String> = self.families().into_iter().map(str::to_owned).collect();
+        self.subjects.sort_by_key(|note| families.iter().position(|one| *one == note.family));
+    }
+
     /// A series.
     pub(crate) fn find(&self, subject: &str, measure: &str, metric: &str) -> Option<&Series> {
         self.series.iter().find(|series| series.is(subject, measure, metric))
@@ -229,8 +246,12 @@ impl Record {
 
     /// The families, in order.
     pub(crate) fn families(&self) -> Vec<&str> {
-        let mut families: Vec<&str> = self.subjects.iter().map(|note| &*note.family).collect();
-        families.dedup();
+        let mut families: Vec<&str> = Vec::new();
+        for note in &self.subjects {
+            if !families.contains(&&*note.family) {
+                families.push(&note.family);
+            }
+        }
         families
     }
 
@@ -298,6 +319,22 @@ pub(crate) mod tests {
         assert_eq!(record.find("tap", "udp", "rate").unwrap().values, [None, None, Some(3.0)]);
         record.enter("tap", ("udp", ""), 0, Figure::higher("rate", "Mpps", f64::NAN));
         assert_eq!(record.find("tap", "udp", "rate").unwrap().values[0], None);
+    }
+
+    #[test]
+    fn a_run_that_is_taken_in_keeps_its_figures_and_its_headings() {
+        let (mut record, mut other) = (example([1.0; 3]), example([2.0; 3]));
+        other.subjects = vec![SubjectNote::alone("nat", "Translation"), other.subjects.remove(1)];
+        let figure = Figure::higher("sessions", "k/s", 9.0);
+        other.series.clear();
+        other.enter("nat", ("sessions", ""), 0, figure);
+        other.fail("nat", "tcp", "why");
+        record.absorb(other);
+        let names: Vec<_> = record.subjects.iter().map(|note| &*note.name).collect();
+        assert_eq!(names, ["bridge", "tap", "nat"]);
+        assert_eq!(record.families(), ["One network", "Translation"]);
+        assert!(record.find("nat", "sessions", "sessions").is_some());
+        assert_eq!((record.failures.len(), record.series.len()), (1, 3));
     }
 
     #[test]

@@ -6,9 +6,13 @@
 //! | 26.2 | latency | at 10, 50, 90 and 100 % of the throughput; each frame's, from when it was due |
 //! | 26.3 | frame loss rate | at 100 %, 90 %, ... of the highest rate, until two in a row lose nothing |
 //! | 26.4 | back-to-back frames | the longest burst at the highest rate that loses nothing |
+//! | 26.5 | system recovery | after as many as go, half of 1.1 times the throughput: when the last frame is lost |
+//! | 26.6 | reset | at the throughput, of the shortest frames: how long none arrives when the switch is started again |
 //!
-//! Sections 26.5 (system recovery) and 26.6 (reset) are about devices that are switched off; the frame sizes are those of
-//! section 9.1. Trials are shorter than the 60 seconds of section 24, as long as is asked for.
+//! A reset is that of the software: the switch ends and begins again with its configuration. Switches that are the
+//! kernel cannot, and where the containers' interfaces end with the switch there is nobody left to send.
+//!
+//! The frame sizes are those of section 9.1. Trials are shorter than the 60 seconds of section 24, as long as is asked for.
 
 use std::error::Error;
 use std::time::Duration;
@@ -27,6 +31,11 @@ pub(crate) const FRAME_BYTES: [u16; 7] = [64, 128, 256, 512, 1024, 1280, 1518];
 const LOADS: [u8; 4] = [10, 50, 90, 100];
 /// Frames of the longest burst that is tried.
 const LONGEST_BURST: f64 = 65_536.0;
+
+/// How long is sent while the switch is started again.
+const RESET_TRIAL: Duration = Duration::from_secs(4);
+/// Frames per second at least, where the throughput is none.
+const LEAST_RATE: f64 = 1000.0;
 
 /// What is asked for beside the plan.
 #[derive(Debug, Clone)]
@@ -47,7 +56,12 @@ pub(crate) fn run(plan: &Plan, limits: &Limits) -> Result<(), Box<dyn Error>> {
             return Err(format!("frames of {bytes} bytes are longer than the MTU allows").into());
         }
         let trials = Trials { rig, plan, bytes, loss: limits.loss };
-        trials.all(limits, &mut Sheet { record, subject, round, bytes })
+        let mut sheet = Sheet { record, subject: subject.name, round, bytes };
+        let throughput = trials.all(limits, &mut sheet)?;
+        if limits.frame_bytes.iter().all(|other| bytes <= *other) {
+            trials.reset(throughput, &mut sheet)?;
+        }
+        Ok(())
     })
 }
 
@@ -76,7 +90,8 @@ struct Trials<'a> {
 }
 
 impl Trials<'_> {
-    fn all(&self, limits: &Limits, sheet: &mut Sheet) -> Result<(), Box<dyn Error>> {
+    /// All trials but that which ends the switch. Returns the throughput.
+    fn all(&self, limits: &Limits, sheet: &mut Sheet) -> Result<f64, Box<dyn Error>> {
         let most = self.flood()?;
         let is_borne =
             |rate: f64| Ok::<_, Box<dyn Error>>(self.at(rate, None)?.loss() <= self.loss);
@@ -89,7 +104,9 @@ impl Trials<'_> {
             self.latency(throughput, sheet)?;
         }
         self.frame_loss(most, sheet)?;
-        self.back_to_back(most, sheet)
+        self.back_to_back(most, sheet)?;
+        self.recovery(most, throughput, sheet)?;
+        Ok(throughput)
     }
 
     fn load(&self) -> Load<'_> {
@@ -157,5 +174,60 @@ impl Trials<'_> {
         let figure = Figure::higher("burst", "frames", burst.floor());
         sheet.enter("26.4", "back-to-back frames", figure);
         Ok(())
+    }
+
+    /// From when the overload ends until the last frame that is lost.
+    fn recovery(
+        &self,
+        most: f64,
+        throughput: f64,
+        sheet: &mut Sheet,
+    ) -> Result<(), Box<dyn Error>> {
+        let rate = Some(reduced(most, throughput));
+        let overload = self.plan.setting.duration;
+        let load = Load { rate, overload, duration: overload * 2, ..self.load() };
+        let report = load::send(&self.rig.path(), &load)?;
+        let millis = report.last_lost.unwrap_or_default().as_secs_f64() * 1e3;
+        sheet.enter("26.5", "system recovery", Figure::lower("recovery", "ms", millis));
+        Ok(())
+    }
+
+    /// How long nothing arrives when the switch is started again, where it can be.
+    fn reset(&self, throughput: f64, sheet: &mut Sheet) -> Result<(), Box<dyn Error>> {
+        let Some(reset) = &self.rig.reset else { return Ok(()) };
+        let rate = Some(throughput.max(LEAST_RATE));
+        let load = Load { rate, duration: RESET_TRIAL, ..self.load() };
+        let path = self.rig.path();
+        let report = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| load::send(&path, &load));
+            std::thread::sleep(RESET_TRIAL / 4);
+            let done = reset();
+            let report = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done.and(Ok(report?))
+        })?;
+        if report.receiving < RESET_TRIAL * 3 / 4 {
+            return Err("no frame arrives any more after the reset".into());
+        }
+        let millis = report.longest_silence.as_secs_f64() * 1e3;
+        sheet.enter("26.6", "reset of the software", Figure::lower("silence", "ms", millis));
+        Ok(())
+    }
+}
+
+/// The rate to recover at (section 26.5): half of what overloads, which is 110 % of the throughput unless the medium is
+/// slower.
+fn reduced(most: f64, throughput: f64) -> f64 {
+    (throughput * 1.1).min(most).max(LEAST_RATE) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_to_recover_at_is_half_of_what_overloads() {
+        assert!((reduced(1e6, 1e5) - 5.5e4).abs() < 1.0);
+        assert_eq!(reduced(1e5, 1e5), 5e4, "the medium is the limit");
+        assert!(reduced(1e5, 0.0) > 0.0, "where everything loses frames");
     }
 }

@@ -14,9 +14,12 @@ pub(crate) fn text(record: &Record) -> String {
     for family in record.families() {
         let notes = record.subjects.iter().filter(|note| note.family == family);
         let baseline = notes.clone().next().map_or("", |note| &note.baseline);
-        out += &format!(
-            "\n{family}; ratios are to {baseline}, pair by pair; [least, most] of the rounds\n"
-        );
+        out += &match baseline {
+            "" => format!("\n{family}\n"),
+            _ => format!(
+                "\n{family}; ratios are to {baseline}, pair by pair; [least, most] of the rounds\n"
+            ),
+        };
         for note in notes {
             if let Some(why) = &note.absent {
                 out += &format!("not measured: {}: {why}\n", note.name);
@@ -77,7 +80,7 @@ fn cell(record: &Record, series: &Series, is_first: bool) -> String {
     let Spread { min, median, max, .. } = spread;
     let ratio =
         record.ratio(series).map(|ratio| format!(" ×{:.2}", ratio.median)).unwrap_or_default();
-    if is_first {
+    if is_first && series.values.len() > 1 {
         format!("{} [{}, {}]{ratio}", number(median), number(min), number(max))
     } else {
         format!("{}{ratio}", number(median))

@@ -108,9 +108,13 @@ impl<'a> Wanted<'a> {
         // Runtimes write zero for a port that is not to be published.
         let mappings = self.conf.runtime.port_mappings.iter().filter(|m| m.host_port != 0);
         let asked = &self.conf.keys.publish_on;
-        let outside = if asked.is_empty() { &present.uplinks } else { asked };
+        let outside = if asked.is_empty() { present.uplinks.as_slice() } else { asked };
         let mut rules = Vec::new();
         for mapping in mappings {
+            // On the host's loopback the daemon listens itself, whatever uplinks there are.
+            let is_loopback = mapping.host_ip.is_some_and(|address| address.is_loopback());
+            let outside =
+                if is_loopback { std::slice::from_ref(&endpoint.network) } else { outside };
             if outside.is_empty() {
                 let why = format!(
                     "network {} has no uplink on which they could be published; give one, or name bridges in publishOn",

@@ -17,6 +17,12 @@ use crate::{CtlError, ErrorCode, Request};
 /// Where the daemon listens unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/vswitch/vswitch.sock";
 
+/// The daemon's socket where no option names one: what `VSWITCH_SOCKET` in the environment says, or [`DEFAULT_SOCKET`].
+pub fn usual_socket() -> PathBuf {
+    let named = std::env::var_os("VSWITCH_SOCKET").filter(|path| !path.is_empty());
+    named.map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from)
+}
+
 /// How long the daemon may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 

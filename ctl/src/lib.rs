@@ -13,6 +13,7 @@ mod config;
 mod error;
 pub mod flow;
 pub mod ipam;
+mod loopback;
 mod names;
 mod network;
 mod packet;
@@ -26,16 +27,17 @@ mod vlan;
 pub mod wire;
 
 pub use apply::{apply, apply_all};
-pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp};
+pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp, usual_socket};
 pub use config::{
     Advertise, Affinity, Backend, Balance, Bridge, CONFIG_VERSION, Config, ConfigError, Egress,
-    Endpoint, Filtering, Forward, Ingress, Listen, Masquerade, NatRule, NetdevMode, NetnsIdentity,
-    Network, NetworkSettings, Overlay, Port, PortKind, PrefixTranslation, Publish, Route, Service,
-    Shape, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking, Vni,
-    Vxlan,
+    Endpoint, Filtering, Flows, Forward, Ingress, Listen, Masquerade, NatRule, NetdevMode,
+    NetnsIdentity, Network, NetworkChange, NetworkSettings, Overlay, Port, PortKind,
+    PrefixTranslation, Publish, Route, Service, Shape, StaticMac, StaticNeighbor, Table, Tap,
+    TapRoute, Target, Timeouts, Tos, Tracking, VlanOf, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;
+pub use loopback::Relayed;
 pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
     RawNetns, RuleName, ServiceName,
@@ -47,7 +49,7 @@ pub use rate::Rate;
 pub use request::{
     Allowance, Attach, Batch, BridgeAdd, BridgeSet, Capture, ConnFilter, ConnList, ConnShow,
     ConnState, ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace,
-    Frame, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
+    Frame, HostPort, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
     NeighborAdd, NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect,
     NetworkHandover, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query,
     Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet, TopBy,

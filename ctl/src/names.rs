@@ -88,6 +88,21 @@ name!(
     BridgeName, "bridge name", 32,
     "use 1 to 32 letters, digits, '_', '.' and '-', beginning with a letter or digit"
 );
+
+impl BridgeName {
+    const LOOPBACK: &str = "host-loopback";
+
+    /// The bridge by which published ports are relayed from the host's loopback, see [`crate::Config::relayed`].
+    pub fn loopback() -> Self {
+        Self(Self::LOOPBACK.to_owned())
+    }
+
+    /// Whether it is [`BridgeName::loopback`].
+    pub fn is_loopback(&self) -> bool {
+        self.0 == Self::LOOPBACK
+    }
+}
+
 name!(
     /// The name of a port. Longer than the kernel's interface names, because it is not one.
     PortName, "port name", 64,
@@ -114,6 +129,13 @@ name!(
     HostName, "host name", 253,
     "use 1 to 253 letters, digits, '_', '.' and '-', beginning with a letter or digit"
 );
+
+impl IfName {
+    /// The interface of the daemon on its own bridge.
+    pub(crate) fn loopback() -> Self {
+        Self(BridgeName::LOOPBACK.to_owned())
+    }
+}
 
 /// Whose an address is: a container or its interface, by whatever name its engine has for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -69,13 +69,14 @@ fn is_uplink(config: &Config, name: &BridgeName, bridge: &Bridge) -> bool {
 
 impl Config {
     /// The bridges that packets of a bridge may go out to as they are: those that it is allowed to reach, and from a network
-    /// that is routed the uplinks, and back.
+    /// that is routed the uplinks, and back. From one with global addresses of IPv6 the uplinks too, where IPv4 is masqueraded.
     pub fn reached_from<'a>(
         &'a self,
         from: &'a BridgeName,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
         let allowed = self.allowed.get(from).into_iter().flatten();
-        let routed = self.networks.get(from).filter(|network| is_routed(network));
+        let leaves = |network: &&Arc<Network>| is_routed(network) || goes_out_by_ipv6(network);
+        let routed = self.networks.get(from).filter(leaves);
         let out = routed.into_iter().flat_map(|_| uplinks(self).map(|(uplink, _)| uplink));
         allowed.chain(out).chain(self.routed_behind(from))
     }
@@ -101,6 +102,12 @@ impl Config {
 
 fn is_routed(network: &Network) -> bool {
     network.settings.shape == Shape::Routed
+}
+
+/// Whether a network that is masqueraded has addresses of IPv6 that need not be.
+fn goes_out_by_ipv6(network: &Network) -> bool {
+    let is_global = |addr| matches!(addr, IpAddr::V6(addr) if !addr.is_unique_local());
+    network.masquerades() && network.gateways().any(|gateway| is_global(gateway.addr))
 }
 
 fn bridge(network: &Network, present: Option<&Bridge>) -> Bridge {

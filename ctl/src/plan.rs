@@ -8,10 +8,10 @@ use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::{FlowId, FlowRule};
-use crate::ipam::Pool;
+use crate::ipam::{Pool, PoolChange};
 use crate::{
-    Bridge, BridgeName, Config, NatRule, Network, Port, PortName, Prefix, Route, RuleName, Service,
-    ServiceName, Table, Tracking, Vxlan,
+    Bridge, BridgeName, Config, NatRule, Network, NetworkChange, Port, PortName, Prefix, Route,
+    RuleName, Service, ServiceName, Table, Tracking, Vxlan,
 };
 
 /// One step. Carrying out all steps in order on the old configuration gives the new one, and what a step
@@ -55,8 +55,12 @@ pub enum Action {
     PutAllowed(BridgeName, BTreeSet<BridgeName>),
     /// Make a network what it should be, but for its bridge, ports and rules.
     PutNetwork(BridgeName, Arc<Network>),
+    /// Change who is on a network, and the leases of its subnets: of the many that there may be, those that differ.
+    ChangeNetwork(BridgeName, Box<NetworkChange>),
     /// Make a subnet that is kept what it should be.
     PutPool(Prefix, Box<Pool>),
+    /// Change what is given out of a subnet that is kept.
+    ChangePool(Prefix, Box<PoolChange>),
     /// Make a rule of address translation, or make one what it should be.
     PutNat(RuleName, Box<NatRule>),
     /// Make a service, or make one what it should be.
@@ -91,7 +95,17 @@ impl Config {
             Action::PutRoutes(bridge, routes) => drop(self.routes.insert(bridge, routes)),
             Action::PutAllowed(bridge, reached) => drop(self.allowed.insert(bridge, reached)),
             Action::PutNetwork(name, network) => drop(self.networks.insert(name, network)),
+            Action::ChangeNetwork(name, change) => {
+                if let Some(network) = self.networks.get_mut(&name) {
+                    change.carry_out(Arc::make_mut(network));
+                }
+            }
             Action::PutPool(subnet, pool) => drop(self.pools.insert(subnet, *pool)),
+            Action::ChangePool(subnet, change) => {
+                if let Some(pool) = self.pools.get_mut(&subnet) {
+                    change.carry_out(pool);
+                }
+            }
             Action::PutNat(name, rule) => drop(self.nat.insert(name, *rule)),
             Action::PutService(name, service) => drop(self.services.insert(name, *service)),
             Action::PutFlow(id, rule) => drop(self.flows.insert(id, *rule)),
@@ -113,10 +127,18 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     actions
         .extend(closed(&old.vxlans, &new.vxlans, Vxlan::is_same_tunnel).map(Action::RemoveVxlan));
     actions.extend(closed(&old.ports, &new.ports, stays_open).map(Action::RemovePort));
-    actions.extend(gone(&old.bridges, &new.bridges).map(Action::RemoveBridge));
-    for (name, bridge) in differing(&old.bridges, &new.bridges) {
-        actions.push(Action::PutBridge(name.clone(), Box::new(bridge.clone())));
-    }
+    // VLANs go before the bridges that they are of, and come after them.
+    let is_vlan = |name: &BridgeName| old.bridges.get(name).is_some_and(|it| it.vlan_of.is_some());
+    let (vlans, whole): (Vec<_>, Vec<_>) = gone(&old.bridges, &new.bridges).partition(is_vlan);
+    actions.extend(vlans.into_iter().chain(whole).map(Action::RemoveBridge));
+    let put = differing(&old.bridges, &new.bridges);
+    let (vlans, whole): (Vec<_>, Vec<_>) = put.partition(|(_, bridge)| bridge.vlan_of.is_some());
+    actions.extend(
+        whole
+            .into_iter()
+            .chain(vlans)
+            .map(|(name, bridge)| Action::PutBridge(name.clone(), Box::new(bridge.clone()))),
+    );
     for (name, port) in differing(&old.ports, &new.ports) {
         let stays = old.ports.get(name).is_some_and(|before| stays_open(before, port));
         let action = if stays { Action::ChangePort } else { Action::AddPort };
@@ -134,10 +156,19 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
         actions.push(Action::PutAllowed(bridge.clone(), reached.clone()));
     }
     for (name, network) in differing(&old.networks, &new.networks) {
-        actions.push(Action::PutNetwork(name.clone(), Arc::clone(network)));
+        let before = old.networks.get(name);
+        let change = before.and_then(|before| NetworkChange::between(before, network));
+        actions.push(match change {
+            Some(change) => Action::ChangeNetwork(name.clone(), Box::new(change)),
+            None => Action::PutNetwork(name.clone(), Arc::clone(network)),
+        });
     }
     for (subnet, pool) in differing(&old.pools, &new.pools) {
-        actions.push(Action::PutPool(*subnet, Box::new(pool.clone())));
+        let change = old.pools.get(subnet).and_then(|before| PoolChange::between(before, pool));
+        actions.push(match change {
+            Some(change) => Action::ChangePool(*subnet, Box::new(change)),
+            None => Action::PutPool(*subnet, Box::new(pool.clone())),
+        });
     }
     for (name, rule) in differing(&old.nat, &new.nat) {
         actions.push(Action::PutNat(name.clone(), Box::new(rule.clone())));

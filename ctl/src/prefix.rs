@@ -230,9 +230,28 @@ impl PortRange {
     /// The ports above those that Linux chooses for its own connections (`net.ipv4.ip_local_port_range`, by default).
     pub const ABOVE_EPHEMERAL: Self = Self { first: 61000, last: u16::MAX };
 
+    /// The ports of which one is chosen for who publishes and does not say at which: dynamic ones (RFC 6335, section 6), and
+    /// none of those that masquerading uses on an interface that the host keeps.
+    pub const CHOSEN: Self = Self { first: 49152, last: Self::ABOVE_EPHEMERAL.first - 1 };
+
     /// One port.
     pub fn one(port: u16) -> Option<Self> {
         (port > 0).then_some(Self { first: port, last: port })
+    }
+
+    /// The same ports, in as few ranges as can be, in order.
+    pub fn joined(mut ranges: Vec<Self>) -> Vec<Self> {
+        ranges.sort_unstable();
+        let mut joined: Vec<Self> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if range.first <= last.last.saturating_add(1) => {
+                    last.last = last.last.max(range.last);
+                }
+                _ => joined.push(range),
+            }
+        }
+        joined
     }
 
     /// The first port.

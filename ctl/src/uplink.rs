@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::check::{check_change, is_link_local};
 use crate::network::settle;
 use crate::{
-    BridgeName, Config, CtlError, IpCidr, MacAddr, Masquerade, Port, PortName, PortRange, Prefix,
-    Route,
+    BridgeName, Config, CtlError, ErrorCode, IpCidr, MacAddr, Masquerade, Port, PortName,
+    PortRange, Prefix, Route,
 };
 
 /// What the host has on an interface that it shares.
@@ -30,11 +30,24 @@ impl Config {
     /// The ports outside that a masquerade uses. Those that nobody chose are, on an interface that is shared, ports that
     /// the host gives to nobody either by itself.
     pub fn masquerade_ports(&self, rule: &Masquerade) -> PortRange {
-        let is_chosen = rule.ports != PortRange::UNPRIVILEGED;
-        if is_chosen || self.shared_port(&rule.to).is_none() {
+        if rule.chosen_ports().is_some() || self.shared_port(&rule.to).is_none() {
             rule.ports
         } else {
             PortRange::ABOVE_EPHEMERAL
+        }
+    }
+
+    /// That a bridge's addresses and routes are not the host's, which alone changes them.
+    pub(crate) fn check_own(&self, bridge: &BridgeName) -> Result<(), CtlError> {
+        match self.shared_port(bridge) {
+            Some((port, _)) => Err(CtlError::new(
+                ErrorCode::InUse,
+                format!(
+                    "bridge {bridge} has the addresses and routes of the host's interface behind port {port}, and follows \
+                     them; change them on the host, with `ip address` and `ip route`"
+                ),
+            )),
+            None => Ok(()),
         }
     }
 

@@ -28,8 +28,8 @@ struct Arguments {
     #[arg(long, value_name = "PATH", default_value = DEFAULT_PLUGIN_SOCKET)]
     plugin: PathBuf,
 
-    /// Where vswitchd listens
-    #[arg(long, value_name = "PATH", default_value = ctl::DEFAULT_SOCKET, env = "VSWITCH_SOCKET")]
+    /// Where vswitchd listens [env: VSWITCH_SOCKET]
+    #[arg(long, value_name = "PATH", default_value_os_t = ctl::usual_socket())]
     socket: PathBuf,
 
     /// What to log: error, warn, info, debug or trace

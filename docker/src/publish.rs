@@ -1,7 +1,8 @@
 //! Published ports: rules of address translation that are named after the endpoint, so that all of them are found.
 //!
 //! A port is published on every bridge by which the container's network has a way out, or, if an address outside is
-//! given, on the one that has it. The client's address stays what it is; there is no proxy and no iptables.
+//! given, on the one that has it; at an address of the host's loopback, there alone. The client's address stays what it
+//! is, but on the loopback; there is no iptables, and no proxy of Docker's.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -16,8 +17,6 @@ use crate::daemon::Daemon;
 use crate::plugin::{EndpointName, PluginError};
 use crate::protocol::network::PortBinding;
 
-/// The ports of which one is chosen where none is given: the dynamic ones (RFC 6335, section 6).
-const DYNAMIC: RangeInclusive<u16> = 49152..=65535;
 /// How often a free port is chosen, if somebody else takes it before it is published.
 const ATTEMPTS: usize = 10;
 
@@ -86,17 +85,13 @@ fn replace(
     let prefix = name.rule_prefix();
     let is_own = |rule: &NatInfo| rule.name.as_str().starts_with(&prefix);
     let (own, others): (Vec<_>, Vec<_>) = daemon.translations()?.into_iter().partition(is_own);
-    let published = others.into_iter().filter_map(|info| match info.rule {
-        NatRule::Publish(publish) => Some(publish),
-        NatRule::Masquerade(_) | NatRule::Prefix(_) => None,
-    });
-    let mut taken: Vec<Publish> = published.collect();
+    let mut taken: Vec<_> = others.into_iter().map(|info| info.rule).collect();
     let mut changes: Vec<_> = own.into_iter().map(removal).collect();
     for (number, wanted) in all.iter().enumerate() {
-        let publish = wanted.choose(&taken, to)?;
-        let (name, rule) = (Some(name.rule(number)?), NatRule::Publish(publish.clone()));
-        changes.push(Mutation::NatAdd(NatAdd { name, rule }));
-        taken.push(publish);
+        let rule = wanted.choose(&taken, to)?;
+        let add = NatAdd { name: Some(name.rule(number)?), rule: rule.clone() };
+        changes.push(Mutation::NatAdd(add));
+        taken.push(rule);
     }
     change(daemon, changes)
 }
@@ -171,7 +166,7 @@ fn wanted(
         },
     };
     let candidates = match (binding.host_port, binding.host_port_end) {
-        (0, _) => DYNAMIC,
+        (0, _) => PortRange::CHOSEN.first()..=PortRange::CHOSEN.last(),
         (first, last) => first..=last.max(first),
     };
     let mut all = Vec::new();
@@ -183,18 +178,24 @@ fn wanted(
             continue;
         }
         let address = host_ip.filter(|addr| !addr.is_unspecified());
-        let has_it = |outside: &&Outside| match address {
-            Some(address) => outside.addresses.contains(&address),
-            None => outside.addresses.iter().any(of_version),
-        };
-        all.extend(outsides.iter().filter(has_it).map(|outside| Wanted {
-            on: outside.bridge.clone(),
+        let wanted = |on: &BridgeName| Wanted {
+            on: on.clone(),
             address,
             container,
             container_port: binding.port,
             protocol,
             candidates: candidates.clone(),
-        }));
+        };
+        if address.is_some_and(|address| address.is_loopback()) {
+            // No uplink is asked: the daemon listens on the host's loopback.
+            all.push(wanted(&endpoint.network));
+            continue;
+        }
+        let has_it = |outside: &&Outside| match address {
+            Some(address) => outside.addresses.contains(&address),
+            None => outside.addresses.iter().any(of_version),
+        };
+        all.extend(outsides.iter().filter(has_it).map(|outside| wanted(&outside.bridge)));
     }
     if all.is_empty() { refuse(no_outside(host_ip, outsides)) } else { Ok(all) }
 }
@@ -219,20 +220,30 @@ fn no_outside(host_ip: Option<IpAddr>, outsides: &[Outside]) -> String {
     }
 }
 
+/// Whether a rule leaves no room for another one.
+fn overlaps(rule: &NatRule, on: &BridgeName, forward: &Forward) -> bool {
+    match rule {
+        NatRule::Publish(other) => other.on == *on && other.forward.overlaps(forward),
+        NatRule::Masquerade(other) if other.to == *on => {
+            other.chosen_ports().is_some_and(|ports| ports.overlaps(&forward.ports))
+        }
+        NatRule::Masquerade(_) | NatRule::Prefix(_) => false,
+    }
+}
+
 impl Wanted {
     fn is_choice(&self) -> bool {
         self.candidates.start() != self.candidates.end()
     }
 
     /// The first of its candidates that is free. The only one is tried even if it is not, for what the daemon says about it.
-    fn choose(&self, taken: &[Publish], to: &BridgeName) -> Result<Publish, PluginError> {
+    fn choose(&self, taken: &[NatRule], to: &BridgeName) -> Result<NatRule, PluginError> {
         for port in self.candidates.clone() {
             let forward = self.at(port)?;
-            let overlaps =
-                |other: &Publish| other.on == self.on && other.forward.overlaps(&forward);
-            if !self.is_choice() || !taken.iter().any(overlaps) {
+            let is_free = || !taken.iter().any(|rule| overlaps(rule, &self.on, &forward));
+            if !self.is_choice() || is_free() {
                 let (on, to) = (self.on.clone(), Some(to.clone()));
-                return Ok(Publish { on, forward, to, port: None });
+                return Ok(NatRule::Publish(Publish { on, forward, to, port: None }));
             }
         }
         Err(PluginError::Publish {

@@ -68,14 +68,25 @@ impl Host {
     /// # Errors
     /// That nobody serves one there within ten seconds.
     pub fn fetch(&self, from: &str) -> Outcome<(String, SocketAddr)> {
-        let from: SocketAddr = from.parse()?;
-        let failed = |source| LabError::Socket { operation: "connect to a published port", source };
-        let mut stream =
-            self.world.run(|| TcpStream::connect_timeout(&from, PATIENCE).map_err(failed))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-        let mut page = String::new();
-        stream.read_to_string(&mut page)?;
-        Ok((page, stream.local_addr()?))
+        fetch(&self.world, from)
     }
+
+    /// The same, by a program of the host.
+    ///
+    /// # Errors
+    /// That nobody serves one there within ten seconds.
+    pub fn fetch_by_itself(&self, from: &str) -> Outcome<String> {
+        Ok(fetch(&self.namespace, from)?.0)
+    }
+}
+
+fn fetch(by: &Container, from: &str) -> Outcome<(String, SocketAddr)> {
+    let from: SocketAddr = from.parse()?;
+    let failed = |source| LabError::Socket { operation: "connect to a published port", source };
+    let mut stream = by.run(|| TcpStream::connect_timeout(&from, PATIENCE).map_err(failed))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok((page, stream.local_addr()?))
 }

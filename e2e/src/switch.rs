@@ -49,6 +49,27 @@ impl Switch {
         Ok(switch)
     }
 
+    /// Starts one whose way out is the host's own: the interface, its address and its route stay the host's, and the bridge
+    /// `outside` is there what the host is.
+    ///
+    /// # Errors
+    /// That it does not serve.
+    pub fn start_sharing(host: &Host, arguments: &[&str]) -> Outcome<Self> {
+        let link = host.namespace.address("up0", &[Host::OUTSIDE, Host::OUTSIDE_IPV6])?;
+        let netlink = host.namespace.netlink()?;
+        for router in [Host::WORLD, Host::WORLD_IPV6] {
+            netlink.add_default_route(router.parse()?, link.index)?;
+        }
+        let switch = Self::start_again(host, arguments)?;
+        switch.change(Mutation::BridgeAdd(BridgeAdd::new(Self::OUTSIDE.parse()?)))?;
+        let (device, mode) = ("up0".parse()?, NetdevMode::default());
+        let kind = PortKind::Netdev { device, netns: None, mode };
+        let port = Port { shared: true, ..Port::new(Self::OUTSIDE.parse()?, kind) };
+        let add = PortAdd { name: "up0".parse()?, port };
+        switch.change(Mutation::PortAdd(Box::new(add)))?;
+        Ok(switch)
+    }
+
     /// Starts one with the state that another one left.
     ///
     /// # Errors

@@ -130,9 +130,10 @@ drop_reasons! {
     /// No external port is free for it, or a quota is used up.
     NatExhausted = 30, "nat-exhausted",
         "no external port is free, or the container's quota is used up; see `nat list`, `conn top`";
-    /// For an external address, and no session or published port takes it; or from behind one, and of no session.
+    /// For an external address, and no session or published port takes it; or from behind one, and of no session or of a
+    /// protocol without ports to tell sessions apart.
     NotTranslated = 31, "not-translated",
-        "to an external address, or from behind one, and of no session or published port; normal";
+        "to or from behind an external address, and of no session, published port or protocol with ports; normal";
     /// For the gateway itself, which serves nothing there.
     Unserved = 32, "unserved",
         "sent to the gateway itself, where nothing listens; the sender was told";

@@ -12,6 +12,7 @@ use pktio::wire::{EthernetHeader, Fragment, Layers, MacAddr, Network, after_tags
 
 const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
+const DHCPV6_CLIENT: u16 = 546;
 const DHCPV6_SERVER: u16 = 547;
 
 const ROUTER_SOLICITATION: u8 = 133;
@@ -71,10 +72,12 @@ impl Guard {
         Some(match layers.protocol {
             protocol::UDP => {
                 let (from, to) = layers.ports(frame)?;
-                let server = if is_v6 { DHCPV6_SERVER } else { DHCP_SERVER };
+                let (server, client) =
+                    if is_v6 { (DHCPV6_SERVER, DHCPV6_CLIENT) } else { (DHCP_SERVER, DHCP_CLIENT) };
                 let asks = source == IpAddr::V4(Ipv4Addr::UNSPECIFIED)
                     && (from, to) == (DHCP_CLIENT, DHCP_SERVER);
-                from != server && (asks || self.is_own(source))
+                // Clients take answers by whatever port they come from (RFC 7610 section 5).
+                from != server && to != client && (asks || self.is_own(source))
             }
             protocol::ICMPV6 if is_v6 => {
                 let message = frame.get(l4..usize::try_from(layers.end).ok()?)?;

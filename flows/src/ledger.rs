@@ -15,7 +15,7 @@
 //! [`Ledger::drop_frame`] is the only way to lose a frame that the switch has.
 //!
 //! Of every port, side and reason the last frame is remembered, and a flood of one kind does not make the others
-//! forgotten. Whoever captures lost frames has them kept ([`Ledger::keep`]), and takes them from there.
+//! forgotten. Of all ports that are no more together, it is the last one of every side and reason. Whoever captures lost frames has them kept ([`Ledger::keep`]), and takes them from there.
 
 use pktio::{PktBuf, Pool};
 
@@ -224,6 +224,8 @@ pub struct Ledger {
     next_offender: u8,
     /// Books of ports that are no more, so that the whole still adds up.
     closed: PortBooks,
+    /// The frames dropped last of each side and reason at these ports.
+    departed: Vec<Offender>,
     /// Lost frames are kept here while there is room. There is none unless somebody wants them.
     kept: Vec<LostFrame>,
 }
@@ -330,7 +332,8 @@ impl Ledger {
         if let Some(books) = self.ports.get_mut(port.slot()) {
             self.closed.add(books);
             *books = PortBooks::default();
-            self.offenders.retain(|offender| offender.port != port);
+            let gone = self.offenders.extract_if(.., |offender| offender.port == port);
+            gone.for_each(|offender| keep_latest(&mut self.departed, offender));
             for (place, last) in (0..=u8::MAX).zip(&self.offenders) {
                 self.places[last.port.slot()][place_of(last.side, last.reason)] = place;
             }
@@ -342,6 +345,12 @@ impl Ledger {
         &self.closed
     }
 
+    /// The frames dropped last of each side and reason at ports that are no more, in no particular order. Their ports' numbers
+    /// may be others' by now.
+    pub fn departed(&self) -> &[Offender] {
+        &self.departed
+    }
+
     /// Makes this a copy of `other`, reusing memory.
     pub fn copy_from(&mut self, other: &Self) {
         self.ports.clone_from(&other.ports);
@@ -349,6 +358,7 @@ impl Ledger {
         self.offenders.clone_from(&other.offenders);
         self.next_offender = other.next_offender;
         self.closed = other.closed;
+        self.departed.clone_from(&other.departed);
     }
 
     /// Adds the books of another worker.
@@ -359,6 +369,7 @@ impl Ledger {
         }
         self.closed.add(&other.closed);
         self.offenders.extend_from_slice(&other.offenders);
+        other.departed.iter().for_each(|offender| keep_latest(&mut self.departed, *offender));
     }
 
     /// Books of all ports together, those that are no more included.
@@ -380,6 +391,17 @@ impl Ledger {
         let PortBooks { forwarded, copies, originated, offered, taken, .. } = self.total();
         let (came, offered) = (forwarded + copies + originated, offered - taken);
         if offered == came { Ok(()) } else { Err(Discrepancy::Switch { came, offered }) }
+    }
+}
+
+/// Enters an offender, unless a later one of its side and reason is there, whatever their ports.
+fn keep_latest(latest: &mut Vec<Offender>, offender: Offender) {
+    let is_alike =
+        |other: &&mut Offender| (other.side, other.reason) == (offender.side, offender.reason);
+    match latest.iter_mut().find(is_alike) {
+        Some(other) if other.at > offender.at => {}
+        Some(other) => *other = offender,
+        None => latest.push(offender),
     }
 }
 

@@ -54,7 +54,8 @@ pub use outbox::Outboxes;
 pub use pipeline::{Followed, Follower, Pipeline, Saying, Tracer, Visitor};
 pub use selection::Selection;
 pub use snapshot::{
-    BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanPolicy, VlanSet,
+    BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanOf, VlanPolicy,
+    VlanSet,
 };
 pub use tables::{TableSizes, Tables};
 pub use translation::{

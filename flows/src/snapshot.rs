@@ -130,11 +130,23 @@ impl PortConfig {
     }
 }
 
-/// A bridge as the pipeline sees it.
+/// A VLAN of a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VlanOf {
+    /// The bridge.
+    pub bridge: BridgeIndex,
+    /// The VLAN.
+    pub vid: Vid,
+}
+
+/// A bridge as the pipeline sees it, or one of its VLANs where that is a domain of its own to the router: it has a
+/// gateway, routes, neighbours and sessions of its own then, and ports and stations in common with the bridge.
 #[derive(Debug, Clone)]
 pub struct BridgeDomain {
-    /// Its forwarding database, which outlives configurations.
+    /// Its forwarding database, which outlives configurations. A VLAN's is that of its bridge.
     pub fdb: Arc<Fdb>,
+    /// The bridge and the VLAN of it that this is; none for a bridge.
+    pub vlan_of: Option<VlanOf>,
     /// The most stations that are learned on it.
     pub mac_limit: u32,
     /// The station address of its gateway; all zero if it has none, which is nobody's address.
@@ -145,6 +157,8 @@ pub struct BridgeDomain {
     pub members: Vec<PortIndex>,
     /// Some of its ports take shortcuts, filled in likewise.
     pub takes_shortcuts: bool,
+    /// Its VLANs that are domains of their own, filled in likewise.
+    pub vlans: Vec<(Vid, BridgeIndex)>,
 }
 
 impl BridgeDomain {
@@ -152,12 +166,20 @@ impl BridgeDomain {
     pub fn new(fdb: Arc<Fdb>, mac_limit: u32) -> Self {
         Self {
             fdb,
+            vlan_of: None,
             mac_limit,
             gateway_mac: MacAddr::default(),
             router: None,
             members: Vec::new(),
             takes_shortcuts: false,
+            vlans: Vec::new(),
         }
+    }
+
+    /// The VLAN that its router is in.
+    #[inline]
+    pub fn vid(&self) -> Vid {
+        self.vlan_of.map_or(Vid::NONE, |own| own.vid)
     }
 }
 
@@ -181,12 +203,40 @@ pub enum SnapshotError {
         /// The bridge.
         bridge: BridgeIndex,
     },
+    /// A domain is a VLAN of a bridge that is not there, or is no bridge.
+    #[error("{domain:?} is a VLAN of {bridge:?}, which is no bridge")]
+    NoSuchVlan {
+        /// The domain.
+        domain: BridgeIndex,
+        /// Whose VLAN it is.
+        bridge: BridgeIndex,
+    },
     /// More ports than can be numbered.
     #[error("{count} ports are more than the switch can number")]
     TooManyPorts {
         /// How many.
         count: usize,
     },
+}
+
+/// Gives the domains that are VLANs the ports of their bridges, and lets the bridges know of them.
+fn join_vlans(bridges: &mut [Option<BridgeDomain>]) -> Result<(), SnapshotError> {
+    for slot in 0..bridges.len() {
+        let Some(VlanOf { bridge, vid }) = bridges[slot].as_ref().and_then(|it| it.vlan_of) else {
+            continue;
+        };
+        let domain = BridgeIndex(u16::try_from(slot).unwrap_or(u16::MAX));
+        let whole = bridges.get_mut(usize::from(bridge.0)).and_then(Option::as_mut);
+        let Some(whole) = whole.filter(|whole| whole.vlan_of.is_none()) else {
+            return Err(SnapshotError::NoSuchVlan { domain, bridge });
+        };
+        whole.vlans.push((vid, domain));
+        let members = whole.members.clone();
+        if let Some(domain) = &mut bridges[slot] {
+            domain.members = members;
+        }
+    }
+    Ok(())
 }
 
 /// Everything the pipeline knows of the configuration. Made by the control thread, shared by all workers,
@@ -213,6 +263,7 @@ impl Snapshot {
     ) -> Result<Self, SnapshotError> {
         for bridge in bridges.iter_mut().flatten() {
             bridge.members.clear();
+            bridge.vlans.clear();
             bridge.takes_shortcuts = false;
         }
         for (slot, port) in ports.iter().enumerate() {
@@ -229,6 +280,7 @@ impl Snapshot {
                 domain.members.push(index);
             }
         }
+        join_vlans(&mut bridges)?;
         Ok(Self { generation, ports, bridges, ..Self::default() })
     }
 
@@ -255,8 +307,11 @@ impl Snapshot {
     #[must_use]
     pub(crate) fn with_private_fdb(&self, bridge: BridgeIndex, now: Seconds) -> Self {
         let mut private = self.clone();
-        if let Some(Some(domain)) = private.bridges.get_mut(usize::from(bridge.0)) {
-            domain.fdb = Arc::new(domain.fdb.copied(domain.mac_limit, now));
+        if let Some(domain) = self.bridge(bridge) {
+            let copy = Arc::new(domain.fdb.copied(domain.mac_limit, now));
+            let in_common = |other: &&mut BridgeDomain| Arc::ptr_eq(&other.fdb, &domain.fdb);
+            let domains = private.bridges.iter_mut().flatten().filter(in_common);
+            domains.for_each(|domain| domain.fdb = Arc::clone(&copy));
         }
         private
     }

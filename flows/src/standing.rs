@@ -4,6 +4,8 @@
 //! way it went, and whom it seemed to come from. A session for which one of the answers is another now would
 //! go on by a decision that nobody would make any more; it has to end. Pure; for the control thread.
 
+use std::net::IpAddr;
+
 use crate::service::Choice;
 use crate::session::{Key, Session};
 use crate::{BridgeIndex, Endpoint, Inward, Outward, Snapshot, Undelivered, Usage};
@@ -26,7 +28,7 @@ impl Snapshot {
         let by_routes_of = inward.map_or(from, |inward| inward.bridge);
         truly == outside.destination
             && self.leads_to(by_routes_of, truly, initiator.tuple.spread()) == Some(to)
-            && self.leaves_as(initiator, to, inward.is_some(), outside.source)
+            && self.leaves_as(initiator, (to, truly.ip), inward.is_some(), outside.source)
     }
 
     /// The rule of address translation by which this configuration would begin a session; `None` when it would
@@ -38,7 +40,9 @@ impl Snapshot {
         }
         let inward = self.inward(session).ok().flatten();
         let to = BridgeIndex(responder.zone.0);
-        inward.map(|inward| inward.usage).or_else(|| self.hiding(initiator, to))
+        inward
+            .map(|inward| inward.usage)
+            .or_else(|| self.hiding(initiator, (to, responder.tuple.source.ip)))
     }
 
     /// Whom a session would be for: the backend that it was given to, if its service still has that.
@@ -47,8 +51,9 @@ impl Snapshot {
         self.translation().inward(&session.initiator, Choice::Known(given_to))
     }
 
-    /// The rule by which the source of a session's packets is hidden on the way to a bridge.
-    pub fn hiding(&self, initiator: &Key, to: BridgeIndex) -> Option<&Usage> {
+    /// The rule by which the source of a session's packets is hidden on the way to a destination, which is on a bridge or
+    /// behind it.
+    fn hiding(&self, initiator: &Key, to: (BridgeIndex, IpAddr)) -> Option<&Usage> {
         match self.translation().outward(initiator, to, false) {
             Outward::As(_, usage) => usage,
             Outward::Claimed(rule) => Some(&rule.usage),
@@ -64,7 +69,13 @@ impl Snapshot {
     }
 
     /// Whether the destination sees the source of a session as this endpoint.
-    fn leaves_as(&self, key: &Key, to: BridgeIndex, is_inward: bool, seen: Endpoint) -> bool {
+    fn leaves_as(
+        &self,
+        key: &Key,
+        to: (BridgeIndex, IpAddr),
+        is_inward: bool,
+        seen: Endpoint,
+    ) -> bool {
         let translation = self.translation();
         match translation.outward(key, to, is_inward) {
             Outward::As(endpoint, _) => endpoint == seen,

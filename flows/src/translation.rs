@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pktio::wire::field::protocol;
 
 use crate::nat::{Inbound, MappingId, Mappings, Nptv6, Pool, Publish, Published};
+use crate::router::PrefixSet;
 use crate::service::{Backend, Choice, Listener, Service, Services};
 use crate::session::{Key, Session, TcpPolicy, Timeouts};
 use crate::{BridgeIndex, Endpoint, Nanos, Tuple, Zone};
@@ -31,6 +32,8 @@ pub struct Masquerade {
     pub pool: Pool,
     /// Who may answer.
     pub filtering: Filtering,
+    /// The destinations that see the stations as they are (RFC 6888 REQ-6).
+    pub except: PrefixSet,
     /// How much it is used.
     pub usage: Arc<Usage>,
 }
@@ -38,7 +41,8 @@ pub struct Masquerade {
 impl Masquerade {
     /// A rule whose use nobody asks about.
     pub fn new(from: BridgeIndex, pool: Pool, filtering: Filtering) -> Self {
-        Self { from, pool, filtering, usage: Arc::new(Usage::of(u32::MAX)) }
+        let (except, usage) = (PrefixSet::default(), Arc::new(Usage::of(u32::MAX)));
+        Self { from, pool, filtering, except, usage }
     }
 }
 
@@ -184,9 +188,14 @@ impl Default for Translation {
 }
 
 impl Translation {
-    /// What a new session's source becomes on its way to a bridge. What comes back to the bridge that it came
+    /// What a new session's source becomes on its way to its destination, which is on a bridge or behind it. What comes back to the bridge that it came
     /// from by a published port (`is_inward`) is always hidden: its answers would not come by the switch.
-    pub fn outward(&self, key: &Key, to: BridgeIndex, is_inward: bool) -> Outward<'_> {
+    pub fn outward(
+        &self,
+        key: &Key,
+        (to, destination): (BridgeIndex, IpAddr),
+        is_inward: bool,
+    ) -> Outward<'_> {
         let from = BridgeIndex(key.zone.0);
         let Tuple { protocol, source, .. } = key.tuple;
         if let Some((rule, internal)) = self.prefix_rule(from, to, source.ip) {
@@ -198,7 +207,7 @@ impl Translation {
         let rule = if is_inward && from == to {
             self.hairpin(to, is_ipv4)
         } else {
-            self.masquerade(from, to, is_ipv4)
+            self.masquerade(from, to, destination)
         };
         let Some(rule) = rule else { return Outward::As(source, None) };
         match self.published_as(rule.pool.zone(), protocol, source) {
@@ -207,11 +216,15 @@ impl Translation {
         }
     }
 
-    /// Whether an address is not to be seen on its way from one bridge to another, so that what belongs to no
-    /// session does not go there.
-    pub fn hides(&self, from: BridgeIndex, to: BridgeIndex, source: IpAddr) -> bool {
+    /// Whether an address of one bridge is not to be seen by a destination on another, or behind it, so that what
+    /// belongs to no session does not go there.
+    pub fn hides(
+        &self,
+        (from, source): (BridgeIndex, IpAddr),
+        (to, destination): (BridgeIndex, IpAddr),
+    ) -> bool {
         self.prefix_rule(from, to, source).is_some()
-            || self.masquerade(from, to, source.is_ipv4()).is_some()
+            || self.masquerade(from, to, destination).is_some()
     }
 
     /// The rule by which an address of one bridge has another prefix on another.
@@ -228,10 +241,18 @@ impl Translation {
         Some((self.prefixes.iter().find(fits)?, ip))
     }
 
-    /// The pool for packets of an IP version from one bridge to another.
-    fn masquerade(&self, from: BridgeIndex, to: BridgeIndex, is_ipv4: bool) -> Option<&Masquerade> {
-        let fits = |rule: &&Masquerade| rule.pool.zone() == to.into() && rule.is_ipv4() == is_ipv4;
-        self.masquerades.iter().filter(|rule| rule.from == from).find(fits)
+    /// The pool for packets from one bridge to a destination on another, or behind it.
+    fn masquerade(
+        &self,
+        from: BridgeIndex,
+        to: BridgeIndex,
+        destination: IpAddr,
+    ) -> Option<&Masquerade> {
+        let fits = |rule: &&Masquerade| {
+            rule.pool.zone() == to.into() && rule.is_ipv4() == destination.is_ipv4()
+        };
+        let rule = self.masquerades.iter().filter(|rule| rule.from == from).find(fits);
+        rule.filter(|rule| !rule.except.contains(destination))
     }
 
     /// The pool for packets that go back to the bridge that they came from: any that hides this bridge.
@@ -342,7 +363,7 @@ impl Translation {
     }
 
     /// The rule by which an inside has mappings at an address outside.
-    fn rule_of(&self, inside: Zone, outside: Zone, external: IpAddr) -> Option<&Masquerade> {
+    pub fn rule_of(&self, inside: Zone, outside: Zone, external: IpAddr) -> Option<&Masquerade> {
         self.masquerades.iter().find(|rule| {
             Zone::from(rule.from) == inside
                 && rule.pool.zone() == outside

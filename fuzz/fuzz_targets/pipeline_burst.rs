@@ -1,7 +1,7 @@
 //! The pipeline: any frames by any port, no panic, and every frame and buffer accounted for.
 //!
 //! Two bridges with gateways: inside, with all kinds of ports, is masqueraded, and has a published port and
-//! a service; outside leads to everywhere. Most frames become IP packets among a few addresses, with right IPv4
+//! a service; outside leads to everywhere. A VLAN of the one inside is a domain of its own, with the same addresses. Most frames become IP packets among a few addresses, with right IPv4
 //! checksums, so that they get beyond the first check; the rest stay as they are.
 #![no_main]
 
@@ -15,7 +15,7 @@ use flows::service::{Backend, Balance, Endurance, Service, Services};
 use flows::{
     BridgeDomain, BridgeIndex, Endpoint, Fdb, Filtering, Generation, Home, Horizon, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
-    Tables, Translation, Usage, Vid, VlanPolicy, Zone,
+    Tables, Translation, Usage, Vid, VlanOf, VlanPolicy, Zone,
 };
 use libfuzzer_sys::fuzz_target;
 use pktio::wire::MacAddr;
@@ -25,7 +25,13 @@ use pktio::{Burst, Pool, PoolConfig};
 const POOL: PoolConfig = PoolConfig { small: 256, slabs: 4 };
 const INSIDE: BridgeIndex = BridgeIndex(0);
 const OUTSIDE: BridgeIndex = BridgeIndex(1);
-const GATEWAYS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(203, 0, 113, 1)];
+/// A VLAN of the bridge inside.
+const VLAN: BridgeIndex = BridgeIndex(2);
+const GATEWAYS: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(10, 0, 0, 1),
+    Ipv4Addr::new(203, 0, 113, 1),
+    Ipv4Addr::new(10, 0, 0, 1),
+];
 const STATIONS: [Ipv4Addr; 8] = [
     Ipv4Addr::new(10, 0, 0, 2),
     Ipv4Addr::new(10, 0, 0, 3),
@@ -131,8 +137,13 @@ fn snapshot() -> Option<Snapshot> {
         port(INSIDE, VlanPolicy::Trunk { allowed, native: Some(Vid(2)) }, true),
         port(OUTSIDE, VlanPolicy::Unaware, false),
     ];
-    let bridges =
-        vec![Some(bridge(INSIDE, &[INSIDE, OUTSIDE])?), Some(bridge(OUTSIDE, &[OUTSIDE])?)];
+    let inside = bridge(INSIDE, &[INSIDE, OUTSIDE])?;
+    let vlan = BridgeDomain {
+        vlan_of: Some(VlanOf { bridge: INSIDE, vid: Vid(1) }),
+        fdb: Arc::clone(&inside.fdb),
+        ..bridge(VLAN, &[VLAN, OUTSIDE])?
+    };
+    let bridges = [inside, bridge(OUTSIDE, &[OUTSIDE])?, vlan].map(Some).to_vec();
     let snapshot = Snapshot::new(Generation(1), ports, bridges).ok()?;
     Some(snapshot.with_translation(Arc::new(translation()?)))
 }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
     RouteType,
@@ -51,11 +53,19 @@ impl Netlink {
     /// # Errors
     /// [`HostError`].
     pub fn addresses(&self, index: u32) -> Result<Vec<IpCidr>, HostError> {
+        Ok(self.flagged_addresses(index)?.into_iter().map(|(cidr, _)| cidr).collect())
+    }
+
+    /// The addresses of an interface, and what the kernel says about each.
+    pub(crate) fn flagged_addresses(
+        &self,
+        index: u32,
+    ) -> Result<Vec<(IpCidr, AddressHeaderFlags)>, HostError> {
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let answers = self.dump(request, ("list", "addresses"))?;
         let cidrs = answers.iter().filter_map(|answer| match answer {
             RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
-                cidr_of(message)
+                Some((cidr_of(message)?, message.header.flags))
             }
             _ => None,
         });

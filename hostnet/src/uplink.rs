@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, NetlinkPayload};
+use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -30,7 +31,9 @@ const GROUPS: [u32; 5] = [3, 5, 7, 9, 11];
 pub struct Uplink {
     /// The interface.
     pub link: Link,
-    /// Its addresses, without link-local ones of IPv6, which nobody beyond the link can send to.
+    /// Its addresses, without link-local ones of IPv6, which nobody beyond the link can send to, and without those that may be
+    /// somebody else's. Those that last come first: after them temporary ones of IPv6 (RFC 8981), and last those that the
+    /// kernel begins nothing new with any more (RFC 4862, section 5.5.4).
     pub addresses: Vec<IpCidr>,
     /// Its routes by routers, in the main table. Of equal destinations the one with the lowest metric counts.
     pub routes: BTreeMap<Prefix, Vec<IpAddr>>,
@@ -61,8 +64,7 @@ impl Netlink {
     /// [`HostError::NoSuchLink`] when there is none.
     pub fn uplink(&self, name: &str) -> Result<Uplink, HostError> {
         let link = self.link(name)?;
-        let mut addresses = self.addresses(link.index)?;
-        addresses.retain(|cidr| !matches!(cidr.addr, IpAddr::V6(ip) if ip.is_unicast_link_local()));
+        let addresses = usable(self.flagged_addresses(link.index)?);
         let mut metrics = BTreeMap::new();
         let mut routes = BTreeMap::new();
         for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
@@ -127,6 +129,22 @@ impl Netlink {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The addresses that others can send to, those that last first.
+fn usable(mut all: Vec<(IpCidr, AddressHeaderFlags)>) -> Vec<IpCidr> {
+    let doubtful = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
+    all.retain(|(cidr, flags)| {
+        let is_on_link = matches!(cidr.addr, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        !is_on_link && !flags.intersects(doubtful)
+    });
+    // What is called secondary is temporary in IPv6, and in IPv4 the second of its subnet.
+    let transience = |(_, flags): &(IpCidr, AddressHeaderFlags)| {
+        let has = |flag| flags.contains(flag);
+        (has(AddressHeaderFlags::Deprecated), has(AddressHeaderFlags::Secondary))
+    };
+    all.sort_by_key(transience);
+    all.into_iter().map(|(cidr, _)| cidr).collect()
 }
 
 fn neighbor_message(interface: u32, ip: IpAddr) -> NeighbourMessage {
@@ -243,5 +261,38 @@ fn neighbor_event(message: &NeighbourMessage) -> Option<UplinkEvent> {
 impl AsFd for UplinkMonitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         crate::sys::borrow(self.socket.as_raw_fd(), self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_that_last_come_first_and_doubtful_ones_not_at_all() {
+        use AddressHeaderFlags as Flags;
+        // As the kernel lists them: of IPv6 the newest first.
+        let listed = [
+            ("192.0.2.2/24", Flags::Permanent),
+            ("192.0.2.3/24", Flags::Permanent | Flags::Secondary),
+            ("2001:db8::7/64", Flags::Permanent | Flags::Tentative),
+            ("2001:db8::6/64", Flags::Permanent | Flags::Dadfailed),
+            ("2001:db8::5/64", Flags::Secondary),
+            ("2001:db8::4/64", Flags::Secondary | Flags::Deprecated),
+            ("2001:db8:1::3/64", Flags::Deprecated),
+            ("2001:db8::2/64", Flags::empty()),
+            ("fe80::1/64", Flags::Permanent),
+        ];
+        let listed = listed.map(|(cidr, flags)| (cidr.parse().unwrap(), flags));
+        let usable: Vec<_> = usable(listed.to_vec()).iter().map(ToString::to_string).collect();
+        let expected = [
+            "192.0.2.2/24",
+            "2001:db8::2/64",
+            "192.0.2.3/24",
+            "2001:db8::5/64",
+            "2001:db8:1::3/64",
+            "2001:db8::4/64",
+        ];
+        assert_eq!(usable, expected);
     }
 }

@@ -8,6 +8,10 @@
 //!
 //! One thread sends and one receives, on the cores that the [`Load`] names.
 
+mod pace;
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +24,7 @@ use crate::error::{LabError, socket};
 use crate::ping::internet_checksum;
 use crate::sys::{self, ReceiveBatch, SendBatch};
 use crate::{Cores, Path, cpu};
+use pace::{Arrivals, Pace};
 
 /// The shortest frame of Ethernet, its check sequence included (IEEE 802.3).
 pub const SHORTEST_FRAME_BYTES: u16 = 64;
@@ -44,6 +49,8 @@ const MOST_STRAGGLERS: Duration = Duration::from_secs(3);
 const TAKEN_FOR_LOST: Duration = Duration::from_millis(20);
 /// A frame that is due later than this is slept for.
 const WORTH_A_NAP: Duration = Duration::from_micros(200);
+/// The moment at which a frame of an overload says that it was due.
+const NOT_TIMED: Duration = Duration::ZERO;
 /// The longest latency that is told from longer ones.
 const LONGEST_NS: u64 = 60_000_000_000;
 
@@ -62,6 +69,8 @@ pub struct Load<'a> {
     pub frame_bytes: &'a [u16],
     /// Frames per second; as many as go if not given.
     pub rate: Option<f64>,
+    /// Where there is a rate: for so long before it, as many as go. So something has to recover from it.
+    pub overload: Duration,
     /// At most so many frames.
     pub frames: Option<u64>,
     /// At most for so long.
@@ -84,6 +93,7 @@ impl<'a> Load<'a> {
             flows: 1,
             frame_bytes: &[SHORTEST_FRAME_BYTES],
             rate: None,
+            overload: Duration::ZERO,
             frames: None,
             duration: Duration::from_secs(1),
             under_way: None,
@@ -138,6 +148,11 @@ pub struct Report {
     pub receiver_cpu: Duration,
     /// From when a frame was due until the far end had it, in nanoseconds; empty without a rate.
     pub latency_ns: Histogram<u64>,
+    /// When the last frame that did not arrive was due, from when the rate began; `None` if none was lost from then on,
+    /// or there is no rate.
+    pub last_lost: Option<Duration>,
+    /// The longest time between two arrivals; zero without a rate.
+    pub longest_silence: Duration,
 }
 
 impl Report {
@@ -182,7 +197,7 @@ pub fn send(path: &Path, load: &Load) -> Result<Report, LabError> {
         });
         let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let got = receiving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Report { sent: sent.frames, sending: sent.time, sender_cpu: sent.cpu, ..got })
+        Ok(sent.complete(got, load))
     })
 }
 
@@ -197,40 +212,6 @@ impl Start {
     fn now() -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self { instant: Instant::now(), since_epoch: since_epoch.unwrap_or_default() }
-    }
-}
-
-/// How many frames may be sent when.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    rate: Option<f64>,
-    frames: u64,
-    under_way: u64,
-}
-
-impl Pace {
-    fn new(load: &Load) -> Self {
-        let (frames, under_way) =
-            (load.frames.unwrap_or(u64::MAX), load.under_way.unwrap_or(u64::MAX));
-        Self { rate: load.rate, frames, under_way }
-    }
-
-    /// How many frames in all are due by now.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-    fn due(&self, elapsed: Duration) -> u64 {
-        let due = self.rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate) as u64 + 1);
-        due.min(self.frames)
-    }
-
-    /// When a frame is due, from the start.
-    fn moment(&self, number: u64) -> Duration {
-        self.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(figure(number) / rate))
-    }
-
-    /// How many more may go now, after `sent` of which `settled` have arrived or are lost.
-    fn allowance(&self, elapsed: Duration, sent: u64, settled: u64) -> u64 {
-        let room = settled.saturating_add(self.under_way).saturating_sub(sent);
-        self.due(elapsed).saturating_sub(sent).min(room)
     }
 }
 
@@ -258,8 +239,25 @@ impl Settled<'_> {
 /// What the sending thread did.
 struct Sent {
     frames: u64,
+    /// Of these, those at the rate.
+    timed: u64,
     time: Duration,
     cpu: Duration,
+}
+
+impl Sent {
+    /// What was sent, beside what arrived.
+    fn complete(self, (got, arrivals): (Report, Arrivals), load: &Load) -> Report {
+        let lost = load.rate.zip(arrivals.last_lost(self.timed));
+        Report {
+            sent: self.frames,
+            sending: self.time,
+            sender_cpu: self.cpu,
+            last_lost: lost.map(|(rate, lost)| Duration::from_secs_f64(figure(lost) / rate)),
+            longest_silence: arrivals.longest_silence(),
+            ..got
+        }
+    }
 }
 
 /// What a packet socket sends, and from where.
@@ -293,13 +291,14 @@ impl Sender {
 
     fn run(mut self, start: Start, received: &AtomicU64, load: &Load) -> Result<Sent, LabError> {
         cpu::pin(load.cores.sender);
-        let pace = Pace::new(load);
+        let mut pace = Pace::new(load);
         let mut settled = Settled { received, seen: 0, lost: 0, changed: Instant::now() };
         let (mut frames, mut at) = (0, 0);
         while frames < pace.frames && start.instant.elapsed() < load.duration {
             let (batch, first) = (at / BATCH, at % BATCH);
             let batch = &mut self.batches[batch];
-            let allowed = pace.allowance(start.instant.elapsed(), frames, settled.count(frames));
+            let elapsed = start.instant.elapsed();
+            let allowed = pace.allowance(elapsed, frames, settled.count(frames));
             let count = usize::try_from(allowed).unwrap_or(BATCH).min(BATCH - first);
             if count == 0 {
                 wait(&pace, start, frames);
@@ -307,20 +306,24 @@ impl Sender {
             }
             if pace.rate.is_some() {
                 stamp(batch, first..first + count, |place| {
-                    start.since_epoch + pace.moment(frames + u64::try_from(place).unwrap_or(0))
+                    let moment = pace.moment(frames + u64::try_from(place).unwrap_or(0));
+                    moment.map_or(NOT_TIMED, |moment| start.since_epoch + moment)
                 });
             }
             let sent = send_some(&self.socket, batch, first..first + count)?;
             frames += u64::try_from(sent).unwrap_or(0);
+            pace.note(elapsed, frames);
             at = (at + sent) % (self.batches.len() * BATCH);
         }
-        Ok(Sent { frames, time: start.instant.elapsed(), cpu: cpu::thread_time() })
+        let timed = pace.timed(frames).unwrap_or(0);
+        Ok(Sent { frames, timed, time: start.instant.elapsed(), cpu: cpu::thread_time() })
     }
 }
 
 /// Passes the time until the next frame is due: asleep if that is worth it.
 fn wait(pace: &Pace, start: Start, next: u64) {
-    let left = pace.moment(next).saturating_sub(start.instant.elapsed());
+    let due = pace.moment(next).unwrap_or_default();
+    let left = due.saturating_sub(start.instant.elapsed());
     if left > WORTH_A_NAP {
         std::thread::sleep(left - WORTH_A_NAP / 2);
     } else {
@@ -355,6 +358,7 @@ struct Receiver {
     socket: UdpSocket,
     batch: ReceiveBatch,
     report: Report,
+    arrivals: Arrivals,
 }
 
 impl Receiver {
@@ -372,8 +376,11 @@ impl Receiver {
             sender_cpu: Duration::ZERO,
             receiver_cpu: Duration::ZERO,
             latency_ns,
+            last_lost: None,
+            longest_silence: Duration::ZERO,
         };
-        Ok(Self { socket: far, batch: ReceiveBatch::new(BATCH), report })
+        let (batch, arrivals) = (ReceiveBatch::new(BATCH), Arrivals::default());
+        Ok(Self { socket: far, batch, report, arrivals })
     }
 
     fn run(
@@ -382,7 +389,7 @@ impl Receiver {
         done: &AtomicBool,
         received: &AtomicU64,
         load: &Load,
-    ) -> Result<Report, LabError> {
+    ) -> Result<(Report, Arrivals), LabError> {
         cpu::pin(load.cores.receiver);
         let mut last = Instant::now();
         let end = start.instant + load.duration + MOST_STRAGGLERS;
@@ -390,7 +397,7 @@ impl Receiver {
             match self.batch.receive(&self.socket) {
                 Ok(count) => {
                     last = Instant::now();
-                    self.note(count, load);
+                    self.note(count, start, load);
                     self.report.receiving = last - start.instant;
                     received.store(self.report.received, Ordering::Release);
                 }
@@ -400,22 +407,23 @@ impl Receiver {
             }
         }
         self.report.receiver_cpu = cpu::thread_time();
-        Ok(self.report)
+        Ok((self.report, self.arrivals))
     }
 
-    fn note(&mut self, count: usize, load: &Load) {
+    fn note(&mut self, count: usize, start: Start, load: &Load) {
         let arrived = u64::try_from(count).unwrap_or(0);
         self.report.received += arrived;
         if let Some(progress) = load.progress {
             progress.fetch_add(arrived, Ordering::Relaxed);
         }
-        if load.rate.is_none() {
-            return;
-        }
+        let Some(rate) = load.rate else { return };
+        let begun = start.since_epoch + load.overload;
         for number in 0..count {
             let due = self.batch.datagram(number).first_chunk().map(|due| u64::from_be_bytes(*due));
-            if let Some((due, there)) = due.zip(self.batch.arrival_ns(number)) {
+            let Some((due, there)) = due.zip(self.batch.arrival_ns(number)) else { continue };
+            if let Some(since) = Duration::from_nanos(due).checked_sub(begun) {
                 self.report.latency_ns.saturating_record(there.saturating_sub(due).max(1));
+                self.arrivals.note(since, rate, there);
             }
         }
     }
@@ -445,56 +453,4 @@ fn datagram_frame(
     frame.extend([0, 0]);
     frame.resize(usize::from(frame_bytes - 4), 0x5a);
     frame
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn load() -> Load<'static> {
-        Load::new("eth0", [2; 6], Ipv4Addr::new(10, 0, 0, 1))
-    }
-
-    #[test]
-    fn frames_are_due_at_their_rate_and_no_more_than_wanted() {
-        let pace = Pace::new(&Load { rate: Some(1000.0), frames: Some(3), ..load() });
-        assert_eq!([0, 1, 2, 9].map(|ms| pace.due(MS * ms)), [1, 2, 3, 3]);
-        assert_eq!(pace.moment(2), 2 * MS);
-        assert_eq!(Pace::new(&load()).due(Duration::ZERO), u64::MAX);
-    }
-
-    #[test]
-    fn what_is_under_way_leaves_no_room_for_more() {
-        let pace = Pace::new(&Load { under_way: Some(10), ..load() });
-        assert_eq!(pace.allowance(MS, 0, 0), 10);
-        assert_eq!(pace.allowance(MS, 10, 4), 4);
-        assert_eq!(pace.allowance(MS, 10, 0), 0);
-    }
-
-    #[test]
-    fn every_flow_and_every_length_is_among_the_frames() {
-        let frames = Load { flows: 60_001, frame_bytes: &IMIX, ..load() }
-            .templates([4; 6], (Ipv4Addr::new(10, 0, 0, 2), 9));
-        let flows: std::collections::BTreeSet<_> =
-            frames.iter().map(|frame| frame[26..38].to_vec()).collect();
-        assert_eq!(flows.len(), 60_001);
-        let mut lengths: Vec<_> = frames[..12].iter().map(|frame| frame.len() + 4).collect();
-        lengths.sort_unstable();
-        assert_eq!(lengths, [64, 64, 64, 64, 64, 64, 64, 594, 594, 594, 594, 1518]);
-    }
-
-    #[test]
-    fn a_load_that_makes_no_sense_is_refused() {
-        let bad = [
-            Load { flows: 0, ..load() },
-            Load { frame_bytes: &[], ..load() },
-            Load { frame_bytes: &[63], ..load() },
-            Load { rate: Some(0.0), ..load() },
-            Load { rate: Some(f64::NAN), ..load() },
-        ];
-        assert!(bad.iter().all(|load| load.check().is_err()));
-        assert!(load().check().is_ok());
-    }
 }

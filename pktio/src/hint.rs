@@ -16,8 +16,10 @@ use rustix::mm::{Advice, madvise};
 const LINE: usize = 64;
 /// Bytes of the pages that the kernel gives advice by.
 const PAGE: usize = 4096;
+/// Bytes of a huge page.
+pub const HUGE_PAGE: usize = 2 << 20;
 /// Tables of fewer bytes are left as they are: their page tables are near.
-const LARGE_BYTES: usize = 4 << 20;
+const LARGE_BYTES: usize = 2 * HUGE_PAGE;
 
 /// Asks for the cache lines of `place`, as many as it would have if it began with one.
 #[inline(always)]

@@ -10,8 +10,13 @@ use crate::port::{Port, PortFault, Sent};
 /// Receives copies of its template's frames, in a circle, and sends to nowhere.
 #[derive(Debug, Default)]
 pub struct NullPort {
-    template: Vec<Vec<u8>>,
+    /// The frames, one behind the other.
+    template: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// Which is the next, and where it begins.
     next: usize,
+    begin: usize,
 }
 
 impl NullPort {
@@ -21,25 +26,30 @@ impl NullPort {
     }
 
     /// A port that receives these frames over and over.
-    pub fn source(template: Vec<Vec<u8>>) -> Self {
-        Self { template, next: 0 }
+    pub fn source(frames: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        let mut port = Self::default();
+        for frame in frames {
+            port.template.extend_from_slice(frame.as_ref());
+            port.ends.push(port.template.len());
+        }
+        port
     }
 }
 
 impl Port for NullPort {
     fn rx_burst(&mut self, pool: &mut Pool, out: &mut Burst) -> Result<usize, PortFault> {
-        if self.template.is_empty() {
-            return Ok(0);
-        }
-        let (mut received, mut bytes) = (0, 0);
-        while received < BURST_FRAMES && bytes < BURST_BYTES {
-            let Some(frame) = pool.frame_from(&self.template[self.next]) else { break };
-            self.next = if self.next + 1 == self.template.len() { 0 } else { self.next + 1 };
+        let (before, mut bytes) = (out.len(), 0);
+        while out.len() - before < BURST_FRAMES && bytes < BURST_BYTES {
+            if self.next == self.ends.len() {
+                (self.next, self.begin) = (0, 0);
+            }
+            let Some(&end) = self.ends.get(self.next) else { break };
+            let Some(frame) = pool.frame_from(&self.template[self.begin..end]) else { break };
+            (self.next, self.begin) = (self.next + 1, end);
             bytes += frame.len();
-            received += 1;
             out.push(frame);
         }
-        Ok(received)
+        Ok(out.len() - before)
     }
 
     fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {

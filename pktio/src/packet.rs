@@ -99,8 +99,8 @@ pub struct PacketPort {
     receive_buffer_bytes: i32,
     /// Frames since the last report that the kernel described in a way that is not understood.
     unusable: u64,
-    /// The number by which shortcuts know it, if frames may take them here.
-    gate: Option<u32>,
+    /// The number by which shortcuts know it, if frames may take them here, or why they cannot.
+    gate: Option<Result<u32, bpf::BpfError>>,
 }
 
 impl PacketPort {
@@ -121,7 +121,8 @@ impl PacketPort {
         Self::open_for(interface, Company::Host(sharing))
     }
 
-    /// As [`Self::open`], for a port at which frames may take shortcuts: if they can, it has a [gate](Self::gate).
+    /// As [`Self::open`], for a port at which frames may take shortcuts: if they can, it has a [gate](Self::gate);
+    /// if not, it is a port as without.
     ///
     /// # Errors
     /// [`PacketError`]; nothing is left behind.
@@ -142,15 +143,19 @@ impl PacketPort {
                 sharing.filter(fd.as_fd()).map_err(unshared)?;
                 HostStack::Shared(sharing.keep_from_host(interface).map_err(unshared)?)
             }
-            Company::Kernel(shortcuts) if let Ok(opened) = shortcuts.gate(interface) => {
-                sys::attach_filter(fd.as_fd(), opened.filter())
-                    .map_err(failed("filter the socket"))?;
-                gate = Some(opened.number());
-                HostStack::Blocked(opened.into_link())
-            }
-            Company::Kernel(_) | Company::Nobody => {
-                bpf::ingress_drop(interface).map_or_else(HostStack::Open, HostStack::Blocked)
-            }
+            Company::Kernel(shortcuts) => match shortcuts.gate(interface) {
+                Ok(opened) => {
+                    sys::attach_filter(fd.as_fd(), opened.filter())
+                        .map_err(failed("filter the socket"))?;
+                    gate = Some(Ok(opened.number()));
+                    HostStack::Blocked(opened.into_link())
+                }
+                Err(error) => {
+                    gate = Some(Err(error));
+                    block(interface)
+                }
+            },
+            Company::Nobody => block(interface),
         };
         if !matches!(host_stack, HostStack::Shared(_)) {
             sys::packet_promiscuous(fd.as_fd(), interface)
@@ -170,9 +175,9 @@ impl PacketPort {
         })
     }
 
-    /// The number of its gate, if frames may take shortcuts here.
-    pub fn gate(&self) -> Option<u32> {
-        self.gate
+    /// The number of its gate, by which frames take shortcuts, or why it has none. Nothing where none was asked for.
+    pub fn gate(&self) -> Option<Result<u32, &bpf::BpfError>> {
+        self.gate.as_ref().map(|gate| gate.as_ref().copied())
     }
 
     /// What keeps the host's own stack away.
@@ -245,6 +250,11 @@ impl PacketPort {
     fn device_exists(&self) -> bool {
         sys::packet_bound_to(self.fd.as_fd()).is_ok_and(|bound| bound == Some(self.interface))
     }
+}
+
+/// Keeps the host's own stack away, if the kernel can.
+fn block(interface: u32) -> HostStack {
+    bpf::ingress_drop(interface).map_or_else(HostStack::Open, HostStack::Blocked)
 }
 
 /// What one system call brought.

@@ -155,6 +155,8 @@ pub struct Shortcuts {
     /// What marks a frame that takes a shortcut.
     secret: [i32; 2],
     gates: AtomicU32,
+    /// At tcx of every gate.
+    obey: Program,
 }
 
 /// What a port needs so that frames take shortcuts there. They do not any more when it is dropped.
@@ -192,7 +194,8 @@ impl Shortcuts {
         // Numbers in instructions have a sign, fields of frames have none.
         let half = |bits: u64| i32::try_from(bits & 0x7fff_ffff).unwrap_or(i32::MAX);
         let secret = [half(secret), half(secret >> 32)];
-        let shortcuts = Self { in_force, secret, gates: AtomicU32::new(0) };
+        let obey = Program::load(ProgramKind::Classifier, &obey(secret)?)?;
+        let shortcuts = Self { in_force, secret, gates: AtomicU32::new(0), obey };
         shortcuts.replace(table)?;
         Ok(shortcuts)
     }
@@ -213,8 +216,7 @@ impl Shortcuts {
     pub fn gate(&self, interface: u32) -> Result<Gate, BpfError> {
         let number = self.gates.fetch_add(1, Ordering::Relaxed);
         let filter = Program::load(ProgramKind::SocketFilter, &self.filter(number)?)?;
-        let obey = Program::load(ProgramKind::Classifier, &self.obey()?)?;
-        Ok(Gate { number, filter, link: obey.attach_tcx(interface, Hook::Ingress)? })
+        Ok(Gate { number, filter, link: self.obey.attach_tcx(interface, Hook::Ingress)? })
     }
 }
 
@@ -231,11 +233,14 @@ const MARK: [i16; 2] = [CB + 4, CB + 8];
 // enum bpf_func_id
 const MAP_LOOKUP_ELEM: i32 = 1;
 const SKB_LOAD_BYTES: i32 = 26;
+const SKB_CHANGE_TYPE: i32 = 32;
 const REDIRECT_PEER: i32 = 155;
 const KTIME_GET_COARSE_NS: i32 = 160;
 
 /// `TCX_DROP`.
 const TCX_DROP: i32 = 2;
+/// `PACKET_HOST` (linux/if_packet.h).
+const PACKET_HOST: i32 = 0;
 
 /// On the stack: the key, a number of a map's entry, and a few bytes of the frame.
 const KEY: i16 = -24;
@@ -282,21 +287,24 @@ impl Shortcuts {
         address(code, R2, KEY).call(MAP_LOOKUP_ELEM);
         code.jump_if(If::Equal, R0, 0, leave).mov(R9, R0);
     }
+}
 
-    /// The program at tcx: a frame with the mark goes where it is said, any other ends here.
-    fn obey(&self) -> Result<Vec<Instruction>, CodeError> {
-        let mut code = Code::new();
-        let end = code.label();
-        code.mov(R6, R1);
-        for (at, number) in MARK.into_iter().zip(self.secret) {
-            code.load(Size::Word, R1, R6, at).jump_if(If::NotEqual, R1, number, end);
-        }
-        // Wherever it comes next, it is a frame like any other.
-        code.mov(R1, 0).store(Size::Word, R6, MARK[0], R1);
-        code.load(Size::Word, R1, R6, CB).mov(R2, 0).call(REDIRECT_PEER).exit();
-        code.place(end).mov(R0, TCX_DROP).exit();
-        code.finish()
+/// The program at tcx: a frame with the mark goes where it is said, any other ends here.
+fn obey(secret: [i32; 2]) -> Result<Vec<Instruction>, CodeError> {
+    let mut code = Code::new();
+    let end = code.label();
+    code.mov(R6, R1);
+    for (at, number) in MARK.into_iter().zip(secret) {
+        code.load(Size::Word, R1, R6, at).jump_if(If::NotEqual, R1, number, end);
     }
+    // Wherever it comes next, it is a frame like any other.
+    code.mov(R1, 0).store(Size::Word, R6, MARK[0], R1);
+    // Here it is for another station than the host end. Kernels before 6.16 leave it so, and the container's stack would not
+    // have it; later ones do this by themselves (`skb_scrub_packet` in `skb_do_redirect`).
+    code.mov(R1, R6).mov(R2, PACKET_HOST).call(SKB_CHANGE_TYPE);
+    code.load(Size::Word, R1, R6, CB).mov(R2, 0).call(REDIRECT_PEER).exit();
+    code.place(end).mov(R0, TCX_DROP).exit();
+    code.finish()
 }
 
 /// `to` = the address of what is at `at` on the stack.

@@ -101,6 +101,14 @@ fn the_option_says_where_the_socket_is() {
 }
 
 #[test]
+fn usage_names_what_was_typed_and_not_what_the_environment_says() {
+    let output = vswitchctl(Path::new("/nowhere"), &["bridge", "add"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("\nUsage: vswitchctl bridge add <NAME>\n"), "{said}");
+}
+
+#[test]
 fn words_that_are_no_text_are_a_usage_error() {
     let mut command = vswitchctl(Path::new("/nowhere"), &["bridge", "add"]);
     let output = command.arg(std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();

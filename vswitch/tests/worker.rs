@@ -170,6 +170,25 @@ fn a_worker_allocates_nothing_per_frame() {
 }
 
 #[test]
+fn a_worker_allocates_nothing_for_frames_that_it_floods_or_drops() {
+    let mut rig = Rig::new(1, &[0, 0, 0], Accepts::ALL);
+    let mut burst = Burst::new();
+    let mut exchange = |rig: &mut Rig| {
+        // To nobody who is known, and to the sender itself.
+        rig.inject(0, 9, 1, 32, &mut burst);
+        rig.inject(0, 1, 1, 32, &mut burst);
+        rig.turn();
+        assert_eq!([0, 1, 2].map(|port| rig.left_by(port, &mut burst)), [0, 32, 32]);
+    };
+    exchange(&mut rig);
+    let before = allocations();
+    (0..1000).for_each(|_| exchange(&mut rig));
+    assert_eq!(allocations() - before, 0);
+    let total = rig.books().total();
+    assert_eq!((total.copies, total.dropped()), (32_032, 32_032));
+}
+
+#[test]
 fn the_counting_allocator_counts() {
     let before = allocations();
     drop(Vec::<u8>::with_capacity(1));

@@ -5,6 +5,7 @@ mod plot;
 
 use std::fmt::Write;
 
+use crate::measure::MACHINE_CPU;
 use crate::record::{Record, Series, SubjectNote};
 use crate::summary::number;
 use plot::{Bar, Curve};
@@ -110,14 +111,15 @@ fn drawing(record: &Record, family: &str, name: &str) -> Option<String> {
         }
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         if points.len() > 1 {
-            curves.push(Curve { name: note.name.clone(), colour: plot::colour(place), points });
+            let (colour, is_dashed) = (plot::colour(place), plot::is_repeated(place));
+            curves.push(Curve { name: note.name.clone(), colour, is_dashed, points });
         }
     }
     let (across, up) = axes.filter(|_| !curves.is_empty())?;
     Some(plot::curves(name, &across, &up, &curves))
 }
 
-/// One measure: bars with whiskers of what it is about, and a table of everything.
+/// One measure: bars with whiskers of what it is about and of what it costs, and a table of everything.
 fn section(record: &Record, family: &str, measure: &str, about: &str) -> String {
     let mut metrics: Vec<&Series> = Vec::new();
     for series in record.series.iter().filter(|series| series.measure == measure) {
@@ -125,21 +127,34 @@ fn section(record: &Record, family: &str, measure: &str, about: &str) -> String 
             metrics.push(series);
         }
     }
-    let Some(first) = metrics.first() else { return String::new() };
+    let drawn =
+        metrics.iter().take(1).chain(metrics.iter().skip(1).filter(|series| is_drawn(series)));
+    let bars: String = drawn.map(|series| bars(record, family, series)).collect();
+    // What is compared with nothing is in the curves, and its table for those who ask.
+    let is_compared = in_family(record, family).any(|(_, note)| !note.baseline.is_empty());
+    format!(
+        "<details{}><summary>{}</summary>{bars}{}</details>\n",
+        if is_compared { " open" } else { "" },
+        escape(about),
+        table(record, family, measure, &metrics)
+    )
+}
+
+/// What else has bars: what a user pays.
+fn is_drawn(series: &Series) -> bool {
+    series.metric.name == MACHINE_CPU
+}
+
+/// A metric of a measure, of every subject that has it.
+fn bars(record: &Record, family: &str, of: &Series) -> String {
     let mut bars = Vec::new();
     for (place, note) in in_family(record, family) {
-        let series = record.find(&note.name, measure, &first.metric.name);
+        let series = record.find(&note.name, &of.measure, &of.metric.name);
         if let Some(spread) = series.and_then(Series::spread) {
             bars.push(Bar { name: note.name.clone(), colour: plot::colour(place), spread });
         }
     }
-    let title = format!("{}, {}", first.metric.name, first.metric.unit);
-    format!(
-        "<details open><summary>{}</summary>{}{}</details>\n",
-        escape(about),
-        plot::bars(&title, &bars),
-        table(record, family, measure, &metrics)
-    )
+    plot::bars(&format!("{}, {}", of.metric.name, of.metric.unit), &bars)
 }
 
 fn table(record: &Record, family: &str, measure: &str, metrics: &[&Series]) -> String {
@@ -196,6 +211,16 @@ mod tests {
             assert!(!page.contains(outside), "{outside}");
         }
         assert!(page.contains("×1.00") && page.contains("<svg"));
+    }
+
+    #[test]
+    fn what_the_machine_pays_has_bars_too() {
+        let mut record = example([1.0; 3]);
+        let bars = |record: &Record| page(record).matches("<rect").count();
+        let before = bars(&record);
+        let figure = crate::record::Figure::lower(MACHINE_CPU, "CPU s/Gbit", 0.1);
+        record.enter("tap", ("tcp", ""), 0, figure);
+        assert_eq!(bars(&record), before + 1);
     }
 
     #[test]

@@ -18,6 +18,11 @@ pub(super) fn colour(place: usize) -> &'static str {
     COLOURS[place % COLOURS.len()]
 }
 
+/// Whether an earlier one of the family has the same colour.
+pub(super) fn is_repeated(place: usize) -> bool {
+    place >= COLOURS.len()
+}
+
 /// A figure with its spread.
 pub(super) struct Bar {
     pub(super) name: String,
@@ -29,6 +34,8 @@ pub(super) struct Bar {
 pub(super) struct Curve {
     pub(super) name: String,
     pub(super) colour: &'static str,
+    /// Another curve has its colour.
+    pub(super) is_dashed: bool,
     pub(super) points: Vec<(f64, f64)>,
 }
 
@@ -68,12 +75,14 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
     frame(title, (WIDTH, y + 6.0), &out)
 }
 
-const SIZE: (f64, f64) = (540.0, 320.0);
+const SIZE: (f64, f64) = (560.0, 320.0);
 const LEFT: f64 = 60.0;
-const RIGHT: f64 = SIZE.0 - 130.0;
-const TOP: f64 = 34.0;
+const RIGHT: f64 = SIZE.0 - 180.0;
+const TOP: f64 = 42.0;
 const BOTTOM: f64 = SIZE.1 - 44.0;
 
+/// From name to name of the curves.
+const LEGEND_ROW: f64 = 17.0;
 /// How far apart names on the horizontal axis are at least.
 const APART: f64 = 28.0;
 
@@ -82,23 +91,26 @@ const APART: f64 = 28.0;
 pub(super) fn curves(title: &str, across: &str, up: &str, curves: &[Curve]) -> String {
     let axes = Axes::around(curves);
     let mut out = axes.grid(across, up);
-    for (place, curve) in (0u8..).zip(curves) {
+    let mut below = TOP + 10.0;
+    for curve in curves {
         let points = curve.points.iter();
         let line: String = points
             .map(|(at, value)| format!("{:.1},{:.1} ", axes.x(*at), axes.y(*value)))
             .collect();
         let _ = write!(
             out,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{1}\" stroke-width=\"2\"/>\
-             <text x=\"{2}\" y=\"{3}\" style=\"fill:{1}\">{4}</text>",
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{1}\" stroke-width=\"2\"{2}/>\
+             <text x=\"{3}\" y=\"{below}\" style=\"fill:{1}\">{4}</text>",
             line.trim(),
             curve.colour,
+            if curve.is_dashed { " stroke-dasharray=\"5 3\"" } else { "" },
             RIGHT + 10.0,
-            TOP + 10.0 + f64::from(place) * 17.0,
             escape(&curve.name)
         );
+        below += LEGEND_ROW;
     }
-    frame(title, SIZE, &out)
+    // However many curves there are, the drawing is as high as their names.
+    frame(title, (SIZE.0, below.max(SIZE.1)), &out)
 }
 
 /// From values to places.
@@ -221,9 +233,26 @@ mod tests {
         }
     }
 
+    fn curve(points: Vec<(f64, f64)>) -> Curve {
+        Curve { name: "x".to_owned(), colour: colour(0), is_dashed: false, points }
+    }
+
+    #[test]
+    fn a_drawing_has_room_for_the_names_of_all_its_curves() {
+        let many: Vec<_> = (0..40).map(|_| curve(vec![(1.0, 1.0), (2.0, 2.0)])).collect();
+        let height = |drawn: &str| {
+            let (_, rest) = drawn.split_once("height=\"").unwrap();
+            rest.split_once('"').unwrap().0.parse::<f64>().unwrap()
+        };
+        assert_eq!(height(&curves("", "", "", &many[..1])), SIZE.1);
+        let drawn = curves("", "", "", &many);
+        assert!(height(&drawn) > TOP + 39.0 * LEGEND_ROW, "{drawn}");
+        assert!(is_repeated(16) && !is_repeated(15));
+    }
+
     fn axes(values: [f64; 2]) -> Axes {
         let points = vec![(1.0, values[0]), (100.0, values[1])];
-        Axes::around(&[Curve { name: String::new(), colour: colour(0), points }])
+        Axes::around(&[curve(points)])
     }
 
     #[test]

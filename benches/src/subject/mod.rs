@@ -76,12 +76,17 @@ pub(crate) struct Wish {
     pub(crate) mtu: u32,
     /// A third port, for those who want to see what is flooded. Not every subject has one.
     pub(crate) monitor: bool,
+    /// It can be started again and then is as it was. Not every subject can.
+    pub(crate) is_durable: bool,
 }
 
 impl Wish {
     /// What is usual.
-    pub(crate) const USUAL: Self = Self { mtu: MTU, monitor: false };
+    pub(crate) const USUAL: Self = Self { mtu: MTU, monitor: false, is_durable: false };
 }
+
+/// Ends a switch and starts it again.
+type Reset = Box<dyn Fn() -> Result<(), Box<dyn Error>>>;
 
 type Start = fn(&Wish) -> Result<Rig, Box<dyn Error>>;
 
@@ -171,6 +176,8 @@ pub(crate) struct Rig {
     pub(crate) labour: Labour,
     /// The sockets by which this project's switches are driven.
     pub(crate) controls: Vec<PathBuf>,
+    /// Starts it again, where that was wished for and the containers' interfaces outlive it.
+    pub(crate) reset: Option<Reset>,
 }
 
 impl Rig {
@@ -183,7 +190,8 @@ impl Rig {
         let next_hop = mac(&far)?;
         let (addresses, controls) = (ADDRESSES, Vec::new());
         let (_between, monitor) = (Box::new(between), None);
-        Ok(Self { _between, near, far, monitor, addresses, next_hop, labour, controls })
+        let reset = None;
+        Ok(Self { _between, near, far, monitor, addresses, next_hop, labour, controls, reset })
     }
 
     /// The way from the near to the far end.

@@ -66,7 +66,8 @@ fn rig(
 ) -> Rig {
     let (addresses, controls) = ([INSIDE, OUTSIDE], Vec::new());
     let (_between, monitor) = (Box::new(between), None);
-    Rig { _between, near, far, monitor, addresses, next_hop, labour, controls }
+    let reset = None;
+    Rig { _between, near, far, monitor, addresses, next_hop, labour, controls, reset }
 }
 
 fn nftables(wish: &Wish) -> Result<Rig, Box<dyn Error>> {

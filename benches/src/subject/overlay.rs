@@ -164,5 +164,6 @@ fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
     let (next_hop, labour) = (mac(&far)?, Labour::Threads(WORKERS));
     let controls = switches.iter().map(|switch| switch.socket().to_owned()).collect();
     let (addresses, _between) = (ADDRESSES, Box::new((switches, hosts)));
-    Ok(Rig { _between, near, far, monitor: None, addresses, next_hop, labour, controls })
+    let (monitor, reset) = (None, None);
+    Ok(Rig { _between, near, far, monitor, addresses, next_hop, labour, controls, reset })
 }

@@ -1,8 +1,10 @@
 //! This project's switch, with every kind of port.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::os::fd::AsFd;
 use std::path::{Path as FilePath, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ctl::response::BridgeInfo;
@@ -15,7 +17,8 @@ use netlab::Container;
 use vswitch::control::{Background, Offload};
 use vswitch::worker::PollMode;
 
-use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, cidr, containers, monitor};
+use super::process::fresh_directory;
+use super::{Family, INTERFACE, Labour, Reset, Rig, Subject, Wish, cidr, containers, monitor};
 
 const OURS: Subject = Subject {
     name: "",
@@ -72,6 +75,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
 /// How the names of the workers' threads begin.
 pub(super) const WORKERS: &str = "vswitch-w";
 
+/// Numbers of sockets and devices.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A daemon in this process, on a host of its own, and the way to give it orders.
@@ -79,13 +83,28 @@ pub(crate) struct Switch {
     client: Client,
     socket: PathBuf,
     /// It ends with this; none where somebody else keeps it.
-    _daemon: Option<Background>,
+    daemon: Rc<RefCell<Option<Background>>>,
 }
 
 impl Switch {
     /// Starts one in this process' own namespace.
     pub(crate) fn start(mode: PollMode) -> Result<Self, Box<dyn Error>> {
         Self::serving(|socket| Ok(Background::start(socket, mode, None)?))
+    }
+
+    /// Starts one that keeps its configuration, and can be started again.
+    fn start_durable(mode: PollMode) -> Result<(Self, Reset), Box<dyn Error>> {
+        let state = fresh_directory("state")?;
+        let start = move |socket| Background::start(socket, mode, Some(state.clone()));
+        let switch = Self::serving(|socket| Ok(start(socket)?))?;
+        let (daemon, socket) = (Rc::downgrade(&switch.daemon), switch.socket.clone());
+        let again = move || {
+            let daemon = daemon.upgrade().ok_or("the switch has gone")?;
+            drop(daemon.take());
+            daemon.replace(Some(start(socket.clone())?));
+            Ok(())
+        };
+        Ok((switch, Box::new(again)))
     }
 
     /// Starts one that has the kernel carry what it can.
@@ -112,13 +131,14 @@ impl Switch {
     ) -> Result<Self, Box<dyn Error>> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let socket = PathBuf::from(format!("/run/vswitch-bench-{number}.sock"));
-        let daemon = start(socket.clone())?;
-        Ok(Self { client: Client::connect(&socket)?, socket, _daemon: Some(daemon) })
+        let daemon = Rc::new(RefCell::new(Some(start(socket.clone())?)));
+        Ok(Self { client: Client::connect(&socket)?, socket, daemon })
     }
 
     /// Another way to give orders to a daemon that is there.
     pub(crate) fn connect(socket: &FilePath) -> Result<Self, Box<dyn Error>> {
-        Ok(Self { client: Client::connect(socket)?, socket: socket.to_owned(), _daemon: None })
+        let (socket, daemon) = (socket.to_owned(), Rc::default());
+        Ok(Self { client: Client::connect(&socket)?, socket, daemon })
     }
 
     /// Changes something.
@@ -218,16 +238,23 @@ fn join(
 ) -> Result<(), Box<dyn Error>> {
     let Some(mode) = mode else { return switch.tap(name, "br0", end, wanted) };
     let netlink = Netlink::open()?;
-    netlink.create_veth(name, INTERFACE, Some(end.namespace().as_fd()))?;
+    // The kernel takes the devices of an earlier rig down when it comes to it: no two have the same name.
+    let device = format!("veth{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    netlink.create_veth(&device, INTERFACE, Some(end.namespace().as_fd()))?;
     if let Some(mtu) = wanted.mtu {
-        netlink.set_mtu(netlink.link(name)?.index, mtu)?;
+        netlink.set_mtu(netlink.link(&device)?.index, mtu)?;
     }
     end.configure(INTERFACE, wanted)?;
-    switch.port(name, "br0", PortKind::Netdev { device: name.parse()?, netns: None, mode })
+    switch.port(name, "br0", PortKind::Netdev { device: device.parse()?, netns: None, mode })
 }
 
 fn start(wish: &Wish, mode: Option<NetdevMode>, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
-    start_by(Switch::start(poll)?, wish, mode)
+    // A TAP device ends with its switch, and what is bound to it with the device.
+    if !wish.is_durable || mode.is_none() {
+        return start_by(Switch::start(poll)?, wish, mode);
+    }
+    let (switch, reset) = Switch::start_durable(poll)?;
+    Ok(Rig { reset: Some(reset), ..start_by(switch, wish, mode)? })
 }
 
 fn start_by(

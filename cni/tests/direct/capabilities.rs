@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_published_port_is_reached_from_outside_and_sees_who_asks),
         test!(a_port_that_is_taken_is_refused_and_nothing_is_left),
         test!(a_port_cannot_be_published_where_there_is_no_outside),
+        test!(a_port_of_the_hosts_loopback_needs_no_outside),
         test!(rules_go_with_their_container),
         test!(bandwidth_is_the_rate_of_the_port),
         test!(what_is_not_supported_is_refused_by_name),
@@ -139,6 +140,22 @@ fn a_port_cannot_be_published_where_there_is_no_outside() -> TestResult {
     assert_eq!(code, 7);
     assert!(message.contains("has no uplink"), "{message}");
     host.has_nothing().map_err(Into::into)
+}
+
+fn a_port_of_the_hosts_loopback_needs_no_outside() -> TestResult {
+    let host = Host::new()?;
+    let one =
+        json!({ "hostPort": 18093, "containerPort": 80, "protocol": "tcp", "hostIP": "127.0.0.1" });
+    let conf = host.conf("web", subnet("10.1.0.0/24"));
+    let conf = with(&conf, "runtimeConfig", mappings(json!([one])));
+    let a = Container::new()?;
+    Run::command("ADD", "a", &a, &conf).result()?;
+    let rules: Vec<NatInfo> = host.ask(Query::NatList)?;
+    let on: Vec<_> = rules.iter().flat_map(|rule| rule.rule.bridges()).collect();
+    assert!(on.iter().all(|on| on.as_str() == "web") && !on.is_empty(), "{on:?}");
+    Run::command("DEL", "a", &a, &conf).result()?;
+    assert_eq!(published(&host)?, 0);
+    Ok(())
 }
 
 fn rules_go_with_their_container() -> TestResult {

@@ -13,6 +13,7 @@ pub(super) fn add(config: &mut Config, add: &BridgeAdd) -> Result<(), CtlError> 
     }
     let default = Bridge::default();
     let bridge = Bridge {
+        vlan_of: add.vlan_of.clone(),
         ageing_seconds: add.ageing_seconds.unwrap_or(default.ageing_seconds),
         mac_limit: add.mac_limit.unwrap_or(default.mac_limit),
         mtu: add.mtu.unwrap_or(default.mtu),
@@ -43,6 +44,9 @@ pub(super) fn del(config: &mut Config, named: &Named<BridgeName>) -> Result<(), 
 }
 
 pub(super) fn set(config: &mut Config, set: &BridgeSet) -> Result<(), CtlError> {
+    if set.gateways.is_some() || set.gateway_mac.is_some() {
+        config.check_own(&set.name)?;
+    }
     let Some(bridge) = config.bridges.get_mut(&set.name) else {
         return Err(no_bridge(config, &set.name));
     };

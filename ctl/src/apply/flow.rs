@@ -8,7 +8,7 @@ use crate::{Config, CtlError, ErrorCode, FlowKey, FlowReplace};
 
 pub(super) fn add(config: &mut Config, rule: &FlowRule) -> Result<(), CtlError> {
     check_ports(config, rule)?;
-    let id = config.flow_like(rule).or_else(|| FlowId::next(&config.flows)).ok_or_else(full)?;
+    let id = config.flows.like(rule).or_else(|| FlowId::next(&config.flows)).ok_or_else(full)?;
     config.flows.insert(id, rule.clone());
     Ok(())
 }
@@ -35,8 +35,7 @@ pub(super) fn del(config: &mut Config, key: &FlowKey) -> Result<(), CtlError> {
     match key {
         FlowKey::Id(id) => drop(config.flows.remove(id)),
         FlowKey::Match(matches) => {
-            let meant = config.flows.iter().filter(|(_, rule)| rule.matches == *matches);
-            let meant: Vec<_> = meant.map(|(id, _)| *id).collect();
+            let meant: Vec<_> = config.flows.of_match(matches).collect();
             meant.iter().for_each(|id| drop(config.flows.remove(id)));
         }
     }
@@ -61,6 +60,6 @@ pub(super) fn replace(config: &mut Config, replace: &FlowReplace) -> Result<(), 
     let diff = diff(&config.flows, &replace.rules);
     let changed = diff.changed.iter().map(|(_, rule)| rule);
     diff.added.iter().chain(changed).try_for_each(|rule| check_ports(config, rule))?;
-    config.flows = diff.apply(&config.flows).ok_or_else(full)?;
+    config.flows = diff.apply(&config.flows).ok_or_else(full)?.into();
     Ok(())
 }

@@ -4,6 +4,7 @@
 mod bridge;
 mod fdb;
 mod flow;
+mod host;
 mod ipam;
 mod nat;
 mod neighbor;
@@ -15,6 +16,7 @@ mod vxlan;
 
 use crate::attach::attach;
 use crate::check::{check_change, no_port};
+use crate::loopback;
 use crate::network::{protect, settle};
 use crate::{Batch, Config, CtlError, ErrorCode, Mutation};
 
@@ -117,6 +119,7 @@ fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
     if concerns_networks(mutation) {
         settle(&mut next);
     }
+    loopback::settle(config, &mut next);
     Ok(next)
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::host;
 use super::ipam::{free_subnet, new_pool};
 use super::port::remove_port;
 use crate::attach::{difference, list};
@@ -19,7 +20,8 @@ use crate::{
 pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), CtlError> {
     let name = &create.name;
     if let Some(present) = config.networks.get(name) {
-        return same(present, create);
+        same(present, create)?;
+        return create.host_port.as_ref().map_or(Ok(()), |wanted| host::put(config, name, wanted));
     }
     if config.bridges.contains_key(name) {
         let message =
@@ -48,7 +50,7 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
         network.pools.insert(subnet, pool(kept, subnet, create));
     }
     config.networks.insert(name.clone(), Arc::new(network));
-    Ok(())
+    create.host_port.as_ref().map_or(Ok(()), |wanted| host::put(config, name, wanted))
 }
 
 /// That a network which is there is the one that is asked for. What the request does not say is no difference.
@@ -122,6 +124,11 @@ fn pool(kept: Option<Pool>, subnet: Prefix, create: &NetworkCreate) -> Pool {
 }
 
 pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError> {
+    match &set.host_port {
+        Some(Some(wanted)) => host::put(config, &set.name, wanted)?,
+        Some(None) => host::remove(config, &set.name),
+        None => {}
+    }
     let Some(present) = config.networks.get(&set.name).cloned() else {
         return Err(no_network(config, &set.name));
     };
@@ -147,8 +154,9 @@ pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError>
     settings.labels.retain(|_, text| !text.is_empty());
     if let Some(isolated) = set.isolated {
         settings.isolated = isolated;
+        let hosts: Vec<_> = config.host_ports(&present).map(|(port, _)| port.clone()).collect();
         for port in network.endpoints.keys() {
-            let isolated = isolated || settings.shape.parts();
+            let isolated = (isolated && !hosts.contains(port)) || settings.shape.parts();
             config.ports.get_mut(port).into_iter().for_each(|port| port.isolated = isolated);
         }
     }
@@ -167,6 +175,7 @@ pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError>
 }
 
 pub(super) fn rm(config: &mut Config, named: &Named<BridgeName>) -> Result<(), CtlError> {
+    host::remove(config, &named.name);
     let Some(network) = config.networks.get(&named.name).cloned() else {
         return if named.if_exists { Ok(()) } else { Err(no_network(config, &named.name)) };
     };
@@ -302,7 +311,7 @@ fn handed_over(
 
 /// Gives a port its addresses: those that it asks for, and otherwise, of each IP version that the network has, the
 /// one that its owner holds or the next free one.
-fn lease(
+pub(super) fn lease(
     network: &mut Network,
     owner: &Owner,
     port: &PortName,
@@ -389,7 +398,7 @@ fn container_port(name: &BridgeName, network: &Network, tap: Tap) -> Port {
 }
 
 /// The routes by which a container reaches the others of its network, where they have no link in common.
-fn to_others(network: &Network) -> impl Iterator<Item = TapRoute> + '_ {
+pub(super) fn to_others(network: &Network) -> impl Iterator<Item = TapRoute> + '_ {
     let pools = network.pools.values().filter(|_| network.settings.shape.parts());
     pools.filter_map(|pool| Some(TapRoute { to: pool.subnet, via: pool.gateway? }))
 }

@@ -1,6 +1,6 @@
 //! Changes of ports.
 
-use super::fdb;
+use super::{fdb, host};
 use crate::attach::attached;
 use crate::check::no_port;
 use crate::{
@@ -12,7 +12,8 @@ pub(super) fn add(config: &mut Config, add: &PortAdd) -> Result<(), CtlError> {
         let message = format!("port {} exists already; change it with `port set`", add.name);
         return Err(CtlError::new(ErrorCode::Exists, message));
     }
-    config.ports.insert(add.name.clone(), add.port.clone());
+    let port = host::enter(config, &add.name, add.port.clone())?;
+    config.ports.insert(add.name.clone(), port);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::check::no_bridge;
 use crate::{Allowance, BridgeName, Config, CtlError, Prefix, Route, RouteAdd, RouteDel};
 
 pub(super) fn add(config: &mut Config, add: &RouteAdd) -> Result<(), CtlError> {
-    known(config, &add.on)?;
+    known(config, &add.on).and_then(|()| config.check_own(&add.on))?;
     let Some(first) = add.via.first() else {
         return Err(CtlError::invalid("a route needs a next hop: say --via"));
     };
@@ -24,7 +24,7 @@ pub(super) fn add(config: &mut Config, add: &RouteAdd) -> Result<(), CtlError> {
 }
 
 pub(super) fn del(config: &mut Config, del: &RouteDel) -> Result<(), CtlError> {
-    known(config, &del.on)?;
+    known(config, &del.on).and_then(|()| config.check_own(&del.on))?;
     let versions: [Prefix; 2] = [true, false].map(|ipv4| del.to.network(ipv4));
     let mut removed = false;
     if let Some(routes) = config.routes.get_mut(&del.on) {

@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::{
-    IPV6_MTU, MAC_LIMIT, check_host, check_number, check_range, is_link_local, no_port, overlapping,
+    IPV6_MTU, MAC_LIMIT, check_host, check_number, check_range, is_link_local, no_bridge, no_port,
+    overlapping,
 };
-use crate::{Advertise, Bridge, BridgeName, Config, CtlError, StaticMac, StaticNeighbor, Vlan};
+use crate::{
+    Advertise, Bridge, BridgeName, Config, CtlError, ErrorCode, StaticMac, StaticNeighbor, Vlan,
+    VlanOf,
+};
 
 /// IEEE 802.1Q, table 8-3.
 const AGEING_SECONDS: RangeInclusive<u32> = 10..=1_000_000;
@@ -24,6 +28,9 @@ const MAX_PROXIED: usize = 1024;
 const MAX_NEIGHBORS: usize = 16384;
 
 pub(super) fn check(config: &Config, name: &BridgeName, bridge: &Bridge) -> Result<(), CtlError> {
+    if let Some(own) = &bridge.vlan_of {
+        check_vlan(config, name, bridge, own)?;
+    }
     check_range("ageing time", bridge.ageing_seconds, &AGEING_SECONDS)?;
     check_range("MAC limit", bridge.mac_limit, &MAC_LIMIT)?;
     check_stations(config, name, bridge)?;
@@ -31,6 +38,42 @@ pub(super) fn check(config: &Config, name: &BridgeName, bridge: &Bridge) -> Resu
     check_proxied(bridge)?;
     check_neighbors(bridge)?;
     bridge.advertise.as_ref().map_or(Ok(()), |advertise| check_advertise(bridge, advertise))
+}
+
+/// What is of all VLANs of a bridge is not of one.
+fn check_vlan(
+    config: &Config,
+    name: &BridgeName,
+    bridge: &Bridge,
+    own: &VlanOf,
+) -> Result<(), CtlError> {
+    let VlanOf { bridge: whole, vlan } = own;
+    let of = config.bridges.get(whole).ok_or_else(|| no_bridge(config, whole))?;
+    if of.vlan_of.is_some() {
+        let message =
+            format!("bridge {whole} is a VLAN itself; name the bridge that has the ports");
+        return Err(CtlError::invalid(message));
+    }
+    if config.shared_port(whole).is_some() {
+        let message =
+            format!("bridge {whole} is by an interface of the host's, whose VLANs stay the host's");
+        return Err(CtlError::invalid(message));
+    }
+    let mut others = config.vlans_of(whole).filter(|(other, _)| *other != name);
+    if let Some((other, _)) = others.find(|(_, other)| other.vlan == *vlan) {
+        let message = format!("bridge {other} is VLAN {vlan} of bridge {whole} already; use that");
+        return Err(CtlError::new(ErrorCode::Exists, message));
+    }
+    let settings = |of: &Bridge| (of.ageing_seconds, of.mac_limit, of.mtu);
+    if settings(bridge) != settings(&Bridge::default()) || !bridge.statics.is_empty() {
+        return Err(CtlError::invalid(format!(
+            "ageing, MAC limit, MTU and stations of a VLAN are those of its bridge; set them on bridge {whole}"
+        )));
+    }
+    if config.networks.contains_key(name) {
+        return Err(CtlError::invalid("a network has a bridge of its own, and not a VLAN of one"));
+    }
+    Ok(())
 }
 
 fn check_stations(config: &Config, name: &BridgeName, bridge: &Bridge) -> Result<(), CtlError> {

@@ -15,8 +15,11 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::flow::FlowRule;
+use crate::loopback;
 use crate::plan::differing;
-use crate::{Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Service, Table};
+use crate::{
+    Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Service, Table, VlanOf,
+};
 
 /// More stations than this on one bridge are more than the switch has memory for.
 const MAC_LIMIT: RangeInclusive<u32> = 1..=1_048_576;
@@ -52,7 +55,9 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     let same_ports = old.ports == config.ports;
     let same_vxlans = old.vxlans == config.vxlans;
     let same_nat = old.nat == config.nat;
-    let bridges = concerned(&old.bridges, &config.bridges, same_ports && same_vxlans);
+    let are_alone = || config.bridges.values().all(|bridge| bridge.vlan_of.is_none());
+    let is_rest_same = same_ports && same_vxlans && (same_bridges || are_alone());
+    let bridges = concerned(&old.bridges, &config.bridges, is_rest_same);
     for (name, bridge) in bridges {
         bridge::check(config, name, bridge).map_err(|error| error.within("bridge", name))?;
     }
@@ -64,6 +69,9 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     }
     if !same_ports {
         port::check_interfaces(config)?;
+    }
+    if !same_bridges || !same_ports || !same_vxlans {
+        loopback::check(config)?;
     }
     if !same_vxlans {
         vxlan::check_endpoints(config)?;
@@ -77,6 +85,9 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     }
     if !same_nat {
         nat::check_apart(config)?;
+    }
+    if !same_nat || !same_ports {
+        loopback::check_once(old, config)?;
     }
     nat::check_timeouts(config)?;
     let same_services = old.services == config.services && old.networks == config.networks;
@@ -162,6 +173,7 @@ pub(crate) fn no_vxlan(name: &PortName) -> CtlError {
 pub(crate) fn references(config: &Config, bridge: &BridgeName) -> Vec<String> {
     let ports = config.ports_of(bridge).map(|(name, _)| format!("port {name}"));
     let vxlans = config.vxlans_of(bridge).map(|(name, _)| format!("vxlan {name}"));
+    let vlans = config.vlans_of(bridge).map(|(name, _)| format!("bridge {name}"));
     let routes = config.routes.get(bridge).into_iter().flatten();
     let routes = routes.map(|(to, _)| format!("route {to} on {bridge}"));
     let allowed = config.allowed.iter().flat_map(|(from, reached)| {
@@ -178,12 +190,24 @@ pub(crate) fn references(config: &Config, bridge: &BridgeName) -> Vec<String> {
     let services = config.services.iter().filter(|(_, service)| concerned(service));
     let services = services.map(|(name, _)| format!("service {name}"));
     let rules = allowed.chain(nat).chain(services).chain(flows);
-    ports.chain(vxlans).chain(routes).chain(rules).collect()
+    ports.chain(vxlans).chain(vlans).chain(routes).chain(rules).collect()
 }
 
 /// A bridge that has to be there.
 fn bridge_of<'a>(config: &'a Config, name: &BridgeName) -> Result<&'a Bridge, CtlError> {
     config.bridges.get(name).ok_or_else(|| no_bridge(config, name))
+}
+
+/// A bridge that has to be there, and that ports can be of.
+fn bridge_for_ports<'a>(config: &'a Config, name: &BridgeName) -> Result<&'a Bridge, CtlError> {
+    let bridge = bridge_of(config, name)?;
+    match &bridge.vlan_of {
+        None => Ok(bridge),
+        Some(VlanOf { bridge: whole, vlan }) => Err(CtlError::invalid(format!(
+            "bridge {name} is VLAN {vlan} of bridge {whole}, whose ports it has; \
+             name bridge {whole}, and VLAN {vlan}"
+        ))),
+    }
 }
 
 /// A bridge that has to be there, and to be an interface of the router.

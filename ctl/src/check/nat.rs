@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{bridge_of, check_host, check_range, no_port, overlapping, routed};
+use super::{bridge_of, check_host, check_number, check_range, no_port, overlapping, routed};
+use crate::loopback::check_elsewhere;
 use crate::{
     AddressRange, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
     PrefixTranslation, Protocol, Publish, RuleName,
@@ -15,7 +16,11 @@ const TIMEOUT_SECONDS: RangeInclusive<u32> = 1..=1_000_000;
 /// NPTv6 needs a subnet's 64 bits for addresses (RFC 6296, section 3).
 const PREFIX_BITS: RangeInclusive<u8> = 1..=64;
 
+/// The most destinations that one masquerade leaves as they are.
+const MAX_EXCEPTIONS: usize = 256;
+
 pub(super) fn check(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
+    check_elsewhere(rule.bridges().into_iter())?;
     match rule {
         NatRule::Masquerade(rule) => check_masquerade(config, rule),
         NatRule::Publish(rule) => check_publish(config, rule),
@@ -50,6 +55,13 @@ fn check_ends(config: &Config, from: &BridgeName, to: &BridgeName) -> Result<(),
 fn check_masquerade(config: &Config, rule: &Masquerade) -> Result<(), CtlError> {
     check_ends(config, &rule.from, &rule.to)?;
     let to = bridge_of(config, &rule.to)?;
+    check_number("exceptions of one masquerade", rule.except.len(), MAX_EXCEPTIONS)?;
+    if !rule.except.is_empty() && config.shared_port(&rule.to).is_some() {
+        return Err(CtlError::invalid(
+            "--except is of no use there: answers to what leaves an interface that the host shares by \
+             another address than the host's do not come to the switch",
+        ));
+    }
     if [rule.port_quota, rule.session_quota].contains(&Some(0)) {
         return Err(CtlError::invalid(
             "a quota of 0 would let nobody through; leave it out, or use 1 or more",
@@ -100,8 +112,13 @@ fn check_range_of_hosts(bridge: &Bridge, addresses: &AddressRange) -> Result<(),
 
 fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
     let on = bridge_of(config, &rule.on)?;
-    let Forward { address, container, .. } = rule.forward;
+    let Forward { address, container, protocol, .. } = rule.forward;
     match address {
+        Some(address) if rule.is_on_loopback() && protocol == Protocol::Sctp => {
+            return Err(CtlError::invalid(format!(
+                "SCTP is not relayed from the host's loopback ({address}); publish TCP or UDP there"
+            )));
+        }
         Some(address) => check_host("published address", address)?,
         None => check_has_address(on, &rule.on, container.is_ipv4())?,
     }
@@ -110,7 +127,7 @@ fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
         return Err(no_port(config, port));
     }
     let to = match &rule.to {
-        Some(to) if *to == rule.on => {
+        Some(to) if *to == rule.on && !rule.is_on_loopback() => {
             return Err(CtlError::invalid(format!(
                 "the container cannot be on {to} itself, where the port is published"
             )));
@@ -153,6 +170,12 @@ fn check_prefix(config: &Config, rule: &PrefixTranslation) -> Result<(), CtlErro
     let PrefixTranslation { from, to, inside, outside } = rule;
     check_ends(config, from, to)?;
     routed(config, to)?;
+    if config.shared_port(to).is_some() {
+        return Err(CtlError::invalid(format!(
+            "prefixes cannot be translated towards {to}, whose interface stays the host's: the switch takes from it what is \
+             for ports of the host's addresses, and a prefix has none; use `nat masquerade --ipv6`"
+        )));
+    }
     if inside.is_ipv4() || outside.is_ipv4() {
         return Err(CtlError::invalid(
             "prefixes are translated in IPv6 only; use `nat masquerade`",

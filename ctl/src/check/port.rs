@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::network::check_stranger;
-use super::{IPV6_MTU, MAC_LIMIT, bridge_of, check_range, is_link_local};
+use super::{IPV6_MTU, MAC_LIMIT, bridge_for_ports, bridge_of, check_range, is_link_local};
 use crate::{
-    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, Port, PortKind, PortName, Prefix,
-    Tap, TapRoute,
+    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, NatRule, Port, PortKind, PortName,
+    Prefix, Tap, TapRoute,
 };
 
 /// The most queues of one port.
@@ -17,7 +17,7 @@ const QUEUES: RangeInclusive<u16> = 1..=16;
 const QUEUE_BYTES: RangeInclusive<u32> = Egress::MIN_QUEUE_BYTES..=Egress::MAX_QUEUE_BYTES;
 
 pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(), CtlError> {
-    let bridge = bridge_of(config, &port.bridge)?;
+    bridge_for_ports(config, &port.bridge)?;
     if let Some(limit) = port.mac_limit {
         check_range("MAC limit", limit, &MAC_LIMIT)?;
     }
@@ -37,7 +37,7 @@ pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(),
     match &port.kind {
         PortKind::Tap(tap) => {
             check_tap(tap, config.mtu_of(port))?;
-            check_router_apart(bridge, tap)?;
+            check_router_apart(bridge_of(config, config.domain_of(port))?, tap)?;
             check_stranger(config, name, &port.bridge, tap)
         }
         PortKind::Netdev { .. } if port.guard => {
@@ -55,10 +55,16 @@ fn check_shared(config: &Config, name: &PortName, port: &Port) -> Result<(), Ctl
         others.all(|(other, _)| other == name)
     };
     let is_shared = config.shared_port(&port.bridge).is_some();
+    let is_prefixed =
+        |rule: &NatRule| matches!(rule, NatRule::Prefix(rule) if rule.to == port.bridge);
     match &port.kind {
         _ if !is_shared => Ok(()),
         _ if !is_only() || config.vxlans_of(&port.bridge).next().is_some() => wrong(
             "a bridge with an interface that the host shares has no other port; use a bridge of its own",
+        ),
+        _ if config.nat.values().any(is_prefixed) => wrong(
+            "the bridge has a rule that translates prefixes (`nat prefix`), which an interface that the host keeps cannot \
+             carry; `nat del` it first",
         ),
         _ if config.networks.contains_key(&port.bridge) => {
             wrong("a network cannot have an interface of the host's; use a bridge of its own")

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::{check_host, check_number, check_range, is_link_local, routed};
+use crate::loopback::check_elsewhere;
 use crate::{
     Backend, BridgeName, Config, CtlError, ErrorCode, Listen, NatRule, Protocol, Service,
     ServiceName,
@@ -18,6 +19,7 @@ const FAIL_TIMEOUT: RangeInclusive<u32> = 1..=86_400;
 pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> {
     let vip = service.listen.address.ip();
     check_vip(vip)?;
+    check_elsewhere(service.bridges())?;
     service.bridges().try_for_each(|name| routed(config, name).map(|_| ()))?;
     check_number("backends of one service", service.backends.len(), MAX_BACKENDS)?;
     check_range("fail timeout", service.fail_timeout, &FAIL_TIMEOUT)?;

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{bridge_of, check_host, check_number};
+use super::{bridge_for_ports, check_host, check_number};
 use crate::{Config, CtlError, ErrorCode, PortName, Vxlan};
 
 /// The most hosts of one tunnel: each gets a copy of every broadcast.
 const MAX_REMOTES: usize = 1024;
 
 pub(super) fn check(config: &Config, name: &PortName, vxlan: &Vxlan) -> Result<(), CtlError> {
-    bridge_of(config, &vxlan.bridge)?;
+    bridge_for_ports(config, &vxlan.bridge)?;
     if config.ports.contains_key(name) {
         return Err(CtlError::new(ErrorCode::Exists, "a port has this name already"));
     }

@@ -10,10 +10,14 @@ use crate::names::{BadName, bad, digits, fnv1a};
 use crate::{BridgeName, IpCidr, MacAddr, Mtu, PortName, Prefix, VlanId};
 
 /// A bridge: one or, by VLANs, several broadcast domains. With gateway addresses it is an interface of the
-/// switch's router as well.
+/// switch's router as well. The router takes each VLAN for a bridge of its own ([`Bridge::vlan_of`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bridge {
+    /// The bridge of which this is a VLAN: what the router takes for a bridge, with the ports and stations of that
+    /// one. Without it, this is a bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan_of: Option<VlanOf>,
     /// Seconds after which a silent station is forgotten (IEEE 802.1Q: 10 to 1 000 000, 300 by default).
     pub ageing_seconds: u32,
     /// The most stations that it learns.
@@ -43,6 +47,7 @@ pub struct Bridge {
 impl Default for Bridge {
     fn default() -> Self {
         Self {
+            vlan_of: None,
             ageing_seconds: 300,
             mac_limit: 8192,
             mtu: Mtu::ETHERNET,
@@ -70,6 +75,16 @@ impl Bridge {
     pub fn gateway_for(&self, addr: IpAddr) -> Option<&IpCidr> {
         self.gateways.iter().find(|gateway| gateway.contains(addr))
     }
+}
+
+/// A VLAN of a bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VlanOf {
+    /// The bridge.
+    pub bridge: BridgeName,
+    /// The VLAN.
+    pub vlan: VlanId,
 }
 
 /// A station entered by hand.

@@ -1,6 +1,7 @@
 //! [`Config`]: what the operator wants, whole. The daemon keeps it as JSON in its state directory.
 
 mod bridge;
+mod flows;
 mod nat;
 mod network;
 mod port;
@@ -14,16 +15,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::check::check;
-use crate::flow::{FlowId, FlowRule};
 use crate::ipam::Pool;
 use crate::network::settle;
-use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName};
+use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName, Vlan};
 
-pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor};
+pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor, VlanOf};
+pub use flows::Flows;
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
-pub use network::{Endpoint, Network, NetworkSettings, Overlay, Shape};
+pub use network::{Endpoint, Network, NetworkChange, NetworkSettings, Overlay, Shape};
 pub use port::{Egress, Ingress, NetdevMode, NetnsIdentity, Port, PortKind, Tap, TapRoute};
 pub use service::{Affinity, Backend, Balance, Listen, Service, Target};
 pub use vxlan::{Tos, Vni, Vxlan};
@@ -75,8 +76,8 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub services: Table<ServiceName, Service>,
     /// Rules, by their numbers.
-    #[serde(default, skip_serializing_if = "Table::is_empty")]
-    pub flows: Table<FlowId, FlowRule>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub flows: Flows,
     /// What sessions are kept by.
     #[serde(default, skip_serializing_if = "Tracking::is_default")]
     pub tracking: Tracking,
@@ -96,7 +97,7 @@ impl Default for Config {
             pools: Table::new(),
             nat: Table::new(),
             services: Table::new(),
-            flows: Table::new(),
+            flows: Flows::default(),
             tracking: Tracking::default(),
         }
     }
@@ -105,6 +106,10 @@ impl Default for Config {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
 fn is_zero(revision: &u64) -> bool {
     *revision == 0
+}
+
+fn is_empty(flows: &Flows) -> bool {
+    flows.is_empty()
 }
 
 /// How packets to a network go on.
@@ -188,25 +193,52 @@ impl Config {
         self.ports.contains_key(name) || self.vxlans.contains_key(name)
     }
 
+    /// The ports by which the host itself is on a network.
+    pub fn host_ports<'a>(
+        &'a self,
+        network: &'a Network,
+    ) -> impl Iterator<Item = (&'a PortName, &'a Tap)> + 'a {
+        network.endpoints.keys().filter_map(|name| match &self.ports.get(name)?.kind {
+            PortKind::Tap(tap) if tap.is_hosts() => Some((name, tap)),
+            _ => None,
+        })
+    }
+
     /// The MTU of a port: its own, or its bridge's.
     pub fn mtu_of(&self, port: &Port) -> Mtu {
         port.mtu.unwrap_or_else(|| self.mtu_within(&port.bridge))
     }
 
+    /// The VLANs of a bridge that the router takes for bridges.
+    pub fn vlans_of<'a>(
+        &'a self,
+        bridge: &'a BridgeName,
+    ) -> impl Iterator<Item = (&'a BridgeName, &'a VlanOf)> + 'a {
+        let vlans = self.bridges.iter().filter_map(|(name, it)| Some((name, it.vlan_of.as_ref()?)));
+        vlans.filter(move |(_, own)| own.bridge == *bridge)
+    }
+
+    /// What a container behind a port is on, to the router: the port's bridge, or the VLAN that its untagged frames
+    /// are in.
+    pub fn domain_of<'a>(&'a self, port: &'a Port) -> &'a BridgeName {
+        let untagged = match port.vlan {
+            Vlan::Unaware => return &port.bridge,
+            Vlan::Access(vlan) => Some(vlan),
+            Vlan::Trunk { native, .. } => native,
+        };
+        let mut vlans = self.vlans_of(&port.bridge);
+        let own = vlans.find(|(_, own)| Some(own.vlan) == untagged);
+        own.map_or(&port.bridge, |(name, _)| name)
+    }
+
     /// The MTU of a bridge's ports that have none of their own: the bridge's, or less if a tunnel carries
     /// less.
     pub fn mtu_within(&self, bridge: &BridgeName) -> Mtu {
+        let vlan_of = self.bridges.get(bridge).and_then(|bridge| bridge.vlan_of.as_ref());
+        let bridge = vlan_of.map_or(bridge, |own| &own.bridge);
         let own = self.bridges.get(bridge).map_or(Mtu::ETHERNET, |bridge| bridge.mtu);
         let tunnels = self.vxlans_of(bridge).filter_map(|(_, vxlan)| vxlan.inner_mtu().ok());
         tunnels.min().map_or(own, |carried| carried.min(own))
-    }
-
-    /// The number of the rule that is known by the same priority and match.
-    pub fn flow_like(&self, rule: &FlowRule) -> Option<FlowId> {
-        let same = |(_, other): &(&FlowId, &FlowRule)| {
-            (other.priority, &other.matches) == (rule.priority, &rule.matches)
-        };
-        self.flows.iter().find(same).map(|(id, _)| *id)
     }
 
     /// The bridge of the container to which a published port leads: the one that the rule names, or the
@@ -229,7 +261,8 @@ impl Config {
             self.networks.get(name).is_some_and(|network| network.settings.internal)
         };
         let finds = move |(name, bridge): &(&BridgeName, &Bridge)| match service.on.is_empty() {
-            true => !bridge.gateways.is_empty() && !is_internal(name),
+            // The daemon's own asks for no service.
+            true => !bridge.gateways.is_empty() && !is_internal(name) && !name.is_loopback(),
             false => service.on.contains(*name),
         };
         self.bridges.iter().filter(finds).map(|(name, _)| name)
@@ -248,13 +281,14 @@ impl Config {
         self.bridges.iter().filter(holds).map(|(name, _)| name)
     }
 
-    /// The bridges, other than its own, in whose subnets the container of a published port is.
+    /// The bridges, other than the one where it is published, in whose subnets the container of a published port is.
     pub(crate) fn holders<'a>(
         &'a self,
         rule: &'a Publish,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
         let holds = |(name, bridge): &(&BridgeName, &Bridge)| {
-            **name != rule.on && bridge.gateway_for(rule.forward.container).is_some()
+            (**name != rule.on || rule.is_on_loopback())
+                && bridge.gateway_for(rule.forward.container).is_some()
         };
         self.bridges.iter().filter(holds).map(|(name, _)| name)
     }

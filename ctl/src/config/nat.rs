@@ -78,9 +78,12 @@ pub struct Masquerade {
     /// The most sessions of one address inside; as many as there are if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_quota: Option<u32>,
-    /// IPv6 is masqueraded too, instead of routed with its own addresses.
+    /// IPv6 is masqueraded too. Otherwise it is routed where that is allowed, with its own addresses.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ipv6: bool,
+    /// Destinations to which packets go as they are (RFC 6888, REQ-6).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<Prefix>,
 }
 
 fn unprivileged() -> PortRange {
@@ -99,7 +102,13 @@ impl Masquerade {
             port_quota: None,
             session_quota: None,
             ipv6: false,
+            except: Vec::new(),
         }
+    }
+
+    /// The ports outside, if somebody chose them.
+    pub fn chosen_ports(&self) -> Option<PortRange> {
+        Some(self.ports).filter(|ports| *ports != PortRange::UNPRIVILEGED)
     }
 
     /// Whether packets of an IP version are masqueraded.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ipam::Pool;
+use crate::ipam::{Pool, PoolChange, differing, put};
 use crate::names::bad;
 use crate::{
     BridgeName, Config, HostName, IpCidr, MacAddr, Mtu, Owner, PortKind, PortName, Prefix, Vni,
@@ -201,6 +201,42 @@ impl Network {
             let its = pool.leases().iter().filter(|(_, lease)| lease.port.as_ref() == Some(port));
             its.map(|(addr, _)| (self.cidr(pool, *addr), pool.gateway))
         })
+    }
+}
+
+/// The containers and leases of a network that are not what they were. It says what shall be: made twice, it changes
+/// nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkChange {
+    /// Who comes or is another one, and (`null`) who is not there any more.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    endpoints: BTreeMap<PortName, Option<Endpoint>>,
+    /// What becomes of the leases of its subnets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pools: BTreeMap<Prefix, PoolChange>,
+}
+
+impl NetworkChange {
+    /// What leads from a network to what it becomes; `None` if more than containers and leases changes.
+    pub(crate) fn between(old: &Network, new: &Network) -> Option<Self> {
+        let is_same = old.settings == new.settings && old.pools.keys().eq(new.pools.keys());
+        let pairs = is_same.then(|| old.pools.iter().zip(new.pools.values()))?;
+        let pools = pairs.filter(|((_, before), after)| before != after);
+        let pools = pools
+            .map(|((subnet, before), after)| Some((*subnet, PoolChange::between(before, after)?)));
+        let endpoints = differing(&old.endpoints, &new.endpoints);
+        Some(Self { endpoints, pools: pools.collect::<Option<_>>()? })
+    }
+
+    /// Makes the change.
+    pub(crate) fn carry_out(self, network: &mut Network) {
+        put(&mut network.endpoints, self.endpoints);
+        for (subnet, change) in self.pools {
+            if let Some(pool) = network.pools.get_mut(&subnet) {
+                change.carry_out(pool);
+            }
+        }
     }
 }
 

@@ -209,6 +209,13 @@ pub struct Tap {
     pub handover: bool,
 }
 
+impl Tap {
+    /// Whether it is an interface of the host itself.
+    pub fn is_hosts(&self) -> bool {
+        self.netns.is_none() && !self.handover
+    }
+}
+
 /// A route of a container by its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -56,7 +56,7 @@ const NAMES: [&str; 17] = [
 ];
 
 /// Other names of fields, most of them OVS's, which mean exactly the same.
-const ALIASES: [(&str, &str); 26] = [
+const ALIASES: [(&str, &str); 30] = [
     ("dl_src", "src_mac"),
     ("eth_src", "src_mac"),
     ("dl_dst", "dst_mac"),
@@ -75,9 +75,13 @@ const ALIASES: [(&str, &str); 26] = [
     ("tp_src", "sport"),
     ("tcp_src", "sport"),
     ("udp_src", "sport"),
+    ("sctp_src", "sport"),
     ("tp_dst", "dport"),
     ("tcp_dst", "dport"),
     ("udp_dst", "dport"),
+    ("sctp_dst", "dport"),
+    ("icmpv6_type", "icmp_type"),
+    ("icmpv6_code", "icmp_code"),
     ("ip_dscp", "dscp"),
     ("nw_tos", "dscp"),
     ("ct_state", "state"),

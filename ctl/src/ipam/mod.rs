@@ -10,6 +10,7 @@
 //!   are remembered). So nobody meets what is still addressed to the one before him, as long as that can be.
 //! * IPv6 addresses are given in order too: they are short, and the same for whoever reads the state.
 
+mod change;
 mod choose;
 mod pool;
 mod span;
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CtlError, ErrorCode, Owner, PortName, Prefix};
 
+pub use change::PoolChange;
+pub(crate) use change::{differing, put};
 pub use choose::{SUBNETS_IPV4, choose};
 pub use pool::Pool;
 pub use span::Span;

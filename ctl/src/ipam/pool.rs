@@ -26,13 +26,13 @@ pub struct Pool {
     pub reserved: Vec<Span>,
     /// What is given out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    leases: BTreeMap<IpAddr, Lease>,
+    pub(super) leases: BTreeMap<IpAddr, Lease>,
     /// What was given last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    last: Option<IpAddr>,
+    pub(super) last: Option<IpAddr>,
     /// What was given back, the longest ago first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    resting: Vec<IpAddr>,
+    pub(super) resting: Vec<IpAddr>,
 }
 
 impl Pool {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::given;
-use crate::{Advertise, BridgeName, IpCidr, MacAddr, Mtu, Prefix};
+use crate::{Advertise, BridgeName, IpCidr, MacAddr, Mtu, Prefix, VlanOf};
 
 /// A bridge to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,9 @@ use crate::{Advertise, BridgeName, IpCidr, MacAddr, Mtu, Prefix};
 pub struct BridgeAdd {
     /// Its name.
     pub name: BridgeName,
+    /// See [`crate::Bridge`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan_of: Option<VlanOf>,
     /// See [`crate::Bridge`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ageing_seconds: Option<u32>,
@@ -42,6 +45,7 @@ impl BridgeAdd {
     pub fn new(name: BridgeName) -> Self {
         Self {
             name,
+            vlan_of: None,
             ageing_seconds: None,
             mac_limit: None,
             mtu: None,

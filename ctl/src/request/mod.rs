@@ -31,7 +31,9 @@ pub use flow::{FlowKey, FlowList, FlowReplace};
 pub use ipam::{IpamFilter, IpamRelease, IpamRequest, PoolAdd};
 pub use nat::{NatAdd, NatSet, TimeoutsSet};
 pub use neighbor::{NeighborAdd, NeighborFilter, NeighborKey};
-pub use network::{NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet};
+pub use network::{
+    HostPort, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet,
+};
 pub use port::{Attach, Detach, PortAdd, PortMove, PortSet};
 pub use route::{Allowance, RouteAdd, RouteDel};
 pub use service::{ServiceAdd, ServiceBackends, ServiceSet};

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::given;
 use crate::ipam::Span;
 use crate::{
-    BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner, PortName, Prefix,
-    TapRoute,
+    BadName, BridgeName, HostName, IfName, MacAddr, Mtu, NetnsRef, NetworkSettings, Owner,
+    PortName, Prefix, TapRoute,
 };
 
 /// A network to make.
@@ -44,6 +45,31 @@ pub struct NetworkCreate {
     /// Networks out of which no subnet is chosen. The daemon adds those to which the host has routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub avoid: Vec<Prefix>,
+    /// The host itself gets an interface on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_port: Option<HostPort>,
+}
+
+/// An interface of the host itself on a network.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostPort {
+    /// Its name; the network's if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<IfName>,
+    /// Its MAC address; chosen if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddr>,
+}
+
+impl HostPort {
+    /// The name of its port.
+    ///
+    /// # Errors
+    /// [`BadName`], when no valid name comes of the network's.
+    pub fn port_name(network: &BridgeName) -> Result<PortName, BadName> {
+        format!("{network}-host").parse()
+    }
 }
 
 impl NetworkCreate {
@@ -60,6 +86,7 @@ impl NetworkCreate {
             ranges: Vec::new(),
             reserved: Vec::new(),
             avoid: Vec::new(),
+            host_port: None,
         }
     }
 }
@@ -97,6 +124,9 @@ pub struct NetworkSet {
     /// Labels to add or to change; one without a text is taken away.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The interface of the host itself; `null`, which is `Some(None)`, for none.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub host_port: Option<Option<HostPort>>,
 }
 
 impl NetworkSet {
@@ -113,6 +143,7 @@ impl NetworkSet {
             resolvers: None,
             dhcp: None,
             labels: BTreeMap::new(),
+            host_port: None,
         }
     }
 }

@@ -82,6 +82,9 @@ pub struct EndpointInfo {
     /// It is told its IPv4 addresses and routes by DHCP.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dhcp: bool,
+    /// It is the host itself, and no container.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host: bool,
     /// Whose its addresses are.
     pub owner: Owner,
     /// The names by which others on the network find it.
@@ -175,6 +178,7 @@ impl EndpointInfo {
             addresses,
             default_gateways: tap.gateways.clone(),
             routes: tap.routes.clone(),
+            host: tap.is_hosts(),
             owner: endpoint.owner.clone(),
             aliases: endpoint.aliases.clone(),
         })

@@ -161,7 +161,7 @@ fn what_is_a_networks_is_changed_through_it_only() {
         (r#"vxlan.del {"name":"all"}"#, InUse, "is network all's"),
         (r#"vxlan.set {"name":"all","ttl":3}"#, InUse, "is network all's"),
         (
-            r#"port.add {"name":"x","port":{"bridge":"web","kind":{"tap":{"ips":["10.1.0.9/24"]}}}}"#,
+            r#"port.add {"name":"x","port":{"bridge":"web","kind":{"tap":{"netns":"y","ips":["10.1.0.9/24"]}}}}"#,
             InUse,
             "`network connect --ip`",
         ),
@@ -416,4 +416,46 @@ fn a_rule_goes_with_its_port_however_the_port_goes() {
         assert_eq!(rules(&after(&config, removal)), ["web-to-up"], "{removal}");
     }
     refuses(&before, &[(&publish("other-eth0"), NotFound, "port other-eth0")]);
+}
+
+#[test]
+fn the_host_itself_is_on_a_network_and_keeps_nobody_from_removing_it() {
+    let hosts = |config: &Config| -> Vec<(String, String, Vec<String>)> {
+        let hosts = info(config, "web").endpoints.into_iter().filter(|endpoint| endpoint.host);
+        let facts = |host: EndpointInfo| {
+            let name = host.port.as_str().to_owned();
+            (name.clone(), host.ifname.to_string(), addresses(config, &name))
+        };
+        hosts.map(facts).collect()
+    };
+    let one = |port: &str, ifname: &str, ips: [&str; 2]| {
+        (port.to_owned(), ifname.to_owned(), ips.map(str::to_owned).to_vec())
+    };
+    let with = WEB.replace('}', r#","settings":{"isolated":true},"host_port":{}}"#);
+    let config = config_of(&[&with]);
+    let first = one("web-host", "web", ["10.1.0.2/24", "fd01::2/64"]);
+    assert_eq!(hosts(&config), std::slice::from_ref(&first));
+    assert_eq!(after(&config, &with), config, "it is safe to repeat");
+    let port = &config.ports[&"web-host".parse::<PortName>().unwrap()];
+    assert!(!port.isolated, "the host reaches containers that do not reach each other");
+    let again = after(&config, r#"network.set {"name":"web","isolated":true}"#);
+    assert_eq!(again.ports, config.ports);
+    // By hand, with the next addresses or with those that are asked for.
+    let by_hand = r#"port.add {"name":"two","port":{"bridge":"web","kind":{"tap":{"ifname":"b","ips":["10.1.0.9/24"]}}}}"#;
+    let two = after(&config, by_hand);
+    let second = one("two", "b", ["10.1.0.9/24", "fd01::3/64"]);
+    assert_eq!(hosts(&two), [second, first]);
+    assert_eq!(after(&two, r#"port.del {"name":"two"}"#).ports, config.ports);
+    let none = after(&two, r#"network.set {"name":"web","host_port":null}"#);
+    assert_eq!(hosts(&none), []);
+    assert_eq!(LeaseInfo::all(&none, &IpamFilter::default()), []);
+    assert_eq!(after(&two, r#"network.rm {"name":"web"}"#), Config::default());
+    let taken = r#"port.add {"name":"x","port":{"bridge":"web","kind":{"tap":{"ifname":"c","ips":["10.1.0.2/24"]}}}}"#;
+    let other = r#"network.create {"name":"web","settings":{"isolated":true},"host_port":{"ifname":"other"}}"#;
+    refuses(
+        &config,
+        &[(taken, Exists, "is web-host's already"), (other, Exists, "`port del` it first")],
+    );
+    let long = r#"network.create {"name":"a-network-with-a-long-name","host_port":{}}"#;
+    refuses(&config, &[(long, Invalid, "--host-port NAME")]);
 }

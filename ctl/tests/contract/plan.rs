@@ -1,8 +1,9 @@
 //! From one configuration to another.
 
-use ctl::{Action, Config, plan};
+use ctl::{Action, Config, apply, plan};
 use proptest::prelude::*;
 
+use crate::apply::{change, config_of};
 use crate::arbitrary;
 
 /// Carries out a step, and holds it to the order that the steps promise.
@@ -54,7 +55,9 @@ fn step(config: &mut Config, action: Action) {
         | Action::PutRoutes(..)
         | Action::PutAllowed(..)
         | Action::PutNetwork(..)
+        | Action::ChangeNetwork(..)
         | Action::PutPool(..)
+        | Action::ChangePool(..)
         | Action::PutNat(..)
         | Action::PutService(..)
         | Action::PutFlow(..)
@@ -63,7 +66,46 @@ fn step(config: &mut Config, action: Action) {
     config.carry_out(action);
 }
 
+/// Who comes to a network and to a subnet that is kept, and goes, one of few at a time.
+fn coming_or_going(who: u8, kind: u8) -> String {
+    match kind % 6 {
+        0 | 1 => {
+            format!(r#"network.connect {{"network":"web","netns":"c{who}","aliases":["a{kind}"]}}"#)
+        }
+        2 => format!(r#"network.disconnect {{"network":"web","netns":"c{who}","ifname":"eth0"}}"#),
+        3 => format!(r#"ipam.request {{"network":"web","owner":"o{who}"}}"#),
+        4 => format!(r#"ipam.request {{"subnet":"10.3.0.0/28","owner":"o{who}"}}"#),
+        _ => format!(r#"ipam.release {{"owner":"o{who}"}}"#),
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_change_of_leases_is_planned_by_what_changes_and_may_be_made_twice(
+        steps in prop::collection::vec((0u8..6, any::<u8>()), 1..40)
+    ) {
+        let mut config = config_of(&[
+            r#"network.create {"name":"web","subnets":["10.1.0.0/28","fd01::/64"]}"#,
+            r#"pool.add {"subnet":"10.3.0.0/28"}"#,
+        ]);
+        for (who, kind) in steps {
+            // What is refused, because it is full or not there, changes nothing.
+            let Ok(next) = apply(&config, &change(&coming_or_going(who, kind))) else { continue };
+            let steps = plan(&config, &next);
+            let is_whole =
+                |step: &Action| matches!(step, Action::PutNetwork(..) | Action::PutPool(..));
+            prop_assert!(!steps.iter().any(is_whole), "{:?}", steps);
+            let changes = |step: &&Action| {
+                matches!(step, Action::ChangeNetwork(..) | Action::ChangePool(..))
+            };
+            let twice = steps.iter().chain(steps.iter().filter(changes)).cloned();
+            let mut carried = config.clone();
+            twice.for_each(|action| carried.carry_out(action));
+            prop_assert_eq!(&carried, &next);
+            config = next;
+        }
+    }
+
     #[test]
     fn carrying_out_the_plan_gives_the_new_configuration(
         old in arbitrary::config(),

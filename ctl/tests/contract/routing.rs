@@ -305,3 +305,93 @@ fn the_routers_mac_address_comes_of_the_bridges_name_and_never_changes() {
     let again = apply(&own, &change(r#"bridge.set {"name":"br0","gateway_mac":null}"#)).unwrap();
     assert_eq!(again, config);
 }
+
+/// A bridge with ports, of which two VLANs have gateways.
+const WITH_VLANS: [&str; 5] = [
+    r#"bridge.add {"name":"br0","gateways":["10.0.0.1/24"]}"#,
+    r#"bridge.add {"name":"a20","vlan_of":{"bridge":"br0","vlan":20},"gateways":["10.0.20.1/24"]}"#,
+    r#"bridge.add {"name":"z30","vlan_of":{"bridge":"br0","vlan":30},"gateways":["10.0.30.1/24"]}"#,
+    r#"route.allow {"from":"a20","to":"z30"}"#,
+    r#"port.add {"name":"p","port":{"bridge":"br0","vlan":{"access":20},"kind":{"tap":{"ips":["10.0.20.2/24"]}}}}"#,
+];
+
+#[test]
+fn a_vlan_that_the_router_takes_for_a_bridge_has_no_more_than_what_is_the_routers() {
+    let config = config_of(&WITH_VLANS);
+    let vlan_of = |bridge: &str, vlan: u16, rest: &str| {
+        format!(
+            r#"bridge.add {{"name":"v","vlan_of":{{"bridge":"{bridge}","vlan":{vlan}}}{rest}}}"#
+        )
+    };
+    let cases = [
+        (vlan_of("br9", 20, ""), NotFound, "bridge br9 does not exist"),
+        (vlan_of("a20", 40, ""), Invalid, "bridge a20 is a VLAN itself"),
+        (vlan_of("v", 40, ""), Invalid, "bridge v is a VLAN itself"),
+        (vlan_of("br0", 20, ""), Exists, "is VLAN 20 of bridge br0 already"),
+        (vlan_of("br0", 40, r#","mtu":1400"#), Invalid, "set them on bridge br0"),
+        (vlan_of("br0", 40, r#","ageing_seconds":60"#), Invalid, "set them on bridge br0"),
+        (r#"bridge.set {"name":"a20","mac_limit":5}"#.into(), Invalid, "set them on bridge br0"),
+        (r#"bridge.del {"name":"br0"}"#.into(), InUse, "bridge a20, bridge z30"),
+        (r#"network.create {"name":"a20"}"#.into(), Exists, "there is one that is not its"),
+        (
+            r#"port.add {"name":"q","port":{"bridge":"a20","kind":{"tap":{}}}}"#.into(),
+            Invalid,
+            "bridge a20 is VLAN 20 of bridge br0, whose ports it has",
+        ),
+        (
+            r#"vxlan.add {"name":"x","vxlan":{"bridge":"a20","vni":7,"local":"192.0.2.1"}}"#.into(),
+            Invalid,
+            "name bridge br0, and VLAN 20",
+        ),
+        (
+            r#"fdb.add {"bridge":"a20","station":{"mac":"02:00:00:00:00:01","vlan":20,"port":"p"}}"#
+                .into(),
+            Invalid,
+            "set them on bridge br0",
+        ),
+        (
+            r#"bridge.set {"name":"a20","gateways":["10.0.20.2/24"]}"#.into(),
+            Exists,
+            "port p: 10.0.20.2 is the bridge's gateway address",
+        ),
+        (
+            r#"bridge.set {"name":"z30","gateways":["10.0.20.1/24"]}"#.into(),
+            Invalid,
+            "cannot be told apart",
+        ),
+    ];
+    let cases: Vec<_> =
+        cases.iter().map(|(text, code, why)| (text.as_str(), *code, *why)).collect();
+    refuses(&config, &cases);
+}
+
+#[test]
+fn a_bridge_comes_before_its_vlans_and_goes_after_them() {
+    let (empty, full) = (Config::default(), config_of(&WITH_VLANS));
+    let names = |from: &Config, to: &Config| -> Vec<String> {
+        let steps = ctl::plan(from, to).into_iter().filter_map(|step| match step {
+            ctl::Action::PutBridge(name, _) | ctl::Action::RemoveBridge(name) => {
+                Some(name.to_string())
+            }
+            _ => None,
+        });
+        steps.collect()
+    };
+    assert_eq!(names(&empty, &full), ["br0", "a20", "z30"]);
+    assert_eq!(names(&full, &empty), ["a20", "z30", "br0"]);
+}
+
+#[test]
+fn what_is_behind_a_port_is_on_the_vlan_of_its_untagged_frames() {
+    let config = config_of(&WITH_VLANS);
+    let domain = |vlan: &str| {
+        let text = format!(r#"{{"bridge":"br0","vlan":{vlan},"kind":{{"tap":{{}}}}}}"#);
+        let port: ctl::Port = serde_json::from_str(&text).unwrap();
+        config.domain_of(&port).to_string()
+    };
+    assert_eq!(domain(r#""unaware""#), "br0");
+    assert_eq!(domain(r#"{"access":20}"#), "a20");
+    assert_eq!(domain(r#"{"access":21}"#), "br0");
+    assert_eq!(domain(r#"{"trunk":{"allowed":"20,30"}}"#), "br0");
+    assert_eq!(domain(r#"{"trunk":{"allowed":"20","native":30}}"#), "z30");
+}

@@ -3,8 +3,8 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use ctl::NatRule;
-use e2e::Outcome;
+use ctl::{NatRule, PortRange};
+use e2e::{Outcome, Switch};
 use hostnet::Netns;
 use netlab::{LabError, Test, TestResult, test};
 
@@ -16,6 +16,8 @@ pub fn tests() -> Vec<Test> {
         test!(a_range_and_a_chosen_port_lead_to_the_container),
         test!(a_datagram_to_a_published_port_is_answered_from_there),
         test!(a_port_is_published_at_the_given_address_only),
+        test!(a_port_of_the_hosts_loopback_leads_to_the_container_and_is_nowhere_else),
+        test!(a_port_published_on_the_hosts_own_interface_is_reached_by_its_loopback_too),
         test!(a_port_that_cannot_be_published_is_refused_and_leaves_nothing),
     ])
 }
@@ -66,9 +68,9 @@ fn a_range_and_a_chosen_port_lead_to_the_container() -> TestResult {
         assert!(page(port)?.ends_with(said), "{port}");
     }
     let chosen = scene.switch.translations()?.into_iter().find_map(|rule| match rule.rule {
-        NatRule::Publish(publish) => {
-            Some(publish.forward.ports.first()).filter(|port| *port >= 49152)
-        }
+        NatRule::Publish(publish) => Some(publish.forward.ports)
+            .filter(|ports| PortRange::CHOSEN.overlaps(ports))
+            .map(|ports| ports.first()),
         _ => None,
     });
     assert!(page(chosen.ok_or("none was chosen")?)?.ends_with("alpha\n"));
@@ -108,6 +110,47 @@ fn a_port_is_published_at_the_given_address_only() -> TestResult {
         assert!(scene.host.fetch(&format!("[2001:db8::1]:{port}")).is_err(), "of IPv4 only");
     }
     Ok(())
+}
+
+fn a_port_of_the_hosts_loopback_leads_to_the_container_and_is_nowhere_else() -> TestResult {
+    let scene = Scene::new()?;
+    scene.network("web", "--ipv6")?;
+    scene.docker.container("alpha", "--network web -p 127.0.0.1:8080:80 -p [::1]:8080:80")?;
+    scene.docker.serve_page("alpha", "alpha")?;
+    for at in ["127.0.0.1:8080", "[::1]:8080"] {
+        assert!(scene.host.fetch_by_itself(at)?.ends_with("alpha\n"), "{at}");
+    }
+    for at in ["198.51.100.1:8080", "[2001:db8::1]:8080"] {
+        assert!(scene.host.fetch(at).is_err(), "{at}: on the loopback only");
+    }
+    scene.docker.run("rm --force alpha")?;
+    assert!(scene.host.fetch_by_itself("127.0.0.1:8080").is_err(), "it went with the container");
+    Ok(scene.switch.check_ledger()?)
+}
+
+fn a_port_published_on_the_hosts_own_interface_is_reached_by_its_loopback_too() -> TestResult {
+    let scene = Scene::with(Switch::start_sharing)?;
+    scene.network("web", "--ipv6")?;
+    scene.docker.container("alpha", "--network web -p 8080:80 -p 80")?;
+    scene.docker.serve_page("alpha", "alpha")?;
+    for at in ["198.51.100.1:8080", "[2001:db8::1]:8080"] {
+        assert!(scene.host.fetch(at)?.0.ends_with("alpha\n"), "{at}");
+    }
+    for at in ["127.0.0.1:8080", "[::1]:8080"] {
+        assert!(scene.host.fetch_by_itself(at)?.ends_with("alpha\n"), "{at}");
+    }
+    let rules = scene.switch.translations()?;
+    let published = rules.iter().filter_map(|rule| match &rule.rule {
+        NatRule::Publish(publish) => Some(publish.forward.ports),
+        _ => None,
+    });
+    let chosen: Vec<_> = published.filter(|ports| ports.first() != 8080).collect();
+    let is_apart = |ports: &PortRange| !PortRange::ABOVE_EPHEMERAL.overlaps(ports);
+    assert!(
+        !chosen.is_empty() && chosen.iter().all(is_apart),
+        "{chosen:?}: masquerading's are others"
+    );
+    Ok(scene.switch.check_ledger()?)
 }
 
 fn a_port_that_cannot_be_published_is_refused_and_leaves_nothing() -> TestResult {

@@ -12,9 +12,14 @@ pub struct Scene {
 
 impl Scene {
     pub fn new() -> Outcome<Self> {
+        Self::with(Switch::start)
+    }
+
+    /// One whose switch is started like this.
+    pub fn with(start: fn(&Host, &[&str]) -> Outcome<Switch>) -> Outcome<Self> {
         let host = Host::new()?;
         let plugin = format!("--docker={}", Plugin::socket(&host).display());
-        let switch = Switch::start(&host, &[&plugin])?;
+        let switch = start(&host, &[&plugin])?;
         let docker = Docker::start(&host)?;
         Ok(Self { docker, switch, host })
     }

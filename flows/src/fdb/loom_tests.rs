@@ -3,15 +3,21 @@
 use loom::sync::Arc;
 use pktio::wire::MacAddr;
 
-use super::{Fdb, Learned, Limits};
+use super::{Fdb, Learned, Limits, Slot, key};
 use crate::{PortIndex, Seconds, Vid};
 
 const LIMITS: Limits = Limits { bridge: 100, port: 100 };
 const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+/// At home in the slot that is A's home, and so in the slot that A leaves.
+const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 16]);
 
 fn fdb() -> Arc<Fdb> {
     Arc::new(Fdb::new(1, 300, 7))
+}
+
+/// The slot of a station that is there.
+fn slot_of(fdb: &Fdb, mac: MacAddr) -> Option<Slot> {
+    fdb.table.find(key(mac, Vid::NONE)).map(|(slot, _)| slot)
 }
 
 fn learn(fdb: &Fdb, mac: MacAddr, port: u16, now: u32) -> Learned {
@@ -32,6 +38,7 @@ fn loom_a_lookup_never_sees_another_stations_port() {
     builder.check(|| {
         let fdb = fdb();
         learn(&fdb, A, 1, 0);
+        let slot = slot_of(&fdb, A);
         // Loom sees that a load could have come before a store, but not that a store after a load of the
         // same thread could have come before another thread's load: the reader is the one spawned.
         let reader = {
@@ -45,6 +52,7 @@ fn loom_a_lookup_never_sees_another_stations_port() {
         fdb.remove(A, Vid::NONE);
         learn(&fdb, B, 2, 0);
         reader.join().unwrap();
+        assert_eq!(slot_of(&fdb, B), slot);
         assert_eq!(fdb.lookup(A, Vid::NONE, Seconds(1)), None);
         assert_eq!(fdb.lookup(B, Vid::NONE, Seconds(1)), Some(PortIndex(2)));
     });
@@ -55,6 +63,7 @@ fn loom_a_refresh_never_writes_to_a_reused_slot() {
     loom::model(|| {
         let fdb = fdb();
         learn(&fdb, A, 1, 0);
+        let slot = slot_of(&fdb, A);
         let refresher = {
             let fdb = Arc::clone(&fdb);
             loom::thread::spawn(move || learn(&fdb, A, 1, 1))
@@ -67,6 +76,9 @@ fn loom_a_refresh_never_writes_to_a_reused_slot() {
             learn(&fdb, B, 2, 0);
         }
         assert_eq!(fdb.lookup(B, Vid::NONE, Seconds(1)), Some(PortIndex(2)));
+        if slot_of(&fdb, A).is_none() {
+            assert_eq!(slot_of(&fdb, B), slot);
+        }
         assert_absent_or_at(&fdb, A, 1);
     });
 }

@@ -26,14 +26,15 @@
 //! * A slot lives through incarnations, each with its version: vacant, then filled, perhaps moved to
 //!   another port, then vacant again. Its key only changes while it is vacant. A writer frees it by
 //!   exchanging the value for "vacant" and then storing the key 0; it fills it by storing the
-//!   key and then the value. All of these are releases.
+//!   key and then the value, each as a release.
 //! * A reader loads value, key and value again, all acquire. If the key it saw had been stored after the
 //!   incarnation of the first value, the second load would come after the vacating exchange, and would
 //!   show another version. So equal versions mean that key and value belong together (short of 256
 //!   incarnations within one lookup); unequal ones mean that another thread made progress, and the
 //!   reader looks again.
 //! * Refreshing and moving replace a value by compare-exchange against the value that was read. Its
-//!   version makes the exchange fail if the slot was freed or reused meanwhile.
+//!   version makes the exchange fail if the slot was freed or reused meanwhile. It may be relaxed: whoever sees its outcome
+//!   sees what the store released that filled the slot.
 //! * Whoever remembers what it looked up ([`Fdb::locate`]) reads the revision first. It moves on, by a release,
 //!   after every change that takes a station from its port. So what was found before such a change is
 //!   remembered with an earlier revision, and who sees the later one looks again.

@@ -6,10 +6,11 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use pktio::hint::{prefer_huge_pages, prefetch};
+use pktio::hint::prefetch;
 
 use super::{Events, Value};
 use crate::PortIndex;
+use crate::lines::zeroed;
 
 /// Slots per bucket: two cache lines.
 const BUCKET: usize = 8;
@@ -42,15 +43,13 @@ impl Table {
     pub(super) fn new(stations: u32, seed: u64) -> Self {
         let least = if cfg!(loom) { 1 } else { 8 };
         let buckets = (stations as usize * 2 / BUCKET).next_power_of_two().max(least);
-        let slots = zeroed_slots(buckets * BUCKET);
-        prefer_huge_pages(&slots);
         Self {
-            slots,
+            slots: zeroed(buckets * BUCKET),
             seed,
             writer: AtomicBool::new(false),
             stations: AtomicU32::new(0),
             revision: AtomicU32::new(0),
-            on_port: zeroed_counts(PORTS),
+            on_port: zeroed(PORTS),
             learned: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -121,13 +120,13 @@ impl Table {
     }
 
     fn value(&self, slot: Slot) -> Value {
-        Value(self.slots[slot.0][1].load(Ordering::Acquire))
+        Value(self.slots[slot.0][1].load(Ordering::Relaxed))
     }
 
     /// Replaces a value unless it changed meanwhile.
     pub(super) fn replace(&self, slot: Slot, old: Value, new: Value) -> bool {
         self.slots[slot.0][1]
-            .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(old.0, new.0, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -163,7 +162,7 @@ impl Table {
     ) -> impl Iterator<Item = (u64, Value)> + '_ {
         let end = from.saturating_add(count).min(self.buckets());
         (from..end).flat_map(slots_of).filter_map(|slot| {
-            let key = self.slots[slot.0][0].load(Ordering::Acquire);
+            let key = self.slots[slot.0][0].load(Ordering::Relaxed);
             Some(key).filter(|key| *key != 0).zip(self.read(slot, key))
         })
     }
@@ -241,7 +240,7 @@ impl Writer<'_> {
         let Some(slot) = self.vacancy(key) else { return false };
         let vacant = self.table.value(slot).vacated();
         let [key_cell, value_cell] = &self.table.slots[slot.0];
-        value_cell.store(vacant.0, Ordering::Release);
+        value_cell.store(vacant.0, Ordering::Relaxed);
         key_cell.store(key, Ordering::Release);
         value_cell.store(value.with_version_after(vacant).0, Ordering::Release);
         self.table.count_entry(value, 1);
@@ -272,7 +271,7 @@ impl Writer<'_> {
         while !self.table.replace(slot, value, value.vacated()) {
             value = self.table.value(slot);
         }
-        self.table.slots[slot.0][0].store(0, Ordering::Release);
+        self.table.slots[slot.0][0].store(0, Ordering::Relaxed);
         self.table.revise();
         self.table.count_entry(value, LESS);
     }
@@ -299,32 +298,4 @@ fn position(hash: u64) -> usize {
 
 fn slots_of(bucket: usize) -> impl Iterator<Item = Slot> {
     (bucket * BUCKET..(bucket + 1) * BUCKET).map(Slot)
-}
-
-#[cfg(loom)]
-fn zeroed_slots(count: usize) -> Box<[[AtomicU64; 2]]> {
-    (0..count).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect()
-}
-
-#[cfg(loom)]
-fn zeroed_counts(count: usize) -> Box<[AtomicU32]> {
-    (0..count).map(|_| AtomicU32::new(0)).collect()
-}
-
-/// Zeroed memory that is not resident until it is touched. An allocation this small cannot fail short
-/// of the process being out of memory, which aborts it anyway.
-#[cfg(not(loom))]
-fn zeroed_slots(count: usize) -> Box<[[AtomicU64; 2]]> {
-    match <[AtomicU64; 2] as zerocopy::FromZeros>::new_vec_zeroed(count) {
-        Ok(vec) => Vec::into_boxed_slice(vec),
-        Err(_) => (0..count).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect(),
-    }
-}
-
-#[cfg(not(loom))]
-fn zeroed_counts(count: usize) -> Box<[AtomicU32]> {
-    match <AtomicU32 as zerocopy::FromZeros>::new_vec_zeroed(count) {
-        Ok(vec) => Vec::into_boxed_slice(vec),
-        Err(_) => (0..count).map(|_| AtomicU32::new(0)).collect(),
-    }
 }

@@ -66,12 +66,16 @@ fn packets_come_from_its_own_addresses() {
         ("0.0.0.0", (68, 67), true),
         ("0.0.0.0", (4000, 53), false),
         ("10.0.0.1", (67, 68), false),
+        ("10.0.0.1", (4000, 68), false),
+        ("10.0.0.1", (68, 67), true),
         ("fd00::1", (4000, 53), true),
         ("fd00::2", (4000, 53), false),
         (OWN_LINK_LOCAL, (546, 547), true),
         ("fe80::1", (546, 547), false),
         ("fd00::1", (547, 546), false),
+        ("fd00::1", (4000, 546), false),
         (OWN_LINK_LOCAL, (547, 546), false),
+        (OWN_LINK_LOCAL, (4000, 546), false),
     ];
     for (from, ports, expected) in table {
         assert_eq!(admits(&udp(from, ports)), expected, "{from} {ports:?}");

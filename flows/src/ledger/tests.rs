@@ -77,6 +77,34 @@ fn lost_frames_are_kept_while_there_is_room_and_somebody_wants_them() {
     assert_eq!(ledger.port(PortIndex(1)).ingress_dropped(), 6, "all of them are counted");
 }
 
+#[test]
+fn the_last_frames_of_removed_ports_are_remembered_by_side_and_reason() {
+    let (mut ledger, mut pool) = (Ledger::new(), Pool::new(POOL).unwrap());
+    let runt = |port| (PortIndex(port), DropSide::Ingress, DropReason::Runt);
+    let full = (PortIndex(2), DropSide::Egress, DropReason::TxQueueFull);
+    for (kind, at) in [(runt(1), 4), (runt(2), 3), (full, 5), (runt(3), 6)] {
+        drop_one(&mut ledger, &mut pool, kind, at);
+    }
+    [1, 2].into_iter().for_each(|port| ledger.forget(PortIndex(port)));
+    let of = |ledger: &Ledger| {
+        let mut all: Vec<_> = ledger.departed().iter().map(|o| (o.at, o.reason as usize)).collect();
+        all.sort_unstable();
+        all
+    };
+    let second = Nanos::from_secs;
+    let expected = [(second(4), DropReason::Runt), (second(5), DropReason::TxQueueFull)];
+    assert_eq!(of(&ledger), expected.map(|(at, reason)| (at, reason as usize)));
+    assert_eq!(ledger.offenders().len(), 1, "that of the port that is there");
+    let mut copy = Ledger::new();
+    copy.copy_from(&ledger);
+    let mut other = Ledger::new();
+    drop_one(&mut other, &mut pool, runt(1), 9);
+    other.forget(PortIndex(1));
+    copy.add(&other);
+    let expected = [(second(5), DropReason::TxQueueFull), (second(9), DropReason::Runt)];
+    assert_eq!(of(&copy), expected.map(|(at, reason)| (at, reason as usize)), "of all workers");
+}
+
 proptest! {
     /// Against a map of the last one of each kind, with ports that are forgotten in between.
     #[test]

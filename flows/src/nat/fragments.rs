@@ -98,17 +98,6 @@ impl Default for FragmentLimits {
     }
 }
 
-/// What to do with a later fragment.
-#[derive(Debug)]
-pub enum Later {
-    /// It belongs to the flow of this tuple. Its own ports are not in it.
-    Known(PktBuf, Tuple),
-    /// It waits for the first one.
-    Held,
-    /// There is no room for it to wait: drop it.
-    Refused(PktBuf),
-}
-
 /// A frame that waits for its first fragment.
 #[derive(Debug)]
 struct Held {
@@ -167,18 +156,25 @@ impl Fragments {
         self.take_held(move |held| held.datagram == datagram)
     }
 
-    /// What to do with a later fragment, which came in by `port`.
-    pub fn later(
+    /// The tuple of the flow that a datagram belongs to, if its first fragment was seen. The ports are not in later
+    /// ones.
+    pub fn tuple_of(&self, datagram: &Datagram, now: Nanos) -> Option<Tuple> {
+        let known = self.ring.get(*self.by_datagram.get(datagram)?)?.as_ref()?;
+        (now.seconds() < known.deadline).then_some(known.tuple)
+    }
+
+    /// Lets a later fragment, which came in by `port`, wait for the first one.
+    ///
+    /// # Errors
+    /// The fragment, to be dropped: there is no room for it.
+    pub fn hold(
         &mut self,
         datagram: Datagram,
         port: PortIndex,
         frame: PktBuf,
         now: Nanos,
-    ) -> Later {
+    ) -> Result<(), PktBuf> {
         let now = now.seconds();
-        if let Some(known) = self.known(&datagram).filter(|known| now < known.deadline) {
-            return Later::Known(frame, known.tuple);
-        }
         let of_source = |held: &&Held| {
             (held.datagram.zone, held.datagram.source) == (datagram.zone, datagram.source)
         };
@@ -186,12 +182,12 @@ impl Fragments {
             || self.held_bytes + frame.len() > self.limits.bytes
             || self.held.iter().filter(of_source).count() >= self.limits.frames_per_source.into();
         if is_full {
-            return Later::Refused(frame);
+            return Err(frame);
         }
         let deadline = Seconds(now.0.saturating_add(datagram.lifetime_seconds()));
         self.held_bytes += frame.len();
         self.held.push(Held { datagram, port, deadline, frame });
-        Later::Held
+        Ok(())
     }
 
     /// Gives up the frames whose first fragment did not come in time: to be dropped. Once a second is
@@ -220,10 +216,6 @@ impl Fragments {
             *held_bytes -= held.frame.len();
             (held.port, held.frame)
         })
-    }
-
-    fn known(&self, datagram: &Datagram) -> Option<&Known> {
-        self.ring.get(*self.by_datagram.get(datagram)?)?.as_ref()
     }
 
     fn remember(&mut self, datagram: Datagram, tuple: Tuple, now: Seconds) {

@@ -14,6 +14,7 @@
 //! | REQ-4, REQ-5 c | the error goes to who sent the quoted packet, and comes, if that was sent to a translated address, from there |
 //! | REQ-6 | nothing here touches a session or a mapping |
 //! | REQ-7 | a hairpinned error has both addresses translated |
+//! | REQ-10 b, c | parameter problems are errors like others, redirects and source quench belong to nothing |
 //!
 //! A quote may be cut off behind eight bytes of its transport header (RFC 792): what is there is
 //! translated. An error whose outer destination is not the source of the quoted packet is a forgery.
@@ -25,6 +26,10 @@ use pktio::{Csum, PktBuf};
 
 use super::{Rewrite, Unapplied};
 use crate::Tuple;
+
+/// The errors of IPv4 that go further than one link: unreachable, time exceeded, parameter problem. Nobody is to send or
+/// heed a source quench any more (RFC 6633), and a redirect is for the link that it is sent on.
+const PASSED: [u8; 3] = [3, 11, 12];
 
 /// The packet that an ICMP error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +64,7 @@ pub fn embedded_tuple(frame: &PktBuf, layers: &Layers) -> Option<Embedded> {
     let at = usize::from(layers.l4);
     let (kind, code) = (*packet.get(at)?, *packet.get(at + 1)?);
     let is_error = match layers.protocol {
-        protocol::ICMP => layers.network == Network::V4 && icmp::ERRORS.contains(&kind),
+        protocol::ICMP => layers.network == Network::V4 && PASSED.contains(&kind),
         protocol::ICMPV6 => layers.network == Network::V6 && icmp::V6_ERRORS.contains(&kind),
         _ => false,
     };

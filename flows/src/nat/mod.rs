@@ -58,7 +58,7 @@ mod rewrite;
 mod sample;
 mod seeded;
 
-pub use fragments::{Datagram, FragmentLimits, Fragments, Later};
+pub use fragments::{Datagram, FragmentLimits, Fragments};
 pub use icmp_error::{Embedded, embedded_tuple, translate};
 pub use mapping::{Claim, Inbound, Mapping, MappingId, Mappings, Unclaimed};
 pub use nptv6::{Nptv6, Nptv6Error};

@@ -12,13 +12,17 @@ use pktio::{Csum, PktBuf};
 use super::desk::Desk;
 use super::vlan;
 use crate::fdb::Learned;
-use crate::{BridgeDomain, DropReason, Horizon, PortConfig, PortIndex, Seconds, Snapshot, Vid};
+use crate::{
+    BridgeDomain, BridgeIndex, DropReason, Horizon, PortConfig, PortIndex, RouterPort, Seconds,
+    Snapshot, Vid,
+};
 
 /// The ingress side of a burst, looked up once.
 pub(super) struct Ingress<'a> {
     pub(super) index: PortIndex,
     pub(super) port: &'a PortConfig,
     pub(super) bridge: &'a BridgeDomain,
+    snapshot: &'a Snapshot,
     /// A station has come from another port.
     pub(super) has_moved: Cell<bool>,
 }
@@ -61,7 +65,36 @@ impl<'a> Ingress<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, index: PortIndex) -> Option<Self> {
         let port = snapshot.port(index)?;
         let bridge = snapshot.bridge(port.bridge)?;
-        Some(Self { index, port, bridge, has_moved: Cell::new(false) })
+        Some(Self { index, port, bridge, snapshot, has_moved: Cell::new(false) })
+    }
+
+    /// What frames of a VLAN that come in by this port are in, to the router: the bridge itself without a VLAN, or
+    /// the VLAN. `None` in a VLAN that no router is in.
+    #[inline]
+    fn domain(&self, vid: Vid) -> Option<(BridgeIndex, &'a BridgeDomain)> {
+        if vid == Vid::NONE {
+            return Some((self.port.bridge, self.bridge));
+        }
+        let (_, index) = *self.bridge.vlans.iter().find(|(own, _)| *own == vid)?;
+        Some((index, self.snapshot.bridge(index)?))
+    }
+
+    /// The number by which sessions and neighbours of a VLAN are told from those of others.
+    #[inline]
+    pub(super) fn number(&self, vid: Vid) -> BridgeIndex {
+        self.domain(vid).map_or(self.port.bridge, |(index, _)| index)
+    }
+
+    /// The router that stations of a VLAN have.
+    #[inline]
+    pub(super) fn router(&self, vid: Vid) -> Option<&'a RouterPort> {
+        self.domain(vid)?.1.router.as_deref()
+    }
+
+    /// Whether a station address is that of the gateway of a VLAN.
+    #[inline]
+    pub(super) fn is_gateways(&self, station: MacAddr, vid: Vid) -> bool {
+        self.domain(vid).is_some_and(|(_, domain)| domain.gateway_mac == station)
     }
 
     /// Asks for the memory in which stations are looked up.
@@ -109,11 +142,11 @@ impl<'a> Ingress<'a> {
             *heard = (learned != Learned::Refused).then_some((src, vid));
         }
         let port = self.port;
-        if port.is_inspected || port.guard.is_some() || dst == self.bridge.gateway_mac {
+        if port.is_inspected || port.guard.is_some() || self.is_gateways(dst, vid) {
             return Step::Inspect(vid);
         }
         if dst.is_group() {
-            return if self.concerns_gateway(&header) {
+            return if self.concerns_gateway(&header, vid) {
                 Step::Inspect(vid)
             } else {
                 Step::Flood(vid)
@@ -128,12 +161,19 @@ impl<'a> Ingress<'a> {
         vlan::classify(&self.port.vlan, &header, frame.data()).ok()
     }
 
-    /// Whether a gateway of the bridge has to hear a group frame: address resolution, and who asks for an address
+    /// Gives a frame of a VLAN back the form in which it came in by this port, before it waits: it will be looked
+    /// into anew. False when there is no room for a tag.
+    #[must_use]
+    pub(super) fn restore(&self, frame: &mut PktBuf, vid: Vid) -> bool {
+        vlan::dress(frame, &self.port.vlan, vid)
+    }
+
+    /// Whether the gateway of a VLAN has to hear a group frame: address resolution, and who asks for an address
     /// if it gives any. The tag of a tagged frame hides what it carries; whoever looks into it sees.
     #[inline]
-    fn concerns_gateway(&self, header: &EthernetHeader) -> bool {
+    fn concerns_gateway(&self, header: &EthernetHeader, vid: Vid) -> bool {
         const HEARD: [u16; 3] = [ethertype::ARP, ethertype::IPV6, ethertype::VLAN];
-        self.bridge.router.as_ref().is_some_and(|router| {
+        self.router(vid).is_some_and(|router| {
             let gives_addresses = router.gateway.serves.addresses;
             HEARD.contains(&header.ethertype)
                 || gives_addresses && header.ethertype == ethertype::IPV4
@@ -160,7 +200,7 @@ impl Desk<'_> {
     }
 
     /// Sends a frame to one port, if that may be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn forward(
         &mut self,
         sender: Sender,

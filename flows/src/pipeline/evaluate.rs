@@ -59,7 +59,7 @@ impl<W: Witness> Memory<W> {
         let Some(tuple) = case.tuple(frame).filter(|_| !case.is_for_group(frame)) else {
             return self.evaluate_apart(desk, case, frame);
         };
-        let key = Key::new(case.from.port.bridge, tuple);
+        let key = Key::new(case.bridge(), tuple);
         if let Some(found) = self.witness.find(&self.tables, &key) {
             return self.go_on(desk, case, frame, tuple, found);
         }
@@ -80,7 +80,7 @@ impl<W: Witness> Memory<W> {
         frame: &PktBuf,
     ) -> Result<Decision, Refusal> {
         if let Some(embedded) = embedded_tuple(frame, case.layers) {
-            let key = Key::new(case.from.port.bridge, embedded.tuple.reversed());
+            let key = Key::new(case.bridge(), embedded.tuple.reversed());
             if let Some(found) = self.witness.find(&self.tables, &key) {
                 return self.relate(desk, case, frame, embedded, found);
             }
@@ -103,8 +103,8 @@ impl<W: Witness> Memory<W> {
         }
         let (source, destination) = case.addresses(frame)?;
         let next = self.next_hop(case, frame, destination, 0)?;
-        let from = case.from.port.bridge;
-        if desk.snapshot.translation().hides(from, next.bridge, source) {
+        let from = case.bridge();
+        if desk.snapshot.translation().hides((from, source), (next.bridge, destination)) {
             return Err(Refusal::Drop(DropReason::NotTranslated));
         }
         let hop = self.resolve(desk, next)?;
@@ -247,7 +247,7 @@ impl<W: Witness> Memory<W> {
                 service::put_off(served, refusal, now);
             }
         })?;
-        let source = self.leave_as(desk, key, next.bridge, &mut claims)?;
+        let source = self.leave_as(desk, key, (next.bridge, destination.ip), &mut claims)?;
         let outside = Tuple { source, ..inside };
         let plan = Plan { zone: next.bridge.into(), outside, way: Way::Route(hop), ruling };
         self.establish(desk, case, frame, key, plan, claims)
@@ -302,15 +302,14 @@ impl<W: Witness> Memory<W> {
         destination: IpAddr,
         spread: u64,
     ) -> Result<NextHop, Refusal> {
-        let router =
-            case.from.bridge.router.as_deref().ok_or(Refusal::Drop(DropReason::NoRoute))?;
+        let router = case.router().ok_or(Refusal::Drop(DropReason::NoRoute))?;
         if router.gateway.is_own(destination) {
             return Err(Refusal::Local);
         }
         check(frame.data(), case.layers).map_err(obstacle)?;
         let route = router.routes.lookup(destination);
         let next = route.and_then(|route| route.next_hop(destination, spread));
-        let (bridge, prefix) = (case.from.port.bridge, route.map(|route| route.prefix));
+        let (bridge, prefix) = (case.bridge(), route.map(|route| route.prefix));
         self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
         let route = route.ok_or(NO_ROUTE)?;
         match next {
@@ -402,7 +401,7 @@ impl<W: Witness> Memory<W> {
         &mut self,
         desk: &Desk<'a>,
         key: Key,
-        to: BridgeIndex,
+        to: (BridgeIndex, IpAddr),
         claims: &mut Claims<'a>,
     ) -> Result<Endpoint, Refusal> {
         let Tuple { protocol, source, .. } = key.tuple;
@@ -427,6 +426,9 @@ impl<W: Witness> Memory<W> {
             }
             match error {
                 Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
+                Unclaimed::Protocol { .. } => {
+                    Refusal::Tell(DropReason::NotTranslated, IcmpError::AdminProhibited)
+                }
                 _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
             }
         })?;

@@ -16,7 +16,7 @@ use super::inspect::Case;
 use super::transform::{Transform, Way};
 use crate::fdb::Location;
 use crate::router::forward::{expires, has_sound_header};
-use crate::{BridgeDomain, PortIndex, Vid, VlanPolicy};
+use crate::{BridgeDomain, PortIndex, VlanPolicy};
 
 /// Where the packets of a flow leave as they are, and how long this holds.
 #[derive(Debug, Clone, Copy)]
@@ -65,10 +65,10 @@ impl Desk<'_> {
         by: &Transform,
     ) -> Option<Exit> {
         let (sender, station, vid) = match &by.way {
-            Way::Route(hop) => (Sender::Router, hop.to, Vid::NONE),
+            Way::Route(hop) => (Sender::Router, hop.to, bridge.vid()),
             _ => (Sender::Port(case.from), EthernetHeader::read(frame.data())?.dst, case.vid),
         };
-        let is_gateways = matches!(sender, Sender::Port(_)) && station == bridge.gateway_mac;
+        let is_gateways = matches!(sender, Sender::Port(from) if from.is_gateways(station, vid));
         if is_gateways || station.is_group() {
             return None;
         }

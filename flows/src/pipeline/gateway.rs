@@ -24,7 +24,7 @@ pub struct Visitor {
 }
 
 impl<W: Witness> Memory<W> {
-    /// Lets the gateway of the ingress bridge attend to a frame that could concern it. What does not, or
+    /// Lets the gateway of a VLAN of the ingress bridge attend to a frame that could concern it. What does not, or
     /// not only, comes back.
     pub(super) fn attend(
         &mut self,
@@ -34,9 +34,9 @@ impl<W: Witness> Memory<W> {
         layers: Option<&Layers>,
         vid: Vid,
     ) -> Option<PktBuf> {
-        let Some(router) = from.bridge.router.as_deref() else { return Some(frame) };
+        let Some(router) = from.router(vid) else { return Some(frame) };
         let neighbors = &self.tables.neighbors;
-        let (bridge, now) = (from.port.bridge, desk.now);
+        let (bridge, now) = (from.number(vid), desk.now);
         // Nobody stands in for whom the asker can hear himself.
         let is_on_askers_port = |ip| match neighbors.lookup(bridge, ip, now) {
             Lookup::Known(neighbor) => from.is_behind(neighbor.mac, vid, now),
@@ -75,7 +75,7 @@ impl<W: Witness> Memory<W> {
             Saying::Advertisement => self.pieces.extend(router.gateway.advertisement(desk.pool)),
             Saying::Farewell => self.pieces.extend(router.gateway.farewell(desk.pool)),
         }
-        self.pieces.drain(..).for_each(|frame| desk.originate(bridge, frame, Vid::NONE));
+        self.pieces.drain(..).for_each(|frame| desk.originate(bridge, frame, bridge.vid()));
     }
 
     /// Puts a packet for a service where whoever serves fetches it. It is entered into the books by then.
@@ -83,7 +83,8 @@ impl<W: Witness> Memory<W> {
         if W::IS_DRY {
             return desk.absorb(visitor.frame);
         }
-        if self.visitors.len() == Burst::CAPACITY {
+        let has_room = self.visitors.len() < Burst::CAPACITY;
+        if !has_room || !self.visits.allow(visitor.port, desk.now) {
             return desk.refuse(visitor.frame, DropReason::ServiceBusy);
         }
         desk.fate = Fate::Answered;

@@ -93,6 +93,6 @@ fn ask(desk: &mut Desk, question: &Solicitation) {
     let Some(bridge) = snapshot.bridge(question.bridge) else { return };
     let Some(router) = bridge.router.as_deref() else { return };
     if let Some(frame) = router.gateway.solicit(question, desk.pool) {
-        desk.originate(bridge, frame, Vid::NONE);
+        desk.originate(bridge, frame, bridge.vid());
     }
 }

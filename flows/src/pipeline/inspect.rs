@@ -21,11 +21,11 @@ use super::steps::take_steps;
 use super::transform::{Change, Flows, Transform, Way};
 use super::witness::Witness;
 use crate::cache::Sought;
-use crate::nat::{Datagram, FragmentLimits, Fragments, Later};
+use crate::nat::{Datagram, FragmentLimits, Fragments};
 use crate::offer::Offers;
-use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver};
+use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver, VisitLimiter};
 use crate::session::{Direction, Key, Packet, SessionRef, Verdict};
-use crate::{DropReason, PortIndex, Tables, Tuple, Vid};
+use crate::{BridgeIndex, DropReason, PortIndex, RouterPort, Tables, Tuple, Vid};
 
 /// Neighbours that one worker asks for at a time.
 const QUESTIONS: usize = 256;
@@ -48,6 +48,7 @@ pub(super) struct Memory<W> {
     pub(super) errors: ErrorLimiter,
     /// Packets for services of gateways, to be handed to whoever serves: empty between turns.
     pub(super) visitors: Vec<Visitor>,
+    pub(super) visits: VisitLimiter,
     /// Of a super-frame that is fragmented, and its pieces: empty between frames.
     pub(super) segments: Burst,
     pub(super) pieces: Burst,
@@ -66,7 +67,18 @@ pub(super) struct Case<'a> {
     pub(super) part_of: Option<Tuple>,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// The number of the bridge that it is in, or of the VLAN if that is a domain of its own.
+    #[inline]
+    pub(super) fn bridge(&self) -> BridgeIndex {
+        self.from.number(self.vid)
+    }
+
+    /// The router that its sender has.
+    pub(super) fn router(&self) -> Option<&'a RouterPort> {
+        self.from.router(self.vid)
+    }
+
     /// Whether the frame goes to a group of stations.
     pub(super) fn is_for_group(&self, frame: &PktBuf) -> bool {
         EthernetHeader::read(frame.data()).is_some_and(|header| header.dst.is_group())
@@ -98,6 +110,7 @@ impl<W: Witness> Memory<W> {
             fragments: Fragments::new(FragmentLimits::default(), sizes.seed),
             errors: ErrorLimiter::new(ErrorRate::default(), sizes.seed),
             visitors: Vec::with_capacity(Burst::CAPACITY),
+            visits: VisitLimiter::default(),
             segments: Burst::new(),
             pieces: Burst::new(),
             offers: Offers::new(),
@@ -119,6 +132,7 @@ impl<W: Witness> Memory<W> {
             fragments,
             errors,
             visitors,
+            visits,
             segments,
             pieces,
             offers,
@@ -131,6 +145,7 @@ impl<W: Witness> Memory<W> {
         swap(fragments, &mut other.fragments);
         swap(errors, &mut other.errors);
         swap(visitors, &mut other.visitors);
+        swap(visits, &mut other.visits);
         swap(segments, &mut other.segments);
         swap(pieces, &mut other.pieces);
         swap(offers, &mut other.offers);
@@ -165,8 +180,14 @@ impl<W: Witness> Memory<W> {
 
     /// Decides about a fragment: all of a datagram go the way of its first one, which alone says by which
     /// ports it goes.
-    fn inspect_fragment(&mut self, desk: &mut Desk, flows: &mut Flows, case: &Case, frame: PktBuf) {
-        let zone = case.from.port.bridge.into();
+    fn inspect_fragment(
+        &mut self,
+        desk: &mut Desk,
+        flows: &mut Flows,
+        case: &Case,
+        mut frame: PktBuf,
+    ) {
+        let zone = case.bridge().into();
         let Some(datagram) = Datagram::of(zone, frame.data(), case.layers) else {
             return desk.refuse(frame, DropReason::MalformedPacket);
         };
@@ -179,13 +200,16 @@ impl<W: Witness> Memory<W> {
             }
             return self.inspect_packet(desk, flows, case, frame, None);
         }
-        match self.fragments.later(datagram, case.from.index, frame, desk.now) {
-            Later::Known(frame, tuple) => {
-                let case = Case { part_of: Some(tuple), ..*case };
-                self.inspect_packet(desk, flows, &case, frame, None);
-            }
-            Later::Held => desk.hold(case.from.index),
-            Later::Refused(frame) => desk.refuse(frame, DropReason::FragmentsFull),
+        if let Some(tuple) = self.fragments.tuple_of(&datagram, desk.now) {
+            let case = Case { part_of: Some(tuple), ..*case };
+            return self.inspect_packet(desk, flows, &case, frame, None);
+        }
+        if !case.from.restore(&mut frame, case.vid) {
+            return desk.refuse(frame, DropReason::NoBuffer);
+        }
+        match self.fragments.hold(datagram, case.from.index, frame, desk.now) {
+            Ok(()) => desk.hold(case.from.index),
+            Err(frame) => desk.refuse(frame, DropReason::FragmentsFull),
         }
     }
 
@@ -344,7 +368,7 @@ impl<W: Witness> Memory<W> {
     /// Whether a session takes a packet in.
     #[inline(never)]
     fn has_session(&mut self, case: &Case, frame: &PktBuf) -> bool {
-        let key = case.tuple(frame).map(|tuple| Key::new(case.from.port.bridge, tuple));
+        let key = case.tuple(frame).map(|tuple| Key::new(case.bridge(), tuple));
         key.is_some_and(|key| self.witness.find(&self.tables, &key).is_some())
     }
 

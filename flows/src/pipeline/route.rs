@@ -5,7 +5,7 @@ use pktio::wire::field::{be16, ipv4};
 use pktio::wire::{EthernetHeader, Layers, MacAddr, Network};
 use pktio::{Accepts, PktBuf};
 
-use super::bridge::{Ingress, Sender, packet_bytes};
+use super::bridge::{Sender, packet_bytes};
 use super::desk::Desk;
 use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
@@ -29,7 +29,7 @@ pub(super) struct Onward<'a> {
 
 impl<'a> Onward<'a> {
     fn routed(bridge: &'a BridgeDomain, mtu_bytes: u32) -> Self {
-        Self { sender: Sender::Router, bridge, vid: Vid::NONE, mtu_bytes }
+        Self { sender: Sender::Router, bridge, vid: bridge.vid(), mtu_bytes }
     }
 }
 
@@ -64,11 +64,11 @@ impl<W: Witness> Memory<W> {
         if let Err(reason) = renew(&mut frame, case, hop, change) {
             return desk.refuse(frame, reason);
         }
-        self.witness.note(|| desk.link(hop.bridge, &frame, Vid::NONE));
+        self.witness.note(|| desk.link(hop.bridge, &frame, bridge.vid()));
         match mtu_bytes.filter(|_| is_long) {
             Some(mtu) => self.send_fragments(desk, frame, Onward::routed(bridge, mtu)),
             None => {
-                let result = desk.deliver(Sender::Router, bridge, frame, Vid::NONE);
+                let result = desk.deliver(Sender::Router, bridge, frame, bridge.vid());
                 desk.settle(result);
             }
         }
@@ -127,15 +127,19 @@ impl<W: Witness> Memory<W> {
                 }
                 desk.refuse(frame, reason);
             }
-            Refusal::Hold(next) => self.wait(desk, case.from, next, frame),
+            Refusal::Hold(next) => self.wait(desk, &case, next, frame),
             Refusal::Local => self.answer(desk, case, frame),
         }
     }
 
     /// Lets a packet wait for the address of its next hop.
-    fn wait(&mut self, desk: &mut Desk, from: &Ingress, next: NextHop, frame: PktBuf) {
-        desk.hold(from.index);
-        let displaced = self.hold.hold(next.bridge, next.ip, from.index, frame, desk.now);
+    fn wait(&mut self, desk: &mut Desk, case: &Case, next: NextHop, mut frame: PktBuf) {
+        if !case.from.restore(&mut frame, case.vid) {
+            return desk.refuse(frame, DropReason::NoBuffer);
+        }
+        let ingress = case.from.index;
+        desk.hold(ingress);
+        let displaced = self.hold.hold(next.bridge, next.ip, ingress, frame, desk.now);
         if let Some(Held { ingress, frame, .. }) = displaced {
             desk.ledger.port_mut(ingress).held -= 1;
             let whose = (ingress, DropSide::Ingress, DropReason::HoldFull);
@@ -147,8 +151,7 @@ impl<W: Witness> Memory<W> {
     fn tell(&mut self, desk: &mut Desk, case: Case, frame: &PktBuf, error: IcmpError) {
         let Some((source, destination)) = case.layers.addresses(frame.data()) else { return };
         let Some(header) = EthernetHeader::read(frame.data()) else { return };
-        let router = case.from.bridge.router.as_deref();
-        let own = router.and_then(|router| router.gateway.station_for(source));
+        let own = case.router().and_then(|router| router.gateway.station_for(source));
         // Between stations of one bridge the answer comes from whom the packet was for: the sender may
         // know no gateway.
         let station = match own.filter(|_| case.is_routed) {
@@ -207,7 +210,7 @@ pub(super) fn renew(
 impl Desk<'_> {
     /// The MTU of the port by which a station of a bridge is reached, if that is known.
     fn mtu_towards(&self, bridge: &BridgeDomain, station: MacAddr) -> Option<u32> {
-        let port = bridge.fdb.lookup(station, Vid::NONE, self.seconds)?;
+        let port = bridge.fdb.lookup(station, bridge.vid(), self.seconds)?;
         Some(self.snapshot.port(port)?.mtu_bytes)
     }
 

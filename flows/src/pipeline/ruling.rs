@@ -273,7 +273,7 @@ impl<W: Witness> Memory<W> {
                 None => return,
             }
         }
-        if to == Some(from.bridge.gateway_mac) {
+        if to.is_some_and(|to| from.is_gateways(to, vid)) {
             return desk.refuse(frame, DropReason::Unserved);
         }
         self.witness.note(|| desk.link(from.port.bridge, &frame, vid));

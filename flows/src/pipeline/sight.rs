@@ -41,10 +41,10 @@ impl Ingress<'_> {
         known: (&Flows, KeyFields),
         sight: &mut Sight,
     ) {
-        let router = self.bridge.router.is_some();
         sight.vid = vid;
         sight.flow = None;
-        sight.is_routed = router && destination(frame) == Some(self.bridge.gateway_mac);
+        sight.is_routed = self.router(vid).is_some()
+            && destination(frame).is_some_and(|station| self.is_gateways(station, vid));
         match Layers::plain(frame.data()) {
             Some(layers) if self.port.guard.is_none() => {
                 sight.layers = Ok(Some(layers));

@@ -1,5 +1,5 @@
 //! [`ErrorLimiter`]: how many ICMP errors and resets may be sent (RFC 1812 section 4.3.2.8, RFC 4443
-//! section 2.4 f).
+//! section 2.4 f). [`VisitLimiter`]: how many packets of one port come to the services of gateways.
 //!
 //! Two token buckets must agree: one for all errors, and one per destination, so that one sender of
 //! garbage cannot use up what the others' path MTU discovery needs. Destinations share a fixed number of
@@ -10,11 +10,16 @@
 use std::net::IpAddr;
 
 use super::hash;
-use crate::Nanos;
+use crate::{Nanos, PortIndex};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// Buckets for destinations.
 const DESTINATIONS: usize = 256;
+/// Buckets for ports.
+const PORTS: usize = 256;
+/// Packets per second that one port may have for the services of gateways: more than any resolver of a container asks, and
+/// a small part of what is attended to.
+const VISITS_PER_SECOND: u32 = 2000;
 
 /// How many errors may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,9 +91,42 @@ impl ErrorLimiter {
     }
 }
 
+/// Says whether another packet may come to a service of a gateway, so that one port that asks all the time leaves its
+/// neighbours theirs. Ports of equal last bytes share a bucket.
+#[derive(Debug)]
+pub struct VisitLimiter(Box<[Bucket; PORTS]>);
+
+impl Default for VisitLimiter {
+    /// All tokens are there.
+    fn default() -> Self {
+        Self(Box::new([Bucket::default(); PORTS]))
+    }
+}
+
+impl VisitLimiter {
+    /// Whether a packet of this port may come now; if so, it is counted.
+    pub fn allow(&mut self, port: PortIndex, now: Nanos) -> bool {
+        let bucket = &mut self.0[port.slot() % PORTS];
+        let taken = bucket.after_one(VISITS_PER_SECOND, now);
+        *bucket = taken.unwrap_or(*bucket);
+        taken.is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_asks_all_the_time_leaves_its_neighbours_theirs() {
+        let mut limiter = VisitLimiter::default();
+        let mut allowed =
+            |port, at, tries| (0..tries).filter(|_| limiter.allow(PortIndex(port), at)).count();
+        let now = Nanos::from_secs(5);
+        assert_eq!(allowed(1, now, 10_000), 2000);
+        assert_eq!(allowed(2, now, 10), 10);
+        assert_eq!(allowed(1, Nanos::from_micros(5_100_000), 10_000), 200);
+    }
 
     fn allowed(limiter: &mut ErrorLimiter, destination: [u8; 4], at: Nanos, tries: usize) -> usize {
         (0..tries).filter(|_| limiter.allow(destination.into(), at)).count()

@@ -21,7 +21,8 @@
 //! * [`Neighbors`]: the next hop's MAC. One table for the switch, shared by all workers, lock-free.
 //!   [`Resolver`], one per worker, asks for what is not in it.
 //! * [`Hold`]: packets whose next hop is being asked for. One per worker.
-//! * [`icmp`]: errors and resets; [`ErrorLimiter`], one per worker, says how many.
+//! * [`icmp`]: errors and resets; [`ErrorLimiter`], one per worker, says how many. [`VisitLimiter`] says how many packets of
+//!   a port come to the gateway's services.
 //! * [`fragment`]: IPv4 packets that are longer than the next link takes.
 //!
 //! A worker's turn ends with [`Resolver::due`] if it is not idle, each question sent as
@@ -51,7 +52,7 @@ pub use answer::{
 pub use fragment::{Unbroken, fragment};
 pub use hold::{Held, Hold, HoldLimits};
 pub use icmp::{IcmpError, Station};
-pub use limit::{ErrorLimiter, ErrorRate};
+pub use limit::{ErrorLimiter, ErrorRate, VisitLimiter};
 pub use neighbors::{
     Claim, Heard, Lookup, Neighbor, NeighborEntry, NeighborState, NeighborVersion, Neighbors,
     Resolution, Resolver, Solicitation, Timers,

@@ -54,6 +54,45 @@ impl Field {
     }
 }
 
+/// How many rules look at each field and TCP flag: what a set looks at follows when one comes or goes, without a look at
+/// the others.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lookers {
+    fields: [u32; u16::BITS as usize],
+    tcp_flags: [u32; u8::BITS as usize],
+}
+
+impl Lookers {
+    /// One more rule looks at these.
+    pub fn add(&mut self, of: Fields) {
+        self.change(of, |count| *count += 1);
+    }
+
+    /// One rule less does.
+    pub fn remove(&mut self, of: Fields) {
+        self.change(of, |count| *count -= 1);
+    }
+
+    /// What any of them looks at.
+    pub fn fields(&self) -> Fields {
+        let looked_at = |count: &u32| *count > 0;
+        let fields = (0..).zip(&self.fields).filter(|(_, count)| looked_at(count));
+        let tcp_flags = (0..).zip(&self.tcp_flags).filter(|(_, count)| looked_at(count));
+        Fields {
+            fields: fields.fold(0, |set, (bit, _)| set | 1 << bit),
+            tcp_flags: tcp_flags.fold(0, |set, (bit, _)| set | 1 << bit),
+        }
+    }
+
+    fn change(&mut self, Fields { fields, tcp_flags }: Fields, change: fn(&mut u32)) {
+        let fields = self.fields.iter_mut().enumerate().filter(|(bit, _)| fields >> bit & 1 == 1);
+        fields.for_each(|(_, count)| change(count));
+        let flags = self.tcp_flags.iter_mut().enumerate();
+        let flags = flags.filter(|(bit, _)| tcp_flags >> bit & 1 == 1);
+        flags.for_each(|(_, count)| change(count));
+    }
+}
+
 /// What a rule, or any of a set of rules, looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fields {

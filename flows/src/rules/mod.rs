@@ -54,6 +54,7 @@ pub use rule::{
     Step, Verdict,
 };
 
+use fields::Lookers;
 use key::{Cover, Key};
 use presence::{Needs, Presence};
 use subtable::{Entry, Rank, Subtable};
@@ -123,6 +124,7 @@ pub struct RuleSet {
     /// Sorted by the best rule.
     space: Vec<Table>,
     presence: Presence,
+    lookers: Lookers,
     fields: Fields,
     rules: usize,
 }
@@ -249,10 +251,9 @@ impl RuleSet {
             });
         }
         self.change_tables(&leaving.iter().map(Rank::of).collect(), changes);
-        if !leaving.is_empty() {
-            let all = self.iter().map(|rule| rule.matches.fields());
-            self.fields = all.fold(Fields::default(), Fields::union);
-        }
+        leaving.iter().for_each(|rule| self.lookers.remove(rule.matches.fields()));
+        added.iter().for_each(|rule| self.lookers.add(rule.matches.fields()));
+        self.fields = self.lookers.fields();
         added.into_iter().for_each(|rule| self.put(rule));
     }
 
@@ -287,7 +288,6 @@ impl RuleSet {
         if page.len() <= at {
             page.resize_with(at + 1, || None);
         }
-        self.fields = self.fields.union(rule.matches.fields());
         self.rules += 1;
         page[at] = Some(rule);
     }

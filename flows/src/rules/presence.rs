@@ -76,9 +76,20 @@ impl Hasher for Ready {
 /// look into a table.
 type Counts = HashMap<u64, u32, BuildHasherDefault<Ready>>;
 
+/// Parts of the counts of one length: a change copies one of them.
+const SHARDS: usize = 64;
+
+/// The counts of one length, by some bits of the hash that the maps do not go by; none as long as there is nothing to
+/// count.
+type Shards = Vec<Arc<Counts>>;
+
+fn shard(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Presence {
-    counts: [Arc<Counts>; BITS],
+    counts: [Arc<Shards>; BITS],
     /// The bits that have any counts.
     used: u64,
 }
@@ -99,8 +110,10 @@ impl Presence {
     pub fn add(&mut self, cells: &[Cell; 4]) {
         for (axis, cell) in Axis::ALL.into_iter().zip(cells) {
             let Some(bit) = bit(axis, cell) else { continue };
-            let counts = Arc::make_mut(&mut self.counts[bit]);
-            *counts.entry(hash(cell.kind, cell.prefix.bits)).or_insert(0) += 1;
+            let hash = hash(cell.kind, cell.prefix.bits);
+            let shards = Arc::make_mut(&mut self.counts[bit]);
+            shards.resize_with(SHARDS, Arc::default);
+            *Arc::make_mut(&mut shards[shard(hash)]).entry(hash).or_insert(0) += 1;
             self.used |= 1 << bit;
         }
     }
@@ -109,15 +122,17 @@ impl Presence {
     pub fn remove(&mut self, cells: &[Cell; 4]) {
         for (axis, cell) in Axis::ALL.into_iter().zip(cells) {
             let Some(bit) = bit(axis, cell) else { continue };
-            let counts = Arc::make_mut(&mut self.counts[bit]);
             let hash = hash(cell.kind, cell.prefix.bits);
+            let shards = Arc::make_mut(&mut self.counts[bit]);
+            let Some(counts) = shards.get_mut(shard(hash)).map(Arc::make_mut) else { continue };
             if let Some(count) = counts.get_mut(&hash) {
                 *count -= 1;
                 if *count == 0 {
                     counts.remove(&hash);
                 }
             }
-            if counts.is_empty() {
+            if shards.iter().all(|counts| counts.is_empty()) {
+                shards.clear();
                 self.used &= !(1 << bit);
             }
         }
@@ -133,8 +148,9 @@ impl Presence {
             for level in 1..=kind.width() / kind.step() {
                 let bit = first + u32::from(level) - 1;
                 let prefix = bits & super::ranges::leading(level * kind.step());
+                let hash = hash(kind, prefix);
                 let present = self.used >> bit & 1 == 1
-                    && self.counts[bit as usize].contains_key(&hash(kind, prefix));
+                    && self.counts[bit as usize][shard(hash)].contains_key(&hash);
                 has |= u64::from(present) << bit;
             }
         }

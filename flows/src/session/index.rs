@@ -122,7 +122,7 @@ impl Index {
         // All ways are compared at once: where in its bucket a key is cannot be predicted.
         let mut hits = 0u32;
         for (way, word) in bucket.iter().enumerate() {
-            let word = word.load(Ordering::Acquire);
+            let word = word.load(Ordering::Relaxed);
             hits |= u32::from(high32(word) == hash.fingerprint()) << way;
         }
         while hits != 0 {

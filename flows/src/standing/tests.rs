@@ -75,7 +75,8 @@ fn snapshot(reaches: bool, translation: Translation) -> Snapshot {
 fn masquerade(filtering: Filtering) -> Translation {
     let world = ip("192.0.2.1");
     let pool = Pool::new(OUTSIDE.into(), world..=world, 1024..=u16::MAX, Quota::default()).unwrap();
-    let rule = Masquerade { from: INSIDE, pool, filtering, usage: Arc::new(Usage::of(7)) };
+    let usage = Arc::new(Usage::of(7));
+    let rule = Masquerade { usage, ..Masquerade::new(INSIDE, pool, filtering) };
     Translation {
         mappings: Mappings::new(16, 1).with_addresses([(OUTSIDE.into(), world)]),
         masquerades: vec![rule],
@@ -192,5 +193,5 @@ fn zones_are_told_apart() {
     let translation = masquerade(Filtering::ByAddress);
     claim(&translation, "10.0.0.2:4000");
     let other = Key::new(Zone(5), tuple("10.0.0.2:4000", "192.0.2.9:80"));
-    assert!(snapshot(true, translation).hiding(&other, OUTSIDE).is_none());
+    assert!(snapshot(true, translation).hiding(&other, (OUTSIDE, ip("192.0.2.9"))).is_none());
 }

@@ -26,7 +26,7 @@ The Linux router is a network namespace with nftables, masquerading as below, an
 by default. It is sent the same packets. Where a check lets time pass, every connection that the kernel tracks is given so
 much less time to live, by ctnetlink, and is removed where none is left. A check that asks for more than masquerading
 gets the nearest that nftables has: a pool is `snat to 203.0.113.100-203.0.113.103 persistent`, a single port
-`masquerade to :5000`, a quota of sessions `ct count over 3`. There is no endpoint-independent filtering, and what asks
+`masquerade to :5000`, a quota of sessions `ct count over 3`, an exception `ip daddr != 198.51.100.128/25`. There is no endpoint-independent filtering, and what asks
 for it is not met.
 
 ";
@@ -52,10 +52,12 @@ const UNCHECKED: &[(&str, &str)] = &[
         "met where nothing is evaluated: checksums of what is quoted are not looked at",
     ),
     ("RFC 5508 REQ-9, REQ-11", "options that a NAT may have"),
-    ("RFC 5508 REQ-10b to REQ-10f", "no check: redirects, timestamps, source routes and the like"),
+    (
+        "RFC 5508 REQ-10b (others)",
+        "options that a NAT may have: redirects, source routes, address masks and router discovery",
+    ),
     ("RFC 6888 REQ-1, REQ-2", "those of RFC 4787, RFC 5382 and RFC 5508 above"),
     ("RFC 6888 REQ-3", "no check: a pool is any range of addresses"),
-    ("RFC 6888 REQ-6", "not met: what is translated is a matter of bridges, not of destinations"),
     ("RFC 6888 REQ-9", "not met: there is no PCP server"),
     ("RFC 6888 REQ-10", "not met: there is no MIB"),
     ("RFC 6888 REQ-11b", "not met: RFC 5508 REQ-8 asks for another code, and that is what is sent"),

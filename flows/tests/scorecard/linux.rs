@@ -159,6 +159,7 @@ fn rules(setup: Setup) -> Result<String, String> {
         Setup::SmallPool => Ok(outside(
             "meta l4proto { tcp, udp } snat to 203.0.113.100-203.0.113.103:5000 persistent",
         )),
+        Setup::Except => Ok(outside("ip daddr != 198.51.100.128/25 masquerade")),
         Setup::OnePort => Ok(outside("meta l4proto { tcp, udp } masquerade to :5000")),
         Setup::Quota => Ok(quota("meter sessions { ip saddr ct count over 3 }")),
     }

@@ -8,6 +8,7 @@ use crate::nat::Quota;
 use crate::network::{Hide, Network, Plan, Sent, entrance};
 use crate::packets::Packet;
 use crate::requirement::Finding;
+use crate::router::Prefix;
 use crate::subject::{Nat, Seen, Setup};
 
 pub struct Ours(Network);
@@ -31,6 +32,10 @@ fn plan(setup: Setup) -> Plan {
         Setup::AllPorts => plan.with(|rule| rule.ports = 1..=u16::MAX),
         Setup::OnePort => plan.with(|rule| rule.ports = 5000..=5000),
         Setup::Quota => plan.with(|rule| rule.quota = Quota { ports: 2, sessions: 3 }),
+        Setup::Except => {
+            let untouched = Prefix::new("198.51.100.128".parse().unwrap(), 25).unwrap();
+            plan.with(|rule| rule.except = vec![untouched])
+        }
         Setup::SmallMtu => Plan { mtus: vec![(2, 1300), (3, 1300)], ..plan },
     }
 }

@@ -111,6 +111,38 @@ requirements! {
         let last = Packet { ttl: 1, ..tcp("A", A, P, (101, 501)) };
         expect(&nat.send(&last), &[&format!("in: icmp 11/0 10.0.0.1 > 10.0.0.2 (tcp[A] {A} > {P})")])
     };
+    /// Parameter problems are translated, and so are timestamps and their answers, which a NAT may support.
+    "RFC 5508 REQ-10b" rfc5508_req_10b_parameter_problems_and_timestamps_pass = |nat| {
+        external(nat, &udp(A, P))?;
+        let problem = icmp_error((12, 0, 20 << 24), ("198.51.100.99", "203.0.113.1"), &udp(E, P), 28);
+        let passed = format!("in: icmp 12/0 198.51.100.99 > 10.0.0.2 (udp {A} > {P})");
+        expect(&nat.send(&problem), &[&passed])?;
+        let asked = timestamp(13, "10.0.0.2", "198.51.100.7");
+        expect(&nat.send(&asked), &["out: icmp 13/0 203.0.113.1 > 198.51.100.7"])?;
+        let told = timestamp(14, "198.51.100.7", "203.0.113.1");
+        expect(&nat.send(&told), &["in: icmp 14/0 198.51.100.7 > 10.0.0.2"])
+    };
+    /// Source quench, which nobody believes in any more, is not passed on.
+    "RFC 5508 REQ-10c" rfc5508_req_10c_source_quench_is_not_supported = |nat| {
+        external(nat, &udp(A, P))?;
+        let quench = icmp_error((4, 0, 0), ("198.51.100.99", "203.0.113.1"), &udp(E, P), 28);
+        expect(&nat.send(&quench), &[])
+    };
+    /// No error is sent about an error, or about what is for all (RFC 1812 section 4.3.2.7).
+    "RFC 5508 REQ-10 (when errors are not sent)" rfc5508_req_10_no_errors_about_errors = |nat| {
+        external(nat, &udp(A, P))?;
+        nat.send(&udp(P, E));
+        let error = icmp_error((3, 3, 0), ("10.0.0.2", "198.51.100.7"), &udp(P, A), 60);
+        expect(&nat.send(&Packet { ttl: 1, ..error }), &[])?;
+        expect(&nat.send(&udp(A, "10.0.0.255:9")), &[])
+    };
+}
+
+/// A timestamp query (13) or its answer (14), of which the identifier is the port of [`A`].
+fn timestamp(kind: u8, from: &str, to: &str) -> Packet {
+    let [high, low] = 5000u16.to_be_bytes();
+    let payload = [&[kind, 0, 0, 0, high, low, 0, 1][..], &[0; 12]].concat();
+    summed(Packet { payload, ..Packet::new(Kind::Other(1), from, to) })
 }
 
 /// An error about a packet of [`A`] of which the byte at this place is another.

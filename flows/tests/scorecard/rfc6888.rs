@@ -1,6 +1,6 @@
 //! RFC 6888: NATs for many stations ("carrier grade"), as far as it asks more than the others.
 
-use super::requirement::{A, B, P, expect, external, hold, requirements, seconds, udp};
+use super::requirement::{A, B, E, P, expect, external, hold, requirements, seconds, udp};
 use super::subject::Setup;
 
 requirements! {
@@ -20,6 +20,16 @@ requirements! {
         }
         expect(&nat.send(&udp(A, P)), &[&refused(A)])?;
         external(nat, &udp(B, P)).map(drop)
+    };
+    /// To some destinations nothing is translated, where the administrator says so.
+    "RFC 6888 REQ-6" rfc6888_req_06_destinations_can_be_left_untranslated = |nat| {
+        nat.set_up(Setup::Except)?;
+        let known = "198.51.100.130:53";
+        for _ in 0..2 {
+            expect(&nat.send(&udp(A, known)), &[&format!("out: udp {A} > {known}")])?;
+            expect(&nat.send(&udp(known, A)), &[&format!("in: udp {known} > {A}")])?;
+        }
+        expect(&nat.send(&udp(A, P)), &[&format!("out: udp {E} > {P}")])
     };
     /// Filtering is endpoint-independent, where the administrator says so.
     "RFC 6888 REQ-7" rfc6888_req_07_filtering_can_be_endpoint_independent = |nat| {

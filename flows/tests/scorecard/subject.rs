@@ -28,6 +28,8 @@ pub enum Setup {
     Quota,
     /// The MTU outside is 1300 bytes.
     SmallMtu,
+    /// To 198.51.100.128/25 nothing is translated.
+    Except,
 }
 
 /// A frame that a NAT let out.

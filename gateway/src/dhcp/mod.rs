@@ -26,8 +26,15 @@ pub const CLIENT_PORT: u16 = 68;
 const LEASE_SECONDS: u32 = 3600;
 /// The shortest message that old clients take (RFC 1542 section 2.1).
 const MIN_MESSAGE_BYTES: usize = 300;
+/// The longest message that every client takes: that of a datagram of 576 bytes (RFC 2131 section 2, RFC 2132 section
+/// 9.10).
+const MAX_MESSAGE_BYTES: usize = 576 - HEADERS_BYTES;
+/// The headers of IPv4 and UDP.
+const HEADERS_BYTES: usize = 28;
 /// The longest option.
 const MAX_OPTION_BYTES: usize = 255;
+/// Kind and length, in front of an option's data.
+const OPTION_HEADER_BYTES: usize = 2;
 
 /// Options of RFC 2132, RFC 3442 and RFC 6842.
 mod option {
@@ -36,6 +43,7 @@ mod option {
     pub const REQUESTED_IP: u8 = 50;
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER: u8 = 54;
+    pub const MAX_MESSAGE_BYTES: u8 = 57;
     pub const RENEWAL_SECONDS: u8 = 58;
     pub const REBINDING_SECONDS: u8 = 59;
     pub const CLIENT_ID: u8 = 61;
@@ -88,6 +96,8 @@ struct Asked<'a> {
     requested: Option<Ipv4Addr>,
     server: Option<Ipv4Addr>,
     client_id: Option<Vec<u8>>,
+    /// The longest message that the client takes.
+    limit_bytes: usize,
 }
 
 /// What becomes of a message of the container to which a lease belongs.
@@ -133,7 +143,10 @@ impl<'a> Asked<'a> {
         let kind = DhcpMessageType::from(*find(option::MESSAGE_TYPE)?.first()?);
         let (requested, server) = (address(option::REQUESTED_IP), address(option::SERVER));
         let client_id = find(option::CLIENT_ID);
-        is_request.then_some(Self { packet, kind, requested, server, client_id })
+        let datagram = find(option::MAX_MESSAGE_BYTES).and_then(|data| data.try_into().ok());
+        let datagram_bytes = datagram.map_or(0, |bytes| usize::from(u16::from_be_bytes(bytes)));
+        let limit_bytes = datagram_bytes.saturating_sub(HEADERS_BYTES).max(MAX_MESSAGE_BYTES);
+        is_request.then_some(Self { packet, kind, requested, server, client_id, limit_bytes })
     }
 
     /// The address that is asked for: the one that was offered or is remembered, or the one that is used (RFC 2131
@@ -159,16 +172,36 @@ impl<'a> Asked<'a> {
     }
 
     fn compose(&self, kind: DhcpMessageType, lease: &Lease) -> Option<Vec<u8>> {
-        let is_refusal = kind == DhcpMessageType::Nak;
-        // Who informs himself keeps the address that he has (RFC 2131 section 4.3.5).
-        let gives = !is_refusal && self.kind != DhcpMessageType::Inform;
-        let texts = if is_refusal { Vec::new() } else { described(lease, gives) };
-        let client_id = self.client_id.iter();
-        let client_id = client_id.map(|id| DhcpOption { kind: option::CLIENT_ID, data: id });
-        let described = texts.iter().map(|(kind, data)| DhcpOption { kind: *kind, data });
-        let options: Vec<_> = client_id.chain(described).collect();
+        let mut texts = Vec::new();
+        texts.extend(self.client_id.iter().map(|id| (option::CLIENT_ID, id.clone())));
+        if kind != DhcpMessageType::Nak {
+            texts.extend(described(lease, self.gives(kind)));
+            let taken = self.repr(kind, lease, &options(&texts)).buffer_len() + OPTION_HEADER_BYTES;
+            let routes = routes(lease, self.limit_bytes.saturating_sub(taken));
+            texts.extend((!routes.is_empty()).then_some((option::ROUTES, routes)));
+        }
+        let options = options(&texts);
+        let answer = self.repr(kind, lease, &options);
+        let mut message = vec![0; answer.buffer_len().max(MIN_MESSAGE_BYTES)];
+        answer.emit(&mut DhcpPacket::new_unchecked(&mut message[..])).ok()?;
+        Some(message)
+    }
+
+    /// Whether an answer of a kind gives an address. Who informs himself keeps the one that he has (RFC 2131 section
+    /// 4.3.5).
+    fn gives(&self, kind: DhcpMessageType) -> bool {
+        kind != DhcpMessageType::Nak && self.kind != DhcpMessageType::Inform
+    }
+
+    fn repr<'b>(
+        &self,
+        kind: DhcpMessageType,
+        lease: &Lease,
+        options: &'b [DhcpOption<'b>],
+    ) -> DhcpRepr<'b> {
+        let (is_refusal, gives) = (kind == DhcpMessageType::Nak, self.gives(kind));
         let told = |address: Option<Ipv4Addr>| address.filter(|_| !is_refusal);
-        let answer = DhcpRepr {
+        DhcpRepr {
             message_type: kind,
             transaction_id: self.packet.transaction_id(),
             secs: 0,
@@ -189,12 +222,13 @@ impl<'a> Asked<'a> {
             lease_duration: gives.then_some(LEASE_SECONDS),
             renew_duration: None,
             rebind_duration: None,
-            additional_options: &options,
-        };
-        let mut message = vec![0; answer.buffer_len().max(MIN_MESSAGE_BYTES)];
-        answer.emit(&mut DhcpPacket::new_unchecked(&mut message[..])).ok()?;
-        Some(message)
+            additional_options: options,
+        }
     }
+}
+
+fn options(texts: &[(u8, Vec<u8>)]) -> Vec<DhcpOption<'_>> {
+    texts.iter().map(|(kind, data)| DhcpOption { kind: *kind, data }).collect()
 }
 
 /// What smoltcp has no words for.
@@ -209,15 +243,15 @@ fn described(lease: &Lease, gives: bool) -> Vec<(u8, Vec<u8>)> {
     if !lease.domain.is_empty() && lease.domain.len() <= MAX_OPTION_BYTES {
         options.push((option::DOMAIN, lease.domain.clone().into_bytes()));
     }
-    if !lease.routes.is_empty() {
-        options.push((option::ROUTES, routes(lease)));
-    }
     options
 }
 
 /// Routes without classes (RFC 3442). Who reads them reads no other default gateway, so that it comes first. Those for
 /// which there is no room are left out.
-fn routes(lease: &Lease) -> Vec<u8> {
+fn routes(lease: &Lease, room_bytes: usize) -> Vec<u8> {
+    if lease.routes.is_empty() {
+        return Vec::new();
+    }
     let default = lease.router.map(|router| (Ipv4Addr::UNSPECIFIED, 0, router));
     let others = lease.routes.iter().filter_map(|(to, via)| match to.addr() {
         IpAddr::V4(addr) => Some((addr, to.prefix_len(), *via)),
@@ -227,7 +261,7 @@ fn routes(lease: &Lease) -> Vec<u8> {
     for (to, prefix_len, via) in default.into_iter().chain(others) {
         let significant = usize::from(prefix_len.div_ceil(8));
         let route = [&[prefix_len][..], &to.octets()[..significant], &via.octets()].concat();
-        if bytes.len() + route.len() <= MAX_OPTION_BYTES {
+        if bytes.len() + route.len() <= room_bytes.min(MAX_OPTION_BYTES) {
             bytes.extend(route);
         }
     }

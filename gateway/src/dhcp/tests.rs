@@ -179,3 +179,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_message_is_no_longer_than_the_client_takes_and_routes_are_what_is_left_out() {
+    let routes = (0..40).map(|at| (format!("10.{at}.0.0/16").parse().unwrap(), OWN.into()));
+    let long = Lease { routes: routes.collect(), domain: "d".repeat(32), ..lease() };
+    let id = [7; 128];
+    let with_id = [(61u8, &id[..])];
+    let told = |asked: &[(u8, &[u8])]| {
+        let (offer, _) = answered(attend(&message(1, [0; 4], asked), &long));
+        let found = options(&offer).into_iter().find(|(kind, _)| *kind == 121);
+        (offer.len(), found.map_or(0, |(_, routes)| routes.len()))
+    };
+    let (plain, all) = told(&[]);
+    assert!(plain <= 548 && all > 200, "{plain} {all}");
+    let (short, some) = told(&with_id);
+    assert!(short <= 548 && some > 0 && some < all, "{short} {some}");
+    let ample = [with_id[0], (57, &[5, 220])];
+    let (whole, again) = told(&ample);
+    assert!(whole > 548 && again > all, "{whole} {again}");
+    // Nobody takes less than 576 bytes, whatever he says.
+    assert_eq!(told(&[(57, &[0, 1])]), (plain, all));
+}

@@ -67,13 +67,27 @@ pub struct Query {
     transport: Transport,
 }
 
+/// Puts records into an answer.
+type PushRecords<'a> =
+    dyn Fn(&mut AnswerBuilder<StaticCompressor<Vec<u8>>>) -> Result<(), PushError> + 'a;
+
 /// A message that can be answered.
 struct Asked<'a> {
     message: Message<&'a [u8]>,
     question: Question<ParsedName<&'a [u8]>>,
-    /// What the sender says of himself, if he speaks EDNS (RFC 6891): his longest datagram and the version.
-    edns: Option<(u16, u8)>,
+    /// What the sender says of himself, if he speaks EDNS.
+    edns: Option<Edns>,
     transport: Transport,
+}
+
+/// What somebody who speaks EDNS says of himself (RFC 6891 section 6.1).
+#[derive(Clone, Copy)]
+struct Edns {
+    /// The longest datagram that he takes.
+    datagram_bytes: u16,
+    version: u8,
+    /// He understands DNSSEC, which is repeated to him (RFC 3225 section 3).
+    is_dnssec_ok: bool,
 }
 
 impl Responder<'_> {
@@ -94,7 +108,7 @@ impl Responder<'_> {
 
     fn answer(&self, asked: &Asked) -> Verdict {
         let Asked { question, edns, .. } = asked;
-        if edns.is_some_and(|(_, version)| version > 0) {
+        if edns.is_some_and(|edns| edns.version > 0) {
             return Verdict::Answer(asked.refuse(OptRcode::BADVERS, self.forwarding));
         }
         let rtype = question.qtype();
@@ -125,8 +139,12 @@ impl<'a> Asked<'a> {
             let record = record.ok()?;
             if record.rtype() == Rtype::OPT {
                 let first = message.opt()?;
-                let is_second = edns.replace((first.udp_payload_size(), first.version())).is_some();
-                if is_second {
+                let said = Edns {
+                    datagram_bytes: first.udp_payload_size(),
+                    version: first.version(),
+                    is_dnssec_ok: first.dnssec_ok(),
+                };
+                if edns.replace(said).is_some() {
                     return None;
                 }
             }
@@ -138,8 +156,8 @@ impl<'a> Asked<'a> {
     fn limit_bytes(&self) -> usize {
         match (self.transport, self.edns) {
             (Transport::Tcp, _) => usize::from(u16::MAX),
-            (Transport::Udp, Some((bytes, _))) => {
-                usize::from(bytes.min(UDP_BYTES)).max(PLAIN_UDP_BYTES)
+            (Transport::Udp, Some(Edns { datagram_bytes, .. })) => {
+                usize::from(datagram_bytes.min(UDP_BYTES)).max(PLAIN_UDP_BYTES)
             }
             (Transport::Udp, None) => PLAIN_UDP_BYTES,
         }
@@ -211,22 +229,31 @@ impl<'a> Asked<'a> {
         is_authority: bool,
         push: impl Fn(&mut AnswerBuilder<StaticCompressor<Vec<u8>>>) -> Result<(), PushError>,
     ) -> Vec<u8> {
-        let build = |with_records: bool| {
-            let builder = MessageBuilder::from_target(StaticCompressor::new(Vec::new()));
-            let mut builder = builder.unwrap_or_else(|never| match never {});
-            builder.set_push_limit(self.limit_bytes());
-            let mut answer = builder.start_answer(&self.message, rcode.rcode())?;
-            let header = answer.header_mut();
-            header.set_aa(is_authority);
-            header.set_ra(forwarding == Forwarding::On);
-            header.set_tc(!with_records);
-            if with_records {
-                push(&mut answer)?;
-            }
-            self.push_edns(answer.additional(), rcode)
-        };
+        let flags = (is_authority, forwarding);
+        let whole = self.build(rcode, flags, Some(&push));
         // Without records there is always room: a question is shorter than the shortest limit.
-        build(true).or_else(|_| build(false)).unwrap_or_default()
+        whole.or_else(|_| self.build(rcode, flags, None)).unwrap_or_default()
+    }
+
+    /// An answer with records, or one that is marked as without those that it should have.
+    fn build(
+        &self,
+        rcode: OptRcode,
+        (is_authority, forwarding): (bool, Forwarding),
+        push: Option<&PushRecords>,
+    ) -> Result<Vec<u8>, PushError> {
+        let builder = MessageBuilder::from_target(StaticCompressor::new(Vec::new()));
+        let mut builder = builder.unwrap_or_else(|never| match never {});
+        builder.set_push_limit(self.limit_bytes());
+        let mut answer = builder.start_answer(&self.message, rcode.rcode())?;
+        let header = answer.header_mut();
+        header.set_aa(is_authority);
+        header.set_ra(forwarding == Forwarding::On);
+        header.set_tc(push.is_none());
+        if let Some(push) = push {
+            push(&mut answer)?;
+        }
+        self.push_edns(answer.additional(), rcode)
     }
 
     /// Who speaks EDNS is answered in kind (RFC 6891 section 6.1.1).
@@ -235,9 +262,10 @@ impl<'a> Asked<'a> {
         mut additional: AdditionalBuilder<StaticCompressor<Vec<u8>>>,
         rcode: OptRcode,
     ) -> Result<Vec<u8>, PushError> {
-        if self.edns.is_some() {
+        if let Some(Edns { is_dnssec_ok, .. }) = self.edns {
             additional.opt(|opt| {
                 opt.set_udp_payload_size(UDP_BYTES);
+                opt.set_dnssec_ok(is_dnssec_ok);
                 opt.set_rcode(rcode);
                 Ok(())
             })?;
@@ -293,9 +321,8 @@ impl Query {
 
     /// An answer of somebody else's as the asker gets it: with his identifier and spelling, and no longer than he takes.
     pub(super) fn deliver(&self, mut answer: Vec<u8>) -> Vec<u8> {
-        let is_too_long = answer.len() > self.limit_bytes;
-        if is_too_long {
-            answer.truncate(self.asked_bytes);
+        if answer.len() > self.limit_bytes {
+            return self.truncated(&answer);
         }
         if let Some((own, asked)) =
             answer.get_mut(12..self.asked_bytes).zip(self.message.get(12..self.asked_bytes))
@@ -309,18 +336,26 @@ impl Query {
             // We are an authority for our own names only.
             header.set_aa(false);
             header.set_ra(true);
-            header.set_tc(header.tc() || is_too_long);
-        }
-        if is_too_long && let Some(counts) = answer.get_mut(6..12) {
-            counts.fill(0);
         }
         answer
     }
 
+    /// That there is more of an answer of somebody else's than fits: the asker asks again over TCP.
+    fn truncated(&self, answer: &[u8]) -> Vec<u8> {
+        let rcode = Message::from_slice(answer).map_or(Rcode::SERVFAIL, |it| it.header().rcode());
+        let flags = (false, Forwarding::On);
+        let cut = self.asked().map(|asked| asked.build(rcode.into(), flags, None));
+        cut.and_then(Result::ok).unwrap_or_default()
+    }
+
     /// The answer when nobody answered.
     pub fn failure(&self) -> Vec<u8> {
-        let asked = Message::from_octets(&self.message[..]).ok();
-        let asked = asked.and_then(|message| Asked::read(message, self.transport));
-        asked.map_or_else(Vec::new, |asked| asked.refuse(OptRcode::SERVFAIL, Forwarding::On))
+        let refuse = |asked: Asked| asked.refuse(OptRcode::SERVFAIL, Forwarding::On);
+        self.asked().map(refuse).unwrap_or_default()
+    }
+
+    fn asked(&self) -> Option<Asked<'_>> {
+        let message = Message::from_octets(&self.message[..]).ok()?;
+        Asked::read(message, self.transport)
     }
 }

@@ -172,6 +172,11 @@ fn who_speaks_edns_is_answered_in_kind() {
     assert!(plain.opt().is_none());
     let answered = answer(&query("db", Rtype::A, Some(4096)));
     assert_eq!(answered.opt().unwrap().udp_payload_size(), 1232);
+    assert!(!answered.opt().unwrap().dnssec_ok());
+    let mut validating = query("db", Rtype::A, Some(4096));
+    let flags = validating.len() - 4;
+    validating[flags] = 0x80;
+    assert!(answer(&validating).opt().unwrap().dnssec_ok(), "repeated (RFC 3225)");
     let mut newer = query("db", Rtype::A, Some(4096));
     // The version is the second byte of what is the time to live elsewhere.
     let at = newer.len() - 5;
@@ -358,5 +363,28 @@ proptest! {
             }
             Verdict::Silence => {}
         }
+    }
+}
+
+#[test]
+fn an_answer_of_others_that_is_too_long_is_cut_to_what_the_asker_understands() {
+    let now = Instant::now();
+    for edns in [None, Some(512)] {
+        let message = query("www.example.org", Rtype::A, edns);
+        let Verdict::Forward(asked) = attend(&message, Forwarding::On, Transport::Udp) else {
+            panic!()
+        };
+        let mut relay = Relay::default();
+        let sent = relay.ask(("me", 1), asked, &servers(1), 99, now).unwrap();
+        let mut long = resolved(&sent, Rcode::NXDOMAIN);
+        long.resize(600, 0);
+        let Heard::Answer("me", cut) = relay.hear(sent.ticket, long, now) else { panic!() };
+        assert!(cut.len() <= 512);
+        let cut = Message::from_octets(cut).unwrap();
+        let header = cut.header();
+        assert_eq!((header.id(), header.tc(), header.aa(), header.ra()), (7, true, false, true));
+        assert_eq!(header.rcode(), Rcode::NXDOMAIN);
+        assert_eq!(cut.header_counts().ancount(), 0);
+        assert_eq!(cut.opt().is_some(), edns.is_some(), "who speaks EDNS is answered in kind");
     }
 }

@@ -31,6 +31,7 @@ const _: () = assert!(size_of::<PktBuf>() <= 32, "two frame handles share a cach
 #[allow(unsafe_code, reason = "slot ownership is this type's reason to exist")]
 impl PktBuf {
     /// Takes ownership of `slot`: an empty frame behind the usual headroom.
+    #[inline]
     pub(crate) fn own(arena: &'static Arena, slot: u32) -> Self {
         Self { arena, slot, start: HEADROOM, len: 0, offload: Offload::NONE }
     }
@@ -83,6 +84,7 @@ impl PktBuf {
 
     /// Sets the frame's length after its bytes were written, e.g. by a system call to
     /// [`PktBuf::receive_area`]. Cut to what the slot holds.
+    #[inline]
     pub fn set_len(&mut self, len: usize) {
         let room = self.arena.capacity(self.slot) - self.start as usize;
         self.len = u32::try_from(len.min(room)).unwrap_or(u32::MAX);
@@ -124,6 +126,7 @@ impl PktBuf {
 
     /// Replaces the contents by `bytes`. False, and unchanged, when the slot is too small.
     #[must_use]
+    #[inline]
     pub fn fill_from(&mut self, bytes: &[u8]) -> bool {
         if bytes.len() > self.arena.capacity(self.slot) - self.start as usize {
             return false;

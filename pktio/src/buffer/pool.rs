@@ -116,6 +116,7 @@ impl Pool {
     }
 
     /// A frame that holds `bytes`. `None` when no buffer is free or they are longer than a super-frame.
+    #[inline]
     pub fn frame_from(&mut self, bytes: &[u8]) -> Option<PktBuf> {
         let mut frame = self.take_for(bytes.len())?;
         frame.fill_from(bytes).then_some(frame)

@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         test!(a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said)
             .needs(Need::Bpf),
         test!(a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways).needs(Need::Bpf),
+        test!(a_port_at_which_the_kernel_refuses_shortcuts_says_why_and_is_one_without)
+            .needs(Need::Bpf),
         test!(a_shortcut_ends_by_itself_when_its_time_is_over).needs(Need::Bpf),
         test!(a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame).needs(Need::Bpf),
         test!(no_frame_is_lost_or_doubled_while_tables_are_replaced).needs(Need::Bpf),
@@ -68,6 +70,7 @@ use kernel::{
 use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_contract};
 use shortcut::{
     a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways,
+    a_port_at_which_the_kernel_refuses_shortcuts_says_why_and_is_one_without,
     a_shortcut_ends_by_itself_when_its_time_is_over,
     a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame,
     no_frame_is_lost_or_doubled_while_tables_are_replaced,

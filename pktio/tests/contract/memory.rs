@@ -64,7 +64,7 @@ impl Rig for Null {
     }
 
     fn inject(&mut self, frames: &[Vec<u8>]) -> Outcome<bool> {
-        self.0 = NullPort::source(frames.to_vec());
+        self.0 = NullPort::source(frames);
         Ok(false)
     }
 

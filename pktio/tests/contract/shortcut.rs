@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use hostnet::Netlink;
 use netlab::raw::RawSocket;
 use netlab::{Container, TestResult};
+use pktio::bpf::code::{Code, Reg};
+use pktio::bpf::{Hook, Program, ProgramKind};
 use pktio::packet::PacketPort;
 use pktio::shortcut::{Key, Route, Shortcuts, Table, Tally};
 use pktio::wire::MacAddr;
@@ -57,7 +59,7 @@ impl Pair {
     }
 
     fn key(&self, tag: u16) -> Outcome<Key> {
-        let gate = self.ports[0].gate().ok_or("no gate")?;
+        let gate = self.ports[0].gate().ok_or("no gate")?.map_err(|error| error.to_string())?;
         Ok(Key { gate, tag, src: A, dst: B })
     }
 
@@ -158,6 +160,29 @@ pub fn a_shortcut_ends_by_itself_when_its_time_is_over() -> TestResult {
     pair.table.put(&key, &Route { until_ns: 1, ..route })?;
     pair.goes_to_the_port(&frame(&[], 60))?;
     assert_eq!(pair.table.tally(&key)?, Tally::default());
+    Ok(())
+}
+
+/// The kernel has room for 64 programs on an interface (`BPF_MPROG_MAX`).
+pub fn a_port_at_which_the_kernel_refuses_shortcuts_says_why_and_is_one_without() -> TestResult {
+    let (host, far) = (Container::new()?, Container::new()?);
+    host.netlink()?.create_veth("a", "eth0", Some(far.namespace().as_fd()))?;
+    let shortcuts = Shortcuts::new(1, &Table::new()?)?;
+    let mut code = Code::new();
+    code.mov(Reg::R0, -1).exit();
+    let next = Program::load(ProgramKind::Classifier, &code.finish()?)?;
+    host.run(|| -> Outcome2<_> {
+        let index = Netlink::open()?.link("a")?.index;
+        let full = (0..64).map(|_| next.attach_tcx(index, Hook::Ingress));
+        let full = full.collect::<Result<Vec<_>, _>>()?;
+        let port = PacketPort::open_with(index, Some(&shortcuts))?;
+        let why = port.gate().and_then(Result::err).map(ToString::to_string);
+        assert!(why.is_some_and(|why| why.starts_with("cannot attach a program")));
+        drop(full);
+        assert!(matches!(PacketPort::open_with(index, Some(&shortcuts))?.gate(), Some(Ok(_))));
+        assert!(PacketPort::open(index)?.gate().is_none());
+        Ok(())
+    })?;
     Ok(())
 }
 

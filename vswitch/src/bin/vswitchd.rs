@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
 use flows::TableSizes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use vswitch::cli::Color;
@@ -20,6 +21,7 @@ use vswitch::worker::{PollMode, doorbell, ring};
 /// Runs in the foreground, logs to standard error, and is given orders with `vswitchctl`.
 #[derive(Parser)]
 #[command(
+    name = "vswitchd",
     version,
     after_help = "\
 Examples:
@@ -30,8 +32,8 @@ Examples:
   vswitchd --docker                            Docker's network plugin as well (docker network create -d vswitch)"
 )]
 struct Arguments {
-    /// Where to listen for orders
-    #[arg(long, value_name = "PATH", default_value = ctl::DEFAULT_SOCKET, env = "VSWITCH_SOCKET")]
+    /// Where to listen for orders [env: VSWITCH_SOCKET]
+    #[arg(long, value_name = "PATH", default_value_os_t = ctl::usual_socket())]
     socket: PathBuf,
 
     /// A group (by number) whose members may give orders too
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         .init();
     // The control socket is never open to others, not even between `bind` and `chmod`.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    take_all_descriptors();
     match serve(arguments) {
         Ok(()) => {
             tracing::info!("ended");
@@ -108,6 +111,15 @@ fn main() -> ExitCode {
             eprintln!("vswitchd: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Every port and every client needs descriptors. The limit that shells set at first (1024) is for programs that use
+/// `select(2)`, and any may raise it up to the hard one.
+fn take_all_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("cannot have more than {:?} descriptors: {error}", limit.current);
     }
 }
 

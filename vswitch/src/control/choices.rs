@@ -1,7 +1,9 @@
 //! What a request leaves to the daemon: MAC addresses, and what no subnet is chosen out of. It becomes part of the
 //! request, so that whatever comes of a request follows from the request and the configuration alone.
 
-use ctl::{Batch, Config, MacAddr, Mutation, PortKind, PortName, Prefix, Tap};
+use ctl::{
+    Batch, BridgeName, Config, HostPort, MacAddr, Mutation, PortKind, PortName, Prefix, Tap,
+};
 use hostnet::Netlink;
 
 use crate::random::random;
@@ -28,9 +30,18 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
             handover.mac = handover.mac.or_else(|| mac_for(Some(handover.port.clone()), config));
             Mutation::NetworkHandover(handover)
         }
-        Mutation::NetworkCreate(mut create) if !config.networks.contains_key(&create.name) => {
-            create.avoid.extend(host_routes());
+        Mutation::NetworkCreate(mut create) => {
+            let name = &create.name;
+            create.host_port = create.host_port.map(|port| with_mac(port, name, config));
+            if !config.networks.contains_key(name) {
+                create.avoid.extend(host_routes());
+            }
             Mutation::NetworkCreate(create)
+        }
+        Mutation::NetworkSet(mut set) => {
+            let wanted = set.host_port.take();
+            set.host_port = wanted.map(|port| port.map(|port| with_mac(port, &set.name, config)));
+            Mutation::NetworkSet(set)
         }
         Mutation::PoolAdd(mut add) if add.subnet.is_none() => {
             add.avoid.extend(host_routes());
@@ -42,6 +53,11 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
         }
         other => other,
     }
+}
+
+fn with_mac(port: HostPort, network: &BridgeName, config: &Config) -> HostPort {
+    let mac = port.mac.or_else(|| mac_for(HostPort::port_name(network).ok(), config));
+    HostPort { mac, ..port }
 }
 
 fn fresh_mac() -> Option<MacAddr> {

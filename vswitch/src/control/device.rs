@@ -4,8 +4,10 @@
 mod handover;
 mod shared;
 
+use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use ctl::{
@@ -21,6 +23,7 @@ use pktio::tap::{self, Handle, TapDevice, TapError, TapPort};
 use pktio::xdp::{self, XdpError};
 
 use super::place;
+use super::station::Station;
 use super::watch::Watch;
 use crate::worker::WorkerId;
 
@@ -48,6 +51,8 @@ pub struct Home {
     pub memory: Memory,
     /// By which the kernel carries frames, if it is to.
     pub shortcuts: Option<Arc<Shortcuts>>,
+    /// The namespace of the daemon's own station.
+    pub station: Arc<Station>,
 }
 
 /// What there is to know about an open device.
@@ -71,10 +76,12 @@ pub struct Facts {
     pub is_bound: bool,
     /// Whether it is one end of a veth pair, whose other end is a container's.
     pub is_veth: bool,
-    /// Where the kernel can carry frames of this port by itself, the number of its gate.
-    pub gate: Option<u32>,
+    /// The number of the gate by which the kernel can carry frames of this port by itself, or why it cannot.
+    pub gate: Result<u32, Cow<'static, str>>,
     /// Whether what the kernel sends to the container arrives: the other end is there, and on.
-    pub is_far_end_ready: bool,
+    is_far_end_ready: bool,
+    /// The longest packet that the interface takes by now, whoever has changed it.
+    mtu_now: u32,
     /// What the device hands over without software work in the switch.
     pub offloads: Vec<String>,
     /// What else is worth knowing.
@@ -86,6 +93,28 @@ impl Facts {
     pub fn present_name(&self) -> Option<String> {
         let name = self.handed_over.as_ref()?.name().ok()?;
         Some(format!("handed over to an engine, and called {name} now"))
+    }
+
+    /// Whether the kernel carries frames of the port by itself, and why not.
+    fn offload_note(&self) -> String {
+        match &self.gate {
+            Ok(_) => "offloaded: the kernel carries plain unicast between this port and others like it whose \
+                      host ends are in the same namespace"
+                .to_owned(),
+            Err(why) => format!("not offloaded: {why}"),
+        }
+    }
+
+    /// Takes up what the kernel says of the interface now.
+    pub fn heed(&mut self, link: &Link) {
+        self.is_far_end_ready = link.ready && link.is_pair_apart;
+        self.mtu_now = link.mtu;
+    }
+
+    /// The number of the port's gate, if what the kernel carries to the port arrives as it does from the switch.
+    pub fn open_gate(&self) -> Option<u32> {
+        let gate = self.gate.as_ref().ok()?;
+        (self.is_far_end_ready && self.mtu_now >= self.mtu).then_some(*gate)
     }
 }
 
@@ -170,28 +199,9 @@ pub fn open(
     let is_offloaded = home.shortcuts.is_some();
     let mut opened = open_kind(port, mtu, home, questions)?;
     if is_offloaded {
-        opened.facts.notes.push(offload_note(port, &opened.facts).to_owned());
+        opened.facts.notes.push(opened.facts.offload_note());
     }
     Ok(opened)
-}
-
-/// Whether the kernel carries frames of a port by itself, and why not.
-fn offload_note(port: &Port, facts: &Facts) -> &'static str {
-    match &port.kind {
-        PortKind::Tap(_) => "not offloaded: a TAP interface has no other end in the kernel",
-        _ if facts.gate.is_some() => {
-            "offloaded: the kernel carries plain unicast between this port and others like it"
-        }
-        _ if port.shared => "not offloaded: the host keeps the interface",
-        _ if !facts.is_veth => "not offloaded: it is no veth",
-        PortKind::Netdev { mode: NetdevMode::Xdp, .. } => "not offloaded: in xdp mode",
-        PortKind::Netdev { netns: Some(_), .. } => {
-            "not offloaded: the host end of the veth is not in the switch's namespace"
-        }
-        PortKind::Netdev { .. } => {
-            "not offloaded: the other end is in the same namespace, or the kernel refused"
-        }
-    }
 }
 
 fn open_kind(
@@ -202,6 +212,9 @@ fn open_kind(
 ) -> Result<OpenDevice, OpenError> {
     let place = place::enter(port)?;
     match &port.kind {
+        PortKind::Tap(tap) if port.bridge.is_loopback() => {
+            open_tap(&as_the_kernel_can(tap), Some(home.station.namespace()?), mtu)
+        }
         PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
         PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), place, mtu),
         PortKind::Netdev { device, mode, .. } if port.shared => {
@@ -211,9 +224,6 @@ fn open_kind(
             let explicit_mtu = port.mtu.map(ctl::Mtu::bytes);
             let watched = netns.as_ref().zip(place.as_ref());
             let watch = watched.map(|(netns, place)| Watch::begin(netns, place)).transpose()?;
-            // What happens to an interface of another namespace is not heard at once.
-            let shortcuts = home.shortcuts.clone().filter(|_| netns.is_none());
-            let home = Home { shortcuts, ..home };
             let open = || open_netdev(device, *mode, explicit_mtu, home);
             let mut opened = in_namespace(place.as_ref(), open)?;
             opened.facts.watch = watch.map(Arc::new);
@@ -274,6 +284,14 @@ fn configured(tap: &Tap, dhcp: bool) -> Tap {
         tap.gateways.retain(IpAddr::is_ipv6);
         tap.routes.retain(|route| route.via.is_ipv6());
     }
+    tap
+}
+
+/// An interface without IPv6 addresses where the kernel knows no IPv6 at all.
+fn as_the_kernel_can(tap: &Tap) -> Tap {
+    let mut tap = tap.clone();
+    let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
+    tap.ips.retain(|cidr| has_ipv6 || cidr.addr.is_ipv4());
     tap
 }
 
@@ -382,8 +400,14 @@ fn open_packet(
     mode: NetdevMode,
     shortcuts: Option<Arc<Shortcuts>>,
 ) -> Result<OpenDevice, OpenError> {
-    let is_pair = link.kind.as_deref() == Some("veth") && link.is_pair_apart;
+    let is_pair = is_veth(link) && link.is_pair_apart;
     let port = PacketPort::open_with(link.index, shortcuts.as_deref().filter(|_| is_pair))?;
+    let gate = match port.gate() {
+        Some(Ok(number)) => Ok(number),
+        Some(Err(error)) => Err(format!("the kernel refused: {error}").into()),
+        None if is_veth(link) => Err("the veth's other end is in the same namespace".into()),
+        None => Err("it is no veth".into()),
+    };
     let host_stack = host_stack(&port);
     let buffer = format!("receive buffer {} KiB", port.receive_buffer_bytes() / 1024);
     let why = if mode == NetdevMode::Auto { " (auto: the far end keeps its offloads)" } else { "" };
@@ -392,7 +416,7 @@ fn open_packet(
         mode: format!("gso{why}"),
         offloads: offloads.map(str::to_owned).to_vec(),
         notes: vec![host_stack, buffer],
-        gate: port.gate(),
+        gate,
         ..facts_of(link)
     };
     Ok(OpenDevice { queues: vec![Box::new(port)], facts, home: None })
@@ -413,10 +437,15 @@ fn open_xdp(link: &Link, home: Home) -> Result<OpenDevice, OpenError> {
         offloads: vec!["checksum".to_owned()],
         notes: vec!["super-frames are cut up before they leave by this port".to_owned()],
         is_bound: true,
+        gate: Err("in xdp mode".into()),
         ..facts_of(link)
     };
     let queues = ports.into_iter().map(|port| Box::new(port) as Box<dyn pktio::Port>).collect();
     Ok(OpenDevice { queues, facts, home: Some(home.worker) })
+}
+
+fn is_veth(link: &Link) -> bool {
+    link.kind.as_deref() == Some("veth")
 }
 
 fn facts_of(link: &Link) -> Facts {
@@ -429,9 +458,10 @@ fn facts_of(link: &Link) -> Facts {
         mac: link.mac.map(MacAddr),
         mtu: link.mtu,
         is_bound: false,
-        is_veth: link.kind.as_deref() == Some("veth"),
-        gate: None,
+        is_veth: is_veth(link),
+        gate: Err("a TAP interface has no other end in the kernel".into()),
         is_far_end_ready: link.ready && link.is_pair_apart,
+        mtu_now: link.mtu,
         offloads: Vec::new(),
         notes: Vec::new(),
     }

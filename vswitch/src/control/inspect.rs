@@ -8,7 +8,8 @@ use ctl::response::{
     QueueInfo, StageCost, Stats, TableInfo, Version, WorkerPerf,
 };
 use ctl::{BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, PortName, VlanId, wire};
-use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex};
+use flows::fdb::{Entry, Events};
+use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex, Vid};
 
 use super::compile::Numbering;
 use super::describe;
@@ -72,7 +73,12 @@ impl Switch {
     pub fn bridge(&self, name: &BridgeName) -> Option<BridgeInfo> {
         let settings = self.config().bridges.get(name)?.clone();
         let fdb = &self.numbering().bridges.get(name)?.fdb;
-        let events = fdb.events();
+        // What is known of a VLAN is known of its bridge.
+        let is_vlan = settings.vlan_of.is_some();
+        let events = if is_vlan { Events::default() } else { fdb.events() };
+        let vid = settings.vlan_of.as_ref().map(|own| Vid(own.vlan.number()));
+        let is_here = |entry: &&Entry| vid.is_none_or(|vid| entry.vid == vid);
+        let stations = fdb.entries(self.now()).iter().filter(is_here).count();
         let router_mac = (!settings.gateways.is_empty()).then(|| settings.router_mac(name));
         Some(BridgeInfo {
             name: name.clone(),
@@ -83,7 +89,7 @@ impl Switch {
                 let ports = self.config().ports_of(name).map(|(name, _)| name);
                 ports.chain(self.config().vxlans_of(name).map(|(name, _)| name)).cloned().collect()
             },
-            stations: u32::try_from(fdb.entries(self.now()).len()).unwrap_or(u32::MAX),
+            stations: u32::try_from(stations).unwrap_or(u32::MAX),
             learned: events.learned,
             moved: events.moved,
             expired: events.expired,
@@ -137,7 +143,7 @@ impl Switch {
         let now = self.now();
         let carried = self.carried_to();
         let mut stations = Vec::new();
-        for (bridge, slot) in &self.numbering().bridges {
+        for (bridge, slot) in self.whole_bridges() {
             if filter.bridge.as_ref().is_some_and(|wanted| wanted != bridge) {
                 continue;
             }
@@ -196,17 +202,14 @@ impl Switch {
         let now = self.fleet_ref().clock().now();
         let mut drops = Vec::new();
         for (name, ports) in self.books_by_name() {
-            let last = |side, reason| {
-                let is_it =
-                    |o: &&Offender| (o.side, o.reason) == (side, reason) && ports.contains(&o.port);
-                let last = ledger.offenders().iter().filter(is_it).max_by_key(|o| o.at)?;
-                Some(last_drop(last, now))
-            };
-            drops.extend(drops_of(&name, &sum(&ledger, &ports), last));
+            let own = ledger.offenders().iter().filter(|offender| ports.contains(&offender.port));
+            let own: Vec<_> = own.collect();
+            drops.extend(drops_of(&name, &sum(&ledger, &ports), &own, now));
             let unseen = ports.iter().filter_map(|port| missed.get(port)).sum();
             drops.extend(missed_by(&name, unseen));
         }
-        drops.extend(drops_of("(removed)", ledger.closed(), |_, _| None));
+        let departed: Vec<_> = ledger.departed().iter().collect();
+        drops.extend(drops_of("(removed)", ledger.closed(), &departed, now));
         Ok(drops)
     }
 
@@ -275,12 +278,17 @@ fn counters(books: &PortBooks, missed: u64) -> Counters {
     }
 }
 
-/// The drops of one port, both sides, by reason.
+/// The drops of one port, both sides, by reason, with the last of its offenders.
 fn drops_of(
     port: &str,
     books: &PortBooks,
-    last: impl Fn(DropSide, DropReason) -> Option<LastDrop>,
+    offenders: &[&Offender],
+    now: flows::Nanos,
 ) -> Vec<DropInfo> {
+    let last = |side, reason| {
+        let alike = offenders.iter().filter(|o| (o.side, o.reason) == (side, reason));
+        alike.max_by_key(|offender| offender.at).map(|offender| last_drop(offender, now))
+    };
     let sides = [
         (DropSide::Ingress, "in", &books.ingress_drops),
         (DropSide::Egress, "out", &books.egress_drops),

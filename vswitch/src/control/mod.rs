@@ -6,6 +6,7 @@
 //!   network that a container moved.
 //! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
 //!   what becomes of a packet; `capture`: frames as they pass; `feed`: both, piece by piece.
+//! * `station`: the namespace in which the daemon itself is a station, that relays from the host's loopback.
 //! * `reception`: what containers ask their gateways for: names and addresses.
 //! * `choices`: what a request leaves to the daemon.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
@@ -28,6 +29,7 @@ mod reception;
 mod rules;
 mod server;
 mod socket;
+mod station;
 mod store;
 mod subject;
 mod switch;
@@ -94,9 +96,6 @@ pub enum DaemonError {
     /// No workers.
     #[error(transparent)]
     Fleet(#[from] FleetError),
-    /// No programs in the kernel.
-    #[error("cannot offload to the kernel (--offload ebpf): {0}")]
-    Offload(#[from] pktio::bpf::BpfError),
     /// The host's interfaces cannot be watched.
     #[error(transparent)]
     Host(#[from] hostnet::HostError),
@@ -133,8 +132,12 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let kept = store.as_ref().map(Store::load).transpose()?.unwrap_or_default();
     let fleet = Fleet::start(&options.fleet)?;
     let clock = fleet.clock();
-    let carrier = options.offload.map(|Offload::Ebpf| Carrier::new(clock)).transpose()?;
+    let carrier = options.offload.map(|Offload::Ebpf| Carrier::new(clock)).transpose();
+    let (carrier, refusal) = carrier.map_or_else(|error| (None, Some(error)), |made| (made, None));
     let mut switch = Switch::new(fleet, store, carrier);
+    if let Some(error) = refusal {
+        switch.note_problem(format!("the kernel carries nothing (--offload ebpf): {error}"));
+    }
     switch.restore(&kept).map_err(DaemonError::Restore)?;
     let failed = |source| DaemonError::Loop { operation: "set up", source };
     let reception = Reception::new().map_err(failed)?;

@@ -5,7 +5,7 @@ use ctl::flow::FlowId;
 use ctl::response::{FlowInfo, FlowPage};
 use flows::Nanos;
 
-use super::compile::rules::{rule_id, timeouts};
+use super::compile::rules::rule_id;
 use super::switch::Switch;
 
 impl Switch {
@@ -36,7 +36,7 @@ impl Switch {
 
     /// Whether some rules go away by themselves.
     pub fn has_mortal_rules(&self) -> bool {
-        self.mortal_rules().next().is_some()
+        self.rules().mortal().next().is_some()
     }
 
     /// Removes the rules whose time is over.
@@ -44,7 +44,8 @@ impl Switch {
         let now = self.fleet_ref().clock().now();
         let counters = &self.fleet_ref().tables().rules;
         let expired: Vec<_> = self
-            .mortal_rules()
+            .rules()
+            .mortal()
             .filter(|(id, timeouts)| counters.is_over(rule_id(*id), *timeouts, now))
             .map(|(id, _)| id)
             .collect();
@@ -56,10 +57,5 @@ impl Switch {
         if let Err(error) = self.advance(next) {
             self.note_problem(format!("rules whose time is over stay: {error}"));
         }
-    }
-
-    fn mortal_rules(&self) -> impl Iterator<Item = (FlowId, flows::rules::Timeouts)> + '_ {
-        let mortal = self.config().flows.iter().map(|(id, rule)| (*id, timeouts(rule)));
-        mortal.filter(|(_, timeouts)| *timeouts != flows::rules::Timeouts::default())
     }
 }

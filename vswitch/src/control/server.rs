@@ -100,6 +100,8 @@ impl Server {
         let failed = |source| DaemonError::Loop { operation: "set up", source };
         let poll = Poll::new().map_err(failed)?;
         let links = LinkMonitor::open()?;
+        // What changed before anybody listened.
+        daemon.switch.heed_missed_links();
         let registry = poll.registry();
         let read = Interest::READABLE;
         registry.register(&mut socket.listener, LISTENER, read).map_err(failed)?;

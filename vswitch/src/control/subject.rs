@@ -61,7 +61,7 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
                 DiffItem::Add(id, _) | DiffItem::Update { new: (id, _), .. } => Some(*id),
                 DiffItem::Remove(..) => None,
             });
-            Changed { flow: put.or_else(|| next.flow_like(rule)), ..none }
+            Changed { flow: put.or_else(|| next.flows.like(rule)), ..none }
         }
         Mutation::FlowDel(_) => {
             Changed { removed: Some(old.flows.len() - next.flows.len()), ..none }

@@ -8,13 +8,14 @@
 //! * `commit`: the steps.
 //! * `endings`: what ends with a change; `gateways`: what gateways say by themselves; `overlay`: tunnels;
 //!   `services`: the backends of services; `shortcuts`: what the kernel carries; `uplink`: interfaces that are shared
-//!   with the host.
+//!   with the host; `loopback`: ports that are relayed from its loopback.
 
 mod change;
 mod commit;
 mod endings;
 mod gateways;
 mod lookout;
+mod loopback;
 mod overlay;
 mod services;
 mod shortcuts;
@@ -41,6 +42,7 @@ pub(super) use commit::stuck;
 use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
+use loopback::Loopback;
 pub use shortcuts::Carrier;
 use uplink::Reservation;
 
@@ -73,6 +75,7 @@ pub struct Switch {
     /// Neighbours that the host is to find.
     questions: Arc<Questions>,
     reservation: Reservation,
+    loopback: Loopback,
     /// An interface is shared of whose host nothing is known yet.
     has_new_host: bool,
     /// What the kernel carries, if it is to.
@@ -101,6 +104,7 @@ impl Switch {
             swept: Swept::default(),
             questions,
             reservation: Reservation::default(),
+            loopback: Loopback::default(),
             has_new_host: false,
             carrier,
         }
@@ -112,6 +116,7 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when the workers or the store fail.
     pub fn restore(&mut self, kept: &Config) -> Result<(), CtlError> {
+        self.inherit_reservation(kept);
         let (ports, vxlans) = (Table::new(), Table::new());
         let bridges = Config { ports, vxlans, ..kept.clone() };
         self.commit(bridges, Prepared::default())?;
@@ -157,6 +162,7 @@ impl Switch {
         self.write(&next)?;
         self.commit(next, prepared)?;
         self.follow_new_hosts();
+        self.retry_loopback();
         Ok(())
     }
 
@@ -169,13 +175,23 @@ impl Switch {
         }
     }
 
+    /// The bridges, without the VLANs of them that the router takes for bridges.
+    pub(super) fn whole_bridges(
+        &self,
+    ) -> impl Iterator<Item = (&ctl::BridgeName, &BridgeSlot)> + '_ {
+        let is_whole = |name: &ctl::BridgeName| {
+            self.config.bridges.get(name).is_none_or(|it| it.vlan_of.is_none())
+        };
+        self.numbering.bridges.iter().filter(move |(name, _)| is_whole(name))
+    }
+
     /// The bridges that a filter means.
     pub(super) fn matching_bridges<'a>(
         &'a self,
         filter: &'a FdbFilter,
     ) -> impl Iterator<Item = &'a BridgeSlot> + 'a {
         let wanted = |name: &ctl::BridgeName| filter.bridge.as_ref().is_none_or(|own| own == name);
-        self.numbering.bridges.iter().filter(move |(name, _)| wanted(name)).map(|(_, slot)| slot)
+        self.whole_bridges().filter(move |(name, _)| wanted(name)).map(|(_, slot)| slot)
     }
 
     /// Whether a filter means a station.
@@ -237,6 +253,11 @@ impl Switch {
     /// Adds to these.
     pub(super) fn add_missed(&mut self, port: PortIndex, frames: u64) {
         *self.missed.entry(port).or_default() += frames;
+    }
+
+    /// The rules in force.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// What the workers decide by.

@@ -208,6 +208,9 @@ fn a_drop_is_shown_with_its_time_and_outlives_its_port() -> TestResult {
     let all: Vec<DropInfo> = daemon.ask(Query::Drops)?;
     let removed = all.iter().find(|drop| drop.reason == "invalid-source").ok_or("no drop")?;
     assert_eq!((removed.port.as_str(), removed.count), ("(removed)", 1));
+    let still = removed.last.as_ref().ok_or("it is forgotten with its port")?;
+    assert_eq!((&still.bytes, &still.summary), (&last.bytes, &last.summary));
+    assert!(still.milliseconds_ago >= last.milliseconds_ago);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use ctl::{
 };
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getrlimit, prlimit};
+use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, getrlimit, prlimit, setrlimit};
 
 use crate::daemon::{Daemon, bridge, eventually, fresh_directory, port, spawn, tap};
 
@@ -169,15 +169,20 @@ fn unfinished_requests_of_all_clients_together_are_bounded() -> TestResult {
 }
 
 fn a_thousand_clients_are_served_at_once() -> TestResult {
-    let daemon = Daemon::start()?;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    let daemon = Daemon::start_short_of_descriptors(256)?;
     let mut clients = Vec::new();
     for id in 0..1000 {
         let mut stream = UnixStream::connect(daemon.socket())?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        writeln!(stream, r#"{{"v":1,"id":{id},"op":"version"}}"#)?;
+        write!(stream, r#"{{"v":1,"id":{id},"op":"ver"#)?;
         clients.push(stream);
     }
-    for (id, stream) in clients.into_iter().enumerate() {
+    // All of them are in the middle of a request, and none keeps another out.
+    let _: ctl::response::Version = daemon.ask(Query::Version)?;
+    for (id, mut stream) in clients.into_iter().enumerate() {
+        stream.write_all(b"sion\"}\n")?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line)?;
         assert!(line.contains(&format!(r#""id":{id},"#)) && line.contains("ok"), "{line}");

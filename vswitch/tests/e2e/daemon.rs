@@ -50,6 +50,24 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Starts one that may have only so many descriptors at first.
+    pub fn start_short_of_descriptors(limit: u64) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::start_by(&["sh", "-c", &format!("ulimit -Sn {limit}; exec \"$0\" \"$@\"")], &[])
+    }
+
+    /// Starts one by another program, whose last arguments are the daemon and its arguments. It has no bridge.
+    pub fn start_by(
+        program: &[&str],
+        arguments: &[&str],
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let directory = fresh_directory();
+        let daemon = command(&directory, arguments);
+        let (name, own) = program.split_first().ok_or("no program")?;
+        let mut command = Command::new(name);
+        command.args(own).arg(daemon.get_program()).args(daemon.get_args());
+        Self::serving(command.stderr(Stdio::piped()).spawn()?, &directory)
+    }
+
     /// Starts one with the state in `directory`.
     pub fn start_in(
         directory: &Path,
@@ -214,16 +232,20 @@ pub fn fresh_directory() -> PathBuf {
 
 /// Starts a daemon process and does not wait for it.
 pub fn spawn(directory: &Path, arguments: &[&str]) -> std::io::Result<Child> {
-    Command::new(env!("CARGO_BIN_EXE_vswitchd"))
+    command(directory, arguments).stderr(Stdio::piped()).spawn()
+}
+
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vswitchd"));
+    command
         .arg("--socket")
         .arg(directory.join("socket"))
         .arg("--state")
         .arg(directory)
         .args(["--log", "error", "--buffers", "4096"])
         .args(if OFFLOADED.get() { ["--offload", "ebpf"].as_slice() } else { &[] })
-        .args(arguments)
-        .stderr(Stdio::piped())
-        .spawn()
+        .args(arguments);
+    command
 }
 
 /// Waits for something to become true.
@@ -248,6 +270,19 @@ pub fn within(
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Checks that something takes less than a second, which `attempt` measures. On a busy machine the kernel itself may take
+/// longer, so that the best of several attempts counts.
+pub fn in_a_second(attempt: impl Fn(&mut Duration) -> TestResult) -> TestResult {
+    let mut took = [Duration::MAX; 5];
+    for took in &mut took {
+        attempt(took)?;
+        if *took < Duration::from_secs(1) {
+            return Ok(());
+        }
+    }
+    Err(format!("it took {took:?}").into())
 }
 
 /// Makes another bridge, like `br0`.

@@ -2,7 +2,7 @@
 //! is noticed, when the device or its namespace changes or ends.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ctl::response::{DropInfo, PortState, Status};
 use ctl::{MacAddr, NetdevMode, PortKind, Query, Tap};
@@ -10,7 +10,7 @@ use hostnet::Netlink;
 use netlab::{Container, Need, Path, Test, TestResult, ping, test, topology, transfer};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
-use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
+use crate::daemon::{Daemon, Kind, connect, eventually, in_a_second, port, tap, unique};
 
 pub fn tests() -> Vec<Test> {
     let gso = [
@@ -121,13 +121,17 @@ fn a_namespace_that_ends_takes_its_xdp_port_along() -> TestResult {
 }
 
 fn the_end_of_its_namespace(mode: NetdevMode) -> TestResult {
-    let mut foreign = Foreign::new(mode)?;
-    // Dropping the container ends its name; only the daemon's sockets still keep the namespace.
-    foreign.place = Container::new()?;
-    foreign.port_goes()?;
-    // And they keep it no longer: with the namespace went the device, and its other end.
-    eventually("the namespace has ended", || foreign.far.link("eth0").is_err())?;
-    foreign.daemon.check_ledger()
+    in_a_second(|took| {
+        let mut foreign = Foreign::new(mode)?;
+        // Dropping the container ends its name; only the daemon's sockets still keep the namespace.
+        foreign.place = Container::new()?;
+        let died = Instant::now();
+        foreign.port_goes()?;
+        *took = died.elapsed();
+        // And they keep it no longer: with the namespace went the device, and its other end.
+        eventually("the namespace has ended", || foreign.far.link("eth0").is_err())?;
+        foreign.daemon.check_ledger()
+    })
 }
 
 fn a_device_deleted_in_another_namespace_takes_its_port_along() -> TestResult {

@@ -11,6 +11,7 @@ mod explain;
 mod foreign;
 mod handover;
 mod lifecycle;
+mod loopback;
 mod matrix;
 mod names;
 mod networks;
@@ -22,6 +23,7 @@ mod rules;
 mod services;
 mod sessions;
 mod shapes;
+mod stations;
 mod uplink;
 mod vxlan;
 mod workers;
@@ -33,7 +35,7 @@ use netlab::Need;
 /// About interfaces that the switch made and knows the addresses of, or about what workers do with frames that the kernel would
 /// carry. On veths the kernel refuses frames with half a tag by itself, and those to an interface that is off. And a
 /// name of the host's that a test takes is taken once.
-const NOT_OFFLOADED: [&str; 13] = [
+const NOT_OFFLOADED: [&str; 14] = [
     "a_change_that_cannot_be_kept_is_not_made",
     "a_container_with_another_address_loses_the_sessions_of_the_old_one",
     "a_containers_interface_that_is_switched_off_and_on_carries_on",
@@ -41,6 +43,7 @@ const NOT_OFFLOADED: [&str; 13] = [
     "a_port_with_two_queues_is_served_by_two_workers",
     "frames_cross_to_the_worker_that_owns_the_port",
     "malformed_frames_are_counted_and_survived",
+    "the_host_itself_is_on_a_network",
     "the_mtu_of_a_running_port_changes_in_the_container",
     "what_cannot_be_explained_is_refused_with_advice",
     "why_follows_translations_there_and_back",
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         workers::tests(),
         matrix::tests(),
         bridging::tests(),
+        stations::tests(),
         routing::tests(),
         networks::tests(),
         names::tests(),
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         sessions::tests(),
         services::tests(),
         uplink::tests(),
+        loopback::tests(),
         vxlan::tests(),
         rules::tests(),
         explain::tests(),
@@ -80,9 +85,15 @@ fn main() -> ExitCode {
         workers::tests(),
         matrix::tests(),
         bridging::tests(),
+        stations::tests(),
         routing::tests(),
         networks::tests(),
+        names::tests(),
+        shapes::tests(),
         sessions::tests(),
+        services::tests(),
+        uplink::tests(),
+        vxlan::tests(),
         rules::tests(),
         explain::tests(),
         capture::tests(),

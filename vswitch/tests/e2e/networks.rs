@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use ctl::response::{BridgeInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo};
 use ctl::{
-    ClientError, Detach, ErrorCode, IpamFilter, IpamRelease, IpamRequest, Mutation, Named,
-    NetworkConnect, NetworkCreate, NetworkDisconnect, Query, RouteAdd,
+    ClientError, Detach, ErrorCode, HostPort, IpamFilter, IpamRelease, IpamRequest, Mutation,
+    Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Port, PortKind, Query,
+    RouteAdd, Tap,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 use rustix::process::Signal;
@@ -24,12 +25,14 @@ pub fn tests() -> Vec<Test> {
         test!(networks_are_apart_and_a_container_on_both_reaches_both),
         test!(containers_of_an_isolated_network_reach_the_gateway_only),
         test!(a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal),
+        test!(global_addresses_of_ipv6_go_out_as_they_are),
         test!(a_dead_containers_addresses_are_free_and_held_ones_stay),
         test!(a_killed_daemon_comes_back_with_the_same_leases),
         test!(a_container_that_died_with_the_daemon_leaves_no_lease),
         test!(a_network_with_containers_is_not_removed),
         test!(a_subnet_is_chosen_that_the_host_has_no_route_to),
         test!(connecting_fails_whole),
+        test!(the_host_itself_is_on_a_network),
     ]
     .into_iter()
     .map(|test| test.needs(Need::Tun))
@@ -171,6 +174,21 @@ fn a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal() -> TestR
     daemon.check_ledger()
 }
 
+fn global_addresses_of_ipv6_go_out_as_they_are() -> TestResult {
+    let daemon = Daemon::start()?;
+    routed_bridge(&daemon, "up", &["192.0.2.1/24", "2001:db8:9::1/64"])?;
+    let world = container(&daemon, "world", "up", &["2001:db8:9::9/64"], &["2001:db8:9::1"])?;
+    let (to, via) = ("default".parse()?, vec!["192.0.2.9".parse()?]);
+    daemon.change(Mutation::RouteAdd(RouteAdd { to, on: "up".parse()?, via }))?;
+    create(&daemon, "web", &["2001:db8:1::/64"])?;
+    let (inside, own) = joined(&daemon, "web")?;
+    let there: IpAddr = "2001:db8:9::9".parse()?;
+    let (_near, far) = Path::new(&inside, &world, there).tcp()?;
+    assert_eq!(far.peer_addr()?.ip(), own, "it is not hidden");
+    assert!(is_silent(&world, own)?, "nobody outside begins");
+    daemon.check_ledger()
+}
+
 fn a_dead_containers_addresses_are_free_and_held_ones_stay() -> TestResult {
     let daemon = Daemon::start()?;
     create(&daemon, "web", &["10.1.0.0/24", "fd01::/64"])?;
@@ -286,4 +304,92 @@ fn connecting_fails_whole() -> TestResult {
     let (_one, ip) = joined(&daemon, "web")?;
     assert_eq!(ip.to_string(), "10.1.0.2");
     Ok(())
+}
+
+/// The host's endpoints on a network, as `(port, interface, addresses, MAC address)`.
+fn hosts_on(daemon: &Daemon, network: &str) -> Fallible<Vec<(String, String, String, String)>> {
+    let network: NetworkInfo = daemon.ask(Query::NetworkInspect(Named::new(network.parse()?)))?;
+    let hosts = network.endpoints.into_iter().filter(|endpoint| endpoint.host);
+    let facts = hosts.map(|host| {
+        let addresses: Vec<_> = host.addresses.iter().map(|one| one.address.to_string()).collect();
+        let mac = host.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        (host.port.to_string(), host.ifname.to_string(), addresses.join(" "), mac)
+    });
+    Ok(facts.collect())
+}
+
+fn the_host_itself_is_on_a_network() -> TestResult {
+    let host = Container::new()?;
+    let mut daemon = Daemon::start_on(&host, &[])?;
+    let name: ctl::BridgeName = "shop".parse()?;
+    let create = NetworkCreate {
+        subnets: vec!["10.1.0.0/24".parse()?, "fd01::/64".parse()?],
+        settings: ctl::NetworkSettings { isolated: true, ..ctl::NetworkSettings::default() },
+        host_port: Some(HostPort::default()),
+        ..NetworkCreate::new(name.clone())
+    };
+    daemon.change(Mutation::NetworkCreate(Box::new(create.clone())))?;
+    let changed = daemon.change(Mutation::NetworkCreate(Box::new(create)))?;
+    assert!(!changed.changed, "it is safe to repeat");
+    let hosts = hosts_on(&daemon, "shop")?;
+    let [(port, ifname, addresses, mac)] = hosts.as_slice() else {
+        return Err(format!("{hosts:?}").into());
+    };
+    assert_eq!((port.as_str(), ifname.as_str()), ("shop-host", "shop"));
+    assert_eq!(addresses, "10.1.0.2/24 fd01::2/64");
+    assert!(!mac.is_empty());
+    let web = Container::new()?;
+    let connect = NetworkConnect::new(name.clone(), web.reference());
+    daemon.change(Mutation::NetworkConnect(Box::new(connect)))?;
+    let reach = |host: &Container| -> TestResult {
+        for (own, others) in [("10.1.0.2", "10.1.0.3"), ("fd01::2", "fd01::3")] {
+            ping::ping(host, others.parse()?, &ping::Options::default())?;
+            ping::ping(&web, own.parse()?, &ping::Options::default())?;
+        }
+        Ok(())
+    };
+    reach(&host)?;
+    // It is there again after a restart, and known by the same addresses.
+    let directory = daemon.directory().to_owned();
+    daemon.end(Signal::KILL)?;
+    drop(daemon);
+    let daemon = Daemon::start_again_on(&host, &directory, &[])?;
+    assert_eq!(hosts_on(&daemon, "shop")?, hosts);
+    reach(&host)?;
+    // Another one, made by hand, has the next address; a name that the host has already is refused, and leaves nothing.
+    let by_hand = |ifname: &str| -> Fallible<Port> {
+        let tap = Tap {
+            netns: None,
+            ifname: ifname.parse()?,
+            mac: None,
+            ips: Vec::new(),
+            gateways: Vec::new(),
+            routes: Vec::new(),
+            queues: 1,
+            handover: false,
+        };
+        Ok(Port::new(name.clone(), PortKind::Tap(tap)))
+    };
+    let refused = daemon.add("second", by_hand("lo")?).err().ok_or("it is the loopback's")?;
+    assert!(refused.to_string().contains("there is an interface lo"), "{refused}");
+    daemon.add("second", by_hand("shop1")?)?;
+    let hosts = hosts_on(&daemon, "shop")?;
+    assert_eq!(hosts[0].2, "10.1.0.4/24 fd01::4/64");
+    let set = NetworkSet { host_port: Some(None), ..NetworkSet::new(name.clone()) };
+    daemon.change(Mutation::NetworkSet(Box::new(set)))?;
+    assert_eq!(hosts_on(&daemon, "shop")?, []);
+    assert!(host.link("shop").is_err() && host.link("shop1").is_err());
+    let host_port = Some(Some(HostPort { ifname: Some("shop2".parse()?), mac: None }));
+    let set = NetworkSet { host_port, ..NetworkSet::new(name.clone()) };
+    daemon.change(Mutation::NetworkSet(Box::new(set)))?;
+    // Containers keep a network from being removed; the host does not.
+    let rm = Mutation::NetworkRm(Named::new(name.clone()));
+    let refused = daemon.change(rm.clone()).err().ok_or("a container is on it")?.to_string();
+    assert!(!refused.contains("host") && refused.contains("endpoints"), "{refused}");
+    let (netns, ifname) = (web.reference(), "eth0".parse()?);
+    let disconnect = NetworkDisconnect { network: name.clone(), netns, ifname };
+    daemon.change(Mutation::NetworkDisconnect(disconnect))?;
+    daemon.change(rm)?;
+    assert!(host.link("shop2").is_err(), "it went with the network");
+    daemon.check_ledger()
 }

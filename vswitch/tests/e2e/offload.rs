@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use ctl::response::{Counters, DropInfo, FdbInfo, PortInfo, Stats, WorkerPerf};
-use ctl::{BridgeSet, FdbFilter, Mutation, Named, PortSet, Query, Vlan};
+use ctl::response::{Counters, DropInfo, FdbInfo, PortInfo, Stats, Status, WorkerPerf};
+use ctl::{
+    BridgeSet, Egress, FdbFilter, Ingress, Mutation, Named, NetdevMode, PortKind, PortMove,
+    PortSet, Query, Vlan,
+};
 use hostnet::Netlink;
 use netlab::raw::RawSocket;
-use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
-use rustix::process::Signal;
+use netlab::{Container, Need, Path, Test, TestResult, test, topology, transfer};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::capture::{captured, request};
 use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
@@ -25,15 +28,23 @@ pub fn tests() -> Vec<Test> {
         test!(what_the_kernel_carries_is_in_the_books_to_the_byte),
         test!(a_stream_goes_by_the_kernel_both_ways),
         test!(a_rule_stops_a_stream_before_it_is_acknowledged),
+        test!(a_mirror_copies_every_frame_from_when_it_is_acknowledged),
+        test!(a_rate_holds_from_when_it_is_acknowledged),
+        test!(a_stream_is_counted_to_the_frame_whatever_changes_meanwhile),
         test!(isolation_and_vlans_hold_from_when_they_are_acknowledged),
         test!(a_station_that_moves_is_found_where_it_is),
+        test!(a_station_that_moves_is_found_when_the_daemon_can_open_nothing_more),
         test!(a_station_that_is_silent_ages_and_one_that_sends_does_not),
         test!(a_capture_sees_every_frame),
         test!(a_frame_that_is_too_long_is_dropped_with_that_reason),
+        test!(an_interface_whose_mtu_somebody_lowers_is_left_to_the_switch),
         test!(an_interface_that_is_off_is_left_to_the_switch),
+        test!(a_pair_in_another_namespace_is_carried_and_one_across_namespaces_is_not),
+        test!(an_interface_that_is_off_in_another_namespace_is_left_to_the_switch),
         test!(a_port_that_goes_leaves_its_books),
         test!(a_killed_daemon_leaves_no_program_behind),
         test!(a_port_says_whether_it_is_offloaded),
+        test!(a_daemon_to_which_the_kernel_lends_nothing_says_so_and_carries_on),
     ]
     .into_iter()
     .map(|test| test.needs(Need::Bpf).needs(Need::Tun))
@@ -48,6 +59,7 @@ struct Laboratory {
 }
 
 const PORTS: [&str; 3] = ["a", "b", "c"];
+const GSO: NetdevMode = NetdevMode::Gso;
 
 /// The address of a station.
 fn station(number: u8) -> [u8; 6] {
@@ -70,12 +82,26 @@ fn number_of(frame: &[u8], from: u8) -> Option<u32> {
 
 impl Laboratory {
     fn new() -> Outcome<Self> {
+        Self::with_host_ends([None; 3])
+    }
+
+    /// With the host ends of the containers' interfaces there, or in the daemon's namespace.
+    fn with_host_ends(hosts: [Option<&Container>; 3]) -> Outcome<Self> {
         let daemon = Daemon::start_with(&["--offload", "ebpf"])?;
         let places = [Container::new()?, Container::new()?, Container::new()?];
-        for (name, place) in PORTS.iter().zip(&places) {
+        for ((name, place), host) in PORTS.iter().zip(&places).zip(hosts) {
             // Nothing is said there but what the test says.
             place.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
-            connect(&daemon, name, Kind::Gso, place, (1500, &[]))?;
+            match host {
+                Some(host) => {
+                    host.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
+                    topology::veth(host, name, place, "eth0")?;
+                    place.address("eth0", &[])?;
+                    let (device, netns, mode) = (name.parse()?, Some(host.reference()), GSO);
+                    daemon.add(name, port("br0", PortKind::Netdev { device, netns, mode })?)?;
+                }
+                None => connect(&daemon, name, Kind::Gso, place, (1500, &[]))?,
+            }
             place.await_ready("eth0")?;
         }
         let open = |place| RawSocket::open(place, "eth0");
@@ -83,13 +109,18 @@ impl Laboratory {
         Ok(Self { daemon, places, wires })
     }
 
+    /// Container 0's and container 1's stations send each other a frame.
+    fn exchange(&self) -> Outcome<()> {
+        self.wires[0].send(&frame(0, 1, 0, 60))?;
+        self.wires[1].send(&frame(1, 0, 0, 60))?;
+        Ok(())
+    }
+
     /// Container 0's and container 1's stations talk, until the kernel carries it both ways.
     fn talk(&self) -> TestResult {
         self.wires[1].send(&frame(1, 0, 0, 60))?;
         eventually("the kernel carries both ways", || {
-            let sent = self.wires[0].send(&frame(0, 1, 0, 60));
-            let answered = self.wires[1].send(&frame(1, 0, 0, 60));
-            sent.is_ok() && answered.is_ok() && self.offloaded().is_ok_and(|to| to.len() == 2)
+            self.exchange().is_ok() && self.offloaded().is_ok_and(|to| to.len() == 2)
         })?;
         self.wires.iter().try_for_each(|wire| wire.drain(|_| true).map(drop))?;
         Ok(())
@@ -230,6 +261,67 @@ fn a_rule_stops_a_stream_before_it_is_acknowledged() -> TestResult {
     lab.daemon.check_ledger()
 }
 
+fn a_mirror_copies_every_frame_from_when_it_is_acknowledged() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    lab.daemon.change(Mutation::FlowAdd(Box::new("10 in_port=a mirror:c,allow".parse()?)))?;
+    lab.burst()?;
+    lab.arrives_in(1)?;
+    lab.arrives_in(2)?;
+    lab.daemon.check_ledger()
+}
+
+fn a_rate_holds_from_when_it_is_acknowledged() -> TestResult {
+    const BYTES: u16 = 1514;
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    // So many may come at once, and a second brings one more.
+    let most = Egress::MIN_QUEUE_BYTES / u32::from(BYTES) + 1;
+    let slow = Ingress { rate: "8kbit".parse()?, burst_bytes: Some(Egress::MIN_QUEUE_BYTES) };
+    lab.set(PortSet { ingress: Some(Some(slow)), ..PortSet::new("a".parse()?) })?;
+    (0..2 * most).try_for_each(|number| lab.wires[0].send(&frame(0, 1, number, BYTES.into())))?;
+    eventually("what is too much is dropped", || {
+        lab.drops("policed").is_ok_and(|drops| drops > u64::from(most / 2))
+    })?;
+    lab.daemon.check_ledger()
+}
+
+/// What container 0 has sent is in its port's books, and what is in container 1's port's books has arrived there.
+fn a_stream_is_counted_to_the_frame_whatever_changes_meanwhile() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    let arrived = || Ok::<_, netlab::LabError>(lab.places[1].link("eth0")?.traffic.rx_frames);
+    let (a, b, before) = (lab.counters("a")?, lab.counters("b")?, arrived()?);
+    let (sent, end) = stream(&lab)?;
+    let isolated = |is_so| PortSet { isolated: Some(is_so), ..PortSet::new("b".parse().unwrap()) };
+    for round in 0..5 {
+        eventually("the kernel carries the stream", || {
+            lab.offloaded().is_ok_and(|to| to.contains(&station(1)))
+        })?;
+        match round {
+            0 => drop(captured(&lab.daemon, request(&["b"], None)?, || Ok(()))?),
+            1 => lab.set(isolated(true))?,
+            2 => lab.set(isolated(false))?,
+            3 => {
+                let to = PortMove { name: "a".parse()?, worker: 0 };
+                lab.daemon.change(Mutation::PortMove(to))?;
+            }
+            _ => {
+                let mtu = Some(Some(1000.try_into()?));
+                lab.set(PortSet { mtu, ..PortSet::new("b".parse()?) })?;
+            }
+        }
+    }
+    end()?;
+    let sent = u64::from(sent.load(Ordering::Acquire));
+    eventually("all frames are in the books", || {
+        lab.counters("a").is_ok_and(|now| now.received + now.missed - a.received == sent)
+    })?;
+    lab.daemon.check_ledger()?;
+    assert_eq!(lab.counters("b")?.transmitted - b.transmitted, arrived()? - before);
+    Ok(())
+}
+
 fn isolation_and_vlans_hold_from_when_they_are_acknowledged() -> TestResult {
     let lab = Laboratory::new()?;
     let (a, b) = (PortSet::new("a".parse()?), PortSet::new("b".parse()?));
@@ -254,6 +346,25 @@ fn isolation_and_vlans_hold_from_when_they_are_acknowledged() -> TestResult {
 fn a_station_that_moves_is_found_where_it_is() -> TestResult {
     let lab = Laboratory::new()?;
     lab.talk()?;
+    moves(&lab)?;
+    lab.daemon.check_ledger()
+}
+
+/// What is carried can be withdrawn come what may.
+fn a_station_that_moves_is_found_when_the_daemon_can_open_nothing_more() -> TestResult {
+    let lab = Laboratory::new()?;
+    lab.talk()?;
+    let pid = Pid::from_raw(i32::try_from(lab.daemon.pid())?).ok_or("no process")?;
+    let limits = getrlimit(Resource::Nofile);
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(0), maximum: limits.maximum })?;
+    let moved = moves(&lab);
+    prlimit(Some(pid), Resource::Nofile, limits)?;
+    moved?;
+    lab.daemon.check_ledger()
+}
+
+/// Container 1's station moves to container 2 while container 0's sends to it.
+fn moves(lab: &Laboratory) -> TestResult {
     lab.wires[2].send(&frame(1, 0, 7, 60))?;
     lab.wires[0].receive(SOON, |bytes| number_of(bytes, 1) == Some(7))?.ok_or("it is lost")?;
     eventually("it is found", || {
@@ -265,7 +376,7 @@ fn a_station_that_moves_is_found_where_it_is() -> TestResult {
     lab.burst()?;
     lab.arrives_in(2)?;
     assert_eq!(lab.wires[1].drain(|bytes| number_of(bytes, 0).is_some())?.len(), 0);
-    lab.daemon.check_ledger()
+    Ok(())
 }
 
 fn a_station_that_is_silent_ages_and_one_that_sends_does_not() -> TestResult {
@@ -314,9 +425,38 @@ fn a_frame_that_is_too_long_is_dropped_with_that_reason() -> TestResult {
     lab.daemon.check_ledger()
 }
 
-/// The switch knows what the kernel does not say: that it lost a frame.
+fn an_interface_whose_mtu_somebody_lowers_is_left_to_the_switch() -> TestResult {
+    let host = Container::new()?;
+    let lab = Laboratory::with_host_ends([Some(&host); 3])?;
+    lab.talk()?;
+    let netlink = host.netlink()?;
+    let index = netlink.link("b")?.index;
+    netlink.set_mtu(index, 1000)?;
+    eventually("what is too long is lost, and counted", || {
+        let sent = lab.wires[0].send(&frame(0, 1, 1, 1100));
+        sent.is_ok() && lab.counters("b").is_ok_and(|b| b.dropped_out > 10)
+    })?;
+    lab.wires[1].drain(|_| true)?;
+    lab.wires[0].send(&frame(0, 1, 2, 1100))?;
+    lab.wires[0].send(&frame(0, 1, 3, 60))?;
+    let next = lab.wires[1].receive(SOON, |bytes| number_of(bytes, 0).is_some())?;
+    assert_eq!(next.and_then(|frame| number_of(&frame.bytes, 0)), Some(3));
+    netlink.set_mtu(index, 1500)?;
+    lab.talk()?;
+    lab.daemon.check_ledger()
+}
+
 fn an_interface_that_is_off_is_left_to_the_switch() -> TestResult {
-    let mut lab = Laboratory::new()?;
+    is_left_to_the_switch_when_off(Laboratory::new()?)
+}
+
+fn an_interface_that_is_off_in_another_namespace_is_left_to_the_switch() -> TestResult {
+    let host = Container::new()?;
+    is_left_to_the_switch_when_off(Laboratory::with_host_ends([Some(&host); 3])?)
+}
+
+/// The switch knows what the kernel does not say: that it lost a frame.
+fn is_left_to_the_switch_when_off(mut lab: Laboratory) -> TestResult {
     lab.talk()?;
     let netlink = lab.places[1].netlink()?;
     let index = netlink.link("eth0")?.index;
@@ -330,6 +470,27 @@ fn an_interface_that_is_off_is_left_to_the_switch() -> TestResult {
     lab.places[1].await_ready("eth0")?;
     lab.wires[1] = RawSocket::open(&lab.places[1], "eth0")?;
     lab.talk()?;
+    lab.daemon.check_ledger()
+}
+
+/// The interfaces of two namespaces have the same numbers.
+fn a_pair_in_another_namespace_is_carried_and_one_across_namespaces_is_not() -> TestResult {
+    let (host, other, nobody) = (Container::new()?, Container::new()?, Container::new()?);
+    topology::veth(&other, "x", &nobody, "eth0")?;
+    let lab = Laboratory::with_host_ends([Some(&host), Some(&host), Some(&other)])?;
+    assert_eq!(host.link("b")?.index, other.link("c")?.index);
+    lab.talk()?;
+    let workers = lab.by_workers()?;
+    lab.burst()?;
+    lab.arrives_in(1)?;
+    assert!(lab.by_workers()? - workers < u64::from(FRAMES), "the workers carried them all");
+    for number in 1..=FRAMES {
+        lab.wires[2].send(&frame(2, 0, number, 60))?;
+        lab.wires[0].send(&frame(0, 2, number, 60))?;
+        let next = lab.wires[2].receive(SOON, |bytes| number_of(bytes, 0) == Some(number))?;
+        assert!(next.is_some(), "frame {number} is lost");
+        assert!(!lab.offloaded()?.contains(&station(2)));
+    }
     lab.daemon.check_ledger()
 }
 
@@ -365,8 +526,7 @@ fn a_port_says_whether_it_is_offloaded() -> TestResult {
     let (near, far) = (unique("n"), unique("n"));
     Netlink::open()?.create_veth(&near, &far, None)?;
     let device = near.parse()?;
-    let mode = ctl::NetdevMode::Gso;
-    lab.daemon.add("n", port("br0", ctl::PortKind::Netdev { device, netns: None, mode })?)?;
+    lab.daemon.add("n", port("br0", PortKind::Netdev { device, netns: None, mode: GSO })?)?;
     let ports: Vec<PortInfo> = lab.daemon.ask(Query::PortList)?;
     for (name, is_offloaded) in [("a", true), ("t", false), ("n", false)] {
         let port = ports.iter().find(|port| port.name.as_str() == name).ok_or("no such port")?;
@@ -374,5 +534,14 @@ fn a_port_says_whether_it_is_offloaded() -> TestResult {
         let says = |word: &str| notes.iter().any(|note| note.starts_with(word));
         assert_eq!([says("offloaded: "), says("not offloaded: ")], [is_offloaded, !is_offloaded]);
     }
+    Ok(())
+}
+
+fn a_daemon_to_which_the_kernel_lends_nothing_says_so_and_carries_on() -> TestResult {
+    let without = ["setpriv", "--bounding-set", "-bpf,-sys_admin"];
+    let daemon = Daemon::start_by(&without, &["--offload", "ebpf"])?;
+    let status: Status = daemon.ask(Query::Status)?;
+    let [problem] = &status.problems[..] else { return Err(format!("{status:?}").into()) };
+    assert!(problem.contains("--offload ebpf") && problem.contains("CAP_BPF"), "{problem}");
     Ok(())
 }

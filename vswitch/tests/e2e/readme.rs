@@ -48,7 +48,7 @@ fn every_command_of_the_readme_works_where_it_stands() -> TestResult {
     }
     let (others, ends) = ([Container::new()?, Container::new()?], Container::new()?);
     let processes = [others[0].inhabit()?, others[1].inhabit()?];
-    for device in ["veth0", "veth1", "eth0", "eth1", "eth2", "under"] {
+    for device in ["veth0", "veth1", "eth0", "eth1", "eth2", "eth3", "under"] {
         topology::veth(&host, device, &ends, device)?;
     }
     host.address("under", &["198.51.100.1/24"])?;

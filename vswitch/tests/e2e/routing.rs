@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use ctl::{
-    Allowance, BridgeAdd, IpCidr, Masquerade, Mutation, NatAdd, NatRule, PortKind, Publish, Tap,
+    Allowance, BridgeAdd, IpCidr, Masquerade, Mutation, Named, NatAdd, NatRule, Port, PortKind,
+    Publish, Tap, Vlan, VlanId, VlanOf,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 
@@ -17,6 +18,7 @@ pub fn tests() -> Vec<Test> {
     [
         test!(a_gateway_answers_and_routes_only_what_is_allowed),
         test!(masquerading_hides_a_container_and_publishing_shows_it),
+        test!(vlans_of_a_bridge_are_routed_as_bridges_are),
     ]
     .into_iter()
     .map(|test| test.needs(Need::Tun))
@@ -43,6 +45,18 @@ pub fn container(
     addresses: &[&str],
     gateways: &[&str],
 ) -> Result<Container, Box<dyn std::error::Error>> {
+    let at = (bridge, Vlan::Unaware);
+    container_in(daemon, name, at, addresses, gateways)
+}
+
+/// A container on a port that handles VLANs, with addresses and default gateways.
+fn container_in(
+    daemon: &Daemon,
+    name: &str,
+    (bridge, vlan): (&str, Vlan),
+    addresses: &[&str],
+    gateways: &[&str],
+) -> Result<Container, Box<dyn std::error::Error>> {
     let container = Container::new()?;
     let ips = addresses.iter().map(|cidr| cidr.parse()).collect::<Result<Vec<IpCidr>, _>>()?;
     let gateways = gateways.iter().map(|ip| ip.parse()).collect::<Result<Vec<IpAddr>, _>>()?;
@@ -56,7 +70,7 @@ pub fn container(
         queues: 1,
         handover: false,
     });
-    daemon.add(name, port(bridge, kind)?)?;
+    daemon.add(name, Port { vlan, ..port(bridge, kind)? })?;
     container.await_ready("eth0")?;
     Ok(container)
 }
@@ -77,7 +91,17 @@ fn a_gateway_answers_and_routes_only_what_is_allowed() -> TestResult {
     reaches(&one, "10.1.0.1")?;
     reaches(&one, "fd01::1")?;
     let silent = Duration::from_millis(500);
-    assert!(ping::is_silent(&one, "10.2.0.2".parse()?, silent)?, "closed by default");
+    for closed in ["10.2.0.2", "fd02::2"] {
+        assert!(ping::is_silent(&one, closed.parse()?, silent)?, "closed by default");
+    }
+    let masquerade = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
+    let add = NatAdd { name: Some("v4".parse()?), rule: masquerade };
+    daemon.change(Mutation::NatAdd(add))?;
+    reaches(&one, "10.2.0.2")?;
+    let is_open = !ping::is_silent(&one, "fd02::2".parse()?, silent)?;
+    assert!(!is_open, "what is not masqueraded stays where it is");
+    daemon.change(Mutation::NatDel(Named::new("v4".parse()?)))?;
+    assert!(ping::is_silent(&one, "10.2.0.2".parse()?, silent)?, "closed again");
     daemon.change(Mutation::RouteAllow(Allowance { from: "a".parse()?, to: "b".parse()? }))?;
     reaches(&one, "10.2.0.2")?;
     reaches(&one, "fd02::2")?;
@@ -147,6 +171,41 @@ fn is_shown(
     let (_, seen) = listener.accept()?;
     assert_eq!(seen.ip(), external, "a hairpin is translated");
     Ok(())
+}
+
+/// Two access ports in two VLANs, a trunk, and the world.
+fn vlans_of_a_bridge_are_routed_as_bridges_are() -> TestResult {
+    let daemon = Daemon::start()?;
+    routed_bridge(&daemon, "world", &["192.0.2.1/24"])?;
+    for (name, vlan, gateway) in [("staff", 20, "10.0.20.1/24"), ("voice", 30, "10.0.30.1/24")] {
+        let vlan_of = VlanOf { bridge: "br0".parse()?, vlan: VlanId::try_from(vlan)? };
+        let add = BridgeAdd::new(name.parse()?);
+        let gateways = vec![gateway.parse()?];
+        let add = BridgeAdd { vlan_of: Some(vlan_of), gateways, ..add };
+        daemon.change(Mutation::BridgeAdd(add))?;
+    }
+    let attach = |name, bridge, vlan, ip, gateway| {
+        container_in(&daemon, name, (bridge, vlan), &[ip], &[gateway])
+    };
+    let access = |vlan| Ok::<_, ctl::BadName>(Vlan::Access(VlanId::try_from(vlan)?));
+    let one = attach("one", "br0", access(20)?, "10.0.20.2/24", "10.0.20.1")?;
+    let two = attach("two", "br0", access(30)?, "10.0.30.2/24", "10.0.30.1")?;
+    let far = attach("far", "world", Vlan::Unaware, "192.0.2.9/24", "192.0.2.1")?;
+    reaches(&one, "10.0.20.1")?;
+    let silent = Duration::from_millis(500);
+    assert!(ping::is_silent(&one, "10.0.30.2".parse()?, silent)?, "closed by default");
+    daemon
+        .change(Mutation::RouteAllow(Allowance { from: "staff".parse()?, to: "voice".parse()? }))?;
+    reaches(&one, "10.0.30.2")?;
+    assert!(ping::is_silent(&two, "10.0.20.2".parse()?, silent)?, "one way only");
+    let rule = NatRule::Masquerade(Masquerade::new("staff".parse()?, "world".parse()?));
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    is_hidden(&one, (&far, "192.0.2.9".parse()?), "192.0.2.1".parse()?)?;
+    let trunk = Vlan::Trunk { allowed: "20,30".parse()?, native: Some(VlanId::try_from(30)?) };
+    let phone = attach("phone", "br0", trunk, "10.0.30.3/24", "10.0.30.1")?;
+    reaches(&phone, "10.0.30.1")?;
+    reaches(&one, "10.0.30.3")?;
+    daemon.check_ledger()
 }
 
 pub fn io(source: std::io::Error) -> netlab::LabError {

@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ctl::{
-    BridgeAdd, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode, Port, PortKind, Publish,
-    Query, Tap,
+    BridgeAdd, BridgeSet, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode, Port, PortKind,
+    PrefixTranslation, Publish, Query, RouteAdd, Tap,
 };
 use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, transfer};
 use rustix::process::Signal;
@@ -18,9 +18,9 @@ use crate::routing::{container, reaches, routed_bridge};
 /// Longer than any connection takes to come about.
 const SOON: Duration = Duration::from_secs(5);
 /// The host's addresses, the world's, and a container's.
-const HOST: [&str; 2] = ["192.0.2.2", "2001:db8:9::2"];
+pub const HOST: [&str; 2] = ["192.0.2.2", "2001:db8:9::2"];
 const WORLD: [&str; 2] = ["192.0.2.9", "2001:db8:9::9"];
-const INNER: [&str; 2] = ["10.1.0.2", "fd01::2"];
+pub const INNER: [&str; 2] = ["10.1.0.2", "fd01::2"];
 /// Where masquerading gets its ports from, on an interface that is shared.
 const MASQUERADED: std::ops::RangeInclusive<u16> = 61000..=65535;
 
@@ -38,18 +38,18 @@ pub fn tests() -> Vec<Test> {
     .collect()
 }
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A host with a switch, a container on it, and the world.
-struct Site {
-    daemon: Daemon,
-    inner: Container,
-    host: Container,
-    world: Container,
+pub struct Site {
+    pub daemon: Daemon,
+    pub inner: Container,
+    pub host: Container,
+    pub world: Container,
 }
 
 impl Site {
-    fn new() -> Outcome<Self> {
+    pub fn new() -> Outcome<Self> {
         Self::with(NetdevMode::Auto)
     }
 
@@ -90,20 +90,20 @@ fn publish(daemon: &Daemon, name: &str, own: IpAddr) -> Outcome<()> {
     Ok(())
 }
 
-fn io(source: std::io::Error) -> LabError {
+pub fn io(source: std::io::Error) -> LabError {
     LabError::Socket { operation: "speak through a shared interface", source }
 }
 
-fn listen(on: &Container, at: SocketAddr) -> Outcome<TcpListener> {
+pub fn listen(on: &Container, at: SocketAddr) -> Outcome<TcpListener> {
     Ok(on.run(|| TcpListener::bind(at).map_err(io))?)
 }
 
-fn connect(from: &Container, to: SocketAddr) -> Outcome<std::io::Result<TcpStream>> {
+pub fn connect(from: &Container, to: SocketAddr) -> Outcome<std::io::Result<TcpStream>> {
     Ok(from.run(|| Ok::<_, LabError>(TcpStream::connect_timeout(&to, SOON)))?)
 }
 
 /// Bytes that differ everywhere.
-fn pattern(bytes: usize) -> Vec<u8> {
+pub fn pattern(bytes: usize) -> Vec<u8> {
     (0u32..)
         .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
         .take(bytes)
@@ -234,6 +234,15 @@ fn what_the_host_has_is_followed() -> TestResult {
             "203.0.113.7/32".parse().map_err(|_| io(ErrorKind::InvalidInput.into()))?,
         )?)
     })?;
+    netlink.set_mtu(link.index, 1400)?;
+    eventually("the MTU is followed", || {
+        let port: Result<ctl::response::PortInfo, _> = "up0"
+            .parse()
+            .map_err(drop)
+            .and_then(|name| site.daemon.ask(Query::PortShow(Named::new(name))).map_err(drop));
+        port.is_ok_and(|port| port.mtu == 1400)
+    })?;
+    transfer::tcp(&Path::new(&site.inner, &site.world, WORLD[0].parse::<IpAddr>()?), 1 << 20, 7)?;
     netlink.add_default_route(WORLD[0].parse()?, link.index)?;
     let router: IpAddr = WORLD[0].parse()?;
     eventually("the default route is followed", || {
@@ -251,11 +260,12 @@ fn an_interface_is_shared_by_a_bridge_of_its_own() -> TestResult {
             std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").map_err(io)
         })?)
     };
-    assert_eq!(reserved()?.trim(), "61000-65535");
+    assert_eq!(reserved()?.trim(), "8080,61000-65535");
     let kind = PortKind::Netdev { device: "eth1".parse()?, netns: None, mode: NetdevMode::Auto };
     let error = site.daemon.add("other", Port::new("out".parse()?, kind)).err();
     let error = error.ok_or("it would be alone no more")?.to_string();
     assert!(error.contains("has no other port"), "{error}");
+    is_the_hosts_to_change(&site.daemon)?;
     let removal = |name: &str| -> Outcome<Mutation> {
         Ok(Mutation::PortDel(Named { name: name.parse()?, if_exists: false }))
     };
@@ -271,6 +281,31 @@ fn an_interface_is_shared_by_a_bridge_of_its_own() -> TestResult {
     connect(&site.world, SocketAddr::new(HOST[0].parse()?, 8080))??;
     listener.accept()?;
     site.daemon.check_ledger()
+}
+
+/// What the bridge follows is changed on the host, and nowhere else.
+fn is_the_hosts_to_change(daemon: &Daemon) -> TestResult {
+    let gateways = Some(vec!["192.0.2.77/24".parse()?]);
+    let set = BridgeSet { gateways, ..BridgeSet::new("out".parse()?) };
+    let route = RouteAdd {
+        to: "203.0.113.0/24".parse()?,
+        on: "out".parse()?,
+        via: vec![WORLD[0].parse()?],
+    };
+    for change in [Mutation::BridgeSet(set), Mutation::RouteAdd(route)] {
+        let error = daemon.change(change).err().ok_or("it would be overwritten")?.to_string();
+        assert!(error.contains("follows them; change them on the host"), "{error}");
+    }
+    let rule = NatRule::Prefix(PrefixTranslation {
+        from: "inside".parse()?,
+        to: "out".parse()?,
+        inside: "fd01::/64".parse()?,
+        outside: "2001:db8:1::/64".parse()?,
+    });
+    let refused = daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }));
+    let error = refused.err().ok_or("nothing would be taken for it")?.to_string();
+    assert!(error.contains("whose interface stays the host's"), "{error}");
+    Ok(())
 }
 
 fn the_host_has_an_interface_on_a_bridge() -> TestResult {

@@ -15,7 +15,7 @@ use ctl::{
     Attach, Batch, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey,
     FdbStatic, IfName, Ingress, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsIdentity,
     NetnsRef, Port, PortAdd, PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap,
-    TapRoute, Vlan, VlanId, VlanIds, apply,
+    TapRoute, Vlan, VlanId, VlanIds, VlanOf, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -183,11 +183,14 @@ fn bridge_settings() -> impl Strategy<Value = (Option<u32>, Option<u32>, Option<
 
 fn bridge_mutation() -> impl Strategy<Value = Mutation> {
     let router = (route::gateways(), option::of(mac()), option::of(route::advertise()));
-    let add = (bridge_name(), bridge_settings(), router, route::proxy(), any::<bool>()).prop_map(
-        |(name, (ageing_seconds, mac_limit, mtu), router, proxy, may_exist)| {
+    let vlan_of = (bridge_name(), vlan_id()).prop_map(|(bridge, vlan)| VlanOf { bridge, vlan });
+    let kind = (option::weighted(0.3, vlan_of), any::<bool>());
+    let add = (bridge_name(), bridge_settings(), router, route::proxy(), kind).prop_map(
+        |(name, (ageing_seconds, mac_limit, mtu), router, proxy, (vlan_of, may_exist))| {
             let (gateways, gateway_mac, advertise) = router;
             Mutation::BridgeAdd(BridgeAdd {
                 name,
+                vlan_of,
                 ageing_seconds,
                 mac_limit,
                 mtu,

@@ -41,16 +41,20 @@ fn masquerade() -> impl Strategy<Value = Masquerade> {
     let quota = || option::of(0u32..3);
     let ports = select(vec!["1024-65535", "1", "40000-50000"]).prop_map(parsed);
     let filtering = select(vec![Filtering::Address, Filtering::EndpointIndependent]);
-    let rest = (option::of(addresses()), ports, filtering, (quota(), quota()), any::<bool>());
+    let more = (any::<bool>(), prop::collection::vec(inside(), 0..2));
+    let rest = (option::of(addresses()), ports, filtering, (quota(), quota()), more);
     (bridge_name(), bridge_name(), rest).prop_map(
-        |(from, to, (addresses, ports, filtering, (port_quota, session_quota), ipv6))| Masquerade {
-            addresses,
-            ports,
-            filtering,
-            port_quota,
-            session_quota,
-            ipv6,
-            ..Masquerade::new(from, to)
+        |(from, to, (addresses, ports, filtering, (port_quota, session_quota), (ipv6, except)))| {
+            Masquerade {
+                addresses,
+                ports,
+                filtering,
+                port_quota,
+                session_quota,
+                ipv6,
+                except,
+                ..Masquerade::new(from, to)
+            }
         },
     )
 }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ctl::ipam::Span;
 use ctl::{
-    HostName, IpamFilter, IpamRelease, IpamRequest, Mutation, NetworkConnect, NetworkCreate,
-    NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Overlay, Owner, PoolAdd,
-    Prefix, Query, Shape,
+    HostName, HostPort, IpamFilter, IpamRelease, IpamRequest, Mutation, NetworkConnect,
+    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Overlay, Owner,
+    PoolAdd, Prefix, Query, Shape,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -88,9 +88,17 @@ fn create() -> impl Strategy<Value = NetworkCreate> {
                 ranges,
                 reserved,
                 avoid,
+                host_port: None,
             }
         },
     )
+}
+
+fn host_port() -> impl Strategy<Value = HostPort> {
+    any::<bool>().prop_map(|is_named| HostPort {
+        ifname: is_named.then(|| "host0".parse().unwrap()),
+        mac: None,
+    })
 }
 
 fn simple() -> impl Strategy<Value = NetworkCreate> {
@@ -103,10 +111,12 @@ fn simple() -> impl Strategy<Value = NetworkCreate> {
 fn set() -> impl Strategy<Value = NetworkSet> {
     let flags = any::<[Option<bool>; 5]>();
     let remotes = option::of(vec(vxlan::underlay(), 0..2));
-    let others = (remotes, option::of(vec(addr(), 0..2)));
+    let others = (remotes, option::of(vec(addr(), 0..2)), option::of(option::of(host_port())));
     (bridge_name(), flags, option::of(mtu()), others, labels()).prop_map(
-        |(name, [internal, isolated, masquerade, dns, dhcp], mtu, (remotes, resolvers), labels)| {
+        |(name, flags, mtu, (remotes, resolvers, host_port), labels)| {
+            let [internal, isolated, masquerade, dns, dhcp] = flags;
             NetworkSet {
+                host_port,
                 name,
                 internal,
                 isolated,

@@ -66,6 +66,8 @@ fn the_words_of_ovs_that_have_one_meaning_are_understood() {
         ("ip,nw_tos=184", "ip,dscp=46"),
         ("ip,ip_dscp=46", "ip,dscp=46"),
         ("tcp,tcp_flags=-ack+syn", "tcp,tcp_flags=+syn-ack"),
+        ("sctp,sctp_src=9,sctp_dst=80", "sctp,sport=9,dport=80"),
+        ("icmp6,icmpv6_type=135,icmpv6_code=0", "icmp6,icmp_type=135,icmp_code=0"),
         ("ct_state=+trk+new-inv", "state=new"),
         ("ct_state=+trk-new", "state={established,related,invalid}"),
         ("ct_state=+trk", "state={new,established,related,invalid}"),

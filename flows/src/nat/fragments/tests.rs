@@ -12,6 +12,13 @@ const PORT: PortIndex = PortIndex(3);
 const LIMITS: FragmentLimits =
     FragmentLimits { datagrams: 4, frames: 6, bytes: 2000, frames_per_source: 4 };
 
+/// What becomes of a later fragment.
+enum Later {
+    Known(PktBuf, Tuple),
+    Held,
+    Refused,
+}
+
 /// A datagram in two fragments, and its name.
 struct Sample {
     tuple: Tuple,
@@ -40,7 +47,13 @@ fn at(seconds: u64) -> Nanos {
 impl Sample {
     fn later(&self, fragments: &mut Fragments, pool: &mut Pool, now: u64) -> Later {
         let frame = sample::frame(pool, &self.pieces[1], Csum::None);
-        fragments.later(self.datagram, PORT, frame, at(now))
+        match fragments.tuple_of(&self.datagram, at(now)) {
+            Some(tuple) => Later::Known(frame, tuple),
+            None => match fragments.hold(self.datagram, PORT, frame, at(now)) {
+                Ok(()) => Later::Held,
+                Err(_) => Later::Refused,
+            },
+        }
     }
 
     fn first(&self, fragments: &mut Fragments, now: u64) -> Vec<Vec<u8>> {
@@ -127,7 +140,7 @@ fn rfc4787_req_14a_what_waits_is_bounded_for_all_and_for_each_source() {
     let few_bytes = FragmentLimits { bytes: 100, ..LIMITS };
     let mut fragments = Fragments::new(few_bytes, 1);
     assert!(matches!(v4(1, 1).later(&mut fragments, &mut pool, 0), Later::Held));
-    assert!(matches!(v4(1, 2).later(&mut fragments, &mut pool, 0), Later::Refused(_)));
+    assert!(matches!(v4(1, 2).later(&mut fragments, &mut pool, 0), Later::Refused));
     assert_eq!(v4(1, 1).first(&mut fragments, 0).len(), 1);
     assert!(matches!(v4(1, 2).later(&mut fragments, &mut pool, 0), Later::Held));
 }

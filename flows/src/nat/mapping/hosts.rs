@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::Unclaimed;
 use super::word::{Host, QUARANTINE_SECONDS};
+use crate::lines::zeroed;
 use crate::nat::pool::Quota;
 use crate::nat::seeded::Seeded;
 use crate::{Seconds, Zone};
@@ -47,7 +48,7 @@ pub(super) struct Hosts {
 impl Hosts {
     pub(super) fn new(hosts: u32, hasher: Seeded) -> Self {
         let count = (hosts.clamp(1, MAX_HOSTS) as usize * 2).next_power_of_two();
-        Self { slots: super::zeroed(count), writer: AtomicBool::new(false), hasher }
+        Self { slots: zeroed(count), writer: AtomicBool::new(false), hasher }
     }
 
     /// A keyed hash of an address, the same for all that the host does.
@@ -106,7 +107,7 @@ impl Hosts {
 
     fn add_session(&self, slot: usize, limit: u32, now: Seconds) -> Result<Option<Pin<'_>>, Full> {
         let sessions = &self.slots[slot][SESSIONS];
-        let mut count = sessions.load(Ordering::Acquire);
+        let mut count = sessions.load(Ordering::Relaxed);
         loop {
             if count == 0 {
                 return Ok(None);
@@ -114,7 +115,8 @@ impl Hosts {
             if count > limit {
                 return Err(Full);
             }
-            match sessions.compare_exchange(count, count + 1, Ordering::AcqRel, Ordering::Acquire) {
+            match sessions.compare_exchange(count, count + 1, Ordering::Acquire, Ordering::Relaxed)
+            {
                 Ok(_) => return Ok(Some(Pin { hosts: self, slot, now })),
                 Err(changed) => count = changed,
             }
@@ -144,12 +146,12 @@ impl Hosts {
 
     fn search(&self, name: &Name) -> Option<usize> {
         self.walk(name).find(|slot| {
-            self.slots[*slot][SESSIONS].load(Ordering::Acquire) != 0 && self.is_named(*slot, name)
+            self.slots[*slot][SESSIONS].load(Ordering::Relaxed) != 0 && self.is_named(*slot, name)
         })
     }
 
     fn is_named(&self, slot: usize, name: &Name) -> bool {
-        self.slots[slot].iter().zip(name).all(|(cell, word)| cell.load(Ordering::Acquire) == *word)
+        self.slots[slot].iter().zip(name).all(|(cell, word)| cell.load(Ordering::Relaxed) == *word)
     }
 
     /// Enters a host, unless another worker is entering one.
@@ -169,9 +171,9 @@ impl Hosts {
         let slot = self.walk(name).find(|slot| self.is_vacant(*slot, now))?;
         let cells = &self.slots[slot];
         for (cell, word) in cells.iter().zip(name) {
-            cell.store(*word, Ordering::Release);
+            cell.store(*word, Ordering::Relaxed);
         }
-        cells[IDLE_SINCE].store(now.0, Ordering::Release);
+        cells[IDLE_SINCE].store(now.0, Ordering::Relaxed);
         cells[SESSIONS].store(1, Ordering::Release);
         Some(slot)
     }
@@ -180,17 +182,18 @@ impl Hosts {
     fn is_vacant(&self, slot: usize, now: Seconds) -> bool {
         let cells = &self.slots[slot];
         let is_quiet =
-            || now.since(Seconds(cells[IDLE_SINCE].load(Ordering::Acquire))) > QUARANTINE_SECONDS;
-        match cells[SESSIONS].load(Ordering::Acquire) {
+            || now.since(Seconds(cells[IDLE_SINCE].load(Ordering::Relaxed))) > QUARANTINE_SECONDS;
+        match cells[SESSIONS].load(Ordering::Relaxed) {
             0 => return true,
             1 if is_quiet() => (),
             _ => return false,
         }
         let retired =
-            cells[SESSIONS].compare_exchange(1, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        // Someone may have come and gone since.
+            cells[SESSIONS].compare_exchange(1, 0, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        // Someone may have come and gone since. The count is added to and not stored: so whoever pins the host next still
+        // acquires what was released when it was entered.
         if retired && !is_quiet() {
-            cells[SESSIONS].store(1, Ordering::Release);
+            cells[SESSIONS].fetch_add(1, Ordering::Relaxed);
             return false;
         }
         retired
@@ -226,7 +229,7 @@ impl<'a> Pin<'a> {
 
     /// The host's zone and address.
     pub(super) fn address(&self) -> (Zone, IpAddr) {
-        let word = |at: usize| self.hosts.slots[self.slot][at].load(Ordering::Acquire);
+        let word = |at: usize| self.hosts.slots[self.slot][at].load(Ordering::Relaxed);
         address([word(0), word(1), word(2), word(3), word(4)])
     }
 

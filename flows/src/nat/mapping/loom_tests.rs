@@ -89,6 +89,26 @@ fn loom_a_mapping_that_is_joined_while_it_ends_is_joined_or_gone() {
 }
 
 #[test]
+fn loom_whoever_sees_a_port_mapped_finds_whose_it_is() {
+    model(|| {
+        let mappings = mappings();
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || {
+                let word = mappings.addresses[0].table.load(Class::Udp, 1);
+                let is_mapped = matches!(word.state(), State::Mapped(_));
+                (is_mapped, mappings.find(OUTSIDE, UDP, Endpoint::new(ADDRESS, 1)))
+            })
+        };
+        let ours = claim(&mappings, container(1, 1)).unwrap();
+        assert_eq!(ours.external.port, 1);
+        let (is_mapped, found) = other.join().unwrap();
+        assert!(!is_mapped || found.is_some());
+        assert!(found.is_none_or(|found| found.internal == container(1, 1)));
+    });
+}
+
+#[test]
 fn loom_a_container_that_two_workers_meet_at_once_is_entered_once() {
     model(|| {
         let mappings = mappings();
@@ -105,6 +125,23 @@ fn loom_a_container_that_two_workers_meet_at_once_is_entered_once() {
             other => panic!("{other:?}"),
         }
         assert_eq!(mappings.iter().count(), 1);
+    });
+}
+
+#[test]
+fn loom_a_container_whose_last_session_ends_is_not_forgotten_before_its_quarantine_is_over() {
+    model(|| {
+        let mappings = Arc::new(Mappings::new(1, 3).with_addresses([(OUTSIDE, ADDRESS)]));
+        // There is room for two.
+        claim(&mappings, container(2, 1)).unwrap();
+        let held = claim(&mappings, container(1, 1)).unwrap();
+        let other = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || mappings.release(held.mapping, Nanos::from_secs(1000)))
+        };
+        let third = claim_at(&mappings, container(3, 1), 1000);
+        assert!(matches!(third, Err(Unclaimed::Hosts { .. })), "{third:?}");
+        other.join().unwrap();
     });
 }
 

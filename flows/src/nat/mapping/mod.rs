@@ -38,7 +38,9 @@
 //! a session, which is refused once the count is 0 (no host), and then comparing the name, which does not
 //! change while anybody counts. A host that has had no session for longer than the quarantine may be
 //! forgotten: the count is exchanged for 0, the name is overwritten, and the new count is stored with release
-//! order; a pin acquires it. Entering a host that is not known is for one worker at a time: one that
+//! order; a pin acquires it. Who takes a session away releases what he did before, and who forgets acquires it. So whoever
+//! has a pin sees the name, and everything else of a slot is relaxed: what is read without a pin is read again with one. A
+//! port's word is released and acquired as well: who sees a port mapped finds its host. Entering a host that is not known is for one worker at a time: one that
 //! finds the right taken does not wait but has its packet dropped ([`Unclaimed::Busy`]), which takes two new
 //! containers in the same fraction of a microsecond.
 //!
@@ -494,20 +496,5 @@ impl Mappings {
 impl Address {
     fn mapping(&self, class: Class, port: u16) -> MappingId {
         MappingId { address: self.number, class: class as u8, port }
-    }
-}
-
-#[cfg(loom)]
-fn zeroed<T: Default>(count: usize) -> Box<[T]> {
-    (0..count).map(|_| T::default()).collect()
-}
-
-/// Zeroed memory that is not resident until it is touched. An allocation of this size cannot fail short of
-/// the process being out of memory, which aborts it anyway.
-#[cfg(not(loom))]
-fn zeroed<T: Default + zerocopy::FromZeros>(count: usize) -> Box<[T]> {
-    match T::new_vec_zeroed(count) {
-        Ok(vec) => vec.into_boxed_slice(),
-        Err(_) => (0..count).map(|_| T::default()).collect(),
     }
 }

@@ -13,6 +13,7 @@ use pktio::wire::field::protocol;
 use super::hosts::Pin;
 use super::word::{Host, Key, State, Word};
 use crate::Seconds;
+use crate::lines::zeroed;
 
 /// Ports of one protocol.
 const PORTS: usize = if cfg!(loom) { 4 } else { 1 << 16 };
@@ -95,7 +96,7 @@ pub(super) struct PortTable {
 impl PortTable {
     pub(super) fn new() -> Self {
         Self {
-            words: Class::ALL.map(|_| super::zeroed(PORTS)),
+            words: Class::ALL.map(|_| zeroed(PORTS)),
             mapped: AtomicU32::new(0),
             attempts: AtomicU32::new(0),
         }
@@ -117,7 +118,7 @@ impl PortTable {
 
     fn replace(&self, class: Class, port: u16, old: Word, new: Word) -> bool {
         self.cell(class, port)
-            .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(old.0, new.0, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     }
 

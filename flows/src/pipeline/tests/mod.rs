@@ -7,3 +7,4 @@ mod properties;
 mod routing;
 mod services;
 mod translation;
+mod vlans;

@@ -84,6 +84,8 @@ pub struct Hide {
     pub ports: RangeInclusive<u16>,
     pub quota: Quota,
     pub filtering: Filtering,
+    /// Destinations that see the stations as they are.
+    pub except: Vec<Prefix>,
 }
 
 /// A published port, on the bridge outside.
@@ -222,6 +224,7 @@ impl Hide {
             ports: 1024..=u16::MAX,
             quota: Quota::default(),
             filtering: Filtering::ByAddress,
+            except: Vec::new(),
         }
     }
 
@@ -232,7 +235,8 @@ impl Hide {
 
     fn rule(&self) -> Masquerade {
         let (from, pool) = (BridgeIndex(self.from), self.pool());
-        Masquerade { from, pool, filtering: self.filtering, usage: unused() }
+        let except = self.except.iter().copied().collect();
+        Masquerade { from, pool, filtering: self.filtering, except, usage: unused() }
     }
 }
 
@@ -245,8 +249,7 @@ fn hairpins(home: u16) -> Vec<Masquerade> {
         let addresses = ip(gateway)..=ip(gateway);
         let pool = Addresses::new(Zone(home), addresses, 1024..=u16::MAX, Quota::default());
         let filtering = Filtering::ByAddress;
-        let (from, pool) = (BridgeIndex(home), pool.unwrap());
-        Masquerade { from, pool, filtering, usage: unused() }
+        Masquerade::new(BridgeIndex(home), pool.unwrap(), filtering)
     };
     GATEWAYS[usize::from(home)].map(rule).to_vec()
 }

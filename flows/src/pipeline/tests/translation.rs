@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::network::{Expose, Hide, INSIDE, Network, Plan, ip};
 use super::packets::{Kind, Packet, fragments, icmp_error};
 use crate::nat::Quota;
+use crate::router::Prefix;
 use crate::rules::{Rule, RuleAction, RuleId, RuleMatch, Timeouts, Verdict};
 use crate::session::{State, TcpState};
 use crate::{DropReason, Filtering, PortIndex};
@@ -90,9 +91,34 @@ fn what_belongs_to_no_session_does_not_leave_by_its_own_address() {
     for stray in [tcp("R", A, P, (1, 0)), tcp("SA", A, P, (1, 1))] {
         assert_eq!(network.send(&stray), NOTHING);
     }
+    let drops = network.drops(0, DropReason::NotTranslated);
+    let tunnelled = Packet::new(Kind::Other(47), "10.0.0.2", "198.51.100.7");
+    assert_eq!(network.send(&tunnelled).len(), 1, "its sender is told");
+    assert_eq!(network.drops(0, DropReason::NotTranslated), drops + 1, "it has no ports");
     // Where nothing is hidden it is routed.
     let mut network = Network::new(&Plan::routed());
     assert_eq!(network.send(&about).len(), 1);
+    assert_eq!(network.send(&tunnelled).len(), 1);
+}
+
+#[test]
+fn destinations_that_are_excepted_see_the_stations_as_they_are() {
+    let to = Prefix::new(ip("198.51.100.128"), 25).unwrap();
+    let plan = Plan::masqueraded().with(|rule| rule.except = vec![to]);
+    let mut network = Network::new(&plan);
+    let known = "198.51.100.130:53";
+    assert_eq!(network.send(&udp(A, known)), [format!("3: udp {A} > {known}")]);
+    assert_eq!(network.send(&udp(known, A)), [format!("0: udp {known} > {A}")]);
+    assert_eq!(network.mappings(), (0, 0));
+    // Also what belongs to no session, and nobody gets in by himself.
+    let other = |from, to| Packet::new(Kind::Other(103), from, to);
+    assert_eq!(network.send(&other("10.0.0.2", "198.51.100.130")).len(), 1);
+    let uncalled = network.send(&udp("198.51.100.131:53", A));
+    assert!(!uncalled.iter().any(|line| line.starts_with("0:")), "{uncalled:?}");
+    assert_eq!(network.send(&udp(A, P)), [format!("3: udp {E} > {P}")]);
+    // What has begun under one configuration ends when it would be another under the next.
+    network.adopt(&Plan::masqueraded());
+    assert_eq!(network.end_what_changed(), 2);
 }
 
 #[test]

@@ -66,6 +66,23 @@ fn loom_a_confirmation_never_writes_to_a_reused_slot() {
 }
 
 #[test]
+fn loom_two_workers_learn_one_neighbour_once() {
+    loom::model(|| {
+        let neighbors = neighbors();
+        let other = {
+            let neighbors = Arc::clone(&neighbors);
+            loom::thread::spawn(move || {
+                neighbors.learn(BRIDGE, A, &Claim::asking(MAC_A), NOW);
+            })
+        };
+        neighbors.learn(BRIDGE, A, &Claim::asking(MAC_A), NOW);
+        other.join().unwrap();
+        assert_eq!(neighbors.len(), 1);
+        assert_absent_or(&neighbors, A, MAC_A);
+    });
+}
+
+#[test]
 fn loom_one_of_two_workers_asks() {
     loom::model(|| {
         let neighbors = neighbors();

@@ -32,10 +32,11 @@
 //! next packet; control calls wait for it.
 //!
 //! * The binding is all that forwarding needs, and one word: whoever reads it sees a MAC, its state and
-//!   its version that belong together. Changes replace it by compare-exchange against what was read.
+//!   its version that belong together. Changes replace it by compare-exchange against what was read, which may be relaxed:
+//!   whoever sees its outcome sees what the store released that filled the slot.
 //! * A slot's key changes only while the slot is empty, and a slot that is emptied gets another version.
 //!   A writer empties it by exchanging the binding and fills it by storing key, times and then the
-//!   binding; all but the times are releases. A reader loads binding, key and binding again, all
+//!   binding; the stores of key and binding are releases. A reader loads binding, key and binding again, all
 //!   acquire. If a word of the key it saw had been stored after the incarnation of the first binding,
 //!   the second load would come after the emptying exchange and show another version. So equal versions
 //!   mean that key and binding belong together (short of 8192 incarnations within one lookup).

@@ -14,6 +14,7 @@ use super::super::hash;
 use super::NeighborState;
 use super::binding::{Binding, Times};
 use crate::BridgeIndex;
+use crate::lines::zeroed;
 
 /// Slots per bucket.
 const BUCKET: usize = if cfg!(loom) { 2 } else { 8 };
@@ -74,7 +75,7 @@ impl Table {
         let least = if cfg!(loom) { 1 } else { 2 };
         let buckets = (capacity as usize * 2 / BUCKET).next_power_of_two().max(least);
         Self {
-            slots: zeroed_slots(buckets * BUCKET),
+            slots: zeroed(buckets * BUCKET),
             seed,
             writer: AtomicBool::new(false),
             entries: AtomicU32::new(0),
@@ -165,7 +166,7 @@ impl Table {
     /// Replaces a binding unless it changed meanwhile.
     pub(super) fn replace(&self, slot: Slot, old: Binding, new: Binding) -> bool {
         let cell = &self.cell(slot)[BINDING];
-        cell.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        cell.compare_exchange(old.0, new.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The right to insert and remove, if nobody has it.
@@ -273,19 +274,4 @@ impl Drop for Writer<'_> {
 
 fn bucket_slots(bucket: usize) -> impl Iterator<Item = Slot> {
     (bucket * BUCKET..(bucket + 1) * BUCKET).filter_map(|at| u32::try_from(at).ok().map(Slot))
-}
-
-#[cfg(loom)]
-fn zeroed_slots(count: usize) -> Box<[[AtomicU64; WORDS]]> {
-    (0..count).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect()
-}
-
-/// Zeroed memory that is not resident until it is touched. An allocation this small cannot fail short
-/// of the process being out of memory, which aborts it anyway.
-#[cfg(not(loom))]
-fn zeroed_slots(count: usize) -> Box<[[AtomicU64; WORDS]]> {
-    match <[AtomicU64; WORDS] as zerocopy::FromZeros>::new_vec_zeroed(count) {
-        Ok(vec) => Vec::into_boxed_slice(vec),
-        Err(_) => (0..count).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
-    }
 }

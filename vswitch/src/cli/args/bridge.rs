@@ -1,7 +1,7 @@
 //! Bridges, as typed.
 
 use clap::{Args, Subcommand};
-use ctl::{Advertise, BridgeName, IpCidr, MacAddr, Mtu, Prefix};
+use ctl::{Advertise, BridgeName, IpCidr, MacAddr, Mtu, Prefix, VlanId};
 
 use super::change;
 
@@ -13,10 +13,17 @@ pub enum BridgeCommand {
 Examples:
   vswitchctl bridge add br0
   vswitchctl bridge add br0 --mtu 9000 --ageing 60 --may-exist
-  vswitchctl bridge add br0 --gateway 10.0.0.1/24 --gateway fd00::1/64 --advertise")]
+  vswitchctl bridge add br0 --gateway 10.0.0.1/24 --gateway fd00::1/64 --advertise
+  vswitchctl bridge add staff --of br0 --vlan 20 --gateway 10.0.20.1/24")]
     Add {
         /// Its name
         name: BridgeName,
+        /// It is a VLAN of this bridge, which the router takes for a bridge: with addresses, routes and rules of its own
+        #[arg(long = "of", value_name = "BRIDGE", requires = "vlan")]
+        whole: Option<BridgeName>,
+        /// Which VLAN of that bridge it is
+        #[arg(long, value_name = "VLAN", requires = "whole")]
+        vlan: Option<VlanId>,
         #[command(flatten)]
         settings: BridgeSettings,
         #[command(flatten)]

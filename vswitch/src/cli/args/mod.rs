@@ -67,9 +67,10 @@ const EVERYWHERE: &str = "Everywhere";
 #[derive(Debug, Parser)]
 #[command(name = "vswitchctl", version, after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// The daemon's socket
+    /// The daemon's socket [env: VSWITCH_SOCKET]
+    // A default, and not clap's `env`: what is in the environment would be shown as typed in every usage.
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH",
-          default_value = ctl::DEFAULT_SOCKET, env = "VSWITCH_SOCKET")]
+          default_value_os_t = ctl::usual_socket())]
     pub socket: PathBuf,
 
     /// Print the answer as JSON

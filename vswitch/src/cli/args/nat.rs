@@ -52,6 +52,7 @@ pub enum MasqueradeCommand {
 Examples:
   vswitchctl nat masquerade add --from br0 --to up
   vswitchctl nat masquerade add web --from br0 --to up --addresses 192.0.2.10-192.0.2.20 --ports 20000-60000
+  vswitchctl nat masquerade add --from br0 --to up --except 10.0.0.0/8 --except 192.168.0.0/16
   vswitchctl nat masquerade add --from br0 --to up --ipv6 --filtering endpoint-independent --port-quota 1000")]
     Add(Box<MasqueradeOptions>),
 }
@@ -82,9 +83,12 @@ pub struct MasqueradeOptions {
     /// The most sessions of one address inside
     #[arg(long, value_name = "COUNT")]
     pub session_quota: Option<u32>,
-    /// Masquerade IPv6 too, instead of routing it
+    /// Masquerade IPv6 too, which otherwise takes `route allow`
     #[arg(long)]
     pub ipv6: bool,
+    /// Let packets to this network, which has a route back, go as they are (may be repeated)
+    #[arg(long, value_name = "PREFIX")]
+    pub except: Vec<Prefix>,
 }
 
 /// What to do with published ports.
@@ -95,11 +99,13 @@ pub enum PublishCommand {
 Examples:
   vswitchctl nat publish add 8080:10.0.0.2:80/tcp --on up
   vswitchctl nat publish add 192.0.2.1:5000-5010:10.0.0.2/udp --on up --name voice
-  vswitchctl nat publish add [2001:db8::1]:443:[fd00::2]:8443/tcp --on up --to br0")]
+  vswitchctl nat publish add [2001:db8::1]:443:[fd00::2]:8443/tcp --on up --to br0
+  vswitchctl nat publish add 127.0.0.1:9000:10.0.0.2:9000/tcp --on br0")]
     Add {
-        /// From where to where: [IP:]PORT[-END]:CONTAINER-IP[:PORT]/tcp|udp|sctp
+        /// From where to where: [IP:]PORT[-END]:CONTAINER-IP[:PORT]/tcp|udp|sctp. At a loopback address (127.0.0.1, ::1) the
+        /// daemon relays it from the host itself, and so it does without an address where the host shares the interface
         forward: Forward,
-        /// The bridge outside
+        /// The bridge outside; any for a loopback address
         #[arg(long, value_name = "BRIDGE")]
         on: BridgeName,
         /// The container's bridge [default: the one whose subnet its address is in]

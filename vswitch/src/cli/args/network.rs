@@ -22,7 +22,9 @@ Examples:
   vswitchctl network create all --subnet 10.3.0.0/24 --vni 7 --local 192.0.2.1 --remote 192.0.2.2
   vswitchctl network create lan --direct --subnet 192.0.2.0/24 --gateway 192.0.2.254 --ip-range 192.0.2.64/26
   vswitchctl network create dmz --routed --subnet 192.0.2.128/26
-  vswitchctl network create pods --p2p --subnet 10.4.0.0/16")]
+  vswitchctl network create pods --p2p --subnet 10.4.0.0/16
+  vswitchctl network create web --host-port
+  vswitchctl network create a-network-with-a-long-name --host-port web0")]
     Create(Box<NetworkOptions>),
     /// List all networks
     #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl network list")]
@@ -33,7 +35,7 @@ Examples:
         /// Its name
         name: BridgeName,
     },
-    /// Remove a network that no container is on
+    /// Remove a network that no container is on; the host's own interface goes with it
     #[command(
         visible_alias = "del",
         after_help = "Examples:\n  vswitchctl network rm web\n  vswitchctl network rm web --if-exists"
@@ -48,14 +50,16 @@ Examples:
     /// Change a network; what is not given stays
     #[command(
         group = change(&["internal", "isolated", "masquerade", "mtu", "remotes", "no_remotes", "dns", "resolvers",
-                        "no_resolvers", "dhcp", "labels"]),
+                        "no_resolvers", "dhcp", "labels", "host_port", "no_host_port"]),
         after_help = "\
 Examples:
   vswitchctl network set web --isolated true
   vswitchctl network set web --masquerade false
   vswitchctl network set web --resolver 192.0.2.53 --resolver 2001:db8::53
   vswitchctl network set all --remote 192.0.2.2 --remote 192.0.2.3
-  vswitchctl network set web --label owner=bob --label note="
+  vswitchctl network set web --label owner=bob --label note=
+  vswitchctl network set web --host-port
+  vswitchctl network set web --no-host-port"
     )]
     Set(Box<NetworkChanges>),
     /// Connect a container to a network: an interface, addresses, MTU, default route; safe to repeat
@@ -154,6 +158,9 @@ pub struct NetworkOptions {
     /// Choose no subnet out of this network (may be repeated); those that the host has routes to are avoided anyway
     #[arg(long = "avoid", value_name = "CIDR")]
     pub avoid: Vec<Prefix>,
+    /// Give the host itself an interface on it, with addresses of it [default name: the network's]
+    #[arg(long, value_name = "IFNAME", num_args = 0..=1)]
+    pub host_port: Option<Option<IfName>>,
 }
 
 /// A network to change.
@@ -194,6 +201,12 @@ pub struct NetworkChanges {
     /// A note to add or change; without a text it is taken away (may be repeated)
     #[arg(long = "label", value_name = "KEY=TEXT", value_parser = label)]
     pub labels: Vec<(String, String)>,
+    /// Give the host itself an interface on it, with addresses of it [default name: the network's]
+    #[arg(long, value_name = "IFNAME", num_args = 0..=1)]
+    pub host_port: Option<Option<IfName>>,
+    /// Take the host's own interfaces on it away
+    #[arg(long, conflicts_with = "host_port")]
+    pub no_host_port: bool,
 }
 
 /// A container to connect.

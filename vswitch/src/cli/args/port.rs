@@ -189,7 +189,8 @@ pub struct PortOptions {
     /// Make a new interface, and move it into the container
     #[arg(long)]
     pub tap: bool,
-    /// Make a new interface for the host itself, by which it and the containers reach each other
+    /// Make a new interface for the host itself, by which it and the containers reach each other; on a network it gets the next
+    /// addresses unless --ip says which
     #[arg(
         long,
         value_name = "IFNAME",

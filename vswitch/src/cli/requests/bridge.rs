@@ -1,15 +1,17 @@
 //! Bridges.
 
-use ctl::{BridgeAdd, BridgeSet, Mutation, Named, Query, Request};
+use ctl::{BridgeAdd, BridgeSet, Mutation, Named, Query, Request, VlanOf};
 
 use super::instead;
 use crate::cli::args::BridgeCommand;
 
 pub(super) fn request(command: &BridgeCommand) -> Request {
     match command {
-        BridgeCommand::Add { name, settings, router, may_exist } => {
+        BridgeCommand::Add { name, whole, vlan, settings, router, may_exist } => {
+            let vlan_of = whole.clone().zip(*vlan);
             Request::Mutation(Mutation::BridgeAdd(BridgeAdd {
                 name: name.clone(),
+                vlan_of: vlan_of.map(|(bridge, vlan)| VlanOf { bridge, vlan }),
                 ageing_seconds: settings.ageing,
                 mac_limit: settings.mac_limit,
                 mtu: settings.mtu,

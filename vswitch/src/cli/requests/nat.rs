@@ -61,5 +61,6 @@ fn masquerade(options: &MasqueradeOptions) -> Masquerade {
         port_quota: options.port_quota,
         session_quota: options.session_quota,
         ipv6: options.ipv6,
+        except: options.except.clone(),
     }
 }

@@ -1,8 +1,8 @@
 //! Networks.
 
 use ctl::{
-    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, NetworkSettings,
-    Overlay, Query, Request, Shape,
+    HostPort, IfName, Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect,
+    NetworkSet, NetworkSettings, Overlay, Query, Request, Shape,
 };
 
 use super::instead;
@@ -56,7 +56,12 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
         ranges: options.ranges.clone(),
         reserved: options.reserved.clone(),
         avoid: options.avoid.clone(),
+        host_port: options.host_port.as_ref().map(host_port),
     }
+}
+
+fn host_port(ifname: &Option<IfName>) -> HostPort {
+    HostPort { ifname: ifname.clone(), mac: None }
 }
 
 fn shape(options: &NetworkOptions) -> Shape {
@@ -80,6 +85,10 @@ fn set(changes: &NetworkChanges) -> NetworkSet {
         resolvers: instead(&changes.resolvers, changes.no_resolvers),
         dhcp: changes.dhcp,
         labels: changes.labels.iter().cloned().collect(),
+        host_port: match &changes.host_port {
+            Some(ifname) => Some(Some(host_port(ifname))),
+            None => changes.no_host_port.then_some(None),
+        },
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) fn one(bridge: &BridgeInfo) -> String {
         ("not learned", count(bridge.refused)),
         ("static", bridge.settings.statics.len().to_string()),
     ];
+    let vlan_of = bridge.settings.vlan_of.as_ref();
+    rows.extend(vlan_of.map(|own| ("VLAN", format!("{} of bridge {}", own.vlan, own.bridge))));
     rows.extend(bridge.network.as_ref().map(|network| ("network", network.to_string())));
     rows.extend(router(bridge));
     facts(&rows)

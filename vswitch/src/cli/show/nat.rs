@@ -51,6 +51,7 @@ fn particulars(rule: &Masquerade) -> Vec<String> {
     words.extend(open.then(|| "open to all".to_owned()));
     words.extend(rule.port_quota.map(|most| format!("{most} ports each")));
     words.extend(rule.session_quota.map(|most| format!("{most} sessions each")));
+    words.extend(rule.except.iter().map(|network| format!("except {network}")));
     words.extend((rule.ipv6 && rule.addresses.is_none()).then(|| "with IPv6".to_owned()));
     words
 }

@@ -16,7 +16,7 @@ pub(super) fn all(networks: &[NetworkInfo]) -> String {
             joined(&gateways),
             way_out(network),
             network.mtu.to_string(),
-            network.endpoints.len().to_string(),
+            network.endpoints.iter().filter(|endpoint| !endpoint.host).count().to_string(),
         ]
     });
     let headings = ["network", "subnets", "gateways", "way out", "mtu", "containers"];
@@ -84,10 +84,11 @@ fn endpoints(network: &NetworkInfo) -> String {
             endpoint.port.to_string(),
             addresses(endpoint),
             or_dash(endpoint.mac),
-            endpoint.netns.as_ref().map_or_else(
-                || endpoint.ifname.to_string(),
-                |netns| format!("{netns}:{}", endpoint.ifname),
-            ),
+            match &endpoint.netns {
+                _ if endpoint.host => format!("{} (the host's)", endpoint.ifname),
+                Some(netns) => format!("{netns}:{}", endpoint.ifname),
+                None => endpoint.ifname.to_string(),
+            },
             endpoint.owner.to_string(),
             joined(&endpoint.aliases),
         ]

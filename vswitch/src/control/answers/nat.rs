@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use ctl::NatRule;
 use ctl::response::NatInfo;
 use flows::nat::Mapping;
-use flows::session::Key;
-use flows::{BridgeIndex, Tuple};
 
 use crate::control::switch::Switch;
 
@@ -52,11 +50,10 @@ impl Switch {
             }
         }
         for mapping in self.snapshot().translation().mappings.iter() {
-            let Mapping { zone, protocol, internal, outside, .. } = mapping;
-            let tuple = Tuple { protocol, source: internal, destination: internal };
-            let rule = self.snapshot().hiding(&Key::new(zone, tuple), BridgeIndex(outside.0));
-            if let Some(usage) = rule {
-                holdings.entry(usage.rule()).or_default().mappings += 1;
+            let Mapping { zone, outside, external, .. } = mapping;
+            let rule = self.snapshot().translation().rule_of(zone, outside, external.ip);
+            if let Some(rule) = rule {
+                holdings.entry(rule.usage.rule()).or_default().mappings += 1;
             }
         }
         holdings

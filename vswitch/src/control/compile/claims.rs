@@ -61,14 +61,57 @@ fn span(ports: PortRange) -> std::ops::RangeInclusive<u16> {
     ports.first()..=ports.last()
 }
 
-/// The ports that masquerading uses on interfaces that are shared, and that the host is to give to nobody by itself.
+/// The ports that the switch takes from interfaces that are shared, whoever uses them there: the host is to give them to
+/// nobody by itself, whose answers the switch would get.
 pub fn reserved(config: &Config) -> Vec<PortRange> {
+    let is_shared = |bridge: &BridgeName| config.shared_port(bridge).is_some();
     let rules = config.nat.values().filter_map(|rule| match rule {
-        NatRule::Masquerade(rule) if config.shared_port(&rule.to).is_some() => Some(rule),
+        NatRule::Masquerade(rule) if is_shared(&rule.to) => Some(config.masquerade_ports(rule)),
+        NatRule::Publish(rule) if !rule.is_on_loopback() && is_shared(&rule.on) => {
+            Some(rule.forward.ports)
+        }
         _ => None,
     });
-    let mut ranges: Vec<_> = rules.map(|rule| config.masquerade_ports(rule)).collect();
-    ranges.sort_unstable_by_key(|range| (range.first(), range.last()));
-    ranges.dedup();
-    ranges
+    let nodes = config.services.values().filter_map(|service| {
+        let is_taken = config.bridges_finding(service).any(is_shared);
+        PortRange::one(service.node_port?).filter(|_| is_taken)
+    });
+    PortRange::joined(rules.chain(nodes).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ctl::{Bridge, IfName, Masquerade, NetdevMode, Port, PortKind, Publish};
+
+    #[test]
+    fn the_host_gives_nobody_a_port_that_the_switch_takes_from_it() {
+        let mut config = Config::default();
+        for (name, gateway) in [("up", "192.0.2.2/24"), ("in", "10.0.0.1/24")] {
+            let gateways = vec![gateway.parse().unwrap()];
+            config.bridges.insert(name.parse().unwrap(), Bridge { gateways, ..Bridge::default() });
+        }
+        let publish = |forward: &str| {
+            let on = "up".parse().unwrap();
+            let (forward, to, port) = (forward.parse().unwrap(), None, None);
+            NatRule::Publish(Publish { on, forward, to, port })
+        };
+        let masquerade = Masquerade::new("in".parse().unwrap(), "up".parse().unwrap());
+        let rules = [
+            publish("40000:10.0.0.2:80/tcp"),
+            publish("40001-40003:10.0.0.2:80/udp"),
+            publish("127.0.0.1:45000:10.0.0.2:80/tcp"),
+            NatRule::Masquerade(masquerade),
+        ];
+        for (number, rule) in rules.into_iter().enumerate() {
+            config.nat.insert(format!("rule{number}").parse().unwrap(), rule);
+        }
+        assert!(reserved(&config).is_empty(), "an interface of the switch's own");
+        let device: IfName = "eth0".parse().unwrap();
+        let kind = PortKind::Netdev { device, netns: None, mode: NetdevMode::Auto };
+        let port = Port { shared: true, ..Port::new("up".parse().unwrap(), kind) };
+        config.ports.insert("up0".parse().unwrap(), port);
+        let expected = ["40000-40003", "61000-65535"].map(|range| range.parse().unwrap());
+        assert_eq!(reserved(&config), expected);
+    }
 }

@@ -19,7 +19,7 @@ use flows::nat::Mappings;
 use flows::rules::{LimitSpec, Meter, Scope, Unit};
 use flows::{
     BridgeDomain, BridgeIndex, Fdb, Generation, Guard, Horizon, PortConfig, PortIndex, Seconds,
-    Snapshot, SnapshotError, Usage, Vid, VlanPolicy,
+    Snapshot, SnapshotError, Usage, Vid, VlanOf, VlanPolicy,
 };
 use pktio::wire::MacAddr;
 
@@ -30,7 +30,8 @@ use rules::Rules;
 pub use services::Running;
 pub use tunnels::{Overlay, SegmentSlot, VtepSlot, endpoint_of, inner_mtu};
 
-/// A bridge's number and its forwarding database, which outlive configurations.
+/// A bridge's number and its forwarding database, which outlive configurations. A VLAN that the router takes for a
+/// bridge has the database of the bridge that it is of.
 #[derive(Debug, Clone)]
 pub struct BridgeSlot {
     /// Its number.
@@ -172,7 +173,12 @@ pub fn snapshot(
     for (name, slot) in &numbering.bridges {
         let Some(bridge) = config.bridges.get(name) else { continue };
         let router = routes::router_port(config, numbering, name, bridge);
+        let whole = |own: &ctl::VlanOf| {
+            let vid = Vid(own.vlan.number());
+            Some(VlanOf { bridge: numbering.bridges.get(&own.bridge)?.index, vid })
+        };
         let domain = BridgeDomain {
+            vlan_of: bridge.vlan_of.as_ref().and_then(whole),
             gateway_mac: routes::gateway_mac(name, bridge),
             router: router.map(Arc::new),
             ..BridgeDomain::new(Arc::clone(&slot.fdb), bridge.mac_limit)

@@ -4,13 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ctl::{BridgeName, Config, NatRule, PrefixTranslation};
+use ctl::{BridgeName, Config, NatRule, PrefixTranslation, RuleName};
 use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
+use flows::router::Prefix;
 use flows::service::Services;
 use flows::session::{TcpPolicy, Timeouts};
-use flows::{
-    BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Usage, Zone,
-};
+use flows::{BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Zone};
 
 use super::routes::reachable;
 use super::{Numbering, services};
@@ -30,7 +29,10 @@ pub(super) fn translation(
                 let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
                 for pool in pools(config, rule, to.into()) {
                     let (filtering, usage) = (filtering(rule.filtering), Arc::clone(&usage));
-                    masquerades.push(Masquerade { from, pool, filtering, usage });
+                    let except = rule.except.iter();
+                    let except = except.filter_map(|to| Prefix::new(to.addr(), to.prefix_len()));
+                    let except = except.collect();
+                    masquerades.push(Masquerade { from, pool, filtering, except, usage });
                 }
             }
             NatRule::Prefix(rule) => {
@@ -43,6 +45,7 @@ pub(super) fn translation(
     }
     let services = services::services(config, numbering);
     let (published, homes) = published(config, numbering);
+    masquerades.extend(relayed_masquerades(config, numbering));
     let hairpins = hairpins(config, numbering, &homes, &services);
     let lent = masquerades.iter().chain(&hairpins).flat_map(|rule| {
         rule.pool.addresses().map(|ip| (rule.pool.zone(), ip)).collect::<Vec<_>>()
@@ -66,19 +69,69 @@ fn published(config: &Config, numbering: &Numbering) -> (Published, HashMap<Publ
     let mut homes = HashMap::new();
     for (name, rule) in &config.nat {
         let NatRule::Publish(rule) = rule else { continue };
-        let home = config.container_bridge(rule).and_then(|name| numbering.bridges.get(name));
-        let Some((home, on)) = home.zip(numbering.bridges.get(&rule.on)) else { continue };
-        let (zone, forward) = (Zone::from(on.index), rule.forward);
-        let internal = Endpoint::new(forward.container, forward.container_port);
-        let ports = forward.ports.first()..=forward.ports.last();
-        let number = forward.protocol.number(forward.container.is_ipv4());
-        // Rules that overlap or make no sense are refused when they are added.
-        let published = Publish::new(zone, number, forward.address, ports, internal);
-        let home = Home { bridge: home.index, usage: numbering.usage(name) };
-        homes.extend(published.map(|rule| (rule, home)));
+        if !rule.is_on_loopback() {
+            homes.extend(publish(
+                config,
+                numbering,
+                (name, rule),
+                (&rule.on, rule.forward.address),
+            ));
+        }
+    }
+    for ctl::Relayed { name, rule, .. } in config.relayed() {
+        let address = Config::relay_gateway(rule.forward.container.is_ipv4());
+        let place = (&BridgeName::loopback(), Some(address));
+        homes.extend(publish(config, numbering, (name, rule), place));
     }
     homes.extend(services::node_ports(config, numbering));
     (Published::new(homes.keys().copied().collect()).unwrap_or_default(), homes)
+}
+
+/// A rule at a bridge and an address there, and where it leads to.
+fn publish(
+    config: &Config,
+    numbering: &Numbering,
+    (name, rule): (&RuleName, &ctl::Publish),
+    (on, address): (&BridgeName, Option<IpAddr>),
+) -> Option<(Publish, Home)> {
+    let home = numbering.bridges.get(config.container_bridge(rule)?)?;
+    let (zone, forward) = (Zone::from(numbering.bridges.get(on)?.index), rule.forward);
+    let internal = Endpoint::new(forward.container, forward.container_port);
+    let ports = forward.ports.first()..=forward.ports.last();
+    let number = forward.protocol.number(forward.container.is_ipv4());
+    // Rules that overlap or make no sense are refused when they are added.
+    let published = Publish::new(zone, number, address, ports, internal).ok()?;
+    Some((published, Home { bridge: home.index, usage: numbering.usage(name) }))
+}
+
+/// What the daemon is hidden behind when it relays from the loopback: the gateways of the containers' bridges, by which
+/// its answers come back whatever other routes the container has.
+fn relayed_masquerades(config: &Config, numbering: &Numbering) -> Vec<Masquerade> {
+    let Some(from) = numbering.bridges.get(&BridgeName::loopback()) else { return Vec::new() };
+    let homes = config.relayed().filter_map(|relayed| config.container_bridge(relayed.rule));
+    let homes: BTreeSet<_> = homes.collect();
+    homes
+        .into_iter()
+        .flat_map(|home| behind_gateways(config, numbering, from.index, home))
+        .collect()
+}
+
+/// Who comes from a bridge to another is seen as that one's gateways.
+fn behind_gateways(
+    config: &Config,
+    numbering: &Numbering,
+    from: BridgeIndex,
+    to: &BridgeName,
+) -> Vec<Masquerade> {
+    let Some(slot) = numbering.bridges.get(to) else { return Vec::new() };
+    let gateways = config.bridges.get(to).into_iter().flat_map(|bridge| &bridge.gateways);
+    let hidden = gateways.filter_map(|cidr| {
+        let (range, ports) = (cidr.addr..=cidr.addr, 1024..=u16::MAX);
+        let pool = Pool::new(slot.index.into(), range, ports, Quota::default()).ok()?;
+        // The published port's rule counts.
+        Some(Masquerade::new(from, pool, Filtering::ByAddress))
+    });
+    hidden.collect()
 }
 
 fn nptv6(rule: &PrefixTranslation) -> Option<Nptv6> {
@@ -102,22 +155,8 @@ fn hairpins(
     let served = served.map(|backend| backend.bridge);
     let with_homes: BTreeSet<_> = homes.values().map(|home| home.bridge).chain(served).collect();
     let is_home = |index| with_homes.contains(&index);
-    let mut hairpins = Vec::new();
-    for (name, slot) in numbering.bridges.iter().filter(|(_, slot)| is_home(slot.index)) {
-        let gateways = config.bridges.get(name).into_iter().flat_map(|bridge| &bridge.gateways);
-        for cidr in gateways {
-            let (range, ports) = (cidr.addr..=cidr.addr, 1024..=u16::MAX);
-            let pool = Pool::new(slot.index.into(), range, ports, Quota::default());
-            hairpins.extend(pool.map(|pool| Masquerade {
-                from: slot.index,
-                pool,
-                filtering: Filtering::ByAddress,
-                // The published port's rule counts.
-                usage: Arc::new(Usage::of(u32::MAX)),
-            }));
-        }
-    }
-    hairpins
+    let homes = numbering.bridges.iter().filter(|(_, slot)| is_home(slot.index));
+    homes.flat_map(|(name, slot)| behind_gateways(config, numbering, slot.index, name)).collect()
 }
 
 /// The addresses on a bridge that masquerading uses beside the gateway's own.
@@ -177,10 +216,12 @@ fn filtering(filtering: ctl::Filtering) -> Filtering {
 fn owners(config: &Config, numbering: &Numbering) -> HashMap<(BridgeIndex, IpAddr), BridgeIndex> {
     let mut owners = HashMap::new();
     for (from, slot) in &numbering.bridges {
-        for owner in reachable(config, from).into_iter().chain([from]) {
+        let own = [true, false].map(|is_ipv4| (from, is_ipv4));
+        for (owner, is_ipv4) in reachable(config, from).into_iter().chain(own) {
             let Some(at) = numbering.bridges.get(owner) else { continue };
             let own = config.bridges.get(owner).into_iter().flat_map(|bridge| &bridge.gateways);
             let own = own.map(|cidr| cidr.addr).chain(pool_addresses(config, owner));
+            let own = own.filter(|ip| ip.is_ipv4() == is_ipv4);
             owners.extend(own.map(|ip| ((slot.index, ip), at.index)));
         }
     }

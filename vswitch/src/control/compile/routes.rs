@@ -34,15 +34,26 @@ pub(super) fn gateway_mac(name: &BridgeName, bridge: &Bridge) -> MacAddr {
     if bridge.gateways.is_empty() { MacAddr::default() } else { MacAddr(bridge.router_mac(name).0) }
 }
 
-/// The bridges that packets of a bridge may go out to: those that it is allowed to reach, and those where it is
-/// masqueraded.
-pub(super) fn reachable<'a>(config: &'a Config, from: &'a BridgeName) -> BTreeSet<&'a BridgeName> {
-    let translated = config.nat.values().filter_map(|rule| match rule {
-        NatRule::Masquerade(rule) if rule.from == *from => Some(&rule.to),
-        NatRule::Prefix(rule) if rule.from == *from => Some(&rule.to),
-        _ => None,
-    });
-    config.reached_from(from).chain(translated).collect()
+/// The bridges that packets of a bridge may go out to, each with an IP version (`true`: IPv4): those that it is allowed to
+/// reach, by both, and those where it is translated, by what is.
+pub(super) fn reachable<'a>(
+    config: &'a Config,
+    from: &'a BridgeName,
+) -> BTreeSet<(&'a BridgeName, bool)> {
+    let translated = |is_ipv4: bool| {
+        config.nat.values().filter_map(move |rule| match rule {
+            NatRule::Masquerade(rule) if rule.from == *from && rule.covers(is_ipv4) => {
+                Some(&rule.to)
+            }
+            NatRule::Prefix(rule) if rule.from == *from && !is_ipv4 => Some(&rule.to),
+            _ => None,
+        })
+    };
+    let by = |is_ipv4| {
+        let to = config.reached_from(from).chain(translated(is_ipv4));
+        to.map(move |to| (to, is_ipv4))
+    };
+    by(true).chain(by(false)).collect()
 }
 
 fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
@@ -97,23 +108,20 @@ fn advertising(bridge: &Bridge, wanted: &Advertise) -> Advertising {
 /// The routes of a bridge. Of equal prefixes the last one counts: the bridge's own.
 fn routes(config: &Config, numbering: &Numbering, name: &BridgeName, own: BridgeIndex) -> Routes {
     let mut routes = Vec::new();
-    for other in reachable(config, name) {
+    for (other, is_ipv4) in reachable(config, name) {
         if let Some(slot) = numbering.bridges.get(other) {
-            add_routes(&mut routes, config, other, slot.index);
+            let lies = lying_on(config, other, slot.index).into_iter();
+            routes.extend(lies.filter(|(prefix, _)| prefix.ip().is_ipv4() == is_ipv4));
         }
     }
-    add_routes(&mut routes, config, name, own);
+    routes.extend(lying_on(config, name, own));
     routes.into_iter().collect()
 }
 
-/// Adds what lies on a bridge: networks behind its routers, its subnets, and the switch itself.
-fn add_routes(
-    routes: &mut Vec<(Prefix, Target)>,
-    config: &Config,
-    name: &BridgeName,
-    index: BridgeIndex,
-) {
-    let Some(bridge) = config.bridges.get(name) else { return };
+/// What lies on a bridge: networks behind its routers, its subnets, and the switch itself.
+fn lying_on(config: &Config, name: &BridgeName, index: BridgeIndex) -> Vec<(Prefix, Target)> {
+    let mut routes = Vec::new();
+    let Some(bridge) = config.bridges.get(name) else { return routes };
     for (prefix, route) in config.routes.get(name).into_iter().flatten() {
         let next_hops = route.via.iter().map(|ip| NextHop { bridge: index, ip: *ip }).collect();
         let prefix = Prefix::new(prefix.addr(), prefix.prefix_len());
@@ -131,4 +139,5 @@ fn add_routes(
     for ip in addresses.iter().map(|address| address.ip()).chain(lent) {
         routes.push((Prefix::host(ip), Target::Local));
     }
+    routes
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ctl::flow::{Criteria, FlowId, FlowRule, LimitRate, Match, StateSet, Step, Verdict, VlanMatch};
-use ctl::{BridgeName, Config, PortName, Table};
+use ctl::{BridgeName, Config, Flows, PortName};
 use flows::rules::{
     AddressSet, ConnState, ConnStates, FlagsMatch, IcmpMatch, LimitSpec, MacMatch, Meter, RangeSet,
     Rejection, Rule, RuleAction, RuleId, RuleMatch, RuleSet, Scope, Timeouts, Unit,
@@ -28,7 +28,7 @@ use mentions::{Mentions, Place};
 pub struct Rules {
     set: Arc<RuleSet>,
     /// What they were made of.
-    flows: Table<FlowId, FlowRule>,
+    flows: Flows,
     mentions: Mentions,
     numbers: Numbers,
 }
@@ -118,6 +118,11 @@ impl Rules {
         Arc::clone(&self.set)
     }
 
+    /// The rules that go away by themselves, with the time that they have.
+    pub fn mortal(&self) -> impl Iterator<Item = (FlowId, Timeouts)> + '_ {
+        self.mentions.mortal().filter_map(|id| Some((id, timeouts(self.flows.get(&id)?))))
+    }
+
     /// The bridges on which rules could match. All ports of these are looked into, so that the answers are
     /// seen to what a rule let pass.
     pub fn bridges(&self, config: &Config) -> BTreeSet<BridgeIndex> {
@@ -170,7 +175,7 @@ pub fn rule_id(id: FlowId) -> RuleId {
 }
 
 /// How long a rule lives.
-pub fn timeouts(rule: &FlowRule) -> Timeouts {
+fn timeouts(rule: &FlowRule) -> Timeouts {
     Timeouts { idle_seconds: rule.idle_timeout, hard_seconds: rule.hard_timeout }
 }
 

@@ -29,7 +29,8 @@ pub(super) fn open(
     };
     let home = facts.is_bound.then_some(home.worker);
     // It is the host's, whatever it is, and does not go with a container.
-    let facts = Facts { sharing: Some(sharing), is_veth: false, ..facts };
+    let gate = Err("the host keeps the interface".into());
+    let facts = Facts { sharing: Some(sharing), is_veth: false, gate, ..facts };
     Ok(OpenDevice { queues, facts, home })
 }
 

@@ -75,7 +75,12 @@ impl Switch {
     fn is_near(&self, ends: &Ends, port: PortIndex) -> bool {
         let bridges = &self.numbering().bridges;
         let Some(own) = self.snapshot().port(port).map(|port| port.bridge) else { return false };
-        let is_own = |name| bridges.get(name).is_some_and(|slot| slot.index == own);
+        let is_own = |name| {
+            let index = bridges.get(name).map(|slot| slot.index);
+            let domain = index.and_then(|index| self.snapshot().bridge(index));
+            let whole = domain.and_then(|domain| domain.vlan_of).map(|own| own.bridge);
+            whole.or(index) == Some(own)
+        };
         ends.host.as_ref().is_none_or(|host| is_own(&host.bridge) || is_own(&ends.from.bridge))
     }
 

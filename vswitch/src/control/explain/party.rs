@@ -103,7 +103,7 @@ impl Switch {
         let PortKind::Tap(tap) = &port.kind else { return Vec::new() };
         let host = |cidr: &IpCidr| Host {
             port: name.clone(),
-            bridge: port.bridge.clone(),
+            bridge: self.config().domain_of(port).clone(),
             mac: tap.mac.map(|mac| MacAddr(mac.0)),
             ip: cidr.addr,
             on_link: tap.ips.clone(),
@@ -117,7 +117,7 @@ impl Switch {
         let entries = self.acquaintances().into_iter().filter(move |(_, known, _)| *known == ip);
         entries.filter_map(move |(bridge, ip, mac)| {
             let slot = self.numbering().bridges.get(&bridge)?;
-            let port = slot.fdb.lookup(mac, Vid::NONE, self.now())?;
+            let port = slot.fdb.lookup(mac, self.vid_of(&bridge), self.now())?;
             self.host_at(port, mac, ip)
         })
     }
@@ -128,7 +128,7 @@ impl Switch {
         if let Some(configured) = self.configured(name).into_iter().find(|host| host.ip == ip) {
             return Some(configured);
         }
-        let bridge = self.config().ports.get(name)?.bridge.clone();
+        let bridge = self.config().domain_of(self.config().ports.get(name)?).clone();
         let gateways = &self.config().bridges.get(&bridge)?.gateways;
         Some(Host {
             port: name.clone(),
@@ -138,6 +138,12 @@ impl Switch {
             gateways: gateways.iter().map(|cidr| cidr.addr).collect(),
             bridge,
         })
+    }
+
+    /// The VLAN that a bridge is to the router.
+    fn vid_of(&self, bridge: &BridgeName) -> Vid {
+        let own = self.config().bridges.get(bridge).and_then(|bridge| bridge.vlan_of.as_ref());
+        own.map_or(Vid::NONE, |own| Vid(own.vlan.number()))
     }
 
     /// Everybody whose address on the link the router knows.
@@ -168,8 +174,9 @@ impl Switch {
         if is_router {
             return Some(MacAddr(bridge.router_mac(name).0));
         }
-        let mut configured =
-            self.config().ports_of(name).flat_map(|(port, _)| self.configured(port));
+        let is_here = |(_, port): &(_, &Port)| self.config().domain_of(port) == name;
+        let here = self.config().ports.iter().filter(is_here);
+        let mut configured = here.flat_map(|(port, _)| self.configured(port));
         let own = configured.find(|host| host.ip == ip).and_then(|host| host.mac);
         own.or_else(|| {
             let known = self.acquaintances().into_iter();

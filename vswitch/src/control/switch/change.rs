@@ -40,7 +40,7 @@ impl Switch {
         let differs = self.advance(next)?;
         self.follow_new_hosts();
         let removed = match mutation {
-            Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key))),
+            Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key) || differs)),
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
             Mutation::NeighborDel(key) => Some(usize::from(self.forget_neighbor(key) || differs)),
             Mutation::NeighborFlush(filter) => Some(self.flush_neighbors(filter)),

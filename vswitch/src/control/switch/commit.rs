@@ -11,6 +11,7 @@ use pktio::tap::Handle;
 use pktio::underlay::Underlay;
 
 use super::Switch;
+use super::loopback::Listening;
 use crate::control::announce;
 use crate::control::compile::{self, BridgeSlot};
 use crate::control::device::{self, Home, OpenDevice, Queues};
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     readdressed: Vec<Readdressed>,
     /// Endpoints of tunnels, each with its queues.
     pub(super) endpoints: BTreeMap<SocketAddr, Vec<Underlay>>,
+    /// Ports of the host's loopback.
+    listening: Option<Listening>,
 }
 
 /// An interface whose MTU was changed.
@@ -90,6 +93,9 @@ impl Switch {
         let next = Config { revision: self.config.revision + 1, ..next };
         let mut prepared = Prepared::default();
         let done = self.prepare(&next, &steps, &mut prepared);
+        let done = done.and_then(|()| {
+            self.loopback.prepare(&self.config, &next).map(|new| prepared.listening = new)
+        });
         match done.and_then(|()| self.keep(&next, &steps)) {
             Ok(()) => self.commit(next, prepared).map(|()| true),
             Err(error) => {
@@ -157,7 +163,8 @@ impl Switch {
     /// The worker for a device that must know it before it is opened.
     pub(super) fn home(&self) -> Home {
         let worker = self.fleet.least_loaded();
-        Home { worker, memory: self.fleet.memory(worker), shortcuts: self.shortcuts() }
+        let (memory, shortcuts) = (self.fleet.memory(worker), self.shortcuts());
+        Home { worker, memory, shortcuts, station: Arc::clone(self.loopback.station()) }
     }
 
     fn keep(&mut self, next: &Config, steps: &[Action]) -> Result<(), CtlError> {
@@ -174,9 +181,10 @@ impl Switch {
     /// Tells the workers. Nothing here fails unless a worker is stuck.
     pub(super) fn commit(&mut self, next: Config, prepared: Prepared) -> Result<(), CtlError> {
         self.narrow_claims(&next);
+        self.loopback.withdraw(prepared.listening.as_ref());
         self.drop_shortcuts();
         let now = self.now();
-        let Prepared { opened, resized, readdressed, endpoints } = prepared;
+        let Prepared { opened, resized, readdressed, endpoints, listening } = prepared;
         for Resized { name, to, .. } in resized {
             if let Some(facts) = self.facts.get_mut(&name) {
                 facts.mtu = to;
@@ -218,6 +226,7 @@ impl Switch {
         self.put_statics(&before);
         begun.iter().try_for_each(|port| self.fleet.open(*port)).map_err(stuck)?;
         self.widen_claims();
+        self.loopback.serve(listening);
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }
 
@@ -233,7 +242,7 @@ impl Switch {
         let mappings = &self.snapshot.translation().mappings;
         let snapshot =
             compile::snapshot(&self.config, &self.numbering, generation, mappings, rules, |name| {
-                self.facts.get(name).is_some_and(|facts| facts.gate.is_some())
+                self.facts.get(name).is_some_and(|facts| facts.gate.is_ok())
             })
             .map_err(|error| CtlError::new(ErrorCode::Internal, error.to_string()))?;
         let mut owners = vec![None; snapshot.port_slots()];
@@ -257,7 +266,7 @@ impl Switch {
     /// Enters what was entered by hand. Where nothing was and is, the tables are not searched.
     fn put_statics(&self, before: &Config) {
         let now = self.fleet.clock().now();
-        for (name, bridge) in &self.config.bridges {
+        for (name, bridge) in self.config.bridges.iter().filter(|(_, it)| it.vlan_of.is_none()) {
             let had = |old: &Bridge| !old.statics.is_empty();
             let is_any = had(bridge) || before.bridges.get(name).is_some_and(had);
             if let Some(slot) = self.numbering.bridges.get(name).filter(|_| is_any) {
@@ -296,10 +305,17 @@ impl Switch {
     fn number_bridges(&mut self, next: &Config, now: Seconds) -> Result<(), CtlError> {
         self.numbering.bridges.retain(|name, _| next.bridges.contains_key(name));
         let mut free = self.numbering.free_bridges();
-        for (name, bridge) in &next.bridges {
+        let is_whole = |(_, bridge): &(_, &Bridge)| bridge.vlan_of.is_none();
+        let (whole, vlans): (Vec<_>, Vec<_>) = next.bridges.iter().partition(is_whole);
+        for (name, bridge) in whole.into_iter().chain(vlans) {
             let slot = self.numbering.bridges.get(name);
+            let shared =
+                bridge.vlan_of.as_ref().and_then(|own| self.numbering.bridges.get(&own.bridge));
             let before = self.config.bridges.get(name).zip(slot.map(|slot| &slot.fdb));
-            let fdb = compile::fdb_for(bridge, before, now, self.seed);
+            let fdb = match shared {
+                Some(whole) => Arc::clone(&whole.fdb),
+                None => compile::fdb_for(bridge, before, now, self.seed),
+            };
             let index = match slot {
                 Some(slot) => slot.index,
                 None => free.next().ok_or_else(|| full("bridges"))?,

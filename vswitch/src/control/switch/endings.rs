@@ -55,7 +55,7 @@ impl Switch {
     pub(super) fn note_departure(&mut self, name: &PortName, index: PortIndex) {
         self.note_stations_behind(&BTreeSet::from([index]));
         let Some(port) = self.config.ports.get(name) else { return };
-        let Some(slot) = self.numbering.bridges.get(&port.bridge) else { return };
+        let Some(slot) = self.numbering.bridges.get(self.config.domain_of(port)) else { return };
         if let PortKind::Tap(tap) = &port.kind {
             self.ending.departed.extend(tap.ips.iter().map(|cidr| (slot.index, cidr.addr)));
         }
@@ -77,7 +77,7 @@ impl Switch {
     /// Remembers the addresses that a container has no more.
     pub(super) fn note_readdressing(&mut self, from: &Port, to: &Port) {
         let (PortKind::Tap(before), PortKind::Tap(after)) = (&from.kind, &to.kind) else { return };
-        let Some(slot) = self.numbering.bridges.get(&from.bridge) else { return };
+        let Some(slot) = self.numbering.bridges.get(self.config.domain_of(from)) else { return };
         let has = |ip: IpAddr| after.ips.iter().any(|cidr| cidr.addr == ip);
         let gone = before.ips.iter().map(|cidr| cidr.addr).filter(|ip| !has(*ip));
         self.ending.departed.extend(gone.map(|ip| (slot.index, ip)));

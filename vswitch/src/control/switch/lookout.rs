@@ -2,13 +2,13 @@
 
 use ctl::{Mutation, Named, NetnsRef, Port, PortKind, PortName};
 use flows::Nanos;
-use hostnet::Netlink;
+use hostnet::{Link, Netlink};
 use pktio::PortFault;
 
 use super::Switch;
 use super::commit::{Prepared, stuck};
 use crate::control::device::{self, Facts};
-use crate::control::watch::DELETED;
+use crate::control::watch::{DELETED, Found};
 use crate::fleet::Fault;
 
 /// Buckets of a forwarding database that one sweep looks at.
@@ -77,8 +77,7 @@ impl Switch {
     /// An interface of the daemon's own namespace is gone. Its packet socket does not always say so: an
     /// interface that was switched off first goes silently.
     pub fn heed_gone_link(&mut self, interface: u32) {
-        let found = self.own_devices().find(|(_, facts)| facts.index == interface);
-        if let Some(name) = found.map(|(name, _)| name.clone()) {
+        if let Some(name) = self.own_device(interface) {
             self.lose_device(&name, DELETED);
         }
     }
@@ -95,10 +94,19 @@ impl Switch {
 
     /// Ports whose device exists without the switch, in the daemon's own namespace.
     fn own_devices(&self) -> impl Iterator<Item = (&PortName, &Facts)> + '_ {
-        self.facts.iter().filter(|(name, _)| {
-            let kind = self.config.ports.get(*name).map(|port| &port.kind);
-            matches!(kind, Some(PortKind::Netdev { netns: None, .. }))
-        })
+        self.facts.iter().filter(|(name, _)| self.is_own(name))
+    }
+
+    fn is_own(&self, name: &PortName) -> bool {
+        let kind = self.config.ports.get(name).map(|port| &port.kind);
+        matches!(kind, Some(PortKind::Netdev { netns: None, .. }))
+    }
+
+    /// The port whose device has this number there.
+    fn own_device(&self, interface: u32) -> Option<PortName> {
+        let mut all = self.facts.iter();
+        let found = all.find(|(name, facts)| facts.index == interface && self.is_own(name));
+        found.map(|(name, _)| name.clone())
     }
 
     /// Whether devices in other namespaces are ports, which have to be looked after.
@@ -106,22 +114,44 @@ impl Switch {
         self.facts.values().any(|facts| facts.watch.is_some())
     }
 
-    /// Looks whether the devices in other namespaces are still there.
+    /// Looks whether the devices in other namespaces are still there, and what became of them.
     pub fn visit_namespaces(&mut self) {
-        let loss = |(name, facts): (&PortName, &Facts)| {
-            Some((name.clone(), facts.watch.as_ref()?.loss_of(facts.index)?))
+        let look = |(name, facts): (&PortName, &Facts)| {
+            Some((name.clone(), facts.watch.as_ref()?.look(facts.index)))
         };
-        let lost: Vec<_> = self.facts.iter().filter_map(loss).collect();
-        lost.iter().for_each(|(name, why)| self.lose_device(name, why));
+        let found: Vec<_> = self.facts.iter().filter_map(look).collect();
+        for (name, found) in found {
+            match found {
+                Found::Same => {}
+                Found::Changed(link) => self.heed_changed_device(&name, &link),
+                Found::Lost(why) => self.lose_device(&name, why),
+            }
+        }
     }
 
-    /// Whether ports wait for their device.
+    /// An interface of the daemon's own namespace has changed.
+    pub fn heed_changed_link(&mut self, link: &Link) {
+        if let Some(name) = self.own_device(link.index) {
+            self.heed_changed_device(&name, link);
+        }
+    }
+
+    fn heed_changed_device(&mut self, name: &PortName, link: &Link) {
+        let Some(facts) = self.facts.get_mut(name) else { return };
+        facts.heed(link);
+        if facts.open_gate().is_none() {
+            self.keep_shortcuts_that_hold();
+        }
+    }
+
+    /// Whether ports wait for their device, or for another program that has theirs on the loopback.
     pub fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || self.loopback.is_waiting()
     }
 
     /// Tries to open the ports that wait.
     pub fn retry_waiting(&mut self) {
+        self.retry_loopback();
         let mut prepared = Prepared::default();
         let home = self.home();
         for (name, why) in &mut self.waiting {
@@ -146,7 +176,7 @@ impl Switch {
     pub fn sweep(&mut self) {
         let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
         let seconds = now.seconds();
-        let slots = self.numbering.bridges.values().filter(|slot| !slot.fdb.is_empty());
+        let slots = self.whole_bridges().map(|(_, slot)| slot).filter(|slot| !slot.fdb.is_empty());
         let next = slots.map(|slot| slot.fdb.sweep(seconds, self.swept.stations, SWEEP_BUCKETS));
         self.swept.stations = next.max().unwrap_or(0);
         self.swept.neighbors = tables.neighbors.sweep(now, self.swept.neighbors, SWEEP_BUCKETS);

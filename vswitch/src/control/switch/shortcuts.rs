@@ -4,7 +4,7 @@
 //! thread looks whether it still holds and enters it into the kernel's table ([`pktio::shortcut`]). What it must
 //! keep exact:
 //!
-//! * **Changes.** Whatever changes the configuration or forgets a station withdraws all shortcuts first. Offers that were
+//! * **Changes.** Nothing is entered without the means to withdraw it. Whatever changes the configuration or forgets a station withdraws all shortcuts first. Offers that were
 //!   made before name a generation that is no more, or stations that are not there.
 //! * **Moves.** A worker that learns a move says so, and shortcuts that do not hold any more are withdrawn.
 //! * **Ageing.** A shortcut ends by itself, in the kernel, when one of its stations ages. A station that sends by one is
@@ -28,13 +28,17 @@ use super::Switch;
 use crate::random::random;
 use crate::worker::Clock;
 
-/// Shortcuts that would end within this time are made anew when they are looked after.
+/// Shortcuts that would end within this time are made anew when they are looked after, if one of their stations was heard; if
+/// not, the workers see it age.
 const SOON_NS: u64 = 3_000_000_000;
 
 /// What the kernel carries.
 pub struct Carrier {
     shortcuts: Arc<Shortcuts>,
     table: Table,
+    /// By this one it is withdrawn what the other carries, even when nothing more is to be had of the kernel: without it, nothing
+    /// is carried.
+    spare: Option<Table>,
     entries: BTreeMap<Key, Carried>,
     /// What it has carried.
     books: Ledger,
@@ -53,6 +57,27 @@ struct Carried {
     is_busy: bool,
 }
 
+/// Where frames can take shortcuts now.
+type Gates = BTreeMap<PortIndex, OpenGate>;
+
+/// The gate of a port.
+#[derive(Debug, Clone, Copy)]
+struct OpenGate {
+    number: u32,
+    /// The port's interface.
+    interface: u32,
+    /// The kernel's cookie of the namespace that it is in, if that is not the daemon's own.
+    place: Option<u64>,
+}
+
+impl Carried {
+    /// Enters a shortcut into a table. Where there is no room, the workers carry on.
+    fn begin(table: &Table, key: &Key, offer: Offer, route: Route) -> Option<Self> {
+        table.put(key, &route).ok()?;
+        Some(Self { offer, route, entered: Tally::default(), is_busy: true })
+    }
+}
+
 impl Carrier {
     /// One that carries nothing yet.
     ///
@@ -65,8 +90,8 @@ impl Carrier {
         let part = |value: i64| u64::try_from(value).unwrap_or(0);
         let kernel_ns = part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec);
         let origin_ns = kernel_ns.saturating_sub(clock.now().as_nanos());
-        let (entries, books) = (BTreeMap::new(), Ledger::new());
-        Ok(Self { shortcuts, table, entries, books, origin_ns })
+        let (entries, books, spare) = (BTreeMap::new(), Ledger::new(), Table::new().ok());
+        Ok(Self { shortcuts, table, spare, entries, books, origin_ns })
     }
 
     /// A reading of the kernel's clock, on the switch's.
@@ -98,22 +123,40 @@ impl Carrier {
         heard
     }
 
-    /// Puts a table with these shortcuts into force, and returns who was heard by the one before until then.
+    /// Whether what is carried can be withdrawn, come what may.
+    fn has_spare(&mut self) -> bool {
+        self.spare = self.spare.take().or_else(|| Table::new().ok());
+        self.spare.is_some()
+    }
+
+    /// Enters a shortcut, if there is room.
+    fn put(&mut self, key: Key, offer: Offer, route: Route) {
+        if !self.entries.contains_key(&key) && self.has_spare() {
+            let carried = Carried::begin(&self.table, &key, offer, route);
+            self.entries.extend(carried.map(|carried| (key, carried)));
+        }
+    }
+
+    /// Puts a table with these shortcuts into force, as far as there is room, and returns who was heard by the one before until
+    /// then.
     fn replace(
         &mut self,
         entries: BTreeMap<Key, (Offer, Route)>,
     ) -> Result<Vec<(Offer, u64)>, BpfError> {
-        let table = Table::new()?;
-        let mut fresh = BTreeMap::new();
-        for (key, (offer, route)) in entries {
-            table.put(&key, &route)?;
-            let entered = Tally::default();
-            fresh.insert(key, Carried { offer, route, entered, is_busy: true });
-        }
+        let table = self.spare.take().map_or_else(Table::new, Ok)?;
+        let fresh = if self.has_spare() { entries } else { BTreeMap::new() };
+        let begin =
+            |(key, (offer, route))| Some((key, Carried::begin(&table, &key, offer, route)?));
+        let fresh = fresh.into_iter().filter_map(begin).collect();
         self.shortcuts.replace(&table)?;
         let heard = self.enter();
         (self.table, self.entries) = (table, fresh);
         Ok(heard)
+    }
+
+    /// What ends before this, on the kernel's clock, ends soon.
+    fn soon_ns(&self, now: Nanos) -> u64 {
+        self.origin_ns.saturating_add(now.as_nanos()).saturating_add(SOON_NS)
     }
 }
 
@@ -197,49 +240,53 @@ impl Switch {
     /// station moved.
     pub(super) fn heed_offers(&mut self) {
         if self.fleet.take_move() {
-            self.renew_shortcuts(true);
+            self.keep_shortcuts_that_hold();
         }
-        for offer in self.fleet.take_offers() {
-            self.make_shortcut(offer);
+        let offers = self.fleet.take_offers();
+        if offers.is_empty() {
+            return;
         }
-    }
-
-    fn make_shortcut(&mut self, offer: Offer) {
-        let Some((key, route)) = self.examine(&offer) else { return };
-        let Some(carrier) = &mut self.carrier else { return };
-        // A full table, or no memory: the workers carry on.
-        if !carrier.entries.contains_key(&key) && carrier.table.put(&key, &route).is_ok() {
-            let entered = Tally::default();
-            carrier.entries.insert(key, Carried { offer, route, entered, is_busy: true });
+        let gates = self.open_gates();
+        for offer in offers {
+            let Some((key, route)) = self.examine(&offer, &gates) else { continue };
+            let Some(carrier) = &mut self.carrier else { return };
+            carrier.put(key, offer, route);
         }
     }
 
     /// What an offer means to the kernel, if it holds and may be made.
-    fn examine(&self, offer: &Offer) -> Option<(Key, Route)> {
+    fn examine(&self, offer: &Offer, gates: &Gates) -> Option<(Key, Route)> {
         let carrier = self.carrier.as_ref()?;
         let Offer { generation, ingress, egress, vid, tag, src, dst } = *offer;
         if generation != self.generation || self.fleet.observers() > 0 {
             return None;
         }
-        let (gate, _) = self.gate_of(ingress)?;
-        let (_, interface) = self.gate_of(egress)?;
+        let entry = gates.get(&ingress)?;
+        // An interface's number means it only among those of the namespace that the frame comes in at.
+        let exit = gates.get(&egress).filter(|exit| exit.place == entry.place)?;
         let (from, to) = (self.snapshot.port(ingress)?, self.snapshot.port(egress)?);
         let fdb = self.fdb_of(ingress).filter(|_| from.bridge == to.bridge)?;
-        let now = self.now();
+        let (clock, now) = (self.fleet.clock().now(), self.now());
         let end = |mac, port| {
             let station = fdb.find(mac, vid, now).filter(|station| station.port == port)?;
             Some(fdb.end_of(&station, now))
         };
         let until = end(src, ingress)?.min(end(dst, egress)?);
         let until_ns = carrier.origin_ns.saturating_add(until.as_nanos() - 1);
-        let route = Route { interface, mtu_bytes: to.mtu_bytes, until_ns };
-        Some((Key { gate, tag: tag.0, src, dst }, route))
+        let route = Route { interface: exit.interface, mtu_bytes: to.mtu_bytes, until_ns };
+        let key = Key { gate: entry.number, tag: tag.0, src, dst };
+        (until_ns > carrier.soon_ns(clock)).then_some((key, route))
     }
 
-    /// The gate of a port and its interface, if frames can go there now.
-    fn gate_of(&self, port: PortIndex) -> Option<(u32, u32)> {
-        let facts = self.facts.get(self.numbering.port_name(port)?)?;
-        Some((facts.gate.filter(|_| facts.is_far_end_ready)?, facts.index))
+    /// The gates by which frames can come and go now.
+    fn open_gates(&self) -> Gates {
+        let gate = |name| {
+            let (facts, port) = (self.facts.get(name)?, self.config.ports.get(name)?);
+            let place = port.place.as_ref().map(|place| place.cookie);
+            Some(OpenGate { number: facts.open_gate()?, interface: facts.index, place })
+        };
+        let ports = self.numbering.ports.iter();
+        ports.filter_map(|(name, (index, _))| Some((*index, gate(name)?))).collect()
     }
 
     /// Looks after the shortcuts: those that nobody uses go, and those that do not hold any more; those that would end
@@ -248,22 +295,28 @@ impl Switch {
         self.renew_shortcuts(false);
     }
 
+    /// Withdraws the shortcuts that do not hold any more.
+    pub(super) fn keep_shortcuts_that_hold(&mut self) {
+        self.renew_shortcuts(true);
+    }
+
     /// Looks which shortcuts hold. With `keep_idle`, those that nobody uses stay.
     fn renew_shortcuts(&mut self, keep_idle: bool) {
         if !self.has_shortcuts() {
             return;
         }
         self.settle_shortcuts();
+        let gates = self.open_gates();
         let Some(carrier) = &self.carrier else { return };
         let mut entries = BTreeMap::new();
         for (key, carried) in &carrier.entries {
-            if let Some((_, route)) = self.examine(&carried.offer)
+            if let Some((_, route)) = self.examine(&carried.offer, &gates)
                 && (carried.is_busy || keep_idle)
             {
                 entries.insert(*key, (carried.offer, route));
             }
         }
-        let soon_ns = carrier.origin_ns + self.fleet.clock().now().as_nanos() + SOON_NS;
+        let soon_ns = carrier.soon_ns(self.fleet.clock().now());
         let lasts = |carried: &Carried| carried.route.until_ns > soon_ns;
         let is_settled =
             entries.len() == carrier.entries.len() && carrier.entries.values().all(lasts);
@@ -278,19 +331,6 @@ impl Switch {
         match carrier.replace(entries) {
             Ok(heard) => self.hear(heard),
             Err(error) => self.note_problem(format!("what the kernel carries: {error}")),
-        }
-    }
-
-    /// An interface of the daemon's own namespace has changed.
-    pub fn heed_changed_link(&mut self, link: &hostnet::Link) {
-        let Some(facts) =
-            self.facts.values_mut().find(|facts| facts.index == link.index && facts.gate.is_some())
-        else {
-            return;
-        };
-        facts.is_far_end_ready = link.ready && link.is_pair_apart;
-        if !facts.is_far_end_ready {
-            self.renew_shortcuts(true);
         }
     }
 

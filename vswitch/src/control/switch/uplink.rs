@@ -16,6 +16,7 @@ use pktio::shared::Sharing;
 use pktio::wire;
 
 use super::Switch;
+use super::commit::Prepared;
 use crate::control::compile;
 
 /// Ports that the kernel gives to nobody who does not ask for them (Documentation/networking/ip-sysctl.rst).
@@ -27,6 +28,8 @@ pub(super) struct Reservation {
     ours: Vec<PortRange>,
     /// What was reserved before.
     before: String,
+    /// What a daemon before us may have left behind that was killed.
+    left_behind: Vec<PortRange>,
 }
 
 impl Reservation {
@@ -36,7 +39,10 @@ impl Reservation {
             return Ok(());
         }
         if self.ours.is_empty() {
-            self.before = std::fs::read_to_string(path)?.trim().to_owned();
+            let left = std::mem::take(&mut self.left_behind);
+            let is_hosts = |text: &&str| left.iter().all(|range| range.to_string() != **text);
+            let present = std::fs::read_to_string(path)?;
+            self.before = present.trim().split(',').filter(is_hosts).collect::<Vec<_>>().join(",");
         }
         let before = Some(self.before.clone()).filter(|text| !text.is_empty());
         let all = before.into_iter().chain(ranges.iter().map(ToString::to_string));
@@ -86,6 +92,11 @@ impl Switch {
         failed.into_iter().for_each(|problem| self.note_problem(problem));
     }
 
+    /// Takes what a configuration reserves, and is reserved already, for left behind by a daemon that was killed.
+    pub(super) fn inherit_reservation(&mut self, kept: &Config) {
+        self.reservation.left_behind = compile::reserved(kept);
+    }
+
     /// Reserves nothing on the host any more.
     pub(super) fn end_reservation(&mut self) {
         if let Err(error) = self.reservation.put(Path::new(RESERVED), Vec::new()) {
@@ -109,7 +120,7 @@ impl Switch {
             })
             .collect();
         for (name, bridge, device, sharing) in shared {
-            if let Err(problem) = self.follow_host(&bridge, &device, &sharing) {
+            if let Err(problem) = self.follow_host(&name, &bridge, &device, &sharing) {
                 self.note_problem(format!("port {name}: {problem}"));
             }
         }
@@ -117,6 +128,7 @@ impl Switch {
 
     fn follow_host(
         &mut self,
+        name: &PortName,
         bridge: &BridgeName,
         device: &str,
         sharing: &Sharing,
@@ -124,13 +136,22 @@ impl Switch {
         let uplink = Netlink::open().and_then(|netlink| netlink.uplink(device));
         let uplink = uplink.map_err(|error| error.to_string())?;
         let Some(mac) = uplink.link.mac else { return Ok(()) };
+        let is_resized = self.facts.get_mut(name).is_some_and(|facts| {
+            let before = std::mem::replace(&mut facts.mtu, uplink.link.mtu);
+            before != uplink.link.mtu
+        });
         let (addresses, routes) = (uplink.addresses, uplink.routes);
         let host = HostUplink { mac: MacAddr(mac), addresses, routes };
         let next = self.config.following(bridge, &host);
         let next = next.map_err(|error| {
             format!("its bridge cannot follow the host, and stays as it was: {error}")
         })?;
-        self.advance(next).map_err(|error| error.to_string())?;
+        let followed = self.advance(next).and_then(|differs| match differs || !is_resized {
+            true => Ok(()),
+            // The workers hear of the MTU, which is no part of the configuration.
+            false => self.commit(self.config.clone(), Prepared::default()),
+        });
+        followed.map_err(|error| error.to_string())?;
         sharing.readdress(wire::MacAddr(mac)).map_err(|error| error.to_string())
     }
 
@@ -191,6 +212,14 @@ mod tests {
         reservation.put(&directory, vec!["50000".parse().unwrap()]).unwrap();
         assert_eq!(read(), "4000-4010,50000\n");
         reservation.put(&directory, Vec::new()).unwrap();
+        assert_eq!(read(), "4000-4010\n");
+        // What a killed daemon left is not the host's.
+        std::fs::write(&directory, "4000-4010,8080,61000-65535\n").unwrap();
+        let ours = vec![PortRange::one(8080).unwrap(), PortRange::ABOVE_EPHEMERAL];
+        let mut next = Reservation { left_behind: ours.clone(), ..Reservation::default() };
+        next.put(&directory, ours).unwrap();
+        assert_eq!(read(), "4000-4010,8080,61000-65535\n");
+        next.put(&directory, Vec::new()).unwrap();
         assert_eq!(read(), "4000-4010\n");
         std::fs::remove_file(&directory).unwrap();
     }

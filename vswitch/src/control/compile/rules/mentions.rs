@@ -1,5 +1,6 @@
-//! [`Mentions`]: which rules name which ports and bridges, so that a container that comes or goes costs what its
-//! own rules cost, and not what all rules cost.
+//! [`Mentions`]: which rules name which ports and bridges, and which go away by themselves, so that a container that comes
+//! or goes costs what its own rules cost, and looking for rules whose time is over what such rules cost, and not what all
+//! rules cost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,8 @@ pub(super) struct Mentions {
     rules: BTreeMap<Place, BTreeSet<FlowId>>,
     /// How many rules match on a place only; without one, everywhere.
     matched: BTreeMap<Option<Place>, usize>,
+    /// Those that have timeouts.
+    mortal: BTreeSet<FlowId>,
 }
 
 impl Mentions {
@@ -56,7 +59,15 @@ impl Mentions {
         (!self.matched.contains_key(&None)).then(|| self.matched.keys().flatten())
     }
 
+    /// The rules that go away by themselves.
+    pub(super) fn mortal(&self) -> impl Iterator<Item = FlowId> + '_ {
+        self.mortal.iter().copied()
+    }
+
     fn add(&mut self, id: FlowId, rule: &FlowRule) {
+        if rule.idle_timeout.is_some() || rule.hard_timeout.is_some() {
+            self.mortal.insert(id);
+        }
         for place in named(rule) {
             self.rules.entry(place).or_default().insert(id);
         }
@@ -64,6 +75,7 @@ impl Mentions {
     }
 
     fn remove(&mut self, id: FlowId, rule: &FlowRule) {
+        self.mortal.remove(&id);
         for place in named(rule) {
             if let Some(rules) = self.rules.get_mut(&place) {
                 rules.remove(&id);
