@@ -72,7 +72,7 @@ impl Bench {
     /// One change of each kind, and back, as often as wanted.
     fn one_of_each(&mut self, with: &str) -> Result<(), Box<dyn Error>> {
         println!("with {with}:");
-        self.to_first_ping()?;
+        self.first_pings()?;
         let container = Container::new()?;
         let (attach, detach) = attachment(&container, PORTS + 2)?;
         self.pair("attach a container", "detach it", attach, detach)?;
@@ -88,7 +88,7 @@ impl Bench {
 
     /// From a namespace to the first answer to a ping in it, each time in a new one. Those before are there meanwhile, so that nobody's end is
     /// measured.
-    fn to_first_ping(&mut self) -> Result<(), Box<dyn Error>> {
+    fn first_pings(&mut self) -> Result<(), Box<dyn Error>> {
         let (mut times, mut containers) = (Vec::new(), Vec::new());
         for number in 0..u16::try_from(self.rounds)? {
             let container = Container::new()?;
