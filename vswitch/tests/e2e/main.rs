@@ -92,8 +92,6 @@ fn main() -> ExitCode {
         shapes::tests(),
         sessions::tests(),
         services::tests(),
-        uplink::tests(),
-        vxlan::tests(),
         rules::tests(),
         explain::tests(),
         capture::tests(),
