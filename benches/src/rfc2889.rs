@@ -42,10 +42,12 @@ const TESTS: [Test; 6] = [
     Test { of: &[Family::Nat], take: sessions },
 ];
 
+type Take = fn(&Bench, &mut Sheet) -> Result<(), Box<dyn Error>>;
+
 /// A test, and of whom it says something.
 struct Test {
     of: &'static [Family],
-    take: fn(&Bench, &mut Sheet) -> Result<(), Box<dyn Error>>,
+    take: Take,
 }
 
 /// Runs all tests on all subjects of the plan; at most `stations` are learned.

@@ -156,19 +156,10 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
         actions.push(Action::PutAllowed(bridge.clone(), reached.clone()));
     }
     for (name, network) in differing(&old.networks, &new.networks) {
-        let before = old.networks.get(name);
-        let change = before.and_then(|before| NetworkChange::between(before, network));
-        actions.push(match change {
-            Some(change) => Action::ChangeNetwork(name.clone(), Box::new(change)),
-            None => Action::PutNetwork(name.clone(), Arc::clone(network)),
-        });
+        actions.push(to_network(old.networks.get(name), name, network));
     }
     for (subnet, pool) in differing(&old.pools, &new.pools) {
-        let change = old.pools.get(subnet).and_then(|before| PoolChange::between(before, pool));
-        actions.push(match change {
-            Some(change) => Action::ChangePool(*subnet, Box::new(change)),
-            None => Action::PutPool(*subnet, Box::new(pool.clone())),
-        });
+        actions.push(to_pool(old.pools.get(subnet), *subnet, pool));
     }
     for (name, rule) in differing(&old.nat, &new.nat) {
         actions.push(Action::PutNat(name.clone(), Box::new(rule.clone())));
@@ -182,6 +173,22 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Action> {
     let tracking = (old.tracking != new.tracking).then_some(Action::PutTracking(new.tracking));
     actions.extend(tracking);
     actions
+}
+
+/// The step to a network, by what changes if that is who is on it and the leases.
+fn to_network(before: Option<&Arc<Network>>, name: &BridgeName, network: &Arc<Network>) -> Action {
+    match before.and_then(|before| NetworkChange::between(before, network)) {
+        Some(change) => Action::ChangeNetwork(name.clone(), Box::new(change)),
+        None => Action::PutNetwork(name.clone(), Arc::clone(network)),
+    }
+}
+
+/// The step to a subnet that is kept, by what changes if that is the leases.
+fn to_pool(before: Option<&Pool>, subnet: Prefix, pool: &Pool) -> Action {
+    match before.and_then(|before| PoolChange::between(before, pool)) {
+        Some(change) => Action::ChangePool(subnet, Box::new(change)),
+        None => Action::PutPool(subnet, Box::new(pool.clone())),
+    }
 }
 
 fn stays_open(before: &Port, after: &Port) -> bool {

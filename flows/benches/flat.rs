@@ -105,6 +105,7 @@ fn service(number: u32) -> Service {
         balance: Balance::RoundRobin(Arc::default()),
         affinity_seconds: None,
         endurance: Endurance { failures: 3, rest_seconds: 10 },
+        is_checked: false,
     }
 }
 

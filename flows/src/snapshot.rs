@@ -176,6 +176,12 @@ impl BridgeDomain {
         }
     }
 
+    /// The number of one of its VLANs, if a router is in that.
+    #[inline]
+    pub fn vlan(&self, vid: Vid) -> Option<BridgeIndex> {
+        self.vlans.iter().find(|(own, _)| *own == vid).map(|(_, index)| *index)
+    }
+
     /// The VLAN that its router is in.
     #[inline]
     pub fn vid(&self) -> Vid {

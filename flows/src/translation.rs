@@ -383,6 +383,16 @@ impl Translation {
                 .any(|rule| rule.pool.zone() == key.zone && rule.pool.contains(destination))
     }
 
+    /// Whether a packet from outside of all sessions is for its destination itself: nothing is published there, and
+    /// nobody could be masqueraded as it.
+    pub fn is_unclaimed(&self, key: &Key) -> bool {
+        let Tuple { protocol, destination, .. } = key.tuple;
+        let listener = self.services.listener(key.zone, protocol, destination);
+        self.forwarded(key).is_none()
+            && !self.may_be_claimed(*key)
+            && matches!(listener, Listener::Nobody)
+    }
+
     /// Whether whom the first packet of a session is for is a matter of the configuration alone: of no mapping that
     /// may come or go, and of no choice among backends.
     pub(crate) fn is_settled(&self, key: &Key) -> bool {

@@ -125,6 +125,7 @@ fn service() -> Service {
         balance: Balance::RoundRobin(Arc::default()),
         affinity_seconds: Some(5),
         endurance: Endurance { failures: 1, rest_seconds: 2 },
+        is_checked: false,
     }
 }
 

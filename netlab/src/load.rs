@@ -38,6 +38,9 @@ const BATCH: usize = 64;
 /// Source ports from which one address sends: few enough for every translator's quotas.
 const PORTS: u32 = 15_000;
 const FIRST_PORT: u32 = 1024;
+/// The receiver's port. Always the same, so that the flows of a load are the same when it is sent again: what is to be
+/// found again in a switch's tables is.
+const PORT: u16 = 9009;
 /// How long the receiver sleeps when nothing is there. It is never woken by a datagram: that would cost the
 /// sender, in whose context datagrams arrive, several times as much as the datagram itself.
 const NAP: Duration = Duration::from_micros(50);
@@ -184,7 +187,7 @@ fn figure(count: u64) -> f64 {
 /// the interface is not there.
 pub fn send(path: &Path, load: &Load) -> Result<Report, LabError> {
     load.check()?;
-    let far = path.udp_receiver()?;
+    let far = path.udp_receiver(PORT)?;
     let sender = Sender::open(path, &far, load)?;
     let receiver = Receiver::new(far, load)?;
     let (start, done, received) = (Start::now(), AtomicBool::new(false), AtomicU64::new(0));

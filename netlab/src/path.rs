@@ -72,7 +72,7 @@ impl<'a> Path<'a> {
     /// # Errors
     /// [`LabError::Socket`].
     pub fn udp(&self) -> Result<(UdpSocket, UdpSocket), LabError> {
-        let far = self.udp_receiver()?;
+        let far = self.udp_receiver(0)?;
         let target = far.local_addr().map_err(socket("receive UDP"))?;
         let near = self.udp_sender(target)?;
         let source = near.local_addr().map_err(socket("send UDP"))?;
@@ -80,10 +80,10 @@ impl<'a> Path<'a> {
         Ok((near, far))
     }
 
-    /// A UDP socket at the receiver's address.
-    pub(crate) fn udp_receiver(&self) -> Result<UdpSocket, LabError> {
+    /// A UDP socket at the receiver's address; at any port that is free if that is 0.
+    pub(crate) fn udp_receiver(&self, port: u16) -> Result<UdpSocket, LabError> {
         self.to.run(|| {
-            let bound = UdpSocket::bind((self.address, 0)).map_err(socket("receive UDP"))?;
+            let bound = UdpSocket::bind((self.address, port)).map_err(socket("receive UDP"))?;
             bound.set_read_timeout(Some(PATIENCE)).map_err(socket("receive UDP"))?;
             enlarge_buffer(&bound);
             Ok(bound)

@@ -98,7 +98,7 @@ pub fn flood(path: &Path, options: &Options) -> Result<Report, LabError> {
         let why = "send 1 or more segments of together up to 65507 bytes";
         return Err(LabError::Parameters { operation: "send UDP", why });
     }
-    let far = path.udp_receiver()?;
+    let far = path.udp_receiver(0)?;
     let near = path.udp_sender(far.local_addr().map_err(socket("receive UDP"))?)?;
     if options.segments > 1 {
         let bytes = u16::try_from(options.payload_bytes).unwrap_or(u16::MAX);

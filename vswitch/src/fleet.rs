@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
+use flows::router::NextHop;
 use flows::{BridgeIndex, Offer, PortIndex, Saying, TableSizes, Tables, Vid, Visitor};
 use pktio::buffer::Memory;
 use pktio::{Pool, PoolConfig, PoolError, PortFault};
@@ -327,6 +328,22 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         let worker = self.workers_of(port).first().copied().unwrap_or(WorkerId(0));
         self.send(worker, Command::Convey(port, vid, frames))
+    }
+
+    /// Sends frames that a gateway made to stations of its bridge, by one of the workers.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when the worker does not turn.
+    pub fn emit(&mut self, bridge: BridgeIndex, frames: Vec<Vec<u8>>) -> Result<(), FleetError> {
+        self.send(WorkerId(0), Command::Emit(bridge, frames))
+    }
+
+    /// Lets one of the workers see to it that a neighbour is asked for.
+    ///
+    /// # Errors
+    /// [`FleetError::Silent`] when the worker does not turn.
+    pub fn seek(&mut self, next: NextHop) -> Result<(), FleetError> {
+        self.send(WorkerId(0), Command::Seek(next))
     }
 
     /// The next packet for a service of a gateway. `None` is final until the doorbell rings.

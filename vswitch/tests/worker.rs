@@ -11,8 +11,8 @@ use flows::{BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, PortConfig, Port
 use pktio::mem::{self, MemPort};
 use pktio::{Accepts, Burst, Pool, PoolConfig, Port, PortFault, Sent};
 use vswitch::worker::{
-    Clock, Command, Dataplane, Device, Event, Lane, Parcel, PollMode, QueueId, Report, Worker,
-    WorkerId, WorkerOptions, doorbell,
+    Clock, Command, Dataplane, Device, Event, Lane, Parcel, PollMode, QueueId, Report, Shape,
+    Worker, WorkerId, WorkerOptions, doorbell,
 };
 
 /// Counts the allocations of each thread.
@@ -85,12 +85,16 @@ impl Rig {
 
     /// Tells every worker which one serves which port.
     fn place(&mut self, placement: &[u16]) {
+        self.place_with(placement, Vec::new());
+    }
+
+    /// The same, of ports with rates.
+    fn place_with(&mut self, placement: &[u16], shapes: Vec<Option<Shape>>) {
         let ports = placement.iter().map(|_| Some(PortConfig::new(BridgeIndex(0)))).collect();
         let bridge = BridgeDomain::new(Arc::new(Fdb::new(100, 300, 1)), 100);
         let snapshot = Snapshot::new(Generation(1), ports, vec![Some(bridge)]).unwrap();
         let owners = placement.iter().map(|worker| Some(WorkerId(*worker))).collect();
-        let plane =
-            Arc::new(Dataplane { snapshot: Arc::new(snapshot), owners, ..Dataplane::default() });
+        let plane = Arc::new(Dataplane { snapshot: Arc::new(snapshot), owners, shapes });
         for worker in 0..self.workers.len() {
             self.tell(u16::try_from(worker).unwrap(), Command::Adopt(Arc::clone(&plane)));
         }
@@ -353,6 +357,23 @@ fn a_port_that_cannot_keep_up_is_accounted_for() {
     let books = rig.books();
     let egress = books.port(PortIndex(1));
     assert_eq!((egress.offered, egress.transmitted, egress.egress_dropped()), (1280, 1024, 256));
+}
+
+#[test]
+fn what_comes_when_something_may_leave_waits_behind_it_and_is_accounted_for() {
+    let mut rig = Rig::new(1, &[0, 0], Accepts::ALL);
+    // A frame in a millisecond, and room for a hundred.
+    let shape = Shape { bits_per_second: 480_000, queue_bytes: 6000 };
+    rig.place_with(&[0, 0], vec![None, Some(shape)]);
+    let mut burst = Burst::new();
+    let mut left = 0;
+    while left < 20 {
+        rig.inject(0, 2, 1, 1, &mut burst);
+        rig.turn();
+        left += rig.left_by(1, &mut burst);
+    }
+    let books = rig.books();
+    assert_eq!(books.port(PortIndex(1)).offered, books.port(PortIndex(0)).received);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use pktio::buffer::BURST_FRAMES;
 use pktio::null::NullPort;
 use pktio::{Burst, Pool, PoolConfig, Port};
 
-use super::{Axis, BURSTS, Case, Work, parts_of};
+use super::{Axis, BURSTS, Case, Made, Stage, parts_of};
 
 /// Stations of which a frame has two.
 const STATIONS: [usize; 3] = [1, 1000, 100_000];
@@ -20,14 +20,13 @@ const STATIONS: [usize; 3] = [1, 1000, 100_000];
 const USUAL: usize = 1000;
 const TAG: [u8; 4] = [0x81, 0, 0, 10];
 
-type Made = Result<Work, Box<dyn Error>>;
 type Frame = [u8; 60];
 
 pub(super) fn cases() -> Vec<Case> {
-    let of_stations = |(stage, make): (&'static str, fn(usize) -> Made)| {
+    let of_stations = |(stage, make): Stage| {
         STATIONS.map(|count| Case::new(stage, (Axis::Stations, count), move || make(count)))
     };
-    let stages: [(&'static str, fn(usize) -> Made); 4] = [
+    let stages: [Stage; 4] = [
         ("L2", |stations| alone(&VlanPolicy::Unaware, stations, BURST_FRAMES)),
         ("L2, access ports", |stations| {
             alone(&VlanPolicy::Access(Vid(10)), stations, BURST_FRAMES)

@@ -25,7 +25,7 @@ use pktio::wire::{Layers, MacAddr};
 use pktio::{Burst, Csum, Gso, Offload, PktBuf, Pool, PoolConfig};
 
 use super::frames::{Ends, SHORTEST_BYTES};
-use super::{Axis, BURSTS, Case, Meter, Work, parts_of};
+use super::{Axis, BURSTS, Case, Made, Meter, parts_of};
 
 /// Flows, unless their number is what varies.
 const FLOWS: usize = 1000;
@@ -141,7 +141,7 @@ struct Bench {
     next: usize,
 }
 
-fn bench(case: Features) -> Result<Work, Box<dyn Error>> {
+fn bench(case: Features) -> Made {
     let sizes =
         TableSizes { sessions: 1 << 21, cached_flows: 1 << 21, seed: 7, ..TableSizes::default() };
     let tables = Arc::new(Tables::new(sizes));

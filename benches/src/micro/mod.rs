@@ -27,8 +27,10 @@ use crate::record::{Figure, Record, SubjectNote};
 
 /// Something that is done to some items at each call, by the meter.
 type Work = Box<dyn FnMut(&mut Meter)>;
-/// What a case begins with: its tables filled.
-type Build = Box<dyn Fn() -> Result<Work, Box<dyn Error>>>;
+/// Work whose tables are filled.
+type Made = Result<Work, Box<dyn Error>>;
+/// A stage by its name, made for a place of its axis.
+type Stage = (&'static str, fn(usize) -> Made);
 
 /// Frames of a burst, where that is what varies.
 const BURSTS: [usize; 5] = [1, 8, 32, 64, 256];
@@ -109,14 +111,14 @@ struct Case {
     stage: &'static str,
     axis: Axis,
     at: usize,
-    build: Build,
+    build: Box<dyn Fn() -> Made>,
 }
 
 impl Case {
     fn new(
         stage: &'static str,
         (axis, at): (Axis, usize),
-        build: impl Fn() -> Result<Work, Box<dyn Error>> + 'static,
+        build: impl Fn() -> Made + 'static,
     ) -> Self {
         Self { stage, axis, at, build: Box::new(build) }
     }

@@ -18,7 +18,7 @@ use pktio::wire::{Layers, checksum};
 use pktio::{Accepts, Burst, Offload, PktBuf, Pool, PoolConfig};
 
 use super::frames::{Ends, MSS, SHORTEST_BYTES, TCP_HEADERS, unfinished_tcp};
-use super::{Axis, Case, Work};
+use super::{Axis, Case, Made};
 
 /// Frames of a call, unless they are long.
 const BATCH: usize = 32;
@@ -29,10 +29,10 @@ const EVERY: &[usize] = &[SHORTEST_BYTES, 256, 1514, 9014, 65_536];
 /// Of what becomes more than one frame.
 const LONG: &[usize] = &[4096, 9014, 65_536];
 
-type Made = Result<Work, Box<dyn Error>>;
-type Stage = (&'static str, &'static [usize], fn(usize) -> Made);
+/// A stage by its name, made for each of these lengths of frames.
+type Lengthwise = (&'static str, &'static [usize], fn(usize) -> Made);
 
-const STAGES: [Stage; 14] = [
+const STAGES: [Lengthwise; 14] = [
     ("headers: parsed", SHORTEST, parse),
     ("headers: flow key made", SHORTEST, flow_key),
     ("port guard: own frame", SHORTEST, guard),
@@ -50,14 +50,11 @@ const STAGES: [Stage; 14] = [
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    let of = |(stage, lengths, make): Stage| {
-        let case = move |bytes: &usize| {
-            let bytes = *bytes;
-            Case::new(stage, (Axis::Bytes, bytes), move || make(bytes))
-        };
-        lengths.iter().map(case)
-    };
-    STAGES.into_iter().flat_map(of).collect()
+    let each = STAGES.into_iter().flat_map(|(stage, lengths, make)| {
+        let case = move |bytes| Case::new(stage, (Axis::Bytes, bytes), move || make(bytes));
+        lengths.iter().copied().map(case)
+    });
+    each.collect()
 }
 
 /// Does something to bursts of these frames; what comes of it is in the second burst, and given back too.

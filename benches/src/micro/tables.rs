@@ -20,7 +20,7 @@ use pktio::wire::field::{ethertype, protocol};
 use pktio::wire::{Fragment, Layers, MacAddr};
 
 use super::frames::{Ends, SHORTEST_BYTES};
-use super::{Axis, Case, Work};
+use super::{Axis, Case, Made, Stage, Work};
 
 /// Entries of a table.
 const SIZES: [usize; 4] = [1, 1000, 100_000, 1_000_000];
@@ -31,10 +31,8 @@ const STEP: usize = 2_654_435_761;
 const SEED: u64 = 7;
 const NOW: Seconds = Seconds(1);
 
-type Made = Result<Work, Box<dyn Error>>;
-
 pub(super) fn cases() -> Vec<Case> {
-    let tables: [(&'static str, fn(usize) -> Made); 14] = [
+    let tables: [Stage; 14] = [
         ("stations: found", |count| stations(count, 0)),
         ("stations: not found", |count| stations(count, count)),
         ("stations: heard again", stations_heard),
@@ -50,14 +48,14 @@ pub(super) fn cases() -> Vec<Case> {
         ("routes: found", routes),
         ("neighbours: found", neighbors),
     ];
-    let of_table = |(stage, make): (&'static str, fn(usize) -> Made)| {
+    let of_table = |(stage, make): Stage| {
         SIZES.map(|size| Case::new(stage, (Axis::Entries, size), move || make(size)))
     };
-    let rules: [(&'static str, fn(usize) -> Made); 2] = [
+    let rules: [Stage; 2] = [
         ("rules: found", |count| rules(count, 0)),
         ("rules: not found", |count| rules(count, count)),
     ];
-    let of_rules = |(stage, make): (&'static str, fn(usize) -> Made)| {
+    let of_rules = |(stage, make): Stage| {
         [1, 100, 10_000, 100_000]
             .map(|count| Case::new(stage, (Axis::Rules, count), move || make(count)))
     };

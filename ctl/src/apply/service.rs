@@ -32,6 +32,9 @@ pub(super) fn set(config: &mut Config, set: &ServiceSet) -> Result<(), CtlError>
     service.node_port = set.node_port.unwrap_or(service.node_port);
     service.max_fails = set.max_fails.unwrap_or(service.max_fails);
     service.fail_timeout = set.fail_timeout.unwrap_or(service.fail_timeout);
+    if let Some(health) = &set.health {
+        service.health.clone_from(health);
+    }
     if let Some(on) = &set.on {
         service.on.clone_from(on);
     }

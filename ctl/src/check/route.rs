@@ -115,10 +115,13 @@ fn reachable(config: &Config) -> BTreeMap<&BridgeName, BTreeSet<&BridgeName>> {
     for rule in config.nat.values() {
         let (from, to) = match rule {
             NatRule::Masquerade(rule) => (&rule.from, Some(&rule.to)),
+            // The daemon's own bridge, from which it leads, reaches nothing by routing.
+            NatRule::Publish(rule) if rule.is_on_loopback() => continue,
             NatRule::Publish(rule) => (&rule.on, config.container_bridge(rule)),
             NatRule::Prefix(rule) => (&rule.from, Some(&rule.to)),
         };
-        joined.entry(from).or_default().extend(to);
+        // A port of the host's loopback may lead to a container of the very bridge.
+        joined.entry(from).or_default().extend(to.filter(|to| *to != from));
     }
     // Where a service is found by itself, nobody said that these bridges belong together.
     for service in config.services.values().filter(|service| !service.on.is_empty()) {

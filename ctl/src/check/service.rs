@@ -3,18 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::{check_host, check_number, check_range, is_link_local, routed};
 use crate::loopback::check_elsewhere;
 use crate::{
-    Backend, BridgeName, Config, CtlError, ErrorCode, Listen, NatRule, Protocol, Service,
-    ServiceName,
+    Backend, BridgeName, Config, CtlError, ErrorCode, HealthCheck, Listen, NatRule, Network,
+    Protocol, Service, ServiceName,
 };
 
 /// The most backends of one service.
 const MAX_BACKENDS: usize = 256;
+/// DNS (RFC 1035 section 4.2), which the gateways of networks serve.
+const DNS: u16 = 53;
 /// For a day at most.
 const FAIL_TIMEOUT: RangeInclusive<u32> = 1..=86_400;
+
+/// Seconds between two checks of a backend, and for one.
+const INTERVAL: RangeInclusive<u32> = 1..=3600;
+const TIMEOUT: RangeInclusive<u32> = 1..=60;
+/// Checks in a row.
+const ROW: RangeInclusive<u32> = 1..=100;
 
 pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> {
     let vip = service.listen.address.ip();
@@ -23,10 +32,12 @@ pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> 
     service.bridges().try_for_each(|name| routed(config, name).map(|_| ()))?;
     check_number("backends of one service", service.backends.len(), MAX_BACKENDS)?;
     check_range("fail timeout", service.fail_timeout, &FAIL_TIMEOUT)?;
+    service.health.as_ref().map_or(Ok(()), check_health)?;
     if service.node_port == Some(0) {
         return Err(CtlError::invalid("a node port is one of 1 to 65535, not 0"));
     }
     for name in config.bridges_finding(service) {
+        check_dns(config, service, name)?;
         let gateways = config.bridges.get(name).and_then(|bridge| bridge.gateway_for(vip));
         if let Some(gateway) = gateways {
             return Err(CtlError::invalid(format!(
@@ -43,6 +54,30 @@ pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> 
         }
     }
     Ok(())
+}
+
+/// That a node port does not take a network's DNS away.
+fn check_dns(config: &Config, service: &Service, name: &BridgeName) -> Result<(), CtlError> {
+    let serves = |network: &Arc<Network>| network.settings.dns;
+    let is_dns = service.node_port == Some(DNS)
+        && matches!(service.listen.protocol, Protocol::Tcp | Protocol::Udp);
+    if is_dns && config.networks.get(name).is_some_and(serves) {
+        return Err(CtlError::invalid(format!(
+            "at node port {DNS} the gateway of network {name} answers names; use another port, or other bridges, with --on"
+        )));
+    }
+    Ok(())
+}
+
+fn check_health(health: &HealthCheck) -> Result<(), CtlError> {
+    check_range("health check interval", health.interval, &INTERVAL)?;
+    check_range("health check timeout", health.timeout, &TIMEOUT)?;
+    check_range("health check fall", health.fall, &ROW)?;
+    check_range("health check rise", health.rise, &ROW)?;
+    match health.port {
+        Some(0) => Err(CtlError::invalid("a health check's port is one of 1 to 65535, not 0")),
+        _ => Ok(()),
+    }
 }
 
 fn check_vip(vip: IpAddr) -> Result<(), CtlError> {

@@ -2,6 +2,7 @@
 
 mod bridge;
 mod flows;
+mod health;
 mod nat;
 mod network;
 mod port;
@@ -21,6 +22,7 @@ use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName, 
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor, VlanOf};
 pub use flows::Flows;
+pub use health::{HealthCheck, Probe};
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };

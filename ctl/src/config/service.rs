@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::nat::{bracketed, leading_address};
 use crate::names::{BadName, as_string, bad, digits};
-use crate::{BridgeName, PortRange, Protocol};
+use crate::{BridgeName, HealthCheck, PortRange, Protocol};
 
 /// An address and port of its own, behind which backends are: the one address that their clients need to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Service {
     /// Seconds for which it is then passed over.
     #[serde(default = "fail_timeout")]
     pub fail_timeout: u32,
+    /// Its backends are checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
 }
 
 fn max_fails() -> u32 {
@@ -69,6 +72,7 @@ impl Service {
             to: None,
             max_fails: Self::MAX_FAILS,
             fail_timeout: Self::FAIL_TIMEOUT,
+            health: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! [`PoolChange`]: what becomes of a subnet's leases, without those that stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ impl PoolChange {
     /// What leads from a subnet to what it becomes; `None` if more than leases changes.
     pub(crate) fn between(old: &Pool, new: &Pool) -> Option<Self> {
         let is_in = |addresses: &[IpAddr]| {
-            let those: std::collections::BTreeSet<_> = addresses.iter().copied().collect();
+            let those: BTreeSet<_> = addresses.iter().copied().collect();
             move |addr: &&IpAddr| those.contains(*addr)
         };
         let [was_resting, rests] = [&old.resting, &new.resting].map(|resting| is_in(resting));

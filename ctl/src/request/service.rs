@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::given;
-use crate::{Affinity, Balance, BridgeName, Service, ServiceName, Target};
+use crate::{Affinity, Balance, BridgeName, HealthCheck, Service, ServiceName, Target};
 
 /// A service to add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct ServiceSet {
     /// See [`Service`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_timeout: Option<u32>,
+    /// See [`Service`]; `null`, which is `Some(None)`, for none.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub health: Option<Option<HealthCheck>>,
 }
 
 /// Backends of a service that come, drain and go, in one step; safe to repeat.

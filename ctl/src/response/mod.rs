@@ -24,7 +24,7 @@ pub use flow::{FlowChanges, FlowInfo, FlowPage};
 pub use nat::NatInfo;
 pub use network::{AddressInfo, EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo};
 pub use route::{NeighborInfo, NeighborState, RouteInfo, RouteKind, Routes};
-pub use service::{BackendInfo, BackendState, ServiceInfo};
+pub use service::{BackendInfo, BackendState, Checks, Fault, ServiceInfo};
 pub use vxlan::{VtepInfo, VxlanInfo};
 
 /// The answer to a change.

@@ -395,3 +395,10 @@ fn what_is_behind_a_port_is_on_the_vlan_of_its_untagged_frames() {
     assert_eq!(domain(r#"{"trunk":{"allowed":"20,30"}}"#), "br0");
     assert_eq!(domain(r#"{"trunk":{"allowed":"20","native":30}}"#), "z30");
 }
+
+#[test]
+fn a_bridge_need_not_be_told_apart_from_itself() {
+    let publish =
+        r#"nat.add {"rule":{"publish":{"on":"br0","forward":"127.0.0.1:9000:10.0.0.2:9000/tcp"}}}"#;
+    assert_eq!(config_of(&[ROUTED[0], publish]).nat.len(), 1);
+}

@@ -1,7 +1,7 @@
 //! Services and their backends.
 
 use ctl::ErrorCode::{Exists, InUse, Invalid, NotFound};
-use ctl::{Affinity, Balance, Config, Listen, Target, apply};
+use ctl::{Affinity, Balance, Config, HealthCheck, Listen, Probe, Target, apply};
 
 use crate::apply::{change, config_of, refuses};
 use crate::routing::ROUTED;
@@ -23,6 +23,7 @@ fn a_service_that_cannot_be_is_refused_with_a_reason() {
     let served =
         |at: &str| listening("10.96.0.11:80/tcp", &format!(r#","backends":[{{"at":"{at}"}}]"#));
     let more = |rest: &str| listening("10.96.0.11:80/tcp", &format!(",{rest}"));
+    let checked = |rest: &str| more(&format!(r#""health":{{"probe":"tcp"{rest}}}"#));
     let many: Vec<_> = (1..258).map(|port| format!(r#"{{"at":"10.0.0.2:{port}"}}"#)).collect();
     let cases = [
         (listening("10.0.0.99:80/tcp", ""), Invalid, "in subnet 10.0.0.0/24 of bridge br0"),
@@ -39,6 +40,12 @@ fn a_service_that_cannot_be_is_refused_with_a_reason() {
         (more(r#""to":"br1","backends":[{"at":"10.0.0.2:80"}]"#), Invalid, "of no bridge that it"),
         (more(r#""node_port":0"#), Invalid, "one of 1 to 65535"),
         (more(r#""fail_timeout":0"#), Invalid, "fail timeout 0 is out of range"),
+        (checked(r#","interval":0"#), Invalid, "health check interval 0 is out of range"),
+        (checked(r#","interval":3601"#), Invalid, "health check interval 3601 is out of range"),
+        (checked(r#","timeout":61"#), Invalid, "health check timeout 61 is out of range"),
+        (checked(r#","fall":0"#), Invalid, "health check fall 0 is out of range"),
+        (checked(r#","rise":101"#), Invalid, "health check rise 101 is out of range"),
+        (checked(r#","port":0"#), Invalid, "a health check's port"),
     ];
     let cases: Vec<_> =
         cases.iter().map(|(text, code, part)| (text.as_str(), *code, *part)).collect();
@@ -147,6 +154,26 @@ fn a_service_is_added_changed_and_deleted() {
 }
 
 #[test]
+fn checks_of_backends_are_set_as_a_whole_and_taken_away() {
+    let config = with(&[WEB]);
+    let set =
+        r#"service.set {"name":"web","health":{"probe":"http:/healthz","port":9000,"fall":1}}"#;
+    let checked = apply(&config, &change(set)).unwrap();
+    let health = checked.services.values().next().unwrap().health.clone().unwrap();
+    let expected = HealthCheck {
+        port: Some(9000),
+        fall: 1,
+        ..HealthCheck::new(Probe::Http("/healthz".to_owned()))
+    };
+    assert_eq!(health, expected);
+    let other = r#"service.set {"name":"web","max_fails":5}"#;
+    let kept = apply(&checked, &change(other)).unwrap();
+    assert_eq!(kept.services.values().next().unwrap().health, Some(expected));
+    let none = r#"service.set {"name":"web","health":null}"#;
+    assert_eq!(apply(&checked, &change(none)).unwrap(), config);
+}
+
+#[test]
 fn internal_networks_find_only_the_services_that_name_them() {
     let config = with(&[
         r#"network.create {"name":"closed","settings":{"internal":true},"subnets":["10.7.0.0/24"]}"#,
@@ -155,6 +182,24 @@ fn internal_networks_find_only_the_services_that_name_them() {
     let web = config.services.values().next().unwrap();
     let found: Vec<_> = config.bridges_finding(web).map(ctl::BridgeName::as_str).collect();
     assert_eq!(found, ["br0", "br1", "up"]);
+}
+
+#[test]
+fn a_node_port_does_not_take_the_names_of_a_network() {
+    let node = |listen: &str, rest: &str| {
+        web(&format!(r#""listen":"10.96.0.11:53/{listen}","node_port":53{rest}"#))
+    };
+    let network = r#"network.create {"name":"named","subnets":["10.7.0.0/24"]}"#;
+    let config = with(&[network]);
+    for protocol in ["udp", "tcp"] {
+        let all = node(protocol, "");
+        refuses(&config, &[(&all, Invalid, "the gateway of network named answers names")]);
+        apply(&config, &change(&node(protocol, r#","on":["br0"]"#))).unwrap();
+    }
+    refuses(
+        &with(&[&node("udp", "")]),
+        &[(network, Invalid, "service x: at node port 53 the gateway of network named")],
+    );
 }
 
 #[test]
@@ -170,6 +215,15 @@ fn what_is_typed_is_read_or_refused_with_the_rule() {
     }
     for text in ["10.0.0.2:0", "10.0.0.2:", "fd00::2:x", "web", "10.0.0.2:65536"] {
         assert!(text.parse::<Target>().is_err(), "{text}");
+    }
+    for text in ["tcp", "http:/", "http:/healthz?deep=1&x=%20"] {
+        assert_eq!(text.parse::<Probe>().unwrap().to_string(), text);
+    }
+    let long = format!("http:/{}", "x".repeat(512));
+    for text in
+        ["", "udp", "http", "http:", "http:x", "http:/a b", "http:/a\r\nHost: x", "http:/é", &long]
+    {
+        assert!(text.parse::<Probe>().is_err(), "{text}");
     }
     assert_eq!("client-ip".parse::<Affinity>().unwrap().to_string(), "client-ip:10800");
     for text in ["client-ip:", "client-ip:0", "client-ip:86401", "client", "client-ip9"] {

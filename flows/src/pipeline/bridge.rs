@@ -75,7 +75,7 @@ impl<'a> Ingress<'a> {
         if vid == Vid::NONE {
             return Some((self.port.bridge, self.bridge));
         }
-        let (_, index) = *self.bridge.vlans.iter().find(|(own, _)| *own == vid)?;
+        let index = self.bridge.vlan(vid)?;
         Some((index, self.snapshot.bridge(index)?))
     }
 

@@ -44,6 +44,8 @@ pub(super) enum Refusal {
     Hold(NextHop),
     /// It is for the gateway itself.
     Local,
+    /// It answers a check of a backend.
+    Checked,
 }
 
 const NO_ROUTE: Refusal = Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable);
@@ -64,6 +66,9 @@ impl<W: Witness> Memory<W> {
             return self.go_on(desk, case, frame, tuple, found);
         }
         let packet = Packet::of(frame.data(), case.layers);
+        if desk.answers_check(case, &key, &packet) {
+            return Err(Refusal::Checked);
+        }
         if packet.can_begin(desk.snapshot.translation().tcp) {
             self.begin(desk, case, frame, key, packet)
         } else {
@@ -123,8 +128,12 @@ impl<W: Witness> Memory<W> {
         let session = self.witness.session(&self.tables, found, desk.now.seconds());
         let session = session.ok_or(Refusal::Drop(DropReason::InvalidState))?;
         let is_first = found.direction == Direction::Reply && !found.is_replied;
-        if is_first && embedded.is_unreachable() && !W::IS_DRY {
-            desk.hear_backend(&session, true);
+        if is_first
+            && embedded.is_unreachable()
+            && !W::IS_DRY
+            && let Some(served) = desk.snapshot.translation().served_by(&session)
+        {
+            service::hear(served, &session, true, desk.now.seconds());
         }
         let ruling = self.consult(desk, case, frame, None, Standing::Related)?;
         if !case.is_routed || ruling.to.is_some() {
@@ -150,10 +159,8 @@ impl<W: Witness> Memory<W> {
         let Some(session) = self.witness.session(&self.tables, found, now) else {
             return Err(Refusal::Drop(DropReason::InvalidState));
         };
-        if found.direction == Direction::Reply && !found.is_replied && !W::IS_DRY {
-            let packet = Packet::of(frame.data(), case.layers);
-            desk.hear_backend(&session, packet.is_reset());
-        }
+        let is_first = found.direction == Direction::Reply && !found.is_replied;
+        let is_tracked = is_first && !W::IS_DRY && self.hear_backend(desk, case, frame, &session);
         let onward = onward(&session, found.direction);
         let standing = match found.direction {
             Direction::Reply => Standing::Answering,
@@ -177,7 +184,9 @@ impl<W: Witness> Memory<W> {
         let session = Some((found.session, found.direction));
         let awaits_answer =
             !found.is_replied && desk.snapshot.rules().fields().contains(Field::State);
-        Ok(Transform { rewrite, session, awaits_answer, ..desk.transform(way, ruling) }.into())
+        let transform =
+            Transform { rewrite, session, awaits_answer, ..desk.transform(way, ruling) };
+        Ok(Decision { is_tracked, ..transform.into() })
     }
 
     /// The next hop of a packet of a session. All that go the same way have the same one.
@@ -455,7 +464,7 @@ impl<W: Witness> Memory<W> {
 pub(super) struct Decision {
     /// What becomes of it, and of those that follow it.
     pub(super) transform: Transform,
-    /// It began its session, which has counted it.
+    /// Its session has counted it already: it began it, or was a backend's first word in it.
     pub(super) is_tracked: bool,
     /// It is an ICMP error, and this is what it quotes, and what the quoted packet was before it was
     /// translated.

@@ -91,6 +91,20 @@ impl<W: Witness> Memory<W> {
         self.visitors.push(visitor);
     }
 
+    /// Hands what answers a check to whoever checks. The gateway serves it, whatever rules say of its sender.
+    pub(super) fn hear(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
+        self.witness.note(|| Finding::Gateway(Outcome::Serve));
+        self.receive(desk, Visitor { port: case.from.index, vid: case.vid, frame });
+    }
+
+    /// Sends a packet of the gateway's own, whose next hop is known.
+    pub(super) fn emit(&mut self, desk: &mut Desk, bridge: BridgeIndex, frame: PktBuf) {
+        match desk.snapshot.bridge(bridge) {
+            Some(bridge) => desk.originate(bridge, frame, bridge.vid()),
+            None => desk.pool.recycle(frame),
+        }
+    }
+
     /// Answers a packet for the gateway itself.
     pub(super) fn answer(&mut self, desk: &mut Desk, case: Case, frame: PktBuf) {
         let Case { from, vid, layers, .. } = case;

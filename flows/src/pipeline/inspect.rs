@@ -16,6 +16,7 @@ use super::evaluate::{Decision, Refusal};
 use super::gateway::Visitor;
 use super::route::renew;
 use super::ruling::{Ruling, Standing};
+use super::service;
 use super::sight::Sight;
 use super::steps::take_steps;
 use super::transform::{Change, Flows, Transform, Way};
@@ -24,7 +25,7 @@ use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments};
 use crate::offer::Offers;
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver, VisitLimiter};
-use crate::session::{Direction, Key, Packet, SessionRef, Verdict};
+use crate::session::{Direction, Key, Packet, Session, SessionRef, Verdict};
 use crate::{BridgeIndex, DropReason, PortIndex, RouterPort, Tables, Tuple, Vid};
 
 /// Neighbours that one worker asks for at a time.
@@ -320,6 +321,28 @@ impl<W: Witness> Memory<W> {
             }
         }
         Err(Refusal::Drop(DropReason::InvalidState))
+    }
+
+    /// Hears the first answer in a session, if that was given to a backend. Returns whether the session was told of it:
+    /// that is before it is known whether the client can be reached, so that clients who are not there are not held
+    /// against the backend. What does not fit the session is not the backend's word.
+    pub(super) fn hear_backend(
+        &self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        session: &Session,
+    ) -> bool {
+        let Some((service, backend)) = desk.snapshot.translation().served_by(session) else {
+            return false;
+        };
+        let whose = (session.reference, Direction::Reply);
+        if self.track_closely(desk, case, frame, whose) != Verdict::Valid {
+            return false;
+        }
+        let refuses = Packet::of(frame.data(), case.layers).is_reset();
+        service::hear((service, backend), session, refuses, desk.now.seconds());
+        true
     }
 
     /// Tells a packet's session of it.

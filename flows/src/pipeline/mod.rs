@@ -43,6 +43,7 @@ use std::sync::Arc;
 
 use pktio::{Burst, PktBuf, Pool};
 
+use crate::router::NextHop;
 use crate::rules::{Meter, Source};
 use crate::{
     BridgeIndex, DropReason, Ledger, Nanos, Offer, Outboxes, PortIndex, Snapshot, TableSizes,
@@ -178,6 +179,26 @@ impl Pipeline {
         ledger: &mut Ledger,
     ) {
         Desk::new(now, to, &self.snapshot, pool, outboxes, ledger).convey(to, vid, frame);
+    }
+
+    /// Sends a frame that a service of a gateway made to a station of the gateway's bridge.
+    pub fn emit(
+        &mut self,
+        now: Nanos,
+        (bridge, frame): (BridgeIndex, PktBuf),
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) {
+        let snapshot = &*self.snapshot;
+        let mut desk = Desk::new(now, PortIndex(0), snapshot, pool, outboxes, ledger);
+        self.memory.emit(&mut desk, bridge, frame);
+    }
+
+    /// Sees to it that a neighbour is asked for, or asked after, unless it was heard of lately.
+    pub fn seek(&mut self, now: Nanos, next: NextHop) {
+        let Memory { resolver, tables, .. } = &mut self.memory;
+        let _ = resolver.resolve(&tables.neighbors, next.bridge, next.ip, now);
     }
 
     /// The next hops that packets wait for, one by one.

@@ -129,6 +129,7 @@ impl<W: Witness> Memory<W> {
             }
             Refusal::Hold(next) => self.wait(desk, &case, next, frame),
             Refusal::Local => self.answer(desk, case, frame),
+            Refusal::Checked => self.hear(desk, case, frame),
         }
     }
 

@@ -15,8 +15,9 @@ mod affinity;
 mod health;
 mod maglev;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,11 +29,15 @@ use crate::router::hash::{keyed, words};
 use crate::{BridgeIndex, Endpoint, Seconds, Tuple, Usage, Zone};
 
 pub use affinity::Affinities;
-pub use health::{Endurance, Health};
+pub use health::{Checked, Endurance, Fault, Health, Thresholds};
 pub use maglev::Maglev;
 
 /// The most backends of one service.
 pub const MAX_BACKENDS: usize = 256;
+
+/// The ports of gateways from which backends are checked. Masquerading uses none of them unless it is told to, and
+/// neither do the ends of a hairpin.
+pub const CHECK_PORTS: RangeInclusive<u16> = 512..=1023;
 
 /// How sessions are divided among backends.
 #[derive(Debug, Clone)]
@@ -72,7 +77,7 @@ pub struct Service {
     /// Its address and port.
     pub vip: Endpoint,
     /// The bridges whose stations find it, sorted; `None` for all.
-    pub on: Option<Box<[BridgeIndex]>>,
+    pub on: Option<Arc<[BridgeIndex]>>,
     /// Who serves, [`MAX_BACKENDS`] at most. [`Balance::Maglev`] is made for these, in this order.
     pub backends: Box<[Backend]>,
     /// How sessions are divided.
@@ -81,6 +86,8 @@ pub struct Service {
     pub affinity_seconds: Option<u32>,
     /// What a backend may do wrong until it is passed over.
     pub endurance: Endurance,
+    /// Its backends are checked, from the gateways of their bridges.
+    pub is_checked: bool,
 }
 
 /// How a backend is to be chosen.
@@ -210,6 +217,8 @@ pub(crate) enum Listener<'a> {
 #[derive(Debug, Default)]
 pub struct Services {
     by_address: HashMap<IpAddr, Vip>,
+    /// The bridges of backends that are checked, sorted.
+    checked_on: Box<[BridgeIndex]>,
 }
 
 /// An address of services.
@@ -218,17 +227,22 @@ struct Vip {
     /// By protocol and port.
     services: Vec<Service>,
     /// The bridges whose stations find one of them, sorted; `None` for all.
-    on: Option<Box<[BridgeIndex]>>,
+    on: Option<Arc<[BridgeIndex]>>,
 }
 
 impl Vip {
     fn new(mut services: Vec<Service>) -> Self {
         services.sort_by_key(|service| (service.protocol, service.vip.port));
-        let each: Option<Vec<_>> = services.iter().map(|service| service.on.as_deref()).collect();
-        let on = each.map(|each| {
-            let mut on = each.concat();
-            on.sort_unstable();
-            on.into()
+        let each: Option<Vec<_>> = services.iter().map(|service| service.on.clone()).collect();
+        let on = each.map(|each| match each.as_slice() {
+            // Mostly there is one, which many share.
+            [one, rest @ ..] if rest.iter().all(|other| Arc::ptr_eq(one, other)) => Arc::clone(one),
+            _ => each
+                .iter()
+                .flat_map(|on| on.iter().copied())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
         });
         Self { services, on }
     }
@@ -252,8 +266,11 @@ impl Services {
         for service in services {
             by_address.entry(service.vip.ip).or_default().push(service);
         }
+        let checked = by_address.values().flatten().filter(|service| service.is_checked);
+        let checked_on = checked.flat_map(|service| &service.backends).map(|it| it.bridge);
+        let checked_on: BTreeSet<_> = checked_on.collect();
         let vips = by_address.into_iter().map(|(ip, services)| (ip, Vip::new(services)));
-        Self { by_address: vips.collect() }
+        Self { by_address: vips.collect(), checked_on: checked_on.into_iter().collect() }
     }
 
     /// Whether there is none.
@@ -277,8 +294,18 @@ impl Services {
         }
     }
 
+    /// Whether any backends are checked.
+    pub fn are_checked(&self) -> bool {
+        !self.checked_on.is_empty()
+    }
+
+    /// Whether backends on a bridge are checked.
+    pub(crate) fn are_checked_on(&self, zone: Zone) -> bool {
+        self.checked_on.binary_search(&BridgeIndex(zone.0)).is_ok()
+    }
+
     /// The service of an endpoint.
-    pub(crate) fn at(&self, protocol: u8, at: Endpoint) -> Option<&Service> {
+    pub fn at(&self, protocol: u8, at: Endpoint) -> Option<&Service> {
         self.by_address.get(&at.ip)?.find(protocol, at.port)
     }
 }

@@ -18,7 +18,9 @@ fn tuple(client: u8, port: u16) -> Tuple {
 fn service(states: &[(bool, bool)], affinity_seconds: Option<u32>, is_maglev: bool) -> Service {
     let backend = |(number, (is_draining, is_down)): (u16, &(bool, bool))| {
         let health = Arc::new(Health::default());
-        health.check(!is_down);
+        if *is_down {
+            health.check(Err(Fault::Silent), Thresholds { fall: 1, rise: 1 }, Seconds(0));
+        }
         let [high, low] = number.to_be_bytes();
         let endpoint = Endpoint::new(Ipv4Addr::new(10, 0, high, low), 80);
         Backend { endpoint, bridge: BridgeIndex(0), number, is_draining: *is_draining, health }
@@ -39,6 +41,7 @@ fn service(states: &[(bool, bool)], affinity_seconds: Option<u32>, is_maglev: bo
         balance,
         affinity_seconds,
         endurance: THREE,
+        is_checked: false,
     }
 }
 

@@ -249,6 +249,12 @@ impl Packet {
         self.segment.is_some_and(|segment| segment.flags & field::tcp::RST != 0)
     }
 
+    /// Whether it asks for a connection: a TCP segment with SYN and without ACK.
+    pub fn is_opening(&self) -> bool {
+        let flags = field::tcp::SYN | field::tcp::ACK_FLAG;
+        self.segment.is_some_and(|segment| segment.flags & flags == field::tcp::SYN)
+    }
+
     /// Whether what it belongs to began before it: a TCP segment, and no SYN.
     pub fn is_midway(&self) -> bool {
         self.segment.is_some_and(|segment| segment.flags & field::tcp::SYN == 0)

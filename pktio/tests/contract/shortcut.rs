@@ -7,7 +7,7 @@ use hostnet::Netlink;
 use netlab::raw::RawSocket;
 use netlab::{Container, TestResult};
 use pktio::bpf::code::{Code, Reg};
-use pktio::bpf::{Hook, Program, ProgramKind};
+use pktio::bpf::{BpfError, Hook, Link, Program, ProgramKind};
 use pktio::packet::PacketPort;
 use pktio::shortcut::{Key, Route, Shortcuts, Table, Tally};
 use pktio::wire::MacAddr;
@@ -163,18 +163,22 @@ pub fn a_shortcut_ends_by_itself_when_its_time_is_over() -> TestResult {
     Ok(())
 }
 
+/// Attaches a program that leaves every frame to the next one. (None is attached twice.)
+fn pass(interface: u32) -> Result<Link, BpfError> {
+    const TCX_NEXT: i32 = -1;
+    let mut code = Code::new();
+    code.mov(Reg::R0, TCX_NEXT).exit();
+    Program::load(ProgramKind::Classifier, &code.finish()?)?.attach_tcx(interface, Hook::Ingress)
+}
+
 /// The kernel has room for 64 programs on an interface (`BPF_MPROG_MAX`).
 pub fn a_port_at_which_the_kernel_refuses_shortcuts_says_why_and_is_one_without() -> TestResult {
     let (host, far) = (Container::new()?, Container::new()?);
     host.netlink()?.create_veth("a", "eth0", Some(far.namespace().as_fd()))?;
     let shortcuts = Shortcuts::new(1, &Table::new()?)?;
-    let mut code = Code::new();
-    code.mov(Reg::R0, -1).exit();
-    let next = Program::load(ProgramKind::Classifier, &code.finish()?)?;
     host.run(|| -> Outcome2<_> {
         let index = Netlink::open()?.link("a")?.index;
-        let full = (0..64).map(|_| next.attach_tcx(index, Hook::Ingress));
-        let full = full.collect::<Result<Vec<_>, _>>()?;
+        let full = (0..64).map(|_| pass(index)).collect::<Result<Vec<_>, _>>()?;
         let port = PacketPort::open_with(index, Some(&shortcuts))?;
         let why = port.gate().and_then(Result::err).map(ToString::to_string);
         assert!(why.is_some_and(|why| why.starts_with("cannot attach a program")));

@@ -7,7 +7,8 @@
 //! * `inspect`, `answers`, `rules`, `tunnels`, `describe`, `subject`: answers to questions and changes; `explain`:
 //!   what becomes of a packet; `capture`: frames as they pass; `feed`: both, piece by piece.
 //! * `station`: the namespace in which the daemon itself is a station, that relays from the host's loopback.
-//! * `reception`: what containers ask their gateways for: names and addresses.
+//! * `reception`: what containers ask their gateways for: names and addresses; `checks`: what gateways ask the backends of
+//!   services for; `stack`: one TCP connection of a gateway, for both.
 //! * `choices`: what a request leaves to the daemon.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
@@ -16,6 +17,7 @@ mod announce;
 mod answers;
 mod background;
 mod capture;
+mod checks;
 mod choices;
 mod compile;
 mod describe;
@@ -29,6 +31,7 @@ mod reception;
 mod rules;
 mod server;
 mod socket;
+mod stack;
 mod station;
 mod store;
 mod subject;
@@ -52,6 +55,7 @@ pub use store::StoreError;
 
 use crate::fleet::{Fleet, FleetError, FleetOptions};
 use crate::worker::PollMode;
+use checks::Checks;
 use feed::Feed;
 use reception::Reception;
 use server::Server;
@@ -116,6 +120,7 @@ pub enum DaemonError {
 pub struct Daemon {
     switch: Switch,
     reception: Reception,
+    checks: Checks,
     options: Options,
     started: Instant,
 }
@@ -141,7 +146,8 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     switch.restore(&kept).map_err(DaemonError::Restore)?;
     let failed = |source| DaemonError::Loop { operation: "set up", source };
     let reception = Reception::new().map_err(failed)?;
-    let mut daemon = Daemon { switch, reception, options, started: Instant::now() };
+    let checks = Checks::default();
+    let mut daemon = Daemon { switch, reception, checks, options, started: Instant::now() };
     let mut server = Server::new(socket, &mut daemon)?;
     ready();
     server.run(&mut daemon)?;
@@ -158,9 +164,10 @@ enum Outcome {
 }
 
 impl Daemon {
-    /// Attends to what containers ask their gateways for.
+    /// Attends to what containers ask their gateways for, and gateways their containers.
     fn attend(&mut self) {
-        self.reception.attend(&mut self.switch);
+        self.reception.attend(&mut self.switch, &mut self.checks);
+        self.checks.attend(&mut self.switch);
     }
 
     /// Carries out a request.

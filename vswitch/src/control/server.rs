@@ -182,8 +182,10 @@ impl Server {
         let deadlines = self.feeds().filter_map(|(_, feed)| feed.deadline());
         let feeds = deadlines.min().map(|at| at.saturating_duration_since(Instant::now()));
         let reception = daemon.reception.timeout();
+        let checks = daemon.checks.timeout();
         let all = [
             reception,
+            checks,
             retry,
             sweep,
             expire,

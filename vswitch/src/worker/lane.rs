@@ -20,6 +20,7 @@ use pktio::{PktBuf, PortFault};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{Dataplane, Device, Observer, ObserverId, Outbound, Report, Stranger};
+use flows::router::NextHop;
 use flows::{BridgeIndex, Offer, PortIndex, Saying, Vid, Visitor};
 
 /// Identifies one queue of one port, or an endpoint of tunnels, which has a port's number and queue 0.
@@ -49,6 +50,10 @@ pub enum Command {
     Say(BridgeIndex, Saying),
     /// Send these frames, which a gateway's service made, to a port in a VLAN.
     Convey(PortIndex, Vid, Vec<Vec<u8>>),
+    /// Send these frames, which a gateway made, to stations of its bridge.
+    Emit(BridgeIndex, Vec<Vec<u8>>),
+    /// See to it that a neighbour is asked for.
+    Seek(NextHop),
     /// Fill in the report and send it back.
     Report(Box<Report>),
     /// Let somebody watch.

@@ -321,6 +321,8 @@ impl Worker {
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
                 Command::Say(bridge, saying) => self.say(bridge, saying, now),
                 Command::Convey(port, vid, frames) => self.convey((port, vid), &frames, now),
+                Command::Emit(bridge, frames) => self.emit(bridge, &frames, now),
+                Command::Seek(next) => self.pipeline.seek(now, next),
                 Command::Report(report) => self.fill(report),
                 Command::Observe(observer) => self.observe(observer),
                 Command::Unobserve(id) => self.unobserve(id),
@@ -427,6 +429,15 @@ impl Worker {
         for bytes in frames {
             if let Some(frame) = pool.frame_from(bytes) {
                 pipeline.convey(now, (port, vid, frame), pool, outboxes, ledger);
+            }
+        }
+    }
+
+    fn emit(&mut self, bridge: BridgeIndex, frames: &[Vec<u8>], now: Nanos) {
+        let Self { pipeline, pool, outboxes, ledger, .. } = self;
+        for bytes in frames {
+            if let Some(frame) = pool.frame_from(bytes) {
+                pipeline.emit(now, (bridge, frame), pool, outboxes, ledger);
             }
         }
     }

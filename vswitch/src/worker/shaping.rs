@@ -84,7 +84,8 @@ impl Worker {
             let is_due =
                 self.shapers[slot].as_ref().and_then(Shaper::due).is_some_and(|due| due <= now);
             if is_due && let Some(port) = PortIndex::at(slot) {
-                self.release(port, now);
+                // What this turn has brought for it goes behind what waits.
+                self.shape(port, now);
             }
         }
     }

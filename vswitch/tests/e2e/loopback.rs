@@ -54,12 +54,11 @@ fn carries_both_ways(near: &TcpStream, far: &TcpStream) -> TestResult {
     let sent = pattern(8 << 20);
     let talk = |stream: &TcpStream| -> std::io::Result<Vec<u8>> {
         stream.set_read_timeout(Some(SOON))?;
+        let (mut reader, mut writer) = (stream, stream);
         std::thread::scope(|scope| {
-            let sender = scope.spawn(|| {
-                let mut stream = stream;
-                stream.write_all(&sent).and_then(|()| stream.shutdown(Shutdown::Write))
-            });
-            let (mut reader, mut got) = (stream, Vec::new());
+            let sender = scope
+                .spawn(|| writer.write_all(&sent).and_then(|()| stream.shutdown(Shutdown::Write)));
+            let mut got = Vec::new();
             reader.read_to_end(&mut got)?;
             sender.join().map_err(|_| ErrorKind::Other)??;
             Ok(got)

@@ -4,6 +4,7 @@
 
 mod bridging;
 mod capture;
+mod checks;
 mod control;
 mod daemon;
 mod demo;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         offload::tests(),
         sessions::tests(),
         services::tests(),
+        checks::tests(),
         uplink::tests(),
         loopback::tests(),
         vxlan::tests(),
@@ -92,8 +94,6 @@ fn main() -> ExitCode {
         shapes::tests(),
         sessions::tests(),
         services::tests(),
-        uplink::tests(),
-        vxlan::tests(),
         rules::tests(),
         explain::tests(),
         capture::tests(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ctl::response::{BackendState, ConnInfo, DropInfo, ServiceInfo, TraceInfo, WhyInfo};
 use ctl::{
-    Backend, Balance, Mutation, Named, NeighborAdd, Query, Service, ServiceAdd, ServiceBackends,
-    ServiceSet, StaticNeighbor,
+    Backend, Balance, HealthCheck, Mutation, Named, NeighborAdd, Query, Service, ServiceAdd,
+    ServiceBackends, ServiceSet, StaticNeighbor,
 };
 use netlab::{Container, LabError, Need, Test, TestResult, test};
 use rustix::process::Signal;
@@ -17,12 +17,12 @@ use crate::daemon::{Daemon, eventually};
 use crate::routing::{container, io, routed_bridge};
 use crate::sessions::{sessions, tcp_only};
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Longer than any connection takes to come about.
-const SOON: Duration = Duration::from_secs(5);
-const VIP: &str = "10.96.0.10:80";
-const VIP6: &str = "[fd96::10]:80";
+pub const SOON: Duration = Duration::from_secs(5);
+pub const VIP: &str = "10.96.0.10:80";
+pub const VIP6: &str = "[fd96::10]:80";
 
 pub fn tests() -> Vec<Test> {
     [
@@ -42,21 +42,41 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Who serves: a container that listens.
-struct Server {
-    container: Container,
-    at: SocketAddr,
-    listener: TcpListener,
+pub struct Server {
+    pub container: Container,
+    pub at: SocketAddr,
+    pub listener: TcpListener,
+}
+
+impl Server {
+    /// The next client's connection; those of checks come from privileged ports.
+    fn accept(&self) -> Option<TcpStream> {
+        loop {
+            let (stream, from) = self.listener.accept().ok()?;
+            if from.port() >= 1024 {
+                return Some(stream);
+            }
+        }
+    }
+}
+
+/// Listens in a container, and waits for nobody.
+pub fn listen(container: &Container) -> Outcome<TcpListener> {
+    let any: SocketAddr = "[::]:8080".parse()?;
+    let listener = container.run(|| TcpListener::bind(any).map_err(io))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Three containers that serve on a bridge, and a client on another.
-struct Scene {
-    daemon: Daemon,
-    servers: Vec<Server>,
-    client: Container,
+pub struct Scene {
+    pub daemon: Daemon,
+    pub servers: Vec<Server>,
+    pub client: Container,
 }
 
 impl Scene {
-    fn new() -> Outcome<Self> {
+    pub fn new() -> Outcome<Self> {
         let daemon = Daemon::start()?;
         routed_bridge(&daemon, "inside", &["10.1.0.1/24", "fd01::1/64"])?;
         routed_bridge(&daemon, "outside", &["192.0.2.1/24", "2001:db8:9::1/64"])?;
@@ -67,9 +87,7 @@ impl Scene {
             let (name, gateways) = (format!("server{last}"), ["10.1.0.1", "fd01::1"]);
             let container = container(&daemon, &name, "inside", &addresses, &gateways)?;
             let at = SocketAddr::new(format!("10.1.0.{last}").parse()?, 8080);
-            let any: SocketAddr = "[::]:8080".parse()?;
-            let listener = container.run(|| TcpListener::bind(any).map_err(io))?;
-            listener.set_nonblocking(true)?;
+            let listener = listen(&container)?;
             servers.push(Server { container, at, listener });
         }
         let addresses = ["192.0.2.9/24", "2001:db8:9::9/64"];
@@ -79,7 +97,7 @@ impl Scene {
     }
 
     /// Gives the servers one address.
-    fn serve(&self, change: impl FnOnce(&mut Service)) -> TestResult {
+    pub fn serve(&self, change: impl FnOnce(&mut Service)) -> Outcome<()> {
         let mut service = Service::new(format!("{VIP}/tcp").parse()?);
         let backend = |server: &Server| Backend { at: server.at, draining: false };
         service.backends = self.servers.iter().map(backend).collect();
@@ -97,12 +115,24 @@ impl Scene {
         Ok(())
     }
 
-    fn info(&self) -> Outcome<ServiceInfo> {
-        Ok(self.daemon.ask(Query::ServiceShow(Named::new("web".parse()?)))?)
+    pub fn info(&self) -> Outcome<ServiceInfo> {
+        self.info_of("web")
+    }
+
+    pub fn info_of(&self, name: &str) -> Outcome<ServiceInfo> {
+        Ok(self.daemon.ask(Query::ServiceShow(Named::new(name.parse()?)))?)
+    }
+
+    /// Changes how the servers are checked.
+    pub fn check_by(&self, health: Option<HealthCheck>) -> Outcome<()> {
+        let plain = serde_json::from_str(r#"{"name":"web"}"#)?;
+        let set = ServiceSet { health: Some(health), ..plain };
+        self.daemon.change(Mutation::ServiceSet(set))?;
+        Ok(())
     }
 
     /// Connects, and says who took the connection and whom that saw.
-    fn connect(&self, to: &str) -> Outcome<(TcpStream, TcpStream, usize)> {
+    pub fn connect(&self, to: &str) -> Outcome<(TcpStream, TcpStream, usize)> {
         let near = connect(&self.client, to)?;
         let (at, far) = self.taken()?;
         Ok((near, far, at))
@@ -113,7 +143,7 @@ impl Scene {
         let taken = RefCell::new(None);
         eventually("a server takes the connection", || {
             let mut all = self.servers.iter().enumerate();
-            let found = all.find_map(|(at, server)| Some((at, server.listener.accept().ok()?.0)));
+            let found = all.find_map(|(at, server)| Some((at, server.accept()?)));
             *taken.borrow_mut() = found;
             taken.borrow().is_some()
         })?;
@@ -128,13 +158,13 @@ fn connect(from: &Container, to: &str) -> Outcome<TcpStream> {
     Ok(from.run(|| TcpStream::connect_timeout(&to, SOON).map_err(io))?)
 }
 
-fn is_refused(from: &Container, to: &str) -> Outcome<bool> {
+pub fn is_refused(from: &Container, to: &str) -> Outcome<bool> {
     let to = to.parse()?;
     let error = from.run(|| Ok::<_, LabError>(TcpStream::connect_timeout(&to, SOON).err()))?;
     Ok(error.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused))
 }
 
-fn talk(from: &mut TcpStream, to: &mut TcpStream) -> TestResult {
+pub fn talk(from: &mut TcpStream, to: &mut TcpStream) -> TestResult {
     let mut heard = [0; 5];
     from.write_all(b"hello")?;
     to.set_read_timeout(Some(SOON))?;

@@ -5,9 +5,11 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use ctl::response::{BackendInfo, BackendState, Checks, ServiceInfo};
 use ctl::{
-    BridgeAdd, BridgeSet, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode, Port, PortKind,
-    PrefixTranslation, Publish, Query, RouteAdd, Tap,
+    Backend, BridgeAdd, BridgeSet, HealthCheck, Masquerade, Mutation, Named, NatAdd, NatRule,
+    NetdevMode, Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd, Service, ServiceAdd,
+    Tap,
 };
 use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, transfer};
 use rustix::process::Signal;
@@ -31,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_host_whose_switch_is_killed_has_its_interface_back),
         test!(what_the_host_has_is_followed),
         test!(an_interface_is_shared_by_a_bridge_of_its_own),
+        test!(backends_beside_the_host_are_not_checked),
         test!(the_host_has_an_interface_on_a_bridge),
     ]
     .into_iter()
@@ -250,6 +253,26 @@ fn what_the_host_has_is_followed() -> TestResult {
         all.is_ok_and(|all| all.routes.iter().any(|route| route.via.contains(&router)))
     })?;
     reaches(&site.inner, "203.0.113.7")?;
+    site.daemon.check_ledger()
+}
+
+/// What answered a check would be the host's kernel's, which would reset the connection.
+fn backends_beside_the_host_are_not_checked() -> TestResult {
+    let site = Site::new()?;
+    let service = Service {
+        backends: vec![Backend { at: SocketAddr::new(WORLD[0].parse()?, 80), draining: false }],
+        health: Some(HealthCheck::new(ctl::Probe::Tcp)),
+        ..Service::new("10.96.0.10:80/tcp".parse()?)
+    };
+    let add = ServiceAdd { name: "web".parse()?, service };
+    site.daemon.change(Mutation::ServiceAdd(Box::new(add)))?;
+    eventually("it is said that the backend cannot be checked", || {
+        let info = site.daemon.ask::<Vec<ServiceInfo>>(Query::ServiceList);
+        info.is_ok_and(|info| {
+            let BackendInfo { checks, state, .. } = &info[0].backends[0];
+            (*checks, *state) == (Some(Checks::Impossible), BackendState::Up)
+        })
+    })?;
     site.daemon.check_ledger()
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use ctl::{
-    Affinity, Backend, Balance, BridgeName, Listen, Mutation, Query, Service, ServiceAdd,
-    ServiceBackends, ServiceName, ServiceSet, Target,
+    Affinity, Backend, Balance, BridgeName, HealthCheck, Listen, Mutation, Probe, Query, Service,
+    ServiceAdd, ServiceBackends, ServiceName, ServiceSet, Target,
 };
 use proptest::collection::{btree_set, vec};
 use proptest::option;
@@ -44,6 +44,17 @@ fn on() -> impl Strategy<Value = BTreeSet<BridgeName>> {
     btree_set(bridge_name(), 0..2)
 }
 
+fn health() -> impl Strategy<Value = Option<HealthCheck>> {
+    let probe = select(vec!["tcp", "http:/", "http:/healthz?full=1"]).prop_map(parsed::<Probe>);
+    let port = option::of(select(vec![0, 8080]));
+    let numbers = (0u32..70, 0u32..70, 0u32..3, 0u32..3);
+    let check =
+        (probe, port, numbers).prop_map(|(probe, port, (interval, timeout, fall, rise))| {
+            HealthCheck { probe, port, interval, timeout, fall, rise }
+        });
+    option::of(check)
+}
+
 fn service() -> impl Strategy<Value = Service> {
     let backend = (target(), any::<bool>()).prop_map(|(target, draining)| Backend {
         at: SocketAddr::new(target.ip, target.port.unwrap_or(80)),
@@ -52,8 +63,8 @@ fn service() -> impl Strategy<Value = Service> {
     let places = (on(), option::of(bridge_name()));
     let fails = (0u32..3, 0u32..3);
     let ways = (balance(), affinity(), node_port());
-    (listen(), vec(backend, 0..3), ways, places, fails).prop_map(
-        |(listen, backends, (balance, affinity, node_port), (on, to), fails)| Service {
+    (listen(), vec(backend, 0..3), ways, places, fails, health()).prop_map(
+        |(listen, backends, (balance, affinity, node_port), (on, to), fails, health)| Service {
             listen,
             backends,
             balance,
@@ -63,6 +74,7 @@ fn service() -> impl Strategy<Value = Service> {
             to,
             max_fails: fails.0,
             fail_timeout: fails.1,
+            health,
         },
     )
 }
@@ -72,11 +84,18 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
         .prop_map(|(name, service)| Mutation::ServiceAdd(Box::new(ServiceAdd { name, service })));
     let ways = (option::of(balance()), option::of(affinity()), option::of(node_port()));
     let fails = (option::of(0u32..3), option::of(0u32..3));
-    let set = (name(), ways, option::of(on()), fails).prop_map(
-        |(name, (balance, affinity, node_port), on, (max_fails, fail_timeout))| {
-            let set =
-                ServiceSet { name, balance, affinity, node_port, on, max_fails, fail_timeout };
-            Mutation::ServiceSet(set)
+    let set = (name(), ways, option::of(on()), fails, option::of(health())).prop_map(
+        |(name, (balance, affinity, node_port), on, (max_fails, fail_timeout), health)| {
+            Mutation::ServiceSet(ServiceSet {
+                name,
+                balance,
+                affinity,
+                node_port,
+                on,
+                max_fails,
+                fail_timeout,
+                health,
+            })
         },
     );
     let some = || vec(target(), 0..2);

@@ -319,6 +319,8 @@ pub struct Network {
     fdbs: Vec<Arc<Fdb>>,
     generation: u64,
     sweep: u32,
+    /// Packets that came for who serves at gateways.
+    pub visitors: u32,
 }
 
 impl Network {
@@ -348,6 +350,7 @@ impl Network {
             fdbs,
             generation: 0,
             sweep: 0,
+            visitors: 0,
         };
         network.adopt(plan);
         network
@@ -411,6 +414,7 @@ impl Network {
                 self.pool.recycle(frame);
             }
         }
+        self.receive();
         self.audit();
         out.sort_by_key(|sent| sent.port);
         out
@@ -423,6 +427,15 @@ impl Network {
         let (free, held) = (self.pool.free(), self.ledger.total().held);
         let count = |pool: PoolConfig| u64::from(pool.small) + u64::from(pool.slabs);
         assert_eq!(count(free) + held, count(POOL), "buffers are lost");
+    }
+
+    /// Takes the packets for who serves at gateways, as who serves would.
+    fn receive(&mut self) {
+        for visitor in self.pipeline.visitors() {
+            self.ledger.port_mut(visitor.port).answered += 1;
+            self.pool.recycle(visitor.frame);
+            self.visitors += 1;
+        }
     }
 
     /// Puts a frame onto a port; returns what left, a line each: the port and what it was.

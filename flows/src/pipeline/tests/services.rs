@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::network::{Expose, INSIDE, Network, Plan, end, gateway_mac, ip, station, unused};
+use super::network::{
+    Expose, INSIDE, Network, OUTSIDE, Plan, end, gateway_mac, ip, station, unused,
+};
 use super::packets::{Kind, Packet, arp_reply, icmp_error};
 use crate::service::{Backend, Balance, Endurance, Health, Maglev, Service, Turn};
 use crate::{BridgeIndex, DropReason, Usage};
@@ -13,6 +15,7 @@ const A: &str = "10.0.0.2:8080";
 const B: &str = "10.0.0.3:8080";
 /// A client on another bridge than these.
 const CLIENT: &str = "203.0.113.9";
+const CLIENT_HTTP: &str = "203.0.113.9:80";
 
 fn backend(number: u16, home: u16, endpoint: &str) -> Backend {
     Backend {
@@ -36,6 +39,7 @@ fn service(vip: &str, backends: &[&str]) -> Service {
         balance: Balance::RoundRobin(Arc::new(Turn::default())),
         affinity_seconds: None,
         endurance: Endurance { failures: 2, rest_seconds: 10 },
+        is_checked: false,
     }
 }
 
@@ -171,6 +175,86 @@ fn a_reset_in_the_middle_of_a_connection_is_no_failure() {
         network.send(&tcp("RA", A, &client(port), (701, 101)));
     }
     assert_eq!((health.begun(), health.failed()), (8, 0));
+}
+
+#[test]
+fn a_reset_that_does_not_fit_its_connection_is_no_backends_word() {
+    let one = service(VIP, &[A]);
+    let health = Arc::clone(&one.backends[0].health);
+    let mut network = serving(one);
+    begin(&mut network, &client(1), VIP);
+    for (flags, ack) in [("RA", 102), ("RA", 0x7000_0000), ("R", 0), ("RFA", 101)] {
+        network.send(&tcp(flags, A, &client(1), (0, ack)));
+        assert_eq!(health.failed(), 0, "{flags} {ack}");
+    }
+    let sent = network.send(&tcp("SA", A, &client(1), (700, 101)));
+    assert_eq!(sent, [format!("2: tcp[SA] {VIP} > {}", client(1))], "the connection goes on");
+    begin(&mut network, &client(2), VIP);
+    network.send(&tcp("RA", A, &client(2), (0, 101)));
+    assert_eq!(health.failed(), 1);
+}
+
+#[test]
+fn a_backend_answers_for_itself_and_not_for_clients_who_are_not_there() {
+    let mut network = serving(service(VIP, &[A]));
+    let nobody = "203.0.113.77:5000";
+    assert_eq!(begin(&mut network, nobody, VIP).as_deref(), Some(A));
+    let asked = network.send(&tcp("SA", A, nobody, (700, 101)));
+    assert!(asked.iter().all(|sent| sent.contains("who-has 203.0.113.77")), "{asked:?}");
+    let is_replied = |network: &Network| {
+        let now = network.now.seconds();
+        network.tables.sessions.iter(now).all(|session| session.is_replied)
+    };
+    assert!(is_replied(&network), "its backend need not be given up");
+    network.wait(Duration::from_secs(5));
+    network.send(&tcp("SA", A, nobody, (700, 101)));
+    assert!(is_replied(&network));
+}
+
+#[test]
+fn what_answers_a_check_is_heard_by_whoever_checks_and_nothing_else_is() {
+    let checked = Service { is_checked: true, ..service(VIP, &[A]) };
+    let answer = |flags, from, to| tcp(flags, from, to, (700, 101));
+    let own = "10.0.0.1:600";
+    let cases = [
+        (answer("SA", A, own), true),
+        (answer("A", A, own), true),
+        (answer("RA", A, own), true),
+        (answer("S", A, own), false),
+        (answer("SA", A, "10.0.0.1:511"), false),
+        (answer("SA", A, "10.0.0.1:1024"), false),
+        (answer("SA", A, "10.0.0.9:600"), false),
+        (answer("SA", CLIENT_HTTP, "203.0.113.1:600"), false),
+        (Packet::new(Kind::Udp, A, own), false),
+    ];
+    for (packet, is_heard) in cases {
+        let mut network = serving(checked.clone());
+        let sent = network.send(&packet);
+        assert_eq!(network.visitors, u32::from(is_heard), "{packet:?}");
+        assert!(!is_heard || sent.is_empty(), "{sent:?}");
+    }
+    let mut network = serving(service(VIP, &[A]));
+    network.send(&answer("SA", A, own));
+    assert_eq!(network.visitors, 0, "nobody is checked");
+}
+
+#[test]
+fn a_published_port_is_no_end_of_a_check() {
+    let expose = Expose {
+        protocol: 6,
+        address: None,
+        ports: 600..=600,
+        home: INSIDE,
+        internal: "10.0.0.3:80",
+    };
+    let checked = Service { is_checked: true, ..service(VIP, &[CLIENT_HTTP]) };
+    let outside = Service { backends: [backend(0, OUTSIDE, CLIENT_HTTP)].into(), ..checked };
+    let plan = Plan { published: vec![expose], services: vec![outside], ..Plan::masqueraded() };
+    let mut network = Network::new(&plan);
+    network.send(&tcp("A", CLIENT_HTTP, "203.0.113.1:600", (700, 101)));
+    assert_eq!(network.visitors, 0);
+    network.send(&tcp("A", CLIENT_HTTP, "203.0.113.1:601", (700, 101)));
+    assert_eq!(network.visitors, 1);
 }
 
 #[test]

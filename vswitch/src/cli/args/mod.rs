@@ -38,7 +38,7 @@ pub use neighbor::{NeighborCommand, NeighborFilterOptions};
 pub use network::{ConnectOptions, NetworkChanges, NetworkCommand, NetworkOptions};
 pub use port::{PortCommand, PortOptions, VlanOptions};
 pub use route::RouteCommand;
-pub use service::{BackendCommand, ServiceChanges, ServiceCommand, ServiceOptions};
+pub use service::{BackendCommand, HealthOptions, ServiceChanges, ServiceCommand, ServiceOptions};
 pub use vxlan::{VxlanCommand, VxlanOptions};
 
 const EXIT_CODES: &str = "\

@@ -1,7 +1,9 @@
 //! Services, as typed.
 
 use clap::{Args, Subcommand};
-use ctl::{Affinity, Balance, BridgeName, Listen, Service, ServiceName, Target};
+use ctl::{
+    Affinity, Balance, BridgeName, HealthCheck, Listen, Probe, Service, ServiceName, Target,
+};
 
 use super::change;
 
@@ -11,12 +13,14 @@ pub enum ServiceCommand {
     /// Give backends one address; safe to repeat
     #[command(after_help = "\
 Sessions to the address are divided among the backends, in turns or by a consistent hash. A client's own address is kept, but
-for a client on its backend's own bridge, which is seen as the gateway.
+for a client on its backend's own bridge, which is seen as the gateway. Backends that are checked are asked by the gateways of
+their bridges; who does not pass is passed over, and keeps the sessions that it has.
 
 Examples:
   vswitchctl service add web 10.96.0.10:80/tcp --backends 10.0.0.2:8080,10.0.0.3:8080
   vswitchctl service add dns [fd00:96::10]:53/udp --backends fd00::2,fd00::3 --affinity client-ip:600
-  vswitchctl service add shop 10.96.0.11:443/tcp --backends 10.0.0.2,10.0.0.3 --balance maglev --node-port 30443 --on br0,up")]
+  vswitchctl service add shop 10.96.0.11:443/tcp --backends 10.0.0.2,10.0.0.3 --balance maglev --node-port 30443 --on br0,up
+  vswitchctl service add api 10.96.0.12:80/tcp --backends 10.0.0.2:8080,10.0.0.3:8080 --health http:/healthz --health-interval 2")]
     Add(Box<ServiceOptions>),
     /// Remove a service, and end its sessions
     #[command(
@@ -40,12 +44,13 @@ Examples:
     },
     /// Change a service; what is not given stays
     #[command(
-        group = change(&["balance", "affinity", "no_affinity", "node_port", "no_node_port", "on", "on_all", "max_fails", "fail_timeout"]),
+        group = change(&["balance", "affinity", "no_affinity", "node_port", "no_node_port", "on", "on_all", "max_fails", "fail_timeout", "health", "no_health"]),
         after_help = "\
 Examples:
   vswitchctl service set web --balance maglev
   vswitchctl service set web --affinity client-ip --node-port 30080
-  vswitchctl service set web --no-affinity --on-all"
+  vswitchctl service set web --no-affinity --on-all
+  vswitchctl service set web --health tcp --health-fall 1"
     )]
     Set(Box<ServiceChanges>),
     /// Change who serves
@@ -84,6 +89,32 @@ pub struct ServiceOptions {
     /// For how long it is then passed over
     #[arg(long, value_name = "SECONDS", default_value_t = Service::FAIL_TIMEOUT)]
     pub fail_timeout: u32,
+    /// How backends are checked
+    #[command(flatten)]
+    pub health: HealthOptions,
+}
+
+/// How backends are checked.
+#[derive(Debug, Args)]
+pub struct HealthOptions {
+    /// Check the backends: tcp, for a connection, or http:PATH, which is to be answered with a status of 200 to 399
+    #[arg(long, value_name = "tcp|http:PATH")]
+    pub health: Option<Probe>,
+    /// The TCP port that is asked [default: the one that a backend serves at]
+    #[arg(long, value_name = "PORT", requires = "health")]
+    pub health_port: Option<u16>,
+    /// From one check of a backend to the next
+    #[arg(long, value_name = "SECONDS", requires = "health", default_value_t = HealthCheck::INTERVAL)]
+    pub health_interval: u32,
+    /// For the answer to a check
+    #[arg(long, value_name = "SECONDS", requires = "health", default_value_t = HealthCheck::TIMEOUT)]
+    pub health_timeout: u32,
+    /// Checks in a row that a backend does not pass until it is passed over
+    #[arg(long, value_name = "COUNT", requires = "health", default_value_t = HealthCheck::FALL)]
+    pub health_fall: u32,
+    /// Checks in a row that it passes until it gets sessions again
+    #[arg(long, value_name = "COUNT", requires = "health", default_value_t = HealthCheck::RISE)]
+    pub health_rise: u32,
 }
 
 /// What is to change of a service.
@@ -118,6 +149,12 @@ pub struct ServiceChanges {
     /// For how long it is then passed over
     #[arg(long, value_name = "SECONDS")]
     pub fail_timeout: Option<u32>,
+    /// How backends are checked
+    #[command(flatten)]
+    pub health: HealthOptions,
+    /// Check them no more
+    #[arg(long, conflicts_with = "health")]
+    pub no_health: bool,
 }
 
 /// What to do with backends.

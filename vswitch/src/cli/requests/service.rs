@@ -1,11 +1,14 @@
 //! Services.
 
 use ctl::{
-    Backend, Mutation, Named, Query, Request, Service, ServiceAdd, ServiceBackends, ServiceSet,
+    Backend, HealthCheck, Mutation, Named, Query, Request, Service, ServiceAdd, ServiceBackends,
+    ServiceSet,
 };
 
 use super::instead;
-use crate::cli::args::{BackendCommand, ServiceChanges, ServiceCommand, ServiceOptions};
+use crate::cli::args::{
+    BackendCommand, HealthOptions, ServiceChanges, ServiceCommand, ServiceOptions,
+};
 
 pub(super) fn request(command: &ServiceCommand) -> Request {
     match command {
@@ -37,6 +40,7 @@ fn new_service(options: &ServiceOptions) -> Service {
         to: options.to.clone(),
         max_fails: options.max_fails,
         fail_timeout: options.fail_timeout,
+        health: health(&options.health),
         ..Service::new(options.listen)
     };
     let backends = options.backends.iter().map(|target| plain.address_of(*target));
@@ -54,7 +58,19 @@ fn set(changes: &ServiceChanges) -> ServiceSet {
         on: on.map(|on| on.into_iter().collect()),
         max_fails: changes.max_fails,
         fail_timeout: changes.fail_timeout,
+        health: changes.no_health.then_some(None).or(health(&changes.health).map(Some)),
     }
+}
+
+fn health(options: &HealthOptions) -> Option<HealthCheck> {
+    Some(HealthCheck {
+        probe: options.health.clone()?,
+        port: options.health_port,
+        interval: options.health_interval,
+        timeout: options.health_timeout,
+        fall: options.health_fall,
+        rise: options.health_rise,
+    })
 }
 
 fn backends(command: &BackendCommand) -> ServiceBackends {

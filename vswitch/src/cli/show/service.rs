@@ -1,9 +1,10 @@
 //! Services.
 
+use ctl::HealthCheck;
 use ctl::response::{BackendInfo, BackendState, ServiceInfo};
 
 use super::{joined, or_dash};
-use crate::cli::table::{Style, aligned, count, facts};
+use crate::cli::table::{Style, aligned, count, duration, facts};
 
 pub(super) fn all(services: &[ServiceInfo]) -> String {
     let rows = services.iter().map(|info| {
@@ -40,9 +41,18 @@ pub(super) fn one(info: &ServiceInfo, style: Style) -> String {
         ("  balance", service.balance.to_string()),
         ("  affinity", or_dash(service.affinity)),
         ("  passes over", fails),
+        ("  checks", service.health.as_ref().map_or_else(|| "none".to_owned(), checks)),
     ];
     let heading = format!("{}\n", style.bold(info.name.as_str()));
     heading + &facts(&rows) + &backends(&info.backends, style)
+}
+
+fn checks(health: &HealthCheck) -> String {
+    let HealthCheck { probe, port, interval, timeout, fall, rise } = health;
+    let port = port.map_or(String::new(), |port| format!(" at port {port}"));
+    format!(
+        "{probe}{port} every {interval} s, within {timeout} s; down after {fall}, up after {rise}"
+    )
 }
 
 fn backends(backends: &[BackendInfo], style: Style) -> String {
@@ -50,17 +60,34 @@ fn backends(backends: &[BackendInfo], style: Style) -> String {
         let state = match backend.state {
             BackendState::Up => style.good("up"),
             BackendState::Draining => "draining".to_owned(),
-            BackendState::Down { seconds } => style.bad(&format!("down for {seconds} s")),
+            BackendState::Down { seconds: Some(more) } => {
+                style.bad(&format!("down, {more} s more"))
+            }
+            BackendState::Down { seconds: None } => style.bad("down"),
         };
+        let age = backend.for_seconds.map(|seconds| duration(u64::from(seconds) * 1000));
         vec![
             backend.at.to_string(),
             or_dash(backend.bridge.as_ref()),
             state,
+            or_dash(age),
+            or_dash(backend.checks),
             count(backend.sessions),
             count(backend.begun),
             count(backend.failed),
+            or_dash(backend.fault),
         ]
     });
-    let headings = ["backend", "bridge", "state", "sessions", "begun", "failed"];
-    aligned(&headings, &[3, 4, 5], rows.collect())
+    let headings = [
+        "backend",
+        "bridge",
+        "state",
+        "for",
+        "checks",
+        "sessions",
+        "begun",
+        "failed",
+        "last fault",
+    ];
+    aligned(&headings, &[5, 6, 7], rows.collect())
 }

@@ -19,6 +19,13 @@ fn commands_about_services_ask_for_what_they_say() {
             "service.add",
             json!({ "name": "web", "service": service }),
         ),
+        (
+            "service set web --health http:/healthz --health-port 9000 --health-rise 1",
+            "service.set",
+            json!({ "name": "web", "health": { "probe": "http:/healthz", "port": 9000,
+                "interval": 5, "timeout": 2, "fall": 3, "rise": 1 } }),
+        ),
+        ("service set web --no-health", "service.set", json!({ "name": "web", "health": null })),
         ("service del web --if-exists", "service.del", json!({ "name": "web", "if_exists": true })),
         (
             "service set web --no-affinity --no-node-port --on-all",
@@ -55,6 +62,10 @@ fn a_service_that_makes_no_sense_is_refused_before_anybody_is_asked() {
         "service add web 10.96.0.10:80/icmp",
         "service set web",
         "service set web --affinity client-ip --no-affinity",
+        "service add web 10.96.0.10:80/tcp --health udp",
+        "service add web 10.96.0.10:80/tcp --health-fall 2",
+        "service set web --health-fall 2",
+        "service set web --health tcp --no-health",
         "service backend add web",
     ] {
         assert!(parse(line).is_err(), "{line}");

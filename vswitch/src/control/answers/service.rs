@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use ctl::ServiceName;
-use ctl::response::{BackendInfo, BackendState, ServiceInfo};
-use flows::service::{Backend, Service};
+use ctl::response::{BackendInfo, BackendState, Checks, Fault, ServiceInfo};
+use flows::service::{Backend, Checked, Service};
 
 use crate::control::switch::Switch;
 
@@ -48,15 +48,20 @@ impl Switch {
 
     fn service_info(&self, service: &Service, sessions: &Sessions) -> Option<ServiceInfo> {
         let name = self.numbering().services.name_of(&service.usage)?;
+        let now = self.now();
         let backends = service.backends.iter().map(|backend| {
+            let health = &backend.health;
             let own = (service.usage.rule(), address(backend));
             BackendInfo {
                 at: address(backend),
                 bridge: self.numbering().bridge_name(backend.bridge).cloned(),
                 state: self.state_of(backend),
+                for_seconds: health.since(now).map(|since| now.0.saturating_sub(since.0)),
+                fault: health.fault().map(fault),
+                checks: service.is_checked.then(|| checks(health.checked())),
                 sessions: sessions.get(&own).copied().unwrap_or(0),
-                begun: backend.health.begun(),
-                failed: backend.health.failed(),
+                begun: health.begun(),
+                failed: health.failed(),
             }
         });
         let backends: Vec<_> = backends.collect();
@@ -74,8 +79,33 @@ impl Switch {
         match (backend.is_draining, backend.health.is_up(now)) {
             (true, _) => BackendState::Draining,
             (_, true) => BackendState::Up,
-            _ => BackendState::Down { seconds: backend.health.rests_seconds(now) },
+            _ if backend.health.checked() == Checked::Failing => {
+                BackendState::Down { seconds: None }
+            }
+            _ => BackendState::Down { seconds: Some(backend.health.rests_seconds(now)) },
         }
+    }
+}
+
+fn fault(fault: flows::service::Fault) -> Fault {
+    use flows::service::Fault as Seen;
+    match fault {
+        Seen::Refused => Fault::Refused,
+        Seen::Silent => Fault::Silent,
+        Seen::Absent => Fault::Absent,
+        Seen::Hanging => Fault::Hanging,
+        Seen::Closed => Fault::Closed,
+        Seen::NotHttp => Fault::NotHttp,
+        Seen::Status(status) => Fault::Status(status),
+    }
+}
+
+fn checks(checked: Checked) -> Checks {
+    match checked {
+        Checked::Unknown => Checks::Pending,
+        Checked::Passing => Checks::Passing,
+        Checked::Failing => Checks::Failing,
+        Checked::Impossible => Checks::Impossible,
     }
 }
 

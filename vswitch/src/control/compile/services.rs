@@ -1,6 +1,6 @@
 //! Services.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -105,11 +105,15 @@ fn endpoint(at: SocketAddr) -> Endpoint {
 /// Compiles the services.
 pub(super) fn services(config: &Config, numbering: &Numbering) -> Services {
     let everywhere = config.networks.values().all(|network| !network.settings.internal);
+    let finding = |service| bridges_finding(config, numbering, service);
+    // What those have in common that name no bridges.
+    let mut open: Option<Arc<[BridgeIndex]>> = None;
     let all = config.services.iter().filter_map(|(name, service)| {
         let run = numbering.services.services.get(name)?;
-        let on = match everywhere && service.on.is_empty() {
-            true => None,
-            false => Some(bridges_finding(config, numbering, service)),
+        let on = match service.on.is_empty() {
+            true if everywhere => None,
+            true => Some(Arc::clone(open.get_or_insert_with(|| finding(service)))),
+            false => Some(finding(service)),
         };
         Some(Service {
             usage: Arc::clone(&run.usage),
@@ -126,6 +130,7 @@ pub(super) fn services(config: &Config, numbering: &Numbering) -> Services {
                 failures: service.max_fails,
                 rest_seconds: service.fail_timeout,
             },
+            is_checked: service.health.is_some(),
         })
     });
     Services::new(all)
@@ -135,11 +140,10 @@ fn bridges_finding(
     config: &Config,
     numbering: &Numbering,
     service: &ctl::Service,
-) -> Box<[BridgeIndex]> {
+) -> Arc<[BridgeIndex]> {
     let index = |name| numbering.bridges.get(name).map(|slot| slot.index);
-    let mut on: Box<[_]> = config.bridges_finding(service).filter_map(index).collect();
-    on.sort_unstable();
-    on
+    let on: BTreeSet<_> = config.bridges_finding(service).filter_map(index).collect();
+    on.into_iter().collect()
 }
 
 /// Who serves, in the service's order, of which its table is made.

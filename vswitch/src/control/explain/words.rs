@@ -214,7 +214,7 @@ fn attended(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Reply => "it answers",
         Outcome::Done => "it takes note",
-        Outcome::Serve => "its DNS or DHCP is asked",
+        Outcome::Serve => "its DNS or DHCP is asked, or its check of a backend answered",
         Outcome::Refuse(_) | Outcome::Reset => "it is meant, and nothing listens there",
         Outcome::Pass => "it is not meant",
     }

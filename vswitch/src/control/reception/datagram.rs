@@ -1,6 +1,6 @@
 //! Packets in and out: what a visitor's frame says, and the frame that an answer is.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use pktio::offload::checksum::verify;
 use pktio::wire::{EthernetHeader, Layers, MacAddr};
@@ -8,7 +8,7 @@ use pktio::{Csum, PktBuf};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpAddress, IpProtocol, IpRepr,
-    UdpPacket, UdpRepr,
+    IpVersion, UdpPacket, UdpRepr,
 };
 
 use super::Caller;
@@ -69,18 +69,18 @@ pub fn between(caller: &Caller, payload: &[u8]) -> Vec<u8> {
     let mut segment = UdpPacket::new_unchecked(&mut packet[ip.header_len()..]);
     let put = |place: &mut [u8]| place.copy_from_slice(payload);
     udp.emit(&mut segment, &src, &dst, payload.len(), put, &checksums);
-    envelope(caller, &packet)
+    envelope((caller.gateway, caller.mac), &packet)
 }
 
-/// The frame of a packet back to a caller.
-pub fn envelope(caller: &Caller, packet: &[u8]) -> Vec<u8> {
-    let ethertype = match caller.to.ip() {
-        IpAddr::V4(_) => EthernetProtocol::Ipv4,
-        IpAddr::V6(_) => EthernetProtocol::Ipv6,
+/// The frame of a packet from one station to another.
+pub fn envelope((from, to): (MacAddr, MacAddr), packet: &[u8]) -> Vec<u8> {
+    let ethertype = match IpVersion::of_packet(packet) {
+        Ok(IpVersion::Ipv6) => EthernetProtocol::Ipv6,
+        _ => EthernetProtocol::Ipv4,
     };
     let header = EthernetRepr {
-        src_addr: EthernetAddress(caller.gateway.0),
-        dst_addr: EthernetAddress(caller.mac.0),
+        src_addr: EthernetAddress(from.0),
+        dst_addr: EthernetAddress(to.0),
         ethertype,
     };
     let mut frame = vec![0; header.buffer_len() + packet.len()];

@@ -10,10 +10,11 @@
 //! What is answered is decided by the `gateway` crate, from the configuration in force. Here are the carriers:
 //! datagrams (`datagram`), conversations over TCP (`conversation`, by smoltcp), and what is on its way to other
 //! resolvers (`upstream`). Used by the control thread only; what one turn does is bounded, so that questions of
-//! containers do not hold up the orders of people.
+//! containers do not hold up the orders of people. What answers checks of backends comes in by the same door, and is given to
+//! who made them ([`Checks`]).
 
 mod conversation;
-mod datagram;
+pub(super) mod datagram;
 mod lease;
 mod resolvers;
 mod upstream;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ctl::{BridgeName, Network, PortName};
+use flows::service::CHECK_PORTS;
 use flows::{PortIndex, Vid, Visitor};
 use gateway::dhcp;
 use gateway::dns::{
@@ -33,6 +35,7 @@ use gateway::dns::{
 use pktio::wire::MacAddr;
 use pktio::wire::field::protocol;
 
+use super::checks::Checks;
 use super::switch::Switch;
 use crate::random::random;
 use conversation::{ConversationId, Conversations};
@@ -113,7 +116,7 @@ impl Reception {
     }
 
     /// Attends to who came, and to what others said.
-    pub fn attend(&mut self, switch: &mut Switch) {
+    pub fn attend(&mut self, switch: &mut Switch, checks: &mut Checks) {
         let now = Instant::now();
         self.has_more = true;
         for _ in 0..VISITORS_AT_ONCE {
@@ -121,7 +124,7 @@ impl Reception {
                 self.has_more = false;
                 break;
             };
-            self.receive(switch, visitor, now);
+            self.receive(switch, checks, &visitor, now);
         }
         while let Some((ticket, said)) = self.upstream.next() {
             let heard = match said {
@@ -138,8 +141,18 @@ impl Reception {
     }
 
     /// Attends to a visitor. Who is gone, or sent nothing that can be read, gets no answer.
-    fn receive(&mut self, switch: &mut Switch, visitor: Visitor, now: Instant) {
-        let Some((caller, packet)) = identify(switch, &visitor) else { return };
+    fn receive(
+        &mut self,
+        switch: &mut Switch,
+        checks: &mut Checks,
+        visitor: &Visitor,
+        now: Instant,
+    ) {
+        let Some(packet) = Packet::read(&visitor.frame) else { return };
+        if packet.protocol == protocol::TCP && CHECK_PORTS.contains(&packet.to.port()) {
+            return checks.hear(switch, (visitor.port, visitor.vid), packet, now);
+        }
+        let Some(caller) = identify(switch, visitor, &packet) else { return };
         match (packet.protocol, caller.to.port()) {
             (protocol::UDP, gateway::dns::PORT) => {
                 let asker = Asker::Datagram(caller.clone());
@@ -248,13 +261,12 @@ impl Reception {
 }
 
 /// Who a visitor is.
-fn identify(switch: &Switch, visitor: &Visitor) -> Option<(Caller, Packet)> {
-    let Visitor { port, vid, frame } = visitor;
+fn identify(switch: &Switch, visitor: &Visitor, packet: &Packet) -> Option<Caller> {
+    let Visitor { port, vid, .. } = visitor;
     let snapshot = switch.snapshot();
     let bridge = snapshot.port(*port)?.bridge;
     let gateway = snapshot.bridge(bridge)?.gateway_mac;
-    let packet = Packet::read(frame)?;
-    let caller = Caller {
+    Some(Caller {
         network: switch.numbering().bridge_name(bridge)?.clone(),
         name: switch.numbering().port_name(*port)?.clone(),
         port: *port,
@@ -263,8 +275,7 @@ fn identify(switch: &Switch, visitor: &Visitor) -> Option<(Caller, Packet)> {
         gateway,
         from: packet.from,
         to: packet.to,
-    };
-    Some((caller, packet))
+    })
 }
 
 /// Tells a container its address, if it is one that asks for it.

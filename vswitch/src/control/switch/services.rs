@@ -1,7 +1,12 @@
 //! Looking after the backends of services.
 
-use flows::Nanos;
+use std::net::SocketAddr;
+
+use ctl::ServiceName;
+use flows::router::{Lookup, NextHop, Station};
+use flows::service::{Backend, Checked, Fault, Health};
 use flows::session::{Session, State, TcpState};
+use flows::{BridgeIndex, Endpoint, Nanos};
 
 use super::Switch;
 
@@ -17,9 +22,40 @@ impl Switch {
         !self.snapshot.translation().services.is_empty()
     }
 
+    /// A service, and its backend at an address.
+    pub fn backend(&self, name: &ServiceName, at: SocketAddr) -> Option<(&ctl::Service, &Backend)> {
+        let service = self.config.services.get(name)?;
+        let listen = service.listen;
+        let protocol = listen.protocol.number(listen.address.is_ipv4());
+        let services = &self.snapshot.translation().services;
+        let found = services.at(protocol, endpoint(listen.address))?;
+        Some((service, found.backend(endpoint(at))?))
+    }
+
+    /// The gateway of a backend's bridge as the source of packets to it, and the way there.
+    pub fn path_to(&self, backend: &Backend) -> Option<(Station, NextHop)> {
+        let ip = backend.endpoint.ip;
+        let router = self.snapshot.bridge(backend.bridge)?.router.as_deref()?;
+        let next = router.routes.lookup(ip)?.next_hop(ip, 0)?;
+        let station = router.gateway.station_for(ip)?;
+        Some((station, next)).filter(|_| next.bridge == backend.bridge)
+    }
+
+    /// What is known of a neighbour.
+    pub fn neighbor(&self, next: NextHop) -> Lookup {
+        let now = self.fleet.clock().now();
+        self.fleet.tables().neighbors.lookup(next.bridge, next.ip, now)
+    }
+
+    /// Whether a bridge is, by an interface that it shares, what the host is there.
+    pub fn is_shared(&self, bridge: BridgeIndex) -> bool {
+        let name = self.numbering.bridge_name(bridge);
+        name.is_some_and(|name| self.config.shared_port(name).is_some())
+    }
+
     /// Ends the connections that their backends did not answer in time, which counts against these: the client's next
     /// attempt is given to whose turn it is then. What is sent to a backend that is passed over, and was never answered,
-    /// ends as well.
+    /// ends as well; and what goes without connections to one that checks found dead, whose clients would never learn.
     pub fn give_up_on_backends(&mut self) {
         let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
         let end = self.swept.backends.saturating_add(SESSIONS);
@@ -35,21 +71,36 @@ impl Switch {
     }
 
     fn give_up(&self, session: &Session, now: Nanos) {
-        if session.is_replied || session.age_seconds < ANSWER_SECONDS {
+        let translation = self.snapshot.translation();
+        let may_move = session.state == State::Open && translation.services.are_checked();
+        if session.age_seconds < ANSWER_SECONDS || (session.is_replied && !may_move) {
             return;
         }
-        let translation = self.snapshot.translation();
         let Some((service, backend)) = translation.served_by(session) else { return };
         let is_opening = matches!(session.state, State::Tcp(TcpState::SynSent));
-        if !is_opening && backend.health.is_up(now.seconds()) {
+        let is_over = match session.is_replied {
+            true => is_dead(&backend.health),
+            false => is_opening || !backend.health.is_up(now.seconds()),
+        };
+        if !is_over {
             return;
         }
         let sessions = &self.fleet.tables().sessions;
         if let Some(ended) = sessions.end(session.reference, now.seconds()) {
             translation.release(&ended, now);
             if is_opening {
-                backend.health.fail(service.endurance, now.seconds());
+                backend.health.fail(Fault::Silent, service.endurance, now.seconds());
             }
         }
     }
+}
+
+/// Whether checks found that nobody is there, and not only that it does not do well.
+fn is_dead(health: &Health) -> bool {
+    let is_gone = matches!(health.fault(), Some(Fault::Refused | Fault::Silent | Fault::Absent));
+    health.checked() == Checked::Failing && is_gone
+}
+
+fn endpoint(at: SocketAddr) -> Endpoint {
+    Endpoint::new(at.ip(), at.port())
 }

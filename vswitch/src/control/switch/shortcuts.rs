@@ -36,8 +36,8 @@ const SOON_NS: u64 = 3_000_000_000;
 pub struct Carrier {
     shortcuts: Arc<Shortcuts>,
     table: Table,
-    /// By this one it is withdrawn what the other carries, even when nothing more is to be had of the kernel: without it, nothing
-    /// is carried.
+    /// Empty, and takes the place of the other when what that carries is withdrawn, even if nothing more is to be had of the
+    /// kernel. Without it nothing is carried.
     spare: Option<Table>,
     entries: BTreeMap<Key, Carried>,
     /// What it has carried.
