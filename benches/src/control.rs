@@ -10,7 +10,7 @@ use ctl::{
     Attach, Batch, BridgeAdd, BridgeName, Client, Detach, FlowReplace, IpCidr, Mutation, NatAdd,
     Request, RuleName,
 };
-use netlab::Container;
+use netlab::{Container, ping};
 use vswitch::control::Background;
 use vswitch::worker::PollMode;
 
@@ -72,6 +72,7 @@ impl Bench {
     /// One change of each kind, and back, as often as wanted.
     fn one_of_each(&mut self, with: &str) -> Result<(), Box<dyn Error>> {
         println!("with {with}:");
+        self.first_pings()?;
         let container = Container::new()?;
         let (attach, detach) = attachment(&container, PORTS + 2)?;
         self.pair("attach a container", "detach it", attach, detach)?;
@@ -83,6 +84,23 @@ impl Bench {
         let key = ctl::FlowKey::Match(rule.matches.clone());
         let (add, del) = (Mutation::FlowAdd(Box::new(rule)), Mutation::FlowDel(key));
         self.pair("add a rule", "remove it", add, del)
+    }
+
+    /// From a namespace to the first answer to a ping in it, each time in a new one. Those before are there meanwhile, so that nobody's end is
+    /// measured.
+    fn first_pings(&mut self) -> Result<(), Box<dyn Error>> {
+        let (mut times, mut containers) = (Vec::new(), Vec::new());
+        for number in 0..u16::try_from(self.rounds)? {
+            let container = Container::new()?;
+            let (attach, detach) = attachment(&container, PORTS + 3 + number)?;
+            let begun = Instant::now();
+            self.change(attach)?;
+            ping::ping(&container, "10.0.0.1".parse()?, &ping::Options::default())?;
+            times.push(begun.elapsed());
+            containers.push((container, detach));
+        }
+        show("attach, to the first ping", &mut times);
+        containers.into_iter().try_for_each(|(_, detach)| self.change(detach).map(drop))
     }
 
     fn pair(
@@ -98,10 +116,7 @@ impl Bench {
             times[1].push(self.change(undo.clone())?);
         }
         for (name, times) in [there, back].iter().zip(&mut times) {
-            times.sort_unstable();
-            let ms = |time: Duration| time.as_secs_f64() * 1e3;
-            let (median, most) = (times[times.len() / 2], times[times.len() - 1]);
-            println!("  {name:<24} {:>8.2} {:>8.2}", ms(median), ms(most));
+            show(name, times);
         }
         Ok(())
     }
@@ -131,6 +146,14 @@ impl Bench {
         println!("{RULES} rules at once: {took:.2?}");
         Ok(())
     }
+}
+
+/// Prints the median and the longest, if there are any.
+fn show(name: &str, times: &mut [Duration]) {
+    times.sort_unstable();
+    let ms = |time: &Duration| time.as_secs_f64() * 1e3;
+    let (median, most) = (times.get(times.len() / 2).map(ms), times.last().map(ms));
+    println!("  {name:<26} {:>8.2} {:>8.2}", median.unwrap_or(f64::NAN), most.unwrap_or(f64::NAN));
 }
 
 /// A container at the `number`th address of the bridge.

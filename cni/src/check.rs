@@ -2,12 +2,12 @@
 
 use ctl::NatRule;
 use ctl::response::{EndpointInfo, PortInfo, PortState};
-use hostnet::{HostError, Link, Netlink, Netns};
+use hostnet::{HostError, Link, Netlink};
 
 use crate::remove::pass;
 use crate::switch::Switch;
 use crate::wanted::Wanted;
-use crate::{Attachment, Call, CniError, Interface, Label, Outcome, Sandbox};
+use crate::{Attachment, Call, CniError, Interface, Label, Outcome, Route, Sandbox};
 
 /// Carries CHECK out. All that is not as it was is told at once.
 pub(crate) fn check(
@@ -20,14 +20,14 @@ pub(crate) fn check(
     };
     let expected = Outcome::read(previous)?;
     let mut found = in_container(&expected, attachment, sandbox)?;
-    found.extend(in_switch(call, attachment)?);
+    found.extend(in_switch(call, &expected, attachment, sandbox)?);
     if !found.is_empty() {
         return Err(CniError::Differs(found));
     }
     pass(call, "CHECK")
 }
 
-/// What is not as it was in the container. Plugins after us may have added something, and changed routes.
+/// What is not as it was in the container. Plugins after us may have added something.
 fn in_container(
     expected: &Outcome,
     attachment: &Attachment,
@@ -38,11 +38,7 @@ fn in_container(
         let why = format!("it has no interface {ifname} in {}", sandbox.path);
         return Err(CniError::invalid("prevResult", why));
     };
-    let namespace = match Netns::open(&sandbox.netns) {
-        Err(error) if error.is_absence() => return Err(CniError::NoContainer(error)),
-        namespace => namespace?,
-    };
-    let netlink = Netlink::open_in(&namespace)?;
+    let netlink = Netlink::open_in(&sandbox.open()?)?;
     let link = match netlink.link(ifname) {
         Err(HostError::NoSuchLink { .. }) => return Ok(vec![format!("there is no {ifname}")]),
         link => link?,
@@ -71,7 +67,12 @@ fn of_link(expected: &Interface, link: &Link) -> Vec<String> {
 }
 
 /// What is not as it was in the switch.
-fn in_switch(call: &Call, attachment: &Attachment) -> Result<Vec<String>, CniError> {
+fn in_switch(
+    call: &Call,
+    expected: &Outcome,
+    attachment: &Attachment,
+    sandbox: &Sandbox,
+) -> Result<Vec<String>, CniError> {
     let wanted = Wanted::new(&call.conf, &call.args)?;
     let label = Label::new(&call.conf.keys.name, attachment);
     let mut switch = Switch::connect(&call.conf.keys.socket)?;
@@ -84,6 +85,12 @@ fn in_switch(call: &Call, attachment: &Attachment) -> Result<Vec<String>, CniErr
         return Ok(vec!["the switch has no endpoint for it".to_owned()]);
     };
     let mut found = of_port(switch.port(&endpoint.port)?, &wanted, endpoint);
+    found.extend(missing_routes(
+        &wanted.outcome(endpoint, sandbox),
+        expected,
+        attachment,
+        sandbox,
+    )?);
     let rules = switch.rules()?;
     for add in wanted.publications(&network, endpoint)? {
         if !rules.iter().any(|rule| rule.rule == add.rule) {
@@ -92,6 +99,27 @@ fn in_switch(call: &Call, attachment: &Attachment) -> Result<Vec<String>, CniErr
         }
     }
     Ok(found)
+}
+
+/// The routes that are not there any more. Plugins after us may have taken some away, and then do not report them.
+fn missing_routes(
+    ours: &Outcome,
+    expected: &Outcome,
+    attachment: &Attachment,
+    sandbox: &Sandbox,
+) -> Result<Vec<String>, CniError> {
+    let ifname = attachment.ifname.as_str();
+    let netlink = Netlink::open_in(&sandbox.open()?)?;
+    let present = match netlink.link(ifname) {
+        // That it is not there is told already.
+        Err(HostError::NoSuchLink { .. }) => return Ok(Vec::new()),
+        link => netlink.routes_by(link?.index)?,
+    };
+    let is_there =
+        |route: &Route| present.iter().any(|has| has.to == route.dst && Some(has.via) == route.gw);
+    let listed = ours.routes.iter().filter(|route| expected.routes.contains(route));
+    let missing = listed.filter(|route| !is_there(route));
+    Ok(missing.map(|route| format!("{ifname} has not the route to {}", route.dst)).collect())
 }
 
 fn of_port(port: Option<PortInfo>, wanted: &Wanted, endpoint: &EndpointInfo) -> Vec<String> {

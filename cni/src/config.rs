@@ -285,6 +285,12 @@ impl Ipam {
             _ => Err(CniError::invalid("ipam.type", "it is missing, or no text")),
         }
     }
+
+    /// Whether whoever gives the addresses is asked through the container's interface, which has to be there then, and as long
+    /// as they are to be given back.
+    pub fn asks_through_interface(&self) -> bool {
+        matches!(self, Self::Plugin(name) if name == "dhcp")
+    }
 }
 
 fn is_file_name(name: &str) -> bool {

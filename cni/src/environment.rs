@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use ctl::{IfName, NetnsRef};
+use hostnet::Netns;
 
 use crate::{Args, CniError};
 
@@ -163,6 +164,24 @@ impl FromStr for ContainerId {
         }
         let rule = "letters, digits, '_', '.' and '-', beginning with a letter or digit";
         Err(format!("{text:?} is no container identity; use {rule}"))
+    }
+}
+
+impl Sandbox {
+    /// Opens the namespace. Do not hold it longer than a call takes.
+    ///
+    /// # Errors
+    /// [`CniError::NoContainer`] when it is gone, [`CniError::OwnNamespace`] when it is the one that the runtime itself is in:
+    /// that of the host, or a path that means another one to everybody who follows it.
+    pub fn open(&self) -> Result<Netns, CniError> {
+        let namespace = match Netns::open(&self.netns) {
+            Err(error) if error.is_absence() => return Err(CniError::NoContainer(error)),
+            namespace => namespace?,
+        };
+        if namespace.id()? == Netns::current()?.id()? {
+            return Err(CniError::OwnNamespace { path: self.path.clone() });
+        }
+        Ok(namespace)
     }
 }
 

@@ -39,6 +39,15 @@ pub enum CniError {
     /// There is no such container (any more).
     #[error("the container is gone: {0}")]
     NoContainer(HostError),
+    /// The container's namespace is the one that the plugin runs in.
+    #[error(
+        "CNI_NETNS {path} is the namespace that the plugin itself runs in, the host's; give a container's, by a path that \
+         others can follow too"
+    )]
+    OwnNamespace {
+        /// Its path.
+        path: String,
+    },
     /// Variables of the environment are missing, or not valid.
     #[error("the environment is not as the specification has it: {}", .0.join("; "))]
     Environment(Vec<String>),
@@ -135,6 +144,7 @@ impl CniError {
             Self::Stdin(_) => 5,
             Self::Decode(_) => 6,
             Self::Invalid(_) => 7,
+            Self::OwnNamespace { .. } => 8,
             Self::Busy(_) => 11,
             Self::Unavailable(_) => 50,
             Self::Down(_) => 51,

@@ -1,6 +1,7 @@
 //! Whether a network that is there is the one that a configuration describes. What the configuration does not say
 //! is no difference: somebody else may have made the network.
 
+use ctl::Shape;
 use ctl::response::NetworkInfo;
 
 use crate::wanted::Wanted;
@@ -29,12 +30,7 @@ fn other_settings(wanted: &Wanted, present: &NetworkInfo) -> impl Iterator<Item 
     let is_other = |asked: Option<bool>, has: bool| asked.is_some_and(|asked| asked != has);
     let tunnel = keys.vxlan.as_ref().map(|tunnel| tunnel.vni);
     let vni = has.vxlan.as_ref().map(|overlay| overlay.vni);
-    let gives_addresses = !present.subnets.is_empty();
-    let other_ipam = match &wanted.conf.ipam {
-        Ipam::Nobody => gives_addresses,
-        Ipam::Daemon(_) => !gives_addresses,
-        Ipam::Plugin(_) => false,
-    };
+    let other_ipam = has_other_ipam(&wanted.conf.ipam, present);
     let all = [
         (is_other(keys.internal, has.internal), "internal"),
         (is_other(keys.isolated, has.isolated), "isolated"),
@@ -45,6 +41,19 @@ fn other_settings(wanted: &Wanted, present: &NetworkInfo) -> impl Iterator<Item 
         (other_ipam, "ipam"),
     ];
     all.into_iter().filter_map(|(is_other, key)| is_other.then_some(key))
+}
+
+/// Whether a container gets its addresses otherwise there. Where the switch tells them by DHCP it configures none itself.
+fn has_other_ipam(ipam: &Ipam, present: &NetworkInfo) -> bool {
+    let gives_addresses = !present.subnets.is_empty();
+    let is_served = present.settings.shape != Shape::Direct
+        && present.subnets.iter().any(|of| of.subnet.is_ipv4() && of.gateway.is_some());
+    match ipam {
+        Ipam::Nobody => gives_addresses,
+        _ if ipam.asks_through_interface() => gives_addresses && !is_served,
+        Ipam::Daemon(_) => !gives_addresses || present.settings.dhcp,
+        Ipam::Plugin(_) => present.settings.dhcp,
+    }
 }
 
 fn other_subnets(wanted: &Wanted, present: &NetworkInfo) -> Vec<String> {

@@ -25,6 +25,7 @@ mod environment;
 mod error;
 mod fits;
 mod label;
+mod lease;
 mod remove;
 mod result;
 mod runtime;

@@ -6,9 +6,16 @@ use std::collections::HashSet;
 use crate::switch::Switch;
 use crate::{Attachment, Call, CniError, Label};
 
-/// Carries DEL out. Addresses are given back only when nobody has them any more.
+/// Carries DEL out. Addresses are given back only when nobody has them any more, unless it takes the interface to give
+/// them back.
 pub(crate) fn del(call: &Call, attachment: &Attachment) -> Result<(), CniError> {
     let label = Label::new(&call.conf.keys.name, attachment);
+    if call.conf.ipam.asks_through_interface() {
+        let passed = pass(call, "DEL");
+        let mut errors = remove(call, |other| *other == label).unwrap_or_else(|error| vec![error]);
+        errors.extend(passed.err());
+        return CniError::all(errors);
+    }
     let mut errors = remove(call, |other| *other == label)?;
     if errors.is_empty() {
         errors.extend(pass(call, "DEL").err());

@@ -57,10 +57,15 @@ impl Switch {
         network.map(|network| *network).ok_or_else(|| untold("the network"))
     }
 
-    /// Gives a container an interface. What is made is whole, or not at all.
-    pub(crate) fn attach(&mut self, connect: NetworkConnect) -> Result<EndpointInfo, CniError> {
-        let endpoint = self.change(Mutation::NetworkConnect(Box::new(connect)))?.endpoint;
-        endpoint.map(|endpoint| *endpoint).ok_or_else(|| untold("the endpoint"))
+    /// Gives a container an interface. What is made is whole, or not at all; `None` when somebody else has just made the
+    /// same, who may go on with it.
+    pub(crate) fn attach(
+        &mut self,
+        connect: NetworkConnect,
+    ) -> Result<Option<EndpointInfo>, CniError> {
+        let changed = self.change(Mutation::NetworkConnect(Box::new(connect)))?;
+        let endpoint = changed.endpoint.ok_or_else(|| untold("the endpoint"))?;
+        Ok(changed.changed.then_some(*endpoint))
     }
 
     /// Takes an interface away, and all that is bound to it; it may be gone already.

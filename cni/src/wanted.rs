@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What ADD is to make, and CHECK to find.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wanted<'a> {
     pub(crate) conf: &'a NetConf,
     args: &'a Args,
@@ -93,6 +93,7 @@ impl<'a> Wanted<'a> {
             aliases: self.aliases(),
             owner: Some(Label::new(&self.conf.keys.name, attachment).owner()?),
             no_default_route: !self.leads_out(),
+            dhcp: self.conf.ipam.asks_through_interface() && !present.subnets.is_empty(),
             routes: self.tap_routes(present)?,
             ..NetworkConnect::new(self.network.clone(), sandbox.netns.clone())
         })
@@ -121,14 +122,19 @@ impl<'a> Wanted<'a> {
                 );
                 return Err(CniError::invalid("portMappings", why));
             }
+            let of_version = |addr: &IpAddr| match mapping.host_ip {
+                Some(host) => host.is_ipv4() == addr.is_ipv4(),
+                None => true,
+            };
+            let addresses = endpoint.addresses.iter().map(|info| info.address.addr);
+            let addresses: Vec<_> = addresses.filter(of_version).collect();
+            if addresses.is_empty() {
+                let why = "the switch gives the container no address (of hostIP's version) to which it could lead";
+                return Err(CniError::invalid(format!("portMappings, {}", mapping.host_port), why));
+            }
             for on in outside {
-                let of_version = |addr: &IpAddr| match mapping.host_ip {
-                    Some(host) => host.is_ipv4() == addr.is_ipv4(),
-                    None => true,
-                };
-                let addresses = endpoint.addresses.iter().map(|info| info.address.addr);
-                for addr in addresses.filter(of_version) {
-                    rules.push(publication(mapping, on, addr, endpoint)?);
+                for addr in &addresses {
+                    rules.push(publication(mapping, on, *addr, endpoint)?);
                 }
             }
         }
@@ -212,7 +218,8 @@ impl<'a> Wanted<'a> {
         match &self.conf.ipam {
             Ipam::Nobody => true,
             Ipam::Daemon(_) => false,
-            Ipam::Plugin(_) => self.given.is_some_and(|given| given.ips.is_empty()),
+            // One that has not given any yet asks through the interface: whoever is there gives them.
+            Ipam::Plugin(_) => self.given.is_none_or(|given| given.ips.is_empty()),
         }
     }
 

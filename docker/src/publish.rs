@@ -9,12 +9,16 @@ use std::ops::RangeInclusive;
 
 use ctl::response::{EndpointInfo, NatInfo, NetworkInfo};
 use ctl::{
-    BridgeName, ErrorCode, Forward, Mutation, Named, NatAdd, NatRule, PortRange, Protocol, Publish,
+    Batch, BridgeName, ErrorCode, Forward, Mutation, Named, NatAdd, NatRule, PortRange, Protocol,
+    Publish,
 };
 
 use crate::daemon::Daemon;
 use crate::plugin::{EndpointName, PluginError};
 use crate::protocol::network::PortBinding;
+
+/// How often a free port is chosen, if somebody else takes it before it is published.
+const ATTEMPTS: usize = 10;
 
 /// Where a port may be published: a bridge that leads out, and its addresses.
 struct Outside {
@@ -32,36 +36,34 @@ struct Wanted {
     candidates: RangeInclusive<u16>,
 }
 
-/// Publishes the ports of an endpoint, and no others.
+/// Publishes the ports of an endpoint, and no others, in one step however many they are.
 ///
 /// # Errors
-/// [`PluginError`]; none is published then.
+/// [`PluginError`]; what was published before still is.
 pub(crate) fn publish(
     daemon: &Daemon,
     name: &EndpointName,
     (network, endpoint): (&NetworkInfo, &EndpointInfo),
     bindings: &[PortBinding],
 ) -> Result<(), PluginError> {
-    revoke(daemon, name)?;
     if bindings.is_empty() {
-        return Ok(());
+        return revoke(daemon, name);
     }
     let outsides = outsides(daemon, network)?;
-    let mut number = 0;
-    let mut publish_all = || {
-        for binding in bindings {
-            for wanted in wanted(binding, endpoint, &outsides)? {
-                add(daemon, name, number, (&wanted, &network.name))?;
-                number += 1;
+    let mut all = Vec::new();
+    for binding in bindings {
+        all.extend(wanted(binding, endpoint, &outsides)?);
+    }
+    for _ in 1..ATTEMPTS {
+        match replace(daemon, name, &all, &network.name) {
+            // Somebody else took a port that was free a moment ago.
+            Err(error)
+                if error.code() == Some(ErrorCode::Exists) && all.iter().any(Wanted::is_choice) => {
             }
+            done => return done,
         }
-        Ok(())
-    };
-    publish_all().inspect_err(|_| {
-        if let Err(error) = revoke(daemon, name) {
-            tracing::warn!(%error, "a published port is left behind");
-        }
-    })
+    }
+    replace(daemon, name, &all, &network.name)
 }
 
 /// Takes back what an endpoint published.
@@ -69,10 +71,38 @@ pub(crate) fn publish(
 /// # Errors
 /// [`PluginError`].
 pub(crate) fn revoke(daemon: &Daemon, name: &EndpointName) -> Result<(), PluginError> {
-    for rule in rules(daemon, name)? {
-        let named = Named { name: rule.name, if_exists: true };
-        daemon.change(Mutation::NatDel(named))?;
+    let own = rules(daemon, name)?;
+    if own.is_empty() { Ok(()) } else { change(daemon, own.into_iter().map(removal).collect()) }
+}
+
+/// Publishes these ports instead of those before.
+fn replace(
+    daemon: &Daemon,
+    name: &EndpointName,
+    all: &[Wanted],
+    to: &BridgeName,
+) -> Result<(), PluginError> {
+    let prefix = name.rule_prefix();
+    let is_own = |rule: &NatInfo| rule.name.as_str().starts_with(&prefix);
+    let (own, others): (Vec<_>, Vec<_>) = daemon.translations()?.into_iter().partition(is_own);
+    let mut taken: Vec<_> = others.into_iter().map(|info| info.rule).collect();
+    let mut changes: Vec<_> = own.into_iter().map(removal).collect();
+    for (number, wanted) in all.iter().enumerate() {
+        let rule = wanted.choose(&taken, to)?;
+        let add = NatAdd { name: Some(name.rule(number)?), rule: rule.clone() };
+        changes.push(Mutation::NatAdd(add));
+        taken.push(rule);
     }
+    change(daemon, changes)
+}
+
+fn removal(rule: NatInfo) -> Mutation {
+    Mutation::NatDel(Named { name: rule.name, if_exists: true })
+}
+
+/// All of it, or nothing.
+fn change(daemon: &Daemon, changes: Vec<Mutation>) -> Result<(), PluginError> {
+    daemon.change(Mutation::Batch(Batch { changes }))?;
     Ok(())
 }
 
@@ -190,42 +220,6 @@ fn no_outside(host_ip: Option<IpAddr>, outsides: &[Outside]) -> String {
     }
 }
 
-/// Publishes a port at the first of its candidates that is free.
-fn add(
-    daemon: &Daemon,
-    name: &EndpointName,
-    number: usize,
-    (wanted, to): (&Wanted, &BridgeName),
-) -> Result<(), PluginError> {
-    let taken = daemon.translations()?;
-    let mut refused = None;
-    for port in wanted.candidates.clone() {
-        let forward = wanted.at(port)?;
-        // One candidate is tried even so, for what the daemon says about it.
-        let is_choice = wanted.candidates.start() != wanted.candidates.end();
-        if is_choice && taken.iter().any(|rule| overlaps(&rule.rule, &wanted.on, &forward)) {
-            continue;
-        }
-        let rule = NatRule::Publish(Publish {
-            on: wanted.on.clone(),
-            forward,
-            to: Some(to.clone()),
-            port: None,
-        });
-        let add = NatAdd { name: Some(name.rule(number)?), rule };
-        match daemon.change(Mutation::NatAdd(add)).map_err(PluginError::from) {
-            Ok(_) => return Ok(()),
-            // Somebody else was faster.
-            Err(error) if error.code() == Some(ErrorCode::Exists) => refused = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(refused.unwrap_or_else(|| PluginError::Publish {
-        what: format!("port {} of {}", wanted.container_port, wanted.container),
-        why: format!("no port of {:?} is free on {}", wanted.candidates, wanted.on),
-    }))
-}
-
 /// Whether a rule leaves no room for another one.
 fn overlaps(rule: &NatRule, on: &BridgeName, forward: &Forward) -> bool {
     match rule {
@@ -238,6 +232,26 @@ fn overlaps(rule: &NatRule, on: &BridgeName, forward: &Forward) -> bool {
 }
 
 impl Wanted {
+    fn is_choice(&self) -> bool {
+        self.candidates.start() != self.candidates.end()
+    }
+
+    /// The first of its candidates that is free. The only one is tried even if it is not, for what the daemon says about it.
+    fn choose(&self, taken: &[NatRule], to: &BridgeName) -> Result<NatRule, PluginError> {
+        for port in self.candidates.clone() {
+            let forward = self.at(port)?;
+            let is_free = || !taken.iter().any(|rule| overlaps(rule, &self.on, &forward));
+            if !self.is_choice() || is_free() {
+                let (on, to) = (self.on.clone(), Some(to.clone()));
+                return Ok(NatRule::Publish(Publish { on, forward, to, port: None }));
+            }
+        }
+        Err(PluginError::Publish {
+            what: format!("port {} of {}", self.container_port, self.container),
+            why: format!("no port of {:?} is free on {}", self.candidates, self.on),
+        })
+    }
+
     fn at(&self, port: u16) -> Result<Forward, PluginError> {
         let ports = PortRange::one(port).ok_or_else(|| PluginError::Publish {
             what: format!("port {port}"),

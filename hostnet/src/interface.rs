@@ -9,7 +9,7 @@ use ctl::{IpCidr, TapRoute};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::route::skip_duplicate_detection;
-use crate::{HostError, Link, LinkMonitor, MacBytes, Netlink};
+use crate::{HostError, Link, LinkMonitor, MacBytes, Netlink, Settings};
 
 /// How an interface is to be.
 #[derive(Debug, Clone, Default)]
@@ -34,11 +34,9 @@ pub struct Interface<'a> {
 pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     let netlink = Netlink::open()?;
     let index = netlink.link(name)?.index;
-    if let Some(mac) = wanted.mac {
-        netlink.set_mac(index, mac)?;
-    }
-    if let Some(mtu) = wanted.mtu {
-        netlink.set_mtu(index, mtu)?;
+    let settings = Settings { mac: wanted.mac, mtu: wanted.mtu, queue_frames: None };
+    if settings != Settings::default() {
+        netlink.adjust(index, &settings)?;
     }
     // A container without a writable /proc waits a second for its link-local address; its own addresses
     // do not wait in any case.

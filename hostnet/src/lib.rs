@@ -22,7 +22,7 @@ mod uplink;
 
 pub use error::HostError;
 pub use interface::{Interface, await_ready, configure, readdress};
-pub use link::{Link, MacBytes, Traffic};
+pub use link::{Link, MacBytes, Settings, Traffic};
 pub use monitor::{LinkEvent, LinkMonitor};
 pub use netlink::Netlink;
 pub use netns::{Netns, NetnsId};

@@ -124,6 +124,26 @@ fn message(index: u32, attributes: Vec<LinkAttribute>) -> LinkMessage {
     message
 }
 
+/// What an interface is given, each as it is if not said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Its MAC address.
+    pub mac: Option<MacBytes>,
+    /// The longest packet that it sends, in bytes.
+    pub mtu: Option<u32>,
+    /// How many frames its transmit queue holds. Set it while the interface is off: one that is on loses what is queued.
+    pub queue_frames: Option<u32>,
+}
+
+impl Settings {
+    fn attributes(&self) -> Vec<LinkAttribute> {
+        let mac = self.mac.map(|mac| LinkAttribute::Address(mac.to_vec()));
+        let mtu = self.mtu.map(LinkAttribute::Mtu);
+        let queue = self.queue_frames.map(LinkAttribute::TxQueueLen);
+        [mac, mtu, queue].into_iter().flatten().collect()
+    }
+}
+
 impl Netlink {
     /// An interface by name.
     ///
@@ -271,20 +291,14 @@ impl Netlink {
         self.set(index, LinkAttribute::Mtu(mtu), "set the MTU of interface")
     }
 
-    /// Sets how many frames the transmit queue of an interface holds.
+    /// Gives an interface settings, in one request.
     ///
     /// # Errors
-    /// [`HostError::Netlink`], when the device does not do it.
-    pub fn set_queue_length(&self, index: u32, frames: u32) -> Result<(), HostError> {
-        self.set(index, LinkAttribute::TxQueueLen(frames), "set the queue length of interface")
-    }
-
-    /// Sets the MAC address of an interface.
-    ///
-    /// # Errors
-    /// [`HostError::Netlink`], when the device does not do it.
-    pub fn set_mac(&self, index: u32, mac: MacBytes) -> Result<(), HostError> {
-        self.set(index, LinkAttribute::Address(mac.to_vec()), "set the address of interface")
+    /// [`HostError::Netlink`], when the device does not do one of them; those before it are set then.
+    pub fn adjust(&self, index: u32, settings: &Settings) -> Result<(), HostError> {
+        let request = message(index, settings.attributes());
+        let operation = "set address, MTU and queue length of interface";
+        self.request(RouteNetlinkMessage::SetLink(request), 0, (operation, &index.to_string()))
     }
 
     /// Puts an interface under a bridge.
@@ -303,6 +317,22 @@ impl Netlink {
     /// # Errors
     /// [`HostError::Netlink`], when the name is taken there; the interface stays where it is.
     pub fn move_to(&self, index: u32, namespace: &Netns, name: &str) -> Result<(), HostError> {
+        self.move_as(index, namespace, name, &Settings::default())
+    }
+
+    /// Moves an interface like [`Self::move_to`], and gives it these settings there. All of it is one request, since
+    /// each takes a lock of the kernel that others hold for as long as a move takes.
+    ///
+    /// # Errors
+    /// [`HostError::Netlink`], when the name is taken there; the interface stays where it is. When a setting is refused it
+    /// is there already.
+    pub fn move_as(
+        &self,
+        index: u32,
+        namespace: &Netns,
+        name: &str,
+        settings: &Settings,
+    ) -> Result<(), HostError> {
         let operation = "move to the container an interface named";
         match Self::open_in(namespace)?.link(name) {
             Err(HostError::NoSuchLink { .. }) => {}
@@ -313,10 +343,11 @@ impl Netlink {
                 return Err(HostError::Netlink { operation, subject, source, remark: None });
             }
         }
-        let attributes = vec![
+        let mut attributes = vec![
             LinkAttribute::NetNsFd(namespace.as_fd().as_raw_fd()),
             LinkAttribute::IfName(name.to_owned()),
         ];
+        attributes.extend(settings.attributes());
         let request = RouteNetlinkMessage::SetLink(message(index, attributes));
         self.request(request, 0, (operation, name))
     }

@@ -14,7 +14,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use ctl::{IpCidr, Prefix};
+use ctl::{IpCidr, Prefix, TapRoute};
 
 use crate::{HostError, Netlink};
 
@@ -94,7 +94,29 @@ impl Netlink {
     /// # Errors
     /// [`HostError`].
     pub fn routes(&self) -> Result<Vec<Prefix>, HostError> {
-        let mut networks = Vec::new();
+        let all = self.all_routes()?;
+        let mut networks: Vec<_> =
+            all.iter().filter_map(|(route, any)| destination(route, *any)).collect();
+        networks.retain(|network| network.prefix_len() > 0);
+        Ok(networks)
+    }
+
+    /// The routes by routers that lead through an interface, in the main table; default routes are among them.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn routes_by(&self, interface: u32) -> Result<Vec<TapRoute>, HostError> {
+        let all = self.all_routes()?;
+        let through = all.iter().filter(|(route, _)| leads_through(route, interface));
+        let routes = through.filter_map(|(route, any)| {
+            Some(TapRoute { to: destination(route, *any)?, via: next_hop(route)? })
+        });
+        Ok(routes.collect())
+    }
+
+    /// All routes of all tables, each with the address that stands for any of its IP version.
+    fn all_routes(&self) -> Result<Vec<(RouteMessage, IpAddr)>, HostError> {
+        let mut routes = Vec::new();
         for (version, any) in [
             (AddressFamily::Inet, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             (AddressFamily::Inet6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
@@ -102,13 +124,12 @@ impl Netlink {
             let mut message = RouteMessage::default();
             message.header.address_family = version;
             let answers = self.dump(RouteNetlinkMessage::GetRoute(message), ("list", "routes"))?;
-            networks.extend(answers.iter().filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewRoute(route) => destination(route, any),
+            routes.extend(answers.into_iter().filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewRoute(route) => Some((route, any)),
                 _ => None,
             }));
         }
-        networks.retain(|network| network.prefix_len() > 0);
-        Ok(networks)
+        Ok(routes)
     }
 
     /// Adds the default route by a gateway.
@@ -194,6 +215,12 @@ fn broadcast(addr: Ipv4Addr, prefix_len: u8) -> Option<AddressAttribute> {
     let host_bits = 32u32.checked_sub(u32::from(prefix_len)).filter(|bits| *bits > 1)?;
     let mask = u32::MAX.checked_shr(32 - host_bits).unwrap_or(0);
     Some(AddressAttribute::Broadcast(Ipv4Addr::from(u32::from(addr) | mask)))
+}
+
+fn leads_through(route: &RouteMessage, interface: u32) -> bool {
+    let is_main = route.header.table == RouteHeader::RT_TABLE_MAIN;
+    let through = |attribute: &RouteAttribute| *attribute == RouteAttribute::Oif(interface);
+    is_main && route.attributes.iter().any(through)
 }
 
 /// Where a route leads to; `any` is its address if it says none.

@@ -1,5 +1,10 @@
 //! What comes to a port of the loopback goes on, and back, with its ends as they were.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by it, also in the functions that tests share"
+)]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;

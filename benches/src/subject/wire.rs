@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use hostnet::Netlink;
+use hostnet::{Netlink, Settings};
 use netlab::Container;
 use pktio::Port;
 use pktio::tap::{self, TapPort};
@@ -82,8 +82,8 @@ impl Drop for Wire {
 fn end(container: &Container) -> Result<TapPort, Box<dyn Error>> {
     let (device, mut queues) = tap::create("wire%d", 1)?;
     let netlink = Netlink::open()?;
-    netlink.set_queue_length(device.index, tap::QUEUE_FRAMES)?;
-    netlink.move_to(device.index, container.namespace(), INTERFACE)?;
+    let settings = Settings { queue_frames: Some(tap::QUEUE_FRAMES), ..Settings::default() };
+    netlink.move_as(device.index, container.namespace(), INTERFACE, &settings)?;
     Ok(queues.remove(0))
 }
 

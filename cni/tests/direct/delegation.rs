@@ -30,18 +30,26 @@ pub fn tests() -> Vec<Test> {
 
 /// A plugin that notes each command, and answers as the shell text `says` for ADD.
 fn delegate(says: &str) -> Fallible<PathBuf> {
+    plugin("fake", r#"echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $input""#, says)
+}
+
+/// A plugin of this name that notes of each command what the shell text `notes` prints.
+pub fn plugin(name: &str, notes: &str, says: &str) -> Fallible<PathBuf> {
     let directory = PathBuf::from(unique("/run/plugins-"));
     fs::create_dir(&directory)?;
     let log = directory.join("log");
     let script = format!(
-        "#!/bin/sh\ninput=$(cat)\necho \"$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME $input\" >> {}\n\
-         [ $CNI_COMMAND = ADD ] || exit 0\n{says}\n",
+        "#!/bin/sh\ninput=$(cat)\n{notes} >> {}\n[ $CNI_COMMAND = ADD ] || exit 0\n{says}\n",
         log.display()
     );
-    let program = directory.join("fake");
+    let program = directory.join(name);
     fs::write(&program, script)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     Ok(directory)
+}
+
+pub fn log(directory: &std::path::Path) -> Fallible<String> {
+    Ok(fs::read_to_string(directory.join("log"))?)
 }
 
 fn commands(directory: &std::path::Path) -> Fallible<Vec<String>> {
@@ -52,7 +60,7 @@ fn commands(directory: &std::path::Path) -> Fallible<Vec<String>> {
 const GIVES: &str = r#"echo '{"cniVersion":"1.1.0","ips":[{"address":"10.7.0.5/24","gateway":"10.7.0.1"}],
 "routes":[{"dst":"0.0.0.0/0"}],"dns":{"nameservers":["10.7.0.1"]}}'"#;
 
-fn run(command: &str, container: &Container, conf: &Value, directory: &std::path::Path) -> Run {
+pub fn run(command: &str, container: &Container, conf: &Value, directory: &std::path::Path) -> Run {
     let path = format!("/nowhere:{}", directory.display());
     Run::command(command, "a", container, conf).with("CNI_PATH", Some(&path))
 }
@@ -67,8 +75,7 @@ fn a_delegate_is_run_as_the_runtime_would_run_it() -> TestResult {
     assert_eq!(result["ips"], json!([ip]));
     assert_eq!(result["routes"], json!([{ "dst": "0.0.0.0/0", "gw": "10.7.0.1" }]));
     assert_eq!(result["dns"], json!({ "nameservers": ["10.7.0.1"] }));
-    let log = fs::read_to_string(directory.join("log"))?;
-    assert_eq!(log, format!("ADD a eth0 {conf}\n"), "same environment, same input");
+    assert_eq!(log(&directory)?, format!("ADD a eth0 {conf}\n"), "same environment, same input");
     run("CHECK", &a, &with(&conf, "prevResult", result), &directory).result()?;
     run("STATUS", &a, &conf, &directory).result()?;
     run("DEL", &a, &conf, &directory).result()?;

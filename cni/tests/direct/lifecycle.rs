@@ -20,6 +20,8 @@ pub fn tests() -> Vec<Test> {
         test!(gc_without_a_list_removes_nothing),
         test!(several_interfaces_of_a_container_are_apart),
         test!(twenty_containers_at_once_get_addresses_of_their_own),
+        test!(of_several_that_add_the_same_interface_one_succeeds_and_nothing_of_it_is_undone),
+        test!(the_hosts_own_namespace_is_no_containers),
         test!(a_result_of_plugins_before_is_passed_through),
         test!(status_tells_an_exhausted_network),
         test!(a_network_that_is_otherwise_is_refused),
@@ -148,7 +150,7 @@ fn a_container_that_is_gone_is_told_by_its_code() -> TestResult {
 
 fn check_finds_what_is_not_as_add_left_it() -> TestResult {
     let host = Host::new()?;
-    let conf = host.conf("web", subnet("10.1.0.0/24"));
+    let conf = with(&host.conf("web", subnet("10.1.0.0/24")), "isDefaultGateway", true);
     let a = Container::new()?;
     let result = Run::command("ADD", "a", &a, &conf).result()?;
     let (code, _) = Run::command("CHECK", "a", &a, &conf).error()?;
@@ -169,7 +171,17 @@ fn check_finds_what_is_not_as_add_left_it() -> TestResult {
     netlink.set_mtu(index, 1400)?;
     found("MTU 1400, not 1500")?;
     netlink.set_mtu(index, 1500)?;
+    // With the switched off interface went its routes.
+    found("eth0 has not the route to 0.0.0.0/0")?;
+    let gateway = "10.1.0.1".parse()?;
+    netlink.add_default_route(gateway, index)?;
     check.result()?;
+    netlink.remove_default_route(gateway, index)?;
+    let mut without = result.clone();
+    without["routes"] = json!([]);
+    // A plugin after this one took the route away, and says so.
+    Run::command("CHECK", "a", &a, &with(&conf, "prevResult", without)).result()?;
+    netlink.add_default_route(gateway, index)?;
     let mut other = result;
     other["ips"][0]["address"] = "10.1.0.77/24".into();
     let other = Run::command("CHECK", "a", &a, &with(&conf, "prevResult", other));
@@ -261,6 +273,52 @@ fn twenty_containers_at_once_get_addresses_of_their_own() -> TestResult {
         assert!(child.wait_with_output()?.status.success());
     }
     host.has_nothing().map_err(Into::into)
+}
+
+fn of_several_that_add_the_same_interface_one_succeeds_and_nothing_of_it_is_undone() -> TestResult {
+    let host = Host::new()?;
+    let conf = host.conf("web", subnet("10.1.0.0/24"));
+    let bandwidth = json!({ "ingressRate": 1_000_000, "ingressBurst": 1_048_576 });
+    let conf = with(&conf, "runtimeConfig", json!({ "bandwidth": bandwidth }));
+    for round in 0..5 {
+        let a = Container::new()?;
+        let add = Run::command("ADD", "a", &a, &conf);
+        let runs = (0..6).map(|_| add.start()).collect::<Fallible<Vec<_>>>()?;
+        let mut results = Vec::new();
+        for run in runs {
+            let output = run.wait_with_output()?;
+            let said: Value = serde_json::from_slice(&output.stdout)?;
+            if output.status.success() {
+                results.push(said);
+            } else {
+                assert_eq!(said["code"], 101, "round {round}: {said}");
+            }
+        }
+        let [result] = &results[..] else { return Err(format!("{results:?}").into()) };
+        let conf = with(&conf, "prevResult", result.clone());
+        Run::command("CHECK", "a", &a, &conf).result()?;
+        Run::command("DEL", "a", &a, &conf).result()?;
+        gone(&a, "eth0")?;
+    }
+    host.has_nothing().map_err(Into::into)
+}
+
+fn the_hosts_own_namespace_is_no_containers() -> TestResult {
+    let host = Host::new()?;
+    let conf = host.conf("web", subnet("10.1.0.0/24"));
+    let a = Container::new()?;
+    let result = Run::command("ADD", "a", &a, &conf).result()?;
+    let conf = with(&conf, "prevResult", result);
+    for path in ["/proc/self/ns/net", "/proc/thread-self/ns/net"] {
+        let run = |command| Run::command(command, "b", &a, &conf).with("CNI_NETNS", Some(path));
+        let (code, message) = run("ADD").error()?;
+        assert_eq!(code, 8, "{message}");
+        assert!(message.contains(path), "{message}");
+        // What cannot have been added is no failure to take away.
+        run("DEL").result()?;
+    }
+    assert_eq!(host.ports()?.len(), 1);
+    Ok(())
 }
 
 fn a_result_of_plugins_before_is_passed_through() -> TestResult {

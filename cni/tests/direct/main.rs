@@ -7,8 +7,10 @@ mod addressing;
 mod capabilities;
 mod crash;
 mod delegation;
+mod dhcp;
 mod lifecycle;
 mod plugin;
+mod shapes;
 
 use std::process::ExitCode;
 
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
         addressing::tests(),
         capabilities::tests(),
         delegation::tests(),
+        dhcp::tests(),
+        shapes::tests(),
         crash::tests(),
     ];
     netlab::test_main(tests.into_iter().flatten())

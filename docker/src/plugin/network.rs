@@ -87,6 +87,7 @@ impl Plugin {
         settings.labels.insert(label(id), OWN.to_owned());
         let create = NetworkCreate {
             settings,
+            unnumbered: subnets.subnets.is_empty() && subnets.given_by_others,
             subnets: subnets.subnets.into_iter().collect(),
             gateways: subnets.gateways,
             reserved: subnets.reserved,
@@ -249,13 +250,21 @@ struct Subnets {
     subnets: BTreeSet<Prefix>,
     gateways: Vec<IpAddr>,
     reserved: Vec<Span>,
+    /// Nobody here gives the addresses (`--ipam-driver null`).
+    given_by_others: bool,
 }
 
 impl Subnets {
     fn read<'a>(data: impl Iterator<Item = &'a IpamData>) -> Result<Self, PluginError> {
         let mut all = Self::default();
         for data in data.filter(|data| !data.pool.is_empty()) {
-            all.subnets.insert(parse("subnet", &data.pool)?);
+            let subnet: Prefix = parse("subnet", &data.pool)?;
+            // How Docker's driver for no addresses says that it gives none.
+            if subnet.prefix_len() == 0 {
+                all.given_by_others = true;
+                continue;
+            }
+            all.subnets.insert(subnet);
             if !data.gateway.is_empty() {
                 all.gateways.push(address(&data.gateway)?);
             }

@@ -6,10 +6,17 @@ mod protocol;
 mod published;
 mod restarts;
 mod scene;
+mod shapes;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [networks::tests(), published::tests(), restarts::tests(), protocol::tests()];
+    let tests = [
+        networks::tests(),
+        shapes::tests(),
+        published::tests(),
+        restarts::tests(),
+        protocol::tests(),
+    ];
     netlab::test_main(tests.into_iter().flatten())
 }

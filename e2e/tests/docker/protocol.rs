@@ -12,6 +12,8 @@ pub fn tests() -> Vec<Test> {
     [
         test!(the_plugin_says_what_it_is),
         test!(an_endpoint_goes_through_its_whole_life),
+        test!(many_ports_are_published_all_or_none),
+        test!(a_network_without_addresses_is_made_for_dockers_null_driver),
         test!(what_is_repeated_or_gone_already_is_no_error),
         test!(an_address_is_given_to_who_asks_and_is_free_again),
         test!(failures_are_told_by_each_drivers_own_name),
@@ -159,6 +161,62 @@ fn an_endpoint_goes_through_its_whole_life() -> TestResult {
     wire.done("NetworkDriver.DeleteEndpoint", endpoint())?;
     wire.done("NetworkDriver.DeleteNetwork", json!({ "NetworkID": NETWORK }))?;
     assert_eq!((wire.switch.networks()?.len(), wire.switch.leases()?.len()), (0, 0));
+    Ok(())
+}
+
+fn many_ports_are_published_all_or_none() -> TestResult {
+    let wire = Wire::new()?;
+    wire.create_network(json!({}))?;
+    let other = json!({ "NetworkID": NETWORK, "EndpointID": ENDPOINT.replace('2', "3") });
+    for (mut create, address) in [(endpoint(), "10.9.0.2/24"), (other.clone(), "10.9.0.3/24")] {
+        create["Interface"] = json!({ "Address": address });
+        wire.call("NetworkDriver.CreateEndpoint", create)?;
+    }
+    let program = |mut arguments: Value, ports: std::ops::Range<u16>, last: u16| {
+        let bindings = ports.map(|port| json!({ "Proto": 6, "Port": port, "HostPort": port, "HostPortEnd": port.max(last) }));
+        arguments["Options"] =
+            json!({ "com.docker.network.portmap": bindings.collect::<Vec<_>>() });
+        wire.call("NetworkDriver.ProgramExternalConnectivity", arguments)
+    };
+    let published = |arguments: Value| -> Outcome<Vec<u64>> {
+        let info = wire.call("NetworkDriver.EndpointOperInfo", arguments)?;
+        let map = info["Value"]["com.docker.network.portmap"].as_array().ok_or("no list")?.clone();
+        let mut ports: Vec<_> = map.iter().filter_map(|port| port["HostPort"].as_u64()).collect();
+        ports.sort_unstable();
+        Ok(ports)
+    };
+    assert_eq!(program(endpoint(), 20_000..21_000, 0)?, json!({}));
+    assert_eq!(published(endpoint())?, (20_000..21_000).collect::<Vec<_>>());
+    // The last is the other's: none is published, and those before still are.
+    assert_eq!(program(other.clone(), 30_000..30_002, 0)?, json!({}));
+    let refused = program(other.clone(), 19_000..20_001, 0)?;
+    let said = refused["Err"].as_str().ok_or("it was published")?;
+    assert!(said.contains("docker-222222222222-0"), "{said}");
+    assert_eq!(published(other.clone())?, [30_000, 30_001]);
+    // One with a choice has the first that is free, of those of the same request too.
+    assert_eq!(program(other.clone(), 20_998..21_000, 21_100)?, json!({}));
+    assert_eq!(published(other)?, [21_000, 21_001]);
+    Ok(())
+}
+
+fn a_network_without_addresses_is_made_for_dockers_null_driver() -> TestResult {
+    let wire = Wire::new()?;
+    let ipv4 = json!([{ "AddressSpace": "null", "Pool": "0.0.0.0/0", "Gateway": "", "AuxAddresses": null }]);
+    let options = json!({ "com.docker.network.generic": { "vswitch.network": "lan", "vswitch.shape": "direct" } });
+    let create =
+        json!({ "NetworkID": NETWORK, "Options": options, "IPv4Data": ipv4, "IPv6Data": null });
+    wire.done("NetworkDriver.CreateNetwork", create)?;
+    assert_eq!(wire.switch.networks()?[0].subnets, []);
+    let mut create = endpoint();
+    create["Interface"] = json!({ "Address": "", "MacAddress": "02:00:5e:00:53:07" });
+    let created = wire.call("NetworkDriver.CreateEndpoint", create)?;
+    assert_eq!(created["Interface"], json!({}));
+    let mut join = endpoint();
+    join["SandboxKey"] = json!(Container::new()?.reference().path());
+    let joined = wire.call("NetworkDriver.Join", join)?;
+    assert_eq!((&joined["Gateway"], &joined["DisableGatewayService"]), (&json!(""), &json!(true)));
+    wire.done("NetworkDriver.DeleteEndpoint", endpoint())?;
+    wire.done("NetworkDriver.DeleteNetwork", json!({ "NetworkID": NETWORK }))?;
     Ok(())
 }
 

@@ -15,6 +15,13 @@ fn fdb() -> Arc<Fdb> {
     Arc::new(Fdb::new(1, 300, 7))
 }
 
+/// Every interleaving takes minutes; a lookup is torn by two changes of thread.
+fn model(test: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(test);
+}
+
 /// The slot of a station that is there.
 fn slot_of(fdb: &Fdb, mac: MacAddr) -> Option<Slot> {
     fdb.table.find(key(mac, Vid::NONE)).map(|(slot, _)| slot)
@@ -32,10 +39,7 @@ fn assert_absent_or_at(fdb: &Fdb, mac: MacAddr, port: u16) {
 
 #[test]
 fn loom_a_lookup_never_sees_another_stations_port() {
-    // Every interleaving takes minutes; a lookup is torn by two changes of thread.
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
-    builder.check(|| {
+    model(|| {
         let fdb = fdb();
         learn(&fdb, A, 1, 0);
         let slot = slot_of(&fdb, A);
@@ -60,7 +64,7 @@ fn loom_a_lookup_never_sees_another_stations_port() {
 
 #[test]
 fn loom_a_refresh_never_writes_to_a_reused_slot() {
-    loom::model(|| {
+    model(|| {
         let fdb = fdb();
         learn(&fdb, A, 1, 0);
         let slot = slot_of(&fdb, A);

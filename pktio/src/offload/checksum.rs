@@ -4,7 +4,7 @@ use super::Csum;
 use crate::PktBuf;
 use crate::wire::checksum::{finish, fold, pseudo_header, sum, udp_finish};
 use crate::wire::field::{be16, be32, protocol, put_be16, put_be32, udp};
-use crate::wire::{Fragment, Layers};
+use crate::wire::{Fragment, Layers, Network};
 
 /// Position of the UDP checksum field within its header, which marks a [`Csum::Partial`] as UDP's: TCP
 /// and ICMPv6 have theirs elsewhere.
@@ -116,11 +116,15 @@ fn partial_crc(frame: &[u8], layers: &Layers) -> Option<Csum> {
     (field == 0).then_some(Csum::Partial { start: layers.l4, offset: SCTP_OFFSET })
 }
 
-/// Whether the full checksum of a frame's transport part is right. `None` when it has none to check.
+/// Whether the full checksum of a frame's transport part is right. `None` when it has none to check: zero of UDP over IPv4
+/// says so (RFC 768), over IPv6 it is wrong (RFC 8200 section 8.1).
 pub fn verify(frame: &[u8], layers: &Layers) -> Option<bool> {
     let offset = layers.checksum_offset()?;
     let (start, end) = (usize::from(layers.l4), usize::try_from(layers.end).ok()?);
-    be16(frame, start + usize::from(offset))?;
+    let field = be16(frame, start + usize::from(offset))?;
+    if field == 0 && layers.protocol == protocol::UDP {
+        return (layers.network == Network::V6).then_some(false);
+    }
     let pseudo = pseudo_header(frame, layers, end - start)?;
     Some(fold(pseudo + sum(frame.get(start..end)?)) == 0xffff)
 }
@@ -156,6 +160,25 @@ mod tests {
         ip.write(&mut bytes, IpNumber::SCTP, &body).unwrap();
         bytes.resize(bytes.len().max(60), 0x5a);
         (bytes, if is_v6 { 54 } else { 34 })
+    }
+
+    #[test]
+    fn a_datagram_without_a_checksum_is_sound_over_ipv4_only() {
+        for (is_v6, expected) in [(false, None), (true, Some(false))] {
+            let link = PacketBuilder::ethernet2([2; 6], [4; 6]);
+            let ip = if is_v6 {
+                link.ipv6([1; 16], [2; 16], 64)
+            } else {
+                link.ipv4([0, 0, 0, 0], [255, 255, 255, 255], 16)
+            };
+            let mut frame = Vec::new();
+            ip.udp(68, 67).write(&mut frame, b"who am I?").unwrap();
+            let layers = Layers::parse(&frame).unwrap().unwrap();
+            assert_eq!(verify(&frame, &layers), Some(true));
+            let field = usize::from(layers.l4 + layers.checksum_offset().unwrap());
+            frame[field..field + 2].fill(0);
+            assert_eq!(verify(&frame, &layers), expected);
+        }
     }
 
     proptest! {

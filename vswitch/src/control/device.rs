@@ -5,6 +5,7 @@ mod handover;
 mod shared;
 
 use std::borrow::Cow;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use ctl::{
     CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName, Tap,
 };
-use hostnet::{HostError, Interface, Link, Netlink, Netns};
+use hostnet::{HostError, Interface, Link, Netlink, Netns, Settings};
 use pktio::bpf::{BpfError, XdpAttach};
 use pktio::buffer::Memory;
 use pktio::packet::{HostStack, PacketError, PacketPort};
@@ -310,21 +311,22 @@ fn in_namespace<T: Send>(
 /// whose device was did not end, as their ports did not.)
 fn open_tap(tap: &Tap, place: Option<Netns>, mtu: u32) -> Result<OpenDevice, OpenError> {
     let namespace = place.map_or_else(Netns::current, Ok)?;
-    namespace.run(|| refuse_existing(&tap.ifname))?;
     let (device, queues) = tap::create("vsw%d", tap.queues)?;
-    let netlink = Netlink::open()?;
-    netlink.set_queue_length(device.index, tap::QUEUE_FRAMES)?;
-    netlink.move_to(device.index, &namespace, tap.ifname.as_str())?;
-    let wanted = Interface {
-        mac: tap.mac.map(|mac| mac.0),
-        mtu: Some(mtu),
-        ips: &tap.ips,
-        gateways: &tap.gateways,
-        routes: &tap.routes,
-    };
-    let link = namespace
-        .run(|| hostnet::configure(tap.ifname.as_str(), &wanted).map_err(OpenError::from))?;
+    let name = tap.ifname.as_str();
+    let moved = Netlink::open()?.move_as(device.index, &namespace, name, &settings(tap, mtu));
+    moved.map_err(|error| match error.io().map(io::Error::kind) {
+        Some(io::ErrorKind::AlreadyExists) => OpenError::Taken { device: tap.ifname.clone() },
+        _ => error.into(),
+    })?;
+    let link =
+        namespace.run(|| hostnet::configure(name, &addresses(tap)).map_err(OpenError::from))?;
     Ok(made(&device, queues, &link))
+}
+
+/// What a TAP device is given before it is switched on.
+fn settings(tap: &Tap, mtu: u32) -> Settings {
+    let mac = tap.mac.map(|mac| mac.0);
+    Settings { mac, mtu: Some(mtu), queue_frames: Some(tap::QUEUE_FRAMES) }
 }
 
 /// An open TAP device.
@@ -338,15 +340,6 @@ fn made(device: &TapDevice, queues: Vec<TapPort>, link: &Link) -> OpenDevice {
 
 fn boxed(port: TapPort) -> Box<dyn pktio::Port> {
     Box::new(port)
-}
-
-/// The kernel's own message about a taken name comes only after the device was made.
-fn refuse_existing(ifname: &IfName) -> Result<(), OpenError> {
-    match Netlink::open()?.link(ifname.as_str()) {
-        Ok(_) => Err(OpenError::Taken { device: ifname.clone() }),
-        Err(HostError::NoSuchLink { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Takes an interface of the calling thread's namespace. If it cannot be opened it is left as it was.

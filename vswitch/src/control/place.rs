@@ -2,8 +2,8 @@
 //! mean another one a moment later, so every port that is in one carries its identity ([`ctl::Port::place`]), and
 //! nothing is opened or changed where the name leads to a namespace with another.
 //!
-//! * Whoever is attached by a name that means another namespace now is another container: the port of the one before
-//!   goes, in the same step.
+//! * Whoever is attached by a name that means another namespace now is another container: the ports of the one before
+//!   go, in the same step.
 //! * A restarted daemon takes up what a daemon that kept running would still have. Only where the machine was restarted
 //!   too are names in `/run/netns` believed: they are given by the operator, who gave them again, whereas numbers of
 //!   processes and paths to them are given by chance. The daemon's own namespace is never taken for a container's.
@@ -80,22 +80,24 @@ fn is_taken_up(
     noted == Some(found) || (is_named && is_of_another_boot && found != own)
 }
 
-/// The ports of those who had the names before by which a request attaches containers.
+/// The ports of those who had the names before by which a request means containers. All of them: what a container left takes
+/// names and addresses from the one that is called like it.
 pub fn predecessors(mutation: &Mutation, config: &Config) -> Vec<PortName> {
-    let (netns, name) = match mutation {
-        Mutation::Attach(attach) => (&attach.netns, attach.port_name()),
-        Mutation::NetworkConnect(connect) => (&connect.netns, connect.port_name()),
+    let netns = match mutation {
+        Mutation::Attach(attach) => Some(&attach.netns),
+        Mutation::NetworkConnect(connect) => Some(&connect.netns),
+        Mutation::PortAdd(add) => called(&add.port),
         Mutation::Batch(batch) => {
             let each = batch.changes.iter().flat_map(|change| predecessors(change, config));
             return each.collect();
         }
-        _ => return Vec::new(),
+        _ => None,
     };
-    // A name that cannot be one is refused when the request is carried out.
-    let Ok(name) = name else { return Vec::new() };
-    let port = config.ports.get(&name).filter(|port| called(port) == Some(netns));
-    let is_left = port.is_some_and(|port| enter(port).is_err_and(|error| error.is_absence()));
-    if is_left { vec![name] } else { Vec::new() }
+    let is_left = |port: &Port| {
+        netns.is_some_and(|netns| called(port) == Some(netns))
+            && enter(port).is_err_and(|error| error.is_absence())
+    };
+    config.ports.iter().filter(|(_, port)| is_left(port)).map(|(name, _)| name.clone()).collect()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ctl::response::{PortState, Status};
 use ctl::{
-    Attach, BridgeName, ClientError, ErrorCode, Mutation, NetnsRef, NetworkConnect, NetworkCreate,
-    Query,
+    Attach, BridgeName, ClientError, ErrorCode, Mutation, NetdevMode, NetnsRef, NetworkConnect,
+    NetworkCreate, Port, PortAdd, PortKind, Query,
 };
 use hostnet::{Netlink, Netns};
 use netlab::{Container, Need, Test, TestResult, test, transfer};
@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_container_made_anew_under_its_name_is_attached_anew),
         test!(a_container_made_anew_gets_its_port_while_somebody_keeps_the_one_before),
         test!(a_container_made_anew_is_connected_to_its_network_anew),
+        test!(nothing_of_a_container_is_in_the_way_of_the_one_made_anew),
         test!(a_new_container_that_cannot_be_attached_leaves_the_one_before_as_it_was),
         test!(a_reference_that_means_another_namespace_is_not_taken_up),
         test!(the_daemons_own_namespace_is_not_taken_for_a_containers),
@@ -119,6 +120,33 @@ fn a_container_made_anew_is_connected_to_its_network_anew() -> TestResult {
     assert!(before.link("eth0").is_err() && after.link("eth0").is_ok());
     assert!(!connect()?.changed);
     Ok(())
+}
+
+fn nothing_of_a_container_is_in_the_way_of_the_one_made_anew() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (before, after) = (Container::new()?, Container::new()?);
+    let name = Name::of(&before)?;
+    for container in [&before, &after] {
+        Netlink::open_in(container.namespace())?.create_veth("veth0", "far", None)?;
+    }
+    let add = |port: &str| -> Result<_, Box<dyn std::error::Error>> {
+        let (device, netns) = ("veth0".parse()?, Some(name.reference()?));
+        let kind = PortKind::Netdev { device, netns, mode: NetdevMode::Gso };
+        let port = PortAdd { name: port.parse()?, port: Port::new("br0".parse()?, kind) };
+        Ok(daemon.change(Mutation::PortAdd(Box::new(port)))?)
+    };
+    daemon.change(named(&name, "10.0.0.2/24")?)?;
+    add("veth")?;
+    name.give_to(&after)?;
+    // The same name of a port, and the same interface by another: both are of the one that nobody can mean any more.
+    add("veth")?;
+    assert_eq!(daemon.ports()?.len(), 1);
+    daemon.change(named(&name, "10.0.0.2/24")?)?;
+    name.give_to(&before)?;
+    add("other")?;
+    let ports = daemon.ports()?;
+    assert_eq!(ports.iter().map(|port| port.name.as_str()).collect::<Vec<_>>(), ["other"]);
+    daemon.check_ledger()
 }
 
 fn a_new_container_that_cannot_be_attached_leaves_the_one_before_as_it_was() -> TestResult {

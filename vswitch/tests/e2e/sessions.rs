@@ -12,7 +12,7 @@ use ctl::{
     NeighborFilter, NeighborKey, Publish, Query, StaticNeighbor, Vlan,
 };
 use netlab::raw::RawSocket;
-use netlab::{Container, Need, Path, Test, TestResult, ping, test};
+use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test};
 
 use crate::daemon::{Daemon, eventually};
 use crate::routing::{container, reaches, routed_bridge};
@@ -101,6 +101,18 @@ fn talk(from: &mut TcpStream, to: &mut TcpStream) -> TestResult {
     to.read_exact(&mut heard)?;
     assert_eq!(&heard, b"hello");
     Ok(())
+}
+
+/// Waits until all that was said is acknowledged. What is not is said again, which begins a session anew.
+fn comes_to_rest(container: &Container, said: &TcpStream) -> TestResult {
+    let port = format!(":{:04X} ", said.local_addr()?.port());
+    let failed = |source| LabError::Socket { operation: "list connections", source };
+    let list = || std::fs::read_to_string("/proc/thread-self/net/tcp").map_err(failed);
+    // Established (01), and nothing in the queue to send.
+    let rests = |line: &str| line.contains(&port) && line.contains(" 01 00000000:");
+    Ok(eventually("all is acknowledged", || {
+        container.run(list).is_ok_and(|connections| connections.lines().any(rests))
+    })?)
 }
 
 /// What the outside sends comes in no more.
@@ -264,6 +276,7 @@ fn flushing_ends_only_the_sessions_that_are_meant() -> TestResult {
     assert_eq!(flush(icmp.clone())?.removed, Some(pings));
     assert_eq!(sessions(&scene.daemon, icmp)?, []);
     talk(&mut near, &mut far)?;
+    comes_to_rest(&scene.inner, &near)?;
     let established = Some(ConnState::Established);
     let tcp = ConnFilter { state: established, port: Some(far.local_addr()?.port()), ..tcp_only() };
     assert_eq!(flush(tcp)?.removed, Some(1));

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use ctl::Tap;
+use ctl::{IfName, Tap};
 use hostnet::{HostError, Link, Netlink, Netns};
 use pktio::tap::{self, Handle, TapDevice, TapPort};
 
-use super::{Facts, OpenDevice, OpenError, made, refuse_existing};
+use super::{Facts, OpenDevice, OpenError, made, settings};
 
 /// The kernel's name for what made a TAP device.
 const TUN: &str = "tun";
@@ -74,16 +74,21 @@ fn take_up(name: &str) -> Result<OpenDevice, OpenError> {
     handed_over(&device, queues, &Netlink::open()?.link(name)?)
 }
 
+/// A device of that name, of whatever kind, is not taken up: it is somebody else's.
+fn refuse_existing(ifname: &IfName) -> Result<(), OpenError> {
+    match Netlink::open()?.link(ifname.as_str()) {
+        Ok(_) => Err(OpenError::Taken { device: ifname.clone() }),
+        Err(HostError::NoSuchLink { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn make(tap: &Tap, mtu: u32) -> Result<OpenDevice, OpenError> {
     let name = tap.ifname.as_str();
     refuse_existing(&tap.ifname)?;
     let (device, queues) = tap::create(name, 1)?;
     let netlink = Netlink::open()?;
-    netlink.set_queue_length(device.index, tap::QUEUE_FRAMES)?;
-    if let Some(mac) = tap.mac {
-        netlink.set_mac(device.index, mac.0)?;
-    }
-    netlink.set_mtu(device.index, mtu)?;
+    netlink.adjust(device.index, &settings(tap, mtu))?;
     handed_over(&device, queues, &netlink.link(name)?)
 }
 
