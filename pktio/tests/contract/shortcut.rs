@@ -171,14 +171,15 @@ fn pass(interface: u32) -> Result<Link, BpfError> {
     Program::load(ProgramKind::Classifier, &code.finish()?)?.attach_tcx(interface, Hook::Ingress)
 }
 
-/// The kernel has room for 64 programs on an interface (`BPF_MPROG_MAX`).
+/// The kernel has room for so many programs on an interface (`bpf_mprog_max`) and no more.
 pub fn a_port_at_which_the_kernel_refuses_shortcuts_says_why_and_is_one_without() -> TestResult {
     let (host, far) = (Container::new()?, Container::new()?);
     host.netlink()?.create_veth("a", "eth0", Some(far.namespace().as_fd()))?;
     let shortcuts = Shortcuts::new(1, &Table::new()?)?;
     host.run(|| -> Outcome2<_> {
         let index = Netlink::open()?.link("a")?.index;
-        let full = (0..64).map(|_| pass(index)).collect::<Result<Vec<_>, _>>()?;
+        let full: Vec<_> = std::iter::repeat_with(|| pass(index)).map_while(Result::ok).collect();
+        assert!(!full.is_empty());
         let port = PacketPort::open_with(index, Some(&shortcuts))?;
         let why = port.gate().and_then(Result::err).map(ToString::to_string);
         assert!(why.is_some_and(|why| why.starts_with("cannot attach a program")));
