@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -215,9 +216,15 @@ fn resolver(address: SocketAddr) -> TestResult {
     Ok(())
 }
 
+/// An address of the host's that no other test uses.
+fn address_of_its_own() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    [127, 0, 53, NEXT.fetch_add(1, Ordering::Relaxed)].into()
+}
+
 fn other_names_are_asked_for_elsewhere_over_udp_and_tcp() -> TestResult {
     let daemon = Daemon::start()?;
-    let elsewhere = "127.0.0.53".parse()?;
+    let elsewhere = address_of_its_own();
     resolver(SocketAddr::new(elsewhere, 53))?;
     create(&daemon, "web", &["10.1.0.0/24"], Some(elsewhere))?;
     let (one, _) = connect(&daemon, "web", "one")?;
