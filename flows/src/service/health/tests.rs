@@ -44,10 +44,12 @@ fn a_backend_rests_after_failures_in_a_row_and_gets_one_more_chance() {
     assert_eq!(health.fault(), Some(Fault::Refused));
     fail(&health, 120);
     assert!(!is_up(129), "one more chance was enough");
-    health.succeed(Seconds(121));
-    assert!(is_up(121));
-    assert_eq!(health.since(Seconds(125)), Some(Seconds(121)));
-    assert_eq!(health.failed(), 6);
+    fail(&health, 121);
+    assert_eq!(health.since(Seconds(125)), Some(Seconds(120)), "it was down");
+    health.succeed(Seconds(122));
+    assert!(is_up(122));
+    assert_eq!(health.since(Seconds(125)), Some(Seconds(122)));
+    assert_eq!(health.failed(), 7);
 }
 
 #[test]
