@@ -60,7 +60,7 @@ impl Measure {
             Kind::Stream { streams, direction } => stream(rig, setting, streams, direction),
             Kind::Frames { flows, sizes } => frames(rig, setting, flows, sizes),
             Kind::Segments => segments(rig, setting),
-            Kind::Exchange => exchange(rig, setting),
+            Kind::Exchange => exchange(rig, setting, "Request/response latency"),
             Kind::ExchangeAmid => exchange_amid(rig, setting),
             Kind::Connections => connections(rig, setting),
             Kind::Sessions => sessions(rig, setting),
@@ -286,17 +286,13 @@ fn latencies(report: &rr::Report, drawing: &str) -> Vec<Figure> {
     PERCENTILES.map(figure).to_vec()
 }
 
-fn exchange(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> {
+/// One exchange after the other; `drawing` is where their percentiles are drawn.
+fn exchange(rig: &Rig, setting: Setting, drawing: &str) -> Result<Vec<Figure>, Box<dyn Error>> {
     let Setting { duration, cores } = setting;
     let (report, work) = watched(rig, || rr::tcp(&rig.path(), &rr::Options { duration, cores }))?;
     let rate = Figure::higher("exchanges", "k/s", report.per_second() / 1e3);
     let all = report.per_second() / 1e6 * work.elapsed.as_secs_f64();
-    Ok([
-        vec![rate],
-        latencies(&report, "Request/response latency"),
-        work.per(all, "Mexchanges").to_vec(),
-    ]
-    .concat())
+    Ok([vec![rate], latencies(&report, drawing), work.per(all, "Mexchanges").to_vec()].concat())
 }
 
 /// What passes meanwhile is the same for every subject, and less than any of them is kept busy by.
@@ -306,7 +302,7 @@ fn exchange_amid(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Err
     let path = rig.path();
     std::thread::scope(|scope| {
         let traffic = scope.spawn(|| load::send(&path, &load));
-        let figures = exchange(rig, setting);
+        let figures = exchange(rig, setting, "Request/response latency amid traffic");
         let traffic = traffic.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let loss = Figure::lower("loss of the traffic", "%", traffic.loss() * 100.0);
         Ok([figures?, vec![loss]].concat())
