@@ -11,7 +11,7 @@ use ctl::{Backend, HealthCheck, Mutation, Protocol, Service, ServiceAdd};
 use netlab::{Need, Test, TestResult, test};
 use rustix::process::Signal;
 
-use crate::daemon::{Daemon, eventually};
+use crate::daemon::{Daemon, eventually, within};
 use crate::routing::io;
 use crate::services::{Outcome, SOON, Scene, Server, VIP, VIP6, is_refused, listen, talk};
 
@@ -229,7 +229,7 @@ fn datagrams_leave_a_backend_that_is_found_dead() -> TestResult {
     await_backend(&scene, first, |backend| fails_with(backend, Fault::Refused))?;
     // What came while it lived is not what is asked about.
     while sockets[first].recv(&mut [0; 8]).is_ok() {}
-    eventually("another hears the datagrams", || {
+    within(2 * SOON, "another hears the datagrams", || {
         heard_by("somebody hears a datagram").is_ok_and(|by| by.is_some_and(|by| by != first))
     })?;
     scene.daemon.check_ledger()
