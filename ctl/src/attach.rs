@@ -25,13 +25,10 @@ impl Attach {
     pub fn port(&self) -> Port {
         let tap = Tap {
             netns: Some(self.netns.clone()),
-            ifname: self.ifname.clone(),
             mac: self.mac,
             ips: self.ips.clone(),
             gateways: self.gateways.clone(),
-            routes: Vec::new(),
-            queues: 1,
-            handover: false,
+            ..Tap::new(self.ifname.clone())
         };
         let port = Port::new(self.bridge.clone(), PortKind::Tap(tap));
         Port { vlan: self.vlan.clone(), mtu: self.mtu, ..port }

@@ -18,7 +18,7 @@ use imbl::ordmap::DiffItem;
 use crate::check::references;
 use crate::{
     Bridge, BridgeName, Config, CtlError, ErrorCode, IfName, IpCidr, NatRule, Port, PortKind,
-    PortName, PortRange, Protocol, Publish, RuleName, Tap,
+    PortName, Protocol, Publish, RuleName, Tap,
 };
 
 /// The switch's addresses and the daemon's, on a link that nobody else sees: of IPv4 out of what is set apart for such
@@ -155,14 +155,8 @@ fn bridge() -> Bridge {
 
 fn port() -> Port {
     let kind = PortKind::Tap(Tap {
-        netns: None,
-        ifname: IfName::loopback(),
-        mac: None,
         ips: vec![cidr(DAEMON.0), cidr(DAEMON.1)],
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        queues: 1,
-        handover: false,
+        ..Tap::new(IfName::loopback())
     });
     Port::new(BridgeName::loopback(), kind)
 }
@@ -218,7 +212,6 @@ pub(crate) fn check_once(old: &Config, config: &Config) -> Result<(), CtlError> 
     }
     let mut relayed: Vec<_> = config.relayed().collect();
     let of = |one: &Relayed<'_>| {
-        let PortRange { .. } = one.rule.forward.ports;
         (one.rule.forward.protocol, one.address.is_ipv4(), one.rule.forward.ports)
     };
     relayed.sort_by_key(of);

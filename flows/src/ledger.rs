@@ -15,7 +15,8 @@
 //! [`Ledger::drop_frame`] is the only way to lose a frame that the switch has.
 //!
 //! Of every port, side and reason the last frame is remembered, and a flood of one kind does not make the others
-//! forgotten. Of all ports that are no more together, it is the last one of every side and reason. Whoever captures lost frames has them kept ([`Ledger::keep`]), and takes them from there.
+//! forgotten. Of all ports that are no more together, it is the last one of every side and reason. Whoever captures lost
+//! frames has them kept ([`Ledger::keep`]), and takes them from there.
 
 use pktio::{PktBuf, Pool};
 

@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mio::{Poll, Waker};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 pub use bound::{Bound, Listen, Transport};
 use run::{Run, WAKE};
@@ -42,11 +42,8 @@ impl Limits {
     /// What a connection with something in its pipes needs.
     const DESCRIPTORS_OF_CONNECTION: u64 = 6;
 
-    /// As much as a half of this process's descriptors is enough for, after it has taken as many as it may have.
+    /// As much as a half of the descriptors that this process may have now is enough for.
     pub fn of_this_process() -> Self {
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        // Who may not have more keeps what he has.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let share = |each: u64| usize::try_from(descriptors / 4 / each).unwrap_or(usize::MAX);
         Self {

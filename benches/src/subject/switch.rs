@@ -211,13 +211,9 @@ impl Switch {
     ) -> Result<(), Box<dyn Error>> {
         let kind = PortKind::Tap(Tap {
             netns: Some(container.reference()),
-            ifname: ifname.parse()?,
-            mac: None,
             ips: interface.ips.to_vec(),
             gateways: interface.gateways.to_vec(),
-            routes: Vec::new(),
-            queues: 1,
-            handover: false,
+            ..Tap::new(ifname.parse()?)
         });
         self.port(name, bridge, kind)
     }

@@ -38,13 +38,8 @@ pub fn outside(host: &Host) -> Fallible<Container> {
     let world = Container::new()?;
     let tap = Tap {
         netns: Some(world.reference()),
-        ifname: "eth0".parse()?,
-        mac: None,
         ips: vec!["192.0.2.9/24".parse()?],
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        queues: 1,
-        handover: false,
+        ..Tap::new("eth0".parse()?)
     };
     let port = Port::new("up".parse()?, PortKind::Tap(tap));
     host.change(Mutation::PortAdd(Box::new(PortAdd { name: "world".parse()?, port })))?;

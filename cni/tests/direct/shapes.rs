@@ -27,16 +27,7 @@ fn reaches(from: &Container, target: &str) -> TestResult {
 /// Somebody on the wire of a direct network, with an address that the switch does not know.
 fn neighbor(host: &Host, network: &str, address: &str) -> Fallible<Container> {
     let neighbor = Container::new()?;
-    let tap = Tap {
-        netns: Some(neighbor.reference()),
-        ifname: "eth0".parse()?,
-        mac: None,
-        ips: Vec::new(),
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        queues: 1,
-        handover: false,
-    };
+    let tap = Tap { netns: Some(neighbor.reference()), ..Tap::new("eth0".parse()?) };
     let port = Port::new(network.parse()?, PortKind::Tap(tap));
     host.change(Mutation::PortAdd(Box::new(PortAdd { name: "world".parse()?, port })))?;
     neighbor.await_ready("eth0")?;

@@ -29,16 +29,7 @@ pub(super) fn put(
     if config.has_port(&port) {
         return Err(otherwise("port", &port, "`port del` it first"));
     }
-    let kind = PortKind::Tap(Tap {
-        netns: None,
-        ifname,
-        mac: wanted.mac,
-        ips: Vec::new(),
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        queues: 1,
-        handover: false,
-    });
+    let kind = PortKind::Tap(Tap { mac: wanted.mac, ..Tap::new(ifname) });
     let made = enter(config, &port, Port::new(name.clone(), kind))?;
     config.ports.insert(port, made);
     Ok(())

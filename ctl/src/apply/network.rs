@@ -376,13 +376,11 @@ fn port(config: &Config, network: &Network, name: &PortName, connect: &NetworkCo
     let leads = |gateway: &IpAddr| has_way_out && !has_default_route(config, connect, *gateway);
     let tap = Tap {
         netns: Some(connect.netns.clone()),
-        ifname: connect.ifname.clone(),
         mac: connect.mac,
         ips: addresses.iter().map(|(cidr, _)| *cidr).collect(),
         gateways: gateways(addresses.iter().filter_map(|(_, gateway)| *gateway).filter(leads)),
         routes: connect.routes.iter().copied().chain(to_others(network)).collect(),
-        queues: 1,
-        handover: false,
+        ..Tap::new(connect.ifname.clone())
     };
     let port = container_port(&connect.network, network, tap);
     Port { dhcp: network.settings.dhcp || connect.dhcp, ..port }

@@ -210,6 +210,20 @@ pub struct Tap {
 }
 
 impl Tap {
+    /// An interface of this name that has nothing yet, in the daemon's own namespace: one queue, no addresses or routes.
+    pub fn new(ifname: IfName) -> Self {
+        Self {
+            netns: None,
+            ifname,
+            mac: None,
+            ips: Vec::new(),
+            gateways: Vec::new(),
+            routes: Vec::new(),
+            queues: one(),
+            handover: false,
+        }
+    }
+
     /// Whether it is an interface of the host itself.
     pub fn is_hosts(&self) -> bool {
         self.netns.is_none() && !self.handover

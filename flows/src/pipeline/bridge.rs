@@ -71,7 +71,7 @@ impl<'a> Ingress<'a> {
     /// What frames of a VLAN that come in by this port are in, to the router: the bridge itself without a VLAN, or
     /// the VLAN. `None` in a VLAN that no router is in.
     #[inline]
-    fn domain(&self, vid: Vid) -> Option<(BridgeIndex, &'a BridgeDomain)> {
+    pub(super) fn domain(&self, vid: Vid) -> Option<(BridgeIndex, &'a BridgeDomain)> {
         if vid == Vid::NONE {
             return Some((self.port.bridge, self.bridge));
         }

@@ -43,8 +43,9 @@ impl Ingress<'_> {
     ) {
         sight.vid = vid;
         sight.flow = None;
-        sight.is_routed = self.router(vid).is_some()
-            && destination(frame).is_some_and(|station| self.is_gateways(station, vid));
+        sight.is_routed = self.domain(vid).is_some_and(|(_, domain)| {
+            domain.router.is_some() && destination(frame) == Some(domain.gateway_mac)
+        });
         match Layers::plain(frame.data()) {
             Some(layers) if self.port.guard.is_none() => {
                 sight.layers = Ok(Some(layers));

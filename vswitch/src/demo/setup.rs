@@ -92,13 +92,8 @@ fn switched(client: &mut Client) -> Result<Pair, DemoError> {
 fn tap(container: &Container, number: usize) -> Result<PortKind, DemoError> {
     Ok(PortKind::Tap(Tap {
         netns: Some(container.reference()),
-        ifname: "eth0".parse()?,
-        mac: None,
         ips: addresses(number).to_vec(),
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        queues: 1,
-        handover: false,
+        ..Tap::new("eth0".parse()?)
     }))
 }
 

@@ -316,13 +316,8 @@ pub fn tap(
     let ips: Result<Vec<_>, _> = addresses.iter().map(|text| text.parse()).collect();
     Ok(PortKind::Tap(Tap {
         netns: Some(container.reference()),
-        ifname: "eth0".parse()?,
-        mac: None,
         ips: ips?,
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        queues: 1,
-        handover: false,
+        ..Tap::new("eth0".parse()?)
     }))
 }
 

@@ -29,16 +29,8 @@ const NEAR: [u8; 4] = [10, 0, 0, 2];
 
 /// A port `handed` of `br0` for an engine, in the daemon's namespace under this name.
 fn hand_over(daemon: &Daemon, ifname: &str) -> TestResult {
-    let tap = Tap {
-        netns: None,
-        ifname: ifname.parse()?,
-        mac: None,
-        ips: vec!["10.0.0.1/24".parse()?],
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        queues: 1,
-        handover: true,
-    };
+    let ips = vec!["10.0.0.1/24".parse()?];
+    let tap = Tap { ips, handover: true, ..Tap::new(ifname.parse()?) };
     Ok(daemon.add("handed", port("br0", PortKind::Tap(tap))?)?)
 }
 

@@ -358,16 +358,7 @@ fn the_host_itself_is_on_a_network() -> TestResult {
     reach(&host)?;
     // Another one, made by hand, has the next address; a name that the host has already is refused, and leaves nothing.
     let by_hand = |ifname: &str| -> Fallible<Port> {
-        let tap = Tap {
-            netns: None,
-            ifname: ifname.parse()?,
-            mac: None,
-            ips: Vec::new(),
-            gateways: Vec::new(),
-            routes: Vec::new(),
-            queues: 1,
-            handover: false,
-        };
+        let tap = Tap::new(ifname.parse()?);
         Ok(Port::new(name.clone(), PortKind::Tap(tap)))
     };
     let refused = daemon.add("second", by_hand("lo")?).err().ok_or("it is the loopback's")?;

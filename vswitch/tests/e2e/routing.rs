@@ -62,13 +62,9 @@ fn container_in(
     let gateways = gateways.iter().map(|ip| ip.parse()).collect::<Result<Vec<IpAddr>, _>>()?;
     let kind = PortKind::Tap(Tap {
         netns: Some(container.reference()),
-        ifname: "eth0".parse()?,
-        mac: None,
         ips,
         gateways,
-        routes: Vec::new(),
-        queues: 1,
-        handover: false,
+        ..Tap::new("eth0".parse()?)
     });
     daemon.add(name, Port { vlan, ..port(bridge, kind)? })?;
     container.await_ready("eth0")?;

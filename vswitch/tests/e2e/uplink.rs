@@ -334,14 +334,8 @@ fn is_the_hosts_to_change(daemon: &Daemon) -> TestResult {
 fn the_host_has_an_interface_on_a_bridge() -> TestResult {
     let site = Site::new()?;
     let kind = PortKind::Tap(Tap {
-        netns: None,
-        ifname: "vswitch0".parse()?,
-        mac: None,
         ips: vec!["10.1.0.250/24".parse()?, "fd01::250/64".parse()?],
-        gateways: Vec::new(),
-        routes: Vec::new(),
-        queues: 1,
-        handover: false,
+        ..Tap::new("vswitch0".parse()?)
     });
     site.daemon.add("host0", Port::new("inside".parse()?, kind))?;
     site.host.await_ready("vswitch0")?;

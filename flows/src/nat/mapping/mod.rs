@@ -40,9 +40,9 @@
 //! forgotten: the count is exchanged for 0, the name is overwritten, and the new count is stored with release
 //! order; a pin acquires it. Who takes a session away releases what he did before, and who forgets acquires it. So whoever
 //! has a pin sees the name, and everything else of a slot is relaxed: what is read without a pin is read again with one. A
-//! port's word is released and acquired as well: who sees a port mapped finds its host. Entering a host that is not known is for one worker at a time: one that
-//! finds the right taken does not wait but has its packet dropped ([`Unclaimed::Busy`]), which takes two new
-//! containers in the same fraction of a microsecond.
+//! port's word is released and acquired as well: who sees a port mapped finds its host. Entering a host that is not known
+//! is for one worker at a time: one that finds the right taken does not wait but has its packet dropped
+//! ([`Unclaimed::Busy`]), which takes two new containers in the same fraction of a microsecond.
 //!
 //! # Threads
 //! Workers call [`Mappings::claim`], [`Mappings::join`], [`Mappings::find`] and [`Mappings::release`], at a

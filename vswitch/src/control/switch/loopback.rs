@@ -66,11 +66,7 @@ impl Loopback {
             if self.served.contains_key(listen) || self.taken.contains(listen) {
                 continue;
             }
-            match bind(*listen) {
-                Ok(port) => bound.push(port),
-                Err(error) if lead.is_implied && error.kind() == ErrorKind::AddrNotAvailable => {}
-                Err(error) => return Err(refusal(*listen, lead, &error)),
-            }
+            bound.extend(bind(*listen, lead).map_err(|error| refusal(*listen, lead, &error))?);
         }
         if !bound.is_empty() {
             self.start()?;
@@ -136,12 +132,12 @@ impl Switch {
             if self.loopback.served.contains_key(listen) {
                 continue;
             }
-            match bind(*listen) {
-                Ok(port) => {
+            match bind(*listen, lead) {
+                Ok(Some(port)) => {
                     self.loopback.taken.remove(listen);
                     bound.push(port);
                 }
-                Err(error) if lead.is_implied && error.kind() == ErrorKind::AddrNotAvailable => {}
+                Ok(None) => {}
                 Err(error) => {
                     if self.loopback.taken.insert(*listen) {
                         let problem = refusal(*listen, lead, &error);
@@ -183,10 +179,14 @@ fn leads(config: &Config) -> BTreeMap<Listen, Lead> {
     config.relayed().flat_map(each).collect()
 }
 
-/// Takes a port; what comes there goes to the same port of the switch, as it is on the relay's bridge.
-fn bind(listen: Listen) -> std::io::Result<Bound> {
+/// Takes a port; what comes there goes to the same port of the switch, as it is on the relay's bridge. There is nothing to
+/// take where it is on the loopback only with the host's other addresses, and the host has no such address.
+fn bind(listen: Listen, lead: &Lead) -> std::io::Result<Option<Bound>> {
     let gateway: IpAddr = Config::relay_gateway(listen.at.is_ipv4());
-    Bound::bind(listen, SocketAddr::new(gateway, listen.at.port()))
+    match Bound::bind(listen, SocketAddr::new(gateway, listen.at.port())) {
+        Err(error) if lead.is_implied && error.kind() == ErrorKind::AddrNotAvailable => Ok(None),
+        bound => bound.map(Some),
+    }
 }
 
 fn refusal(listen: Listen, lead: &Lead, error: &std::io::Error) -> CtlError {

@@ -17,16 +17,7 @@ fn configured(rules: &[&str]) -> Config {
         config.bridges.insert(bridge.parse().unwrap(), Bridge::default());
     }
     for (port, bridge) in [("a", "br0"), ("b", "br0"), ("c", "br1")] {
-        let tap = Tap {
-            netns: None,
-            ifname: port.parse().unwrap(),
-            mac: None,
-            ips: Vec::new(),
-            gateways: Vec::new(),
-            routes: Vec::new(),
-            queues: 1,
-            handover: false,
-        };
+        let tap = Tap::new(port.parse().unwrap());
         let port_config = Port::new(bridge.parse().unwrap(), PortKind::Tap(tap));
         config.ports.insert(port.parse().unwrap(), port_config);
     }
