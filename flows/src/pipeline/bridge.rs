@@ -265,7 +265,7 @@ impl Desk<'_> {
         vid: Vid,
     ) {
         if vlan::dress(&mut frame, &port.vlan, vid) {
-            self.offer(sender, to, frame);
+            self.spread(sender, to, frame);
         } else {
             self.lose(sender, to, frame, DropReason::NoBuffer);
         }
