@@ -202,7 +202,7 @@ impl Sessions {
             if next != control && !record.replace(control, next) {
                 continue;
             }
-            Self::note_tcp(record, control.tag(), from, (&before, &after), bytes);
+            Self::note_tcp(record, session.version, from, (&before, &after), bytes);
             return Verdict::Valid;
         }
     }
@@ -211,18 +211,19 @@ impl Sessions {
     #[inline]
     fn note_tcp(
         record: Record<'_>,
-        tag: Tag,
+        version: u32,
         from: Direction,
         (before, after): (&Connection, &Connection),
         bytes: u32,
     ) {
+        let tag = Tag::of(version);
         let traffic = record.traffic(from, tag).with_packet(bytes);
         let end = after.sides[from.index()].end;
         record.set_traffic(from, Traffic { end, ..traffic }, tag);
         for direction in Direction::BOTH {
             let side = after.sides[direction.index()];
             if side.pack() != before.sides[direction.index()].pack() {
-                record.set_window(direction, side);
+                record.set_window(version, direction, side);
             }
         }
     }
