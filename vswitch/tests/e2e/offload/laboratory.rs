@@ -161,14 +161,14 @@ pub fn stream(lab: &Laboratory) -> Outcome<(Arc<AtomicU32>, impl FnOnce() -> Tes
     let (number, is_over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let (count, over) = (Arc::clone(&number), Arc::clone(&is_over));
     let sender = std::thread::spawn(move || {
-        while !over.load(Ordering::Acquire) {
-            let next = count.fetch_add(1, Ordering::AcqRel) + 1;
+        while !over.load(Ordering::Relaxed) {
+            let next = count.fetch_add(1, Ordering::Relaxed) + 1;
             wire.send(&frame(0, 1, next, 60))?;
         }
         Ok::<_, netlab::LabError>(())
     });
     let end = move || {
-        is_over.store(true, Ordering::Release);
+        is_over.store(true, Ordering::Relaxed);
         sender.join().map_err(|_| "the sender failed")??;
         Ok(())
     };
