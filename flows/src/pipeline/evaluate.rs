@@ -280,9 +280,17 @@ impl<W: Witness> Memory<W> {
         };
         let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;
         let Claims { translation, now, .. } = claims;
-        let evict = |evicted: &Session| translation.release(evicted, now);
+        let mut has_evicted = false;
+        let evict = |evicted: &Session| {
+            has_evicted = true;
+            translation.release(evicted, now);
+        };
         let (witness, tables, policy) = (&mut self.witness, &self.tables, translation.tcp);
-        match witness.insert(tables, &new, now.seconds(), policy, evict).map_err(refused)? {
+        let inserted = witness.insert(tables, &new, now.seconds(), policy, evict);
+        if has_evicted && desk.snapshot.takes_shortcuts() {
+            self.offers.note_move();
+        }
+        match inserted.map_err(refused)? {
             Inserted::New(session) => {
                 if !W::IS_DRY {
                     claims.keep();

@@ -58,6 +58,7 @@ use std::time::Duration;
 
 use pktio::wire::MacAddr;
 
+use super::routes::NextHop;
 use crate::{BridgeIndex, Nanos};
 use binding::{Binding, Times};
 use table::{Key, Slot, Table};
@@ -258,6 +259,26 @@ impl Neighbors {
             }
     }
 
+    /// Whose entry this is, and until when what was decided by it holds if nothing more is heard of the neighbour. `None` when it
+    /// does not hold now.
+    pub fn lasts(&self, version: NeighborVersion, now: Nanos) -> Option<(NextHop, Nanos)> {
+        let key = self.table.key(version.slot);
+        let (binding, times) = (self.table.binding(version.slot), self.table.times(version.slot));
+        let state = binding.state().filter(|_| binding.version() == version.version)?;
+        let lasts_ms = match state {
+            NeighborState::Permanent => u64::MAX,
+            NeighborState::Reachable => self.timers.reachable_ms,
+            NeighborState::Probe => self.orphaned_after_ms(),
+            _ => return None,
+        };
+        let now_ms = millis(now);
+        let age_ms = times.age_ms(now_ms);
+        let end_ms = (now_ms - age_ms.min(now_ms)).saturating_add(lasts_ms).saturating_add(1);
+        let next = NextHop { bridge: key.bridge(), ip: key.ip() };
+        let end = Nanos::from_nanos(end_ms.saturating_mul(1_000_000));
+        (age_ms <= lasts_ms).then_some((next, end))
+    }
+
     /// Hears what a neighbour says of itself.
     pub fn learn(&self, bridge: BridgeIndex, ip: IpAddr, claim: &Claim, now: Nanos) -> Heard {
         let key = Key::new(bridge, ip);
@@ -356,7 +377,11 @@ impl Neighbors {
     /// Whether an entry that is being asked for has been left alone for so long that whoever asked must
     /// be gone.
     fn is_orphaned(&self, age_ms: u64) -> bool {
-        age_ms > 4 * self.timers.retransmit_ms
+        age_ms > self.orphaned_after_ms()
+    }
+
+    fn orphaned_after_ms(&self) -> u64 {
+        4 * self.timers.retransmit_ms
     }
 
     /// Enters a neighbour by hand, in place of what was known of it. False when there is no room.

@@ -138,7 +138,7 @@ impl Table {
         &self.slots[slot.0 as usize]
     }
 
-    fn key(&self, slot: Slot) -> Key {
+    pub(super) fn key(&self, slot: Slot) -> Key {
         let [.., a, b, c] = self.cell(slot);
         Key([a, b, c].map(|word| word.load(Ordering::Acquire)))
     }
