@@ -1,5 +1,6 @@
 //! What is offered of routed flows to whoever can carry them without the pipeline.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pktio::wire::MacAddr;
@@ -96,7 +97,7 @@ fn what_a_rule_counts_is_not_offered() {
         id: RuleId(1),
         priority: 1,
         matches: RuleMatch::default(),
-        action: RuleAction { verdict: Verdict::Allow, steps: Box::default() },
+        action: RuleAction { verdict: Verdict::Allow, steps: Arc::default() },
         timeouts: Timeouts::default(),
     };
     let plan = Plan { rules: vec![rule], ..offering(Plan::routed()) };

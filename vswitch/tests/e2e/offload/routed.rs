@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use ctl::response::{ConnInfo, Counters, DropInfo, Stats, Status, WorkerPerf};
 use ctl::{
-    Backend, ConnFilter, Masquerade, Mutation, Named, NatAdd, NatRule, NatSet, PortSet, Publish,
-    Query, Service, ServiceAdd, ServiceBackends, TimeoutsSet,
+    Allowance, Backend, ConnFilter, Masquerade, Mutation, Named, NatAdd, NatRule, NatSet, PortSet,
+    Publish, Query, Service, ServiceAdd, ServiceBackends, TimeoutsSet,
 };
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Test, TestResult, test};
@@ -76,7 +76,7 @@ impl Talk {
     }
 
     /// The client says something, and the server hears it.
-    fn say(&self) -> TestResult {
+    fn say(&self) -> Outcome<()> {
         self.client.send(HELLO)?;
         let mut heard = [0; 64];
         let (bytes, from) = self.server.recv_from(&mut heard)?;
@@ -84,7 +84,7 @@ impl Talk {
         Ok(())
     }
 
-    fn answer(&self) -> TestResult {
+    fn answer(&self) -> Outcome<()> {
         self.server.send_to(HELLO, self.known_as)?;
         let mut heard = [0; 64];
         let bytes = self.client.recv(&mut heard)?;
@@ -92,7 +92,7 @@ impl Talk {
         Ok(())
     }
 
-    fn exchange(&self) -> TestResult {
+    fn exchange(&self) -> Outcome<()> {
         self.say()?;
         self.answer()
     }
@@ -122,6 +122,13 @@ impl Crossing {
         Ok(Self { daemon, inner, world })
     }
 
+    fn routed() -> Outcome<Self> {
+        let crossing = Self::new()?;
+        let allowance = Allowance { from: "inside".parse()?, to: "outside".parse()? };
+        crossing.daemon.change(Mutation::RouteAllow(allowance))?;
+        Ok(crossing)
+    }
+
     fn masqueraded() -> Outcome<Self> {
         let crossing = Self::new()?;
         let rule = Masquerade::new("inside".parse()?, "outside".parse()?);
@@ -129,7 +136,7 @@ impl Crossing {
         Ok(crossing)
     }
 
-    fn add(&self, rule: NatRule) -> TestResult {
+    fn add(&self, rule: NatRule) -> Outcome<()> {
         self.daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
         Ok(())
     }
@@ -145,7 +152,8 @@ impl Crossing {
     fn settle(&self, talk: &Talk) -> TestResult {
         eventually("the kernel carries both directions", || {
             talk.exchange().is_ok() && self.carried().is_ok_and(|count| count == 2)
-        })
+        })?;
+        Ok(())
     }
 
     /// Shortcuts that there are.
@@ -202,7 +210,7 @@ impl Crossing {
 }
 
 fn routed_datagrams_are_carried_both_ways_and_counted() -> TestResult {
-    let crossing = Crossing::new()?;
+    let crossing = Crossing::routed()?;
     let talk = crossing.talk()?;
     assert_eq!(talk.known_as, "10.1.0.2:4000".parse()?);
     crossing.carries(&talk)?;
@@ -225,7 +233,7 @@ fn masqueraded_datagrams_are_carried_both_ways_and_counted() -> TestResult {
 }
 
 fn datagrams_of_ipv6_are_carried() -> TestResult {
-    let crossing = Crossing::new()?;
+    let crossing = Crossing::routed()?;
     let (client, server) =
         (bound(&crossing.inner, "[fd01::2]:4000")?, bound(&crossing.world, "[fd02::9]:5353")?);
     let talk = Talk::begin(client, "[fd02::9]:5353", server)?;
@@ -260,7 +268,7 @@ fn datagrams_to_a_service_are_carried_until_its_backend_goes() -> TestResult {
     crossing.carries(&talk)?;
     assert!(crossing.session()?.service.is_some());
     let (name, add, drain) = ("dns".parse()?, Vec::new(), Vec::new());
-    let gone = ServiceBackends { name, add, drain, del: vec![at] };
+    let gone = ServiceBackends { name, add, drain, del: vec![at.to_string().parse()?] };
     crossing.daemon.change(Mutation::ServiceBackends(gone))?;
     assert!(!talk.is_heard()?);
     crossing.daemon.check_ledger()
