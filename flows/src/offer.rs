@@ -94,14 +94,14 @@ pub(crate) struct Offers {
     taken: usize,
     since: Nanos,
     has_moved: bool,
-    /// That of the neighbours when it was looked last.
-    neighbors: u64,
+    /// Neighbours that were lost until it was looked last.
+    losses: u64,
 }
 
 impl Offers {
     pub(crate) fn new() -> Self {
         let made = Vec::with_capacity(AT_A_TIME);
-        Self { made, taken: 0, since: Nanos::default(), has_moved: false, neighbors: 0 }
+        Self { made, taken: 0, since: Nanos::default(), has_moved: false, losses: 0 }
     }
 
     /// Whether one more can be made.
@@ -135,11 +135,11 @@ impl Offers {
         self.has_moved = true;
     }
 
-    /// Notes the revision of the neighbours: with another one, what was offered may hold no more.
+    /// Notes how many neighbours were lost ever: with one more, what was offered may hold no more.
     #[inline]
-    pub(crate) fn note_neighbors(&mut self, revision: u64) {
-        self.has_moved |= self.neighbors != revision;
-        self.neighbors = revision;
+    pub(crate) fn note_losses(&mut self, losses: u64) {
+        self.has_moved |= self.losses != losses;
+        self.losses = losses;
     }
 
     /// The next offer that was not taken from here.

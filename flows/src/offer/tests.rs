@@ -43,10 +43,10 @@ fn no_more_are_made_at_a_time_than_there_is_room_for() {
 }
 
 #[test]
-fn what_became_of_neighbours_is_told_once() {
+fn a_lost_neighbour_is_told_of_once() {
     let mut offers = Offers::new();
-    let told = [0, 1, 1, 2].map(|revision| {
-        offers.note_neighbors(revision);
+    let told = [0, 1, 1, 2].map(|losses| {
+        offers.note_losses(losses);
         offers.take_move()
     });
     assert_eq!(told, [false, true, false, true]);

@@ -294,7 +294,7 @@ impl<W: Witness> Memory<W> {
         if from.has_moved.get() {
             self.offers.note_move();
         }
-        self.offers.note_neighbors(self.tables.neighbors.revision());
+        self.offers.note_losses(self.tables.neighbors.losses());
     }
 
     /// Looks at every frame of a burst.

@@ -42,7 +42,7 @@
 //!   mean that key and binding belong together (short of 8192 incarnations within one lookup).
 //! * The times are relaxed, and may lag behind the binding or be those of an entry that has just gone. At
 //!   worst a question is asked a second early or late.
-//! * The revision is relaxed: it only says that looking again may be worth it.
+//! * The revision and the losses are relaxed: they only say that looking again may be worth it.
 
 mod binding;
 mod resolver;
@@ -290,6 +290,7 @@ impl Neighbors {
             if self.table.replace(slot, binding, new) {
                 if binding.version() != new.version() {
                     self.table.revise();
+                    self.note_loss(binding);
                 }
                 return Heard::Learned;
             }
@@ -371,6 +372,14 @@ impl Neighbors {
         self.table.stamp(slot, Times::at(now_ms, 0));
         if self.table.replace(slot, binding, binding.in_state(NeighborState::Failed)) {
             self.table.revise();
+            self.note_loss(binding);
+        }
+    }
+
+    /// Counts that a binding is no more, if frames could be sent by it.
+    fn note_loss(&self, binding: Binding) {
+        if binding.mac() != MacAddr::default() {
+            self.table.count_loss();
         }
     }
 
@@ -459,6 +468,12 @@ impl Neighbors {
     /// Moves on whenever a neighbour came to be known or failed: time to look after held packets.
     pub fn revision(&self) -> u64 {
         self.table.revision()
+    }
+
+    /// Moves on whenever a neighbour that frames could be sent to failed or came to have another MAC, though not when it is
+    /// removed: time to look after what was decided by its entry.
+    pub fn losses(&self) -> u64 {
+        self.table.losses()
     }
 
     fn entry(&self, key: Key, binding: Binding, times: Times, now: Nanos) -> Option<NeighborEntry> {
