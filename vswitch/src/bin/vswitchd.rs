@@ -86,7 +86,8 @@ enum Mode {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Carrier {
-    /// The kernel, by eBPF programs on the host ends of veths: plain unicast goes its own way there, counted and aged as ever
+    /// The kernel, by eBPF programs on the host ends of veths: plain unicast, and UDP that is routed, goes its own way there, counted
+    /// and aged as ever
     Ebpf,
 }
 

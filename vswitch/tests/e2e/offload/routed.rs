@@ -3,10 +3,10 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use ctl::response::{ConnInfo, Counters, DropInfo, Stats, Status, WorkerPerf};
+use ctl::response::{ConnInfo, Counters, DropInfo, FdbInfo, Stats, Status, WorkerPerf};
 use ctl::{
-    Allowance, Backend, ConnFilter, Masquerade, Mutation, Named, NatAdd, NatRule, NatSet, PortSet,
-    Publish, Query, Service, ServiceAdd, ServiceBackends, TimeoutsSet,
+    Allowance, Backend, ConnFilter, FdbFilter, Masquerade, Mutation, Named, NatAdd, NatRule,
+    NatSet, PortSet, Publish, Query, Service, ServiceAdd, ServiceBackends, TimeoutsSet,
 };
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Test, TestResult, test};
@@ -214,6 +214,8 @@ fn routed_datagrams_are_carried_both_ways_and_counted() -> TestResult {
     let talk = crossing.talk()?;
     assert_eq!(talk.known_as, "10.1.0.2:4000".parse()?);
     crossing.carries(&talk)?;
+    let stations: Vec<FdbInfo> = crossing.daemon.ask(Query::FdbShow(FdbFilter::default()))?;
+    assert_eq!(stations.iter().filter(|station| station.is_offloaded).count(), 2);
     // One hop less, and the rest as it was.
     let wire = RawSocket::open(&crossing.world, "eth0")?;
     talk.say()?;
