@@ -75,7 +75,7 @@ pub enum Event {
     Stranger(Stranger),
     /// What the kernel could carry by itself.
     Offer(Offer),
-    /// A station is at another port now.
+    /// Something on which offers depend has changed: where a station is, who has an address, which sessions there are.
     Moved,
     /// The report that was asked for.
     Report(Box<Report>),
@@ -152,6 +152,12 @@ impl Lane {
         if self.events.push(event).is_ok() {
             ring(&self.control_doorbell);
         }
+    }
+
+    /// Worker: whether there is room for what may be said another time as well.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.events.len() < LANE_SLOTS / 2
     }
 
     /// Worker: leaves a packet for a service of a gateway.

@@ -1,6 +1,7 @@
 //! What the kernel carries by what the switch has decided (`vswitchd --offload ebpf`), and that it carries nothing else.
 
 mod laboratory;
+mod routed;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub fn tests() -> Vec<Test> {
     ]
     .into_iter()
     .map(|test| test.needs(Need::Bpf).needs(Need::Tun))
+    .chain(routed::tests())
     .collect()
 }
 
