@@ -173,9 +173,10 @@ impl Sheet<'_> {
 fn cost(bench: &Bench, flows: u32, setting: Setting) -> Result<f64, Box<dyn Error>> {
     let rig = &bench.rig;
     let load = Load { flows, ..load_of(rig, setting) };
-    let before = rig.switch_time()?;
-    let report = load::send(&rig.path(), &load)?;
-    let used = rig.switch_time()?.saturating_sub(before).as_secs_f64() * 1e9;
+    let labour = &rig.labour;
+    let before = labour.time()?;
+    let (report, after) = load::send_then(&rig.path(), &load, || labour.time())?;
+    let used = after?.saturating_sub(before).as_secs_f64() * 1e9;
     Ok(used / f64::from(u32::try_from(report.received.max(1))?))
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use ctl::IpCidr;
 use hostnet::{Interface, MacBytes};
-use netlab::{Container, Path, cpu, ping};
+use netlab::{Container, LabError, Path, cpu, ping};
 
 pub(crate) use nat::translator;
 pub(crate) use switch::Switch;
@@ -56,6 +56,14 @@ impl Family {
             Self::Bridging => "One network",
             Self::Nat => "Address translation",
             Self::Overlay => "Two hosts",
+        }
+    }
+
+    /// Bytes by which the containers' packets are shorter than the wire's.
+    pub(crate) fn overhead_bytes(self) -> u32 {
+        match self {
+            Self::Bridging | Self::Nat => 0,
+            Self::Overlay => overlay::OVERHEAD_BYTES,
         }
     }
 
@@ -159,6 +167,20 @@ pub(crate) enum Labour {
     Processes(Vec<u32>),
 }
 
+impl Labour {
+    /// Processor time so far.
+    ///
+    /// # Errors
+    /// [`LabError::Socket`], when one of the processes is gone.
+    pub(crate) fn time(&self) -> Result<Duration, LabError> {
+        match self {
+            Self::Kernel => Ok(Duration::ZERO),
+            Self::Threads(prefix) => cpu::threads_time(std::process::id(), prefix),
+            Self::Processes(pids) => pids.iter().map(|pid| cpu::threads_time(*pid, "")).sum(),
+        }
+    }
+}
+
 /// Two containers, and what connects them.
 pub(crate) struct Rig {
     /// What is kept while the rig is: the switch. It goes first.
@@ -197,18 +219,6 @@ impl Rig {
     /// The way from the near to the far end.
     pub(crate) fn path(&self) -> Path<'_> {
         Path::new(&self.near, &self.far, self.addresses[1])
-    }
-
-    /// Processor time that the switch has used so far.
-    pub(crate) fn switch_time(&self) -> Result<Duration, Box<dyn Error>> {
-        Ok(match &self.labour {
-            Labour::Kernel => Duration::ZERO,
-            Labour::Threads(prefix) => cpu::threads_time(std::process::id(), prefix)?,
-            Labour::Processes(pids) => {
-                let times = pids.iter().map(|pid| cpu::threads_time(*pid, ""));
-                times.sum::<Result<Duration, _>>()?
-            }
-        })
     }
 
     /// The longest packet of the near end, in bytes.
