@@ -299,7 +299,8 @@ impl Worker {
         watch.charge(&mut self.perf, Stage::Rx);
         self.decide(ingress, now);
         watch.charge(&mut self.perf, Stage::Pipeline);
-        if self.outboxes.must_flush() {
+        // What waits to leave is in buffers that the next ports may need.
+        if self.outboxes.must_flush() || self.pool.is_short() {
             self.flush_all(now);
             watch.charge(&mut self.perf, Stage::Tx);
         }
