@@ -42,7 +42,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::buffer::{PktBuf, Pool, Spares};
+use crate::buffer::{Pool, Spares};
 use crate::port::Missed;
 use crate::wire::field::vxlan;
 
