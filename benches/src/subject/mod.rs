@@ -24,6 +24,7 @@ use std::time::Duration;
 use ctl::IpCidr;
 use hostnet::{Interface, MacBytes};
 use netlab::{Container, LabError, Path, cpu, ping};
+use vswitch::fleet::{default_cores, usable_cores};
 
 pub(crate) use nat::translator;
 pub(crate) use switch::Switch;
@@ -240,6 +241,16 @@ pub(crate) fn mac(container: &Container) -> Result<MacBytes, Box<dyn Error>> {
 /// A container for a third port, if one is wanted.
 fn monitor(wish: &Wish) -> Result<Option<Container>, Box<dyn Error>> {
     Ok(if wish.monitor { Some(Container::new()?) } else { None })
+}
+
+/// The core of the thread that moves frames: of others' switches the same as of this one.
+fn worker_core() -> Result<usize, Box<dyn Error>> {
+    default_cores().first().copied().ok_or_else(|| "no core may be used".into())
+}
+
+/// The core for what else a switch has to do.
+fn first_core() -> Result<usize, Box<dyn Error>> {
+    usable_cores().first().copied().ok_or_else(|| "no core may be used".into())
 }
 
 fn containers() -> Result<[Container; 2], Box<dyn Error>> {
