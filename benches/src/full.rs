@@ -43,12 +43,18 @@ pub(crate) fn run() -> Result<Record, Box<dyn Error>> {
 }
 
 /// Several runs as one.
+///
+/// # Errors
+/// When there is none, one cannot be read, or they do not belong together.
 pub(crate) fn merged<'a>(
     files: impl IntoIterator<Item = &'a PathBuf>,
 ) -> Result<Record, Box<dyn Error>> {
-    let mut runs = files.into_iter().map(|file| Record::read(file));
-    let mut all = runs.next().ok_or("there is no run")??;
-    runs.try_for_each(|run| run.map(|run| all.absorb(run)))?;
+    let mut files = files.into_iter();
+    let mut all = Record::read(files.next().ok_or("there is no run")?)?;
+    for file in files {
+        let taken_in = all.absorb(Record::read(file)?);
+        taken_in.map_err(|why| format!("cannot take in {}: {why}", file.display()))?;
+    }
     Ok(all)
 }
 
