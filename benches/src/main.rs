@@ -130,7 +130,7 @@ enum Command {
     },
     /// Many ports, networks, stations and sessions: set-up, memory, cost per packet
     Scale {
-        /// Only these: ports, networks, stations, sessions [default: all]
+        /// Only these: ports, veths, networks, stations, sessions [default: all]
         #[arg(long, value_name = "DIMENSION", value_delimiter = ',')]
         of: Vec<String>,
         /// A tenth of the full size
@@ -147,6 +147,9 @@ enum Command {
         /// Write the run to this file
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// A smoke test of all parts, whose figures mean nothing
+        #[arg(long)]
+        quick: bool,
     },
     /// Two runs, figure by figure
     Diff {
@@ -335,7 +338,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Report { runs, output } => {
             full::merged(&runs).and_then(|record| draw(&record, &output))
         }
-        Command::Full { output, json } => full(&output, json.as_deref()),
+        Command::Full { output, json, quick } => full(&output, json.as_deref(), quick),
     }
 }
 
@@ -349,7 +352,7 @@ impl Command {
             | Self::Rfc2889 { how, .. }
             | Self::Soak { how, .. }
             | Self::Scale { how, .. } => (None, &how.json),
-            Self::Full { output, json } => (Some(output), json),
+            Self::Full { output, json, .. } => (Some(output), json),
             Self::Report { output, .. } => (Some(output), &None),
             Self::CountAlone { .. }
             | Self::Wake { .. }
@@ -389,8 +392,8 @@ fn draw(record: &Record, output: &Path) -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot write the page {}: {error}", output.display()).into())
 }
 
-fn full(output: &Path, json: Option<&Path>) -> Result<(), Box<dyn Error>> {
-    let record = full::run()?;
+fn full(output: &Path, json: Option<&Path>, is_quick: bool) -> Result<(), Box<dyn Error>> {
+    let record = full::run(is_quick)?;
     draw(&record, output)?;
     json.map_or(Ok(()), |file| record.write(file))
 }

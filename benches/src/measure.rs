@@ -222,9 +222,10 @@ fn sent(rig: &Rig, load: &Load) -> Result<(load::Report, Work), LabError> {
 }
 
 impl Work {
-    /// Processor time for so many of something.
+    /// Processor time for so many of something; for none of it there is no figure.
     fn per(&self, many: f64, unit: &str) -> [Figure; 2] {
-        let seconds = |time: Duration| time.as_secs_f64() / many.max(f64::EPSILON);
+        let seconds =
+            |time: Duration| if many > 0.0 { time.as_secs_f64() / many } else { f64::NAN };
         let unit = format!("CPU s/{unit}");
         [
             Figure::lower("switch CPU", &unit, seconds(self.switch)),
@@ -415,6 +416,13 @@ mod tests {
             CATALOGUE.iter().map(|measure| measure.name).collect();
         assert_eq!(names.len(), CATALOGUE.len());
         assert!(QUICK.iter().all(|name| names.contains(name)));
+    }
+
+    #[test]
+    fn where_nothing_arrived_nothing_is_said_of_its_cost() {
+        let work = Work { switch: Duration::from_secs(1), machine: Duration::from_secs(2) };
+        assert!(work.per(0.0, "Gbit").iter().all(|figure| figure.value.is_nan()));
+        assert_eq!(work.per(4.0, "Gbit").map(|figure| figure.value), [0.25, 0.5]);
     }
 
     #[test]

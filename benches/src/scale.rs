@@ -34,13 +34,21 @@ struct Dimension {
     flows: fn(u32) -> u32,
 }
 
-const DIMENSIONS: [Dimension; 4] = [
+const DIMENSIONS: [Dimension; 5] = [
     Dimension {
         name: "ports",
         about: "TAP ports in one container, on one bridge",
         most: 1000,
         start: bridged,
         grow: add_ports,
+        flows: |_| 1,
+    },
+    Dimension {
+        name: "veths",
+        about: "veths in gso mode into one container, on one bridge",
+        most: 1000,
+        start: bridged,
+        grow: add_veths,
         flows: |_| 1,
     },
     Dimension {
@@ -99,10 +107,8 @@ pub(crate) fn run(
 ) -> Result<Record, Box<dyn Error>> {
     if let Some(unknown) = only.iter().find(|name| DIMENSIONS.iter().all(|one| one.name != **name))
     {
-        return Err(format!(
-            "there is no dimension {unknown:?}; use ports, networks, stations or sessions"
-        )
-        .into());
+        let names = DIMENSIONS.map(|dimension| dimension.name).join(", ");
+        return Err(format!("there is no dimension {unknown:?}; use {names}").into());
     }
     hostnet::sandbox::enter()?;
     let mut record = Record::begin_alone("one adaptive worker, TAP ports");
@@ -183,6 +189,13 @@ fn cost(bench: &Bench, flows: u32, setting: Setting) -> Result<f64, Box<dyn Erro
 fn add_ports(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
     (from..to)
         .try_for_each(|number| bench.control.guest(&format!("guest{number}"), "br0", &bench.guest))
+}
+
+/// Each takes the kernel a grace period of RCU to attach.
+fn add_veths(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
+    (from..to).try_for_each(|number| {
+        bench.control.veth_guest(&format!("guest{number}"), "br0", &bench.guest)
+    })
 }
 
 fn add_networks(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
