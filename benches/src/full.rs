@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::record::Record;
+use crate::record::{Record, command_line};
 
 /// The parts, as they are asked for on the command line: on two cores that are idle, less than 25 minutes. No two
 /// have a measure in common.
@@ -40,7 +40,10 @@ pub(crate) fn run(is_quick: bool) -> Result<Record, Box<dyn Error>> {
     parts.iter().zip(&files).try_for_each(|(part, file)| one(part, file))?;
     let all = merged(files.iter().filter(|file| file.exists()));
     std::fs::remove_dir_all(&directory)?;
-    all
+    // What its parts were asked is no business of those who ask for all of it.
+    let mut all = all?;
+    all.command = command_line();
+    Ok(all)
 }
 
 /// Several runs as one.

@@ -152,10 +152,9 @@ impl Figure {
 impl Record {
     /// A run that begins now, of this process' command line.
     pub(crate) fn begin(subjects: Vec<SubjectNote>) -> Self {
-        let command: Vec<_> = std::env::args().skip(1).collect();
         Self {
             form: FORM,
-            command: format!("benches {}", command.join(" ")),
+            command: command_line(),
             date: now(),
             version: version(),
             machine: Machine::examine(),
@@ -297,6 +296,12 @@ impl Record {
         let failed = |error| format!("cannot write the run {}: {error}", file.display());
         Ok(std::fs::write(file, text).map_err(failed)?)
     }
+}
+
+/// How this process was asked for what it does.
+pub(crate) fn command_line() -> String {
+    let command: Vec<_> = std::env::args().skip(1).collect();
+    format!("benches {}", command.join(" "))
 }
 
 /// What was measured, and whether as it is used.
