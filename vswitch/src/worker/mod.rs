@@ -287,7 +287,9 @@ impl Worker {
                 Err(fault) => self.expel(slot, fault),
             }
         }
-        self.queues.cool(now);
+        while let Err((slot, fault)) = self.queues.cool(now, &mut self.pool) {
+            self.expel(slot, fault);
+        }
         frames
     }
 
