@@ -71,7 +71,7 @@ pub(crate) fn text(before: &Record, after: &Record) -> String {
 /// What one run has and the other has not: nobody shall take it for unchanged.
 fn only_in(whose: &str, run: &Record, other: &Record) -> String {
     let mut alone: Vec<String> = Vec::new();
-    for series in &run.series {
+    for series in run.series.iter().filter(|series| series.spread().is_some()) {
         let name = format!("{} of {}", series.measure, series.subject);
         let counterpart = other.find(&series.subject, &series.measure, &series.metric.name);
         if counterpart.and_then(Series::spread).is_none() && !alone.contains(&name) {
@@ -142,6 +142,8 @@ mod tests {
         assert!(!lost.contains("later run"), "{lost}");
         assert!(text(&less, &example([1.0; 3])).contains("only in the later run: tcp of tap\n"));
         assert!(!text(&less, &less).contains("only in"));
+        less.series[0].values = vec![None];
+        assert!(!text(&less, &less).contains("only in"), "neither has a figure");
     }
 
     #[test]
