@@ -45,11 +45,13 @@ impl Plan {
     /// What the run says of a subject. It is compared with what was asked for, or its family's baseline; where that is
     /// not in the run, with the first of its family.
     fn note(&self, subject: &Subject) -> SubjectNote {
-        let family = || self.subjects.iter().filter(|other| other.family == subject.family);
+        let is_there = |other: &&Subject| other.missing().is_none();
+        let family =
+            || self.subjects.iter().filter(|other| other.family == subject.family).filter(is_there);
         let in_family = |name: &str| family().any(|other| other.name == name);
         let wanted = self.baseline.as_deref().filter(|name| in_family(name));
         let usual = Some(subject.family.baseline()).filter(|name| in_family(name));
-        let first = family().find(|other| other.missing().is_none()).map(|first| first.name);
+        let first = family().next().map(|first| first.name);
         SubjectNote {
             name: subject.name.to_owned(),
             about: subject.about.to_owned(),
@@ -181,6 +183,16 @@ mod tests {
         assert_eq!(of("tap", None), "bridge");
         assert_eq!(of("tap", Some("veth")), "veth");
         assert_eq!(of("vxlan", Some("veth")), "vxlan", "another family's says nothing");
+    }
+
+    #[test]
+    fn what_is_not_installed_is_no_baseline() {
+        let mut plan = plan("bridge,tap,gso", None);
+        plan.subjects[0].needs = &["no-such-program"];
+        assert_eq!(plan.subjects[0].name, "bridge");
+        assert_eq!(plan.note(&plan.subjects[2]).baseline, "tap");
+        plan.baseline = Some("bridge".to_owned());
+        assert_eq!(plan.note(&plan.subjects[2]).baseline, "tap");
     }
 
     #[test]

@@ -12,15 +12,27 @@ use crate::record::Record;
 use crate::subject::{Family, Subject, Wish, catalogue};
 
 /// A smoke test: few figures, taken quickly, that mean nothing.
+///
+/// # Errors
+/// When anything could not be measured.
 pub(crate) fn quick(plan: Plan, measures: &[String]) -> Result<(), Box<dyn Error>> {
     let setting = Setting { duration: Duration::from_millis(100), ..plan.setting };
     let few = QUICK.map(str::to_owned);
     let measures = if measures.is_empty() { &few } else { measures };
-    run(&Plan { setting, rounds: 2, ..plan }, measures)
+    let record = run(&Plan { setting, rounds: 2, ..plan }, measures)?;
+    match record.failures.first() {
+        Some(first) => {
+            Err(format!("{}, {} could not be measured", first.subject, first.measure).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Measures, prints and writes.
-pub(crate) fn run(plan: &Plan, measures: &[String]) -> Result<(), Box<dyn Error>> {
+///
+/// # Errors
+/// When a subject that is installed could not be measured at all, or the file cannot be written.
+pub(crate) fn run(plan: &Plan, measures: &[String]) -> Result<Record, Box<dyn Error>> {
     let measures =
         choose("measure", measures, CATALOGUE, |measure| (measure.name, measure.is_default))?;
     let mut record = plan.begin()?;
@@ -31,7 +43,8 @@ pub(crate) fn run(plan: &Plan, measures: &[String]) -> Result<(), Box<dyn Error>
         turn(&mut record, &subject, &measures, round, plan.setting, &bar);
     }
     bar.finish_and_clear();
-    plan.finish(&record)
+    plan.finish(&record)?;
+    Ok(record)
 }
 
 /// All that can be asked for, for people.

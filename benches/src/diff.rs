@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::record::{Better, Record, Series};
+use crate::record::{Better, INSTRUCTIONS, Record, Series};
 use crate::statistics::Spread;
 use crate::summary::number;
 
@@ -11,9 +11,12 @@ use crate::summary::number;
 enum Verdict {
     Better,
     Worse,
-    /// The quartiles of the two runs overlap.
+    /// The quartiles of the two runs overlap, or nothing is known of their spread.
     Same,
 }
+
+/// Values of which there are quartiles that say something.
+const LEAST_VALUES: usize = 3;
 
 /// What two runs have in common, for people.
 pub(crate) fn text(before: &Record, after: &Record) -> String {
@@ -22,10 +25,12 @@ pub(crate) fn text(before: &Record, after: &Record) -> String {
     table.set_header(["subject", "measure", "", "before", "after", "ratio", ""]);
     for old in &before.series {
         let new = after.find(&old.subject, &old.measure, &old.metric.name);
-        let Some((old_spread, new_spread)) = old.spread().zip(new.and_then(Series::spread)) else {
+        let Some((new, (old_spread, new_spread))) =
+            new.and_then(|new| Some((new, old.spread().zip(new.spread())?)))
+        else {
             continue;
         };
-        let verdict = match judge(old.metric.better, &old_spread, &new_spread) {
+        let verdict = match verdict(old, new) {
             Verdict::Better => "better",
             Verdict::Worse => "WORSE",
             Verdict::Same => "",
@@ -46,20 +51,50 @@ pub(crate) fn text(before: &Record, after: &Record) -> String {
         }
     }
     let mut out = String::new();
-    if before.machine != after.machine {
-        out += "The runs were made on different machines, or under different loads:\n";
-        for ((name, old), (_, new)) in before.machine.facts().into_iter().zip(after.machine.facts())
-        {
-            if old != new {
-                out += &format!("  {name}: {old} / {new}\n");
-            }
+    let differences = before.machine.differences(&after.machine);
+    if !differences.is_empty() {
+        out += &format!("The runs are of different machines:\n  {}\n", differences.join("\n  "));
+    }
+    for (when, run) in [("before:", before), ("after: ", after)] {
+        let (version, load) = (&run.version, run.machine.load_before);
+        out +=
+            &format!("{when} {}, vswitch {version}, load {load:.2} ({})\n", run.date, run.command);
+    }
+    out += &table.to_string();
+    out.push('\n');
+    for (whose, run, other) in [("earlier", before, after), ("later", after, before)] {
+        out += &only_in(whose, run, other);
+    }
+    out
+}
+
+/// What one run has and the other has not: nobody shall take it for unchanged.
+fn only_in(whose: &str, run: &Record, other: &Record) -> String {
+    let mut alone: Vec<String> = Vec::new();
+    for series in run.series.iter().filter(|series| series.spread().is_some()) {
+        let name = format!("{} of {}", series.measure, series.subject);
+        let counterpart = other.find(&series.subject, &series.measure, &series.metric.name);
+        if counterpart.and_then(Series::spread).is_none() && !alone.contains(&name) {
+            alone.push(name);
         }
     }
-    out += &format!(
-        "before: {} ({})\nafter:  {} ({})\n",
-        before.date, before.command, after.date, after.command
-    );
-    out + &table.to_string() + "\n"
+    if alone.is_empty() {
+        return String::new();
+    }
+    format!("only in the {whose} run: {}\n", alone.join(", "))
+}
+
+/// What became of a figure. One that varies from round to round needs rounds; one that repeats exactly does not.
+fn verdict(before: &Series, after: &Series) -> Verdict {
+    let is_known = |series: &Series| {
+        series.metric.name == INSTRUCTIONS || series.values.iter().flatten().count() >= LEAST_VALUES
+    };
+    match before.spread().zip(after.spread()) {
+        Some((old, new)) if is_known(before) && is_known(after) => {
+            judge(before.metric.better, &old, &new)
+        }
+        _ => Verdict::Same,
+    }
 }
 
 /// The difference counts when the middle halves of the two runs do not overlap.
@@ -99,9 +134,40 @@ mod tests {
     }
 
     #[test]
-    fn what_only_one_run_has_is_left_out() {
-        let mut after = example([1.0; 3]);
-        after.series.retain(|series| series.subject == "bridge");
-        assert!(!text(&example([1.0; 3]), &after).contains("tap "), "nothing to compare");
+    fn what_only_one_run_has_is_said() {
+        let mut less = example([1.0; 3]);
+        less.series.retain(|series| series.subject == "bridge");
+        let lost = text(&example([1.0; 3]), &less);
+        assert!(lost.contains("only in the earlier run: tcp of tap\n"), "{lost}");
+        assert!(!lost.contains("later run"), "{lost}");
+        assert!(text(&less, &example([1.0; 3])).contains("only in the later run: tcp of tap\n"));
+        assert!(!text(&less, &less).contains("only in"));
+        less.series[0].values = vec![None];
+        assert!(!text(&less, &less).contains("only in"), "neither has a figure");
+    }
+
+    #[test]
+    fn one_value_is_no_verdict_unless_it_repeats_exactly() {
+        let run = |metric: &str, value| {
+            let mut record = example([1.0; 3]);
+            record.enter(
+                "tap",
+                ("entries-1", ""),
+                0,
+                crate::record::Figure::lower(metric, "", value),
+            );
+            record
+        };
+        let worse = |metric| text(&run(metric, 100.0), &run(metric, 101.0)).contains("WORSE");
+        assert!(!worse("cycles") && worse(INSTRUCTIONS));
+    }
+
+    #[test]
+    fn how_busy_a_machine_was_makes_it_no_other_machine() {
+        let (before, mut after) = (example([1.0; 3]), example([1.0; 3]));
+        after.machine.load_before = before.machine.load_before + 5.0;
+        assert!(!text(&before, &after).contains("different machines"));
+        after.machine.kernel = "another".to_owned();
+        assert!(text(&before, &after).contains("different machines:\n  kernel: "));
     }
 }

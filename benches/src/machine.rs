@@ -46,6 +46,14 @@ impl Machine {
         }
     }
 
+    /// In which of its facts another one differs, however busy either was.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
+        let other = Self { load_before: self.load_before, ..other.clone() };
+        let pairs = self.facts().into_iter().zip(other.facts());
+        let differs = pairs.filter(|((_, own), (_, other))| own != other);
+        differs.map(|((name, own), (_, other))| format!("{name}: {own} / {other}")).collect()
+    }
+
     /// Its facts by name, for people.
     pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
         let kind = if self.is_virtual { " (virtual machine)" } else { "" };

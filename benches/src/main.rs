@@ -1,7 +1,7 @@
 //! Measures the switch, next to its peers, in one run.
 //!
 //! * `stages`, `pipeline`: every stage and table alone, and the whole pipeline without ports, in TSC cycles and in
-//!   instructions ([`micro`]).
+//!   instructions; `micro`: both ([`micro`]).
 //! * `compare`: real kernel traffic between two containers by every kind of port and by other switches, routers and
 //!   tunnels, interleaved; medians, spread and ratios.
 //! * `control`: how long a change of the configuration takes with much configured.
@@ -73,6 +73,8 @@ enum Command {
     Stages(Micro),
     /// The whole pipeline without ports: cycles per frame
     Pipeline(Micro),
+    /// `stages` and `pipeline`: what `cargo bench` runs
+    Micro(Micro),
     /// Does one case of `stages` or `pipeline` where callgrind counts
     #[command(name = micro::COUNT_ALONE, hide = true)]
     CountAlone { case: String },
@@ -128,7 +130,7 @@ enum Command {
     },
     /// Many ports, networks, stations and sessions: set-up, memory, cost per packet
     Scale {
-        /// Only these: ports, networks, stations, sessions [default: all]
+        /// Only these: ports, veths, networks, stations, sessions [default: all]
         #[arg(long, value_name = "DIMENSION", value_delimiter = ',')]
         of: Vec<String>,
         /// A tenth of the full size
@@ -145,6 +147,9 @@ enum Command {
         /// Write the run to this file
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// A smoke test of all parts, whose figures mean nothing
+        #[arg(long)]
+        quick: bool,
     },
     /// Two runs, figure by figure
     Diff {
@@ -250,10 +255,10 @@ impl How {
 }
 
 impl Micro {
-    fn run(self, kind: micro::Kind) -> Result<(), Box<dyn Error>> {
+    fn run(self, kinds: &[micro::Kind]) -> Result<(), Box<dyn Error>> {
         let duration = Duration::from_secs_f64(self.seconds);
         let options = micro::Options { only: self.only, instructions: self.instructions, duration };
-        keep(&micro::run(kind, &options)?, self.json.as_deref())
+        keep(&micro::run(kinds, &options)?, self.json.as_deref())
     }
 }
 
@@ -263,7 +268,7 @@ impl Compare {
         if self.quick {
             compare::quick(plan, &self.measure)
         } else {
-            compare::run(&plan, &self.measure)
+            compare::run(&plan, &self.measure).map(drop)
         }
     }
 }
@@ -289,9 +294,22 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Stages(micro) => micro.run(micro::Kind::Stages),
-        Command::Pipeline(micro) => micro.run(micro::Kind::Pipeline),
+    let Arguments { command } = Arguments::parse();
+    let checked = command.files().try_for_each(check_writable);
+    match checked.and_then(|()| run(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Stages(micro) => micro.run(&[micro::Kind::Stages]),
+        Command::Pipeline(micro) => micro.run(&[micro::Kind::Pipeline]),
+        Command::Micro(micro) => micro.run(&micro::Kind::ALL),
         Command::CountAlone { case } => micro::count_alone(&case).map(|items| println!("{items}")),
         Command::Wake { frames } => wake::run(frames),
         Command::Control { rounds, state } => control::run(&state, rounds),
@@ -320,15 +338,38 @@ fn main() -> ExitCode {
         Command::Report { runs, output } => {
             full::merged(&runs).and_then(|record| draw(&record, &output))
         }
-        Command::Full { output, json } => full(&output, json.as_deref()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("benches: {error}");
-            ExitCode::FAILURE
-        }
+        Command::Full { output, json, quick } => full(&output, json.as_deref(), quick),
     }
+}
+
+impl Command {
+    /// The files that it will write.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let (page, json) = match self {
+            Self::Stages(micro) | Self::Pipeline(micro) | Self::Micro(micro) => (None, &micro.json),
+            Self::Compare(compare) => (None, &compare.how.json),
+            Self::Rfc2544 { how, .. }
+            | Self::Rfc2889 { how, .. }
+            | Self::Soak { how, .. }
+            | Self::Scale { how, .. } => (None, &how.json),
+            Self::Full { output, json, .. } => (Some(output), json),
+            Self::Report { output, .. } => (Some(output), &None),
+            Self::CountAlone { .. }
+            | Self::Wake { .. }
+            | Self::Control { .. }
+            | Self::List
+            | Self::Diff { .. } => (None, &None),
+        };
+        page.into_iter().chain(json).map(PathBuf::as_path)
+    }
+}
+
+/// Whoever has waited for a run shall not hear then that it cannot be written. Leaves nothing behind.
+fn check_writable(file: &Path) -> Result<(), Box<dyn Error>> {
+    let is_new = !file.exists();
+    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+    opened.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    if is_new { Ok(std::fs::remove_file(file)?) } else { Ok(()) }
 }
 
 fn soak(minutes: u16, how: &How) -> Result<(), Box<dyn Error>> {
@@ -351,8 +392,44 @@ fn draw(record: &Record, output: &Path) -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot write the page {}: {error}", output.display()).into())
 }
 
-fn full(output: &Path, json: Option<&Path>) -> Result<(), Box<dyn Error>> {
-    let record = full::run()?;
+fn full(output: &Path, json: Option<&Path>, is_quick: bool) -> Result<(), Box<dyn Error>> {
+    let record = full::run(is_quick)?;
     draw(&record, output)?;
     json.map_or(Ok(()), |file| record.write(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
+        let directory = std::env::temp_dir().join(format!("benches-test-{}", std::process::id()));
+        let file = directory.join("run.json");
+        let error = check_writable(&file).unwrap_err().to_string();
+        assert!(error.contains("run.json"), "{error}");
+        std::fs::create_dir(&directory).unwrap();
+        check_writable(&file).unwrap();
+        assert!(!file.exists(), "nothing is left behind");
+        std::fs::write(&file, "a run").unwrap();
+        check_writable(&file).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "a run");
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn every_file_that_a_command_writes_is_known() {
+        let files = |line: &str| {
+            let Arguments { command } = Arguments::try_parse_from(line.split(' ')).unwrap();
+            command.files().map(|file| file.display().to_string()).collect::<Vec<_>>()
+        };
+        for kind in
+            ["micro", "stages", "pipeline", "compare", "rfc2544", "rfc2889", "soak", "scale"]
+        {
+            assert_eq!(files(&format!("benches {kind} --json a")), ["a"], "{kind}");
+        }
+        assert_eq!(files("benches full -o page --json a"), ["page", "a"]);
+        assert_eq!(files("benches report a b -o page"), ["page"]);
+        assert!(files("benches diff a b").is_empty());
+    }
 }

@@ -5,15 +5,16 @@
 
 use std::error::Error;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use netlab::cpu::MachineTime;
 use netlab::load::{self, IMIX, Load, OVERHEAD_BYTES};
 use netlab::tcp::{self, Direction};
-use netlab::{Cores, rr, udp};
+use netlab::{Cores, LabError, rr, udp};
 
 use crate::record::Figure;
-use crate::subject::{Family, INTERFACE, MTU, Rig};
+use crate::subject::{Family, INTERFACE, Labour, MTU, Rig};
 
 /// How measurements are taken.
 #[derive(Debug, Clone, Copy)]
@@ -39,9 +40,17 @@ pub(crate) struct Measure {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    Stream { streams: usize, direction: Direction },
-    Frames { flows: u32, sizes: &'static [u16] },
+    Stream {
+        streams: usize,
+        direction: Direction,
+    },
+    Frames {
+        flows: u32,
+        sizes: &'static [u16],
+    },
     Segments,
+    /// One way, amid frames at a rate that all of them bear.
+    Latency,
     Exchange,
     ExchangeAmid,
     Connections,
@@ -49,9 +58,15 @@ enum Kind {
 }
 
 impl Measure {
-    /// Whether it says anything about a family.
+    /// Whether it says anything about a family, and its frames fit.
     pub(crate) fn is_for(&self, family: Family) -> bool {
-        !matches!(self.kind, Kind::Sessions) || family == Family::Nat
+        let longest = self.mtu - family.overhead_bytes() + ETHERNET_BYTES;
+        match self.kind {
+            Kind::Sessions => family == Family::Nat,
+            Kind::Frames { sizes, .. } => sizes.iter().all(|size| u32::from(*size) <= longest),
+            Kind::ExchangeAmid => IMIX.iter().all(|size| u32::from(*size) <= longest),
+            _ => true,
+        }
     }
 
     /// Takes it, and what it cost.
@@ -60,6 +75,7 @@ impl Measure {
             Kind::Stream { streams, direction } => stream(rig, setting, streams, direction),
             Kind::Frames { flows, sizes } => frames(rig, setting, flows, sizes),
             Kind::Segments => segments(rig, setting),
+            Kind::Latency => latency(rig, setting),
             Kind::Exchange => exchange(rig, setting, "Request/response latency"),
             Kind::ExchangeAmid => exchange_amid(rig, setting),
             Kind::Connections => connections(rig, setting),
@@ -131,6 +147,12 @@ pub(crate) const CATALOGUE: &[Measure] = &[
         true,
         Kind::Segments,
     ),
+    measure(
+        "latency",
+        "UDP, one way, 20 000 64-byte frames a second, each from when it was due",
+        true,
+        Kind::Latency,
+    ),
     measure("rr", "TCP request/response, one byte", true, Kind::Exchange),
     measure(
         "rr-traffic",
@@ -146,35 +168,64 @@ pub(crate) fn by_name(name: &str) -> Option<&'static Measure> {
     CATALOGUE.iter().find(|measure| measure.name == name)
 }
 
+/// Of a frame, what is not the packet: header and check sequence.
+const ETHERNET_BYTES: u32 = 14 + 4;
+
+/// Frames per second where it is not the most of them that matters: all subjects bear so many.
+const PER_SECOND: f64 = 20_000.0;
+
 /// The metric of what all cores worked.
 pub(crate) const MACHINE_CPU: &str = "machine CPU";
 
 /// What a smoke test takes.
 pub(crate) const QUICK: [&str; 3] = ["tcp", "udp64", "rr"];
 
+/// Who is watched at work, and what they had done when it began.
+struct Watch<'a> {
+    labour: &'a Labour,
+    switch: Duration,
+    machine: MachineTime,
+}
+
+impl<'a> Watch<'a> {
+    fn begin(labour: &'a Labour) -> Result<Self, LabError> {
+        Ok(Self { labour, switch: labour.time()?, machine: MachineTime::now()? })
+    }
+
+    fn end(&self) -> Result<Work, LabError> {
+        let machine = MachineTime::now()?.since(&self.machine).busy;
+        Ok(Work { switch: self.labour.time()?.saturating_sub(self.switch), machine })
+    }
+}
+
 /// What was at work while something was measured.
 struct Work {
-    elapsed: Duration,
     switch: Duration,
     machine: Duration,
 }
 
 /// Does something, and notes what worked for it.
-fn watched<T, E: Error + 'static>(
+fn watched<T>(
     rig: &Rig,
-    work: impl FnOnce() -> Result<T, E>,
-) -> Result<(T, Work), Box<dyn Error>> {
-    let (switch, machine, begun) = (rig.switch_time()?, MachineTime::now()?, Instant::now());
+    work: impl FnOnce() -> Result<T, LabError>,
+) -> Result<(T, Work), LabError> {
+    let watch = Watch::begin(&rig.labour)?;
     let done = work()?;
-    let elapsed = begun.elapsed();
-    let machine = MachineTime::now()?.since(&machine).busy;
-    Ok((done, Work { elapsed, switch: rig.switch_time()?.saturating_sub(switch), machine }))
+    Ok((done, watch.end()?))
+}
+
+/// Sends a load, and notes what worked until the last frame was sent: who polls works on while stragglers are waited for.
+fn sent(rig: &Rig, load: &Load) -> Result<(load::Report, Work), LabError> {
+    let watch = Watch::begin(&rig.labour)?;
+    let (report, work) = load::send_then(&rig.path(), load, || watch.end())?;
+    Ok((report, work?))
 }
 
 impl Work {
-    /// Processor time for so many of something.
+    /// Processor time for so many of something; for none of it there is no figure.
     fn per(&self, many: f64, unit: &str) -> [Figure; 2] {
-        let seconds = |time: Duration| time.as_secs_f64() / many.max(f64::EPSILON);
+        let seconds =
+            |time: Duration| if many > 0.0 { time.as_secs_f64() / many } else { f64::NAN };
         let unit = format!("CPU s/{unit}");
         [
             Figure::lower("switch CPU", &unit, seconds(self.switch)),
@@ -223,22 +274,20 @@ fn frames(
 ) -> Result<Vec<Figure>, Box<dyn Error>> {
     let longest = sizes.iter().copied().max().unwrap_or(0);
     let mtu = rig.mtu()?;
-    if u32::from(longest) > mtu + 18 {
+    if u32::from(longest) > mtu + ETHERNET_BYTES {
         return Err(
             format!("frames of {longest} bytes are longer than the MTU of {mtu} allows").into()
         );
     }
     let load = Load { flows, frame_bytes: sizes, ..load_of(rig, setting) };
-    let (report, work) = watched(rig, || load::send(&rig.path(), &load))?;
+    let (report, work) = sent(rig, &load)?;
     let (mpps, loss) = (report.received_per_second() / 1e6, report.loss() * 100.0);
     let packets = Figure::higher("packets", "Mpps", mpps);
     let packets = match sizes {
         [64] => packets.at("UDP 64 B by flows", "flows", f64::from(flows)),
         _ => packets,
     };
-    let bits: f64 = sizes.iter().map(|size| f64::from(*size) * 8.0).sum();
-    let gbit = mpps * bits / f64::from(u32::try_from(sizes.len())?) / 1e3;
-    let throughput = Figure::higher("throughput", "Gbit/s", gbit);
+    let throughput = Figure::higher("throughput", "Gbit/s", report.gbit_per_s());
     let throughput = match sizes {
         [size] if flows == 1 => throughput.at("UDP by frame size", "bytes", f64::from(*size)),
         _ => throughput,
@@ -260,25 +309,25 @@ fn segments(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> 
     let Setting { duration, cores } = setting;
     let payload_bytes = usize::from(PAYLOAD_BYTES);
     let options = udp::Options { duration, payload_bytes, segments: 40, cores, progress: None };
-    let (report, work) = watched(rig, || udp::flood(&rig.path(), &options))?;
+    let watch = Watch::begin(&rig.labour)?;
+    let (report, work) = udp::flood_then(&rig.path(), &options, || watch.end())?;
     let frame_bits = f64::from(PAYLOAD_BYTES + OVERHEAD_BYTES) * 8.0;
     let gbit = report.received_per_second() * frame_bits / 1e9;
-    let lost = 1.0 - report.received_per_second() / report.sent_per_second().max(f64::EPSILON);
     let figures = vec![
         Figure::higher("throughput", "Gbit/s", gbit),
-        Figure::lower("loss", "% of what was sent", lost.max(0.0) * 100.0),
+        Figure::lower("loss", "% of what was sent", report.loss() * 100.0),
     ];
     let all = gbit * report.receiving.as_secs_f64();
-    Ok([figures, work.per(all, "Gbit").to_vec()].concat())
+    Ok([figures, work?.per(all, "Gbit").to_vec()].concat())
 }
 
 /// The percentiles that are drawn, by how many of a hundred requests were slower: the axis of a latency plot.
 const PERCENTILES: [(&str, f64); 5] =
     [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99)];
 
-fn latencies(report: &rr::Report, drawing: &str) -> Vec<Figure> {
+fn latencies(nanos: &Histogram<u64>, drawing: &str) -> Vec<Figure> {
     let figure = |(name, percent): (&str, f64)| {
-        let micros = report.percentile(percent).as_secs_f64() * 1e6;
+        let micros = Duration::from_nanos(nanos.value_at_percentile(percent)).as_secs_f64() * 1e6;
         // One in two is 2, one in a thousand is 1000: a logarithmic axis of rarity.
         let rarity = 100.0 / (100.0 - percent);
         Figure::lower(name, "µs", micros).at(drawing, "slowest one in", rarity)
@@ -286,18 +335,29 @@ fn latencies(report: &rr::Report, drawing: &str) -> Vec<Figure> {
     PERCENTILES.map(figure).to_vec()
 }
 
+/// Each frame's way, at a rate that is the same for every subject. What the sender was held up by counts: no coordinated
+/// omission.
+fn latency(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> {
+    let load = Load { rate: Some(PER_SECOND), ..load_of(rig, setting) };
+    let (report, work) = sent(rig, &load)?;
+    let mut figures = latencies(&report.latency_ns, "One-way latency at 20 000 frames a second");
+    figures.push(Figure::lower("loss", "% of what was sent", report.loss() * 100.0));
+    let all = report.received_per_second() / 1e6 * report.receiving.as_secs_f64();
+    Ok([figures, work.per(all, "Mpackets").to_vec()].concat())
+}
+
 /// One exchange after the other; `drawing` is where their percentiles are drawn.
 fn exchange(rig: &Rig, setting: Setting, drawing: &str) -> Result<Vec<Figure>, Box<dyn Error>> {
     let Setting { duration, cores } = setting;
     let (report, work) = watched(rig, || rr::tcp(&rig.path(), &rr::Options { duration, cores }))?;
     let rate = Figure::higher("exchanges", "k/s", report.per_second() / 1e3);
-    let all = report.per_second() / 1e6 * work.elapsed.as_secs_f64();
-    Ok([vec![rate], latencies(&report, drawing), work.per(all, "Mexchanges").to_vec()].concat())
+    let all = report.per_second() / 1e6 * report.elapsed.as_secs_f64();
+    let latencies = latencies(&report.latency_ns, drawing);
+    Ok([vec![rate], latencies, work.per(all, "Mexchanges").to_vec()].concat())
 }
 
 /// What passes meanwhile is the same for every subject, and less than any of them is kept busy by.
 fn exchange_amid(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> {
-    const PER_SECOND: f64 = 20_000.0;
     let load = Load { rate: Some(PER_SECOND), frame_bytes: &IMIX, ..load_of(rig, setting) };
     let path = rig.path();
     std::thread::scope(|scope| {
@@ -314,13 +374,9 @@ fn connections(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error
     let (report, work) =
         watched(rig, || rr::connect(&rig.path(), &rr::Options { duration, cores }))?;
     let rate = Figure::higher("connections", "k/s", report.per_second() / 1e3);
-    let all = report.per_second() / 1e6 * work.elapsed.as_secs_f64();
-    Ok([
-        vec![rate],
-        latencies(&report, "Connection latency"),
-        work.per(all, "Mconnections").to_vec(),
-    ]
-    .concat())
+    let all = report.per_second() / 1e6 * report.elapsed.as_secs_f64();
+    let latencies = latencies(&report.latency_ns, "Connection latency");
+    Ok([vec![rate], latencies, work.per(all, "Mconnections").to_vec()].concat())
 }
 
 /// Every datagram has a source port or address of its own, so each needs a session and a mapping. Few are under way at
@@ -342,7 +398,7 @@ fn sessions(rig: &Rig, setting: Setting) -> Result<Vec<Figure>, Box<dyn Error>> 
     // The addresses of a load follow each other, 15 000 flows each.
     let next = Ipv4Addr::from(u32::from(first) + 1);
     load::send(&rig.path(), &load(first, BEFORE))?;
-    let (report, work) = watched(rig, || load::send(&rig.path(), &load(next, SESSIONS)))?;
+    let (report, work) = sent(rig, &load(next, SESSIONS))?;
     let figures = vec![
         Figure::higher("sessions", "k/s", report.received_per_second() / 1e3),
         Figure::lower("loss", "% of what was sent", report.loss() * 100.0),
@@ -363,9 +419,27 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_arrived_nothing_is_said_of_its_cost() {
+        let work = Work { switch: Duration::from_secs(1), machine: Duration::from_secs(2) };
+        assert!(work.per(0.0, "Gbit").iter().all(|figure| figure.value.is_nan()));
+        assert_eq!(work.per(4.0, "Gbit").map(|figure| figure.value), [0.25, 0.5]);
+    }
+
+    #[test]
     fn sessions_are_measured_of_translators_only() {
         let (sessions, tcp) = (by_name("sessions").unwrap(), by_name("tcp").unwrap());
         assert!(sessions.is_for(Family::Nat) && !sessions.is_for(Family::Bridging));
         assert!(tcp.is_for(Family::Nat) && tcp.is_for(Family::Bridging));
+    }
+
+    #[test]
+    fn what_does_not_fit_into_a_tunnel_is_not_measured_of_tunnels() {
+        let of = |name: &str, family| by_name(name).unwrap().is_for(family);
+        for name in ["udp1518", "udp9000", "imix", "rr-traffic"] {
+            assert!(of(name, Family::Bridging) && !of(name, Family::Overlay), "{name}");
+        }
+        for name in ["udp64", "udp1280", "flows1k", "tcp", "rr", "latency"] {
+            assert!(of(name, Family::Overlay), "{name}");
+        }
     }
 }

@@ -11,6 +11,9 @@ use crate::statistics::{Spread, ratios};
 /// Raised when a reader of the old form would misunderstand the new one.
 const FORM: u32 = 1;
 
+/// The metric that repeats exactly, whatever else the machine does: one value is enough.
+pub(crate) const INSTRUCTIONS: &str = "instructions";
+
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -149,12 +152,11 @@ impl Figure {
 impl Record {
     /// A run that begins now, of this process' command line.
     pub(crate) fn begin(subjects: Vec<SubjectNote>) -> Self {
-        let command: Vec<_> = std::env::args().skip(1).collect();
         Self {
             form: FORM,
-            command: format!("benches {}", command.join(" ")),
+            command: command_line(),
             date: now(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: version(),
             machine: Machine::examine(),
             subjects,
             series: Vec::new(),
@@ -206,7 +208,22 @@ impl Record {
     }
 
     /// Takes in another run of the same machine: what it measured, and of what.
-    pub(crate) fn absorb(&mut self, other: Self) {
+    ///
+    /// # Errors
+    /// When they are of different machines, or both have figures of the same: these are for `diff`.
+    pub(crate) fn absorb(&mut self, other: Self) -> Result<(), String> {
+        let differences = self.machine.differences(&other.machine);
+        if !differences.is_empty() {
+            return Err(format!("the runs are of different machines ({})", differences.join("; ")));
+        }
+        let is_known =
+            |new: &&Series| self.find(&new.subject, &new.measure, &new.metric.name).is_some();
+        if let Some(both) = other.series.iter().find(is_known) {
+            let (subject, measure) = (&both.subject, &both.measure);
+            return Err(format!(
+                "both runs have {measure} of {subject}; `benches diff` compares them"
+            ));
+        }
         self.command += " && ";
         self.command += &other.command;
         for note in other.subjects {
@@ -219,6 +236,7 @@ impl Record {
         // A family is a heading: what belongs under it is in one place, in the order in which they came.
         let families: Vec<String> = self.families().into_iter().map(str::to_owned).collect();
         self.subjects.sort_by_key(|note| families.iter().position(|one| *one == note.family));
+        Ok(())
     }
 
     /// A series.
@@ -280,6 +298,22 @@ impl Record {
     }
 }
 
+/// How this process was asked for what it does.
+pub(crate) fn command_line() -> String {
+    let command: Vec<_> = std::env::args().skip(1).collect();
+    format!("benches {}", command.join(" "))
+}
+
+/// What was measured, and whether as it is used.
+fn version() -> String {
+    let number = env!("CARGO_PKG_VERSION");
+    if cfg!(debug_assertions) {
+        format!("{number} (debug build: the figures mean nothing; build with --release)")
+    } else {
+        number.to_owned()
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -329,12 +363,28 @@ pub(crate) mod tests {
         other.series.clear();
         other.enter("nat", ("sessions", ""), 0, figure);
         other.fail("nat", "tcp", "why");
-        record.absorb(other);
+        record.absorb(other).unwrap();
         let names: Vec<_> = record.subjects.iter().map(|note| &*note.name).collect();
         assert_eq!(names, ["bridge", "tap", "nat"]);
         assert_eq!(record.families(), ["One network", "Translation"]);
         assert!(record.find("nat", "sessions", "sessions").is_some());
         assert_eq!((record.failures.len(), record.series.len()), (1, 3));
+    }
+
+    #[test]
+    fn runs_that_have_the_same_figures_or_are_of_different_machines_are_not_put_together() {
+        let mut record = example([1.0; 3]);
+        let before = record.clone();
+        let error = record.absorb(example([2.0; 3])).unwrap_err();
+        assert!(error.contains("tcp of bridge") && error.contains("diff"), "{error}");
+        let mut other = example([2.0; 3]);
+        other.series.clear();
+        other.machine.cores += 1;
+        let error = record.absorb(other.clone()).unwrap_err();
+        assert!(error.contains("cores"), "{error}");
+        assert_eq!(record, before, "nothing was taken in");
+        other.machine = Machine { load_before: 99.0, ..before.machine.clone() };
+        assert_eq!(record.absorb(other), Ok(()), "however busy it was");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | section | test | here |
 //! | --- | --- | --- |
-//! | 26.1 | throughput | halving from the highest rate that the sender reaches, at a stated loss |
+//! | 26.1 | throughput | halving from the highest rate that the sender reaches, at a stated loss; the rate that was sent |
 //! | 26.2 | latency | at 10, 50, 90 and 100 % of the throughput; each frame's, from when it was due |
 //! | 26.3 | frame loss rate | at 100 %, 90 %, ... of the highest rate, until two in a row lose nothing |
 //! | 26.4 | back-to-back frames | the longest burst at the highest rate that loses nothing |
@@ -31,6 +31,8 @@ pub(crate) const FRAME_BYTES: [u16; 7] = [64, 128, 256, 512, 1024, 1280, 1518];
 const LOADS: [u8; 4] = [10, 50, 90, 100];
 /// Frames of the longest burst that is tried.
 const LONGEST_BURST: f64 = 65_536.0;
+/// As long as even a slow sender needs for it.
+const BURST_TRIAL: Duration = Duration::from_secs(5);
 
 /// How long is sent while the switch is started again.
 const RESET_TRIAL: Duration = Duration::from_secs(4);
@@ -93,9 +95,7 @@ impl Trials<'_> {
     /// All trials but that which ends the switch. Returns the throughput.
     fn all(&self, limits: &Limits, sheet: &mut Sheet) -> Result<f64, Box<dyn Error>> {
         let most = self.flood()?;
-        let is_borne =
-            |rate: f64| Ok::<_, Box<dyn Error>>(self.at(rate, None)?.loss() <= self.loss);
-        let throughput = highest(most, limits.resolution, is_borne)?;
+        let throughput = highest(most, limits.resolution, |rate| self.borne(rate))?;
         let size = f64::from(self.bytes);
         let title = format!("throughput at a loss of at most {} %", self.loss * 100.0);
         let figure = Figure::higher("throughput", "Mpps", throughput / 1e6);
@@ -116,10 +116,16 @@ impl Trials<'_> {
         }
     }
 
-    /// A trial at a rate, for as long as is planned or as many frames as are given.
-    fn at(&self, rate: f64, frames: Option<u64>) -> Result<Report, Box<dyn Error>> {
-        let load = Load { rate: Some(rate), frames, ..self.load() };
+    /// A trial at a rate, for as long as is planned.
+    fn at(&self, rate: f64) -> Result<Report, Box<dyn Error>> {
+        let load = Load { rate: Some(rate), ..self.load() };
         Ok(load::send(&self.rig.path(), &load)?)
+    }
+
+    /// The rate at which frames were sent when they were meant to be sent at this one, unless too many were lost.
+    fn borne(&self, rate: f64) -> Result<Option<f64>, Box<dyn Error>> {
+        let report = self.at(rate)?;
+        Ok((report.loss() <= self.loss).then(|| report.sent_per_second()))
     }
 
     /// The highest rate that the sender reaches: this medium has no rate of its own.
@@ -129,7 +135,7 @@ impl Trials<'_> {
 
     fn latency(&self, throughput: f64, sheet: &mut Sheet) -> Result<(), Box<dyn Error>> {
         for percent in LOADS {
-            let report = self.at(throughput * f64::from(percent) / 100.0, None)?;
+            let report = self.at(throughput * f64::from(percent) / 100.0)?;
             for (name, quantile) in [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)] {
                 let nanos = report.latency_ns.value_at_percentile(quantile);
                 let micros = Duration::from_nanos(nanos).as_secs_f64() * 1e6;
@@ -145,7 +151,7 @@ impl Trials<'_> {
     fn frame_loss(&self, most: f64, sheet: &mut Sheet) -> Result<(), Box<dyn Error>> {
         let mut clean = 0;
         for percent in (1..=10u8).rev().map(|tenth| tenth * 10) {
-            let loss = self.at(most * f64::from(percent) / 100.0, None)?.loss() * 100.0;
+            let loss = self.at(most * f64::from(percent) / 100.0)?.loss() * 100.0;
             let figure = Figure::lower(&format!("loss at {percent} %"), "%", loss);
             let drawing = format!("Frame loss, {} bytes (26.3)", self.bytes);
             sheet.enter(
@@ -168,8 +174,11 @@ impl Trials<'_> {
     )]
     fn back_to_back(&self, most: f64, sheet: &mut Sheet) -> Result<(), Box<dyn Error>> {
         let burst = highest(LONGEST_BURST, 0.01, |frames| {
-            let report = self.at(most, Some(frames.max(1.0) as u64))?;
-            Ok::<_, Box<dyn Error>>(report.loss() <= 0.0)
+            let frames = Some(frames.max(1.0) as u64);
+            let load = Load { rate: Some(most), frames, duration: BURST_TRIAL, ..self.load() };
+            let report = load::send(&self.rig.path(), &load)?;
+            let sent = u32::try_from(report.sent)?;
+            Ok::<_, Box<dyn Error>>((report.received == report.sent).then(|| sent.into()))
         })?;
         let figure = Figure::higher("burst", "frames", burst.floor());
         sheet.enter("26.4", "back-to-back frames", figure);

@@ -13,6 +13,7 @@
 //! A frame to a station that is not known goes to every port: the third one is how the tests see what was not learned. Stations are learned on the far end's port and asked for from the near end's.
 
 use std::error::Error;
+use std::ops::Range;
 
 use netlab::Container;
 use netlab::load::{self, Load};
@@ -29,6 +30,8 @@ use crate::subject::{Family, INTERFACE, Rig, mac};
 const FLOWS: [u32; 4] = [1, 1000, 10_000, 50_000];
 /// The highest rate of new stations that is tried, per second.
 const MOST_STATIONS_PER_SECOND: f64 = 500_000.0;
+/// A station that is never taught.
+const NOBODY: u32 = u32::MAX - 1;
 /// Stations of one trial of the learning rate.
 const STATIONS_OF_A_TRIAL: u32 = 1_000;
 
@@ -89,20 +92,31 @@ impl Bench<'_> {
     }
 
     /// Lets the far port have these stations, at a rate or a few at a time.
-    fn teach(&self, first: u32, count: u32, rate: Option<f64>) -> Result<(), Box<dyn Error>> {
+    /// Returns how many a second they were.
+    fn teach(&self, first: u32, count: u32, rate: Option<f64>) -> Result<f64, Box<dyn Error>> {
         let near = mac(&self.rig.near)?;
         let frames = (first..first + count).map(|number| frame(near, station(number)));
         let far = RawSocket::open(&self.rig.far, INTERFACE)?;
-        send_all(&far, frames, &self.rig.near, rate, || Ok(()))
+        let took = send_all(&far, frames, &self.rig.near, rate, || Ok(()))?;
+        Ok(f64::from(count) / took.as_secs_f64().max(f64::EPSILON))
     }
 
-    /// How many of these stations the switch does not know.
+    /// How many of these stations the switch does not know: frames to them reach the third port too.
     fn unknown(&self, first: u32, count: u32) -> Result<usize, Box<dyn Error>> {
+        let flooded = self.flooded(first..first + count)?;
+        // Where nothing is flooded, nothing would be seen of what is not known.
+        match self.flooded(NOBODY..NOBODY + 1)? {
+            1 => Ok(flooded),
+            _ => Err("the third port does not get what is for a station that nobody knows".into()),
+        }
+    }
+
+    fn flooded(&self, stations: Range<u32>) -> Result<usize, Box<dyn Error>> {
         let near = mac(&self.rig.near)?;
         let monitor = RawSocket::open(self.monitor()?, INTERFACE)?;
         let socket = RawSocket::open(&self.rig.near, INTERFACE)?;
         let mut seen = 0;
-        let frames = (first..first + count).map(|number| frame(station(number), near));
+        let frames = stations.map(|number| frame(station(number), near));
         send_all(&socket, frames, &self.rig.far, None, || {
             seen += monitor.drain(|bytes| is_from(bytes, near))?.len();
             Ok(())
@@ -145,8 +159,9 @@ fn learning_rate(bench: &Bench, sheet: &mut Sheet) -> Result<(), Box<dyn Error>>
     let mut first = 1 << 24;
     let rate = highest(MOST_STATIONS_PER_SECOND, 0.01, |rate| {
         first += STATIONS_OF_A_TRIAL;
-        bench.teach(first, STATIONS_OF_A_TRIAL, Some(rate))?;
-        Ok::<_, Box<dyn Error>>(bench.unknown(first, STATIONS_OF_A_TRIAL)? == 0)
+        let offered = bench.teach(first, STATIONS_OF_A_TRIAL, Some(rate))?;
+        let is_borne = bench.unknown(first, STATIONS_OF_A_TRIAL)? == 0;
+        Ok::<_, Box<dyn Error>>(is_borne.then_some(offered))
     })?;
     let figure = Figure::higher("rate", "k stations/s", rate / 1e3);
     sheet.enter("5.8", "RFC 2889 section 5.8, address learning rate", figure);
@@ -164,7 +179,8 @@ fn broadcast(bench: &Bench, sheet: &mut Sheet) -> Result<(), Box<dyn Error>> {
         let before = received()?;
         let report = load::send(&path, &Load { rate: Some(rate), ..load })?;
         let copies = received()? - before;
-        Ok::<_, Box<dyn Error>>(report.received == report.sent && copies >= report.sent)
+        let is_borne = report.received == report.sent && copies >= report.sent;
+        Ok::<_, Box<dyn Error>>(is_borne.then(|| report.sent_per_second()))
     })?;
     sheet.enter("5.10", ABOUT, Figure::higher("throughput", "Mpps to each port", rate / 1e6));
     if rate > 0.0 {

@@ -4,7 +4,8 @@
 //! ports, and of all flows where flows are what grows; its cost is the worker's processor time per frame.
 
 use std::error::Error;
-use std::time::Instant;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use ctl::response::BridgeInfo;
 use ctl::{Mutation, Named, Query};
@@ -19,7 +20,8 @@ use crate::soak::memory_kib;
 use crate::stations::{frame, send_all, station};
 use crate::subject::{INTERFACE, Rig, Switch, Wish, catalogue, mac, translator};
 
-type Grow = fn(&mut Bench, u32, u32) -> Result<(), Box<dyn Error>>;
+/// Adds items, and returns how long that took: without waiting whether more arrives.
+type Grow = fn(&mut Bench, u32, u32) -> Result<Duration, Box<dyn Error>>;
 
 /// Something of which there can be many.
 struct Dimension {
@@ -34,13 +36,21 @@ struct Dimension {
     flows: fn(u32) -> u32,
 }
 
-const DIMENSIONS: [Dimension; 4] = [
+const DIMENSIONS: [Dimension; 5] = [
     Dimension {
         name: "ports",
         about: "TAP ports in one container, on one bridge",
         most: 1000,
         start: bridged,
         grow: add_ports,
+        flows: |_| 1,
+    },
+    Dimension {
+        name: "veths",
+        about: "veths in gso mode into one container, on one bridge",
+        most: 1000,
+        start: bridged,
+        grow: add_veths,
         flows: |_| 1,
     },
     Dimension {
@@ -99,10 +109,8 @@ pub(crate) fn run(
 ) -> Result<Record, Box<dyn Error>> {
     if let Some(unknown) = only.iter().find(|name| DIMENSIONS.iter().all(|one| one.name != **name))
     {
-        return Err(format!(
-            "there is no dimension {unknown:?}; use ports, networks, stations or sessions"
-        )
-        .into());
+        let names = DIMENSIONS.map(|dimension| dimension.name).join(", ");
+        return Err(format!("there is no dimension {unknown:?}; use {names}").into());
     }
     hostnet::sandbox::enter()?;
     let mut record = Record::begin_alone("one adaptive worker, TAP ports");
@@ -128,9 +136,9 @@ fn grow(
     let mut sheet = Sheet { record, dimension, count: 0 };
     sheet.enter(Figure::lower("cost", "ns/frame", cost(&bench, 1, setting)?));
     for count in steps(most) {
-        let (before, begun) = (memory_kib()?, Instant::now());
-        (dimension.grow)(&mut bench, sheet.count, count)?;
-        let seconds = begun.elapsed().as_secs_f64();
+        rehearse(&bench, (dimension.flows)(count), setting)?;
+        let before = memory_kib()?;
+        let seconds = (dimension.grow)(&mut bench, sheet.count, count)?.as_secs_f64();
         let grown = f64::from(u32::try_from(memory_kib()?.saturating_sub(before))?) * 1024.0;
         let added = f64::from(count - sheet.count);
         sheet.count = count;
@@ -169,26 +177,51 @@ impl Sheet<'_> {
     }
 }
 
+/// Makes the frames of a load and sends none: what the sender's memory takes is there before, and is nobody else's.
+fn rehearse(bench: &Bench, flows: u32, setting: Setting) -> Result<(), Box<dyn Error>> {
+    let rig = &bench.rig;
+    let load = Load { flows, frames: Some(0), ..load_of(rig, setting) };
+    load::send(&rig.path(), &load)?;
+    Ok(())
+}
+
+/// How long one thing after the other takes.
+fn each(
+    mut numbers: Range<u32>,
+    add: impl FnMut(u32) -> Result<(), Box<dyn Error>>,
+) -> Result<Duration, Box<dyn Error>> {
+    let begun = Instant::now();
+    numbers.try_for_each(add)?;
+    Ok(begun.elapsed())
+}
+
 /// Nanoseconds of the worker's time for a frame.
 fn cost(bench: &Bench, flows: u32, setting: Setting) -> Result<f64, Box<dyn Error>> {
     let rig = &bench.rig;
     let load = Load { flows, ..load_of(rig, setting) };
-    let before = rig.switch_time()?;
-    let report = load::send(&rig.path(), &load)?;
-    let used = rig.switch_time()?.saturating_sub(before).as_secs_f64() * 1e9;
+    let labour = &rig.labour;
+    let before = labour.time()?;
+    let (report, after) = load::send_then(&rig.path(), &load, || labour.time())?;
+    let used = after?.saturating_sub(before).as_secs_f64() * 1e9;
     Ok(used / f64::from(u32::try_from(report.received.max(1))?))
 }
 
-fn add_ports(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
-    (from..to)
-        .try_for_each(|number| bench.control.guest(&format!("guest{number}"), "br0", &bench.guest))
+fn add_ports(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
+    let Bench { control, guest, .. } = bench;
+    each(from..to, |number| control.guest(&format!("guest{number}"), "br0", guest))
 }
 
-fn add_networks(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
-    (from..to).try_for_each(|number| bench.control.bridge(&format!("net{number}"), 1500, &[]))
+/// Each takes the kernel a grace period of RCU to attach.
+fn add_veths(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
+    let Bench { control, guest, .. } = bench;
+    each(from..to, |number| control.veth_guest(&format!("guest{number}"), "br0", guest))
 }
 
-fn add_stations(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Error>> {
+fn add_networks(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
+    each(from..to, |number| bench.control.bridge(&format!("net{number}"), 1500, &[]))
+}
+
+fn add_stations(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
     if from == 0 {
         let unlimited =
             ctl::BridgeSet { mac_limit: Some(1_000_000), ..ctl::BridgeSet::new("br0".parse()?) };
@@ -197,18 +230,17 @@ fn add_stations(bench: &mut Bench, from: u32, to: u32) -> Result<(), Box<dyn Err
     let rig = &bench.rig;
     let (near, far) = (mac(&rig.near)?, RawSocket::open(&rig.far, INTERFACE)?);
     let frames = (from..to).map(|number| frame(near, station(number)));
-    send_all(&far, frames, &rig.near, None, || Ok(()))?;
+    let took = send_all(&far, frames, &rig.near, None, || Ok(()))?;
     let info: BridgeInfo = bench.control.ask(Query::BridgeShow(Named::new("br0".parse()?)))?;
     if info.stations < to {
         return Err(format!("the bridge knows {} stations of {to}", info.stations).into());
     }
-    Ok(())
+    Ok(took)
 }
 
-fn add_sessions(bench: &mut Bench, _from: u32, to: u32) -> Result<(), Box<dyn Error>> {
+fn add_sessions(bench: &mut Bench, _from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
     let rig = &bench.rig;
-    let setting =
-        Setting { duration: std::time::Duration::from_secs(120), cores: netlab::Cores::default() };
+    let setting = Setting { duration: Duration::from_secs(120), cores: netlab::Cores::default() };
     let load = Load {
         flows: to,
         frames: Some(u64::from(to)),
@@ -221,7 +253,7 @@ fn add_sessions(bench: &mut Bench, _from: u32, to: u32) -> Result<(), Box<dyn Er
             format!("{:.1} % of {to} sessions did not come about", report.loss() * 100.0).into()
         );
     }
-    Ok(())
+    Ok(report.receiving)
 }
 
 #[cfg(test)]

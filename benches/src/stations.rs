@@ -40,14 +40,14 @@ pub(crate) fn is_from(frame: &[u8], source: MacBytes) -> bool {
 }
 
 /// Sends frames: at a rate per second, or as fast as they arrive at `receiver`, with a look at something else now and
-/// then. Returns when nothing arrives any more.
+/// then. Returns when nothing arrives any more, and how long the sending took.
 pub(crate) fn send_all(
     socket: &RawSocket,
     frames: impl Iterator<Item = Vec<u8>>,
     receiver: &Container,
     rate: Option<f64>,
     mut look: impl FnMut() -> Result<(), Box<dyn Error>>,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<Duration, Box<dyn Error>> {
     let (begun, before) = (Instant::now(), received(receiver)?);
     for (number, frame) in (1u32..).zip(frames) {
         socket.send(&frame)?;
@@ -65,8 +65,10 @@ pub(crate) fn send_all(
             None => {}
         }
     }
+    let took = begun.elapsed();
     await_frames(receiver, u64::MAX)?;
-    look()
+    look()?;
+    Ok(took)
 }
 
 /// Waits until so many frames have arrived, or none has for a while.

@@ -7,7 +7,7 @@ use crate::statistics::Spread;
 
 /// All of a run.
 pub(crate) fn text(record: &Record) -> String {
-    let mut out = String::new();
+    let mut out = format!("vswitch {}, {}\n", record.version, record.date);
     for (name, value) in record.machine.facts() {
         out += &format!("{name}: {value}\n");
     }

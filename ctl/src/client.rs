@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::wire::{Envelope, LineDecoder, MAX_RESPONSE_BYTES, Reply, parse_reply, request_line};
-use crate::{CtlError, ErrorCode, Request};
+use crate::{CtlError, ErrorCode, Mutation, Request};
 
 /// Where the daemon listens unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/vswitch/vswitch.sock";
@@ -25,6 +25,9 @@ pub fn usual_socket() -> PathBuf {
 
 /// How long the daemon may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// And how much longer for each change of a batch: the kernel attaches one veth after the other, each takes a grace period of
+/// RCU, and these are tens of milliseconds on a busy machine.
+const PATIENCE_FOR_A_CHANGE: Duration = Duration::from_millis(100);
 
 /// Why there is no answer, or what the answer says.
 #[derive(Debug, thiserror::Error)]
@@ -95,10 +98,13 @@ pub struct Client {
     decoder: LineDecoder,
     next_id: u64,
     patience: Duration,
+    /// For the answer that is awaited.
+    waiting: Duration,
 }
 
 impl Client {
-    /// Connects to the daemon behind `socket`, and gives it half a minute for each answer.
+    /// Connects to the daemon behind `socket`, and gives it half a minute for each answer, and more for many changes at
+    /// once.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] or [`ClientError::Denied`].
@@ -106,7 +112,8 @@ impl Client {
         Self::connect_within(socket, PATIENCE)
     }
 
-    /// Connects to the daemon behind `socket`, and waits so long at most for that, and for each answer.
+    /// Connects to the daemon behind `socket`, and waits so long at most for that, and for each answer; for that to a batch,
+    /// longer by its changes.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`], [`ClientError::Denied`], or [`ClientError::Silent`] when as many wait already as
@@ -118,7 +125,8 @@ impl Client {
             io::ErrorKind::WouldBlock => ClientError::Silent { patience },
             _ => ClientError::Unreachable { path: path(), source },
         })?;
-        Ok(Self { stream, decoder: LineDecoder::new(MAX_RESPONSE_BYTES), next_id: 1, patience })
+        let (decoder, waiting) = (LineDecoder::new(MAX_RESPONSE_BYTES), patience);
+        Ok(Self { stream, decoder, next_id: 1, patience, waiting })
     }
 
     /// Sends a request and waits for its answer.
@@ -143,6 +151,8 @@ impl Client {
     ) -> Result<Value, E> {
         let id = self.next_id;
         self.next_id += 1;
+        self.waiting = self.patience + patience_for(&request);
+        self.stream.set_read_timeout(Some(self.waiting)).map_err(ClientError::Lost)?;
         let line = request_line(&Envelope { id, request }).map_err(ClientError::from)?;
         // A daemon that refuses the connection says why and closes: read that even if writing fails.
         let written = self.stream.write_all(&line);
@@ -198,7 +208,7 @@ impl Client {
     fn broken(&self, error: io::Error) -> ClientError {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                ClientError::Silent { patience: self.patience }
+                ClientError::Silent { patience: self.waiting }
             }
             _ => ClientError::Lost(error),
         }
@@ -214,6 +224,17 @@ impl HangUp {
     pub fn hang_up(&self) {
         // A connection that is over needs no end.
         let _ = self.0.shutdown(Shutdown::Write);
+    }
+}
+
+/// How much longer the answer to a request may take than that to others.
+fn patience_for(request: &Request) -> Duration {
+    match request {
+        Request::Mutation(Mutation::Batch(batch)) => {
+            let changes = u32::try_from(batch.changes.len()).unwrap_or(u32::MAX);
+            PATIENCE_FOR_A_CHANGE.saturating_mul(changes)
+        }
+        _ => Duration::ZERO,
     }
 }
 
@@ -238,4 +259,20 @@ fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     }
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Batch, BridgeAdd, Query};
+
+    #[test]
+    fn a_batch_is_waited_for_as_long_as_its_changes_may_take() {
+        let change = Mutation::BridgeAdd(BridgeAdd::new("br0".parse().unwrap()));
+        let batch = Batch { changes: vec![change.clone(); 1000] };
+        let longer = |mutation| patience_for(&Request::Mutation(mutation));
+        assert_eq!(longer(Mutation::Batch(batch)), PATIENCE_FOR_A_CHANGE * 1000);
+        assert_eq!(longer(change), Duration::ZERO);
+        assert_eq!(patience_for(&Request::Query(Query::Version)), Duration::ZERO);
+    }
 }

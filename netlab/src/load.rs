@@ -122,7 +122,8 @@ impl<'a> Load<'a> {
     /// The frames that are sent again and again: each flow and each length, as often as it takes.
     fn templates(&self, sender: MacBytes, (address, port): (Ipv4Addr, u16)) -> Vec<Vec<u8>> {
         let flows = usize::try_from(self.flows).unwrap_or(usize::MAX);
-        let count = flows.max(self.frame_bytes.len()).next_multiple_of(BATCH);
+        // Whole turns of the lengths, so that each has its share, in whole batches.
+        let count = flows.next_multiple_of(BATCH * self.frame_bytes.len());
         let frame = |number: usize| {
             let flow = u32::try_from(number % flows).unwrap_or(0);
             let source = Ipv4Addr::from(u32::from(self.source).wrapping_add(flow / PORTS));
@@ -141,6 +142,8 @@ pub struct Report {
     pub sent: u64,
     /// Datagrams that the receiver's socket delivered.
     pub received: u64,
+    /// Bytes of the frames that they came in, check sequences included.
+    pub received_bytes: u64,
     /// How long the sender sent.
     pub sending: Duration,
     /// From the start until the last datagram was delivered.
@@ -162,6 +165,11 @@ impl Report {
     /// Datagrams delivered per second.
     pub fn received_per_second(&self) -> f64 {
         figure(self.received) / self.receiving.as_secs_f64().max(f64::EPSILON)
+    }
+
+    /// Gigabits (10^9) of the frames that they came in per second, check sequences included.
+    pub fn gbit_per_s(&self) -> f64 {
+        figure(self.received_bytes) * 8e-9 / self.receiving.as_secs_f64().max(f64::EPSILON)
     }
 
     /// Frames sent per second.
@@ -186,6 +194,19 @@ fn figure(count: u64) -> f64 {
 /// [`LabError::Parameters`], also for a path to an IPv6 address; [`LabError::Socket`]; [`LabError::Host`] when
 /// the interface is not there.
 pub fn send(path: &Path, load: &Load) -> Result<Report, LabError> {
+    send_then(path, load, || ()).map(|(report, ())| report)
+}
+
+/// As [`send`], and looks at something when the last frame has been sent: what comes behind that, stragglers and the wait
+/// for them, is no part of the load.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_then<T: Send>(
+    path: &Path,
+    load: &Load,
+    look: impl FnOnce() -> T + Send,
+) -> Result<(Report, T), LabError> {
     load.check()?;
     let far = path.udp_receiver(PORT)?;
     let sender = Sender::open(path, &far, load)?;
@@ -195,12 +216,13 @@ pub fn send(path: &Path, load: &Load) -> Result<Report, LabError> {
         let receiving = scope.spawn(|| receiver.run(start, &done, &received, load));
         let sending = scope.spawn(|| {
             let sent = sender.run(start, &received, load);
+            let seen = look();
             done.store(true, Ordering::Relaxed);
-            sent
+            (sent, seen)
         });
-        let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (sent, seen) = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let got = receiving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(sent.complete(got, load))
+        Ok((sent?.complete(got, load), seen))
     })
 }
 
@@ -374,6 +396,7 @@ impl Receiver {
         let report = Report {
             sent: 0,
             received: 0,
+            received_bytes: 0,
             sending: Duration::ZERO,
             receiving: Duration::ZERO,
             sender_cpu: Duration::ZERO,
@@ -416,6 +439,8 @@ impl Receiver {
     fn note(&mut self, count: usize, start: Start, load: &Load) {
         let arrived = u64::try_from(count).unwrap_or(0);
         self.report.received += arrived;
+        let payload: u64 = (0..count).map(|number| self.batch.length_bytes(number)).sum();
+        self.report.received_bytes += payload + arrived * u64::from(OVERHEAD_BYTES);
         if let Some(progress) = load.progress {
             progress.fetch_add(arrived, Ordering::Relaxed);
         }

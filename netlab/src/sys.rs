@@ -219,6 +219,8 @@ pub(crate) fn stamp_arrivals(socket: &impl AsFd) -> io::Result<()> {
 
 /// Bytes of a datagram that are read.
 const HEAD_BYTES: usize = 64;
+/// Without waiting, and of each datagram its whole length, however much of it is read (recv(2)).
+const RECEIVE: c_int = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
 
 /// Room for datagrams that are received together by recvmmsg(2), of which only the beginning is read.
 pub(crate) struct ReceiveBatch {
@@ -258,13 +260,18 @@ impl ReceiveBatch {
         let messages = self.messages.as_mut_ptr();
         // SAFETY: the messages point to the pieces and those to the room, and to the control buffers, all of which
         // this batch owns; nobody else looks at them.
-        let got = unsafe { libc::recvmmsg(fd, messages, count, libc::MSG_DONTWAIT, null_mut()) };
+        let got = unsafe { libc::recvmmsg(fd, messages, count, RECEIVE, null_mut()) };
         usize::try_from(got).map_err(|_| io::Error::last_os_error())
     }
 
     /// The beginning of a datagram that was just received.
     pub(crate) fn datagram(&self, number: usize) -> &[u8] {
         &self.room[number]
+    }
+
+    /// How long a datagram was that was just received.
+    pub(crate) fn length_bytes(&self, number: usize) -> u64 {
+        u64::from(self.messages[number].msg_len)
     }
 
     /// When the kernel's stack got a datagram that was just received, in nanoseconds since 1970, if it was asked to

@@ -81,11 +81,21 @@ impl Report {
     pub fn received_per_second(&self) -> f64 {
         rate(self.received, self.receiving)
     }
+
+    /// The share of the datagrams that were not delivered, 0 to 1.
+    pub fn loss(&self) -> f64 {
+        share(self.sent.saturating_sub(self.received), self.sent)
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a figure for people")]
 fn rate(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64().max(f64::EPSILON)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a figure for people")]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
 }
 
 /// Sends datagrams along the path as fast as the sender can, and counts what is delivered. Loss is no
@@ -94,6 +104,19 @@ fn rate(count: u64, time: Duration) -> f64 {
 /// # Errors
 /// [`LabError::Parameters`] for datagrams that are too long together; [`LabError::Socket`].
 pub fn flood(path: &Path, options: &Options) -> Result<Report, LabError> {
+    flood_then(path, options, || ()).map(|(report, ())| report)
+}
+
+/// As [`flood`], and looks at something when the last datagram has been sent: what comes behind that, stragglers and the
+/// wait for them, is no part of the load.
+///
+/// # Errors
+/// As [`flood`].
+pub fn flood_then<T: Send>(
+    path: &Path,
+    options: &Options,
+    look: impl FnOnce() -> T + Send,
+) -> Result<(Report, T), LabError> {
     if options.segments == 0 || usize::from(options.segments) * options.payload_bytes > 65_507 {
         let why = "send 1 or more segments of together up to 65507 bytes";
         return Err(LabError::Parameters { operation: "send UDP", why });
@@ -110,12 +133,14 @@ pub fn flood(path: &Path, options: &Options) -> Result<Report, LabError> {
         let receiver = scope.spawn(|| receive(&far, start, &done, options));
         let sending = scope.spawn(|| {
             let sent = send(&near, start, options);
+            let seen = look();
             done.store(true, Ordering::Relaxed);
-            sent
+            (sent, seen)
         });
-        let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (sent, seen) = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let got = receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok(Report { sent: sent.sent, sending: sent.sending, sender_cpu: sent.sender_cpu, ..got })
+        let Report { sent, sending, sender_cpu, .. } = sent?;
+        Ok((Report { sent, sending, sender_cpu, ..got }, seen))
     })
 }
 

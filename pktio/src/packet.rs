@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::bpf;
-use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool};
+use crate::buffer::{BURST_BYTES, BURST_FRAMES, Burst, PktBuf, Pool, Spares};
 use crate::offload::Accepts;
 use crate::port::{Missed, Port, PortFault, Sent};
 use crate::shared::Sharing;
@@ -91,8 +91,7 @@ pub struct PacketPort {
     fd: OwnedFd,
     interface: u32,
     messages: Messages,
-    /// Buffers that the last receive did not fill.
-    spare: Vec<PktBuf>,
+    spares: Spares,
     /// Frames to ask for at the next receive: many when they are small, few when they are super-frames.
     batch: usize,
     host_stack: HostStack,
@@ -166,7 +165,7 @@ impl PacketPort {
             fd,
             interface,
             messages: Messages::new(BURST_FRAMES),
-            spare: Vec::with_capacity(BURST_FRAMES),
+            spares: Spares::with_room_for(BURST_FRAMES),
             batch: FEW,
             host_stack,
             receive_buffer_bytes,
@@ -192,22 +191,19 @@ impl PacketPort {
 
     /// Gets one batch. Returns how many frames came and their bytes.
     fn receive(&mut self, pool: &mut Pool, out: &mut Burst) -> Result<Batch, PortFault> {
-        while self.spare.len() < self.batch {
-            let Some(buffer) = pool.take_slab() else { break };
-            self.spare.push(buffer);
-        }
-        let asked = self.batch.min(self.spare.len());
-        if asked == 0 {
+        let ready = self.spares.ready(self.batch, pool);
+        if ready.is_empty() {
             return Ok(Batch::default());
         }
-        // The buffer that was used last is at the end, and still in the cache: it goes first.
-        self.spare.reverse();
-        let got = match self.messages.receive(self.fd.as_fd(), &mut self.spare[..asked]) {
+        let got = match self.messages.receive(self.fd.as_fd(), ready) {
             Ok(got) => got,
-            Err(error) => return self.quiet_or_fault("recvmmsg", error).map(|()| Batch::default()),
+            Err(error) => {
+                self.spares.keep(pool);
+                return self.quiet_or_fault("recvmmsg", error).map(|()| Batch::default());
+            }
         };
         let mut batch = Batch { messages: got, ..Batch::default() };
-        for (at, mut frame) in self.spare.drain(..got).enumerate() {
+        for (at, mut frame) in self.spares.filled(got).enumerate() {
             if accept(&mut frame, self.messages.received(at)) {
                 batch.frames += 1;
                 batch.bytes += frame.len();
@@ -217,6 +213,7 @@ impl PacketPort {
                 pool.recycle(frame);
             }
         }
+        self.spares.keep(pool);
         Ok(batch)
     }
 
@@ -350,7 +347,7 @@ impl Port for PacketPort {
     }
 
     fn housekeep(&mut self, pool: &mut Pool) -> Result<(), PortFault> {
-        self.spare.drain(..).for_each(|buffer| pool.recycle(buffer));
+        self.spares.give_back(pool);
         match sys::take_error(self.fd.as_fd()) {
             Ok(0) => Ok(()),
             Ok(error) => self.quiet_or_fault("poll", io::Error::from_raw_os_error(error)),

@@ -42,7 +42,7 @@ pub trait Port: Send {
     fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
 
     /// Work that need not be done per burst (refills, completions, pending errors), called when the worker
-    /// takes the port over and each time before it sleeps.
+    /// takes the port over, when it was silent for long, and each time before the worker sleeps.
     ///
     /// # Errors
     /// [`PortFault`] when the port can no longer be used.

@@ -304,6 +304,49 @@ fn what_a_port_received_before_it_failed_is_not_taken_for_another_ports() {
     assert_eq!((books.port(PortIndex(0)).received, books.port(PortIndex(1)).received), (1, 1));
 }
 
+/// A port that has frames always, for one station, in buffers for the longest that there are: as a TAP port has them.
+struct Endless(u8);
+
+impl Port for Endless {
+    fn rx_burst(&mut self, pool: &mut Pool, out: &mut Burst) -> Result<usize, PortFault> {
+        let mut bytes = [0x5a; 60];
+        bytes[..12].copy_from_slice(&[2, 0, 0, 0, 0, 99, 2, 0, 0, 0, 0, self.0]);
+        let slabs = std::iter::from_fn(|| pool.take_slab()).take(2);
+        let before = out.len();
+        out.extend(slabs.filter_map(|mut frame| frame.fill_from(&bytes).then_some(frame)));
+        Ok(out.len() - before)
+    }
+
+    fn tx_burst(&mut self, pool: &mut Pool, frames: &mut Burst) -> Result<Sent, PortFault> {
+        let sent = Sent { frames: frames.len(), refused: 0 };
+        pool.recycle_all(frames);
+        Ok(sent)
+    }
+
+    fn accepts(&self) -> Accepts {
+        Accepts::ALL
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+#[test]
+fn ports_that_have_more_than_there_are_buffers_for_are_all_served() {
+    const PORTS: u8 = 6;
+    let mut rig = Rig::new(1, &[], Accepts::ALL);
+    for number in 0..PORTS {
+        let id = QueueId { port: PortIndex(number.into()), queue: 0 };
+        rig.tell(0, Command::Attach(id, Device::Queue(Box::new(Endless(number)))));
+    }
+    rig.place(&[0; PORTS as usize]);
+    let books = rig.books();
+    let received = |number: u8| books.port(PortIndex(number.into())).received;
+    assert!(received(0) > 0);
+    assert!((0..PORTS).all(|number| received(number) == received(0)), "{books:?}");
+}
+
 #[test]
 fn a_port_moves_to_another_worker_and_goes_on() {
     let mut rig = Rig::new(2, &[0, 0], Accepts::ALL);

@@ -39,14 +39,25 @@ pub(super) struct Curve {
     pub(super) points: Vec<(f64, f64)>,
 }
 
+/// Room for names in front of bars, at least.
 const LABELS: f64 = 130.0;
 const ROW: f64 = 20.0;
+/// Of the longest bar.
+const BARS: f64 = 440.0;
+/// Behind it: a number.
+const NUMBER: f64 = 70.0;
+
+/// Room that the longest of some names takes, roughly: letters of 12 pixels are half as wide on average.
+#[allow(clippy::cast_precision_loss, reason = "names are short")]
+fn width_of<'a>(names: impl Iterator<Item = &'a str>) -> f64 {
+    names.map(|name| name.chars().count()).max().unwrap_or(0) as f64 * 6.5
+}
 
 /// Horizontal bars of the medians from zero, whiskers from the least to the most.
 pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
-    const WIDTH: f64 = 640.0;
+    let labels = (width_of(bars.iter().map(|bar| &*bar.name)) + 12.0).max(LABELS);
     let most = bars.iter().map(|bar| bar.spread.max).fold(f64::MIN_POSITIVE, f64::max);
-    let x = |value: f64| LABELS + value / most * (WIDTH - LABELS - 70.0);
+    let x = |value: f64| labels + value / most * BARS;
     let mut out = String::new();
     let mut y = 24.0;
     for bar in bars {
@@ -55,13 +66,13 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
         let _ = write!(
             out,
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\
-             <rect x=\"{LABELS}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"/>\
+             <rect x=\"{labels}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\"/>\
              <path class=\"whisker\" d=\"M{:.1} {middle:.1}H{:.1}\"/>\
              <text class=\"dim\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            LABELS - 8.0,
+            labels - 8.0,
             middle + 4.0,
             y + 3.0,
-            x(median) - LABELS,
+            x(median) - labels,
             ROW - 6.0,
             bar.colour,
             x(min),
@@ -72,7 +83,7 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
         );
         y += ROW;
     }
-    frame(title, (WIDTH, y + 6.0), &out)
+    frame(title, (labels + BARS + NUMBER, y + 6.0), &out)
 }
 
 const SIZE: (f64, f64) = (560.0, 320.0);
@@ -109,8 +120,9 @@ pub(super) fn curves(title: &str, across: &str, up: &str, curves: &[Curve]) -> S
         );
         below += LEGEND_ROW;
     }
-    // However many curves there are, the drawing is as high as their names.
-    frame(title, (SIZE.0, below.max(SIZE.1)), &out)
+    // However many curves there are, the drawing is as high as their names, and as wide.
+    let names = RIGHT + 20.0 + width_of(curves.iter().map(|curve| &*curve.name));
+    frame(title, (names.max(SIZE.0), below.max(SIZE.1)), &out)
 }
 
 /// From values to places.
@@ -248,6 +260,21 @@ mod tests {
         let drawn = curves("", "", "", &many);
         assert!(height(&drawn) > TOP + 39.0 * LEGEND_ROW, "{drawn}");
         assert!(is_repeated(16) && !is_repeated(15));
+    }
+
+    #[test]
+    fn a_drawing_has_room_for_long_names() {
+        let width = |drawn: &str| {
+            let (_, rest) = drawn.split_once("width=\"").unwrap();
+            rest.split_once('"').unwrap().0.parse::<f64>().unwrap()
+        };
+        let long = "buffer: taken, filled, given back, and again";
+        let spread = Spread::of([1.0]).unwrap();
+        let bar = |name: &str| Bar { name: name.to_owned(), colour: colour(0), spread };
+        let grown = width(&bars("", &[bar(long)])) - width(&bars("", &[bar("x")]));
+        assert!(grown > 100.0, "{grown}");
+        let named = Curve { name: long.to_owned(), ..curve(vec![(1.0, 1.0), (2.0, 2.0)]) };
+        assert!(width(&curves("", "", "", &[named])) > SIZE.0 + 50.0);
     }
 
     fn axes(values: [f64; 2]) -> Axes {

@@ -3,7 +3,7 @@
 //!
 //! A [`Case`] is one stage at one place of one axis: so many entries, flows, rules, bytes, or frames of a burst. Its
 //! [`Work`] is done again and again; only what it hands to the [`Meter`] counts, so that making packets and giving buffers
-//! back does not. Cycles are the median of the calls, without what reading the counter takes: interruptions do not count.
+//! back does not. Cycles are the median of the calls of each of five rounds, without what reading the counter takes: interruptions do not count.
 //! Instructions are counted by callgrind ([`instructions`]) and repeat on a machine that others use.
 
 mod bridging;
@@ -23,7 +23,7 @@ use meter::Meter;
 use pktio::buffer::BURST_FRAMES;
 
 use crate::campaign::progress;
-use crate::record::{Figure, Record, SubjectNote};
+use crate::record::{Figure, INSTRUCTIONS, Record, SubjectNote};
 
 /// Something that is done to some items at each call, by the meter.
 type Work = Box<dyn FnMut(&mut Meter)>;
@@ -31,6 +31,9 @@ type Work = Box<dyn FnMut(&mut Meter)>;
 type Made = Result<Work, Box<dyn Error>>;
 /// A stage by its name, made for a place of its axis.
 type Stage = (&'static str, fn(usize) -> Made);
+
+/// Measurements of a case one after the other, so that their spread is known.
+const ROUNDS: usize = 5;
 
 /// Frames of a burst, where that is what varies.
 const BURSTS: [usize; 5] = [1, 8, 32, 64, 256];
@@ -51,7 +54,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::Stages, Self::Pipeline];
+    /// All.
+    pub(crate) const ALL: [Self; 2] = [Self::Stages, Self::Pipeline];
 
     fn title(self) -> &'static str {
         match self {
@@ -97,9 +101,11 @@ impl Axis {
 
     /// A place on it, for people.
     fn about(self, at: usize) -> String {
-        match self {
-            Self::Bytes => format!("frames of {at} bytes"),
-            Self::Burst => format!("bursts of {at}"),
+        match (self, at) {
+            (Self::Bytes, _) => format!("frames of {at} bytes"),
+            (Self::Burst, _) => format!("bursts of {at}"),
+            (Self::Entries, 1) => "one entry".to_owned(),
+            (_, 1) => format!("one {}", self.name().trim_end_matches('s')),
             _ => format!("{at} {}", self.name()),
         }
     }
@@ -140,12 +146,13 @@ pub(crate) struct Options {
     pub(crate) duration: Duration,
 }
 
-/// Measures the cases of a kind.
-pub(crate) fn run(kind: Kind, options: &Options) -> Result<Record, Box<dyn Error>> {
-    let chosen = chosen(kind.cases(), &options.only)?;
-    let mut record = Record::begin(notes(kind, &chosen));
+/// Measures the cases of these kinds.
+pub(crate) fn run(kinds: &[Kind], options: &Options) -> Result<Record, Box<dyn Error>> {
+    let all = kinds.iter().flat_map(|kind| kind.cases().into_iter().map(|case| (*kind, case)));
+    let chosen = chosen(all.collect(), &options.only)?;
+    let mut record = Record::begin(notes(&chosen));
     let bar = progress(chosen.len());
-    for case in &chosen {
+    for (_, case) in &chosen {
         bar.set_message(case.name());
         if let Err(error) = measure(case, options, &mut record) {
             record.fail(case.stage, &case.name(), &error.to_string());
@@ -156,18 +163,21 @@ pub(crate) fn run(kind: Kind, options: &Options) -> Result<Record, Box<dyn Error
     Ok(record)
 }
 
-fn chosen(mut cases: Vec<Case>, only: &[String]) -> Result<Vec<Case>, Box<dyn Error>> {
+fn chosen(
+    mut cases: Vec<(Kind, Case)>,
+    only: &[String],
+) -> Result<Vec<(Kind, Case)>, Box<dyn Error>> {
     let is_wanted = |name: &str| only.is_empty() || only.iter().any(|part| name.contains(part));
-    cases.retain(|case| is_wanted(&case.name()));
+    cases.retain(|(_, case)| is_wanted(&case.name()));
     if cases.is_empty() {
         return Err(format!("no case has {} in its name", only.join(" or ")).into());
     }
     Ok(cases)
 }
 
-fn notes(kind: Kind, cases: &[Case]) -> Vec<SubjectNote> {
+fn notes(cases: &[(Kind, Case)]) -> Vec<SubjectNote> {
     let mut notes: Vec<SubjectNote> = Vec::new();
-    for case in cases {
+    for (kind, case) in cases {
         if !notes.iter().any(|note| note.name == case.stage) {
             notes.push(SubjectNote::alone(case.stage, kind.title()));
         }
@@ -178,16 +188,20 @@ fn notes(kind: Kind, cases: &[Case]) -> Vec<SubjectNote> {
 fn measure(case: &Case, options: &Options, record: &mut Record) -> Result<(), Box<dyn Error>> {
     let axis = case.axis.name();
     let (measure, about) = (format!("{axis}-{}", case.at), case.axis.about(case.at));
-    let mut enter = |name: &str, value| {
+    let mut enter = |name: &str, round, value| {
         let at = f64::from(u32::try_from(case.at.max(1))?);
         let figure = Figure::lower(name, "per item", value);
         let figure = figure.at(&format!("{name} by {axis}"), axis, at);
-        record.enter(case.stage, (&measure, &about), 0, figure);
+        record.enter(case.stage, (&measure, &about), round, figure);
         Ok::<_, Box<dyn Error>>(())
     };
-    enter("cycles", meter::cycles(&mut (case.build)()?, options.duration)?)?;
+    let mut work = (case.build)()?;
+    for round in 0..ROUNDS {
+        let part = options.duration / u32::try_from(ROUNDS)?;
+        enter("cycles", round, meter::cycles(&mut work, part)?)?;
+    }
     if options.instructions {
-        enter("instructions", instructions::of(&case.name())?)?;
+        enter(INSTRUCTIONS, 0, instructions::of(&case.name())?)?;
     }
     Ok(())
 }
@@ -205,11 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn cases_are_chosen_by_a_parts_of_their_names() {
-        let only = ["flows-1000".to_owned()];
-        let some = chosen(Kind::Pipeline.cases(), &only).unwrap();
-        assert!(some.iter().all(|case| case.name().contains("flows-1000")) && !some.is_empty());
-        assert!(chosen(Kind::Pipeline.cases(), &["nothing such".to_owned()]).is_err());
+    fn cases_are_chosen_by_a_part_of_their_names() {
+        let cases =
+            || Kind::Pipeline.cases().into_iter().map(|case| (Kind::Pipeline, case)).collect();
+        let some = chosen(cases(), &["flows-1000".to_owned()]).unwrap();
+        assert!(some.iter().all(|(_, case)| case.name().contains("flows-1000")));
+        assert!(!some.is_empty());
+        assert!(chosen(cases(), &["nothing such".to_owned()]).is_err());
     }
 
     #[test]

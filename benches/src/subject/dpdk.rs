@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 use netlab::Container;
 
 use super::process::{Program, fresh_directory};
-use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers};
+use super::{
+    Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, first_core, worker_core,
+};
 
 const PROGRAM: &str = "dpdk-testpmd";
 
@@ -22,12 +24,12 @@ const TESTPMD: Subject = Subject {
 pub(super) const SUBJECTS: &[Subject] = &[
     Subject {
         name: "testpmd-packet",
-        about: "testpmd in io mode, net_af_packet ports on veths, without huge pages, polling on core 1",
+        about: "testpmd in io mode, net_af_packet ports on veths, without huge pages, polling on the last core",
         ..TESTPMD
     },
     Subject {
         name: "testpmd-xdp",
-        about: "testpmd in io mode, net_af_xdp ports on veths (copy mode), without huge pages, polling on core 1",
+        about: "testpmd in io mode, net_af_xdp ports on veths (copy mode), without huge pages, polling on the last core",
         start: |wish| start(wish, "net_af_xdp"),
         ..TESTPMD
     },
@@ -48,17 +50,9 @@ fn start(wish: &Wish, driver: &str) -> Result<Rig, Box<dyn Error>> {
     let directory = fresh_directory("testpmd")?;
     let devices =
         ["veth0", "veth1"].map(|device| format!("--vdev={driver}_{device},iface={device}"));
-    let arguments = [
-        "--no-huge",
-        "--no-pci",
-        "--no-shconf",
-        "-m",
-        "1024",
-        "-l",
-        "0,1",
-        &devices[0],
-        &devices[1],
-    ];
+    let cores = format!("--lcores=0@{},1@{}", first_core()?, worker_core()?);
+    let arguments =
+        ["--no-huge", "--no-pci", "--no-shconf", "-m", "1024", &cores, &devices[0], &devices[1]];
     let forwarding = [
         "--",
         "--forward-mode=io",

@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use ctl::IpCidr;
 use hostnet::{Interface, MacBytes};
-use netlab::{Container, Path, cpu, ping};
+use netlab::{Container, LabError, Path, cpu, ping};
+use vswitch::fleet::{default_cores, usable_cores};
 
 pub(crate) use nat::translator;
 pub(crate) use switch::Switch;
@@ -56,6 +57,14 @@ impl Family {
             Self::Bridging => "One network",
             Self::Nat => "Address translation",
             Self::Overlay => "Two hosts",
+        }
+    }
+
+    /// Bytes by which the containers' packets are shorter than the wire's.
+    pub(crate) fn overhead_bytes(self) -> u32 {
+        match self {
+            Self::Bridging | Self::Nat => 0,
+            Self::Overlay => overlay::OVERHEAD_BYTES,
         }
     }
 
@@ -159,6 +168,20 @@ pub(crate) enum Labour {
     Processes(Vec<u32>),
 }
 
+impl Labour {
+    /// Processor time so far.
+    ///
+    /// # Errors
+    /// [`LabError::Socket`], when one of the processes is gone.
+    pub(crate) fn time(&self) -> Result<Duration, LabError> {
+        match self {
+            Self::Kernel => Ok(Duration::ZERO),
+            Self::Threads(prefix) => cpu::threads_time(std::process::id(), prefix),
+            Self::Processes(pids) => pids.iter().map(|pid| cpu::threads_time(*pid, "")).sum(),
+        }
+    }
+}
+
 /// Two containers, and what connects them.
 pub(crate) struct Rig {
     /// What is kept while the rig is: the switch. It goes first.
@@ -199,18 +222,6 @@ impl Rig {
         Path::new(&self.near, &self.far, self.addresses[1])
     }
 
-    /// Processor time that the switch has used so far.
-    pub(crate) fn switch_time(&self) -> Result<Duration, Box<dyn Error>> {
-        Ok(match &self.labour {
-            Labour::Kernel => Duration::ZERO,
-            Labour::Threads(prefix) => cpu::threads_time(std::process::id(), prefix)?,
-            Labour::Processes(pids) => {
-                let times = pids.iter().map(|pid| cpu::threads_time(*pid, ""));
-                times.sum::<Result<Duration, _>>()?
-            }
-        })
-    }
-
     /// The longest packet of the near end, in bytes.
     pub(crate) fn mtu(&self) -> Result<u32, Box<dyn Error>> {
         Ok(self.near.link(INTERFACE)?.mtu)
@@ -230,6 +241,16 @@ pub(crate) fn mac(container: &Container) -> Result<MacBytes, Box<dyn Error>> {
 /// A container for a third port, if one is wanted.
 fn monitor(wish: &Wish) -> Result<Option<Container>, Box<dyn Error>> {
     Ok(if wish.monitor { Some(Container::new()?) } else { None })
+}
+
+/// The core of the thread that moves frames: of others' switches the same as of this one.
+fn worker_core() -> Result<usize, Box<dyn Error>> {
+    default_cores().first().copied().ok_or_else(|| "no core may be used".into())
+}
+
+/// The core for what else a switch has to do.
+fn first_core() -> Result<usize, Box<dyn Error>> {
+    usable_cores().first().copied().ok_or_else(|| "no core may be used".into())
 }
 
 fn containers() -> Result<[Container; 2], Box<dyn Error>> {

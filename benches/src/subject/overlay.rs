@@ -60,7 +60,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
 
 const VNI: u32 = 42;
 /// Bytes that VXLAN over IPv4 puts in front of a packet: Ethernet inside, VXLAN, UDP, IPv4.
-const OVERHEAD_BYTES: u32 = 14 + 8 + 8 + 20;
+pub(super) const OVERHEAD_BYTES: u32 = 14 + 8 + 8 + 20;
 
 fn underlay(host: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, host])

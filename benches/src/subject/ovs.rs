@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use netlab::Container;
 
 use super::process::{Program, fresh_directory, run_in};
-use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers};
+use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, worker_core};
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const PLAIN: &str = "ovs-vswitchd";
 const WITH_DPDK: &str = "ovs-vswitchd-dpdk";
 /// Without huge pages, which a container host need not have, and with nothing but the devices that are named. Without
 /// `--legacy-mem` OVS adds `--in-memory`, which cannot do without huge pages.
-const DPDK: &[&str] =
-    &["dpdk-init=true", "dpdk-extra=--no-huge --no-pci -m 1024 --legacy-mem", "pmd-cpu-mask=0x2"];
+const DPDK: &[&str] = &["dpdk-init=true", "dpdk-extra=--no-huge --no-pci -m 1024 --legacy-mem"];
+/// Checksums and segmentation are left to devices. Without it, what a container leaves to a device is dropped.
+const SEGMENTATION: &str = "userspace-tso-enable=true";
 
 /// What it takes.
 pub(super) const NEEDS: &[&str] = &[PLAIN, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"];
@@ -47,21 +48,33 @@ pub(super) const SUBJECTS: &[Subject] = &[
         ..OVS
     },
     Subject {
+        name: "ovs-tap-tso",
+        about: "OVS userspace, TAP ports moved into the containers, userspace-tso-enable=true",
+        start: |wish| start(wish, &TAP_TSO),
+        ..OVS
+    },
+    Subject {
         name: "ovs-xdp",
-        about: "OVS userspace, AF_XDP ports on veths (generic mode, one queue), a polling thread on core 1",
+        about: "OVS userspace, AF_XDP ports on veths (generic mode, one queue), a polling thread on the last core",
         start: |wish| start(wish, &XDP),
         ..OVS
     },
     Subject {
+        name: "ovs-xdp-native",
+        about: "OVS userspace, AF_XDP ports on veths (native mode, one queue), a polling thread on the last core",
+        start: |wish| start(wish, &XDP_NATIVE),
+        ..OVS
+    },
+    Subject {
         name: "ovs-dpdk-packet",
-        about: "OVS-DPDK without huge pages, net_af_packet ports on veths, a polling thread on core 1",
+        about: "OVS-DPDK without huge pages, net_af_packet ports on veths, a polling thread on the last core",
         needs: &[WITH_DPDK, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"],
         start: |wish| start(wish, &DPDK_PACKET),
         ..OVS
     },
     Subject {
         name: "ovs-dpdk-xdp",
-        about: "OVS-DPDK without huge pages, net_af_xdp ports on veths (copy mode), a polling thread on core 1",
+        about: "OVS-DPDK without huge pages, net_af_xdp ports on veths (copy mode), a polling thread on the last core",
         needs: &[WITH_DPDK, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"],
         start: |wish| start(wish, &DPDK_XDP),
         ..OVS
@@ -73,6 +86,8 @@ pub(super) struct Mode {
     daemon: &'static str,
     /// `other_config` of the whole switch.
     config: &'static [&'static str],
+    /// It has a thread that never sleeps.
+    is_polling: bool,
     /// What makes a port of `veth0` or `veth1`.
     port: fn(&str) -> Vec<String>,
     /// It makes the containers' interfaces itself.
@@ -81,23 +96,25 @@ pub(super) struct Mode {
 
 /// AF_PACKET ports on devices that exist.
 pub(super) const PACKET: Mode =
-    Mode { daemon: PLAIN, config: &[], port: |_| Vec::new(), is_tap: false };
-const TSO: Mode = Mode { config: &["userspace-tso-enable=true"], ..PACKET };
+    Mode { daemon: PLAIN, config: &[], is_polling: false, port: |_| Vec::new(), is_tap: false };
+const TSO: Mode = Mode { config: &[SEGMENTATION], ..PACKET };
 const TAP: Mode = Mode { port: |_| vec!["type=tap".to_owned()], is_tap: true, ..PACKET };
-const XDP: Mode = Mode {
-    config: &["pmd-cpu-mask=0x2"],
-    port: |_| {
-        ["type=afxdp", "options:n_rxq=1", "options:xdp-mode=generic"].map(str::to_owned).to_vec()
-    },
-    ..PACKET
-};
+const TAP_TSO: Mode = Mode { config: &[SEGMENTATION], ..TAP };
+const XDP: Mode = Mode { is_polling: true, port: |_| xdp_port("generic"), ..PACKET };
+const XDP_NATIVE: Mode = Mode { port: |_| xdp_port("native"), ..XDP };
 const DPDK_PACKET: Mode = Mode {
     daemon: WITH_DPDK,
     config: DPDK,
+    is_polling: true,
     port: |device| dpdk_port("net_af_packet", device),
     is_tap: false,
 };
 const DPDK_XDP: Mode = Mode { port: |device| dpdk_port("net_af_xdp", device), ..DPDK_PACKET };
+
+fn xdp_port(mode: &str) -> Vec<String> {
+    let kind = ["type=afxdp", "options:n_rxq=1"].map(str::to_owned);
+    kind.into_iter().chain([format!("options:xdp-mode={mode}")]).collect()
+}
 
 fn dpdk_port(driver: &str, device: &str) -> Vec<String> {
     vec!["type=dpdk".to_owned(), format!("options:dpdk-devargs={driver}_{device},iface={device}")]
@@ -123,8 +140,7 @@ fn start(wish: &Wish, mode: &Mode) -> Result<Rig, Box<dyn Error>> {
         }
     }
     configure(&ends, wish)?;
-    // Finished checksums: what is not TSO mode drops the ones that were left to a device.
-    if mode.config != TSO.config {
+    if !mode.config.contains(&SEGMENTATION) {
         ends.iter().try_for_each(|end| end.set_offloads(INTERFACE, false))?;
     }
     let labour = Labour::Processes(vec![switch.pid()]);
@@ -144,12 +160,18 @@ impl OpenVswitch {
         let (database, socket) = database(host, &directory)?;
         let database_at = format!("--db={socket}");
         let vsctl = |arguments: &[&str]| {
-            let all = [&["--no-wait", &*database_at], arguments].concat();
+            // The socket is there a moment before somebody listens.
+            let all =
+                [&["--no-wait", "--retry", "--timeout=20", &*database_at], arguments].concat();
             run_in(host, "ovs-vsctl", &all, "")
         };
         vsctl(&["init"])?;
         for setting in mode.config {
             vsctl(&["set", "Open_vSwitch", ".", &quoted(setting)])?;
+        }
+        if mode.is_polling {
+            let mask = format!("pmd-cpu-mask={:#x}", 1u128 << worker_core()?);
+            vsctl(&["set", "Open_vSwitch", ".", &quoted(&mask)])?;
         }
         let place = directory.to_string_lossy().into_owned();
         let control = format!("--unixctl={place}/vswitchd.ctl");

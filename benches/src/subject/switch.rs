@@ -202,6 +202,19 @@ impl Switch {
         self.named_tap(name, bridge, container, (name, &Interface::default()))
     }
 
+    /// As [`Self::guest`], by a veth that exists before.
+    pub(crate) fn veth_guest(
+        &mut self,
+        name: &str,
+        bridge: &str,
+        container: &Container,
+    ) -> Result<(), Box<dyn Error>> {
+        let device = veth_to(container, name)?;
+        container.configure(name, &Interface::default())?;
+        let (device, mode) = (device.parse()?, NetdevMode::Gso);
+        self.port(name, bridge, PortKind::Netdev { device, netns: None, mode })
+    }
+
     fn named_tap(
         &mut self,
         name: &str,
@@ -224,6 +237,15 @@ impl Switch {
     }
 }
 
+/// Makes a veth pair of which one end is in a container, and returns what the other is called.
+fn veth_to(container: &Container, ifname: &str) -> Result<String, Box<dyn Error>> {
+    // The kernel takes the devices of an earlier rig down when it comes to it: no two have the same name.
+    let device = format!("veth{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let place = Some(container.namespace().as_fd());
+    Netlink::open()?.create_veth(&device, ifname, place)?;
+    Ok(device)
+}
+
 /// An empty container's way onto a bridge, by a port of that name: an interface with these properties.
 pub(super) fn join(
     switch: &mut Switch,
@@ -233,10 +255,7 @@ pub(super) fn join(
     wanted: &Interface,
 ) -> Result<(), Box<dyn Error>> {
     let Some(mode) = mode else { return switch.tap(name, bridge, end, wanted) };
-    let netlink = Netlink::open()?;
-    // The kernel takes the devices of an earlier rig down when it comes to it: no two have the same name.
-    let device = format!("veth{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    netlink.create_veth(&device, INTERFACE, Some(end.namespace().as_fd()))?;
+    let (netlink, device) = (Netlink::open()?, veth_to(end, INTERFACE)?);
     if let Some(mtu) = wanted.mtu {
         netlink.set_mtu(netlink.link(&device)?.index, mtu)?;
     }

@@ -37,6 +37,17 @@ fn every_flow_and_every_length_is_among_the_frames() {
 }
 
 #[test]
+fn each_length_has_its_share_of_the_frames_that_are_sent_in_turn() {
+    let frames = Load { flows: 7, frame_bytes: &IMIX, ..load() }
+        .templates([4; 6], (Ipv4Addr::new(10, 0, 0, 2), 9));
+    assert_eq!(frames.len() % BATCH, 0);
+    let count = |bytes| frames.iter().filter(|frame| frame.len() + 4 == bytes).count();
+    let shares = [64, 594, 1518].map(|bytes| count(bytes) * 12 / frames.len());
+    assert_eq!(shares, [7, 4, 1]);
+    assert_eq!(count(64) * 12 % frames.len(), 0, "a turn is cut off");
+}
+
+#[test]
 fn a_load_that_makes_no_sense_is_refused() {
     let bad = [
         Load { flows: 0, ..load() },

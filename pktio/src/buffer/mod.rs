@@ -22,6 +22,7 @@ mod burst;
 mod pktbuf;
 mod pool;
 mod returns;
+mod spares;
 
 pub use arena::{HEADROOM_BYTES, SLAB_BYTES, SMALL_BYTES};
 pub use burst::{BURST_BYTES, BURST_FRAMES, Burst};
@@ -29,3 +30,4 @@ pub use pktbuf::PktBuf;
 pub use pool::{Memory, Pool, PoolConfig, PoolError};
 
 pub(crate) use arena::Arena;
+pub(crate) use spares::Spares;

@@ -151,6 +151,13 @@ impl Pool {
         PoolConfig { small: count(&self.small), slabs: count(&self.slabs) }
     }
 
+    /// Whether most super-frames are in use: what has one should hand it on soon, and keep none for later. Slots still on
+    /// their way home count as in use.
+    #[inline]
+    pub fn is_short(&self) -> bool {
+        self.slabs.len() < self.arena.slab_slots() as usize / 2
+    }
+
     /// The arena behind the pool.
     pub(crate) fn arena(&self) -> &'static Arena {
         self.arena

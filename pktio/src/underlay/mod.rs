@@ -42,7 +42,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::buffer::{PktBuf, Pool};
+use crate::buffer::{Pool, Spares};
 use crate::port::Missed;
 use crate::wire::field::vxlan;
 
@@ -126,8 +126,7 @@ pub struct Underlay {
     sources: Vec<socket::Source>,
     inbound: sys::Inbound,
     outbound: sys::Outbound,
-    /// Buffers that the last receive did not fill.
-    spare: Vec<PktBuf>,
+    spares: Spares,
     /// Messages to ask for at the next receive: many when they are short, few when they are batches.
     batch: usize,
     /// What was received and does not fit the burst that was asked for.
@@ -149,7 +148,7 @@ impl Underlay {
             sources,
             inbound: sys::Inbound::new(MESSAGES),
             outbound: sys::Outbound::new(MESSAGES, send::PIECES),
-            spare: Vec::with_capacity(MESSAGES),
+            spares: Spares::with_room_for(MESSAGES),
             batch: receive::FEW,
             waiting: VecDeque::with_capacity(MESSAGES),
             headers: vec![0; send::HEADER_BYTES],
@@ -177,7 +176,7 @@ impl Underlay {
 
     /// Gives unused buffers back; for when the worker sleeps.
     pub fn housekeep(&mut self, pool: &mut Pool) {
-        self.spare.drain(..).for_each(|buffer| pool.recycle(buffer));
+        self.spares.give_back(pool);
     }
 
     /// Datagrams that were lost before they could be received, since the last call.

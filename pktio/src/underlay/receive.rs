@@ -52,22 +52,19 @@ impl Underlay {
 
     /// Gets messages from the kernel.
     fn receive(&mut self, pool: &mut Pool) -> Result<(), PortFault> {
-        while self.spare.len() < self.batch {
-            let Some(buffer) = pool.take_slab() else { break };
-            self.spare.push(buffer);
-        }
-        let asked = self.batch.min(self.spare.len());
-        if asked == 0 {
+        let ready = self.spares.ready(self.batch, pool);
+        if ready.is_empty() {
             return Ok(());
         }
-        // The buffer that was used last is at the end, and still in the cache: it goes first.
-        self.spare.reverse();
-        let got = match self.inbound.receive(self.fd.as_fd(), &mut self.spare[..asked]) {
+        let got = match self.inbound.receive(self.fd.as_fd(), ready) {
             Ok(got) => got,
-            Err(error) => return quiet_or_fault(error),
+            Err(error) => {
+                self.spares.keep(pool);
+                return quiet_or_fault(error);
+            }
         };
         let mut bytes = 0;
-        for (at, data) in self.spare.drain(..got).enumerate() {
+        for (at, data) in self.spares.filled(got).enumerate() {
             let message = self.inbound.received(at);
             bytes += message.bytes;
             match accept(data, message) {
@@ -75,6 +72,7 @@ impl Underlay {
                 Err(data) => pool.recycle(data),
             }
         }
+        self.spares.keep(pool);
         self.batch = (BURST_BYTES / (bytes / got.max(1)).max(1)).clamp(FEW, MESSAGES);
         Ok(())
     }

@@ -287,7 +287,9 @@ impl Worker {
                 Err(fault) => self.expel(slot, fault),
             }
         }
-        self.queues.cool(now);
+        while let Err((slot, fault)) = self.queues.cool(now, &mut self.pool) {
+            self.expel(slot, fault);
+        }
         frames
     }
 
@@ -312,7 +314,8 @@ impl Worker {
         watch.charge(&mut self.perf, Stage::Rx);
         self.decide(ingress, now);
         watch.charge(&mut self.perf, Stage::Pipeline);
-        if self.outboxes.must_flush() {
+        // What waits to leave is in buffers that the next ports may need.
+        if self.outboxes.must_flush() || self.pool.is_short() {
             self.flush_all(now);
             watch.charge(&mut self.perf, Stage::Tx);
         }

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use flows::{Nanos, PortIndex};
-use pktio::{Accepts, Port};
+use pktio::{Accepts, Pool, Port, PortFault};
 use rustix::event::{Timespec, epoll};
 
 use super::QueueId;
@@ -165,17 +165,27 @@ impl Queues {
         }
     }
 
-    /// Makes the hot queues cold that were silent for long.
+    /// Makes the hot queues cold that were silent for long. Nobody asks them meanwhile: what they had at hand for the next receive
+    /// goes back to the pool.
+    ///
+    /// # Errors
+    /// The fault of a queue that cannot be used any more, by its position; the others that were silent are cold at the next call.
     #[inline]
-    pub(super) fn cool(&mut self, now: Nanos) {
+    pub(super) fn cool(&mut self, now: Nanos, pool: &mut Pool) -> Result<(), (usize, PortFault)> {
         let mut at = 0;
         while let Some(&slot) = self.hot.get(at) {
-            if self.all[slot].is_silent(now) && self.enter_set(slot, now) {
+            if !self.all[slot].is_silent(now) {
+                at += 1;
+                continue;
+            }
+            self.all[slot].port.housekeep(pool).map_err(|fault| (slot, fault))?;
+            if self.enter_set(slot, now) {
                 self.hot.swap_remove(at);
             } else {
                 at += 1;
             }
         }
+        Ok(())
     }
 
     /// False if it cannot be in the set, and is tried again no sooner than it would be silent anew.
@@ -241,16 +251,22 @@ mod tests {
     use std::fs::File;
     use std::io::Write;
 
-    use pktio::{Burst, Pool, PortFault, Sent, mem};
+    use pktio::{Burst, PktBuf, PoolConfig, Sent, mem};
 
     use super::*;
 
-    /// A port that is readable while its socket is.
-    struct Wired(File);
+    /// A port that is readable while its socket is, and has a buffer at hand when it was asked for frames.
+    struct Wired(File, Option<PktBuf>);
 
     impl Port for Wired {
-        fn rx_burst(&mut self, _: &mut Pool, _: &mut Burst) -> Result<usize, PortFault> {
+        fn rx_burst(&mut self, pool: &mut Pool, _: &mut Burst) -> Result<usize, PortFault> {
+            self.1 = pool.take_slab();
             Ok(0)
+        }
+
+        fn housekeep(&mut self, pool: &mut Pool) -> Result<(), PortFault> {
+            self.1.take().into_iter().for_each(|buffer| pool.recycle(buffer));
+            Ok(())
         }
 
         fn tx_burst(&mut self, _: &mut Pool, _: &mut Burst) -> Result<Sent, PortFault> {
@@ -279,11 +295,16 @@ mod tests {
         let far = [FIRST, SECOND].map(|id| {
             let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
             let [near, far] = [near, far].map(|end| File::from(OwnedFd::from(end)));
-            queues.push(id, Box::new(Wired(near)));
+            queues.push(id, Box::new(Wired(near, None)));
             far
         });
         queues.open(FIRST.port, at(0));
         (queues, far)
+    }
+
+    fn cool(queues: &mut Queues, millis: u64) {
+        let mut pool = Pool::new(PoolConfig { small: 1, slabs: 1 }).unwrap();
+        assert!(queues.cool(at(millis), &mut pool).is_ok());
     }
 
     fn hot(queues: &Queues) -> Vec<usize> {
@@ -304,18 +325,29 @@ mod tests {
     fn a_silent_queue_becomes_cold_and_one_that_brings_frames_does_not() {
         let (mut queues, _far) = pair();
         queues.note_frames(1, at(5));
-        queues.cool(at(9));
+        cool(&mut queues, 9);
         assert_eq!(hot(&queues), [0, 1]);
-        queues.cool(at(10));
+        cool(&mut queues, 10);
         queues.warm(at(10));
         assert_eq!(hot(&queues), [1]);
+    }
+
+    #[test]
+    fn a_queue_that_becomes_cold_keeps_no_buffers() {
+        let (mut queues, _far) = pair();
+        let mut pool = Pool::new(PoolConfig { small: 1, slabs: 1 }).unwrap();
+        queues[0].port.rx_burst(&mut pool, &mut Burst::new()).unwrap();
+        assert_eq!(pool.free().slabs, 0);
+        queues.note_frames(1, at(5));
+        assert!(queues.cool(at(10), &mut pool).is_ok());
+        assert_eq!((hot(&queues), pool.free().slabs), (vec![1], 1));
     }
 
     #[test]
     fn a_cold_queue_is_hot_when_something_waits_in_it_also_from_before() {
         let (mut queues, mut far) = pair();
         far[0].write_all(b"x").unwrap();
-        queues.cool(at(10));
+        cool(&mut queues, 10);
         assert!(hot(&queues).is_empty());
         queues.warm(at(10));
         assert_eq!(hot(&queues), [0]);
@@ -328,7 +360,7 @@ mod tests {
     fn all_cold_queues_wake_a_sleeper_by_one_descriptor() {
         let (mut queues, mut far) = pair();
         assert_eq!(queues.wake_fds().count(), 2);
-        queues.cool(at(10));
+        cool(&mut queues, 10);
         let readable = |queues: &Queues| {
             let fds: Vec<_> = queues.wake_fds().map(Option::unwrap).collect();
             assert_eq!(fds.len(), 1);
@@ -344,7 +376,7 @@ mod tests {
     #[test]
     fn a_queue_that_leaves_takes_nothing_of_the_others_along() {
         let (mut queues, mut far) = pair();
-        queues.cool(at(10));
+        cool(&mut queues, 10);
         far.iter_mut().for_each(|far| far.write_all(b"x").unwrap());
         let removed = queues.remove(0);
         assert_eq!(removed.id, FIRST);
@@ -360,7 +392,7 @@ mod tests {
         let turns = |queues: &mut Queues| [(); 3].map(|()| queues.next_hot());
         assert_eq!(turns(&mut queues), [Some(0), Some(1), Some(0)]);
         assert_eq!(queues.next_hot(), Some(1));
-        queues.cool(at(10));
+        cool(&mut queues, 10);
         assert_eq!(turns(&mut queues), [None; 3]);
         far[1].write_all(b"x").unwrap();
         queues.warm(at(10));
@@ -374,7 +406,7 @@ mod tests {
         queues.push(FIRST, Box::new(near));
         queues.open(FIRST.port, at(0));
         for millis in [10, 20, 1000] {
-            queues.cool(at(millis));
+            cool(&mut queues, millis);
             assert_eq!(hot(&queues), [0]);
         }
         assert!(queues.wake_fds().all(|fd| fd.is_none()));

@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
         test!(malformed_frames_are_counted_and_survived),
         test!(a_drop_is_shown_with_its_time_and_outlives_its_port),
         test!(a_known_station_is_not_flooded),
+        test!(however_many_veths_there_are_all_of_them_are_served),
     ]
     .into_iter()
     .chain([test!(an_sctp_checksum_that_was_left_to_a_device_is_finished).needs(Need::Bpf)])
@@ -50,6 +51,24 @@ fn is_cut_off(from: &Container, ip: &str) -> TestResult {
 fn drops(daemon: &Daemon, reason: &str) -> Result<u64, ctl::ClientError> {
     let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
     Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
+}
+
+/// A port that has seen short frames asks for buffers by the dozen, and all of them together for more than there are.
+fn however_many_veths_there_are_all_of_them_are_served() -> TestResult {
+    const MANY: usize = 12;
+    let daemon = Daemon::start()?;
+    let containers = (0..MANY).map(|_| Container::new()).collect::<Result<Vec<_>, _>>()?;
+    let address = |number: usize| format!("10.0.0.{}", number + 1);
+    for (number, container) in containers.iter().enumerate() {
+        let cidr = address(number) + "/24";
+        connect(&daemon, &format!("c{number}"), Kind::Gso, container, (1500, &[&cidr]))?;
+    }
+    for step in [1, MANY / 2] {
+        for (number, container) in containers.iter().enumerate() {
+            reaches(container, &address((number + step) % MANY))?;
+        }
+    }
+    daemon.check_ledger()
 }
 
 fn bridges_of_one_daemon_are_separate() -> TestResult {
