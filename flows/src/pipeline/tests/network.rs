@@ -208,7 +208,7 @@ impl Plan {
             hairpins,
             published,
             homes,
-            services: Services::new(self.services.clone()),
+            services: Services::new(self.services.clone()).into(),
             owners,
             ..Translation::default()
         }
