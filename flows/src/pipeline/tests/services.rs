@@ -339,6 +339,24 @@ fn an_icmp_error_about_a_session_is_about_what_its_reader_sent() {
 }
 
 #[test]
+fn an_icmp_error_that_quotes_what_was_never_sent_is_no_backends_word() {
+    let one = service(VIP, &[A]);
+    let health = Arc::clone(&one.backends[0].health);
+    let mut network = serving(one);
+    begin(&mut network, &client(1), VIP);
+    let error = |sequence| {
+        let about = tcp("S", &client(1), A, (sequence, 0));
+        icmp_error((3, 3, 0), ("10.0.0.2", CLIENT), &about, 28)
+    };
+    for made_up in [101, 0x7000_0000, 0xffff_0000] {
+        network.send(&error(made_up));
+        assert_eq!(health.failed(), 0, "{made_up}");
+    }
+    network.send(&error(100));
+    assert_eq!(health.failed(), 1);
+}
+
+#[test]
 fn a_node_port_leads_to_the_service_from_outside_and_is_nobodys_mapping() {
     let expose =
         Expose { protocol: 6, address: None, ports: 30080..=30080, home: INSIDE, internal: VIP };
