@@ -114,8 +114,7 @@ mod tests {
     use crate::{IfName, Mutation, Named, NetdevMode, PortAdd, PortKind, apply};
 
     fn shared() -> Config {
-        let mut config = Config::default();
-        config.bridges.insert("up".parse().unwrap(), crate::Bridge::default());
+        let config = Config::default();
         let device: IfName = "eth0".parse().unwrap();
         let kind = PortKind::Netdev { device, netns: None, mode: NetdevMode::Auto };
         let port = Port { shared: true, ..Port::new("up".parse().unwrap(), kind) };

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use ctl::response::{BackendInfo, BackendState, Checks, ServiceInfo};
 use ctl::{
-    Backend, BridgeAdd, BridgeSet, HealthCheck, Masquerade, Mutation, Named, NatAdd, NatRule,
-    NetdevMode, Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd, Service, ServiceAdd,
-    Tap,
+    Backend, BridgeSet, HealthCheck, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode,
+    Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd, Service, ServiceAdd, Tap,
 };
 use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, transfer};
 use rustix::process::Signal;
@@ -65,7 +64,6 @@ impl Site {
         host.await_ready("eth0")?;
         world.await_ready("eth0")?;
         let daemon = Daemon::start_on(&host, &[])?;
-        daemon.change(Mutation::BridgeAdd(BridgeAdd::new("out".parse()?)))?;
         daemon.add("up0", shared("out", mode)?)?;
         routed_bridge(&daemon, "inside", &["10.1.0.1/24", "fd01::1/64"])?;
         let addresses = ["10.1.0.2/24", "fd01::2/64"];
