@@ -68,12 +68,11 @@ pub(super) fn pool_add(config: &mut Config, add: &PoolAdd) -> Result<(), CtlErro
     let mut pool = config.pools.get(&subnet).cloned().unwrap_or_else(|| Pool::new(subnet));
     let is_new = !config.pools.contains_key(&subnet);
     // A bridge's subnet may be given: a network that is routed, or on the wire, has a part of it.
-    let mut others = given_out(config);
-    if let Some((_, other)) = others.find(|(other, _)| is_new && other.overlaps(&subnet)) {
+    let other = given_out(config).find(|(other, _)| is_new && other.overlaps(&subnet));
+    if let Some((_, other)) = other {
         let message = format!("subnet {subnet} overlaps {other}; choose another one");
         return Err(CtlError::new(ErrorCode::Exists, message));
     }
-    drop(others);
     new_pool(&mut pool, add.gateway, add.ranges.clone(), add.reserved.clone());
     config.pools.insert(subnet, pool);
     Ok(())
