@@ -313,7 +313,7 @@ pub struct Network {
     pub ledger: Ledger,
     pub tables: Arc<Tables>,
     pub translation: Arc<Translation>,
-    snapshot: Arc<Snapshot>,
+    pub snapshot: Arc<Snapshot>,
     pub now: Nanos,
     outboxes: Outboxes,
     fdbs: Vec<Arc<Fdb>>,
