@@ -70,7 +70,7 @@ impl Record<'_> {
     /// Replaces the control word unless it changed meanwhile.
     #[inline]
     pub(super) fn replace(self, old: Control, new: Control) -> bool {
-        self.0[CONTROL].compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.0[CONTROL].compare_exchange(old.0, new.0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Changes the control word while the session of that version lives. False when it does not.
@@ -178,12 +178,15 @@ impl Record<'_> {
         Side::unpack(end, low8((head & WINDOW) >> WINDOW_SHIFT))
     }
 
-    /// Notes a TCP sender's window. It rarely changes.
-    pub(super) fn set_window(self, direction: Direction, side: Side) {
-        let word = &self.0[line(direction) + KEY];
-        let head = word.load(Ordering::Acquire);
+    /// Notes the window of a sender in the session of that version, unless it has ended. It rarely changes.
+    pub(super) fn set_window(self, version: u32, direction: Direction, side: Side) {
+        let at = line(direction) + KEY;
+        let head = self.load(at);
+        if !self.control().is(version) {
+            return;
+        }
         let new = head & !WINDOW | u64::from(side.pack()) << WINDOW_SHIFT;
-        // Whoever was faster noted a window of the same sender.
-        let _ = word.compare_exchange(head, new, Ordering::AcqRel, Ordering::Relaxed);
+        // Whoever was faster noted a window of the same sender, or the session ended.
+        let _ = self.0[at].compare_exchange(head, new, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
