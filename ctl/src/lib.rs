@@ -37,7 +37,7 @@ pub use config::{
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;
-pub use loopback::Relayed;
+pub use loopback::{Relayed, RelayedBy};
 pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
     RawNetns, RuleName, ServiceName,

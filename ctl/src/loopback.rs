@@ -1,24 +1,28 @@
-//! Published ports on the host's own loopback, where no packet of an uplink ever comes: which they are, and the bridge
-//! by which the daemon relays what comes there.
+//! What the host's own programs reach of the switch at the host's addresses, where no packet of an uplink ever comes: which
+//! ports these are, and the bridge by which the daemon relays what comes there.
 //!
-//! A program on the host that connects to `127.0.0.1` speaks with another program on the host: the daemon listens there,
-//! and passes on what it hears. For that it is a station of the switch like any other, alone on a bridge
-//! ([`BridgeName::loopback`]) on which the same ports are published, in a namespace of its own that nobody else is in. So
-//! the host gets no interface, no address and no route by it, and containers see the connection come from their gateway,
-//! whatever other networks they are on.
+//! A program on the host that connects to `127.0.0.1`, or to the address of an interface that the host shares with the
+//! switch, speaks with another program on the host: the daemon listens there, and passes on what it hears. For that it is a
+//! station of the switch like any other, alone on a bridge ([`BridgeName::loopback`]) from which the same ports are
+//! reached, in a namespace of its own that nobody else is in. So the host gets no interface, no address and no route by it, and
+//! containers see the connection come from their gateway, whatever other networks they are on.
+//!
+//! What came to an address of the loopback goes to the bridge's gateway, where the same port is published once more; what
+//! came to another address goes to that very address, as from any bridge that reaches it.
 //!
 //! Bridge and port are part of the configuration, so that whatever shows or carries out bridges and ports shows and
-//! carries out these. [`settle`] makes them with the first rule that needs them, and takes them away with the last.
+//! carries out these. [`settle`] makes them with the first port that needs them, and takes them away with the last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use imbl::ordmap::DiffItem;
 
-use crate::check::references;
+use crate::check::{is_link_local, references};
 use crate::{
-    Bridge, BridgeName, Config, CtlError, ErrorCode, IfName, IpCidr, NatRule, Port, PortKind,
-    PortName, Protocol, Publish, RuleName, Tap,
+    Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, IfName, IpCidr, Listen, NatRule,
+    Port, PortKind, PortName, PortRange, Protocol, Publish, RuleName, Service, ServiceName, Tap,
 };
 
 /// The switch's addresses and the daemon's, on a link that nobody else sees: of IPv4 out of what is set apart for such
@@ -28,31 +32,63 @@ const SWITCH: (Ipv4Addr, Ipv6Addr) =
 const DAEMON: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(192, 0, 0, 2), Ipv6Addr::new(0xfd6c, 0x6f6f, 0x7062, 0, 0, 0, 0, 2));
 
-/// Where the daemon listens on the host's loopback for a published port, and where that leads to.
+/// What leads from ports of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelayedBy<'a> {
+    /// A rule that publishes them.
+    Rule(&'a RuleName, &'a Publish),
+    /// A service, whose node port it is.
+    Service(&'a ServiceName, &'a Service),
+}
+
+impl fmt::Display for RelayedBy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(name, _) => write!(f, "nat rule {name}"),
+            Self::Service(name, _) => write!(f, "service {name}"),
+        }
+    }
+}
+
+/// Where the daemon listens on the host, and what leads from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relayed<'a> {
-    /// The rule.
-    pub name: &'a RuleName,
-    /// What it says.
-    pub rule: &'a Publish,
-    /// The address on the loopback.
+    /// What leads from there.
+    pub by: RelayedBy<'a>,
+    /// The address: of the loopback, or another one of the host's.
     pub address: IpAddr,
+    /// The ports.
+    pub ports: PortRange,
+    /// TCP or UDP.
+    pub protocol: Protocol,
 }
 
 impl Relayed<'_> {
     /// The ports, one after another, each with its address.
     pub fn listened(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        let ports = self.rule.forward.ports;
+        let ports = self.ports;
         (ports.first()..=ports.last()).map(|port| SocketAddr::new(self.address, port))
+    }
+
+    /// Whether it is there as on every other address of the host.
+    pub fn is_implied(&self) -> bool {
+        match self.by {
+            RelayedBy::Rule(_, rule) => rule.forward.address.is_none(),
+            RelayedBy::Service(..) => true,
+        }
     }
 
     /// Whether both say the same about the same ports.
     fn agrees_with(&self, other: &Self) -> bool {
-        let meaning = |one: &Self| {
-            let forward = one.rule.forward;
-            (forward.ports, forward.container, forward.container_port, one.rule.to.clone())
-        };
-        meaning(self) == meaning(other)
+        let meaning = |rule: &Publish| (rule.forward.container, rule.forward.container_port);
+        self.ports == other.ports
+            && match (self.by, other.by) {
+                (RelayedBy::Rule(_, own), RelayedBy::Rule(_, others)) => {
+                    meaning(own) == meaning(others) && own.to == others.to
+                }
+                (RelayedBy::Service(own, _), RelayedBy::Service(others, _)) => own == others,
+                _ => false,
+            }
     }
 }
 
@@ -63,49 +99,102 @@ impl Publish {
     }
 }
 
+/// See [`Config::shared_bridges`].
+type Shared<'a> = BTreeMap<&'a BridgeName, Vec<IpAddr>>;
+
 impl Config {
-    /// The published ports that are relayed from the host's loopback: TCP and UDP ports that are published there and nowhere
-    /// else, and those that are published on every address of a bridge that is, on its interface, what the host is.
+    /// What is relayed from the host's own addresses, of TCP and UDP: ports that are published on the loopback and nowhere
+    /// else; and those that are published, as node ports too, on a bridge that is, on its interface, what the host is.
+    /// These are at the addresses where they are published, and, where that is every one of the bridge, on the loopback.
     pub fn relayed(&self) -> impl Iterator<Item = Relayed<'_>> + '_ {
-        let shared: BTreeSet<_> =
-            self.ports.values().filter(|port| port.shared).map(|port| &port.bridge).collect();
-        self.nat.iter().filter_map(move |(name, rule)| {
-            let NatRule::Publish(rule) = rule else { return None };
-            let address = loopback_of(rule, |bridge| shared.contains(bridge))?;
-            Some(Relayed { name, rule, address })
-        })
+        let shared = self.shared_bridges();
+        let on = shared.clone();
+        let rules = self.nat.iter().flat_map(move |(name, rule)| by_rule(name, rule, &on));
+        let services = self.services.iter();
+        let services = services.flat_map(move |(name, it)| self.by_service(name, it, &shared));
+        let is_carried = |one: &Relayed<'_>| matches!(one.protocol, Protocol::Tcp | Protocol::Udp);
+        rules.chain(services).filter(is_carried)
+    }
+
+    /// The bridges that are, on their interfaces, what the host is, with the host's addresses there, but for link-local ones.
+    pub fn shared_bridges(&self) -> BTreeMap<&BridgeName, Vec<IpAddr>> {
+        let shared = self.ports.values().filter(|port| port.shared).map(|port| &port.bridge);
+        let own = |name: &BridgeName| -> Vec<IpAddr> {
+            let gateways = self.bridges.get(name).into_iter().flat_map(|bridge| &bridge.gateways);
+            gateways.map(|gateway| gateway.addr).filter(|ip| !is_link_local(*ip)).collect()
+        };
+        shared.map(|name| (name, own(name))).collect()
+    }
+
+    fn by_service<'a>(
+        &self,
+        name: &'a ServiceName,
+        service: &'a Service,
+        shared: &Shared<'_>,
+    ) -> Vec<Relayed<'a>> {
+        let Some(ports) = service.node_port.and_then(PortRange::one) else { return Vec::new() };
+        let Listen { address, protocol } = service.listen;
+        let finding = shared.iter().filter(|(on, _)| self.finds(on, service));
+        let own: BTreeSet<IpAddr> = finding
+            .flat_map(|(_, own)| every_address(own, address.is_ipv4()).collect::<Vec<_>>())
+            .collect();
+        let by = RelayedBy::Service(name, service);
+        own.into_iter().map(|address| Relayed { by, address, ports, protocol }).collect()
     }
 
     /// Whether the same ports are relayed as with another configuration, since nothing differs that they follow from.
     pub fn relays_as(&self, other: &Self) -> bool {
-        self.nat == other.nat && !shares_otherwise(other, self)
+        self.is_to_relay_as(other) && !has_moved(other, self)
     }
 
-    /// The address by which the daemon reaches published ports from its own bridge.
+    /// Whether the same is to be relayed, be the host's addresses others or not.
+    pub fn is_to_relay_as(&self, other: &Self) -> bool {
+        self.nat == other.nat && !shares_otherwise(other, self) && !serves_otherwise(other, self)
+    }
+
+    /// Where the daemon finds, from its own bridge, what is relayed from an address and port of the host.
+    pub fn relay_target(at: SocketAddr) -> SocketAddr {
+        match at.ip() {
+            ip if ip.is_loopback() => SocketAddr::new(Self::relay_gateway(ip.is_ipv4()), at.port()),
+            _ => at,
+        }
+    }
+
+    /// The address on the daemon's own bridge at which is published what leads from the loopback.
     pub fn relay_gateway(is_ipv4: bool) -> IpAddr {
         if is_ipv4 { SWITCH.0.into() } else { SWITCH.1.into() }
     }
 }
 
-/// The address on the loopback from which a rule leads, if it is one.
-fn loopback_of(rule: &Publish, is_shared: impl Fn(&BridgeName) -> bool) -> Option<IpAddr> {
-    let forward = &rule.forward;
-    let is_carried = matches!(forward.protocol, Protocol::Tcp | Protocol::Udp);
-    match forward.address {
-        _ if !is_carried => None,
-        Some(address) => address.is_loopback().then_some(address),
-        None if !is_shared(&rule.on) => None,
-        None if forward.container.is_ipv4() => Some(Ipv4Addr::LOCALHOST.into()),
-        None => Some(Ipv6Addr::LOCALHOST.into()),
-    }
+fn by_rule<'a>(name: &'a RuleName, rule: &'a NatRule, shared: &Shared<'_>) -> Vec<Relayed<'a>> {
+    let NatRule::Publish(rule) = rule else { return Vec::new() };
+    let Forward { address, ports, protocol, container, .. } = rule.forward;
+    let own = shared.get(&rule.on);
+    let at: Vec<IpAddr> = match (address, own) {
+        (Some(address), _) if address.is_loopback() => vec![address],
+        (Some(address), Some(own)) if own.contains(&address) => vec![address],
+        (None, Some(own)) => every_address(own, container.is_ipv4()).collect(),
+        _ => Vec::new(),
+    };
+    let by = RelayedBy::Rule(name, rule);
+    at.into_iter().map(|address| Relayed { by, address, ports, protocol }).collect()
 }
 
-/// Makes the daemon's bridge and port after a change if a rule needs them, and takes them away if none does any more.
+/// The loopback's address and these, of an IP version.
+fn every_address(own: &[IpAddr], is_ipv4: bool) -> impl Iterator<Item = IpAddr> + '_ {
+    let loopback: IpAddr =
+        if is_ipv4 { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let own = own.iter().copied().filter(move |ip| ip.is_ipv4() == is_ipv4);
+    std::iter::once(loopback).chain(own)
+}
+
+/// Makes the daemon's bridge and port after a change if something needs them, and takes them away if nothing does any more.
 pub(crate) fn settle(before: &Config, next: &mut Config) {
-    if !is_concerned(before, next) {
+    let name = BridgeName::loopback();
+    let is_enough = next.bridges.contains_key(&name) && is_more(before, next);
+    if is_enough || next.relays_as(before) {
         return;
     }
-    let name = BridgeName::loopback();
     let is_needed = next.relayed().next().is_some();
     let is_ours = next.ports.get(&PortName::from(name.clone())) == Some(&port());
     if is_needed && !next.bridges.contains_key(&name) {
@@ -118,21 +207,12 @@ pub(crate) fn settle(before: &Config, next: &mut Config) {
     }
 }
 
-/// Whether a change can have made a rule one that is relayed, or one that is not any more.
-fn is_concerned(before: &Config, next: &Config) -> bool {
-    let is_made = next.bridges.contains_key(&BridgeName::loopback());
-    let is_relayed = |rule: &NatRule| {
-        let is_shared = |bridge: &BridgeName| next.shared_port(bridge).is_some();
-        matches!(rule, NatRule::Publish(rule) if loopback_of(rule, is_shared).is_some())
-    };
-    let concerns = |item| match item {
-        DiffItem::Add(_, rule) | DiffItem::Update { new: (_, rule), .. } if !is_made => {
-            is_relayed(rule)
-        }
-        DiffItem::Add(..) => false,
-        DiffItem::Update { .. } | DiffItem::Remove(..) => is_made,
-    };
-    before.nat.diff(&next.nat).any(concerns) || shares_otherwise(before, next)
+/// Whether a change adds rules and services and touches none.
+fn is_more(before: &Config, next: &Config) -> bool {
+    before.nat.diff(&next.nat).all(|item| matches!(item, DiffItem::Add(..)))
+        && before.services.diff(&next.services).all(|item| matches!(item, DiffItem::Add(..)))
+        && !shares_otherwise(before, next)
+        && !has_moved(before, next)
 }
 
 /// Whether other interfaces are shared with the host than before.
@@ -142,6 +222,26 @@ fn shares_otherwise(before: &Config, next: &Config) -> bool {
         DiffItem::Update { old: (_, old), new: (_, new) } => old.shared != new.shared,
     };
     before.ports.diff(&next.ports).any(is_shared)
+}
+
+/// Whether services have other node ports than before, or have them elsewhere.
+fn serves_otherwise(before: &Config, next: &Config) -> bool {
+    let is_node = |item: DiffItem<'_, '_, ServiceName, Service>| match item {
+        DiffItem::Add(_, one) | DiffItem::Remove(_, one) => one.node_port.is_some(),
+        DiffItem::Update { old: (_, old), new: (_, new) } => !new.is_found_as(old),
+    };
+    before.services.diff(&next.services).any(is_node)
+}
+
+/// Whether the host has other addresses than before on interfaces that it shares.
+fn has_moved(before: &Config, next: &Config) -> bool {
+    let is_moved = |item: DiffItem<'_, '_, BridgeName, Bridge>| match item {
+        DiffItem::Add(..) | DiffItem::Remove(..) => false,
+        DiffItem::Update { old: (_, old), new: (name, new) } => {
+            old.gateways != new.gateways && next.shared_port(name).is_some()
+        }
+    };
+    before.bridges.diff(&next.bridges).any(is_moved)
 }
 
 fn cidr(addr: impl Into<IpAddr>) -> IpCidr {
@@ -156,6 +256,7 @@ fn bridge() -> Bridge {
 fn port() -> Port {
     let kind = PortKind::Tap(Tap {
         ips: vec![cidr(DAEMON.0), cidr(DAEMON.1)],
+        gateways: vec![SWITCH.0.into(), SWITCH.1.into()],
         ..Tap::new(IfName::loopback())
     });
     Port::new(BridgeName::loopback(), kind)
@@ -202,34 +303,30 @@ fn reserved(name: &BridgeName) -> CtlError {
     CtlError::new(ErrorCode::InUse, message)
 }
 
-/// A port of the loopback leads to one container, from whichever of its addresses.
+/// A port of the loopback leads to one container or service, from whichever of its addresses.
 ///
 /// # Errors
-/// [`CtlError`], which names the rules.
+/// [`CtlError`], which names what leads from there.
 pub(crate) fn check_once(old: &Config, config: &Config) -> Result<(), CtlError> {
     if config.relays_as(old) {
         return Ok(());
     }
-    let mut relayed: Vec<_> = config.relayed().collect();
-    let of = |one: &Relayed<'_>| {
-        (one.rule.forward.protocol, one.address.is_ipv4(), one.rule.forward.ports)
-    };
-    relayed.sort_by_key(of);
+    let mut relayed: Vec<_> = config.relayed().filter(|one| one.address.is_loopback()).collect();
+    let place = |one: &Relayed<'_>| (one.protocol, one.address.is_ipv4());
+    relayed.sort_by_key(|one| (place(one), one.ports));
     let mut widest: Option<Relayed<'_>> = None;
     for one in relayed {
-        let (protocol, is_ipv4, ports) = of(&one);
-        if let Some(other) =
-            widest.filter(|other| (of(other).0, of(other).1) == (protocol, is_ipv4))
-        {
-            if ports.overlaps(&of(&other).2) && !one.agrees_with(&other) {
+        if let Some(other) = widest.filter(|other| place(other) == place(&one)) {
+            if one.ports.overlaps(&other.ports) && !one.agrees_with(&other) {
+                let Relayed { by, ports, protocol, .. } = one;
                 let message = format!(
-                    "nat rules {} and {} both lead from {protocol} port {ports} of the host's loopback; publish one of them \
+                    "{} and {by} both lead from {protocol} port {ports} of the host's loopback; publish one of them \
                      at an address of its bridge alone, or at another port",
-                    other.name, one.name
+                    other.by
                 );
                 return Err(CtlError::new(ErrorCode::Exists, message));
             }
-            if of(&other).2.last() >= ports.last() {
+            if other.ports.last() >= one.ports.last() {
                 continue;
             }
         }
@@ -239,120 +336,4 @@ pub(crate) fn check_once(old: &Config, config: &Config) -> Result<(), CtlError> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Mutation, Named, NatAdd, NetdevMode, PortAdd, apply};
-
-    /// An uplink that shares the host's interface, another that does not, and a bridge with containers.
-    fn config() -> Config {
-        let mut config = Config::default();
-        for (name, gateways) in [
-            ("shared", vec!["192.0.2.2/24", "2001:db8::2/64"]),
-            ("own", vec!["198.51.100.2/24"]),
-            ("inside", vec!["10.0.0.1/24", "fd00::1/64"]),
-        ] {
-            let gateways = gateways.iter().map(|cidr| cidr.parse().unwrap()).collect();
-            config.bridges.insert(name.parse().unwrap(), Bridge { gateways, ..Bridge::default() });
-        }
-        let device: IfName = "eth0".parse().unwrap();
-        let kind = PortKind::Netdev { device, netns: None, mode: NetdevMode::Auto };
-        let port = Port { shared: true, ..Port::new("shared".parse().unwrap(), kind) };
-        apply(&config, &Mutation::PortAdd(Box::new(PortAdd { name: "up0".parse().unwrap(), port })))
-            .unwrap()
-    }
-
-    fn publish(config: &Config, name: &str, forward: &str, on: &str) -> Result<Config, CtlError> {
-        let (on, forward) = (on.parse().unwrap(), forward.parse().unwrap());
-        let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
-        apply(config, &Mutation::NatAdd(NatAdd { name: Some(name.parse().unwrap()), rule }))
-    }
-
-    fn revoke(config: &Config, name: &str) -> Config {
-        let named = Named { name: name.parse().unwrap(), if_exists: false };
-        apply(config, &Mutation::NatDel(named)).unwrap()
-    }
-
-    #[test]
-    fn what_is_the_hosts_and_what_is_the_loopbacks_is_relayed() {
-        let cases = [
-            ("8080:10.0.0.2:80/tcp", "shared", Some("127.0.0.1")),
-            ("8080:[fd00::2]:80/udp", "shared", Some("::1")),
-            ("192.0.2.2:8080:10.0.0.2:80/tcp", "shared", None),
-            ("8080:10.0.0.2:80/sctp", "shared", None),
-            ("8080:10.0.0.2:80/tcp", "own", None),
-            ("127.0.0.1:8080:10.0.0.2:80/tcp", "own", Some("127.0.0.1")),
-            ("127.0.0.5:8080:10.0.0.2:80/tcp", "inside", Some("127.0.0.5")),
-            ("[::1]:8080:[fd00::2]:80/tcp", "inside", Some("::1")),
-        ];
-        for (forward, on, expected) in cases {
-            let config = publish(&config(), "web", forward, on).unwrap();
-            let at: Vec<_> = config.relayed().map(|one| one.address.to_string()).collect();
-            assert_eq!(at, Vec::from_iter(expected), "{forward} on {on}");
-            let is_made = config.bridges.contains_key(&BridgeName::loopback());
-            assert_eq!(is_made, expected.is_some(), "{forward} on {on}");
-        }
-    }
-
-    #[test]
-    fn the_daemons_bridge_comes_with_the_first_rule_and_goes_with_the_last() {
-        let before = config();
-        let one = publish(&before, "one", "8080:10.0.0.2:80/tcp", "shared").unwrap();
-        let two = publish(&one, "two", "[::1]:81:[fd00::2]:80/tcp", "inside").unwrap();
-        assert_eq!((&one.bridges, &one.ports), (&two.bridges, &two.ports));
-        let one_again = revoke(&two, "one");
-        assert_eq!(one_again.bridges, one.bridges);
-        assert_eq!(revoke(&one_again, "two"), before);
-        // The interface stays the host's: with it goes what it was for.
-        let mut alone = one.clone();
-        alone.nat = Default::default();
-        settle(&one, &mut alone);
-        assert_eq!(alone.bridges, before.bridges);
-    }
-
-    #[test]
-    fn nobody_else_has_the_daemons_bridge_or_a_port_on_it() {
-        let config = publish(&config(), "web", "8080:10.0.0.2:80/tcp", "shared").unwrap();
-        let requests = [
-            r#"bridge.add {"name":"host-loopback","may_exist":false}"#,
-            r#"bridge.del {"name":"host-loopback"}"#,
-            r#"bridge.set {"name":"host-loopback","gateways":["10.9.0.1/24"]}"#,
-            r#"port.del {"name":"host-loopback"}"#,
-            r#"port.set {"name":"host-loopback","isolated":true}"#,
-            r#"port.add {"name":"x","port":{"bridge":"host-loopback","kind":{"tap":{}}}}"#,
-            r#"nat.add {"rule":{"publish":{"on":"host-loopback","forward":"99:10.0.0.2/tcp"}}}"#,
-            r#"nat.add {"rule":{"masquerade":{"from":"host-loopback","to":"own"}}}"#,
-        ];
-        for request in requests {
-            let (op, args) = request.split_once(' ').unwrap();
-            let line = format!(r#"{{"v":1,"id":1,"op":"{op}","args":{args}}}"#);
-            let request = crate::wire::parse_request(line.as_bytes()).unwrap().request;
-            let crate::Request::Mutation(mutation) = request else {
-                panic!("{op} changes nothing")
-            };
-            assert!(apply(&config, &mutation).is_err(), "{line}");
-        }
-        let mut without = config.clone();
-        without.nat = Default::default();
-        settle(&config, &mut without);
-        let add = crate::BridgeAdd::new(BridgeName::loopback());
-        assert!(apply(&without, &Mutation::BridgeAdd(add)).is_err(), "the name is taken for good");
-    }
-
-    #[test]
-    fn one_port_of_the_loopback_leads_to_one_container() {
-        let config = publish(&config(), "web", "8080-8089:10.0.0.2:80/tcp", "shared").unwrap();
-        let cases = [
-            ("127.0.0.1:8085:10.0.0.3:80/tcp", false),
-            ("127.0.0.9:8080:10.0.0.2:80/tcp", false),
-            ("127.0.0.1:8080-8089:10.0.0.2:80/tcp", true),
-            ("127.0.0.1:8085:10.0.0.3:80/udp", true),
-            ("[::1]:8085:[fd00::3]:80/tcp", true),
-            ("127.0.0.1:8090:10.0.0.3:80/tcp", true),
-            ("127.0.0.1:8090:10.0.0.3:80/sctp", false),
-        ];
-        for (forward, is_possible) in cases {
-            let published = publish(&config, "other", forward, "own");
-            assert_eq!(published.is_ok(), is_possible, "{forward}: {:?}", published.err());
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::check::{check_change, is_link_local};
+use crate::loopback;
 use crate::network::settle;
 use crate::{
     BridgeName, Config, CtlError, ErrorCode, IpCidr, MacAddr, Masquerade, Port, PortName,
@@ -80,6 +81,7 @@ impl Config {
             next.routes.insert(bridge.clone(), routes);
         }
         settle(&mut next);
+        loopback::settle(self, &mut next);
         check_change(self, &next)?;
         Ok(next)
     }
@@ -112,8 +114,7 @@ mod tests {
     use crate::{IfName, Mutation, Named, NetdevMode, PortAdd, PortKind, apply};
 
     fn shared() -> Config {
-        let mut config = Config::default();
-        config.bridges.insert("up".parse().unwrap(), crate::Bridge::default());
+        let config = Config::default();
         let device: IfName = "eth0".parse().unwrap();
         let kind = PortKind::Netdev { device, netns: None, mode: NetdevMode::Auto };
         let port = Port { shared: true, ..Port::new("up".parse().unwrap(), kind) };

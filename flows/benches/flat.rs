@@ -159,7 +159,7 @@ impl Rig {
         let ports = [0, 1].map(|bridge| Some(PortConfig::new(BridgeIndex(bridge))));
         let bridges = [0, 1].map(routed).to_vec();
         let snapshot = Snapshot::new(Generation(1), ports.to_vec(), bridges);
-        let services = Services::new((0..services).map(service));
+        let services = Arc::new(Services::new((0..services).map(service)));
         let translation = Translation { services, ..Translation::default() };
         let snapshot = snapshot.expect("a sound configuration");
         let rig = Self::new(snapshot.with_translation(Arc::new(translation)));

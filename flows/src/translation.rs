@@ -157,7 +157,7 @@ pub struct Translation {
     /// Where the stations of published ports are.
     pub homes: HashMap<Publish, Home>,
     /// Services. Node ports are among the published ports, and lead to these.
-    pub services: Services,
+    pub services: Arc<Services>,
     /// Translation of prefixes; the first rule that fits counts.
     pub prefixes: Vec<PrefixRule>,
     /// The bridge on which the stations of a bridge find an address of the switch: a gateway's or a
@@ -178,7 +178,7 @@ impl Default for Translation {
             hairpins: Vec::new(),
             published: Published::default(),
             homes: HashMap::new(),
-            services: Services::default(),
+            services: Arc::default(),
             prefixes: Vec::new(),
             owners: HashMap::new(),
             tcp: TcpPolicy::default(),

@@ -101,7 +101,7 @@ fn translation() -> Option<Translation> {
         masquerades: vec![Masquerade::new(INSIDE, pool, Filtering::EndpointIndependent)],
         published: Published::new(vec![rule]).ok()?,
         homes: HashMap::from([(rule, Home { bridge: INSIDE, usage: Arc::new(Usage::of(0)) })]),
-        services: Services::new([service()]),
+        services: Services::new([service()]).into(),
         owners: HashMap::from([owner(INSIDE), owner(OUTSIDE), own(INSIDE)]),
         ..Translation::default()
     })

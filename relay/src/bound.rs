@@ -1,8 +1,28 @@
-//! Ports of the host's loopback.
+//! Ports of the host, for programs on the host itself.
+//!
+//! What a host sends to an address of its own, whichever it is, goes by its loopback interface and no other. So a filter on
+//! each socket lets these programs be heard, and nobody else, at any of the host's addresses. (To bind the sockets to the
+//! interface would not do: to them, a packet to a NIC's address has come by the NIC, by whatever interface it came.)
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use socket2::{Domain, SockFilter, Type};
+
+/// The number of the loopback interface in every namespace (`LOOPBACK_IFINDEX` of the kernel's include/net/net_namespace.h).
+const LOOPBACK: u32 = 1;
+/// Where a filter reads the number of the interface by which a packet came (`SKF_AD_OFF + SKF_AD_IFINDEX`, linux/filter.h).
+const INTERFACE: u32 = 0xffff_f008;
+/// What came by the loopback interface, whole (Documentation/networking/filter.rst): `ld`, `jeq`, `ret`, `ret`.
+const BY_LOOPBACK: [SockFilter; 4] = [
+    SockFilter::new(0x20, 0, 0, INTERFACE),
+    SockFilter::new(0x15, 0, 1, LOOPBACK),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+    SockFilter::new(0x06, 0, 0, 0),
+];
+/// Connections that wait to be let in, where the system allows as many (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 /// What is relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,21 +67,24 @@ pub(crate) enum Socket {
 }
 
 impl Bound {
-    /// Takes a port in the calling thread's namespace, for what is to go to `to`.
+    /// Takes a port in the calling thread's namespace, for what is to go to `to`. An address that is none of the loopback's
+    /// need not be there, or not yet: the host may get it, or get it back.
     ///
     /// # Errors
-    /// The kernel's: `AddrInUse` when another program has it, `AddrNotAvailable` when the host has no such address.
+    /// The kernel's: `AddrInUse` when another program has it, `AddrNotAvailable` when the host has no such loopback address.
     pub fn bind(listen: Listen, to: SocketAddr) -> io::Result<Self> {
         let socket = match listen.transport {
             Transport::Tcp => {
-                let socket = TcpListener::bind(listen.at)?;
-                socket.set_nonblocking(true)?;
-                Socket::Tcp(socket)
+                let socket = on_loopback(listen.at, Type::STREAM)?;
+                socket.set_reuse_address(true)?;
+                socket.bind(&listen.at.into())?;
+                socket.listen(BACKLOG)?;
+                Socket::Tcp(socket.into())
             }
             Transport::Udp => {
-                let socket = UdpSocket::bind(listen.at)?;
-                socket.set_nonblocking(true)?;
-                Socket::Udp(socket)
+                let socket = on_loopback(listen.at, Type::DGRAM)?;
+                socket.bind(&listen.at.into())?;
+                Socket::Udp(socket.into())
             }
         };
         Ok(Self { listen, socket, to })
@@ -71,4 +94,16 @@ impl Bound {
     pub fn listen(&self) -> Listen {
         self.listen
     }
+}
+
+/// A socket that hears what comes by the loopback interface only, and does not wait.
+fn on_loopback(at: SocketAddr, kind: Type) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(at), kind.nonblocking(), None)?;
+    socket.attach_filter(&BY_LOOPBACK)?;
+    match at {
+        _ if at.ip().is_loopback() => {}
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+    }
+    Ok(socket)
 }

@@ -30,7 +30,7 @@ struct Conversation {
     heard: Instant,
 }
 
-/// A port of the loopback.
+/// A port of the host.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) number: usize,
@@ -75,9 +75,6 @@ impl Clients {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(_) => continue,
             };
-            if !from.ip().is_loopback() {
-                continue;
-            }
             let client = Client { port: port.number, from };
             let known = self.numbers.get(&client).copied();
             let number = known.map_or_else(|| self.welcome(client, port.to, registry, next()), Ok);

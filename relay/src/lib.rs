@@ -1,4 +1,4 @@
-//! Passes on what programs of the host send to ports of its loopback.
+//! Passes on what programs of the host send to ports of the host itself.
 //!
 //! One thread ([`Relay`]) with an epoll of its own serves all ports. TCP goes from socket to socket by pipes, and never
 //! through this process's memory (`stream`); UDP by one socket for each client (`datagrams`). Who is idle costs two

@@ -200,8 +200,6 @@ impl Run {
             }
             let (accepted, to) = (door.listener.accept(), door.to);
             match accepted {
-                // From elsewhere it can only come where the host was told to let it (route_localnet).
-                Ok((_, from)) if !from.ip().is_loopback() => {}
                 Ok((near, _)) => self.welcome(port, near, to),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if is_want_of_descriptors(&error) => {

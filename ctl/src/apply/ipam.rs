@@ -27,17 +27,21 @@ pub(super) fn free_subnet(
     })
 }
 
-/// The subnets that are somebody's.
-fn used(config: &Config) -> impl Iterator<Item = (Prefix, String)> + '_ {
+/// The subnets out of which addresses are given.
+fn given_out(config: &Config) -> impl Iterator<Item = (Prefix, String)> + '_ {
     let networks = config.networks.iter().flat_map(|(name, network)| {
         network.pools.keys().map(move |subnet| (*subnet, format!("network {name}'s {subnet}")))
     });
-    let kept = config.pools.keys().map(|subnet| (*subnet, format!("pool {subnet}")));
+    networks.chain(config.pools.keys().map(|subnet| (*subnet, format!("pool {subnet}"))))
+}
+
+/// The subnets that are somebody's.
+fn used(config: &Config) -> impl Iterator<Item = (Prefix, String)> + '_ {
     let bridges = config.bridges.iter().flat_map(|(name, bridge)| {
         let subnets = bridge.gateways.iter().map(|gateway| gateway.subnet());
         subnets.map(move |subnet| (subnet, format!("bridge {name}'s {subnet}")))
     });
-    networks.chain(kept).chain(bridges)
+    given_out(config).chain(bridges)
 }
 
 /// Settings that were given for a subnet; what was not given stays.
@@ -63,7 +67,9 @@ pub(super) fn pool_add(config: &mut Config, add: &PoolAdd) -> Result<(), CtlErro
     };
     let mut pool = config.pools.get(&subnet).cloned().unwrap_or_else(|| Pool::new(subnet));
     let is_new = !config.pools.contains_key(&subnet);
-    if let Some((_, other)) = used(config).find(|(other, _)| is_new && other.overlaps(&subnet)) {
+    // A bridge's subnet may be given: a network that is routed, or on the wire, has a part of it.
+    let other = given_out(config).find(|(other, _)| is_new && other.overlaps(&subnet));
+    if let Some((_, other)) = other {
         let message = format!("subnet {subnet} overlaps {other}; choose another one");
         return Err(CtlError::new(ErrorCode::Exists, message));
     }

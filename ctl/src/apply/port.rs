@@ -4,13 +4,17 @@ use super::{fdb, host};
 use crate::attach::attached;
 use crate::check::no_port;
 use crate::{
-    Config, CtlError, Detach, ErrorCode, Named, Port, PortAdd, PortKind, PortName, PortSet,
+    Bridge, Config, CtlError, Detach, ErrorCode, Named, Port, PortAdd, PortKind, PortName, PortSet,
 };
 
 pub(super) fn add(config: &mut Config, add: &PortAdd) -> Result<(), CtlError> {
     if config.ports.contains_key(&add.name) {
         let message = format!("port {} exists already; change it with `port set`", add.name);
         return Err(CtlError::new(ErrorCode::Exists, message));
+    }
+    // Nobody else is on its bridge, which is what the host is: nothing could be said of it before.
+    if add.port.shared && !config.bridges.contains_key(&add.port.bridge) {
+        config.bridges.insert(add.port.bridge.clone(), Bridge::default());
     }
     let port = host::enter(config, &add.name, add.port.clone())?;
     config.ports.insert(add.name.clone(), port);

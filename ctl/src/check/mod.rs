@@ -86,15 +86,13 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     if !same_nat {
         nat::check_apart(config)?;
     }
-    if !same_nat || !same_ports {
-        loopback::check_once(old, config)?;
-    }
+    loopback::check_once(old, config)?;
     nat::check_timeouts(config)?;
     let same_services = old.services == config.services && old.networks == config.networks;
     for (name, service) in concerned(&old.services, &config.services, same_bridges) {
         service::check(config, service).map_err(|error| error.within("service", name))?;
     }
-    if !same_services || !same_bridges || !same_nat {
+    if !same_bridges || !same_nat || !service::are_placed_as(old, config) {
         service::check_apart(config)?;
     }
     for (id, rule) in concerned(&old.flows, &config.flows, same_bridges) {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
+
 use super::{check_host, check_number, check_range, is_link_local, routed};
 use crate::loopback::check_elsewhere;
 use crate::{
@@ -119,6 +121,16 @@ fn nowhere(ip: IpAddr, holders: &[&BridgeName]) -> CtlError {
     } else {
         format!("backend {ip} can be on each of {}: say on which, with --to", names.join(", "))
     })
+}
+
+/// Whether services are found where they were, or are no more.
+pub(super) fn are_placed_as(old: &Config, config: &Config) -> bool {
+    let is_elsewhere = |item: DiffItem<'_, '_, ServiceName, Service>| match item {
+        DiffItem::Add(..) => true,
+        DiffItem::Remove(..) => false,
+        DiffItem::Update { old: (_, old), new: (_, new) } => !new.is_found_as(old),
+    };
+    config.is_internal_as(old) && !old.services.diff(&config.services).any(is_elsewhere)
 }
 
 /// That no two services, and no service and published port, are for the same packets.

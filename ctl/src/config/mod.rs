@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 use crate::check::check;
@@ -259,15 +260,34 @@ impl Config {
         &'a self,
         service: &'a Service,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
-        let is_internal = |name: &BridgeName| {
-            self.networks.get(name).is_some_and(|network| network.settings.internal)
+        self.bridges.keys().filter(|name| self.finds(name, service))
+    }
+
+    /// Whether the stations of a bridge find a service.
+    pub(crate) fn finds(&self, name: &BridgeName, service: &Service) -> bool {
+        match service.on.is_empty() {
+            true => self.finds_all(name),
+            false => service.on.contains(name) && self.bridges.contains_key(name),
+        }
+    }
+
+    /// Whether the stations of a bridge find services that name no bridges.
+    pub fn finds_all(&self, name: &BridgeName) -> bool {
+        let is_internal = self.networks.get(name).is_some_and(|network| network.settings.internal);
+        let has_gateway = self.bridges.get(name).is_some_and(|bridge| !bridge.gateways.is_empty());
+        // The daemon's own asks for no service.
+        has_gateway && !is_internal && !name.is_loopback()
+    }
+
+    /// Whether the same networks are internal as with another configuration.
+    pub fn is_internal_as(&self, other: &Self) -> bool {
+        let differs = |item: DiffItem<'_, '_, BridgeName, Arc<Network>>| match item {
+            DiffItem::Add(_, one) | DiffItem::Remove(_, one) => one.settings.internal,
+            DiffItem::Update { old: (_, old), new: (_, new) } => {
+                old.settings.internal != new.settings.internal
+            }
         };
-        let finds = move |(name, bridge): &(&BridgeName, &Bridge)| match service.on.is_empty() {
-            // The daemon's own asks for no service.
-            true => !bridge.gateways.is_empty() && !is_internal(name) && !name.is_loopback(),
-            false => service.on.contains(*name),
-        };
-        self.bridges.iter().filter(finds).map(|(name, _)| name)
+        !other.networks.diff(&self.networks).any(differs)
     }
 
     /// The bridges on which a service's backend with this address can be: the one that the service names, or those in whose
@@ -281,6 +301,15 @@ impl Config {
             service.to.as_ref().is_none_or(|to| to == *name) && bridge.gateway_for(ip).is_some()
         };
         self.bridges.iter().filter(holds).map(|(name, _)| name)
+    }
+
+    /// The bridges of a service's backends.
+    pub fn homes_of<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Iterator<Item = &'a BridgeName> + 'a {
+        let backends = service.backends.iter();
+        backends.filter_map(|backend| self.backend_bridges(service, backend.at.ip()).next())
     }
 
     /// The bridges, other than the one where it is published, in whose subnets the container of a published port is.

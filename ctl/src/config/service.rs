@@ -81,6 +81,11 @@ impl Service {
         SocketAddr::new(target.ip, target.port.unwrap_or(self.listen.address.port()))
     }
 
+    /// Whether it is found where another one is.
+    pub(crate) fn is_found_as(&self, other: &Self) -> bool {
+        (self.listen, self.node_port, &self.on) == (other.listen, other.node_port, &other.on)
+    }
+
     /// The backend at an address.
     pub fn backend_mut(&mut self, at: SocketAddr) -> Option<&mut Backend> {
         self.backends.iter_mut().find(|backend| backend.at == at)

@@ -323,6 +323,20 @@ fn a_subnet_that_was_kept_is_taken_over_with_its_leases() {
     refuses(&config, &[(request.replace("10.1", "10.8").as_str(), NotFound, "no such subnet")]);
 }
 
+#[test]
+fn a_part_of_a_bridges_subnet_may_be_kept_for_a_routed_network() {
+    let kept = config_of(&[
+        r#"bridge.add {"name":"up","gateways":["192.0.2.2/24"]}"#,
+        r#"route.add {"to":"0.0.0.0/0","on":"up","via":["192.0.2.1"]}"#,
+        r#"pool.add {"subnet":"192.0.2.128/26"}"#,
+    ]);
+    let routed = r#"network.create {"name":"dmz","subnets":["192.0.2.128/26"],"settings":{"shape":"routed"}}"#;
+    assert!(after(&kept, routed).pools.is_empty());
+    // Another network would share it with the uplink, and is told so.
+    let bridged = r#"network.create {"name":"dmz","subnets":["192.0.2.128/26"]}"#;
+    refuses(&kept, &[(bridged, Invalid, "subnets that do not overlap")]);
+}
+
 /// That no address is two ports', and none is the gateway's.
 fn check(config: &Config) {
     for (name, network) in &config.networks {

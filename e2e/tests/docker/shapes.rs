@@ -87,16 +87,21 @@ fn a_direct_container_without_ipam_has_what_others_give_it() -> TestResult {
 
 fn a_routed_container_is_reached_by_its_address_from_outside() -> TestResult {
     let scene = Scene::new()?;
-    // A part of the uplink's own subnet, which only Docker's address driver gives twice.
-    let part = "--ipam-driver default --subnet 198.51.100.128/26";
-    scene.network("dmz", &format!("{part} -o vswitch.shape=routed -o vswitch.network=dmz"))?;
-    assert_eq!(shape_of(&scene, "dmz")?, Shape::Routed);
-    scene.docker.container("alpha", "--network dmz")?;
-    scene.docker.container("beta", "--network dmz")?;
-    let address = scene.address("alpha", "dmz", "IPAddress")?;
-    ping::ping(&scene.host.world, address.parse()?, &ping::Options::default())?;
-    assert!(scene.pings("alpha", Host::WORLD));
-    assert!(scene.pings("beta", "alpha"), "by the gateway, though Docker gives them a common link");
+    for (network, ipam) in [("ours", ""), ("dockers", "--ipam-driver default")] {
+        // A part of the uplink's own subnet.
+        let part = format!("{ipam} --subnet 198.51.100.128/26");
+        let shape = format!("-o vswitch.shape=routed -o vswitch.network={network}");
+        scene.network(network, &format!("{part} {shape}"))?;
+        assert_eq!(shape_of(&scene, network)?, Shape::Routed);
+        scene.docker.container("alpha", &format!("--network {network}"))?;
+        scene.docker.container("beta", &format!("--network {network}"))?;
+        let address = scene.address("alpha", network, "IPAddress")?;
+        ping::ping(&scene.host.world, address.parse()?, &ping::Options::default())?;
+        assert!(scene.pings("alpha", Host::WORLD));
+        assert!(scene.pings("beta", "alpha"), "by the gateway, though Docker gives them a link");
+        scene.docker.run("rm --force alpha beta")?;
+        scene.docker.run(&format!("network rm {network}"))?;
+    }
     Ok(scene.switch.check_ledger()?)
 }
 

@@ -20,7 +20,7 @@
 //! translated. An error whose outer destination is not the source of the quoted packet is a forgery.
 
 use pktio::wire::checksum::{finish, fold, pseudo_header, sum};
-use pktio::wire::field::{icmp, protocol, put_be16};
+use pktio::wire::field::{be32, icmp, protocol, put_be16, tcp};
 use pktio::wire::{Fragment, Layers, Network};
 use pktio::{Csum, PktBuf};
 
@@ -54,6 +54,13 @@ impl Embedded {
             Network::V4 => kind == 3 && code != 4,
             Network::V6 => kind == 1,
         }
+    }
+
+    /// The sequence number of the quoted packet of TCP in the error's frame, if it was quoted so far.
+    pub(crate) fn sequence(&self, frame: &PktBuf) -> Option<u32> {
+        let header = frame.data().get(usize::from(self.quote.l4)..)?;
+        let is_tcp = self.tuple.protocol == protocol::TCP;
+        is_tcp.then(|| be32(header, tcp::SEQUENCE)).flatten()
     }
 }
 

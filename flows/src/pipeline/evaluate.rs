@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use pktio::PktBuf;
+use pktio::wire::field::protocol;
 
 use super::desk::Desk;
 use super::inspect::{Case, Memory};
@@ -131,6 +132,7 @@ impl<W: Witness> Memory<W> {
         if is_first
             && embedded.is_unreachable()
             && !W::IS_DRY
+            && self.is_about_what_was_sent(frame, &embedded, found.session)
             && let Some(served) = desk.snapshot.translation().served_by(&session)
         {
             service::hear(served, &session, true, desk.now.seconds());
@@ -144,6 +146,19 @@ impl<W: Witness> Memory<W> {
         let transform = desk.transform(Way::Route(hop), ruling);
         let quote = Some((embedded, onward.tuple.reversed()));
         Ok(Decision { transform, is_tracked: false, quote })
+    }
+
+    /// Whether an ICMP error quotes what may be on its way, of TCP by its number (RFC 5927 section 4.1): who makes it up
+    /// does not know that.
+    fn is_about_what_was_sent(
+        &self,
+        frame: &PktBuf,
+        embedded: &Embedded,
+        session: SessionRef,
+    ) -> bool {
+        let may_await =
+            |sequence| self.tables.sessions.may_await(session, Direction::Original, sequence);
+        embedded.tuple.protocol != protocol::TCP || embedded.sequence(frame).is_some_and(may_await)
     }
 
     /// Decides about a packet of a session.

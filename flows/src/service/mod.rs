@@ -217,7 +217,8 @@ pub(crate) enum Listener<'a> {
 #[derive(Debug, Default)]
 pub struct Services {
     by_address: HashMap<IpAddr, Vip>,
-    /// The bridges of backends that are checked, sorted.
+    /// The bridges of backends, sorted, and of those that are checked.
+    homes: Box<[BridgeIndex]>,
     checked_on: Box<[BridgeIndex]>,
 }
 
@@ -225,13 +226,13 @@ pub struct Services {
 #[derive(Debug, Default)]
 struct Vip {
     /// By protocol and port.
-    services: Vec<Service>,
+    services: Vec<Arc<Service>>,
     /// The bridges whose stations find one of them, sorted; `None` for all.
     on: Option<Arc<[BridgeIndex]>>,
 }
 
 impl Vip {
-    fn new(mut services: Vec<Service>) -> Self {
+    fn new(mut services: Vec<Arc<Service>>) -> Self {
         services.sort_by_key(|service| (service.protocol, service.vip.port));
         let each: Option<Vec<_>> = services.iter().map(|service| service.on.clone()).collect();
         let on = each.map(|each| match each.as_slice() {
@@ -250,7 +251,8 @@ impl Vip {
     fn find(&self, protocol: u8, port: u16) -> Option<&Service> {
         let wanted = (protocol, port);
         let at = self.services.partition_point(|own| (own.protocol, own.vip.port) < wanted);
-        self.services.get(at).filter(|own| (own.protocol, own.vip.port) == wanted)
+        let found = self.services.get(at)?;
+        ((found.protocol, found.vip.port) == wanted).then_some(found.as_ref())
     }
 }
 
@@ -261,16 +263,20 @@ fn includes(on: Option<&[BridgeIndex]>, zone: Zone) -> bool {
 
 impl Services {
     /// These services; of two with the same address, protocol and port, the first counts.
-    pub fn new(services: impl IntoIterator<Item = Service>) -> Self {
-        let mut by_address: HashMap<IpAddr, Vec<Service>> = HashMap::new();
-        for service in services {
+    pub fn new<S: Into<Arc<Service>>>(services: impl IntoIterator<Item = S>) -> Self {
+        let mut by_address: HashMap<IpAddr, Vec<Arc<Service>>> = HashMap::new();
+        let (mut homes, mut checked_on) = (BTreeSet::new(), BTreeSet::new());
+        for service in services.into_iter().map(Into::into) {
+            let bridges = service.backends.iter().map(|backend| backend.bridge);
+            if service.is_checked {
+                checked_on.extend(bridges.clone());
+            }
+            homes.extend(bridges);
             by_address.entry(service.vip.ip).or_default().push(service);
         }
-        let checked = by_address.values().flatten().filter(|service| service.is_checked);
-        let checked_on = checked.flat_map(|service| &service.backends).map(|it| it.bridge);
-        let checked_on: BTreeSet<_> = checked_on.collect();
         let vips = by_address.into_iter().map(|(ip, services)| (ip, Vip::new(services)));
-        Self { by_address: vips.collect(), checked_on: checked_on.into_iter().collect() }
+        let [homes, checked_on] = [homes, checked_on].map(|set| set.into_iter().collect());
+        Self { by_address: vips.collect(), homes, checked_on }
     }
 
     /// Whether there is none.
@@ -280,7 +286,12 @@ impl Services {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Service> {
-        self.by_address.values().flat_map(|vip| &vip.services)
+        self.by_address.values().flat_map(|vip| &vip.services).map(Arc::as_ref)
+    }
+
+    /// The bridges of their backends, sorted.
+    pub fn homes(&self) -> &[BridgeIndex] {
+        &self.homes
     }
 
     /// Who listens at an endpoint that stations of a bridge send to: one lookup, with any number of services.

@@ -252,6 +252,13 @@ impl Sessions {
         self.read(session.slot, now).filter(|found| found.reference == session)
     }
 
+    /// Whether the sender of a direction of a TCP connection may wait for the acknowledgment of a segment of that number.
+    pub fn may_await(&self, session: SessionRef, from: Direction, sequence: u32) -> bool {
+        let Some(record) = self.record(session.slot) else { return false };
+        let control = record.control();
+        control.is(session.version) && record.side(from, control.tag()).may_await(sequence)
+    }
+
     /// The sessions, each as it was when the iterator passed it.
     pub fn iter(&self, now: Seconds) -> impl Iterator<Item = Session> + '_ {
         self.iter_from(0, now)

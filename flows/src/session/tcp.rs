@@ -17,7 +17,7 @@
 //! offered, rounded up to 64 KiB times a power of four. The ends themselves check to the byte; this
 //! is to keep strangers out.
 
-use pktio::wire::field::{be16, tcp};
+use pktio::wire::field::{be16, be32, tcp};
 use pktio::wire::{Fragment, Layers};
 
 use super::Direction;
@@ -148,10 +148,6 @@ impl Segment {
     }
 }
 
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
 /// The shift of a window scale option among a header's options (RFC 7323 section 2.2).
 fn window_scale(mut options: &[u8]) -> Option<u8> {
     loop {
@@ -201,6 +197,12 @@ impl Side {
 
     pub(super) fn unpack(end: Option<u32>, packed: u8) -> Self {
         Self { end, scale: packed & 0xf, class: packed >> 4 & MAX_CLASS }
+    }
+
+    /// Whether a segment of that number may be on its way: one of the last that it sent, of a window that is not scaled
+    /// (RFC 5927 section 4.1).
+    pub(super) fn may_await(self, sequence: u32) -> bool {
+        self.end.is_some_and(|end| (1..=0x1_0000).contains(&distance(end, sequence)))
     }
 
     fn window_bytes(self) -> i64 {

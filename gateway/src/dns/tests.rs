@@ -186,9 +186,9 @@ fn who_speaks_edns_is_answered_in_kind() {
     assert_eq!(refused.opt().unwrap().version(), 0);
 }
 
-#[test]
-fn an_answer_that_is_too_long_is_sent_without_records_and_marked() {
-    let leases: serde_json::Map<_, _> = (2..=200)
+/// A name with as many addresses as there are up to this one.
+fn crowd(last: u8) -> Directory {
+    let leases: serde_json::Map<_, _> = (2..=last)
         .map(|host| (format!("10.1.0.{host}"), serde_json::json!({ "owner": "a", "port": "a" })))
         .collect();
     let network: Network = serde_json::from_value(serde_json::json!({
@@ -196,7 +196,12 @@ fn an_answer_that_is_too_long_is_sent_without_records_and_marked() {
         "endpoints": { "a": { "owner": "a" } },
     }))
     .unwrap();
-    let directory = Directory::of(&"web".parse().unwrap(), &network);
+    Directory::of(&"web".parse().unwrap(), &network)
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_sent_without_records_and_marked() {
+    let directory = crowd(200);
     let responder = Responder { directory: &directory, forwarding: Forwarding::On };
     for (edns, transport, limit, is_whole) in [
         (None, Transport::Udp, 512, false),
@@ -212,6 +217,18 @@ fn an_answer_that_is_too_long_is_sent_without_records_and_marked() {
         assert_eq!(answer.header_counts().ancount(), if is_whole { 199 } else { 0 });
         assert_eq!(answer.opt().is_some(), edns.is_some());
     }
+}
+
+#[test]
+fn who_takes_less_than_everybody_takes_is_taken_to_take_as_much() {
+    // RFC 6891 section 6.2.3.
+    let directory = crowd(12);
+    let responder = Responder { directory: &directory, forwarding: Forwarding::On };
+    let verdict = responder.attend(&query("a", Rtype::A, Some(100)), Transport::Udp);
+    let Verdict::Answer(answer) = verdict else { panic!("{verdict:?}") };
+    assert!((101..=512).contains(&answer.len()));
+    let answer = Message::from_octets(answer).unwrap();
+    assert_eq!((answer.header().tc(), answer.header_counts().ancount()), (false, 11));
 }
 
 #[test]
@@ -279,6 +296,7 @@ fn the_next_resolver_is_asked_when_one_is_silent_or_unhelpful_and_in_the_end_it_
     assert_eq!(relay.overdue(later), [first.ticket]);
     let Heard::Next(second) = relay.fail(first.ticket, later) else { panic!() };
     assert_eq!(second.server, servers(3)[1]);
+    assert!(relay.overdue(later).is_empty(), "it has as much time as the first");
     let refusal = resolved(&second, Rcode::REFUSED);
     let Heard::Next(third) = relay.hear(second.ticket, refusal, later) else { panic!() };
     assert_eq!(third.server, servers(3)[2]);

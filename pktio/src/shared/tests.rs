@@ -196,6 +196,43 @@ fn the_program_is_what_the_model_says_of_each_kind_of_packet() {
     }
 }
 
+/// A TCP segment to a port of ours, or a piece of one.
+fn segment(port: u8, fragment: Option<(u16, bool, u32)>) -> Vec<u8> {
+    let (source, destination, extensions) = (v4(2), v4(1), Vec::new());
+    let head = Head { source, destination, words: 0, extensions, fragment, protocol: 6 };
+    [&ethernet(true, MAC)[..], &head.bytes(), &[9, 9, 0, port, 0, 0, 0, 0]].concat()
+}
+
+#[test]
+fn later_fragments_go_where_the_last_first_one_went() {
+    let program = sharing().classifier().unwrap();
+    let mut fragments = Fragments::default();
+    let piece = |port, offset| segment(port, Some((offset, true, 5)));
+    for (frame, expected) in
+        [(piece(80, 0), true), (piece(0, 1), true), (piece(82, 0), false), (piece(0, 1), false)]
+    {
+        assert_eq!(claims().take(MAC, &frame, &mut fragments, 0), expected, "{frame:02x?}");
+        assert_eq!(program.run(&frame).unwrap() == 2, expected, "{frame:02x?}");
+    }
+}
+
+#[test]
+fn to_narrow_gives_up_and_takes_nothing() {
+    let sharing = sharing();
+    let program = sharing.classifier().unwrap();
+    let mut next = Claims::default();
+    next.add(v4(1), 6, 81..=90);
+    let taken = || {
+        let is_taken = |port: &u8| program.run(&segment(*port, None)).unwrap() == 2;
+        [80, 81, 85].into_iter().filter(is_taken).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(), [80, 81]);
+    sharing.narrow(&next).unwrap();
+    assert_eq!(taken(), [81]);
+    sharing.claim(&next).unwrap();
+    assert_eq!(taken(), [81, 85]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

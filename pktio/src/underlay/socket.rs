@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libc::c_int;
@@ -14,8 +15,10 @@ use crate::sys::{get_option, receive_buffer, set_option};
 /// TCP window at once.
 const RECEIVE_BUFFER_BYTES: c_int = 32 * 1024 * 1024;
 const SEND_BUFFER_BYTES: c_int = 8 * 1024 * 1024;
-/// Source ports are taken from the dynamic range (RFC 7348, section 5; RFC 6335).
-const FIRST_SOURCE_PORT: u16 = 49152;
+/// Source ports are taken from the dynamic range (RFC 7348, section 5; RFC 6335), but for its end, which the switch
+/// masquerades connections by where it shares the host's interface: it would be told there, in the kernel's place, that the
+/// way has become narrower.
+const SOURCE_PORTS: RangeInclusive<u16> = 49152..=60999;
 /// Ports tried for one that is free.
 const TRIES: usize = 64;
 
@@ -110,24 +113,24 @@ fn bound(address: SocketAddr, shared: bool) -> Result<OwnedFd, UnderlayError> {
 fn free_port(ip: IpAddr) -> Result<u16, UnderlayError> {
     let mut refused = None;
     for _ in 0..TRIES {
-        let port = FIRST_SOURCE_PORT | random();
+        let port = any_source_port();
         match exclusive(SocketAddr::new(ip, port)) {
             Ok(_) => return Ok(port),
             Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
-    let address = SocketAddr::new(ip, FIRST_SOURCE_PORT);
+    let address = SocketAddr::new(ip, *SOURCE_PORTS.start());
     let source = io::ErrorKind::AddrInUse.into();
     Err(refused.unwrap_or(UnderlayError { operation: "bind to", address, source }))
 }
 
-/// Any number below the size of the dynamic range.
-fn random() -> u16 {
+fn any_source_port() -> u16 {
     let mut bytes = [0; 2];
     // Without entropy all tries are at the same port, which may be free all the same.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    u16::from_ne_bytes(bytes) & !FIRST_SOURCE_PORT
+    let count = SOURCE_PORTS.end() - SOURCE_PORTS.start() + 1;
+    SOURCE_PORTS.start() + u16::from_ne_bytes(bytes) % count
 }
 
 /// The socket of a queue that receives.

@@ -148,6 +148,12 @@ fn each_command_asks_for_what_it_says() {
                     "port": { "bridge": "br0", "kind": { "netdev": netdev }, "vlan": trunk } }),
         ),
         (
+            "port add up0 --netdev eth0 --shared",
+            "port.add",
+            json!({ "name": "up0", "port": { "bridge": "up0", "shared": true,
+                    "kind": { "netdev": { "device": "eth0", "mode": "auto" } } } }),
+        ),
+        (
             "port set p0 --isolated false --mtu 1400",
             "port.set",
             json!({ "name": "p0", "isolated": false, "mtu": 1400 }),

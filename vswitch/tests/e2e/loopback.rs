@@ -1,13 +1,17 @@
-//! Published ports on the host's own loopback, where the daemon relays them: a namespace is the host.
+//! Published ports at the host's own addresses, from which the daemon relays them to the host's own programs: a namespace
+//! is the host.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
 };
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ctl::response::{BridgeInfo, NatInfo};
-use ctl::{ErrorCode, Mutation, Named, NatAdd, NatRule, Publish, Query};
+use ctl::{
+    Backend, ErrorCode, Mutation, Named, NatAdd, NatRule, Publish, Query, Service, ServiceAdd,
+};
 use netlab::{Container, LabError, Need, Test, TestResult, test};
 use rustix::process::Signal;
 
@@ -23,8 +27,11 @@ const GATEWAY: [&str; 2] = ["10.1.0.1", "fd01::1"];
 
 pub fn tests() -> Vec<Test> {
     [
-        test!(what_the_host_publishes_is_reached_by_its_loopback),
-        test!(a_datagram_to_a_published_port_of_the_loopback_is_answered_from_there),
+        test!(what_the_host_publishes_is_reached_by_its_own_addresses),
+        test!(a_node_port_is_reached_by_the_hosts_own_addresses),
+        test!(what_is_relayed_at_the_hosts_address_is_for_its_own_programs_alone),
+        test!(what_is_relayed_follows_the_hosts_addresses),
+        test!(a_datagram_to_a_published_port_of_the_host_is_answered_from_there),
         test!(a_relayed_port_is_there_again_after_a_restart),
         test!(a_port_that_another_program_has_on_the_loopback_refuses_the_rule),
         test!(a_restarted_daemon_waits_for_a_port_that_another_program_has),
@@ -73,19 +80,32 @@ fn carries_both_ways(near: &TcpStream, far: &TcpStream) -> TestResult {
     Ok(())
 }
 
-fn is_relayed(site: &Site, number: usize) -> TestResult {
+fn is_relayed(site: &Site, number: usize, at: SocketAddr) -> TestResult {
     let inner: IpAddr = INNER[number].parse()?;
     let listener = listen(&site.inner, SocketAddr::new(inner, 80))?;
-    let near = connect(&site.host, SocketAddr::new(LOOPBACK[number], 8080))??;
+    let near = connect(&site.host, at)?.map_err(|error| format!("{at}: {error}"))?;
     let (far, seen) = listener.accept()?;
     assert_eq!(seen.ip(), GATEWAY[number].parse::<IpAddr>()?, "it comes from the gateway");
     carries_both_ways(&near, &far)
 }
 
-fn what_the_host_publishes_is_reached_by_its_loopback() -> TestResult {
+/// The host's addresses: its loopback's, and that of its interface.
+fn own(number: usize) -> Outcome<[IpAddr; 2]> {
+    Ok([LOOPBACK[number], HOST[number].parse()?])
+}
+
+fn what_the_host_publishes_is_reached_by_its_own_addresses() -> TestResult {
     let site = Site::new()?;
-    is_relayed(&site, 0)?;
-    is_relayed(&site, 1)?;
+    for number in [0, 1] {
+        for ip in own(number)? {
+            is_relayed(&site, number, SocketAddr::new(ip, 8080))?;
+        }
+    }
+    // At one address, and at no other.
+    publish(&site.daemon, "one", &format!("{}:9090:10.1.0.2:80/tcp", HOST[0]), "out")?;
+    is_relayed(&site, 0, SocketAddr::new(HOST[0].parse()?, 9090))?;
+    let refused = connect(&site.host, SocketAddr::new(LOOPBACK[0], 9090))?;
+    assert!(refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused));
     // An end of one way is no end of the other, and a reset is none at all.
     let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
     let near = connect(&site.host, SocketAddr::new(LOOPBACK[0], 8080))??;
@@ -114,44 +134,114 @@ fn what_the_host_publishes_is_reached_by_its_loopback() -> TestResult {
     site.daemon.check_ledger()
 }
 
+/// As kube-proxy's, from a program of the node itself.
+fn a_node_port_is_reached_by_the_hosts_own_addresses() -> TestResult {
+    let site = Site::new()?;
+    for (number, vip) in ["10.96.0.10:80/tcp", "[fd96::10]:80/tcp"].into_iter().enumerate() {
+        let port = 30080;
+        let backend = Backend { at: SocketAddr::new(INNER[number].parse()?, 80), draining: false };
+        let service = Service {
+            backends: vec![backend],
+            node_port: Some(port),
+            ..Service::new(vip.parse()?)
+        };
+        let add = ServiceAdd { name: format!("web{number}").parse()?, service };
+        site.daemon.change(Mutation::ServiceAdd(Box::new(add)))?;
+        for ip in own(number)? {
+            is_relayed(&site, number, SocketAddr::new(ip, port))?;
+        }
+        // From outside the client's address is kept.
+        let listener = listen(&site.inner, backend.at)?;
+        let near = connect(&site.world, SocketAddr::new(HOST[number].parse()?, port))??;
+        assert_eq!(listener.accept()?.1, near.local_addr()?);
+    }
+    site.daemon.check_ledger()
+}
+
+/// What comes by another interface of the host is no program of its own.
+fn what_is_relayed_at_the_hosts_address_is_for_its_own_programs_alone() -> TestResult {
+    let site = Site::new()?;
+    let lan = Container::new()?;
+    site.host.netlink()?.create_veth("eth1", "eth0", Some(lan.namespace().as_fd()))?;
+    site.host.address("eth1", &["203.0.113.1/24"])?;
+    lan.address("eth0", &["203.0.113.9/24"])?;
+    site.host.await_ready("eth1")?;
+    lan.await_ready("eth0")?;
+    lan.netlink()?.add_default_route("203.0.113.1".parse()?, lan.link("eth0")?.index)?;
+    let at = SocketAddr::new(HOST[0].parse()?, 8080);
+    is_relayed(&site, 0, at)?;
+    let second = Duration::from_secs(1);
+    let refused = lan.run(|| Ok::<_, LabError>(TcpStream::connect_timeout(&at, second)))?;
+    assert_eq!(refused.err().map(|error| error.kind()), Some(ErrorKind::TimedOut));
+    site.daemon.check_ledger()
+}
+
+fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
+    let site = Site::new()?;
+    publish(&site.daemon, "late", "198.51.100.2:9090:10.1.0.2:80/tcp", "out")?;
+    let other = listen(&site.host, "0.0.0.0:9090".parse()?)?;
+    let link = site.host.link("eth0")?;
+    site.host.netlink()?.add_address(link.index, "198.51.100.2/24".parse()?)?;
+    eventually("the host is followed, and said to have the port", || {
+        let status = site.daemon.ask::<ctl::response::Status>(Query::Status);
+        status.is_ok_and(|status| {
+            let is_it = |problem: &String| problem.contains("198.51.100.2:9090");
+            status.problems.iter().any(is_it)
+        })
+    })?;
+    is_relayed(&site, 0, "198.51.100.2:8080".parse()?)?;
+    drop(other);
+    let at = "198.51.100.2:9090".parse()?;
+    eventually("the port is relayed", || listen(&site.host, at).is_err())?;
+    is_relayed(&site, 0, at)?;
+    site.daemon.check_ledger()
+}
+
 fn datagrams(on: &Container, at: SocketAddr) -> Outcome<UdpSocket> {
     let socket = on.run(|| UdpSocket::bind(at).map_err(io))?;
     socket.set_read_timeout(Some(SOON))?;
     Ok(socket)
 }
 
-fn a_datagram_to_a_published_port_of_the_loopback_is_answered_from_there() -> TestResult {
+fn a_datagram_to_a_published_port_of_the_host_is_answered_from_there() -> TestResult {
     let site = Site::new()?;
-    for (number, local) in LOOPBACK.into_iter().enumerate() {
+    for number in [0, 1] {
         let inner = SocketAddr::new(INNER[number].parse()?, 53);
         publish(&site.daemon, &format!("dns{number}"), &format!("5353:{inner}/udp"), "out")?;
         let server = datagrams(&site.inner, inner)?;
-        let client = datagrams(&site.host, SocketAddr::new(local, 0))?;
-        let at = SocketAddr::new(local, 5353);
-        let mut heard = vec![0; 65_536];
-        for question in [pattern(1), pattern(1400), pattern(9000)] {
-            client.send_to(&question, at)?;
-            let (bytes, from) = server.recv_from(&mut heard)?;
-            assert!(heard[..bytes] == question, "{bytes} of {} bytes", question.len());
-            assert_eq!(from.ip(), GATEWAY[number].parse::<IpAddr>()?);
-            server.send_to(&question, from)?;
-            let (bytes, from) = client.recv_from(&mut heard)?;
-            assert!(heard[..bytes] == question && from == at, "{bytes} bytes from {from}");
+        for local in own(number)? {
+            answers(&site, (&server, GATEWAY[number].parse()?), SocketAddr::new(local, 5353))?;
         }
     }
     site.daemon.check_ledger()
 }
 
+/// What the host asks at an address of its own comes to a server as from its gateway, and the answer back from there.
+fn answers(site: &Site, (server, gateway): (&UdpSocket, IpAddr), at: SocketAddr) -> TestResult {
+    let client = datagrams(&site.host, SocketAddr::new(at.ip(), 0))?;
+    let mut heard = vec![0; 65_536];
+    for question in [pattern(1), pattern(1400), pattern(9000)] {
+        client.send_to(&question, at)?;
+        let (bytes, from) = server.recv_from(&mut heard)?;
+        assert!(heard[..bytes] == question, "{bytes} of {} bytes", question.len());
+        assert_eq!(from.ip(), gateway);
+        server.send_to(&question, from)?;
+        let (bytes, from) = client.recv_from(&mut heard)?;
+        assert!(heard[..bytes] == question && from == at, "{bytes} bytes from {from}");
+    }
+    Ok(())
+}
+
 fn a_relayed_port_is_there_again_after_a_restart() -> TestResult {
     let mut site = Site::new()?;
-    is_relayed(&site, 0)?;
+    is_relayed(&site, 0, SocketAddr::new(LOOPBACK[0], 8080))?;
     let directory = site.daemon.directory().to_owned();
     site.daemon.end(Signal::KILL)?;
     let refused = connect(&site.host, SocketAddr::new(LOOPBACK[0], 8080))?;
     assert!(refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused));
     site.daemon = Daemon::start_again_on(&site.host, &directory, &[])?;
-    is_relayed(&site, 0)?;
-    is_relayed(&site, 1)?;
+    is_relayed(&site, 0, SocketAddr::new(LOOPBACK[0], 8080))?;
+    is_relayed(&site, 1, SocketAddr::new(LOOPBACK[1], 8080))?;
     site.daemon.check_ledger()
 }
 
@@ -197,7 +287,7 @@ fn a_restarted_daemon_waits_for_a_port_that_another_program_has() -> TestResult 
     site.daemon.end(Signal::TERM)?;
     let other: TcpListener = listen(&site.host, SocketAddr::new(LOOPBACK[0], 8080))?;
     site.daemon = Daemon::start_again_on(&site.host, &directory, &[])?;
-    is_relayed(&site, 1)?;
+    is_relayed(&site, 1, SocketAddr::new(LOOPBACK[1], 8080))?;
     // What is reached from outside does not wait.
     let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
     connect(&site.world, SocketAddr::new(HOST[0].parse()?, 8080))??;
@@ -206,7 +296,7 @@ fn a_restarted_daemon_waits_for_a_port_that_another_program_has() -> TestResult 
     eventually("the port is relayed", || {
         listen(&site.host, SocketAddr::new(LOOPBACK[0], 8080)).is_err()
     })?;
-    is_relayed(&site, 0)?;
+    is_relayed(&site, 0, SocketAddr::new(LOOPBACK[0], 8080))?;
     site.daemon.check_ledger()
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ctl::response::{BackendInfo, BackendState, Checks, ServiceInfo};
 use ctl::{
-    Backend, BridgeAdd, BridgeSet, HealthCheck, Masquerade, Mutation, Named, NatAdd, NatRule,
-    NetdevMode, Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd, Service, ServiceAdd,
-    Tap,
+    Backend, BridgeSet, HealthCheck, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode,
+    Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd, Service, ServiceAdd, Tap, Vxlan,
+    VxlanAdd,
 };
 use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, transfer};
 use rustix::process::Signal;
@@ -35,6 +35,7 @@ pub fn tests() -> Vec<Test> {
         test!(an_interface_is_shared_by_a_bridge_of_its_own),
         test!(backends_beside_the_host_are_not_checked),
         test!(the_host_has_an_interface_on_a_bridge),
+        test!(a_tunnel_goes_by_an_interface_that_the_host_keeps),
     ]
     .into_iter()
     .map(|test| test.needs(Need::Tun).needs(Need::Bpf))
@@ -65,7 +66,6 @@ impl Site {
         host.await_ready("eth0")?;
         world.await_ready("eth0")?;
         let daemon = Daemon::start_on(&host, &[])?;
-        daemon.change(Mutation::BridgeAdd(BridgeAdd::new("out".parse()?)))?;
         daemon.add("up0", shared("out", mode)?)?;
         routed_bridge(&daemon, "inside", &["10.1.0.1/24", "fd01::1/64"])?;
         let addresses = ["10.1.0.2/24", "fd01::2/64"];
@@ -343,5 +343,27 @@ fn the_host_has_an_interface_on_a_bridge() -> TestResult {
         transfer::tcp(&Path::new(&site.host, &site.inner, inner.parse::<IpAddr>()?), 8 << 20, 5)?;
         transfer::tcp(&Path::new(&site.inner, &site.host, own.parse::<IpAddr>()?), 8 << 20, 6)?;
     }
+    site.daemon.check_ledger()
+}
+
+/// Beside published ports and masqueraded connections of the same address.
+fn a_tunnel_goes_by_an_interface_that_the_host_keeps() -> TestResult {
+    let site = Site::new()?;
+    let other = Daemon::start_on(&site.world, &[])?;
+    routed_bridge(&other, "inside", &[])?;
+    let gateways = ["10.1.0.1", "fd01::1"];
+    let remote = container(&other, "remote", "inside", &["10.1.0.9/24", "fd01::9/64"], &gateways)?;
+    for (daemon, [own, far]) in [(&site.daemon, [HOST, WORLD]), (&other, [WORLD, HOST])] {
+        let vxlan = Vxlan::new("inside".parse()?, 42.try_into()?, own[0].parse()?);
+        let vxlan = Vxlan { remotes: [far[0].parse()?].into(), ..vxlan };
+        daemon.change(Mutation::VxlanAdd(VxlanAdd { name: "vx0".parse()?, vxlan }))?;
+    }
+    for (inner, far) in INNER.into_iter().zip(["10.1.0.9", "fd01::9"]) {
+        transfer::tcp(&Path::new(&site.inner, &remote, far.parse::<IpAddr>()?), 8 << 20, 8)?;
+        transfer::tcp(&Path::new(&remote, &site.inner, inner.parse::<IpAddr>()?), 8 << 20, 9)?;
+    }
+    // By the gateway at the other end of the tunnel, and from there by the host's address.
+    reaches(&remote, WORLD[0])?;
+    other.check_ledger()?;
     site.daemon.check_ledger()
 }

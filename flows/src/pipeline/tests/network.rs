@@ -211,7 +211,7 @@ impl Plan {
             hairpins,
             published,
             homes,
-            services: Services::new(self.services.clone()),
+            services: Services::new(self.services.clone()).into(),
             owners,
             ..Translation::default()
         }
@@ -316,7 +316,7 @@ pub struct Network {
     pub ledger: Ledger,
     pub tables: Arc<Tables>,
     pub translation: Arc<Translation>,
-    snapshot: Arc<Snapshot>,
+    pub snapshot: Arc<Snapshot>,
     pub now: Nanos,
     outboxes: Outboxes,
     fdbs: Vec<Arc<Fdb>>,

@@ -1,5 +1,6 @@
 //! Services in the pipeline: who gets a session, whose address it comes from, and what ends it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::network::{
 };
 use super::packets::{Kind, Packet, arp_reply, icmp_error};
 use crate::service::{Backend, Balance, Endurance, Health, Maglev, Service, Turn};
-use crate::{BridgeIndex, DropReason, Usage};
+use crate::{BridgeIndex, DropReason, PortIndex, Tracer, Usage};
 
 const VIP: &str = "10.96.0.1:80";
 const A: &str = "10.0.0.2:8080";
@@ -284,6 +285,25 @@ fn a_bridge_that_is_not_meant_does_not_find_the_service() {
 }
 
 #[test]
+fn services_of_one_address_are_found_by_their_own_bridges_only() {
+    let on = |bridge| Some([BridgeIndex(bridge)].into());
+    let inside = Service { on: on(INSIDE), ..service("10.96.0.1:81", &[A]) };
+    // Where none of them is found, the address is as any other, and goes the way of the default route.
+    let mut network = serving(inside.clone());
+    let sent = network.send(&tcp("S", &client(1), "10.96.0.1:81", (100, 0)));
+    assert_eq!(sent, [format!("3: tcp[S] {} > 10.96.0.1:81", client(1))]);
+    let outside = Service { on: on(OUTSIDE), ..service(VIP, &[A]) };
+    let mut network = Network::new(&plan(vec![inside, outside]));
+    assert_eq!(begin(&mut network, &client(1), VIP).as_deref(), Some(A));
+    assert_eq!(begin(&mut network, &client(2), "10.96.0.1:81"), None);
+    assert_eq!(
+        network.drops(2, DropReason::Unserved),
+        1,
+        "at another bridge's port nobody listens"
+    );
+}
+
+#[test]
 fn a_client_keeps_its_backend_while_it_comes_again_in_time() {
     let kept = Service { affinity_seconds: Some(30), ..service(VIP, &[A, B]) };
     let mut network = serving(kept.clone());
@@ -336,6 +356,44 @@ fn an_icmp_error_about_a_session_is_about_what_its_reader_sent() {
     let error = icmp_error((3, 4, 0), (CLIENT, "10.96.0.1"), &about, 28);
     let told = [format!("0: icmp 3/4 {CLIENT} > 10.0.0.2 (udp {A} > {from})")];
     assert_eq!(network.send(&error), told);
+}
+
+#[test]
+fn an_icmp_error_that_quotes_what_was_never_sent_is_no_backends_word() {
+    let one = service(VIP, &[A]);
+    let health = Arc::clone(&one.backends[0].health);
+    let mut network = serving(one);
+    begin(&mut network, &client(1), VIP);
+    let error = |sequence| {
+        let about = tcp("S", &client(1), A, (sequence, 0));
+        icmp_error((3, 3, 0), ("10.0.0.2", CLIENT), &about, 28)
+    };
+    for made_up in [101, 0x7000_0000, 0xffff_0000] {
+        network.send(&error(made_up));
+        assert_eq!(health.failed(), 0, "{made_up}");
+    }
+    network.send(&error(100));
+    assert_eq!(health.failed(), 1);
+}
+
+#[test]
+fn what_is_only_rehearsed_is_no_backends_word() {
+    let one = service(VIP, &[A]);
+    let health = Arc::clone(&one.backends[0].health);
+    let mut network = serving(one);
+    begin(&mut network, &client(1), VIP);
+    let about = tcp("S", &client(1), A, (100, 0));
+    let error = icmp_error((3, 3, 0), ("10.0.0.2", CLIENT), &about, 28);
+    let reset = tcp("RA", A, &client(1), (0, 101));
+    let (snapshot, tables) = (Arc::clone(&network.snapshot), Arc::clone(&network.tables));
+    let mut tracer = Tracer::new(snapshot, tables, HashMap::new()).unwrap();
+    for packet in [&error, &reset] {
+        let (port, frame) = Network::framed(packet);
+        tracer.trace(network.now, PortIndex(port), &frame).unwrap();
+    }
+    assert_eq!(health.failed(), 0);
+    network.send(&error);
+    assert_eq!(health.failed(), 1);
 }
 
 #[test]

@@ -103,7 +103,7 @@ Examples:
   vswitchctl nat publish add 127.0.0.1:9000:10.0.0.2:9000/tcp --on br0")]
     Add {
         /// From where to where: [IP:]PORT[-END]:CONTAINER-IP[:PORT]/tcp|udp|sctp. At a loopback address (127.0.0.1, ::1) the
-        /// daemon relays it from the host itself, and so it does without an address where the host shares the interface
+        /// daemon relays it for programs of the host itself, and so it does at any address where the host shares the interface
         forward: Forward,
         /// The bridge outside; any for a loopback address
         #[arg(long, value_name = "BRIDGE")]

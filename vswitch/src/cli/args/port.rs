@@ -22,7 +22,7 @@ Examples:
   vswitchctl port add host0 --bridge br0 --host vswitch0 --ip 10.0.0.250/24
   vswitchctl port add v0 --bridge br0 --netdev veth0
   vswitchctl port add up0 --bridge br0 --netdev eth1 --mode xdp --trunk 10-20 --native 1
-  vswitchctl port add up0 --bridge out --netdev eth0 --shared")]
+  vswitchctl port add up0 --netdev eth0 --shared")]
     Add(Box<PortOptions>),
     /// Remove a port
     #[command(
@@ -183,9 +183,9 @@ pub struct VlanOptions {
 pub struct PortOptions {
     /// Its name
     pub name: PortName,
-    /// The bridge
-    #[arg(long)]
-    pub bridge: BridgeName,
+    /// The bridge; with --shared one of the port's name unless given, which is made if it is not there
+    #[arg(long, required_unless_present = "shared")]
+    pub bridge: Option<BridgeName>,
     /// Make a new interface, and move it into the container
     #[arg(long)]
     pub tap: bool,

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ctl::flow::{BadRules, FlowSyntax};
-use ctl::{IpCidr, Query, Request};
+use ctl::{BadName, IpCidr, Query, Request};
 
 use super::args::Command;
 use batch::BadLines;
@@ -44,6 +44,9 @@ pub enum NoRequest {
     /// An address on a network, which knows its subnet by itself.
     #[error("write {addr}, not {0}: the network knows its prefix length", addr = .0.addr)]
     Prefix(IpCidr),
+    /// A port whose bridge was to be called like it.
+    #[error("{0}; say with --bridge what the port's bridge is called")]
+    Bridge(#[from] BadName),
     /// A rule that cannot be understood.
     #[error("the rule is not understood: {0}")]
     Rule(#[from] FlowSyntax),
@@ -80,7 +83,7 @@ pub enum NoRequest {
 pub fn of(command: &Command) -> Result<Request, NoRequest> {
     Ok(match command {
         Command::Bridge(command) => bridge::request(command),
-        Command::Port(command) => port::request(command),
+        Command::Port(command) => port::request(command)?,
         Command::Network(command) => network::request(command),
         Command::Ipam(command) => ipam::request(command),
         Command::Attach(options) => Request::Mutation(container::attach(options)?),

@@ -5,14 +5,14 @@ use ctl::{
     PortMove, PortSet, Query, Rate, Request, Tap, Vlan,
 };
 
-use super::instead;
+use super::{NoRequest, instead};
 use crate::cli::args::{PortCommand, PortOptions, VlanOptions};
 
-pub(super) fn request(command: &PortCommand) -> Request {
-    match command {
+pub(super) fn request(command: &PortCommand) -> Result<Request, NoRequest> {
+    Ok(match command {
         PortCommand::Add(options) => Request::Mutation(Mutation::PortAdd(Box::new(PortAdd {
             name: options.name.clone(),
-            port: new_port(options),
+            port: new_port(options)?,
         }))),
         PortCommand::Del { name, if_exists } => {
             let named = Named { name: name.clone(), if_exists: *if_exists };
@@ -56,7 +56,7 @@ pub(super) fn request(command: &PortCommand) -> Request {
             ips: instead(ips, *no_ip),
             gateways: instead(gateways, *no_gateway),
         })),
-    }
+    })
 }
 
 /// An existing interface as a port of its own name.
@@ -68,7 +68,11 @@ pub(super) fn existing(bridge: &BridgeName, device: &IfName) -> Request {
     Request::Mutation(Mutation::PortAdd(Box::new(add)))
 }
 
-fn new_port(options: &PortOptions) -> Port {
+fn new_port(options: &PortOptions) -> Result<Port, NoRequest> {
+    let bridge = match &options.bridge {
+        Some(bridge) => bridge.clone(),
+        None => options.name.as_str().parse()?,
+    };
     let interface = &options.interface;
     let kind = match &options.netdev {
         Some(device) => PortKind::Netdev {
@@ -87,8 +91,8 @@ fn new_port(options: &PortOptions) -> Port {
             handover: options.handover,
         }),
     };
-    Port {
-        bridge: options.bridge.clone(),
+    Ok(Port {
+        bridge,
         kind,
         vlan: vlan_of(&options.vlan).unwrap_or_default(),
         isolated: options.isolated,
@@ -101,7 +105,7 @@ fn new_port(options: &PortOptions) -> Port {
         dhcp: false,
         shared: options.shared,
         place: None,
-    }
+    })
 }
 
 fn egress(rate: Option<Rate>, queue_bytes: Option<u32>) -> Option<Egress> {

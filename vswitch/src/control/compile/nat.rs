@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ctl::{BridgeName, Config, NatRule, PrefixTranslation, RuleName};
+use ctl::{BridgeName, Config, NatRule, PrefixTranslation, RelayedBy, RuleName};
 use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
 use flows::router::Prefix;
 use flows::service::Services;
@@ -43,7 +43,7 @@ pub(super) fn translation(
             NatRule::Publish(_) => {}
         }
     }
-    let services = services::services(config, numbering);
+    let services = Arc::clone(numbering.services.all());
     let (published, homes) = published(config, numbering);
     masquerades.extend(relayed_masquerades(config, numbering));
     let hairpins = hairpins(config, numbering, &homes, &services);
@@ -78,10 +78,15 @@ fn published(config: &Config, numbering: &Numbering) -> (Published, HashMap<Publ
             ));
         }
     }
-    for ctl::Relayed { name, rule, .. } in config.relayed() {
-        let address = Config::relay_gateway(rule.forward.container.is_ipv4());
+    for one in config.relayed().filter(|one| one.address.is_loopback()) {
+        let address = Config::relay_gateway(one.address.is_ipv4());
         let place = (&BridgeName::loopback(), Some(address));
-        homes.extend(publish(config, numbering, (name, rule), place));
+        homes.extend(match one.by {
+            RelayedBy::Rule(name, rule) => publish(config, numbering, (name, rule), place),
+            RelayedBy::Service(name, service) => {
+                services::node_port(numbering, (name, service), place)
+            }
+        });
     }
     homes.extend(services::node_ports(config, numbering));
     (Published::new(homes.keys().copied().collect()).unwrap_or_default(), homes)
@@ -104,11 +109,14 @@ fn publish(
     Some((published, Home { bridge: home.index, usage: numbering.usage(name) }))
 }
 
-/// What the daemon is hidden behind when it relays from the loopback: the gateways of the containers' bridges, by which
-/// its answers come back whatever other routes the container has.
+/// What the daemon is hidden behind when it relays: the gateways of the containers' bridges, by which its answers come back
+/// whatever other routes the container has.
 fn relayed_masquerades(config: &Config, numbering: &Numbering) -> Vec<Masquerade> {
     let Some(from) = numbering.bridges.get(&BridgeName::loopback()) else { return Vec::new() };
-    let homes = config.relayed().filter_map(|relayed| config.container_bridge(relayed.rule));
+    let homes = config.relayed().flat_map(|one| match one.by {
+        RelayedBy::Rule(_, rule) => Vec::from_iter(config.container_bridge(rule)),
+        RelayedBy::Service(_, service) => config.homes_of(service).collect(),
+    });
     let homes: BTreeSet<_> = homes.collect();
     homes
         .into_iter()
@@ -125,9 +133,14 @@ fn behind_gateways(
 ) -> Vec<Masquerade> {
     let Some(slot) = numbering.bridges.get(to) else { return Vec::new() };
     let gateways = config.bridges.get(to).into_iter().flat_map(|bridge| &bridge.gateways);
+    let ports = match config.shared_port(to) {
+        Some(_) => ctl::PortRange::ABOVE_EPHEMERAL,
+        None => ctl::PortRange::UNPRIVILEGED,
+    };
+    let ports = ports.first()..=ports.last();
     let hidden = gateways.filter_map(|cidr| {
-        let (range, ports) = (cidr.addr..=cidr.addr, 1024..=u16::MAX);
-        let pool = Pool::new(slot.index.into(), range, ports, Quota::default()).ok()?;
+        let range = cidr.addr..=cidr.addr;
+        let pool = Pool::new(slot.index.into(), range, ports.clone(), Quota::default()).ok()?;
         // The published port's rule counts.
         Some(Masquerade::new(from, pool, Filtering::ByAddress))
     });
@@ -151,8 +164,7 @@ fn hairpins(
     homes: &HashMap<Publish, Home>,
     services: &Services,
 ) -> Vec<Masquerade> {
-    let served = services.iter().flat_map(|service| &service.backends);
-    let served = served.map(|backend| backend.bridge);
+    let served = services.homes().iter().copied();
     let with_homes: BTreeSet<_> = homes.values().map(|home| home.bridge).chain(served).collect();
     let is_home = |index| with_homes.contains(&index);
     let homes = numbering.bridges.iter().filter(|(_, slot)| is_home(slot.index));
@@ -223,6 +235,13 @@ fn owners(config: &Config, numbering: &Numbering) -> HashMap<(BridgeIndex, IpAdd
             let own = own.map(|cidr| cidr.addr).chain(pool_addresses(config, owner));
             let own = own.filter(|ip| ip.is_ipv4() == is_ipv4);
             owners.extend(own.map(|ip| ((slot.index, ip), at.index)));
+        }
+    }
+    // What is published at the host's addresses the daemon relays to these.
+    if let Some(station) = numbering.bridges.get(&BridgeName::loopback()) {
+        for (name, own) in config.shared_bridges() {
+            let Some(at) = numbering.bridges.get(name) else { continue };
+            owners.extend(own.into_iter().map(|ip| ((station.index, ip), at.index)));
         }
     }
     owners

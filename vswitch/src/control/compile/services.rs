@@ -1,15 +1,16 @@
-//! Services.
+//! Services. Each is compiled when it changes, or when bridges do that it may be found on or have its backends on: a change
+//! of one among ten thousand does not compile the others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ctl::{BridgeName, Config, DiffItem, ServiceName};
+use ctl::{Bridge, BridgeName, Config, DiffItem, ServiceName};
 use flows::nat::Publish;
 use flows::service::{Backend, Balance, Endurance, Health, Maglev, Service, Services, Turn};
 use flows::{BridgeIndex, Endpoint, Home, Usage, Zone};
 
-use super::Numbering;
+use super::{BridgeSlot, Numbering};
 
 /// The number of the first service; those of rules of address translation are below.
 const FIRST: u32 = 1 << 31;
@@ -24,7 +25,14 @@ pub struct Running {
     names: HashMap<u32, ServiceName>,
     /// The next service's number: none is used twice, since affinities know services by their numbers.
     next: u32,
+    /// The bridges that find services which name none, sorted; `None` for all.
+    open: Option<Arc<[BridgeIndex]>>,
+    compiled: BTreeMap<ServiceName, Arc<Service>>,
+    all: Arc<Services>,
 }
+
+/// The numbers of bridges.
+type Slots = BTreeMap<BridgeName, BridgeSlot>;
 
 /// Of one service.
 #[derive(Debug)]
@@ -38,11 +46,19 @@ struct Run {
 }
 
 impl Running {
-    /// Makes what is new, and forgets what is no more.
-    pub fn follow(&mut self, old: &Config, next: &Config) {
+    /// Makes what is new, and forgets what is no more. The bridges are those of the next configuration.
+    pub fn follow(&mut self, old: &Config, next: &Config, bridges: &Slots) {
+        let has_moved = has_moved(old, next);
+        if has_moved {
+            self.open = open(next, bridges);
+            self.compiled.clear();
+        }
+        let mut differs = has_moved;
         for item in old.services.diff(&next.services) {
+            differs = true;
             match item {
                 DiffItem::Remove(name, _) => {
+                    self.compiled.remove(name);
                     if let Some(run) = self.services.remove(name) {
                         self.names.remove(&run.usage.rule());
                     }
@@ -53,10 +69,60 @@ impl Running {
                         None => self.begun().following(service),
                     };
                     self.names.insert(run.usage.rule(), name.clone());
+                    let compiled = self.compile(next, bridges, (service, &run));
+                    self.compiled.insert(name.clone(), Arc::new(compiled));
                     self.services.insert(name.clone(), Arc::new(run));
                 }
             }
         }
+        if has_moved {
+            self.compile_all(next, bridges);
+        }
+        if differs {
+            self.all = Arc::new(Services::new(self.compiled.values().cloned()));
+        }
+    }
+
+    fn compile_all(&mut self, config: &Config, bridges: &Slots) {
+        let each = config.services.iter().filter_map(|(name, service)| {
+            let run = self.services.get(name)?;
+            Some((name.clone(), Arc::new(self.compile(config, bridges, (service, run)))))
+        });
+        self.compiled = each.collect();
+    }
+
+    fn compile(
+        &self,
+        config: &Config,
+        bridges: &Slots,
+        (service, run): (&ctl::Service, &Run),
+    ) -> Service {
+        let on = match service.on.is_empty() {
+            true => self.open.clone(),
+            false => Some(numbers(config.bridges_finding(service), bridges)),
+        };
+        Service {
+            usage: Arc::clone(&run.usage),
+            protocol: service.listen.protocol.number(service.listen.address.is_ipv4()),
+            vip: endpoint(service.listen.address),
+            on,
+            backends: backends(config, bridges, (service, run)),
+            balance: match &run.maglev {
+                Some(table) => Balance::Maglev(Arc::clone(table)),
+                None => Balance::RoundRobin(Arc::clone(&run.turn)),
+            },
+            affinity_seconds: service.affinity.map(|affinity| affinity.seconds),
+            endurance: Endurance {
+                failures: service.max_fails,
+                rest_seconds: service.fail_timeout,
+            },
+            is_checked: service.health.is_some(),
+        }
+    }
+
+    /// All of them, as the pipeline has them.
+    pub(super) fn all(&self) -> &Arc<Services> {
+        &self.all
     }
 
     /// A service's name, by its number.
@@ -102,61 +168,42 @@ fn endpoint(at: SocketAddr) -> Endpoint {
     Endpoint::new(at.ip(), at.port())
 }
 
-/// Compiles the services.
-pub(super) fn services(config: &Config, numbering: &Numbering) -> Services {
-    let everywhere = config.networks.values().all(|network| !network.settings.internal);
-    let finding = |service| bridges_finding(config, numbering, service);
-    // What those have in common that name no bridges.
-    let mut open: Option<Arc<[BridgeIndex]>> = None;
-    let all = config.services.iter().filter_map(|(name, service)| {
-        let run = numbering.services.services.get(name)?;
-        let on = match service.on.is_empty() {
-            true if everywhere => None,
-            true => Some(Arc::clone(open.get_or_insert_with(|| finding(service)))),
-            false => Some(finding(service)),
-        };
-        Some(Service {
-            usage: Arc::clone(&run.usage),
-            protocol: service.listen.protocol.number(service.listen.address.is_ipv4()),
-            vip: endpoint(service.listen.address),
-            on,
-            backends: backends(config, numbering, (service, run)),
-            balance: match &run.maglev {
-                Some(table) => Balance::Maglev(Arc::clone(table)),
-                None => Balance::RoundRobin(Arc::clone(&run.turn)),
-            },
-            affinity_seconds: service.affinity.map(|affinity| affinity.seconds),
-            endurance: Endurance {
-                failures: service.max_fails,
-                rest_seconds: service.fail_timeout,
-            },
-            is_checked: service.health.is_some(),
-        })
-    });
-    Services::new(all)
+/// Whether services can be found on other bridges than before, or their backends be on others.
+fn has_moved(old: &Config, next: &Config) -> bool {
+    let is_bridge_moved = |item| match item {
+        DiffItem::Update { old: (_, old), new: (_, new) } => {
+            let (old, new): (&Bridge, &Bridge) = (old, new);
+            old.gateways != new.gateways
+        }
+        DiffItem::Add(..) | DiffItem::Remove(..) => true,
+    };
+    old.bridges.diff(&next.bridges).any(is_bridge_moved) || !next.is_internal_as(old)
 }
 
-fn bridges_finding(
-    config: &Config,
-    numbering: &Numbering,
-    service: &ctl::Service,
-) -> Arc<[BridgeIndex]> {
-    let index = |name| numbering.bridges.get(name).map(|slot| slot.index);
-    let on: BTreeSet<_> = config.bridges_finding(service).filter_map(index).collect();
-    on.into_iter().collect()
+/// The bridges that find services which name none; `None` for all.
+fn open(config: &Config, bridges: &Slots) -> Option<Arc<[BridgeIndex]>> {
+    let is_any_closed = config.networks.values().any(|network| network.settings.internal);
+    let finding = config.bridges.keys().filter(|name| config.finds_all(name));
+    is_any_closed.then(|| numbers(finding, bridges))
+}
+
+fn numbers<'a>(names: impl Iterator<Item = &'a BridgeName>, bridges: &Slots) -> Arc<[BridgeIndex]> {
+    let numbers: BTreeSet<_> =
+        names.filter_map(|name| bridges.get(name)).map(|slot| slot.index).collect();
+    numbers.into_iter().collect()
 }
 
 /// Who serves, in the service's order, of which its table is made.
 fn backends(
     config: &Config,
-    numbering: &Numbering,
+    bridges: &Slots,
     (service, run): (&ctl::Service, &Run),
 ) -> Box<[Backend]> {
     let bridge_of =
         |ip: IpAddr| -> Option<&BridgeName> { config.backend_bridges(service, ip).next() };
     let backend = |backend: &ctl::Backend| {
         // A backend on no bridge is refused when it is added.
-        let slot = bridge_of(backend.at.ip()).and_then(|name| numbering.bridges.get(name))?;
+        let slot = bridge_of(backend.at.ip()).and_then(|name| bridges.get(name))?;
         let (number, health) = run.backends.get(&backend.at)?;
         Some(Backend {
             endpoint: endpoint(backend.at),
@@ -171,20 +218,25 @@ fn backends(
 
 /// Node ports, which are published ports that lead to their services' addresses.
 pub(super) fn node_ports(config: &Config, numbering: &Numbering) -> Vec<(Publish, Home)> {
-    let mut ports = Vec::new();
-    for (name, service) in &config.services {
-        let (Some(port), Some(run)) = (service.node_port, numbering.services.services.get(name))
-        else {
-            continue;
-        };
-        let vip = endpoint(service.listen.address);
-        let protocol = service.listen.protocol.number(vip.ip.is_ipv4());
-        for slot in config.bridges_finding(service).filter_map(|on| numbering.bridges.get(on)) {
-            let rule = Publish::new(Zone::from(slot.index), protocol, None, port..=port, vip);
-            // Whose station it is, the service says.
-            let home = Home { bridge: slot.index, usage: Arc::clone(&run.usage) };
-            ports.extend(rule.map(|rule| (rule, home)));
-        }
-    }
-    ports
+    let services = config.services.iter().filter(|(_, service)| service.node_port.is_some());
+    let each = services.flat_map(|(name, service)| {
+        let on = config.bridges_finding(service);
+        on.filter_map(move |on| node_port(numbering, (name, service), (on, None)))
+    });
+    each.collect()
+}
+
+/// A service's node port on a bridge, at an address there.
+pub(super) fn node_port(
+    numbering: &Numbering,
+    (name, service): (&ServiceName, &ctl::Service),
+    (on, address): (&BridgeName, Option<IpAddr>),
+) -> Option<(Publish, Home)> {
+    let (port, run) = service.node_port.zip(numbering.services.services.get(name))?;
+    let slot = numbering.bridges.get(on)?;
+    let vip = endpoint(service.listen.address);
+    let protocol = service.listen.protocol.number(vip.ip.is_ipv4());
+    let rule = Publish::new(Zone::from(slot.index), protocol, address, port..=port, vip).ok()?;
+    // Whose station it is, the service says.
+    Some((rule, Home { bridge: slot.index, usage: Arc::clone(&run.usage) }))
 }

@@ -13,7 +13,7 @@ use pktio::underlay::Underlay;
 use super::Switch;
 use super::loopback::Listening;
 use crate::control::announce;
-use crate::control::compile::{self, BridgeSlot};
+use crate::control::compile::{self, BridgeSlot, Numbering};
 use crate::control::device::{self, Home, OpenDevice, Queues};
 use crate::control::place;
 use crate::control::store::StoreError;
@@ -200,7 +200,8 @@ impl Switch {
         self.waiting.retain(|name, _| next.has_port(name) && !opened.contains_key(name));
         self.number_bridges(&next, now)?;
         self.numbering.number_rules(&self.config, &next);
-        self.numbering.services.follow(&self.config, &next);
+        let Numbering { bridges, services, .. } = &mut self.numbering;
+        services.follow(&self.config, &next, bridges);
         self.numbering.meter_ports(&self.config, &next);
         self.say_farewells(&next).map_err(stuck)?;
         self.ending.disturb(&self.config, &next);

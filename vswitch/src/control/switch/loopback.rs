@@ -1,27 +1,30 @@
-//! Published ports on the host's loopback: which the daemon listens at, and who serves them.
+//! Published ports and node ports at the host's own addresses, for the host's own programs: which the daemon listens at, and
+//! who serves them.
 //!
 //! **The order of a change.** Ports are taken before anything is changed, so that one that another program has refuses the
 //! change; what is given up is free for others before the change is answered; and what is new is served when the workers
-//! know where it leads to. A restarted daemon that finds a port taken tries again every second.
+//! know where it leads to. A port that is taken where nobody could be refused (the daemon is restarted, the host gets an
+//! address) is tried again every second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ctl::{BridgeName, Config, CtlError, ErrorCode, Protocol, Relayed, RuleName};
+use ctl::{BridgeName, Config, CtlError, ErrorCode, Protocol, Relayed, RelayedBy};
 use relay::{Bound, Limits, Listen, Relay, Transport};
 
 use super::Switch;
 use crate::control::station::Station;
 
-/// Where a port of the loopback leads to, as far as those notice who came by it.
+/// Where a port of the host leads to, as far as those notice who came by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Lead {
-    rule: RuleName,
-    container: SocketAddr,
+    /// What leads there, to be read.
+    by: String,
+    to: SocketAddr,
     home: Option<BridgeName>,
-    /// It is on the loopback because it is on every address of the host.
+    /// It is at this address because it is at every address of the host.
     is_implied: bool,
 }
 
@@ -31,13 +34,13 @@ pub(super) struct Listening {
     bound: Vec<Bound>,
 }
 
-/// What the daemon listens at on the host's loopback.
+/// What the daemon listens at on the host.
 #[derive(Default)]
 pub(super) struct Loopback {
     station: Arc<Station>,
     relay: Option<Relay>,
     served: BTreeMap<Listen, Lead>,
-    /// Ports that another program had when the daemon came.
+    /// Ports that another program has.
     taken: BTreeSet<Listen>,
 }
 
@@ -62,11 +65,17 @@ impl Loopback {
             return Ok(None);
         }
         let (wanted, mut bound) = (leads(next), Vec::new());
+        let is_asked_for = !next.is_to_relay_as(present);
         for (listen, lead) in &wanted {
             if self.served.contains_key(listen) || self.taken.contains(listen) {
                 continue;
             }
-            bound.extend(bind(*listen, lead).map_err(|error| refusal(*listen, lead, &error))?);
+            match bind(*listen, lead) {
+                Ok(port) => bound.extend(port),
+                Err(error) if is_asked_for => return Err(refusal(*listen, lead, &error)),
+                // The host has another address, and is not to be followed any less: it is tried again.
+                Err(_) => {}
+            }
         }
         if !bound.is_empty() {
             self.start()?;
@@ -125,7 +134,7 @@ impl Loopback {
 }
 
 impl Switch {
-    /// Tries to take the ports of the loopback that are not served.
+    /// Tries to take the host's ports that are not served.
     pub(super) fn retry_loopback(&mut self) {
         let (wanted, mut bound) = (leads(&self.config), Vec::new());
         for (listen, lead) in &wanted {
@@ -156,48 +165,57 @@ impl Switch {
     }
 }
 
-/// The ports of the loopback that a configuration relays, and where they lead to.
+/// The ports of the host that a configuration relays, and where they lead to.
 fn leads(config: &Config) -> BTreeMap<Listen, Lead> {
     let each = |relayed: Relayed<'_>| {
-        let forward = relayed.rule.forward;
-        let transport = match forward.protocol {
+        let transport = match relayed.protocol {
             Protocol::Udp => Transport::Udp,
             _ => Transport::Tcp,
         };
         let lead = |at: SocketAddr| {
-            let port = forward.container_port + (at.port() - forward.ports.first());
-            let lead = Lead {
-                rule: relayed.name.clone(),
-                container: SocketAddr::new(forward.container, port),
-                home: config.container_bridge(relayed.rule).cloned(),
-                is_implied: forward.address.is_none(),
+            let (to, home) = match relayed.by {
+                RelayedBy::Rule(_, rule) => {
+                    let step = at.port() - relayed.ports.first();
+                    let to = (rule.forward.container, rule.forward.container_port + step);
+                    (to.into(), config.container_bridge(rule).cloned())
+                }
+                RelayedBy::Service(_, service) => (service.listen.address, None),
             };
-            (Listen { at, transport }, lead)
+            let is_implied = relayed.is_implied();
+            (Listen { at, transport }, Lead { by: relayed.by.to_string(), to, home, is_implied })
         };
         relayed.listened().map(lead).collect::<Vec<_>>()
     };
     config.relayed().flat_map(each).collect()
 }
 
-/// Takes a port; what comes there goes to the same port of the switch, as it is on the relay's bridge. There is nothing to
-/// take where it is on the loopback only with the host's other addresses, and the host has no such address.
+/// Takes a port; what comes there goes to where the relay's bridge has it. There is nothing to take on the loopback where it
+/// is there only with the host's other addresses, and the host has no such address.
 fn bind(listen: Listen, lead: &Lead) -> std::io::Result<Option<Bound>> {
-    let gateway: IpAddr = Config::relay_gateway(listen.at.is_ipv4());
-    match Bound::bind(listen, SocketAddr::new(gateway, listen.at.port())) {
-        Err(error) if lead.is_implied && error.kind() == ErrorKind::AddrNotAvailable => Ok(None),
+    match Bound::bind(listen, Config::relay_target(listen.at)) {
+        Err(error) if lead.is_implied && is_no_address(&error) => Ok(None),
         bound => bound.map(Some),
     }
 }
 
+/// The host has no such address, or nothing at all of its IP version.
+fn is_no_address(error: &std::io::Error) -> bool {
+    let no_version = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_version)
+}
+
 fn refusal(listen: Listen, lead: &Lead, error: &std::io::Error) -> CtlError {
-    let rule = &lead.rule;
+    let by = &lead.by;
     if error.kind() == ErrorKind::AddrInUse {
-        let elsewhere = if lead.is_implied { ", or at an address of its bridge alone" } else { "" };
+        let elsewhere = match lead.is_implied && listen.at.ip().is_loopback() {
+            true => ", or at an address of its bridge alone",
+            false => "",
+        };
         let message = format!(
-            "nat rule {rule}: another program on the host has {listen} (`ss -lnp` shows which), so that nothing can be relayed \
+            "{by}: another program on the host has {listen} (`ss -lnp` shows which), so that nothing can be relayed \
              from there; end it, or publish another port{elsewhere}"
         );
         return CtlError::new(ErrorCode::Exists, message);
     }
-    CtlError::new(ErrorCode::Host, format!("nat rule {rule}: cannot listen at {listen}: {error}"))
+    CtlError::new(ErrorCode::Host, format!("{by}: cannot listen at {listen}: {error}"))
 }

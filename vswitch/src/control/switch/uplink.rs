@@ -152,6 +152,7 @@ impl Switch {
             false => self.commit(self.config.clone(), Prepared::default()),
         });
         followed.map_err(|error| error.to_string())?;
+        self.retry_loopback();
         sharing.readdress(wire::MacAddr(mac)).map_err(|error| error.to_string())
     }
 
