@@ -421,8 +421,8 @@ impl<W: Witness> Memory<W> {
                 return Ok(endpoint);
             }
             Outward::Nothing => {
-                let reason = DropReason::NotTranslated;
-                return Err(Refusal::Tell(reason, IcmpError::HostUnreachable));
+                let reason = DropReason::NoExternalAddress;
+                return Err(Refusal::Tell(reason, IcmpError::SourceRefused));
             }
             Outward::Claimed(rule) => rule,
         };

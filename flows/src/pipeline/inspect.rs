@@ -14,7 +14,6 @@ use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
 use super::gateway::Visitor;
-use super::route::renew;
 use super::ruling::{Ruling, Standing};
 use super::service;
 use super::sight::Sight;
@@ -247,7 +246,7 @@ impl<W: Witness> Memory<W> {
             self.count(desk, rule, &frame);
         }
         if let Way::Route(hop) = &by.way
-            && let Err(reason) = renew(&mut frame, case, hop, by.change())
+            && let Err(reason) = self.renew(&mut frame, case, hop, by.change())
         {
             return desk.refuse(frame, reason);
         }

@@ -2,7 +2,7 @@
 //! on.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use ctl::response::{ConnInfo, ConnPage, NatInfo, NeighborInfo, NeighborState, Routes, TopInfo};
@@ -16,6 +16,7 @@ use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test};
 
 use crate::daemon::{Daemon, eventually};
 use crate::routing::{container, reaches, routed_bridge};
+use crate::rules::drops;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -373,7 +374,23 @@ fn a_translated_prefix_is_seen_outside_and_leads_back() -> TestResult {
     let seen = far.peer_addr()?.ip();
     assert!(seen.to_string().starts_with("2001:db8:1:"), "{seen}");
     ping::ping(&world, seen, &ping::Options::default())?;
+    // An address of another prefix does not get out by the rule, and its owner hears of it: the kernel makes "permission
+    // denied" of "source address failed policy".
+    inner.address("eth0", &["fd02::2/64"])?;
+    let refused = inner.run(|| sends_in_vain("[fd02::2]:0", "[2001:db8:9::9]:9").map_err(io))?;
+    assert_eq!(refused, ErrorKind::PermissionDenied);
+    assert_eq!(drops(&daemon, "no-external-address")?, 1);
     daemon.check_ledger()
+}
+
+/// What a sender of one datagram is told about it.
+fn sends_in_vain(from: &str, to: &str) -> std::io::Result<ErrorKind> {
+    let socket = UdpSocket::bind(from)?;
+    socket.set_read_timeout(Some(netlab::PATIENCE))?;
+    socket.connect(to)?;
+    socket.send(b"?")?;
+    let answer = socket.recv(&mut [0; 1]);
+    Ok(answer.map_or_else(|error| error.kind(), |_| ErrorKind::Other))
 }
 
 /// Connects from a port of one's own choice.

@@ -37,8 +37,15 @@ pub(super) fn translation(
             }
             NatRule::Prefix(rule) => {
                 let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
+                let is_only_way = !config.reached_from(&rule.from).any(|to| *to == rule.to);
                 let both = nptv6(rule);
-                prefixes.extend(both.map(|prefixes| PrefixRule { from, to, prefixes, usage }));
+                prefixes.extend(both.map(|prefixes| PrefixRule {
+                    from,
+                    to,
+                    prefixes,
+                    is_only_way,
+                    usage,
+                }));
             }
             NatRule::Publish(_) => {}
         }
