@@ -313,12 +313,14 @@ impl Tracking {
 pub struct Timeouts {
     /// UDP (RFC 4787, REQ-5: 120 at least, 300 recommended).
     pub udp: u32,
-    /// UDP of which no answer came yet.
+    /// UDP of which no answer came yet (RFC 4787, REQ-5 makes no difference).
     pub udp_unreplied: u32,
     /// Established TCP connections (RFC 5382, REQ-5: 7440 at least).
     pub tcp_established: u32,
-    /// TCP connections that begin or end (RFC 5382, REQ-5: 240 at least).
-    pub tcp_transitory: u32,
+    /// TCP connections that begin (RFC 5382, REQ-5: 240 at least; RFC 7857, section 2.1: less where that is too long).
+    pub tcp_opening: u32,
+    /// TCP connections that end (RFC 5382, REQ-5: 240 at least).
+    pub tcp_closing: u32,
     /// ICMP queries (RFC 5508, REQ-2: 60 at least).
     pub icmp: u32,
     /// Everything else.
@@ -329,9 +331,10 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             udp: 300,
-            udp_unreplied: 120,
+            udp_unreplied: 300,
             tcp_established: 7440,
-            tcp_transitory: 240,
+            tcp_opening: 240,
+            tcp_closing: 240,
             icmp: 60,
             other: 600,
         }
@@ -340,12 +343,13 @@ impl Default for Timeouts {
 
 impl Timeouts {
     /// All, by their names.
-    pub fn named(&self) -> [(&'static str, u32); 6] {
+    pub fn named(&self) -> [(&'static str, u32); 7] {
         [
             ("udp", self.udp),
             ("udp-unreplied", self.udp_unreplied),
             ("tcp-established", self.tcp_established),
-            ("tcp-transitory", self.tcp_transitory),
+            ("tcp-opening", self.tcp_opening),
+            ("tcp-closing", self.tcp_closing),
             ("icmp", self.icmp),
             ("other", self.other),
         ]

@@ -275,7 +275,7 @@ impl<W: Witness> Memory<W> {
         let new = NewSession {
             initiator: key,
             responder: Key { zone: plan.zone, tuple: plan.outside.reversed() },
-            owner: plan.ruling.rule.map_or(u32::MAX, |rule| rule.0),
+            entrance: case.entrance(),
             packet: Packet::of(frame.data(), case.layers),
         };
         let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;

@@ -84,6 +84,12 @@ impl<'a> Case<'a> {
         EthernetHeader::read(frame.data()).is_some_and(|header| header.dst.is_group())
     }
 
+    /// The port that it came in by, if that is one of a container or a link. A tunnel's remote has another number
+    /// whenever it is heard of again.
+    pub(super) fn entrance(&self) -> Option<PortIndex> {
+        Some(self.from.index).filter(|_| self.from.port.vni.is_none())
+    }
+
     /// Between whom it is, and by which ports.
     pub(super) fn tuple(&self, frame: &PktBuf) -> Option<Tuple> {
         self.part_of.or_else(|| Tuple::of(frame.data(), self.layers))
@@ -310,16 +316,29 @@ impl<W: Witness> Memory<W> {
     ) -> Result<Decision, Refusal> {
         for _ in 0..2 {
             let decision = self.evaluate(desk, case, frame)?;
-            if decision.is_tracked {
-                return Ok(decision);
-            }
-            match self.track(desk, case, frame, &decision.transform) {
-                Verdict::Valid => return Ok(Decision { is_tracked: true, ..decision }),
+            let verdict = match decision.is_tracked {
+                true => Verdict::Valid,
+                false => self.track(desk, case, frame, &decision.transform),
+            };
+            match verdict {
+                Verdict::Valid => {
+                    self.note_entrance(case, &decision.transform);
+                    return Ok(Decision { is_tracked: true, ..decision });
+                }
                 Verdict::Invalid(_) => return Ok(decision),
                 Verdict::Superseding | Verdict::Ended => {}
             }
         }
         Err(Refusal::Drop(DropReason::InvalidState))
+    }
+
+    /// Tells a packet's session by which port it came in.
+    fn note_entrance(&self, case: &Case, transform: &Transform) {
+        if let (Some((session, direction)), Some(port)) = (transform.session, case.entrance())
+            && !W::IS_DRY
+        {
+            self.tables.sessions.note_entrance(session, direction, port);
+        }
     }
 
     /// Hears the first answer in a session, if that was given to a backend. Returns whether the session was told of it:

@@ -41,7 +41,7 @@ fn key(a: u8, b: u8) -> Key {
 }
 
 fn new(initiator: Key, responder: Key) -> NewSession {
-    NewSession { initiator, responder, owner: 0, packet: PACKET }
+    NewSession { initiator, responder, entrance: None, packet: PACKET }
 }
 
 fn insert(sessions: &Sessions, new: NewSession) -> Result<Inserted, InsertError> {

@@ -13,7 +13,7 @@
 use flows::{
     BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Home, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, PrefixRule, RouterPort, Snapshot,
-    TableSizes, Tables, Translation, Usage, Vid, Zone, nat, router, rules, service,
+    TableSizes, Tables, Translation, Usage, Vid, Zone, nat, router, rules, service, session,
 };
 
 mod card;

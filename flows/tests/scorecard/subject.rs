@@ -30,6 +30,16 @@ pub enum Setup {
     SmallMtu,
     /// To 198.51.100.128/25 nothing is translated.
     Except,
+    /// It may use ten external ports, from 5000.
+    TenPorts,
+    /// Sessions of UDP live for ten minutes, and ICMP queries for two.
+    Patient,
+    /// TCP connections have half a minute to open.
+    QuickOpening,
+    /// Each station may begin ten sessions a second.
+    SlowBeginning,
+    /// It sends as many ICMP errors as it does by itself.
+    LimitedErrors,
 }
 
 /// A frame that a NAT let out.

@@ -22,6 +22,7 @@ use crate::nat::{Mappings, Nptv6, Pool as Addresses, Publish, Published, Quota};
 use crate::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
 use crate::rules::{Rule, RuleSet};
 use crate::service::{Service, Services};
+use crate::session::Timeouts;
 use crate::{
     BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Home, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, PrefixRule, RouterPort, Snapshot,
@@ -65,6 +66,7 @@ pub struct Plan {
     pub renamed: Vec<Rename>,
     pub published: Vec<Expose>,
     pub rules: Vec<Rule>,
+    pub timeouts: Timeouts,
     pub services: Vec<Service>,
     /// The routers to everywhere.
     pub routers: Vec<&'static str>,
@@ -116,6 +118,7 @@ impl Plan {
             renamed: Vec::new(),
             published: Vec::new(),
             rules: Vec::new(),
+            timeouts: Timeouts::default(),
             services: Vec::new(),
             routers: ROUTERS.to_vec(),
             proxied: Vec::new(),
@@ -233,6 +236,7 @@ impl Plan {
             published,
             homes,
             services: Services::new(self.services.clone()),
+            timeouts: self.timeouts,
             owners,
             ..Translation::default()
         }

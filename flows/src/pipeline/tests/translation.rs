@@ -548,3 +548,24 @@ fn all_fragments_of_a_translated_datagram_have_its_identification() {
     // One that comes again is of the same datagram.
     assert_eq!(send(&[0]), ids[..1]);
 }
+
+#[test]
+fn a_session_knows_by_which_ports_its_ends_are_reached() {
+    let mut network = Network::new(&Plan::masqueraded());
+    network.send(&udp(A, P));
+    let entrances = |network: &Network| {
+        let sessions = network.tables.sessions.iter(network.now.seconds());
+        sessions.map(|session| session.entrances).collect::<Vec<_>>()
+    };
+    let port = |number| Some(PortIndex(number));
+    assert_eq!(entrances(&network), [[port(0), None]]);
+    // One that is not of the session says nothing about it.
+    network.send(&udp("198.51.100.8:53", E));
+    assert_eq!(entrances(&network), [[port(0), None]]);
+    network.send(&udp(P, E));
+    assert_eq!(entrances(&network), [[port(0), port(3)]]);
+    // A station that moves takes its sessions along.
+    let (_, frame) = Network::framed(&udp(A, P));
+    assert_eq!(network.put(1, &frame), [format!("3: udp {E} > {P}")]);
+    assert_eq!(entrances(&network), [[port(1), port(3)]]);
+}

@@ -153,7 +153,7 @@ pub enum TimeoutsCommand {
     /// Change some; what is not given stays
     #[command(after_help = "Examples:\n  vswitchctl nat timeouts set udp=300 tcp-established=7440")]
     Set {
-        /// udp, udp-unreplied, tcp-established, tcp-transitory, icmp or other, and seconds
+        /// udp, udp-unreplied, tcp-established, tcp-opening, tcp-closing, icmp or other, and seconds
         #[arg(value_name = "NAME=SECONDS", required = true)]
         timeouts: Vec<TimeoutsSet>,
     },

@@ -186,9 +186,10 @@ fn rules_of_address_translation() {
 fn timeouts() {
     let expected = "\
 udp              5 min 0 s
-udp-unreplied    2 min 0 s
+udp-unreplied    5 min 0 s
 tcp-established  2 h 4 min
-tcp-transitory   4 min 0 s
+tcp-opening      4 min 0 s
+tcp-closing      4 min 0 s
 icmp             1 min 0 s
 other            10 min 0 s
 window checks    off

@@ -239,11 +239,21 @@ fn timeouts(wanted: &ctl::Timeouts) -> Timeouts {
     Timeouts {
         udp_unreplied_seconds: wanted.udp_unreplied,
         udp_seconds: wanted.udp,
-        tcp_opening_seconds: wanted.tcp_transitory,
+        tcp_opening_seconds: wanted.tcp_opening,
         tcp_established_seconds: wanted.tcp_established,
         tcp_half_closed_seconds: wanted.tcp_established,
-        tcp_closing_seconds: wanted.tcp_transitory,
+        tcp_closing_seconds: wanted.tcp_closing,
         icmp_seconds: wanted.icmp,
         other_seconds: wanted.other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_kept_by_default_as_long_as_the_scorecard_says() {
+        assert_eq!(timeouts(&ctl::Timeouts::default()), Timeouts::default());
     }
 }
