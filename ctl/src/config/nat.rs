@@ -271,7 +271,8 @@ impl fmt::Display for Forward {
 
 as_string!(Forward);
 
-/// IPv6 prefix translation without state (NPTv6, RFC 6296): one to one, and checksums stay right.
+/// IPv6 prefix translation without state (NPTv6, RFC 6296): one to one, and checksums stay right. Addresses of other
+/// prefixes go the same way only where a route is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrefixTranslation {

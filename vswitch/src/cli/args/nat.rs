@@ -123,7 +123,7 @@ Examples:
 /// What to do with prefixes.
 #[derive(Debug, Subcommand)]
 pub enum PrefixCommand {
-    /// Translate a prefix inside to one outside; safe to repeat
+    /// Translate a prefix inside to one outside; safe to repeat. Other addresses stay inside, unless `route allow` lets them out
     #[command(after_help = "\
 Examples:
   vswitchctl nat prefix add fd00:1::/48 2001:db8:1::/48 --from br0 --to up")]
