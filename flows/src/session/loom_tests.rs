@@ -16,7 +16,7 @@ use super::{
     Direction, InsertError, Inserted, Key, NewSession, Packet, SessionRef, Sessions, TcpPolicy,
     Timeouts, Verdict,
 };
-use crate::{Endpoint, Seconds, Tuple, Zone};
+use crate::{Endpoint, PortIndex, Seconds, Tuple, Zone};
 
 const START: Seconds = Seconds(0);
 const PACKET: Packet = Packet { bytes: 100, segment: None, is_equivocal: false };
@@ -78,6 +78,26 @@ fn loom_two_workers_insert_one_session_once() {
         let found = Direction::BOTH.map(|_| sessions.lookup(&key(1, 2)).unwrap().session);
         assert_eq!(found, [mine; 2]);
         assert_eq!((sessions.gauges().used, sessions.iter(START).count()), (1, 1));
+    });
+}
+
+#[test]
+fn loom_a_port_is_noted_in_its_own_session_only() {
+    model(2, || {
+        let sessions = sessions(1);
+        let old = reference(insert(&sessions, new(key(1, 2), key(2, 1))));
+        let late = {
+            let sessions = Arc::clone(&sessions);
+            thread::spawn(move || {
+                sessions.note_entrance(old, Direction::Reply, PortIndex(5));
+            })
+        };
+        sessions.end(old, START).unwrap();
+        let next = NewSession { entrance: Some(PortIndex(9)), ..new(key(3, 4), key(4, 3)) };
+        let next = reference(insert(&sessions, next));
+        late.join().unwrap();
+        let seen = sessions.get(next, START).unwrap();
+        assert_eq!(seen.entrances, [Some(PortIndex(9)), None]);
     });
 }
 

@@ -136,7 +136,8 @@ impl Record<'_> {
     /// Notes the port by which a direction comes in, while the session of that version lives.
     pub(super) fn note_entrance(self, version: u32, from: Direction, port: PortIndex) {
         let old = self.load(ORIGIN);
-        // Loaded after the word: it was this session's. Should it end now, the word is another when the record is free.
+        // Loaded after the word: it was this session's. Should that end now, the word is another as long as the record is free,
+        // and in the next session too, but for one that began in the same second by the same ports.
         if self.control().is(version) && entrance_in(old, from) != Some(port) {
             let new = with_entrance(old, from, Some(port));
             // Whoever was faster noted a port too; the next packet that is decided about anew says which.
