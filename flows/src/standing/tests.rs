@@ -39,7 +39,7 @@ fn session(from: BridgeIndex, begun: Tuple, to: BridgeIndex, onward: Tuple) -> S
     let new = NewSession {
         initiator: Key::new(from, begun),
         responder: Key::new(to, onward.reversed()),
-        owner: 0,
+        entrance: None,
         packet: Packet { bytes: 60, segment: None, is_equivocal: false },
     };
     sessions.insert(&new, Seconds(1), TcpPolicy::default(), |_| {}).unwrap();

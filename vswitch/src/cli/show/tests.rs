@@ -126,6 +126,9 @@ VXLAN  BRIDGE  STATE  VNI  LOCAL            MTU  REMOTES
 vx0    br0     up       7  192.0.2.1:4789  1450  192.0.2.2
 ";
     assert_eq!(shown("vswitchctl vxlan list", json!([tunnel()])), expected);
+    let mut sixth = tunnel();
+    sixth["settings"]["local"] = "fd00::1".into();
+    assert!(shown("vswitchctl vxlan list", json!([sixth])).contains(" [fd00::1]:4789 "));
 }
 
 #[test]
