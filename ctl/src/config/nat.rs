@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::names::{BadName, as_string, bad, digits};
-use crate::{AddressRange, BridgeName, PortName, PortRange, Prefix, Protocol, RuleName};
+use crate::{AddressRanges, BridgeName, PortName, PortRange, Prefix, Protocol, RuleName};
 
 /// A rule of address translation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub struct Masquerade {
     pub to: BridgeName,
     /// The addresses outside; those of the outside's gateway if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub addresses: Option<AddressRange>,
+    pub addresses: Option<AddressRanges>,
     /// The ports outside.
     #[serde(default = "unprivileged")]
     pub ports: PortRange,
@@ -91,6 +91,9 @@ fn unprivileged() -> PortRange {
 }
 
 impl Masquerade {
+    /// The most addresses outside: each has a table of its ports.
+    pub const MOST_ADDRESSES: usize = 1024;
+
     /// A masquerade with nothing particular about it.
     pub fn new(from: BridgeName, to: BridgeName) -> Self {
         Self {
@@ -113,7 +116,7 @@ impl Masquerade {
 
     /// Whether packets of an IP version are masqueraded.
     pub fn covers(&self, ipv4: bool) -> bool {
-        match self.addresses {
+        match &self.addresses {
             Some(addresses) => addresses.is_ipv4() == ipv4,
             None => ipv4 || self.ipv6,
         }

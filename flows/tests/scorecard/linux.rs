@@ -160,6 +160,10 @@ fn rules(setup: Setup) -> Result<String, String> {
         Setup::TenPorts => Ok(outside("meta l4proto { tcp, udp } masquerade to :5000-5009")),
         Setup::Transparent => Err("there is no endpoint-independent filtering".to_owned()),
         Setup::Pool => Ok(outside("snat to 203.0.113.100-203.0.113.103 persistent")),
+        Setup::GappedPool => Ok(outside(
+            "snat to jhash ip saddr mod 3 map \
+             { 0 : 203.0.113.100, 1 : 203.0.113.102, 2 : 203.0.113.104 }",
+        )),
         Setup::SmallPool => Ok(outside(
             "meta l4proto { tcp, udp } snat to 203.0.113.100-203.0.113.103:5000 persistent",
         )),

@@ -32,6 +32,10 @@ fn plan(setup: Setup) -> Plan {
         Setup::Plain | Setup::LimitedErrors => plan,
         Setup::Transparent => plan.with(|rule| rule.filtering = Filtering::EndpointIndependent),
         Setup::Pool => Plan { masquerades: pool, ..plan },
+        Setup::GappedPool => Plan { masquerades: pool, ..plan }.with(|rule| {
+            let address = |last| IpAddr::from([203, 0, 113, last]);
+            rule.addresses = [100, 102, 104].map(|last| address(last)..=address(last)).to_vec();
+        }),
         Setup::SmallPool => {
             Plan { masquerades: pool, ..plan }.with(|rule| rule.ports = 5000..=5000)
         }

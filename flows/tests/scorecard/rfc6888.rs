@@ -6,6 +6,19 @@ use super::requirement::{A, B, E, Finding, P, expect, external, hold, requiremen
 use super::subject::{Nat, Setup};
 
 requirements! {
+    /// The external addresses need not follow each other.
+    "RFC 6888 REQ-3" rfc6888_req_03_a_pool_may_have_gaps = |nat| {
+        nat.set_up(Setup::GappedPool)?;
+        let addresses = ["203.0.113.100", "203.0.113.102", "203.0.113.104"];
+        for (host, port) in [("10.0.0.2", 5000), ("10.0.0.2", 5001), ("10.0.0.3", 5000)] {
+            let inside = format!("{host}:{port}");
+            let (ip, external) = external(nat, &udp(&inside, P))?;
+            hold(addresses.contains(&&ip[..]), &format!("{ip} is not in the pool"))?;
+            let answer = udp(P, &format!("{ip}:{external}"));
+            expect(&nat.send(&answer), &[&format!("in: udp {P} > {inside}")])?;
+        }
+        Ok(())
+    };
     /// A station has no more external ports than its quota.
     "RFC 6888 REQ-4, REQ-4a" rfc6888_req_04_ports_are_limited_for_each_station = |nat| {
         nat.set_up(Setup::Quota)?;

@@ -18,7 +18,9 @@ pub enum Setup {
     Transparent,
     /// It has the addresses 203.0.113.100 to 203.0.113.103 outside.
     Pool,
-    /// It has these, and of each only the port 5000.
+    /// It has the addresses 203.0.113.100, .102, and .104.
+    GappedPool,
+    /// It has those of the pool, and of each only the port 5000.
     SmallPool,
     /// It may use all ports, the privileged ones too.
     AllPorts,

@@ -83,7 +83,7 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Hide {
     pub from: u16,
-    pub addresses: RangeInclusive<IpAddr>,
+    pub addresses: Vec<RangeInclusive<IpAddr>>,
     pub ports: RangeInclusive<u16>,
     pub quota: Quota,
     pub filtering: Filtering,
@@ -248,7 +248,7 @@ impl Hide {
     pub fn behind(first: &str, last: &str) -> Self {
         Self {
             from: INSIDE,
-            addresses: ip(first)..=ip(last),
+            addresses: vec![ip(first)..=ip(last)],
             ports: 1024..=u16::MAX,
             quota: Quota::default(),
             filtering: Filtering::ByAddress,
@@ -258,7 +258,7 @@ impl Hide {
 
     fn pool(&self) -> Addresses {
         let (addresses, ports) = (self.addresses.clone(), self.ports.clone());
-        Addresses::new(Zone(OUTSIDE), addresses, ports, self.quota).unwrap()
+        Addresses::of_ranges(Zone(OUTSIDE), addresses, ports, self.quota).unwrap()
     }
 
     fn rule(&self) -> Masquerade {

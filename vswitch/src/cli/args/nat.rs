@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args, Subcommand};
 use ctl::{
-    AddressRange, BridgeName, Filtering, Forward, PortName, PortRange, Prefix, RuleName,
+    AddressRanges, BridgeName, Filtering, Forward, PortName, PortRange, Prefix, RuleName,
     TimeoutsSet,
 };
 
@@ -68,9 +68,9 @@ pub struct MasqueradeOptions {
     /// The bridge outside
     #[arg(long, value_name = "BRIDGE")]
     pub to: BridgeName,
-    /// The addresses outside, A-B [default: the gateway addresses of the bridge outside]
-    #[arg(long, value_name = "RANGE")]
-    pub addresses: Option<AddressRange>,
+    /// The addresses outside, A-B or several such, A-B,C,D-E [default: the gateway addresses of the bridge outside]
+    #[arg(long, value_name = "RANGES")]
+    pub addresses: Option<AddressRanges>,
     /// The ports outside, LO-HI
     #[arg(long, value_name = "RANGE", default_value_t = PortRange::UNPRIVILEGED)]
     pub ports: PortRange,
