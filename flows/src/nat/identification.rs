@@ -55,9 +55,10 @@ impl Identifications {
 /// Whether a datagram is whole and stays so ("atomic", RFC 6864 section 4): its identification says nothing.
 #[inline]
 pub fn is_atomic(frame: &[u8], layers: &Layers) -> bool {
-    const SAYS_SO: u16 = ipv4::DONT_FRAGMENT;
     let field = be16(frame, usize::from(layers.l3) + ipv4::FRAGMENT);
-    field.is_none_or(|field| field & (ipv4::DONT_FRAGMENT | ipv4::FRAGMENTED) == SAYS_SO)
+    let is_whole_for_good =
+        |field| field & (ipv4::DONT_FRAGMENT | ipv4::FRAGMENTED) == ipv4::DONT_FRAGMENT;
+    field.is_none_or(is_whole_for_good)
 }
 
 /// How many datagrams a frame is on the wire.

@@ -493,7 +493,8 @@ fn only_addresses_of_a_translated_prefix_leave_by_it() {
     let told = format!("0: icmp 1/5 fd00::1 > fd99::2 (udp [fd99::2]:5000 > {far})");
     assert_eq!(network.put(0, &frame), [told]);
     // Nor what belongs to no session.
-    let stray = tcp("R", "[fd99::2]:5000", far, (1, 0));
+    let about = udp(far, "[fd99::2]:5000");
+    let stray = icmp_error((1, 4, 0), ("fd99::2", "2001:db8:f::7"), &about, 60);
     let stray = stray.frame(station(0, ip("fd00::2")), gateway_mac(INSIDE));
     assert_eq!(network.put(0, &stray), NOTHING);
     let drops = |network: &Network| {
