@@ -104,6 +104,15 @@ fn a_next_hop_that_does_not_answer_is_stood_in_for_until_it_does() {
 }
 
 #[test]
+fn errors_are_the_networks_own_control() {
+    let mut network = Network::new(&Plan::routed());
+    let (port, frame) = Network::framed(&Packet { ttl: 1, ..udp(A, X) });
+    let frame = network.pool.frame_from(&frame).unwrap();
+    let told = network.exchange(port, [frame]);
+    assert_eq!(Ip::of(&told[0].bytes).traffic_class >> 2, 48, "CS6 (RFC 1812 section 4.3.2.5)");
+}
+
+#[test]
 fn what_goes_back_to_its_link_does_so_and_nobody_is_redirected() {
     let mut network = Network::new(&Plan::routed());
     let (neighbor, far) = ("203.0.113.9:1", "198.51.100.7:53");
