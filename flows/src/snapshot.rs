@@ -176,9 +176,13 @@ impl BridgeDomain {
         }
     }
 
-    /// The number of one of its VLANs, if a router is in that.
+    /// What frames of a VLAN are in, to the router: this bridge itself, whose number is given, without a VLAN, or the VLAN.
+    /// `None` in a VLAN that no router is in.
     #[inline]
-    pub fn vlan(&self, vid: Vid) -> Option<BridgeIndex> {
+    pub fn domain(&self, own: BridgeIndex, vid: Vid) -> Option<BridgeIndex> {
+        if vid == Vid::NONE {
+            return Some(own);
+        }
         self.vlans.iter().find(|(own, _)| *own == vid).map(|(_, index)| *index)
     }
 

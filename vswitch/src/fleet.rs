@@ -60,7 +60,7 @@ pub enum FleetError {
     /// No packet memory.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The kernel refused a thread or an eventfd.
+    /// The kernel refused a thread, an eventfd or an epoll set.
     #[error("cannot start worker {worker}: {source}")]
     Start {
         /// The worker's number.
@@ -170,7 +170,8 @@ impl Fleet {
         let pool = Pool::new(options.pool)?;
         self.memories.push(pool.memory());
         let tables = Arc::clone(&self.tables);
-        let state = Worker::new(own, Arc::clone(&self.lanes), plane, tables, pool);
+        let state = Worker::new(own, Arc::clone(&self.lanes), plane, tables, pool)
+            .map_err(|source| FleetError::Start { worker, source })?;
         std::thread::Builder::new()
             .name(format!("vswitch-w{worker}"))
             .spawn(move || {

@@ -65,7 +65,7 @@ impl Rig {
             let options = WorkerOptions { id: WorkerId(id), mode: PollMode::Busy, clock };
             let plane = Arc::new(Dataplane::default());
             let pool = Pool::new(SMALL).unwrap();
-            Worker::new(options, Arc::clone(&lanes), plane, Arc::default(), pool)
+            Worker::new(options, Arc::clone(&lanes), plane, Arc::default(), pool).unwrap()
         };
         let workers = (0..workers).map(worker).collect();
         let mut rig = Self { workers, lanes, far: Vec::new(), pool: Pool::new(SMALL).unwrap() };

@@ -2,7 +2,7 @@
 
 use ctl::{Mutation, Port, PortAdd, PortKind, Tap};
 use netlab::{Container, Need, Path, Test, TestResult, ping, test, transfer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::capabilities::outside;
 use crate::plugin::{Fallible, Host, Run, gone, with};
@@ -22,6 +22,20 @@ pub fn tests() -> Vec<Test> {
 fn reaches(from: &Container, target: &str) -> TestResult {
     ping::ping(from, target.parse()?, &ping::Options::default())?;
     Ok(())
+}
+
+/// The containers are what CHECK expects of the result of the first; then both go, and leave nothing.
+fn checked_and_deleted(
+    host: &Host,
+    conf: &Value,
+    (a, b): (&Container, &Container),
+    result: Value,
+) -> TestResult {
+    Run::command("CHECK", "a", a, &with(conf, "prevResult", result)).result()?;
+    for (id, container) in [("a", a), ("b", b)] {
+        Run::command("DEL", id, container, conf).result()?;
+    }
+    host.has_nothing().map_err(Into::into)
 }
 
 /// Somebody on the wire of a direct network, with an address that the switch does not know.
@@ -71,11 +85,7 @@ fn a_routed_container_is_reached_from_outside_by_its_own_address() -> TestResult
     reaches(&world, "192.0.2.130")?;
     reaches(&a, "192.0.2.9")?;
     reaches(&a, "192.0.2.131")?;
-    Run::command("CHECK", "a", &a, &with(&conf, "prevResult", result)).result()?;
-    for (id, container) in [("a", &a), ("b", &b)] {
-        Run::command("DEL", id, container, &conf).result()?;
-    }
-    host.has_nothing().map_err(Into::into)
+    checked_and_deleted(&host, &conf, (&a, &b), result)
 }
 
 fn p2p_containers_have_an_address_by_itself_and_reach_each_other() -> TestResult {
@@ -90,11 +100,7 @@ fn p2p_containers_have_an_address_by_itself_and_reach_each_other() -> TestResult
     assert_eq!(result["ips"][1]["address"], "fd01::2/128");
     reaches(&a, "10.1.0.3")?;
     reaches(&a, "fd01::3")?;
-    Run::command("CHECK", "a", &a, &with(&conf, "prevResult", result)).result()?;
-    for (id, container) in [("a", &a), ("b", &b)] {
-        Run::command("DEL", id, container, &conf).result()?;
-    }
-    host.has_nothing().map_err(Into::into)
+    checked_and_deleted(&host, &conf, (&a, &b), result)
 }
 
 fn a_shape_that_does_not_fit_is_refused_whole() -> TestResult {

@@ -68,15 +68,13 @@ impl<'a> Ingress<'a> {
         Some(Self { index, port, bridge, snapshot, has_moved: Cell::new(false) })
     }
 
-    /// What frames of a VLAN that come in by this port are in, to the router: the bridge itself without a VLAN, or
-    /// the VLAN. `None` in a VLAN that no router is in.
+    /// What frames of a VLAN that come in by this port are in, to the router, as [`BridgeDomain::domain`] says.
     #[inline]
     pub(super) fn domain(&self, vid: Vid) -> Option<(BridgeIndex, &'a BridgeDomain)> {
-        if vid == Vid::NONE {
-            return Some((self.port.bridge, self.bridge));
-        }
-        let index = self.bridge.vlan(vid)?;
-        Some((index, self.snapshot.bridge(index)?))
+        let index = self.bridge.domain(self.port.bridge, vid)?;
+        let domain =
+            if index == self.port.bridge { self.bridge } else { self.snapshot.bridge(index)? };
+        Some((index, domain))
     }
 
     /// The number by which sessions and neighbours of a VLAN are told from those of others.
@@ -267,7 +265,7 @@ impl Desk<'_> {
         vid: Vid,
     ) {
         if vlan::dress(&mut frame, &port.vlan, vid) {
-            self.offer(sender, to, frame);
+            self.spread(sender, to, frame);
         } else {
             self.lose(sender, to, frame, DropReason::NoBuffer);
         }

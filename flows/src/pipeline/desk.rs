@@ -102,6 +102,12 @@ impl Desk<'_> {
         self.outboxes.push(to, frame);
     }
 
+    /// Puts a frame, or a copy of it, that goes to many ports into the outbox of one.
+    pub(super) fn spread(&mut self, sender: Sender, to: PortIndex, frame: PktBuf) {
+        self.count_offered(sender, to);
+        self.outboxes.push_flooded(to, frame);
+    }
+
     /// Drops a frame that should have been put into an outbox.
     pub(super) fn lose(
         &mut self,

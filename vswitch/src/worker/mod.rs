@@ -19,14 +19,16 @@ mod idle;
 mod lane;
 mod observe;
 mod perf;
+mod queues;
 mod shaper;
 mod shaping;
 mod sleep;
 mod tunnel;
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flows::router::HoldLimits;
 use flows::{
@@ -34,7 +36,7 @@ use flows::{
     Snapshot, Tables, Vid, Visitor,
 };
 use pktio::underlay::Underlay;
-use pktio::{Accepts, Burst, Missed, Pool, Port, PortFault};
+use pktio::{Burst, Missed, Pool, Port, PortFault};
 
 pub use idle::{Idle, Next, PollMode};
 pub use lane::{Command, Event, Lane, Parcel, QueueId, doorbell, ring, silence};
@@ -45,8 +47,13 @@ pub use tunnel::Stranger;
 
 use observe::Observers;
 use perf::Stopwatch;
+use queues::{Queue, Queues};
 use shaper::Shaper;
 use tunnel::Tunnelling;
+
+/// A turn begins no further queue when it has taken this long: what the control thread wants, and what is due, does not wait until
+/// hundreds of busy ports have had theirs.
+const LONGEST_TURN: Duration = Duration::from_millis(1);
 
 /// Identifies a worker: its position in the list of lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -152,15 +159,6 @@ enum Outlet {
     Endpoint(usize),
 }
 
-/// One queue that the worker polls.
-struct Queue {
-    id: QueueId,
-    port: Box<dyn Port>,
-    accepts: Accepts,
-    /// Frames are received from it.
-    is_open: bool,
-}
-
 /// What a worker is made of, see [`Worker::new`].
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerOptions {
@@ -177,7 +175,7 @@ pub struct Worker {
     id: WorkerId,
     clock: Clock,
     lanes: Arc<[Lane]>,
-    queues: Vec<Queue>,
+    queues: Queues,
     tunnelling: Tunnelling,
     /// By port number: what of this worker's transmits for the port.
     local: Vec<Option<Outlet>>,
@@ -199,19 +197,22 @@ pub struct Worker {
 
 impl Worker {
     /// A worker with nothing to do, whose own lane is `lanes[id]`.
+    ///
+    /// # Errors
+    /// The kernel's, if it gives no epoll set.
     pub fn new(
         options: WorkerOptions,
         lanes: Arc<[Lane]>,
         plane: Arc<Dataplane>,
         tables: Arc<Tables>,
         pool: Pool,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let WorkerOptions { id, mode, clock } = options;
-        Self {
+        Ok(Self {
             id,
             clock,
             lanes,
-            queues: Vec::new(),
+            queues: Queues::new()?,
             tunnelling: Tunnelling::new(),
             local: Vec::new(),
             pipeline: Pipeline::new(Arc::clone(&plane.snapshot), tables),
@@ -227,7 +228,7 @@ impl Worker {
             idle: Idle::new(mode, clock.now()),
             perf: Perf::default(),
             stopped: false,
-        }
+        })
     }
 
     /// Turns until told to stop.
@@ -237,7 +238,8 @@ impl Worker {
             if self.stopped {
                 return;
             }
-            match self.idle.after_turn(self.clock.now(), frames) {
+            let moved = frames + usize::from(self.outboxes.is_waiting());
+            match self.idle.after_turn(self.clock.now(), moved) {
                 Next::Poll => {}
                 Next::Yield => std::thread::yield_now(),
                 Next::Sleep => self.sleep(),
@@ -245,34 +247,47 @@ impl Worker {
         }
     }
 
-    /// One turn: every queue is served once. Returns the number of frames received.
+    /// One turn: every queue in which something could wait is served once, unless that takes too long. Returns the number of frames
+    /// received.
     pub fn turn(&mut self) -> usize {
         let mut watch = Stopwatch::start();
         let now = self.clock.now();
         self.obey(now);
         let mut frames = self.unpack_parcels(now);
         watch.charge(&mut self.perf, Stage::Housekeep);
-        let mut slot = 0;
-        while slot < self.queues.len() {
-            match self.serve(slot, now, &mut watch) {
-                Ok(received) => {
-                    frames += received;
-                    slot += 1;
-                }
-                Err(fault) => self.expel(slot, fault),
-            }
-        }
+        frames += self.serve_queues(now, &mut watch);
         frames += self.serve_endpoints(now, &mut watch);
         self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
         self.usher(now);
         self.release_all(now);
-        self.flush_all(now);
+        self.flush_due(now);
         if !self.observers.is_empty() {
             self.show_turn(frames == 0, now);
         }
         watch.charge(&mut self.perf, if frames > 0 { Stage::Tx } else { Stage::Idle });
         self.perf.turns += 1;
         self.perf.empty_turns += u64::from(frames == 0);
+        frames
+    }
+
+    /// Serves every hot queue once, or as many as there is time for; the next turn begins with those that are left.
+    fn serve_queues(&mut self, now: Nanos, watch: &mut Stopwatch) -> usize {
+        self.queues.warm(now);
+        let mut frames = 0;
+        for _ in 0..self.queues.hot() {
+            let Some(slot) = self.queues.next_hot() else { break };
+            match self.serve(slot, now, watch) {
+                Ok(0) => {}
+                Ok(received) => {
+                    frames += received;
+                    if self.clock.now().since(now) >= LONGEST_TURN {
+                        break;
+                    }
+                }
+                Err(fault) => self.expel(slot, fault),
+            }
+        }
+        self.queues.cool(now);
         frames
     }
 
@@ -284,9 +299,6 @@ impl Worker {
         watch: &mut Stopwatch,
     ) -> Result<usize, PortFault> {
         let queue = &mut self.queues[slot];
-        if !queue.is_open {
-            return Ok(0);
-        }
         let outcome = queue.port.rx_burst(&mut self.pool, &mut self.received);
         // A port that fails has received what it has: left behind, it would be taken for the next one's.
         let received = self.received.len();
@@ -295,6 +307,7 @@ impl Worker {
             return outcome;
         }
         let ingress = queue.id.port;
+        self.queues.note_frames(slot, now);
         self.perf.batch(received);
         watch.charge(&mut self.perf, Stage::Rx);
         self.decide(ingress, now);
@@ -315,7 +328,7 @@ impl Worker {
                 Command::Adopt(plane) => self.adopt(plane),
                 Command::Attach(id, Device::Queue(port)) => self.attach(id, port),
                 Command::Attach(id, Device::Endpoint(underlay)) => self.join(id, underlay),
-                Command::Open(port) => self.open(port),
+                Command::Open(port) => self.open(port, now),
                 Command::Detach(port) => self.detach(port),
                 Command::Forget(port) => self.forget(port, now),
                 Command::Inject(port, frames) => self.inject(port, &frames, now),
@@ -346,19 +359,17 @@ impl Worker {
         if let Err(fault) = port.housekeep(&mut self.pool) {
             return self.lane().report(Event::Fault(id, Device::Queue(port), fault));
         }
-        let accepts = port.accepts();
-        self.queues.push(Queue { id, port, accepts, is_open: false });
+        self.queues.push(id, port);
         self.map_outlets();
     }
 
-    fn open(&mut self, port: PortIndex) {
-        let queues = self.queues.iter_mut().filter(|queue| queue.id.port == port);
-        queues.for_each(|queue| queue.is_open = true);
+    fn open(&mut self, port: PortIndex, now: Nanos) {
+        self.queues.open(port, now);
         self.tunnelling.open(port);
     }
 
     fn detach(&mut self, port: PortIndex) {
-        while let Some(slot) = self.queues.iter().position(|queue| queue.id.port == port) {
+        while let Some(slot) = self.queues.position(port) {
             let queue = self.remove(slot);
             self.lane().report(Event::Detached(queue.id, Device::Queue(queue.port)));
         }
@@ -497,7 +508,7 @@ impl Worker {
         report.awaited.clear();
         report.awaited.extend(self.pipeline.awaited());
         report.missed.clear();
-        for queue in &mut self.queues {
+        for queue in self.queues.iter_mut() {
             report.missed.push((queue.id.port, queue.port.take_missed()));
         }
         self.tunnelling.take_missed(&mut report.missed);

@@ -1,8 +1,7 @@
 //! How a worker sleeps: in `poll(2)` on its ports and its doorbell.
 //!
-//! The descriptors are handed to the kernel only for the time of the sleep. With an epoll set they would
-//! stay registered, and every frame that arrives while the worker is awake would pay for a callback
-//! that nobody needs.
+//! The descriptors of queues that brought something lately are handed to the kernel only for the time of the sleep; those of all others
+//! are in an epoll set, which is one descriptor (`queues`).
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -45,10 +44,9 @@ impl Worker {
     /// follows finds nothing and the worker sleeps again.
     fn wait(&self) -> bool {
         let mut blind = !self.pipeline.is_idle();
-        let mut fds = Vec::with_capacity(self.queues.len() + 1);
-        fds.push(PollFd::from_borrowed_fd(self.lane().doorbell(), PollFlags::IN));
-        for queue in self.queues.iter().filter(|queue| queue.is_open) {
-            match queue.port.wake_fd() {
+        let mut fds = vec![PollFd::from_borrowed_fd(self.lane().doorbell(), PollFlags::IN)];
+        for fd in self.queues.wake_fds() {
+            match fd {
                 Some(fd) => fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN)),
                 None => blind = true,
             }

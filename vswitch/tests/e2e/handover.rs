@@ -25,8 +25,6 @@ pub fn tests() -> Vec<Test> {
     .collect()
 }
 
-const NEAR: [u8; 4] = [10, 0, 0, 2];
-
 /// A port `handed` of `br0` for an engine, in the daemon's namespace under this name.
 fn hand_over(daemon: &Daemon, ifname: &str) -> TestResult {
     let ips = vec!["10.0.0.1/24".parse()?];
@@ -57,11 +55,13 @@ fn is_gone(link: Result<Link, HostError>) -> bool {
     matches!(link, Err(HostError::NoSuchLink { .. }))
 }
 
-/// Moves traffic between the container and one on another port.
-fn exchange(daemon: &Daemon, container: &Container) -> TestResult {
+/// Moves traffic between the container and one on another port, at 10.0.0.`host`. Each exchange has a host of its own: the
+/// one before may answer for a while yet.
+fn exchange(daemon: &Daemon, container: &Container, host: u8) -> TestResult {
     let near = Container::new()?;
-    connect(daemon, &unique("n"), Kind::Gso, &near, (1500, &["10.0.0.2/24"]))?;
-    transfer::tcp(&Path::new(container, &near, NEAR), 1 << 20, 1)?;
+    let address = format!("10.0.0.{host}/24");
+    connect(daemon, &unique("n"), Kind::Gso, &near, (1500, &[&address]))?;
+    transfer::tcp(&Path::new(container, &near, [10, 0, 0, host]), 1 << 20, 1)?;
     daemon.check_ledger()
 }
 
@@ -73,7 +73,7 @@ fn an_interface_that_is_handed_over_serves_where_the_engine_takes_it() -> TestRe
     let taken = take(&name, &container)?;
     assert_eq!((taken.mac, taken.mtu), (made.mac, made.mtu));
     tell(&daemon, &container)?;
-    exchange(&daemon, &container)?;
+    exchange(&daemon, &container, 2)?;
     let [handed, _] = &daemon.ports()?[..] else { return Err("other ports".into()) };
     let device = handed.device.as_ref().ok_or("no device")?;
     assert_eq!(device.mac.map(|mac| mac.0), made.mac);
@@ -90,14 +90,14 @@ fn an_interface_that_is_handed_over_outlives_a_killed_daemon_as_it_is() -> TestR
     hand_over(&daemon, &name)?;
     let before = take(&name, &container)?;
     tell(&daemon, &container)?;
-    for signal in [Signal::KILL, Signal::TERM] {
+    for (signal, near) in [(Signal::KILL, 2), (Signal::TERM, 3)] {
         daemon.end(signal)?;
         let meanwhile = container.link("eth7")?;
         assert_eq!((meanwhile.index, meanwhile.up), (before.index, true));
         daemon = Daemon::start_in(daemon.directory(), &[])?;
         assert_eq!(daemon.ports()?[0].state, PortState::Up);
         // Its address is what the engine gave it: nobody configured it again.
-        exchange(&daemon, &container)?;
+        exchange(&daemon, &container, near)?;
         assert_eq!(container.link("eth7")?.index, before.index);
     }
     Ok(())
@@ -111,7 +111,7 @@ fn an_interface_that_no_engine_has_taken_is_there_again_after_a_restart() -> Tes
     let daemon = Daemon::start_in(daemon.directory(), &[])?;
     assert_eq!(Netlink::open()?.link(&name)?.mac, before.mac);
     take(&name, &container)?;
-    exchange(&daemon, &container)
+    exchange(&daemon, &container, 2)
 }
 
 fn removing_its_port_deletes_an_interface_wherever_it_was_taken() -> TestResult {

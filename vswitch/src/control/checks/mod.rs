@@ -290,8 +290,8 @@ impl Check {
 
 /// The number of the bridge that a port is on, or of the VLAN if that is a domain of its own.
 fn domain(snapshot: &Snapshot, (port, vid): (PortIndex, Vid)) -> Option<BridgeIndex> {
-    let bridge = snapshot.port(port)?.bridge;
-    if vid == Vid::NONE { Some(bridge) } else { snapshot.bridge(bridge)?.vlan(vid) }
+    let own = snapshot.port(port)?.bridge;
+    snapshot.bridge(own)?.domain(own, vid)
 }
 
 /// The backends of a service that are checked.
