@@ -78,6 +78,13 @@ impl Nanos {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The reading when so much more time has passed.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// The whole seconds of the reading.
     #[inline]
     pub fn seconds(self) -> Seconds {

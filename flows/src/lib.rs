@@ -49,7 +49,7 @@ pub use finding::{Acquaintance, Fate, Finding, Trace};
 pub use guard::Guard;
 pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, LostFrame, Offender, PortBooks};
-pub use offer::Offer;
+pub use offer::{Offer, Routed};
 pub use outbox::Outboxes;
 pub use pipeline::{Followed, Follower, Pipeline, Saying, Tracer, Visitor};
 pub use selection::Selection;

@@ -1,5 +1,5 @@
-//! [`Offer`]: what the pipeline has decided about plain unicast frames, for whoever can carry the next ones by it
-//! without the pipeline.
+//! [`Offer`]: what the pipeline has decided about plain unicast frames, and about the datagrams of a session that it routes, for
+//! whoever can carry the next ones by it without the pipeline.
 //!
 //! The pipeline offers; it is the control thread's to see whether the offer still holds, and to withdraw what it makes
 //! of it before anything changes. Offers are bounded, and one that nobody took up is made again after a while.
@@ -10,14 +10,16 @@ use pktio::PktBuf;
 use pktio::wire::{EthernetHeader, MacAddr};
 
 use crate::pipeline::vlan;
-use crate::{Generation, Nanos, PortIndex, Snapshot, Vid};
+use crate::router::NeighborVersion;
+use crate::session::{Direction, SessionRef};
+use crate::{BridgeIndex, Generation, Nanos, PortIndex, Snapshot, Tuple, Vid};
 
 /// Offers that are made at a time.
-const AT_A_TIME: usize = 64;
+const AT_A_TIME: usize = 256;
 /// After this time they are made again.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Frames of one station for another, and where they go, as they came.
+/// Frames of one station for another, and where they go, as they came or [routed](Routed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offer {
     /// The configuration by which this was decided.
@@ -34,6 +36,30 @@ pub struct Offer {
     pub src: MacAddr,
     /// Their destination.
     pub dst: MacAddr,
+    /// What becomes of them, if they are the datagrams of a session for the gateway.
+    pub routed: Option<Routed>,
+}
+
+/// The datagrams of one direction of a session, and what the router makes of them besides taking a hop. Everything
+/// that the plainest of them could need is decided; a fragment, options, one that is too long or has no hop left are not meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Routed {
+    /// The session.
+    pub session: SessionRef,
+    /// Their direction in it.
+    pub direction: Direction,
+    /// Between whom they are as they come in.
+    pub from: Tuple,
+    /// Between whom they are when they leave.
+    pub to: Tuple,
+    /// The bridge to which they go.
+    pub bridge: BridgeIndex,
+    /// The station of its gateway.
+    pub src: MacAddr,
+    /// The station that they go to.
+    pub dst: MacAddr,
+    /// The neighbour entry that says so.
+    pub neighbor: NeighborVersion,
 }
 
 impl Offer {
@@ -54,7 +80,8 @@ impl Offer {
         let EthernetHeader { src, dst, .. } = header;
         let generation = snapshot.generation();
         let is_as_it_came = vlan::leaves_with(&to.vlan, vid).is_none_or(|leaves| leaves == tag);
-        is_as_it_came.then_some(Self { generation, ingress, egress, vid, tag, src, dst })
+        let routed = None;
+        is_as_it_came.then_some(Self { generation, ingress, egress, vid, tag, src, dst, routed })
     }
 }
 
@@ -67,18 +94,32 @@ pub(crate) struct Offers {
     taken: usize,
     since: Nanos,
     has_moved: bool,
+    /// Neighbours that were lost until it was looked last.
+    losses: u64,
 }
 
 impl Offers {
     pub(crate) fn new() -> Self {
         let made = Vec::with_capacity(AT_A_TIME);
-        Self { made, taken: 0, since: Nanos::default(), has_moved: false }
+        Self { made, taken: 0, since: Nanos::default(), has_moved: false, losses: 0 }
+    }
+
+    /// Whether one more can be made.
+    #[inline]
+    pub(crate) fn has_room(&self, now: Nanos) -> bool {
+        self.made.len() < AT_A_TIME || self.are_old(now)
+    }
+
+    /// Whether what was made may be made again.
+    #[inline]
+    fn are_old(&self, now: Nanos) -> bool {
+        now.since(self.since) > AGAIN_AFTER && self.taken == self.made.len()
     }
 
     /// Makes an offer, unless it was made a moment ago.
     #[cold]
     pub(crate) fn make(&mut self, offer: Offer, now: Nanos) {
-        if now.since(self.since) > AGAIN_AFTER && self.taken == self.made.len() {
+        if self.are_old(now) {
             self.made.clear();
             self.taken = 0;
             self.since = now;
@@ -88,9 +129,17 @@ impl Offers {
         }
     }
 
-    /// Notes that a station is at another port now: what was offered of it holds no more.
+    /// Notes that a station is at another port now, or a session gave way to another: what was offered of it holds no
+    /// more.
     pub(crate) fn note_move(&mut self) {
         self.has_moved = true;
+    }
+
+    /// Notes how many neighbours were lost ever: with one more, what was offered may hold no more.
+    #[inline]
+    pub(crate) fn note_losses(&mut self, losses: u64) {
+        self.has_moved |= self.losses != losses;
+        self.losses = losses;
     }
 
     /// The next offer that was not taken from here.
@@ -101,7 +150,7 @@ impl Offers {
         Some(offer)
     }
 
-    /// Whether a station has moved since the last call.
+    /// Whether something has moved since the last call.
     #[inline]
     pub(crate) fn take_move(&mut self) -> bool {
         std::mem::take(&mut self.has_moved)

@@ -105,8 +105,8 @@ pub struct PortConfig {
     pub vni: Option<u32>,
     /// Frames only come in by it: floods pass it by.
     pub is_ingress_only: bool,
-    /// Frames that need nothing but their way may take it without the pipeline, here and at another such port
-    /// ([`Offer`](crate::Offer)).
+    /// Frames that need nothing but their way, and what the router makes of all of their flow, may take it without the
+    /// pipeline, here and at another such port ([`Offer`](crate::Offer)).
     pub takes_shortcuts: bool,
 }
 
@@ -359,6 +359,11 @@ impl Snapshot {
     /// One more than the highest number of a port or of an endpoint of tunnels.
     pub fn port_slots(&self) -> usize {
         self.ports.len().max(self.tunnels.port_slots())
+    }
+
+    /// Whether frames may pass by the pipeline anywhere.
+    pub(crate) fn takes_shortcuts(&self) -> bool {
+        self.bridges.iter().flatten().any(|bridge| bridge.takes_shortcuts)
     }
 
     /// A port.

@@ -195,7 +195,7 @@ pub fn send(path: &Path, load: &Load) -> Result<Report, LabError> {
         let receiving = scope.spawn(|| receiver.run(start, &done, &received, load));
         let sending = scope.spawn(|| {
             let sent = sender.run(start, &received, load);
-            done.store(true, Ordering::Release);
+            done.store(true, Ordering::Relaxed);
             sent
         });
         let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -228,7 +228,7 @@ struct Settled<'a> {
 
 impl Settled<'_> {
     fn count(&mut self, sent: u64) -> u64 {
-        let received = self.received.load(Ordering::Acquire);
+        let received = self.received.load(Ordering::Relaxed);
         if received != self.seen {
             (self.seen, self.changed) = (received, Instant::now());
         } else if self.changed.elapsed() > TAKEN_FOR_LOST {
@@ -402,10 +402,10 @@ impl Receiver {
                     last = Instant::now();
                     self.note(count, start, load);
                     self.report.receiving = last - start.instant;
-                    received.store(self.report.received, Ordering::Release);
+                    received.store(self.report.received, Ordering::Relaxed);
                 }
                 Err(error) if !sys::is_passing(&error) => return Err(socket("receive UDP")(error)),
-                Err(_) if done.load(Ordering::Acquire) && last.elapsed() > STRAGGLERS => break,
+                Err(_) if done.load(Ordering::Relaxed) && last.elapsed() > STRAGGLERS => break,
                 Err(_) => std::thread::sleep(NAP),
             }
         }

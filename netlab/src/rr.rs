@@ -124,7 +124,7 @@ pub fn connect(path: &Path, options: &Options) -> Result<Report, LabError> {
                 failed("TCP connect/request/response", "connect and ask", asked, error)
             })
         });
-        done.store(true, Ordering::Release);
+        done.store(true, Ordering::Relaxed);
         // One more connection ends the wait for the next.
         let _: Result<(), LabError> = path.from.run(|| {
             let _ = TcpStream::connect_timeout(&target, UDP_PATIENCE);
@@ -150,7 +150,7 @@ fn answer_connections(
     options: &Options,
 ) -> Result<(), LabError> {
     cpu::pin(options.cores.receiver);
-    while !done.load(Ordering::Acquire) {
+    while !done.load(Ordering::Relaxed) {
         let mut far = accept(listener).map_err(socket("accept a TCP connection"))?;
         let mut byte = [0];
         // A connection that breaks is the asking end's to report.

@@ -184,7 +184,7 @@ fn send_udp(near: &UdpSocket, datagrams: &Datagrams, arrived: &AtomicU64) -> Res
         near.send(&super_datagram[..batch]).map_err(socket("send UDP"))?;
         let waiting_since = Instant::now();
         loop {
-            let arrived = arrived.load(Ordering::Acquire);
+            let arrived = arrived.load(Ordering::Relaxed);
             if waiting_since.elapsed() > TAKEN_FOR_LOST {
                 given_up = sent - arrived;
             }
@@ -209,7 +209,7 @@ fn receive_udp(
         match far.recv(&mut room) {
             Ok(count) => {
                 tally.note(datagrams, &room[..count])?;
-                arrived.store(tally.delivery.arrived, Ordering::Release);
+                arrived.store(tally.delivery.arrived, Ordering::Relaxed);
             }
             Err(error) if is_timeout(&error) => break,
             Err(error) => return Err(socket("receive UDP")(error)),

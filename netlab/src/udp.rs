@@ -110,7 +110,7 @@ pub fn flood(path: &Path, options: &Options) -> Result<Report, LabError> {
         let receiver = scope.spawn(|| receive(&far, start, &done, options));
         let sending = scope.spawn(|| {
             let sent = send(&near, start, options);
-            done.store(true, Ordering::Release);
+            done.store(true, Ordering::Relaxed);
             sent
         });
         let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -142,7 +142,7 @@ fn receive(
                 }
             }
             Err(error) if !sys::is_passing(&error) => return Err(socket("receive UDP")(error)),
-            Err(_) if done.load(Ordering::Acquire) && last.elapsed() > STRAGGLERS => break,
+            Err(_) if done.load(Ordering::Relaxed) && last.elapsed() > STRAGGLERS => break,
             Err(_) => std::thread::sleep(NAP),
         }
     }

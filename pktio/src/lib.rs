@@ -9,11 +9,12 @@
 //! * [`shared`]: an interface that stays the host's, but for what is the switch's.
 //! * [`shortcut`]: frames that the kernel carries from port to port by itself.
 //! * [`underlay`]: tunnel packets over the host's IP, by UDP sockets.
+//! * [`wake`]: who has to ring when something is left for a thread that may sleep.
 //! * [`wire`]: header layouts, the one header parser and checksum arithmetic.
 //!
 //! Nothing here decides where a frame goes: that is the `flows` crate. This crate depends on no
 //! sibling. `unsafe` lives only in `buffer/arena.rs` (and its caller
-//! `buffer/pktbuf.rs`), `hint.rs`, `sys.rs`, `bpf/sys.rs`, `underlay/sys.rs`, `xdp/ring.rs` and `xdp/socket.rs`.
+//! `buffer/pktbuf.rs`), `hint.rs`, `sys.rs`, `bpf/sys.rs`, `underlay/sys.rs`, `xdp/ring/mapped.rs` and `xdp/socket.rs`.
 
 pub mod bpf;
 pub mod buffer;
@@ -30,6 +31,7 @@ mod sys;
 pub mod tap;
 pub mod underlay;
 mod vnet;
+pub mod wake;
 pub mod wire;
 pub mod xdp;
 

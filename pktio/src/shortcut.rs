@@ -8,6 +8,7 @@
 //!                                ▼               ▼
 //!                            tcx ingress: a mark? ──no──► dropped: the socket has it
 //!                                │ yes
+//!                                │      is a rewriting named? ──yes──► headers, checksums, one hop less
 //!                                └──► bpf_redirect_peer(host end B) ──► container B
 //! ```
 //!
@@ -19,6 +20,12 @@
 //! frame that no filter saw has no mark, and ends at tcx as it would without shortcuts. (Somebody else's packet socket on the
 //! same interface, if its filter is an eBPF program that writes to `cb`, takes marks away; no program that we know of does.)
 //!
+//! # What becomes of a frame
+//! Frames between two stations go as they are. Datagrams of UDP that the switch routes take a shortcut too ([`Key::datagrams`]), and are
+//! [rewritten](Rewriting) on their way: stations, addresses, ports, checksums, one hop less. A filter cannot change a frame, and the program
+//! at tcx does not look into the table, which may be another one by then. So the filter says in the mark by which
+//! [number](Number) the program finds what to do.
+//!
 //! # Tables
 //! Which shortcuts there are is in a [`Table`]. [`Shortcuts::replace`] puts another in its place, and returns
 //! when no program uses the one before any more: it is withdrawn then, and what its entries counted is final.
@@ -26,20 +33,24 @@
 //!
 //! # What is left to the switch
 //! All that is in no table, and of what is: frames whose packet is longer than what the far end takes, with a service tag or several tags, with
-//! a priority tag; super-frames other than TCP's.
+//! a priority tag; super-frames other than TCP's. Of what would be rewritten also: any tag; fragments, options and extension headers; lengths and
+//! header checksums that are wrong; what has no hop left; super-frames.
 //!
 //! Everything goes with its descriptors, also by a crash. Used by the control thread; the kernel does the rest.
+
+mod programs;
+mod rewriting;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::bpf::code::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
-use crate::bpf::code::{Alu, Code, CodeError, If, Instruction, Label, Reg, Size};
 use crate::bpf::{BpfError, Hook, Link, Map, MapKind, Program, ProgramKind};
 use crate::wire::MacAddr;
 
+pub use rewriting::{Datagrams, Number, Rewriting};
+
 /// Shortcuts that fit into a table.
-pub const TABLE_ENTRIES: u32 = 16_384;
+pub const TABLE_ENTRIES: u32 = 65_536;
 
 /// Which frames take a shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +63,8 @@ pub struct Key {
     pub src: MacAddr,
     /// Their destination.
     pub dst: MacAddr,
+    /// Only these of them; all if not given, but for those that have a shortcut of their own.
+    pub datagrams: Option<Datagrams>,
 }
 
 /// Where a shortcut leads.
@@ -64,6 +77,8 @@ pub struct Route {
     pub mtu_bytes: u32,
     /// Until when it holds, on the kernel's monotonic clock.
     pub until_ns: u64,
+    /// What becomes of the frames on their way, if they do not stay as they are.
+    pub rewriting: Option<Number>,
 }
 
 /// What went by a shortcut.
@@ -77,8 +92,8 @@ pub struct Tally {
     pub seen_ns: u64,
 }
 
-const KEY_BYTES: u32 = 20;
-const ENTRY_BYTES: u32 = 40;
+const KEY_BYTES: u32 = 56;
+const ENTRY_BYTES: u32 = 48;
 /// Where the parts of an entry are.
 const UNTIL: i16 = 0;
 const SEEN: i16 = 8;
@@ -86,15 +101,22 @@ const FRAMES: i16 = 16;
 const BYTES: i16 = 24;
 const INTERFACE: i16 = 32;
 const MTU: i16 = 36;
+const REWRITING: i16 = 40;
 
 impl Key {
-    /// As the filter makes it of a frame: both addresses as they are there, and what follows instead of the type.
+    /// As the filter makes it of a frame: both addresses as they are there, and what follows instead of the type. Without
+    /// datagrams, their part is zero.
     fn encode(&self) -> [u8; KEY_BYTES as usize] {
         let mut key = [0; KEY_BYTES as usize];
         key[..6].copy_from_slice(&self.dst.0);
         key[6..12].copy_from_slice(&self.src.0);
         key[12..14].copy_from_slice(&self.tag.to_ne_bytes());
-        key[16..].copy_from_slice(&self.gate.to_ne_bytes());
+        key[16..20].copy_from_slice(&self.gate.to_ne_bytes());
+        if let Some(datagrams) = &self.datagrams {
+            key[14..16].copy_from_slice(&datagrams.kind());
+            key[20..24].copy_from_slice(&datagrams.ports);
+            key[24..].copy_from_slice(&datagrams.addresses);
+        }
         key
     }
 }
@@ -104,7 +126,9 @@ impl Route {
         let mut entry = [0; ENTRY_BYTES as usize];
         entry[..8].copy_from_slice(&self.until_ns.to_ne_bytes());
         entry[32..36].copy_from_slice(&self.interface.to_ne_bytes());
-        entry[36..].copy_from_slice(&self.mtu_bytes.to_ne_bytes());
+        entry[36..40].copy_from_slice(&self.mtu_bytes.to_ne_bytes());
+        let rewriting = self.rewriting.map_or(0, Number::get);
+        entry[40..44].copy_from_slice(&rewriting.to_ne_bytes());
         entry
     }
 }
@@ -155,6 +179,8 @@ pub struct Shortcuts {
     /// What marks a frame that takes a shortcut.
     secret: [i32; 2],
     gates: AtomicU32,
+    /// By their numbers, what frames become.
+    rewritings: Map,
     /// At tcx of every gate.
     obey: Program,
 }
@@ -194,8 +220,10 @@ impl Shortcuts {
         // Numbers in instructions have a sign, fields of frames have none.
         let half = |bits: u64| i32::try_from(bits & 0x7fff_ffff).unwrap_or(i32::MAX);
         let secret = [half(secret), half(secret >> 32)];
-        let obey = Program::load(ProgramKind::Classifier, &obey(secret)?)?;
-        let shortcuts = Self { in_force, secret, gates: AtomicU32::new(0), obey };
+        let rewritings =
+            Map::new(MapKind::Array, 4, rewriting::ENTRY_BYTES, TABLE_ENTRIES.saturating_add(1))?;
+        let obey = Program::load(ProgramKind::Classifier, &programs::obey(secret, &rewritings)?)?;
+        let shortcuts = Self { in_force, secret, gates: AtomicU32::new(0), rewritings, obey };
         shortcuts.replace(table)?;
         Ok(shortcuts)
     }
@@ -208,6 +236,15 @@ impl Shortcuts {
         self.in_force.update(&[0; 4], &table.map.handle())
     }
 
+    /// Says what a number means, from 1 to [`TABLE_ENTRIES`]. No table may name it that is in force, or was until a moment
+    /// ago: its frames would be rewritten half by this and half by what it meant before.
+    ///
+    /// # Errors
+    /// [`BpfError`].
+    pub fn define(&self, number: Number, rewriting: &Rewriting) -> Result<(), BpfError> {
+        self.rewritings.update(&number.get().to_ne_bytes(), &rewriting.encode())
+    }
+
     /// Makes a gate of an interface of the calling thread's network namespace: until it has its filter, the packet socket of that
     /// interface receives everything, and nothing takes a shortcut.
     ///
@@ -215,164 +252,10 @@ impl Shortcuts {
     /// [`BpfError`]; nothing is then attached.
     pub fn gate(&self, interface: u32) -> Result<Gate, BpfError> {
         let number = self.gates.fetch_add(1, Ordering::Relaxed);
-        let filter = Program::load(ProgramKind::SocketFilter, &self.filter(number)?)?;
+        let filter = Program::load(
+            ProgramKind::SocketFilter,
+            &programs::filter(&self.in_force, self.secret, number)?,
+        )?;
         Ok(Gate { number, filter, link: self.obey.attach_tcx(interface, Hook::Ingress)? })
     }
-}
-
-// struct __sk_buff (linux/bpf.h)
-const LEN: i16 = 0;
-const VLAN_PRESENT: i16 = 20;
-const VLAN_TCI: i16 = 24;
-const VLAN_PROTO: i16 = 28;
-const GSO_SIZE: i16 = 176;
-/// Of `cb`: the interface to go to, and the mark.
-const CB: i16 = 48;
-const MARK: [i16; 2] = [CB + 4, CB + 8];
-
-// enum bpf_func_id
-const MAP_LOOKUP_ELEM: i32 = 1;
-const SKB_LOAD_BYTES: i32 = 26;
-const SKB_CHANGE_TYPE: i32 = 32;
-const REDIRECT_PEER: i32 = 155;
-const KTIME_GET_COARSE_NS: i32 = 160;
-
-/// `TCX_DROP`.
-const TCX_DROP: i32 = 2;
-/// `PACKET_HOST` (linux/if_packet.h).
-const PACKET_HOST: i32 = 0;
-
-/// On the stack: the key, a number of a map's entry, and a few bytes of the frame.
-const KEY: i16 = -24;
-const INDEX: i16 = -28;
-const PEEK: i16 = -32;
-
-const ETHERNET_BYTES: i32 = 14;
-const TCP: i32 = 6;
-
-/// A field of a frame as a program of this machine loads it.
-fn from_wire(field: u16) -> i32 {
-    i32::from(u16::from_ne_bytes(field.to_be_bytes()))
-}
-
-impl Shortcuts {
-    /// The filter of a gate's socket. Returns how much of the frame the socket is to have: all or nothing.
-    fn filter(&self, gate: u32) -> Result<Vec<Instruction>, CodeError> {
-        let mut code = Code::new();
-        let leave = code.label();
-        code.mov(R6, R1);
-        read_tag(&mut code, leave); // R7 = tag
-        read_key(&mut code, gate, leave); // R8 = type
-        self.find(&mut code, leave); // R9 = entry
-        measure(&mut code, leave); // R2 = bytes of the longest packet
-        code.load(Size::Word, R3, R9, MTU).jump_if(If::Above, R2, R3, leave);
-        code.call(KTIME_GET_COARSE_NS);
-        code.load(Size::Double, R1, R9, UNTIL).jump_if(If::Above, R0, R1, leave);
-        code.store(Size::Double, R9, SEEN, R0);
-        count(&mut code);
-        code.load(Size::Word, R1, R9, INTERFACE).store(Size::Word, R6, CB, R1);
-        for (at, number) in MARK.into_iter().zip(self.secret) {
-            code.mov(R1, number).store(Size::Word, R6, at, R1);
-        }
-        code.mov(R0, 0).exit();
-        code.place(leave).mov(R0, i32::MAX).exit();
-        code.finish()
-    }
-
-    /// `R9 = table[key]`.
-    fn find(&self, code: &mut Code, leave: Label) {
-        code.store(Size::Word, R10, INDEX, 0).map(R1, &self.in_force);
-        address(code, R2, INDEX).call(MAP_LOOKUP_ELEM);
-        code.jump_if(If::Equal, R0, 0, leave).mov(R1, R0);
-        address(code, R2, KEY).call(MAP_LOOKUP_ELEM);
-        code.jump_if(If::Equal, R0, 0, leave).mov(R9, R0);
-    }
-}
-
-/// The program at tcx: a frame with the mark goes where it is said, any other ends here.
-fn obey(secret: [i32; 2]) -> Result<Vec<Instruction>, CodeError> {
-    let mut code = Code::new();
-    let end = code.label();
-    code.mov(R6, R1);
-    for (at, number) in MARK.into_iter().zip(secret) {
-        code.load(Size::Word, R1, R6, at).jump_if(If::NotEqual, R1, number, end);
-    }
-    // Wherever it comes next, it is a frame like any other.
-    code.mov(R1, 0).store(Size::Word, R6, MARK[0], R1);
-    // Here it is for another station than the host end. Kernels before 6.16 leave it so, and the container's stack would not
-    // have it; later ones do this by themselves (`skb_scrub_packet` in `skb_do_redirect`).
-    code.mov(R1, R6).mov(R2, PACKET_HOST).call(SKB_CHANGE_TYPE);
-    code.load(Size::Word, R1, R6, CB).mov(R2, 0).call(REDIRECT_PEER).exit();
-    code.place(end).mov(R0, TCX_DROP).exit();
-    code.finish()
-}
-
-/// `to` = the address of what is at `at` on the stack.
-fn address(code: &mut Code, to: Reg, at: i16) -> &mut Code {
-    code.mov(to, R10).alu(Alu::Add, to, i32::from(at))
-}
-
-/// `R7` = the VLAN that the frame's tag names, 0 without one.
-fn read_tag(code: &mut Code, leave: Label) {
-    const CUSTOMER: u16 = 0x8100;
-    let untagged = code.label();
-    code.mov(R7, 0);
-    code.load(Size::Word, R2, R6, VLAN_PRESENT).jump_if(If::Equal, R2, 0, untagged);
-    code.load(Size::Word, R2, R6, VLAN_PROTO);
-    code.jump_if(If::NotEqual, R2, from_wire(CUSTOMER), leave);
-    code.load(Size::Word, R7, R6, VLAN_TCI).alu(Alu::And, R7, 0xfff);
-    code.jump_if(If::Equal, R7, 0, leave).place(untagged);
-}
-
-/// The key, on the stack; `R8` = the frame's type, as it is there.
-fn read_key(code: &mut Code, gate: u32, leave: Label) {
-    const TAGS: [u16; 2] = [0x8100, 0x88a8];
-    code.mov(R1, R6).mov(R2, 0);
-    address(code, R3, KEY).mov(R4, ETHERNET_BYTES).call(SKB_LOAD_BYTES);
-    code.jump_if(If::NotEqual, R0, 0, leave).load(Size::Half, R8, R10, KEY + 12);
-    for tag in TAGS {
-        code.jump_if(If::Equal, R8, from_wire(tag), leave);
-    }
-    code.store(Size::Half, R10, KEY + 12, R7).store(Size::Half, R10, KEY + 14, 0);
-    code.store(Size::Word, R10, KEY + 16, gate.cast_signed());
-}
-
-/// `R2` = the bytes of the longest packet that the frame becomes on the wire.
-fn measure(code: &mut Code, leave: Label) {
-    const IPV4: u16 = 0x0800;
-    const IPV6: u16 = 0x86dd;
-    let (plain, done, ipv6, transport) = (code.label(), code.label(), code.label(), code.label());
-    code.load(Size::Word, R3, R6, GSO_SIZE).jump_if(If::Equal, R3, 0, plain);
-    code.jump_if(If::Equal, R8, from_wire(IPV6), ipv6);
-    code.jump_if(If::NotEqual, R8, from_wire(IPV4), leave);
-    code.mov(R2, ETHERNET_BYTES + 9); // the protocol
-    peek(code, leave).jump_if(If::NotEqual, R1, TCP, leave);
-    code.mov(R2, ETHERNET_BYTES); // the version, and the header's length in words
-    peek(code, leave).alu(Alu::And, R1, 0xf).alu(Alu::ShiftLeft, R1, 2);
-    code.mov(R8, R1).jump(transport);
-    code.place(ipv6).mov(R2, ETHERNET_BYTES + 6); // the next header
-    peek(code, leave).jump_if(If::NotEqual, R1, TCP, leave).mov(R8, 40);
-    code.place(transport).mov(R2, R8).alu(Alu::Add, R2, ETHERNET_BYTES + 12);
-    peek(code, leave); // TCP's header's length in words, and flags
-    code.alu(Alu::ShiftRight, R1, 4).alu(Alu::ShiftLeft, R1, 2);
-    code.load(Size::Word, R2, R6, GSO_SIZE).alu(Alu::Add, R2, R1).alu(Alu::Add, R2, R8);
-    code.jump(done);
-    code.place(plain).load(Size::Word, R2, R6, LEN).alu(Alu::Sub, R2, ETHERNET_BYTES);
-    code.place(done);
-}
-
-/// `R1` = the byte at `R2` of the frame.
-fn peek(code: &mut Code, leave: Label) -> &mut Code {
-    code.mov(R1, R6);
-    address(code, R3, PEEK).mov(R4, 1).call(SKB_LOAD_BYTES);
-    code.jump_if(If::NotEqual, R0, 0, leave).load(Size::Byte, R1, R10, PEEK)
-}
-
-/// Counts the frame, with its tag.
-fn count(code: &mut Code) {
-    const TAG_BYTES: i32 = 4;
-    let untagged = code.label();
-    code.mov(R1, 1).count(R9, FRAMES, R1);
-    code.load(Size::Word, R5, R6, LEN).jump_if(If::Equal, R7, 0, untagged);
-    code.alu(Alu::Add, R5, TAG_BYTES).place(untagged).count(R9, BYTES, R5);
 }

@@ -267,7 +267,8 @@ pub(crate) struct Messages {
     controls: Vec<Control>,
 }
 
-// SAFETY: the pointers inside are written afresh before each system call and never read otherwise.
+// SAFETY: the pointers inside are written afresh before each system call. After it only those to control areas are used, which
+// belong to this value and move with it.
 unsafe impl Send for Messages {}
 
 impl Messages {

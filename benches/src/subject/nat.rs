@@ -3,13 +3,13 @@
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ctl::{AddressRange, IpCidr, Masquerade, Mutation, NatAdd, NatRule};
+use ctl::{AddressRange, IpCidr, Masquerade, Mutation, NatAdd, NatRule, NetdevMode};
 use hostnet::{Interface, MacBytes};
 use netlab::topology::veth;
 use netlab::{Container, LabError};
 use vswitch::worker::PollMode;
 
-use super::switch::WORKERS;
+use super::switch::{WORKERS, join};
 use super::{Family, INTERFACE, Labour, Rig, Subject, Switch, Wish, containers, process};
 
 const NAT: Subject = Subject {
@@ -40,6 +40,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
         about: "this switch: two bridges with gateways, masquerade, TAP ports, one worker that never sleeps",
         is_default: false,
         start: |wish| translator(wish, PollMode::Busy, None),
+        ..NAT
+    },
+    Subject {
+        name: "offload-nat",
+        about: "this switch: two bridges with gateways, masquerade, veth ports in gso mode, the kernel carries what it \
+                can (--offload ebpf)",
+        is_default: false,
+        start: |wish| translate(Switch::start_offloaded()?, Some(NetdevMode::Gso), wish, None),
         ..NAT
     },
 ];
@@ -99,14 +107,24 @@ pub(crate) fn translator(
     poll: PollMode,
     addresses: Option<AddressRange>,
 ) -> Result<Rig, Box<dyn Error>> {
+    translate(Switch::start(poll)?, None, wish, addresses)
+}
+
+/// As [`translator`], by a switch that is there, with veth ports in this mode or TAP ports.
+fn translate(
+    mut switch: Switch,
+    mode: Option<NetdevMode>,
+    wish: &Wish,
+    addresses: Option<AddressRange>,
+) -> Result<Rig, Box<dyn Error>> {
     let ends = containers()?;
-    let mut switch = Switch::start(poll)?;
+    let mtu = mode.map(|_| wish.mtu);
     let sides = [("inside", INSIDE_GATEWAY, INSIDE), ("outside", OUTSIDE_GATEWAY, OUTSIDE)];
     for (end, (name, gateway, address)) in ends.iter().zip(sides) {
         switch.bridge(name, wish.mtu, &[network(gateway)])?;
         let (ips, gateways) = ([network(address)], [IpAddr::from(gateway)]);
-        let wanted = Interface { ips: &ips, gateways: &gateways, ..Interface::default() };
-        switch.tap(name, name, end, &wanted)?;
+        let wanted = Interface { ips: &ips, gateways: &gateways, mtu, ..Interface::default() };
+        join(&mut switch, (name, name), mode, end, &wanted)?;
     }
     let rule = Masquerade::new("inside".parse()?, "outside".parse()?);
     let rule = NatRule::Masquerade(Masquerade { addresses, ..rule });

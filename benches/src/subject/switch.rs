@@ -224,15 +224,15 @@ impl Switch {
     }
 }
 
-/// An empty container's way onto the bridge: an interface with these properties.
-fn join(
+/// An empty container's way onto a bridge, by a port of that name: an interface with these properties.
+pub(super) fn join(
     switch: &mut Switch,
-    name: &str,
+    (name, bridge): (&str, &str),
     mode: Option<NetdevMode>,
     end: &Container,
     wanted: &Interface,
 ) -> Result<(), Box<dyn Error>> {
-    let Some(mode) = mode else { return switch.tap(name, "br0", end, wanted) };
+    let Some(mode) = mode else { return switch.tap(name, bridge, end, wanted) };
     let netlink = Netlink::open()?;
     // The kernel takes the devices of an earlier rig down when it comes to it: no two have the same name.
     let device = format!("veth{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -241,7 +241,7 @@ fn join(
         netlink.set_mtu(netlink.link(&device)?.index, mtu)?;
     }
     end.configure(INTERFACE, wanted)?;
-    switch.port(name, "br0", PortKind::Netdev { device: device.parse()?, netns: None, mode })
+    switch.port(name, bridge, PortKind::Netdev { device: device.parse()?, netns: None, mode })
 }
 
 fn start(wish: &Wish, mode: Option<NetdevMode>, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
@@ -263,10 +263,12 @@ fn start_by(
     let mtu = Some(wish.mtu);
     for (number, (end, name)) in ends.iter().zip(["port0", "port1"]).enumerate() {
         let ips = [cidr(number)];
-        join(&mut switch, name, mode, end, &Interface { ips: &ips, mtu, ..Interface::default() })?;
+        let wanted = Interface { ips: &ips, mtu, ..Interface::default() };
+        join(&mut switch, (name, "br0"), mode, end, &wanted)?;
     }
     if let Some(monitor) = &monitor {
-        join(&mut switch, "port2", mode, monitor, &Interface { mtu, ..Interface::default() })?;
+        let wanted = Interface { mtu, ..Interface::default() };
+        join(&mut switch, ("port2", "br0"), mode, monitor, &wanted)?;
     }
     let controls = vec![switch.socket().to_owned()];
     Ok(Rig { controls, monitor, ..Rig::bridged(ends, Labour::Threads(WORKERS), switch)? })

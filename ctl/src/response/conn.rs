@@ -48,6 +48,9 @@ pub struct ConnInfo {
     pub sent: Volume,
     /// To the one who began.
     pub received: Volume,
+    /// The kernel carries packets of it by itself (`vswitchd --offload`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_offloaded: bool,
 }
 
 /// Packets and bytes.

@@ -5,7 +5,8 @@ use super::*;
 fn offer(number: u8) -> Offer {
     let (src, dst) = (MacAddr([2, 0, 0, 0, 0, number]), MacAddr([2, 0, 0, 0, 1, number]));
     let (ingress, egress) = (PortIndex(0), PortIndex(1));
-    Offer { generation: Generation(1), ingress, egress, vid: Vid::NONE, tag: Vid::NONE, src, dst }
+    let (vid, tag, routed) = (Vid::NONE, Vid::NONE, None);
+    Offer { generation: Generation(1), ingress, egress, vid, tag, src, dst, routed }
 }
 
 fn at(millis: u64) -> Nanos {
@@ -32,8 +33,23 @@ fn an_offer_is_made_once_and_again_after_a_while() {
 #[test]
 fn no_more_are_made_at_a_time_than_there_is_room_for() {
     let mut offers = Offers::new();
-    (0..=u8::MAX).for_each(|number| offers.make(offer(number), at(1000)));
+    for last in 0..2 {
+        let another = |number| Offer { tag: Vid(last), ..offer(number) };
+        (0..=u8::MAX).for_each(|number| offers.make(another(number), at(1000)));
+    }
+    assert!(!offers.has_room(at(1001)));
     assert_eq!(all(&mut offers).len(), AT_A_TIME);
+    assert!(!offers.has_room(at(1100)) && offers.has_room(at(1101)));
+}
+
+#[test]
+fn a_lost_neighbour_is_told_of_once() {
+    let mut offers = Offers::new();
+    let told = [0, 1, 1, 2].map(|losses| {
+        offers.note_losses(losses);
+        offers.take_move()
+    });
+    assert_eq!(told, [false, true, false, true]);
 }
 
 #[test]

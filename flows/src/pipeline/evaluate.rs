@@ -280,9 +280,18 @@ impl<W: Witness> Memory<W> {
         };
         let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;
         let Claims { translation, now, .. } = claims;
-        let evict = |evicted: &Session| translation.release(evicted, now);
+        let mut has_ended_an_offered = false;
+        let evict = |evicted: &Session| {
+            // What is offered was decided about a second packet.
+            has_ended_an_offered |= evicted.original.packets.max(evicted.reply.packets) > 1;
+            translation.release(evicted, now);
+        };
         let (witness, tables, policy) = (&mut self.witness, &self.tables, translation.tcp);
-        match witness.insert(tables, &new, now.seconds(), policy, evict).map_err(refused)? {
+        let inserted = witness.insert(tables, &new, now.seconds(), policy, evict);
+        if has_ended_an_offered && desk.snapshot.takes_shortcuts() {
+            self.offers.note_move();
+        }
+        match inserted.map_err(refused)? {
             Inserted::New(session) => {
                 if !W::IS_DRY {
                     claims.keep();

@@ -251,10 +251,15 @@ impl<W: Witness> Memory<W> {
         if let Some(rule) = by.rule {
             self.count(desk, rule, &frame);
         }
+        let may_offer = case.from.port.takes_shortcuts && self.offers.has_room(desk.now);
+        let candidate = may_offer.then(|| desk.candidate(case, &frame, by, to)).flatten();
         if let Way::Route(hop) = &by.way
             && let Err(reason) = self.renew(&mut frame, case, hop, by.change())
         {
             return desk.refuse(frame, reason);
+        }
+        if let Some(candidate) = candidate {
+            self.offer(desk, case, &frame, candidate);
         }
         desk.count_sent(Sender::Router);
         desk.offer(Sender::Router, to, frame);

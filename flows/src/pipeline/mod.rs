@@ -20,6 +20,7 @@
 //! [rehearsal](Tracer) that follows one packet and changes nothing.
 
 mod bridge;
+mod candidate;
 mod desk;
 mod evaluate;
 mod exit;
@@ -195,10 +196,10 @@ impl Pipeline {
         self.memory.emit(&mut desk, bridge, frame);
     }
 
-    /// Sees to it that a neighbour is asked for, or asked after, unless it was heard of lately.
+    /// Sees to it that a neighbour is asked for, or asked after, unless it was heard of lately, before it is stale.
     pub fn seek(&mut self, now: Nanos, next: NextHop) {
         let Memory { resolver, tables, .. } = &mut self.memory;
-        let _ = resolver.resolve(&tables.neighbors, next.bridge, next.ip, now);
+        resolver.seek(&tables.neighbors, next, now);
     }
 
     /// The next hops that packets wait for, one by one.
@@ -226,7 +227,8 @@ impl Pipeline {
         self.memory.offers.next()
     }
 
-    /// Whether a station has moved since the last call, on a bridge of which something is offered.
+    /// Whether something has changed since the last call, by itself, on which what is offered depends: where a station is, who
+    /// is behind an address, or that a session lives.
     #[inline]
     pub fn take_move(&mut self) -> bool {
         self.memory.offers.take_move()
@@ -256,8 +258,8 @@ impl<W: Witness> Memory<W> {
         let mut sights = std::mem::take(&mut self.sights);
         sights.resize(sights.len().max(burst.len()), Sight::NONE);
         self.look(desk, flows, &from, burst, &mut steps, &mut sights);
-        if from.has_moved.get() && from.bridge.takes_shortcuts {
-            self.offers.note_move();
+        if from.bridge.takes_shortcuts {
+            self.note_moves(&from);
         }
         let mut frames = burst.drain(..);
         for (step, sight) in steps.iter().zip(&sights) {
@@ -285,6 +287,14 @@ impl<W: Witness> Memory<W> {
         steps.clear();
         self.steps = steps;
         self.sights = sights;
+    }
+
+    /// Notes what makes offers void: the move of a station in the burst at hand, and what became of neighbours before.
+    fn note_moves(&mut self, from: &Ingress) {
+        if from.has_moved.get() {
+            self.offers.note_move();
+        }
+        self.offers.note_losses(self.tables.neighbors.losses());
     }
 
     /// Looks at every frame of a burst.

@@ -8,7 +8,8 @@
 //! Both make one state. What checks find counts for more: a backend that fails them stays down whatever sessions it takes,
 //! and one that passes them again need not rest to the end.
 //!
-//! Any thread says what it saw, one alone what checks found; what is lost when two count at once does not matter.
+//! Any thread says what it saw, one alone what checks found; what is lost when two count at once does not matter. Relaxed
+//! order is enough: each word is heeded by itself, and whoever shows several at once may show the moment between two.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};

@@ -10,6 +10,10 @@ use super::record::Record;
 
 /// The free records. The stack is R. K. Treiber's, linked through the records; its head counts
 /// changes, so that nobody exchanges it who saw it before it changed and changed back.
+///
+/// A push releases, and the look at the head before a pop acquires: whoever gets a record sees its link, and all that was
+/// done to it before. The exchange of a pop need not acquire again, since what it replaces is what was looked at; nor need it
+/// release, since it leaves pushes behind it in the modification order, whose release sequences it continues.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct FreeList {
@@ -38,7 +42,7 @@ impl FreeList {
         loop {
             let head = self.head.load(Ordering::Acquire);
             let Some(slot) = low32(head).checked_sub(1) else { return self.pop_fresh(capacity) };
-            if self.exchange(head, record(slot)?.next()) {
+            if self.exchange(head, record(slot)?.next(), Ordering::Relaxed) {
                 return Some(slot);
             }
         }
@@ -52,16 +56,16 @@ impl FreeList {
     /// Gives back a slot.
     pub(super) fn push(&self, slot: u32, record: Record<'_>) {
         loop {
-            let head = self.head.load(Ordering::Acquire);
+            let head = self.head.load(Ordering::Relaxed);
             record.set_next(low32(head));
-            if self.exchange(head, slot + 1) {
+            if self.exchange(head, slot + 1, Ordering::Release) {
                 return;
             }
         }
     }
 
-    fn exchange(&self, head: u64, next: u32) -> bool {
+    fn exchange(&self, head: u64, next: u32, order: Ordering) -> bool {
         let new = u64::from(high32(head).wrapping_add(1)) << 32 | u64::from(next);
-        self.head.compare_exchange(head, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.head.compare_exchange(head, new, order, Ordering::Relaxed).is_ok()
     }
 }

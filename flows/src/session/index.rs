@@ -71,6 +71,7 @@ impl Last {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hash(u64);
 
+/// The index. Its buckets order nothing, and are relaxed; the order words release and acquire. The parent module says why.
 #[derive(Debug)]
 pub(super) struct Index {
     buckets: Lines<AtomicU64, BUCKET>,
@@ -128,7 +129,7 @@ impl Index {
         while hits != 0 {
             let way = hits.trailing_zeros() as usize;
             hits &= hits - 1;
-            let word = bucket.get(way)?.load(Ordering::Acquire);
+            let word = bucket.get(way)?.load(Ordering::Relaxed);
             let found = Entry::of(word).and_then(look);
             if found.is_some() {
                 return found;
@@ -141,7 +142,7 @@ impl Index {
     pub(super) fn place(&self, hash: Hash, entry: Entry) -> bool {
         let word = entry.under(hash.fingerprint());
         while let Some(vacancy) = self.vacancy(hash) {
-            if vacancy.compare_exchange(0, word, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if vacancy.compare_exchange(0, word, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return true;
             }
         }
@@ -164,7 +165,7 @@ impl Index {
         for bucket in [hash.home(), hash.second()] {
             for way in self.bucket(bucket) {
                 if way.load(Ordering::Relaxed) == word {
-                    way.store(0, Ordering::Release);
+                    way.store(0, Ordering::Relaxed);
                     return;
                 }
             }
@@ -179,7 +180,7 @@ impl Index {
     /// Makes `next` the one that was entered last, unless another than `last` was meanwhile.
     pub(super) fn follow(&self, hash: Hash, last: Last, next: Last) -> bool {
         self.order(hash)
-            .compare_exchange(last.0, next.0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(last.0, next.0, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     }
 

@@ -46,7 +46,8 @@
 //!   the key and the control word again. If a part of the key had been stored after the incarnation
 //!   of the first load, the second would come after the exchange that vacated the record, and would
 //!   show another version or no session. If it does, the session ended meanwhile, and the reader
-//!   goes on as if it had come after that.
+//!   goes on as if it had come after that. (That is one rule for all words of a record. Each needs
+//!   it in some place; in others, as the second look at the control word, less would do.)
 //! * **Writing.** The control word changes by compare-exchange only, and holds the version: nobody
 //!   changes the state of another session than the one he looked at. Counts are plain loads and
 //!   stores, because the packets of one direction mostly come by one worker, and an atomic
@@ -54,8 +55,10 @@
 //!   counts are lost, and the end of the TCP sequence is right again with the next segment. A count
 //!   that is stored after its session ended carries the tag of that session (the lower bits of its
 //!   version), and counts as none in the next. The largest window of a TCP sender, which rarely
-//!   grows, is exchanged together with the zone, protocol and ports that share its word. So is the port by which a
-//!   direction comes in, together with the time of creation.
+//!   grows, is exchanged together with the zone, protocol and ports that share its word, and only if
+//!   the session still lives after that word was loaded: so it reaches the next session in the
+//!   record only if that has the same ports and window. The port by which a direction comes in is
+//!   exchanged likewise, together with the time of creation.
 //! * **Entering.** Two workers may insert the same session at once. Each key has an *order word*,
 //!   shared by many, which names the session that was entered last among them. To enter a key, a
 //!   worker puts its word into a vacancy of the index, where nobody heeds it yet; reads the order
@@ -66,6 +69,16 @@
 //!   and its successor finished it first. So its look for the key missed nothing, and the key is
 //!   entered once. Who loses looks again, and finds the winner's. An order word never takes the
 //!   same value twice, because it contains a version (short of 2^32 incarnations in between).
+//! * **The index orders nothing.** Its words are relaxed: whatever entry a reader finds, it asks the
+//!   record. A word need only be seen by those who know of the session by another word. Who inserts
+//!   sees the words of all keys that were entered before, since each was placed before the exchange
+//!   of the order word, which releases; he acquires that. Who ends a session has acquired its
+//!   control word, in which each flag was set, with release, after that entry was placed or the
+//!   order word acquired. Who is given the record by the free list sees the words of its last
+//!   session gone. So neither overlooks a word that is to be taken out, nor takes one for his own.
+//! * **Exchanges** of the control word and of the order word only release: they replace what was
+//!   loaded with acquire. That of a window is relaxed, as those of the forwarding database: whoever
+//!   sees its outcome sees what the store released that began the session.
 //! * **Both keys.** The lesser key is entered first, whichever direction it has. So of two workers
 //!   that insert the same session, or its two ends' (who called each other at once), one fails at
 //!   its first key and withdraws. If the second key is another session's, the first is withdrawn,

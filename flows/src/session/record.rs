@@ -72,7 +72,7 @@ impl Record<'_> {
     /// Replaces the control word unless it changed meanwhile.
     #[inline]
     pub(super) fn replace(self, old: Control, new: Control) -> bool {
-        self.0[CONTROL].compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.0[CONTROL].compare_exchange(old.0, new.0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Changes the control word while the session of that version lives. False when it does not.
@@ -141,7 +141,7 @@ impl Record<'_> {
         if self.control().is(version) && entrance_in(old, from) != Some(port) {
             let new = with_entrance(old, from, Some(port));
             // Whoever was faster noted a port too; the next packet that is decided about anew says which.
-            let _ = self.0[ORIGIN].compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.0[ORIGIN].compare_exchange(old, new, Ordering::Release, Ordering::Relaxed);
         }
     }
 
@@ -194,13 +194,16 @@ impl Record<'_> {
         Side::unpack(end, low8((head & WINDOW) >> WINDOW_SHIFT))
     }
 
-    /// Notes a TCP sender's window. It rarely changes.
-    pub(super) fn set_window(self, direction: Direction, side: Side) {
-        let word = &self.0[line(direction) + KEY];
-        let head = word.load(Ordering::Acquire);
+    /// Notes the window of a sender in the session of that version, unless it has ended. It rarely changes.
+    pub(super) fn set_window(self, version: u32, direction: Direction, side: Side) {
+        let at = line(direction) + KEY;
+        let head = self.load(at);
+        if !self.control().is(version) {
+            return;
+        }
         let new = head & !WINDOW | u64::from(side.pack()) << WINDOW_SHIFT;
-        // Whoever was faster noted a window of the same sender.
-        let _ = word.compare_exchange(head, new, Ordering::AcqRel, Ordering::Relaxed);
+        // Whoever was faster noted a window of the same sender, or the session ended.
+        let _ = self.0[at].compare_exchange(head, new, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

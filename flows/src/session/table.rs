@@ -163,15 +163,25 @@ impl Sessions {
             return Verdict::Invalid(Invalid::Query);
         }
         record.count(from, control.tag(), packet.bytes);
+        if Self::note_heard(record, control, from, now) { Verdict::Valid } else { Verdict::Ended }
+    }
+
+    /// Takes note that packets passed which nobody tracked, the last of them then, in a session without states. False when it has
+    /// ended.
+    pub fn hear(&self, session: SessionRef, from: Direction, then: Seconds) -> bool {
+        let Some(record) = self.record(session.slot) else { return false };
+        let control = record.control();
+        control.is(session.version) && Self::note_heard(record, control, from, then)
+    }
+
+    /// Writes down that a packet of a session without states was seen. False when it has ended.
+    #[inline(always)]
+    fn note_heard(record: Record<'_>, control: Control, from: Direction, now: Seconds) -> bool {
         let seen = |control: Control| match from {
             Direction::Original => control.heard(from, now),
             Direction::Reply => control.heard(from, now).assured(),
         };
-        if seen(control) == control || record.update(session.version, seen) {
-            Verdict::Valid
-        } else {
-            Verdict::Ended
-        }
+        seen(control) == control || record.update(control.version(), seen)
     }
 
     #[inline(never)]
@@ -202,7 +212,7 @@ impl Sessions {
             if next != control && !record.replace(control, next) {
                 continue;
             }
-            Self::note_tcp(record, control.tag(), from, (&before, &after), bytes);
+            Self::note_tcp(record, session.version, from, (&before, &after), bytes);
             return Verdict::Valid;
         }
     }
@@ -211,18 +221,19 @@ impl Sessions {
     #[inline]
     fn note_tcp(
         record: Record<'_>,
-        tag: Tag,
+        version: u32,
         from: Direction,
         (before, after): (&Connection, &Connection),
         bytes: u32,
     ) {
+        let tag = Tag::of(version);
         let traffic = record.traffic(from, tag).with_packet(bytes);
         let end = after.sides[from.index()].end;
         record.set_traffic(from, Traffic { end, ..traffic }, tag);
         for direction in Direction::BOTH {
             let side = after.sides[direction.index()];
             if side.pack() != before.sides[direction.index()].pack() {
-                record.set_window(direction, side);
+                record.set_window(version, direction, side);
             }
         }
     }

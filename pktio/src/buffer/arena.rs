@@ -40,8 +40,8 @@ pub(crate) struct Arena {
 }
 
 // SAFETY: the memory behind `base` is only reached through `bytes` and `bytes_mut`, whose callers own
-// the slot; slot ownership is handed over between threads by moving a `PktBuf` or through the return
-// stack's release/acquire pair. The other fields are immutable or atomic.
+// the slot, and by the kernel, to which AF_XDP lends slots (`umem`). Slot ownership is handed over between threads by
+// moving a `PktBuf` or through the return stack's release/acquire pair. The other fields are immutable or atomic.
 unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}

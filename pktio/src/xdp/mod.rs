@@ -16,12 +16,14 @@
 //!   is put in front of the frame (`xsk-tx-metadata.rst`), and the far end takes it as it is.
 //! * **Long frames** come and go in several pieces (`XDP_USE_SG`): received ones are put together in a
 //!   slab, and frames that are no small slot of this memory are copied into some.
-//! * **Ownership.** A slot that the kernel has is marked in `held`; when the port is dropped the socket is
-//!   closed first, and then all of them come home.
+//! * **Ownership.** A slot that the kernel has is marked in `held`; when the port is dropped, the socket is closed and
+//!   its rings are unmapped first, and then all of them come home. Each mapping keeps the socket open, as another
+//!   descriptor would: only with the last of these does the kernel give up the memory (`xsk_release`).
 //!
 //! Open the ports in the namespace of their device, with the memory of the worker that will use them. The
 //! first `housekeep` gives the kernel slots to receive into.
 
+mod held;
 mod ring;
 mod socket;
 
@@ -36,6 +38,7 @@ use crate::buffer::{
 use crate::offload::{Accepts, Csum, checksum};
 use crate::port::{Missed, Port, PortFault, Sent};
 use crate::shared::Sharing;
+use held::Held;
 use ring::Descriptor;
 use socket::{Rings, Socket, Statistics};
 
@@ -99,10 +102,10 @@ struct Steering {
 
 /// One queue of an interface, by AF_XDP.
 pub struct XdpPort {
-    socket: Option<Socket>,
+    socket: Socket,
     rings: Rings,
-    arena: &'static Arena,
-    held: Vec<bool>,
+    /// Behind socket and rings, since fields are dropped in order.
+    held: Held,
     gathering: Gathering,
     /// Frames of several pieces that found no slab, since it was last asked.
     lost: u64,
@@ -192,10 +195,9 @@ impl XdpPort {
         let steered = steering.map.set(queue, socket.as_fd());
         steered.map_err(|source| XdpError::Program { interface, source })?;
         Ok(Self {
-            socket: Some(socket),
+            socket,
             rings,
-            arena,
-            held: vec![false; arena.umem().1 / SMALL_BYTES],
+            held: Held::none_of(arena),
             gathering: Gathering::Nothing,
             lost: 0,
             left: Burst::new(),
@@ -214,40 +216,22 @@ impl XdpPort {
     /// Gives the kernel slots to receive into.
     fn refill(&mut self, pool: &mut Pool) {
         let wanted = self.rings.fill.free();
-        if wanted < REFILL_AT || !std::ptr::eq(pool.arena(), self.arena) {
+        if wanted < REFILL_AT || !std::ptr::eq(pool.arena(), self.held.arena()) {
             return;
         }
         for _ in 0..wanted {
             let Some(buffer) = pool.take_small() else { break };
-            let address = self.lend(buffer, 0);
+            let address = self.held.lend(buffer, 0);
             self.rings.fill.push(address);
         }
         self.rings.fill.submit();
     }
 
-    /// Gives a frame's slot to the kernel, and returns the address of byte `offset` of the slot.
-    fn lend(&mut self, frame: PktBuf, offset: usize) -> u64 {
-        let slot = frame.into_slot();
-        self.held[slot as usize] = true;
-        u64::from(slot) * SMALL_BYTES as u64 + offset as u64
-    }
-
-    /// Takes a slot back from the kernel. `None` for an address that it does not have.
-    fn take_back(&mut self, address: u64) -> Option<(PktBuf, usize)> {
-        let (slot, offset) = (address / SMALL_BYTES as u64, address % SMALL_BYTES as u64);
-        let slot = u32::try_from(slot).ok()?;
-        let held = self.held.get_mut(slot as usize)?;
-        if !std::mem::take(held) {
-            return None;
-        }
-        Some((PktBuf::own(self.arena, slot), usize::try_from(offset).ok()?))
-    }
-
     /// Takes back what was sent.
     fn reap(&mut self, pool: &mut Pool) {
         for _ in 0..self.rings.completion.available() {
-            let address = self.rings.completion.pop();
-            if let Some((buffer, _)) = self.take_back(address) {
+            let Some(address) = self.rings.completion.pop() else { break };
+            if let Some((buffer, _)) = self.held.take_back(address) {
                 pool.recycle(buffer);
             }
         }
@@ -256,7 +240,7 @@ impl XdpPort {
 
     /// One received piece. Returns the frame that it completes.
     fn receive(&mut self, piece: Descriptor, pool: &mut Pool) -> Option<PktBuf> {
-        let (mut frame, offset) = self.take_back(piece.address)?;
+        let (mut frame, offset) = self.held.take_back(piece.address)?;
         frame.place(offset, piece.len as usize);
         let more = piece.options & PKT_CONTD != 0;
         let whole = match std::mem::take(&mut self.gathering) {
@@ -278,7 +262,8 @@ impl XdpPort {
 
     /// Puts a frame into the transmit ring. Gives it back when there is no room.
     fn enqueue(&mut self, frame: PktBuf, pool: &mut Pool) -> Result<(), PktBuf> {
-        let ours = std::ptr::eq(frame.arena(), self.arena) && self.arena.is_small(frame.slot());
+        let ours =
+            std::ptr::eq(frame.arena(), self.held.arena()) && frame.arena().is_small(frame.slot());
         if ours && frame.headroom() >= METADATA_BYTES {
             if self.rings.tx.free() == 0 {
                 return Err(frame);
@@ -335,7 +320,7 @@ impl XdpPort {
         }
         let len = u32::try_from(piece.len()).unwrap_or(0);
         let start = piece.start();
-        let address = self.lend(piece, start);
+        let address = self.held.lend(piece, start);
         self.rings.tx.push(Descriptor { address, len, options });
     }
 
@@ -346,8 +331,7 @@ impl XdpPort {
             if self.rings.tx.is_drained() {
                 break;
             }
-            let Some(socket) = &self.socket else { break };
-            match socket.kick() {
+            match self.socket.kick() {
                 Ok(()) => {}
                 Err(error) => match error.raw_os_error() {
                     // It did a part, or its memory is full for now.
@@ -372,7 +356,7 @@ impl Port for XdpPort {
         }
         let before = out.len();
         for _ in 0..waiting {
-            let piece = self.rings.rx.pop();
+            let Some(piece) = self.rings.rx.pop() else { break };
             if let Some(mut frame) = self.receive(piece, pool) {
                 frame.offload.csum = checksum::classify(frame.data());
                 out.push(frame);
@@ -410,14 +394,13 @@ impl Port for XdpPort {
     }
 
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().map(AsFd::as_fd)
+        Some(self.socket.as_fd())
     }
 
     fn housekeep(&mut self, pool: &mut Pool) -> Result<(), PortFault> {
         self.reap(pool);
         self.refill(pool);
-        let Some(socket) = &self.socket else { return Ok(()) };
-        match socket.take_error() {
+        match self.socket.take_error() {
             Ok(0) => Ok(()),
             Ok(error) => Err(fault("poll", io::Error::from_raw_os_error(error))),
             Err(error) => Err(fault("getsockopt", error)),
@@ -425,9 +408,7 @@ impl Port for XdpPort {
     }
 
     fn take_missed(&mut self) -> Missed {
-        let Some(Ok(now)) = self.socket.as_ref().map(Socket::statistics) else {
-            return Missed::default();
-        };
+        let Ok(now) = self.socket.statistics() else { return Missed::default() };
         let before = std::mem::replace(&mut self.seen, now);
         Missed {
             ring_full: (now.rx_ring_full - before.rx_ring_full)
@@ -435,16 +416,6 @@ impl Port for XdpPort {
             no_buffer: now.rx_fill_ring_empty_descs - before.rx_fill_ring_empty_descs
                 + std::mem::take(&mut self.lost),
             ..Missed::default()
-        }
-    }
-}
-
-impl Drop for XdpPort {
-    fn drop(&mut self) {
-        // Closing the socket ends the kernel's use of the slots; only then can they come home.
-        self.socket = None;
-        for slot in (0u32..).take(self.held.len()).filter(|slot| self.held[*slot as usize]) {
-            drop(PktBuf::own(self.arena, slot));
         }
     }
 }

@@ -10,7 +10,7 @@ use libc::{c_int, c_void};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use super::METADATA_BYTES;
-use super::ring::{Consumer, Descriptor, Layout, Producer};
+use super::ring::{Consumer, Descriptor, Layout, Mapped, Producer};
 use crate::buffer::{Arena, SMALL_BYTES};
 
 const AF_XDP: c_int = 44;
@@ -93,10 +93,10 @@ pub(super) struct Statistics {
 
 /// The four rings of a socket.
 pub(super) struct Rings {
-    pub(super) rx: Consumer<Descriptor>,
-    pub(super) tx: Producer<Descriptor>,
-    pub(super) fill: Producer<u64>,
-    pub(super) completion: Consumer<u64>,
+    pub(super) rx: Consumer<Mapped<Descriptor>>,
+    pub(super) tx: Producer<Mapped<Descriptor>>,
+    pub(super) fill: Producer<Mapped<u64>>,
+    pub(super) completion: Consumer<Mapped<u64>>,
 }
 
 /// An AF_XDP socket with registered memory.
@@ -134,24 +134,22 @@ impl Socket {
     /// Maps the rings.
     pub(super) fn rings(&mut self) -> io::Result<Rings> {
         let offsets: MmapOffsets = self.get(XDP_MMAP_OFFSETS)?;
-        let (rx, rx_bytes, rx_layout) = self.map::<Descriptor>(offsets.rx, PGOFF_RX)?;
-        let (tx, tx_bytes, tx_layout) = self.map::<Descriptor>(offsets.tx, PGOFF_TX)?;
-        let (fill, fill_bytes, fill_layout) = self.map::<u64>(offsets.fill, PGOFF_FILL)?;
-        let (done, done_bytes, done_layout) =
-            self.map::<u64>(offsets.completion, PGOFF_COMPLETION)?;
-        // SAFETY: each mapping is fresh, has the size that was asked for above and the layout that the
-        // kernel told, and holds entries of this type (linux/if_xdp.h).
-        Ok(unsafe {
-            Rings {
-                rx: Consumer::new(rx, rx_bytes, rx_layout, RING),
-                tx: Producer::new(tx, tx_bytes, tx_layout, RING),
-                fill: Producer::new(fill, fill_bytes, fill_layout, RING),
-                completion: Consumer::new(done, done_bytes, done_layout, RING),
-            }
-        })
+        // SAFETY: these are the types of each ring's entries (linux/if_xdp.h).
+        unsafe {
+            Ok(Rings {
+                rx: Consumer::new(self.map(offsets.rx, PGOFF_RX)?),
+                tx: Producer::new(self.map(offsets.tx, PGOFF_TX)?),
+                fill: Producer::new(self.map(offsets.fill, PGOFF_FILL)?),
+                completion: Consumer::new(self.map(offsets.completion, PGOFF_COMPLETION)?),
+            })
+        }
     }
 
-    fn map<T>(&self, at: RingOffset, offset: u64) -> io::Result<(NonNull<u8>, usize, Layout)> {
+    /// Maps one ring.
+    ///
+    /// # Safety
+    /// The entries of the ring at `offset` are of type `T`, which is made of integers.
+    unsafe fn map<T: Copy>(&self, at: RingOffset, offset: u64) -> io::Result<Mapped<T>> {
         let place = |at: u64| usize::try_from(at).map_err(io::Error::other);
         let layout = Layout {
             producer: place(at.producer)?,
@@ -164,7 +162,8 @@ impl Socket {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
         let base = unsafe { mmap(std::ptr::null_mut(), bytes, access, flags, &self.fd, offset)? };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok((base, bytes, layout))
+        // SAFETY: fresh, of the size that was asked for in `open`, and laid out as the kernel told.
+        Ok(unsafe { Mapped::new(base, bytes, layout, RING) })
     }
 
     /// Binds the socket to a queue. True when the device works without copies.

@@ -39,6 +39,11 @@ fn main() -> ExitCode {
         test!(a_tag_is_part_of_what_a_shortcut_is_for_and_stays_on_the_frame).needs(Need::Bpf),
         test!(no_frame_is_lost_or_doubled_while_tables_are_replaced).needs(Need::Bpf),
         test!(what_a_shortcut_is_not_for_goes_to_the_port).needs(Need::Bpf),
+        test!(a_datagram_is_rewritten_on_its_shortcut).needs(Need::Bpf),
+        test!(a_datagram_without_a_checksum_stays_without).needs(Need::Bpf),
+        test!(a_checksum_is_right_whatever_it_was).needs(Need::Bpf),
+        test!(what_is_not_the_plainest_datagram_goes_to_the_port).needs(Need::Bpf),
+        test!(datagrams_of_nobody_go_as_all_frames_do).needs(Need::Bpf),
         test!(datagrams_arrive_whole_in_order_and_with_their_marks),
         test!(frames_that_share_a_message_arrive_as_if_they_did_not),
         test!(a_super_frame_is_cut_at_the_wire_and_nowhere_else),
@@ -68,6 +73,11 @@ use kernel::{
     packet_keeps_the_contract, tap_keeps_the_contract, xdp_keeps_the_contract,
 };
 use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_contract};
+use shortcut::datagrams::{
+    a_checksum_is_right_whatever_it_was, a_datagram_is_rewritten_on_its_shortcut,
+    a_datagram_without_a_checksum_stays_without, datagrams_of_nobody_go_as_all_frames_do,
+    what_is_not_the_plainest_datagram_goes_to_the_port,
+};
 use shortcut::{
     a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways,
     a_port_at_which_the_kernel_refuses_shortcuts_says_why_and_is_one_without,

@@ -1,5 +1,7 @@
 //! Shortcuts: what the kernel carries from container to container, and what it leaves to the port.
 
+pub mod datagrams;
+
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -60,11 +62,11 @@ impl Pair {
 
     fn key(&self, tag: u16) -> Outcome<Key> {
         let gate = self.ports[0].gate().ok_or("no gate")?.map_err(|error| error.to_string())?;
-        Ok(Key { gate, tag, src: A, dst: B })
+        Ok(Key { gate, tag, src: A, dst: B, datagrams: None })
     }
 
     fn route(&self) -> Route {
-        Route { interface: self.interface, mtu_bytes: 1500, until_ns: u64::MAX }
+        Route { interface: self.interface, mtu_bytes: 1500, until_ns: u64::MAX, rewriting: None }
     }
 
     /// A frame from container A arrives in container B, and the port does not see it.

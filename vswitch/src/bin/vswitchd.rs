@@ -28,7 +28,7 @@ Examples:
   vswitchd                                     state in /var/lib/vswitch, one adaptive worker
   vswitchd --cores 1,2 --poll busy             two workers that never sleep, on cores 1 and 2
   vswitchd --socket /tmp/v.sock --state /tmp/v a switch of one's own, for a try
-  vswitchd --offload ebpf                      the kernel carries plain unicast between existing veths
+  vswitchd --offload ebpf                      the kernel carries what it can between existing veths
   vswitchd --docker                            Docker's network plugin as well (docker network create -d vswitch)"
 )]
 struct Arguments {
@@ -86,7 +86,8 @@ enum Mode {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Carrier {
-    /// The kernel, by eBPF programs on the host ends of veths: plain unicast goes its own way there, counted and aged as ever
+    /// The kernel, by eBPF programs on the host ends of veths: plain unicast, and UDP that is routed, goes its own way there, counted
+    /// and aged as ever
     Ebpf,
 }
 

@@ -6,16 +6,15 @@
 //! later takes effect later. A worker reads its lane once per turn, so a turn's end is the quiescent
 //! state: when the worker has answered a message, nothing sent before it is still in use.
 //!
-//! Going to sleep without losing a wake-up is Dekker's protocol: the worker stores `asleep`, issues a
-//! sequentially consistent fence, and looks at its queues once more; a sender pushes, issues the same
-//! fence, and looks at `asleep`. In every order at least one of them sees the other's store: the worker
-//! stays awake or the sender rings.
+//! That no wake-up is lost is seen to by [`pktio::wake`]: what is pushed is seen by the worker's last look at its
+//! queues before it sleeps, or the sender sees it asleep, and rings. Whether a queue is empty is what its counters
+//! say, which a push changes first.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
+use pktio::wake::Sleeper;
 use pktio::{PktBuf, PortFault};
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -76,7 +75,7 @@ pub enum Event {
     Stranger(Stranger),
     /// What the kernel could carry by itself.
     Offer(Offer),
-    /// A station is at another port now.
+    /// Something on which offers depend has changed: where a station is, who has an address, which sessions there are.
     Moved,
     /// The report that was asked for.
     Report(Box<Report>),
@@ -108,7 +107,7 @@ pub struct Lane {
     events: ArrayQueue<Event>,
     handoff: ArrayQueue<Parcel>,
     visitors: Outbound<Visitor>,
-    asleep: AtomicBool,
+    worker: Sleeper,
     doorbell: OwnedFd,
     /// Rung when an event waits for the control thread.
     control_doorbell: Arc<OwnedFd>,
@@ -125,7 +124,7 @@ impl Lane {
             events: ArrayQueue::new(LANE_SLOTS),
             handoff: ArrayQueue::new(HANDOFF_SLOTS),
             visitors: Outbound::new(VISITORS),
-            asleep: AtomicBool::new(false),
+            worker: Sleeper::default(),
             doorbell: doorbell()?,
             control_doorbell,
         })
@@ -153,6 +152,12 @@ impl Lane {
         if self.events.push(event).is_ok() {
             ring(&self.control_doorbell);
         }
+    }
+
+    /// Worker: whether there is room for what may be said another time as well.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.events.len() < LANE_SLOTS / 2
     }
 
     /// Worker: leaves a packet for a service of a gateway.
@@ -205,8 +210,7 @@ impl Lane {
     /// Rings the worker's doorbell if it sleeps.
     #[inline]
     pub fn wake_if_asleep(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) {
+        if self.worker.must_be_woken() {
             ring(&self.doorbell);
         }
     }
@@ -214,18 +218,12 @@ impl Lane {
     /// Worker: announces that it is about to sleep. False when something came in meanwhile, and the
     /// worker must not sleep.
     pub fn doze(&self) -> bool {
-        self.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let quiet = self.commands.is_empty() && self.handoff.is_empty();
-        if !quiet {
-            self.asleep.store(false, Ordering::Relaxed);
-        }
-        quiet
+        self.worker.doze(|| self.commands.is_empty() && self.handoff.is_empty())
     }
 
     /// Worker: is awake again; silences the doorbell.
     pub fn rouse(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.worker.rouse();
         silence(&self.doorbell);
     }
 

@@ -492,7 +492,9 @@ impl Worker {
     /// Tells the control thread what the kernel could carry from now on, and that it must not any more.
     #[inline]
     fn pass_offers_on(&mut self) {
-        while let Some(offer) = self.pipeline.next_offer() {
+        while self.lane().has_room()
+            && let Some(offer) = self.pipeline.next_offer()
+        {
             self.lane().report(Event::Offer(offer));
         }
         if self.pipeline.take_move() {

@@ -11,12 +11,12 @@
 //! start, and what finds no room in it is counted as lost to the watcher.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use flows::{DropReason, DropSide, Followed, Follower, Nanos, PortIndex, Selection, Snapshot};
 use pktio::PktBuf;
 use pktio::offload::Offload;
+use pktio::wake::Notice;
 
 use super::{Event, Worker};
 
@@ -39,25 +39,24 @@ pub struct ObserverId(pub u64);
 #[derive(Debug)]
 pub struct Outbound<T> {
     queue: ArrayQueue<T>,
-    is_announced: AtomicBool,
+    notice: Notice,
 }
 
 impl<T> Outbound<T> {
     pub(super) fn new(most: usize) -> Self {
-        Self { queue: ArrayQueue::new(most), is_announced: AtomicBool::new(false) }
+        Self { queue: ArrayQueue::new(most), notice: Notice::default() }
     }
 
     /// Worker: adds something. Returns whether the control thread must be told.
     pub(super) fn push(&self, item: T) -> Result<bool, T> {
         self.queue.push(item)?;
-        Ok(!self.is_announced.swap(true, Ordering::AcqRel))
+        Ok(self.notice.put_up())
     }
 
     /// Control thread: the next one. `None` is final until it is told of more.
     pub fn pop(&self) -> Option<T> {
         self.queue.pop().or_else(|| {
-            // What was pushed before this, without telling, is seen after it.
-            self.is_announced.swap(false, Ordering::AcqRel);
+            self.notice.take_down();
             self.queue.pop()
         })
     }

@@ -188,10 +188,10 @@ fn attach_until_killed(
                 if client.call(Request::Mutation(Mutation::Attach(request))).is_err() {
                     return;
                 }
-                acknowledged.store(number + 1, Ordering::SeqCst);
+                acknowledged.store(number + 1, Ordering::Relaxed);
             }
         });
-        while acknowledged.load(Ordering::SeqCst) < wanted {
+        while acknowledged.load(Ordering::Relaxed) < wanted {
             std::thread::yield_now();
         }
         daemon.end(Signal::KILL)

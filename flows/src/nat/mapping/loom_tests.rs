@@ -109,6 +109,34 @@ fn loom_whoever_sees_a_port_mapped_finds_whose_it_is() {
 }
 
 #[test]
+fn loom_whoever_sees_a_port_mapped_anew_finds_whose_it_is() {
+    model(|| {
+        let mappings = Arc::new(Mappings::new(1, 3).with_addresses([(OUTSIDE, ADDRESS)]));
+        // There is room for two. One stays; the third gets the place of the other, whose quarantine is over, with its
+        // number: so the port that was its is taken for the third's, which joins it without an attempt.
+        claim(&mappings, container(2, 2)).unwrap();
+        let held = claim(&mappings, container(1, 1)).unwrap();
+        mappings.release(held.mapping, Nanos::from_secs(1));
+        let claimer = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || claim_at(&mappings, container(3, 1), 1000).unwrap())
+        };
+        let reader = {
+            let mappings = Arc::clone(&mappings);
+            loom::thread::spawn(move || {
+                let word = mappings.addresses[0].table.load(Class::Udp, 1);
+                let is_mapped = matches!(word.state(), State::Mapped(_));
+                (is_mapped, mappings.find(OUTSIDE, UDP, Endpoint::new(ADDRESS, 1)))
+            })
+        };
+        assert_eq!(claimer.join().unwrap().external, held.external);
+        let (is_mapped, found) = reader.join().unwrap();
+        assert!(!is_mapped || found.is_some());
+        assert!(found.is_none_or(|found| found.internal == container(3, 1)));
+    });
+}
+
+#[test]
 fn loom_a_container_that_two_workers_meet_at_once_is_entered_once() {
     model(|| {
         let mappings = mappings();

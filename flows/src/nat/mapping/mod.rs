@@ -259,8 +259,9 @@ impl Mappings {
     }
 
     /// The mappings for a configuration with these external addresses, each on the bridge of a zone.
-    /// Mappings of addresses that stay, stay. Those of an address that goes can still be released, and can
-    /// be found again if it comes back before they all are. For the control thread.
+    /// Mappings of addresses that stay, stay. Those of an address that goes, and those that workers claim before they
+    /// hear of it, can still be released, and can be found again if it comes back before they all are. For the control
+    /// thread, when all workers use `self`.
     #[must_use]
     pub fn with_addresses(&self, addresses: impl IntoIterator<Item = (Zone, IpAddr)>) -> Self {
         let mut next_number = self.next_number;
@@ -268,7 +269,10 @@ impl Mappings {
         wanted.sort_unstable();
         wanted.dedup();
         let is_wanted = |known: &Address| wanted.binary_search(&(known.zone, known.ip)).is_ok();
-        let is_kept = |known: &&Address| is_wanted(known) || known.table.mapped() > 0;
+        // One that goes now may be claimed of until all workers know.
+        let is_claimable = |known: &Address| self.listed(known.zone, known.ip).is_some();
+        let is_kept =
+            |known: &&Address| is_wanted(known) || is_claimable(known) || known.table.mapped() > 0;
         let mut all: Vec<Address> = self.addresses.iter().filter(is_kept).cloned().collect();
         for (zone, ip) in &wanted {
             if !all.iter().any(|known| (known.zone, known.ip) == (*zone, *ip)) {

@@ -263,6 +263,17 @@ fn mappings_outlive_a_change_of_addresses_until_they_are_released() {
 }
 
 #[test]
+fn a_mapping_that_is_claimed_while_its_address_goes_can_be_released() {
+    let (before, pool) = (mappings(), wide());
+    let after = before.with_addresses([]);
+    // A worker that has not heard of it.
+    let held = claim(&before, container(1, 4000), &pool, 0);
+    let later = after.with_addresses([]);
+    later.release(held.mapping, at(1));
+    assert_eq!((before.len(), later.events().released), (0, 1));
+}
+
+#[test]
 fn internal_addresses_are_forgotten_after_the_quarantine_and_not_before() {
     let mappings = Mappings::new(1, SEED).with_addresses([(OUTSIDE, outside(1))]);
     let pool = wide();

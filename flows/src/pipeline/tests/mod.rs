@@ -1,6 +1,7 @@
 //! The pipeline from outside: frames in, frames out; [`network`] is the bench of all but bridging.
 
 mod bridging;
+mod candidates;
 mod network;
 mod packets;
 mod properties;

@@ -77,6 +77,8 @@ pub struct Plan {
     pub sessions: u32,
     /// Ports whose frames are looked into.
     pub inspected: Vec<u16>,
+    /// Ports that take shortcuts.
+    pub offering: Vec<u16>,
 }
 
 /// A masquerading rule to the bridge outside.
@@ -125,6 +127,7 @@ impl Plan {
             mtus: Vec::new(),
             sessions: 256,
             inspected: Vec::new(),
+            offering: Vec::new(),
         }
     }
 
@@ -391,6 +394,7 @@ impl Network {
             Some(PortConfig {
                 mtu_bytes: mtu.map_or(1500, |(_, bytes)| *bytes),
                 is_inspected: plan.inspected.contains(&number),
+                takes_shortcuts: plan.offering.contains(&number),
                 ..PortConfig::new(BridgeIndex(bridge_of(number)))
             })
         };

@@ -45,7 +45,7 @@
 //!   mean that key and binding belong together (short of 8192 incarnations within one lookup).
 //! * The times are relaxed, and may lag behind the binding or be those of an entry that has just gone. At
 //!   worst a question is asked a second early or late.
-//! * The revision is relaxed: it only says that looking again may be worth it.
+//! * The revision and the losses are relaxed: they only say that looking again may be worth it.
 
 mod binding;
 mod resolver;
@@ -61,6 +61,7 @@ use std::time::Duration;
 
 use pktio::wire::MacAddr;
 
+use super::routes::NextHop;
 use crate::{BridgeIndex, Nanos};
 use binding::{Binding, Times};
 use table::{Key, Slot, Table};
@@ -275,6 +276,26 @@ impl Neighbors {
             }
     }
 
+    /// Whose entry this is, and until when what was decided by it holds if nothing more is heard of the neighbour. `None` when it
+    /// does not hold now.
+    pub fn lasts(&self, version: NeighborVersion, now: Nanos) -> Option<(NextHop, Nanos)> {
+        let key = self.table.key(version.slot);
+        let (binding, times) = (self.table.binding(version.slot), self.table.times(version.slot));
+        let state = binding.state().filter(|_| binding.version() == version.version)?;
+        let lasts_ms = match state {
+            NeighborState::Permanent => u64::MAX,
+            NeighborState::Reachable => self.timers.reachable_ms,
+            NeighborState::Probe => self.orphaned_after_ms(),
+            _ => return None,
+        };
+        let now_ms = millis(now);
+        let age_ms = times.age_ms(now_ms);
+        let end_ms = (now_ms - age_ms.min(now_ms)).saturating_add(lasts_ms).saturating_add(1);
+        let next = NextHop { bridge: key.bridge(), ip: key.ip() };
+        let end = Nanos::from_nanos(end_ms.saturating_mul(1_000_000));
+        (age_ms <= lasts_ms).then_some((next, end))
+    }
+
     /// Hears what a neighbour says of itself.
     pub fn learn(&self, bridge: BridgeIndex, ip: IpAddr, claim: &Claim, now: Nanos) -> Heard {
         let key = Key::new(bridge, ip);
@@ -286,6 +307,7 @@ impl Neighbors {
             if self.table.replace(slot, binding, new) {
                 if binding.version() != new.version() {
                     self.table.revise();
+                    self.note_loss(binding);
                 }
                 return Heard::Learned;
             }
@@ -367,13 +389,25 @@ impl Neighbors {
         self.table.stamp(slot, Times::at(now_ms, 0));
         if self.table.replace(slot, binding, binding.in_state(NeighborState::Failed)) {
             self.table.revise();
+            self.note_loss(binding);
+        }
+    }
+
+    /// Counts that a binding is no more, if frames could be sent by it.
+    fn note_loss(&self, binding: Binding) {
+        if binding.mac() != MacAddr::default() {
+            self.table.count_loss();
         }
     }
 
     /// Whether an entry that is being asked for has been left alone for so long that whoever asked must
     /// be gone.
     fn is_orphaned(&self, age_ms: u64) -> bool {
-        age_ms > 4 * self.timers.retransmit_ms
+        age_ms > self.orphaned_after_ms()
+    }
+
+    fn orphaned_after_ms(&self) -> u64 {
+        4 * self.timers.retransmit_ms
     }
 
     /// Enters a neighbour by hand, in place of what was known of it. False when there is no room.
@@ -451,6 +485,12 @@ impl Neighbors {
     /// Moves on whenever a neighbour came to be known or failed: time to look after held packets.
     pub fn revision(&self) -> u64 {
         self.table.revision()
+    }
+
+    /// Moves on whenever a neighbour that frames could be sent to failed or came to have another MAC, though not when it is
+    /// removed: time to look after what was decided by its entry.
+    pub fn losses(&self) -> u64 {
+        self.table.losses()
     }
 
     fn entry(&self, key: Key, binding: Binding, times: Times, now: Nanos) -> Option<NeighborEntry> {

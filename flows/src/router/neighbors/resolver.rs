@@ -1,11 +1,16 @@
 //! [`Resolver`]: who asks for neighbours, and when.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use pktio::wire::MacAddr;
 
+use super::super::routes::NextHop;
 use super::{Asked, Lookup, Neighbor, Neighbors};
 use crate::{BridgeIndex, Nanos};
+
+/// How long before it is stale a neighbour is asked after by who keeps it.
+const AHEAD: Duration = Duration::from_secs(10);
 
 /// A question to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +78,17 @@ impl Resolver {
                 Lookup::Resolving => Resolution::Pending,
                 _ => Resolution::Busy,
             },
+        }
+    }
+
+    /// Sees to it that a next hop is asked for, or asked after if it will be stale soon, so that who uses it without
+    /// anybody noticing does not have to wait.
+    pub fn seek(&mut self, neighbors: &Neighbors, next: NextHop, now: Nanos) {
+        let NextHop { bridge, ip } = next;
+        match neighbors.lookup(bridge, ip, now.after(AHEAD)) {
+            Lookup::Known(neighbor) if !neighbor.wants_probe => {}
+            Lookup::Known(_) => _ = self.begin(neighbors, bridge, ip, now),
+            _ => _ = self.resolve(neighbors, bridge, ip, now),
         }
     }
 

@@ -67,6 +67,7 @@ pub(super) struct Table {
     writer: AtomicBool,
     entries: AtomicU32,
     revision: AtomicU64,
+    losses: AtomicU64,
 }
 
 impl Table {
@@ -80,6 +81,7 @@ impl Table {
             writer: AtomicBool::new(false),
             entries: AtomicU32::new(0),
             revision: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
         }
     }
 
@@ -97,6 +99,14 @@ impl Table {
 
     pub(super) fn revise(&self) {
         self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_loss(&self) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The slots in which a key may be.
@@ -138,7 +148,7 @@ impl Table {
         &self.slots[slot.0 as usize]
     }
 
-    fn key(&self, slot: Slot) -> Key {
+    pub(super) fn key(&self, slot: Slot) -> Key {
         let [.., a, b, c] = self.cell(slot);
         Key([a, b, c].map(|word| word.load(Ordering::Acquire)))
     }

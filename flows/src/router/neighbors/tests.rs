@@ -378,3 +378,28 @@ fn readers_never_see_a_mac_that_is_not_the_neighbours_while_slots_are_reused() {
         assert!(reader.join().unwrap() > 0);
     });
 }
+
+#[test]
+fn who_is_kept_is_asked_after_before_it_is_stale() {
+    let (neighbors, mut resolver) = (neighbors(), Resolver::new(8));
+    let next = NextHop { bridge: BRIDGE, ip: host(1) };
+    assert_eq!(resolve(&mut resolver, &neighbors, 1, 0), Resolution::Pending);
+    assert_eq!(due(&mut resolver, &neighbors, 1).len(), 1);
+    learn(&neighbors, 1, Claim::answering(mac(1)), 2);
+    due(&mut resolver, &neighbors, 3);
+    let version = known(&neighbors, 1, 3).unwrap().version;
+    assert_eq!(neighbors.lasts(version, at(1000)), Some((next, at(30_003))));
+    resolver.seek(&neighbors, next, at(20_000));
+    assert!(resolver.is_idle());
+    resolver.seek(&neighbors, next, at(20_500));
+    assert_eq!(due(&mut resolver, &neighbors, 20_500), [Some(mac(1))]);
+    assert_eq!(neighbors.lasts(version, at(20_600)), Some((next, at(24_501))));
+    learn(&neighbors, 1, Claim::answering(mac(1)), 20_700);
+    assert_eq!(neighbors.lasts(version, at(20_700)), Some((next, at(50_701))));
+    assert_eq!(neighbors.lasts(version, at(50_701)), None);
+    learn(&neighbors, 1, Claim::answering(mac(2)), 20_800);
+    assert_eq!(neighbors.lasts(version, at(20_800)), None);
+    let stranger = NextHop { bridge: BRIDGE, ip: host(9) };
+    resolver.seek(&neighbors, stranger, at(20_900));
+    assert_eq!(state(&neighbors, 9, 20_900), Some(NeighborState::Incomplete));
+}

@@ -74,6 +74,26 @@ fn a_session_is_found_by_both_of_its_keys() {
 }
 
 #[test]
+fn what_nobody_tracked_keeps_a_session_alive_and_is_not_counted() {
+    let sessions = Sessions::new(100, 1);
+    let session = begin(&sessions, plain(udp(1, 2), UDP), 10);
+    let seen = |now| {
+        let session = sessions.get(session, Seconds(now)).unwrap();
+        (session.idle_seconds, session.is_replied, session.is_assured)
+    };
+    assert!(sessions.hear(session, Direction::Original, Seconds(50)));
+    assert_eq!(seen(60), (10, false, false));
+    assert!(sessions.hear(session, Direction::Reply, Seconds(55)));
+    assert_eq!(seen(60), (5, true, true));
+    // A worker may have heard of it later.
+    assert!(sessions.hear(session, Direction::Original, Seconds(52)));
+    assert_eq!(seen(60), (5, true, true));
+    let ended = sessions.end(session, Seconds(60)).unwrap();
+    assert_eq!((ended.original.packets, ended.reply.packets), (1, 0));
+    assert!(!sessions.hear(session, Direction::Original, Seconds(61)));
+}
+
+#[test]
 fn an_ipv4_address_is_not_the_ipv6_address_that_contains_it() {
     let sessions = Sessions::new(100, 1);
     begin(&sessions, plain(udp(2, 4), UDP), 0);

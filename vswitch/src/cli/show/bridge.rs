@@ -2,6 +2,7 @@
 
 use ctl::response::{BridgeInfo, FdbInfo};
 
+use super::conn::carrier;
 use super::{joined, or_dash};
 use crate::cli::table::{aligned, count, duration, facts};
 
@@ -69,7 +70,7 @@ pub(super) fn stations(stations: &[FdbInfo]) -> String {
             station.port.to_string(),
             or_dash(station.vtep),
             if station.is_static { "static".to_owned() } else { station.age_seconds.to_string() },
-            if station.is_offloaded { "kernel" } else { "switch" }.to_owned(),
+            carrier(station.is_offloaded),
         ];
         row.truncate(columns);
         row

@@ -6,8 +6,14 @@ use ctl::response::{ConnInfo, ConnPage, TopInfo, Volume};
 use crate::cli::table::{aligned, bytes, count, duration, facts};
 
 pub(super) fn page(page: &ConnPage) -> String {
+    let mut headings =
+        vec!["bridge", "session", "state", "as", "age s", "expires s", "sent", "received"];
+    if page.sessions.iter().any(|session| session.is_offloaded) {
+        headings.push("carried by");
+    }
+    let columns = headings.len();
     let rows = page.sessions.iter().map(|session| {
-        vec![
+        let mut row = vec![
             session.bridge.to_string(),
             session.initiator.to_string(),
             state(session),
@@ -16,14 +22,21 @@ pub(super) fn page(page: &ConnPage) -> String {
             session.expires_seconds.to_string(),
             bytes(session.sent.bytes),
             bytes(session.received.bytes),
-        ]
+            carrier(session.is_offloaded),
+        ];
+        row.truncate(columns);
+        row
     });
-    let headings = ["bridge", "session", "state", "as", "age s", "expires s", "sent", "received"];
     let table = aligned(&headings, &[4, 5, 6, 7], rows.collect());
     match page.next {
         Some(next) => format!("{table}there are more: --after {next}, or a higher --limit\n"),
         None => table,
     }
+}
+
+/// Who carries frames, where the kernel does some of it.
+pub(super) fn carrier(is_offloaded: bool) -> String {
+    if is_offloaded { "kernel" } else { "switch" }.to_owned()
 }
 
 fn state(session: &ConnInfo) -> String {
@@ -47,6 +60,7 @@ pub(super) fn one(session: &ConnInfo) -> String {
     ];
     rows.extend(session.rule.as_ref().map(|rule| ("nat rule", rule.to_string())));
     rows.extend(session.service.as_ref().map(|service| ("service", service.to_string())));
+    rows.extend(session.is_offloaded.then(|| ("carried by", carrier(true))));
     rows.extend([
         ("age", seconds(session.age_seconds)),
         ("silent for", seconds(session.idle_seconds)),

@@ -1,11 +1,11 @@
 //! Sessions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ctl::response::{ConnInfo, ConnPage, TopInfo, Volume};
 use ctl::{ConnFilter, ConnList, ConnShow, ConnState, ConnTop, FiveTuple, Protocol, TopBy};
-use flows::session::{Key, Session, State, TcpState};
+use flows::session::{Key, Session, SessionRef, State, TcpState};
 use flows::{BridgeIndex, Endpoint, Tuple, Zone};
 use pktio::wire::field::{icmp, protocol};
 
@@ -57,7 +57,9 @@ impl Switch {
         let limit = usize::try_from(list.limit.number()).unwrap_or(usize::MAX);
         let page: Vec<_> = found.by_ref().take(limit).collect();
         let next = found.next().map(|session| session.reference.position().into());
-        let sessions = page.iter().filter_map(|session| self.conn_info(session)).collect();
+        let carried = self.carried_sessions();
+        let sessions =
+            page.iter().filter_map(|session| self.conn_info(session, &carried)).collect();
         ConnPage { sessions, next }
     }
 
@@ -73,7 +75,7 @@ impl Switch {
         let mut found = keys
             .filter_map(|key| table.get(table.lookup(&key)?.session, self.now()))
             .filter(|session| sieve.passes(session));
-        self.conn_info(&found.next()?)
+        self.conn_info(&found.next()?, &self.carried_sessions())
     }
 
     /// The addresses that have the most sessions, or move the most.
@@ -82,6 +84,7 @@ impl Switch {
         let sieve = Sieve::new(&top.filter, self.numbering());
         let all = self.fleet_ref().tables().sessions.iter(self.now());
         for session in all.filter(|session| sieve.passes(session)) {
+            let session = self.with_carried(session);
             let Key { zone, tuple } = session.initiator;
             let (sessions, moved) = talkers.entry((zone, tuple.source.ip)).or_default();
             *sessions += 1;
@@ -119,8 +122,10 @@ impl Switch {
         talkers.iter().filter_map(info).collect()
     }
 
-    /// A session for people; `None` when one of its bridges is no more.
-    fn conn_info(&self, session: &Session) -> Option<ConnInfo> {
+    /// A session for people, and whether it is among those that the kernel carries; `None` when one of its bridges is no
+    /// more.
+    fn conn_info(&self, session: &Session, carried: &HashSet<SessionRef>) -> Option<ConnInfo> {
+        let session = &self.with_carried(*session);
         let name = |zone: Zone| self.numbering().bridge_name(BridgeIndex(zone.0)).cloned();
         let (begun, answered) = (session.initiator.tuple, session.responder.tuple);
         let usage = self.snapshot().translating(session);
@@ -143,6 +148,7 @@ impl Switch {
             expires_seconds: self.snapshot().translation().timeouts.left_to(session),
             sent: volume(session.original),
             received: volume(session.reply),
+            is_offloaded: carried.contains(&session.reference),
         })
     }
 }

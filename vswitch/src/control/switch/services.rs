@@ -60,38 +60,41 @@ impl Switch {
         let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
         let end = self.swept.backends.saturating_add(SESSIONS);
         let mut next = 0;
+        let mut has_ended = false;
         for session in tables.sessions.iter_from(self.swept.backends, now.seconds()) {
             if session.reference.position() >= end {
                 next = end;
                 break;
             }
-            self.give_up(&session, now);
+            has_ended |= self.give_up(&session, now);
         }
         self.swept.backends = next;
+        if has_ended {
+            self.keep_shortcuts_that_hold();
+        }
     }
 
-    fn give_up(&self, session: &Session, now: Nanos) {
+    /// Whether it ended a session.
+    fn give_up(&self, session: &Session, now: Nanos) -> bool {
         let translation = self.snapshot.translation();
         let may_move = session.state == State::Open && translation.services.are_checked();
         if session.age_seconds < ANSWER_SECONDS || (session.is_replied && !may_move) {
-            return;
+            return false;
         }
-        let Some((service, backend)) = translation.served_by(session) else { return };
+        let Some((service, backend)) = translation.served_by(session) else { return false };
         let is_opening = matches!(session.state, State::Tcp(TcpState::SynSent));
         let is_over = match session.is_replied {
             true => is_dead(&backend.health),
             false => is_opening || !backend.health.is_up(now.seconds()),
         };
-        if !is_over {
-            return;
-        }
         let sessions = &self.fleet.tables().sessions;
-        if let Some(ended) = sessions.end(session.reference, now.seconds()) {
-            translation.release(&ended, now);
-            if is_opening {
-                backend.health.fail(Fault::Silent, service.endurance, now.seconds());
-            }
+        let ended = is_over.then(|| sessions.end(session.reference, now.seconds())).flatten();
+        let Some(ended) = ended else { return false };
+        translation.release(&ended, now);
+        if is_opening {
+            backend.health.fail(Fault::Silent, service.endurance, now.seconds());
         }
+        true
     }
 }
 

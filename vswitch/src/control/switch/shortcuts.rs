@@ -1,61 +1,49 @@
 //! Shortcuts: what the kernel carries by what the workers have decided (`vswitchd --offload ebpf`).
 //!
-//! Workers offer what they decided about plain unicast between two ports with a gate ([`flows::Offer`]). The control
-//! thread looks whether it still holds and enters it into the kernel's table ([`pktio::shortcut`]). What it must
-//! keep exact:
+//! Workers offer what they decided about plain unicast between two ports with a gate, and about the datagrams of sessions that
+//! they route there ([`flows::Offer`]). The control thread looks whether it still holds and enters it into the kernel's table
+//! ([`pktio::shortcut`], [`Carrier`]). What it must keep exact:
 //!
 //! * **Changes.** Nothing is entered without the means to withdraw it. Whatever changes the configuration or forgets a station withdraws all shortcuts first. Offers that were
 //!   made before name a generation that is no more, or stations that are not there.
-//! * **Moves.** A worker that learns a move says so, and shortcuts that do not hold any more are withdrawn.
+//! * **Moves.** A worker that learns a move says so, or that somebody else has an address now, or that a session made room for
+//!   another, and shortcuts that do not hold any more are withdrawn.
 //! * **Ageing.** A shortcut ends by itself, in the kernel, when one of its stations ages. A station that sends by one is
 //!   heard: its entry is refreshed. One by which nothing went for a while is withdrawn, so that what is
 //!   carried was heard lately.
+//! * **Sessions and neighbours** are kept likewise: a session is heard by what goes by its shortcuts, which end in the kernel
+//!   when it would time out; a neighbour that only the kernel still sends to is asked after before it is stale, and what goes to
+//!   it ends when it is.
 //! * **Books.** What went by a shortcut is counted as received, forwarded, offered and transmitted in a ledger
 //!   of its own, so the books of all add up as if a worker had carried it.
 //! * **Whoever watches** (captures, live traces) sees every frame: there are no shortcuts meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod carrier;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ctl::{CtlError, ErrorCode};
-use flows::{Fdb, Ledger, Nanos, Offer, PortIndex, Seconds, Vid};
-use pktio::bpf::BpfError;
-use pktio::shortcut::{Key, Route, Shortcuts, TABLE_ENTRIES, Table, Tally};
+use flows::router::NextHop;
+use flows::session::{Session, SessionRef};
+use flows::{Fdb, Ledger, Nanos, Offer, PortIndex, Routed, Tuple, Vid};
+use pktio::shortcut::{Datagrams, Key, Route, Shortcuts, TABLE_ENTRIES};
 use pktio::wire::MacAddr;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::Switch;
-use crate::random::random;
-use crate::worker::Clock;
+use carrier::Heard;
+
+pub use carrier::Carrier;
 
 /// Shortcuts that would end within this time are made anew when they are looked after, if one of their stations was heard; if
 /// not, the workers see it age.
-const SOON_NS: u64 = 3_000_000_000;
-
-/// What the kernel carries.
-pub struct Carrier {
-    shortcuts: Arc<Shortcuts>,
-    table: Table,
-    /// Empty, and takes the place of the other when what that carries is withdrawn, even if nothing more is to be had of the
-    /// kernel. Without it nothing is carried.
-    spare: Option<Table>,
-    entries: BTreeMap<Key, Carried>,
-    /// What it has carried.
-    books: Ledger,
-    /// The kernel's monotonic clock when the switch's was zero.
-    origin_ns: u64,
-}
-
-/// One shortcut.
-#[derive(Debug, Clone, Copy)]
-struct Carried {
-    offer: Offer,
-    route: Route,
-    /// Of what went by it, what is in the books.
-    entered: Tally,
-    /// Something went by it since it was looked after.
-    is_busy: bool,
-}
+const SOON: Duration = Duration::from_secs(3);
+/// A neighbour that will be stale within this time is asked after.
+const STALE_SOON: Duration = Duration::from_secs(8);
+/// Neighbours that are asked after each time that the shortcuts are looked after.
+const QUESTIONS: usize = 64;
 
 /// Where frames can take shortcuts now.
 type Gates = BTreeMap<PortIndex, OpenGate>;
@@ -70,121 +58,58 @@ struct OpenGate {
     place: Option<u64>,
 }
 
-impl Carried {
-    /// Enters a shortcut into a table. Where there is no room, the workers carry on.
-    fn begin(table: &Table, key: &Key, offer: Offer, route: Route) -> Option<Self> {
-        table.put(key, &route).ok()?;
-        Some(Self { offer, route, entered: Tally::default(), is_busy: true })
-    }
-}
-
-impl Carrier {
-    /// One that carries nothing yet.
-    ///
-    /// # Errors
-    /// [`BpfError`].
-    pub fn new(clock: Clock) -> Result<Self, BpfError> {
-        let table = Table::new()?;
-        let shortcuts = Arc::new(Shortcuts::new(u64::from_ne_bytes(random()), &table)?);
-        let time = clock_gettime(ClockId::Monotonic);
-        let part = |value: i64| u64::try_from(value).unwrap_or(0);
-        let kernel_ns = part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec);
-        let origin_ns = kernel_ns.saturating_sub(clock.now().as_nanos());
-        let (entries, books, spare) = (BTreeMap::new(), Ledger::new(), Table::new().ok());
-        Ok(Self { shortcuts, table, spare, entries, books, origin_ns })
-    }
-
-    /// A reading of the kernel's clock, on the switch's.
-    fn seconds(&self, kernel_ns: u64) -> Seconds {
-        Nanos::from_nanos(kernel_ns.saturating_sub(self.origin_ns)).seconds()
-    }
-
-    /// Enters what went by the shortcuts since the last time, and returns who was heard.
-    fn enter(&mut self) -> Vec<(Offer, u64)> {
-        let mut heard = Vec::new();
-        for (key, carried) in &mut self.entries {
-            let Ok(tally) = self.table.tally(key) else { continue };
-            let frames = tally.frames.saturating_sub(carried.entered.frames);
-            let bytes = tally.bytes.saturating_sub(carried.entered.bytes);
-            let came_in = self.books.port_mut(carried.offer.ingress);
-            came_in.received += frames;
-            came_in.received_bytes += bytes;
-            came_in.forwarded += frames;
-            let left = self.books.port_mut(carried.offer.egress);
-            left.offered += frames;
-            left.transmitted += frames;
-            left.transmitted_bytes += bytes;
-            if frames > 0 {
-                carried.is_busy = true;
-                heard.push((carried.offer, tally.seen_ns));
-            }
-            carried.entered = tally;
-        }
-        heard
-    }
-
-    /// Whether what is carried can be withdrawn, come what may.
-    fn has_spare(&mut self) -> bool {
-        self.spare = self.spare.take().or_else(|| Table::new().ok());
-        self.spare.is_some()
-    }
-
-    /// Enters a shortcut, if there is room.
-    fn put(&mut self, key: Key, offer: Offer, route: Route) {
-        if !self.entries.contains_key(&key) && self.has_spare() {
-            let carried = Carried::begin(&self.table, &key, offer, route);
-            self.entries.extend(carried.map(|carried| (key, carried)));
-        }
-    }
-
-    /// Puts a table with these shortcuts into force, as far as there is room, and returns who was heard by the one before until
-    /// then.
-    fn replace(
-        &mut self,
-        entries: BTreeMap<Key, (Offer, Route)>,
-    ) -> Result<Vec<(Offer, u64)>, BpfError> {
-        let table = self.spare.take().map_or_else(Table::new, Ok)?;
-        let fresh = if self.has_spare() { entries } else { BTreeMap::new() };
-        let begin =
-            |(key, (offer, route))| Some((key, Carried::begin(&table, &key, offer, route)?));
-        let fresh = fresh.into_iter().filter_map(begin).collect();
-        self.shortcuts.replace(&table)?;
-        let heard = self.enter();
-        (self.table, self.entries) = (table, fresh);
-        Ok(heard)
-    }
-
-    /// What ends before this, on the kernel's clock, ends soon.
-    fn soon_ns(&self, now: Nanos) -> u64 {
-        self.origin_ns.saturating_add(now.as_nanos()).saturating_add(SOON_NS)
-    }
-}
-
 impl Switch {
     /// What devices are to be opened with, so that the kernel can carry frames of theirs.
     pub(super) fn shortcuts(&self) -> Option<Arc<Shortcuts>> {
-        self.carrier.as_ref().map(|carrier| Arc::clone(&carrier.shortcuts))
+        self.carrier.as_ref().map(Carrier::shortcuts)
     }
 
     /// Whether there are shortcuts, which have to be looked after.
     pub fn has_shortcuts(&self) -> bool {
-        self.carrier.as_ref().is_some_and(|carrier| !carrier.entries.is_empty())
+        self.carrier.as_ref().is_some_and(|carrier| carrier.len() > 0)
     }
 
     /// How many there are, and how many there can be; nothing where there are none ever.
     pub(in crate::control) fn shortcut_count(&self) -> Option<(usize, u32)> {
-        self.carrier.as_ref().map(|carrier| (carrier.entries.len(), TABLE_ENTRIES))
+        self.carrier.as_ref().map(|carrier| (carrier.len(), TABLE_ENTRIES))
     }
 
     /// What the kernel has carried.
     pub(in crate::control) fn carried(&self) -> Option<&Ledger> {
-        self.carrier.as_ref().map(|carrier| &carrier.books)
+        self.carrier.as_ref().map(Carrier::books)
     }
 
     /// The stations to which the kernel carries frames, and the port of each.
     pub(in crate::control) fn carried_to(&self) -> BTreeSet<(MacAddr, Vid, PortIndex)> {
-        let entries = self.carrier.iter().flat_map(|carrier| carrier.entries.values());
-        entries.map(|Carried { offer, .. }| (offer.dst, offer.vid, offer.egress)).collect()
+        self.offers_taken().map(|offer| self.station_of(offer)).collect()
+    }
+
+    /// The sessions of which the kernel carries datagrams.
+    pub(in crate::control) fn carried_sessions(&self) -> HashSet<SessionRef> {
+        self.offers_taken().filter_map(|offer| Some(offer.routed?.session)).collect()
+    }
+
+    /// A session with what passed in it that no worker saw.
+    pub(in crate::control) fn with_carried(&self, session: Session) -> Session {
+        match &self.carrier {
+            Some(carrier) => carrier.with_carried(session),
+            None => session,
+        }
+    }
+
+    fn offers_taken(&self) -> impl Iterator<Item = &Offer> {
+        self.carrier.iter().flat_map(Carrier::offers)
+    }
+
+    /// The station that an offer leads to.
+    fn station_of(&self, offer: &Offer) -> (MacAddr, Vid, PortIndex) {
+        match &offer.routed {
+            None => (offer.dst, offer.vid, offer.egress),
+            Some(routed) => {
+                let vid = self.snapshot.bridge(routed.bridge).map_or(Vid::NONE, |it| it.vid());
+                (routed.dst, vid, offer.egress)
+            }
+        }
     }
 
     /// Takes into the books, and into the forwarding databases, what went by shortcuts until now.
@@ -193,12 +118,14 @@ impl Switch {
         self.hear(heard.unwrap_or_default());
     }
 
-    /// Notes that stations were heard.
-    fn hear(&self, heard: Vec<(Offer, u64)>) {
-        let Some(carrier) = &self.carrier else { return };
-        for (Offer { ingress, src, vid, .. }, seen_ns) in heard {
+    /// Notes that stations were heard, and sessions went on.
+    fn hear(&self, heard: Vec<Heard>) {
+        for Heard { offer: Offer { ingress, src, vid, routed, .. }, at } in heard {
             if let Some(fdb) = self.fdb_of(ingress) {
-                fdb.refresh(src, vid, ingress, carrier.seconds(seen_ns));
+                fdb.refresh(src, vid, ingress, at);
+            }
+            if let Some(Routed { session, direction, .. }) = routed {
+                self.fleet.tables().sessions.hear(session, direction, at);
             }
         }
     }
@@ -257,25 +184,53 @@ impl Switch {
     /// What an offer means to the kernel, if it holds and may be made.
     fn examine(&self, offer: &Offer, gates: &Gates) -> Option<(Key, Route)> {
         let carrier = self.carrier.as_ref()?;
-        let Offer { generation, ingress, egress, vid, tag, src, dst } = *offer;
+        let Offer { generation, ingress, egress, tag, src, dst, routed, .. } = *offer;
         if generation != self.generation || self.fleet.observers() > 0 {
             return None;
         }
         let entry = gates.get(&ingress)?;
         // An interface's number means it only among those of the namespace that the frame comes in at.
         let exit = gates.get(&egress).filter(|exit| exit.place == entry.place)?;
-        let (from, to) = (self.snapshot.port(ingress)?, self.snapshot.port(egress)?);
-        let fdb = self.fdb_of(ingress).filter(|_| from.bridge == to.bridge)?;
-        let (clock, now) = (self.fleet.clock().now(), self.now());
-        let end = |mac, port| {
-            let station = fdb.find(mac, vid, now).filter(|station| station.port == port)?;
-            Some(fdb.end_of(&station, now))
+        let (end, mtu_bytes) = (self.end_of(offer)?, self.snapshot.port(egress)?.mtu_bytes);
+        let until_ns = carrier.kernel_ns(end) - 1;
+        let datagrams = match &routed {
+            None => None,
+            Some(routed) => Some(datagrams(&routed.from)?),
         };
-        let until = end(src, ingress)?.min(end(dst, egress)?);
-        let until_ns = carrier.origin_ns.saturating_add(until.as_nanos() - 1);
-        let route = Route { interface: exit.interface, mtu_bytes: to.mtu_bytes, until_ns };
-        let key = Key { gate: entry.number, tag: tag.0, src, dst };
-        (until_ns > carrier.soon_ns(clock)).then_some((key, route))
+        let route = Route { interface: exit.interface, mtu_bytes, until_ns, rewriting: None };
+        let key = Key { gate: entry.number, tag: tag.0, src, dst, datagrams };
+        (end > self.soon()).then_some((key, route))
+    }
+
+    /// From when on an offer does not hold any more, unless something is heard of those whom it depends on. `None` if it does not
+    /// now.
+    fn end_of(&self, offer: &Offer) -> Option<Nanos> {
+        let (to, vid, egress) = self.station_of(offer);
+        let ends = self
+            .end_of_station(offer.src, offer.vid, offer.ingress)?
+            .min(self.end_of_station(to, vid, egress)?);
+        let Some(routed) = &offer.routed else {
+            let bridge = |port| self.snapshot.port(port).map(|port| port.bridge);
+            return (bridge(offer.ingress) == bridge(egress)).then_some(ends);
+        };
+        let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
+        let (_, neighbor) = tables.neighbors.lasts(routed.neighbor, now)?;
+        let session = tables.sessions.get(routed.session, now.seconds())?;
+        let left = self.snapshot.translation().timeouts.left_to(&session);
+        let session = Nanos::from_secs(u64::from(now.seconds().0) + u64::from(left) + 1);
+        Some(ends.min(neighbor).min(session))
+    }
+
+    /// From when on a station is not known at a port any more. `None` if it is not now.
+    fn end_of_station(&self, mac: MacAddr, vid: Vid, port: PortIndex) -> Option<Nanos> {
+        let (fdb, now) = (self.fdb_of(port)?, self.now());
+        let station = fdb.find(mac, vid, now).filter(|station| station.port == port)?;
+        Some(fdb.end_of(&station, now))
+    }
+
+    /// What ends before this ends soon.
+    fn soon(&self) -> Nanos {
+        self.fleet.clock().now().after(SOON)
     }
 
     /// The gates by which frames can come and go now.
@@ -290,54 +245,77 @@ impl Switch {
     }
 
     /// Looks after the shortcuts: those that nobody uses go, and those that do not hold any more; those that would end
-    /// soon and need not are made anew.
+    /// soon and need not are made anew. Neighbours that only they use are asked after in time.
     pub fn look_after_shortcuts(&mut self) {
+        self.settle_shortcuts();
+        self.seek_neighbors();
         self.renew_shortcuts(false);
     }
 
     /// Withdraws the shortcuts that do not hold any more.
     pub(super) fn keep_shortcuts_that_hold(&mut self) {
+        self.settle_shortcuts();
         self.renew_shortcuts(true);
     }
 
-    /// Looks which shortcuts hold. With `keep_idle`, those that nobody uses stay.
+    /// Lets the neighbours be asked after that will be stale soon, and that something was carried to.
+    fn seek_neighbors(&mut self) {
+        let Some(carrier) = &self.carrier else { return };
+        let now = self.fleet.clock().now();
+        let mut sought: BTreeSet<(_, _)> = BTreeSet::new();
+        for routed in carrier.busy().filter_map(|offer| offer.routed) {
+            let lasts = self.fleet.tables().neighbors.lasts(routed.neighbor, now);
+            if let Some((NextHop { bridge, ip }, end)) = lasts
+                && end < now.after(STALE_SOON)
+                && sought.len() < QUESTIONS
+            {
+                sought.insert((bridge, ip));
+            }
+        }
+        for (bridge, ip) in sought {
+            if let Err(error) = self.fleet.seek(NextHop { bridge, ip }) {
+                tracing::warn!("neighbour {ip} is not asked after: {error}");
+            }
+        }
+    }
+
+    /// Looks which shortcuts hold, whose counts are settled. With `keep_idle`, those that nobody uses stay.
     fn renew_shortcuts(&mut self, keep_idle: bool) {
         if !self.has_shortcuts() {
             return;
         }
-        self.settle_shortcuts();
-        let gates = self.open_gates();
+        let (gates, soon) = (self.open_gates(), self.soon());
         let Some(carrier) = &self.carrier else { return };
-        let mut entries = BTreeMap::new();
-        for (key, carried) in &carrier.entries {
-            if let Some((_, route)) = self.examine(&carried.offer, &gates)
-                && (carried.is_busy || keep_idle)
-            {
-                entries.insert(*key, (carried.offer, route));
-            }
-        }
-        let soon_ns = carrier.soon_ns(self.fleet.clock().now());
-        let lasts = |carried: &Carried| carried.route.until_ns > soon_ns;
-        let is_settled =
-            entries.len() == carrier.entries.len() && carrier.entries.values().all(lasts);
+        let held = carrier.which_hold(keep_idle, |offer| self.examine(offer, &gates));
+        let soon_ns = carrier.kernel_ns(soon);
+        let is_settled = held.len() == carrier.len() && carrier.all_last(soon_ns);
         let Some(carrier) = &mut self.carrier else { return };
         if is_settled {
-            carrier
-                .entries
-                .values_mut()
-                .for_each(|carried| carried.is_busy = keep_idle && carried.is_busy);
+            if !keep_idle {
+                carrier.begin_watch();
+            }
             return;
         }
-        match carrier.replace(entries) {
+        match carrier.replace(held) {
             Ok(heard) => self.hear(heard),
             Err(error) => self.note_problem(format!("what the kernel carries: {error}")),
+        }
+        let sessions = &self.fleet.tables().sessions;
+        if let Some(carrier) = &mut self.carrier {
+            carrier.forget_sessions(|session| sessions.is_alive(session));
         }
     }
 
     /// Closes the kernel's books of a port whose number becomes free.
     pub(super) fn forget_carried(&mut self, port: PortIndex) {
         if let Some(carrier) = &mut self.carrier {
-            carrier.books.forget(port);
+            carrier.forget(port);
         }
     }
+}
+
+/// The datagrams of a tuple.
+fn datagrams(tuple: &Tuple) -> Option<Datagrams> {
+    let socket = |end: flows::Endpoint| SocketAddr::new(end.ip, end.port);
+    Datagrams::between(socket(tuple.source), socket(tuple.destination))
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use ctl::response::{Counters, DropInfo, FdbInfo, Stats, WorkerPerf};
-use ctl::{FdbFilter, Mutation, NetdevMode, PortKind, PortSet, Query};
+use ctl::response::{Counters, DropInfo, FdbInfo, PortInfo, Stats, WorkerPerf};
+use ctl::{FdbFilter, Mutation, Named, NetdevMode, PortKind, PortSet, Query};
 use netlab::raw::RawSocket;
 use netlab::{Container, TestResult, topology};
 
@@ -46,6 +46,14 @@ pub fn number_of(frame: &[u8], from: u8) -> Option<u32> {
     is_ours.then_some(u32::from_be_bytes(*frame.get(14..)?.first_chunk()?))
 }
 
+/// The host says nothing by its end of a port's veth: what arrives at the other end came by the switch.
+fn silence_host_end(daemon: &Daemon, port: &str) -> Outcome<()> {
+    let port: PortInfo = daemon.ask(Query::PortShow(Named::new(port.parse()?)))?;
+    let (_, device) = port.settings.kind.interface();
+    std::fs::write(format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6"), "1")?;
+    Ok(())
+}
+
 impl Laboratory {
     pub fn new() -> Outcome<Self> {
         Self::with_host_ends([None; 3])
@@ -66,7 +74,10 @@ impl Laboratory {
                     let (device, netns, mode) = (name.parse()?, Some(host.reference()), GSO);
                     daemon.add(name, port("br0", PortKind::Netdev { device, netns, mode })?)?;
                 }
-                None => connect(&daemon, name, Kind::Gso, place, (1500, &[]))?,
+                None => {
+                    connect(&daemon, name, Kind::Gso, place, (1500, &[]))?;
+                    silence_host_end(&daemon, name)?;
+                }
             }
             place.await_ready("eth0")?;
         }
@@ -161,14 +172,14 @@ pub fn stream(lab: &Laboratory) -> Outcome<(Arc<AtomicU32>, impl FnOnce() -> Tes
     let (number, is_over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let (count, over) = (Arc::clone(&number), Arc::clone(&is_over));
     let sender = std::thread::spawn(move || {
-        while !over.load(Ordering::Acquire) {
-            let next = count.fetch_add(1, Ordering::AcqRel) + 1;
+        while !over.load(Ordering::Relaxed) {
+            let next = count.fetch_add(1, Ordering::Relaxed) + 1;
             wire.send(&frame(0, 1, next, 60))?;
         }
         Ok::<_, netlab::LabError>(())
     });
     let end = move || {
-        is_over.store(true, Ordering::Release);
+        is_over.store(true, Ordering::Relaxed);
         sender.join().map_err(|_| "the sender failed")??;
         Ok(())
     };

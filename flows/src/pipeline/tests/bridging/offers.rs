@@ -42,6 +42,7 @@ fn plain_unicast_between_two_ports_that_take_shortcuts_is_offered_and_nothing_el
         tag: Vid::NONE,
         src: station(2),
         dst: station(1),
+        routed: None,
     };
     assert_eq!(offered(1, station(1), station(2)), [offer]);
     assert_eq!(offered(1, station(1), station(2)), []);

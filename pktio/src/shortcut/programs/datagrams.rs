@@ -1,0 +1,208 @@
+//! Datagrams of UDP that are routed: which of them the filter lets go, and how they are rewritten.
+//!
+//! The filter reads what [`crate::wire::Layers`] would, and leaves everything to the switch that is not the plainest
+//! form: a whole packet, without options, with a hop left and a sound header. So the program at tcx knows where the
+//! fields are.
+
+use super::super::rewriting::{ADDRESSES, HEADER, IS_IPV6, OWN, PORTS, PSEUDO, kind};
+use super::*;
+use crate::wire::field::{ipv4, ipv6, udp};
+
+// enum bpf_func_id
+const SKB_STORE_BYTES: i32 = 9;
+const L4_CSUM_REPLACE: i32 = 11;
+const CSUM_UPDATE: i32 = 40;
+
+/// `BPF_F_INVALIDATE_HASH`: the flow is another one.
+const INVALIDATE_HASH: i32 = 1 << 1;
+/// `BPF_F_PSEUDO_HDR`: what changes is in a checksum that is half done, too.
+const PSEUDO_HEADER: i32 = 1 << 4;
+/// `BPF_F_MARK_MANGLED_0`: no checksum stays none, and one that becomes 0 is sent as 0xffff (RFC 768).
+const UDP_CHECKSUM: i32 = 1 << 5;
+
+const UDP: i32 = 17;
+const IPV4_BYTES: i16 = 20;
+const IPV6_BYTES: i16 = 40;
+const UDP_BYTES: i16 = 8;
+const PORTS_BYTES: i16 = 4;
+
+/// On the filter's stack, from the IP header to the ports.
+const PACKET: i16 = -112;
+/// On the other program's stack, from the destination to the ports, so that the IP header is aligned.
+const FRAME: i16 = -78;
+const IP: i16 = FRAME + 14;
+
+/// A position within a header.
+fn at(position: usize) -> i16 {
+    i16::try_from(position).unwrap_or(i16::MAX)
+}
+
+/// Completes the key by between whom the datagram in the frame is. `R8` is the frame's type, `R7` its tag.
+pub(super) fn read(code: &mut Code, leave: Label) {
+    let (v6, done) = (code.label(), code.label());
+    code.jump_if(If::NotEqual, R7, 0, leave);
+    code.load(Size::Word, R1, R6, GSO_SIZE).jump_if(If::NotEqual, R1, 0, leave);
+    code.jump_if(If::Equal, R8, from_wire(IPV6), v6);
+    code.jump_if(If::NotEqual, R8, from_wire(IPV4), leave);
+    read_v4(code, leave);
+    code.jump(done).place(v6);
+    read_v6(code, leave);
+    code.place(done);
+}
+
+fn read_v4(code: &mut Code, leave: Label) {
+    const VERSION_AND_BYTES: i32 = 0x45;
+    load_packet(code, IPV4_BYTES, leave);
+    code.load(Size::Byte, R1, R10, PACKET);
+    code.jump_if(If::NotEqual, R1, VERSION_AND_BYTES, leave);
+    is_datagram_with_a_hop_left(code, (ipv4::PROTOCOL, ipv4::TTL), leave);
+    code.load(Size::Half, R1, R10, PACKET + at(ipv4::FRAGMENT));
+    code.jump_if(If::AnyBit, R1, from_wire(ipv4::FRAGMENTED), leave);
+    code.load(Size::Half, R1, R10, PACKET + at(ipv4::TOTAL_LENGTH)).swap(R1, 16);
+    fits(code, IPV4_BYTES + UDP_BYTES, leave);
+    check_header(code, leave);
+    code.store(Size::Half, R10, KEY + 14, i32::from(u16::from_ne_bytes(kind(false))));
+    copy(code, Size::Word, (PACKET + at(ipv4::ADDRESSES.start), KEY + 24), 8);
+    copy(code, Size::Word, (PACKET + IPV4_BYTES, KEY + 20), PORTS_BYTES);
+}
+
+fn read_v6(code: &mut Code, leave: Label) {
+    const VERSION: i32 = 0x60;
+    load_packet(code, IPV6_BYTES, leave);
+    code.load(Size::Byte, R1, R10, PACKET).alu(Alu::And, R1, 0xf0);
+    code.jump_if(If::NotEqual, R1, VERSION, leave);
+    is_datagram_with_a_hop_left(code, (ipv6::NEXT_HEADER, ipv6::HOP_LIMIT), leave);
+    code.load(Size::Half, R1, R10, PACKET + at(ipv6::PAYLOAD_LENGTH)).swap(R1, 16);
+    code.alu(Alu::Add, R1, i32::from(IPV6_BYTES));
+    fits(code, IPV6_BYTES + UDP_BYTES, leave);
+    code.store(Size::Half, R10, KEY + 14, i32::from(u16::from_ne_bytes(kind(true))));
+    copy(code, Size::Double, (PACKET + at(ipv6::ADDRESSES.start), KEY + 24), 32);
+    copy(code, Size::Word, (PACKET + IPV6_BYTES, KEY + 20), PORTS_BYTES);
+}
+
+/// The IP header and the ports, on the stack.
+fn load_packet(code: &mut Code, header_bytes: i16, leave: Label) {
+    let bytes = i32::from(header_bytes + PORTS_BYTES);
+    code.mov(R1, R6).mov(R2, ETHERNET_BYTES);
+    address(code, R3, PACKET).mov(R4, bytes).call(SKB_LOAD_BYTES);
+    code.jump_if(If::NotEqual, R0, 0, leave);
+}
+
+fn is_datagram_with_a_hop_left(code: &mut Code, (protocol, hops): (usize, usize), leave: Label) {
+    code.load(Size::Byte, R1, R10, PACKET + at(protocol)).jump_if(If::NotEqual, R1, UDP, leave);
+    code.load(Size::Byte, R1, R10, PACKET + at(hops)).jump_if(If::AtMost, R1, 1, leave);
+}
+
+/// That a packet which says that it is of `R1` bytes has at least so many, and is all in the frame.
+fn fits(code: &mut Code, least: i16, leave: Label) {
+    code.jump_if(If::Below, R1, i32::from(least), leave);
+    code.load(Size::Word, R2, R6, LEN).alu(Alu::Sub, R2, ETHERNET_BYTES);
+    code.jump_if(If::Above, R1, R2, leave);
+}
+
+/// That the checksum of an IPv4 header is right (RFC 1071).
+fn check_header(code: &mut Code, leave: Label) {
+    code.mov(R1, 0);
+    for word in (0..IPV4_BYTES).step_by(2) {
+        code.load(Size::Half, R2, R10, PACKET + word).alu(Alu::Add, R1, R2);
+    }
+    fold(code);
+    fold(code);
+    code.jump_if(If::NotEqual, R1, 0xffff, leave);
+}
+
+/// Adds what is above the lower 16 bits of `R1` to these.
+fn fold(code: &mut Code) {
+    code.mov(R2, R1).alu(Alu::ShiftRight, R2, 16);
+    code.alu(Alu::And, R1, 0xffff).alu(Alu::Add, R1, R2);
+}
+
+/// Copies bytes of the stack.
+fn copy(code: &mut Code, size: Size, (from, to): (i16, i16), bytes: i16) {
+    let step = if size == Size::Double { 8 } else { 4 };
+    for at in (0..bytes).step_by(step) {
+        code.load(size, R1, R10, from + at).store(size, R10, to + at, R1);
+    }
+}
+
+/// Rewrites the datagram in the frame `R6` as the entry `R8` says.
+pub(super) fn rewrite(code: &mut Code, end: Label) {
+    let (v6, done) = (code.label(), code.label());
+    code.load(Size::Word, R7, R8, IS_IPV6).jump_if(If::NotEqual, R7, 0, v6);
+    rewrite_v4(code, end);
+    code.jump(done).place(v6);
+    rewrite_v6(code, end);
+    code.place(done);
+}
+
+fn rewrite_v4(code: &mut Code, end: Label) {
+    update_checksum(code, IPV4_BYTES, end);
+    load_frame(code, IPV4_BYTES, end);
+    take_a_hop(code, ipv4::TTL);
+    let checksum = IP + at(ipv4::CHECKSUM);
+    code.load(Size::Half, R1, R10, checksum).alu(Alu::Xor, R1, 0xffff);
+    code.load(Size::Word, R2, R8, HEADER).alu(Alu::Add, R1, R2);
+    fold(code);
+    code.alu(Alu::Xor, R1, 0xffff).store(Size::Half, R10, checksum, R1);
+    write(code, Size::Word, (ADDRESSES, IP + at(ipv4::ADDRESSES.start)), 8);
+    store_frame(code, IPV4_BYTES, end);
+}
+
+fn rewrite_v6(code: &mut Code, end: Label) {
+    update_checksum(code, IPV6_BYTES, end);
+    load_frame(code, IPV6_BYTES, end);
+    take_a_hop(code, ipv6::HOP_LIMIT);
+    write(code, Size::Double, (ADDRESSES, IP + at(ipv6::ADDRESSES.start)), 32);
+    store_frame(code, IPV6_BYTES, end);
+    // Where a device has summed up the whole packet. The kernel took off what the header of IPv4 would have made up for.
+    code.mov(R1, R6).load(Size::Word, R2, R8, HEADER).call(CSUM_UPDATE);
+}
+
+/// Changes the checksum of UDP by what the addresses and the ports change it by.
+fn update_checksum(code: &mut Code, header_bytes: i16, end: Label) {
+    let checksum = ETHERNET_BYTES + i32::from(header_bytes + at(udp::CHECKSUM));
+    for (change, flags) in [(PSEUDO, PSEUDO_HEADER | UDP_CHECKSUM), (OWN, UDP_CHECKSUM)] {
+        let same = code.label();
+        code.load(Size::Word, R4, R8, change).jump_if(If::Equal, R4, 0, same);
+        code.mov(R1, R6).mov(R2, checksum).mov(R3, 0).mov(R5, flags).call(L4_CSUM_REPLACE);
+        code.jump_if(If::NotEqual, R0, 0, end).place(same);
+    }
+}
+
+/// The frame up to its ports, on the stack.
+fn load_frame(code: &mut Code, header_bytes: i16, end: Label) {
+    code.mov(R1, R6).mov(R2, 0);
+    address(code, R3, FRAME).mov(R4, frame_bytes(header_bytes)).call(SKB_LOAD_BYTES);
+    code.jump_if(If::NotEqual, R0, 0, end);
+}
+
+/// Writes stations and ports, and the frame back from the stack.
+fn store_frame(code: &mut Code, header_bytes: i16, end: Label) {
+    write(code, Size::Half, (0, FRAME), 12);
+    write(code, Size::Word, (PORTS, IP + header_bytes), PORTS_BYTES);
+    code.mov(R1, R6).mov(R2, 0);
+    address(code, R3, FRAME).mov(R4, frame_bytes(header_bytes));
+    code.mov(R5, INVALIDATE_HASH).call(SKB_STORE_BYTES);
+    code.jump_if(If::NotEqual, R0, 0, end);
+}
+
+fn frame_bytes(header_bytes: i16) -> i32 {
+    ETHERNET_BYTES + i32::from(header_bytes + PORTS_BYTES)
+}
+
+fn take_a_hop(code: &mut Code, hops: usize) {
+    let hops = IP + at(hops);
+    code.load(Size::Byte, R1, R10, hops).alu(Alu::Sub, R1, 1).store(Size::Byte, R10, hops, R1);
+}
+
+/// Writes bytes of the entry to the stack.
+fn write(code: &mut Code, size: Size, (from, to): (i16, i16), bytes: i16) {
+    let step = match size {
+        Size::Double => 8,
+        Size::Word => 4,
+        _ => 2,
+    };
+    for at in (0..bytes).step_by(step) {
+        code.load(size, R1, R8, from + at).store(size, R10, to + at, R1);
+    }
+}

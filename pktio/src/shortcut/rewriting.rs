@@ -1,0 +1,149 @@
+//! [`Rewriting`]: what the kernel makes of datagrams on their way.
+//!
+//! Checksums change by what the headers change by, in one's complement arithmetic (RFC 1624), so a right one
+//! stays right, and a wrong one wrong for its receiver to see. Everything here is in the order in which a program loads it.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use crate::wire::MacAddr;
+use crate::wire::checksum::{fold, sum};
+
+/// Bytes of an entry: stations, ports and addresses as they lie in a frame, by how much sums change, the kind.
+pub(super) const ENTRY_BYTES: u32 = 64;
+/// Where the parts of an entry are.
+pub(super) const PORTS: i16 = 12;
+pub(super) const ADDRESSES: i16 = 16;
+/// The sum of the IP header, which has one hop less; of IPv6, whose header has no checksum, that by which the whole packet changes.
+pub(super) const HEADER: i16 = 48;
+/// The sum of the pseudo-header; 0 where it stays.
+pub(super) const PSEUDO: i16 = 52;
+/// The sum of the ports; 0 where they stay.
+pub(super) const OWN: i16 = 56;
+pub(super) const IS_IPV6: i16 = 60;
+
+/// What a rewriting is known by to the programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Number(NonZeroU32);
+
+impl Number {
+    /// The number `number`.
+    pub fn new(number: NonZeroU32) -> Self {
+        Self(number)
+    }
+
+    pub(super) fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+/// Between whom a datagram of UDP is, as it says so itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Datagrams {
+    pub(super) is_ipv6: bool,
+    /// Source and destination; of IPv4 the first 8 bytes.
+    pub(super) addresses: [u8; 32],
+    /// Source and destination.
+    pub(super) ports: [u8; 4],
+}
+
+impl Datagrams {
+    /// Those from one end to the other. `None` when the two are of two IP versions.
+    pub fn between(source: SocketAddr, destination: SocketAddr) -> Option<Self> {
+        let mut addresses = [0; 32];
+        let is_ipv6 = match (source, destination) {
+            (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
+                addresses[..4].copy_from_slice(&source.ip().octets());
+                addresses[4..8].copy_from_slice(&destination.ip().octets());
+                false
+            }
+            (SocketAddr::V6(source), SocketAddr::V6(destination)) => {
+                addresses[..16].copy_from_slice(&source.ip().octets());
+                addresses[16..].copy_from_slice(&destination.ip().octets());
+                true
+            }
+            _ => return None,
+        };
+        let ([a, b], [c, d]) = (source.port().to_be_bytes(), destination.port().to_be_bytes());
+        Some(Self { is_ipv6, addresses, ports: [a, b, c, d] })
+    }
+
+    /// Protocol and IP version.
+    pub(super) fn kind(&self) -> [u8; 2] {
+        kind(self.is_ipv6)
+    }
+}
+
+/// Protocol and IP version, as they are in a key.
+pub(super) fn kind(is_ipv6: bool) -> [u8; 2] {
+    [crate::wire::field::protocol::UDP, if is_ipv6 { 6 } else { 4 }]
+}
+
+/// What becomes of datagrams that are routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewriting {
+    /// The gateway by which they leave.
+    pub src: MacAddr,
+    /// The station that they go to.
+    pub dst: MacAddr,
+    /// Between whom they are as they come in.
+    pub from: Datagrams,
+    /// Between whom they are when they leave, in the same IP version.
+    pub to: Datagrams,
+}
+
+impl Rewriting {
+    pub(super) fn encode(&self) -> [u8; ENTRY_BYTES as usize] {
+        let Self { src, dst, from, to } = self;
+        let pseudo = difference(&from.addresses, &to.addresses);
+        let hop = difference(&[1, 0], &[0, 0]);
+        let mut entry = [0; ENTRY_BYTES as usize];
+        let words = [both(pseudo, hop), pseudo, difference(&from.ports, &to.ports)];
+        entry[..6].copy_from_slice(&dst.0);
+        entry[6..12].copy_from_slice(&src.0);
+        entry[12..16].copy_from_slice(&to.ports);
+        entry[16..48].copy_from_slice(&to.addresses);
+        for (place, sum) in entry[48..60].chunks_exact_mut(4).zip(words) {
+            // One's complement sums are the same in any order of bytes, if all are in the same (RFC 1071, section 2B).
+            place.copy_from_slice(&u32::from(sum.to_be()).to_ne_bytes());
+        }
+        entry[60..64].copy_from_slice(&u32::from(to.is_ipv6).to_ne_bytes());
+        entry
+    }
+}
+
+/// By how much a sum changes from `old` to `new`; 0 where nothing does.
+fn difference(old: &[u8], new: &[u8]) -> u16 {
+    if old == new { 0 } else { fold(u64::from(!fold(sum(old))) + sum(new)) }
+}
+
+/// One change and another.
+fn both(one: u16, other: u16) -> u16 {
+    fold(u64::from(one) + u64::from(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn datagrams_are_of_one_ip_version() {
+        assert!(Datagrams::between(at("10.0.0.1:1"), at("[fd00::1]:2")).is_none());
+        assert!(Datagrams::between(at("[fd00::1]:2"), at("10.0.0.1:1")).is_none());
+        let datagrams = Datagrams::between(at("10.0.0.1:1"), at("10.0.0.2:515")).unwrap();
+        assert_eq!(datagrams.ports, [0, 1, 2, 3]);
+        assert_eq!(datagrams.addresses[..9], [10, 0, 0, 1, 10, 0, 0, 2, 0]);
+    }
+
+    #[test]
+    fn sums_change_by_what_headers_change_by() {
+        let (old, new) = ([10, 0, 0, 1, 0xff, 0xfe], [192, 168, 3, 4, 0, 7]);
+        let changed = fold(sum(&old) + u64::from(difference(&old, &new)));
+        assert_eq!(changed, fold(sum(&new)));
+        assert_eq!(difference(&old, &old), 0);
+    }
+}
