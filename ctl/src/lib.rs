@@ -44,7 +44,7 @@ pub use names::{
 };
 pub use packet::{FiveTuple, Protocol, Sketch, TcpFlags};
 pub use plan::{Action, plan};
-pub use prefix::{AddressRange, Destination, PortRange, Prefix};
+pub use prefix::{AddressRange, AddressRanges, Destination, PortRange, Prefix};
 pub use rate::Rate;
 pub use request::{
     Allowance, Attach, Batch, BridgeAdd, BridgeSet, Capture, ConnFilter, ConnList, ConnShow,

@@ -180,6 +180,16 @@ impl AddressRange {
     pub fn contains(&self, addr: IpAddr) -> bool {
         addr.is_ipv4() == self.is_ipv4() && (self.first..=self.last).contains(&addr)
     }
+
+    /// How many addresses there are.
+    pub fn count(&self) -> u128 {
+        let steps = if self.is_ipv4() { 96 } else { 0 };
+        ((bits(self.last) - bits(self.first)) >> steps) + 1
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.first) || other.contains(self.first)
+    }
 }
 
 impl FromStr for AddressRange {
@@ -195,14 +205,14 @@ impl FromStr for AddressRange {
         if first.is_ipv4() != last.is_ipv4() || first > last {
             return Err(bad(WHAT, text, "write two addresses of one IP version, the lower first"));
         }
-        let steps = if first.is_ipv4() { 96 } else { 0 };
-        if (bits(last) - bits(first)) >> steps >= Self::MOST {
+        let range = Self { first, last };
+        if range.count() > Self::MOST {
             return Err(bad(WHAT, text, "a range has at most 65536 addresses"));
         }
         if [first, last].iter().any(|addr| addr.is_unspecified() || addr.is_multicast()) {
             return Err(bad(WHAT, text, "multicast and unspecified addresses are no host's"));
         }
-        Ok(Self { first, last })
+        Ok(range)
     }
 }
 
@@ -216,6 +226,63 @@ impl fmt::Display for AddressRange {
 }
 
 as_string!(AddressRange);
+
+/// Ranges of addresses, `192.0.2.10-192.0.2.20,192.0.2.99`: of one IP version, apart from each other, and in order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressRanges(Vec<AddressRange>);
+
+impl AddressRanges {
+    /// The ranges, of which there is at least one.
+    pub fn ranges(&self) -> &[AddressRange] {
+        &self.0
+    }
+
+    /// Whether they are of IPv4.
+    pub fn is_ipv4(&self) -> bool {
+        self.0.iter().all(AddressRange::is_ipv4)
+    }
+
+    /// Whether an address is in one of them.
+    pub fn contains(&self, addr: IpAddr) -> bool {
+        self.0.iter().any(|range| range.contains(addr))
+    }
+
+    /// How many addresses there are altogether.
+    pub fn count(&self) -> u128 {
+        self.0.iter().map(AddressRange::count).sum()
+    }
+}
+
+impl FromStr for AddressRanges {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        const WHAT: &str = "list of addresses";
+        let mut ranges =
+            text.split(',').map(str::parse).collect::<Result<Vec<AddressRange>, _>>()?;
+        ranges.sort_unstable();
+        let fit = |pair: &[AddressRange]| {
+            pair[0].is_ipv4() == pair[1].is_ipv4() && !pair[0].overlaps(&pair[1])
+        };
+        if !ranges.windows(2).all(fit) {
+            return Err(bad(
+                WHAT,
+                text,
+                "ranges are of one IP version, and have no address in common",
+            ));
+        }
+        Ok(Self(ranges))
+    }
+}
+
+impl fmt::Display for AddressRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ranges: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.pad(&ranges.join(","))
+    }
+}
+
+as_string!(AddressRanges);
 
 /// Ports one after another, `8080-8090`; one alone is its own range. None is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -66,7 +66,7 @@ fn session(number: u32, protocol: u8, packet: Packet) -> NewSession {
     NewSession {
         initiator: Key::new(Zone(1), initiator),
         responder: Key::new(Zone(2), responder),
-        owner: 0,
+        entrance: None,
         packet,
     }
 }

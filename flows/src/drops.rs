@@ -167,6 +167,9 @@ drop_reasons! {
     /// Faster than its port may send.
     Policed = 42, "policed",
         "faster than what may come in by the port; see `port show`, --ingress-rate";
+    /// From an address that a translation of prefixes has no external one for, where nothing else lets it go.
+    NoExternalAddress = 43, "no-external-address",
+        "from an address that `nat prefix` has no external one for; the sender was told; `route allow` lets it go as it is";
 }
 
 impl fmt::Display for DropReason {

@@ -1,5 +1,6 @@
 //! [`Tables`]: what all workers share besides the forwarding databases.
 
+use crate::nat::Identifications;
 use crate::router::{Neighbors, Timers};
 use crate::rules::RuleCounters;
 use crate::service::Affinities;
@@ -42,6 +43,8 @@ pub struct Tables {
     pub affinities: Affinities,
     /// How much each rule is used.
     pub rules: RuleCounters,
+    /// What tells translated datagrams apart that may be in fragments.
+    pub identifications: Identifications,
 }
 
 impl Tables {
@@ -50,7 +53,9 @@ impl Tables {
         let neighbors = Neighbors::new(sizes.neighbors, Timers::default(), sizes.seed);
         let sessions = Sessions::new(sizes.sessions, sizes.seed);
         let affinities = Affinities::new(AFFINITIES, sizes.seed);
-        Self { sizes, neighbors, sessions, affinities, rules: RuleCounters::new() }
+        let identifications = Identifications::new(sizes.seed);
+        let rules = RuleCounters::new();
+        Self { sizes, neighbors, sessions, affinities, rules, identifications }
     }
 
     /// What they were made for.

@@ -55,6 +55,8 @@ pub struct PrefixRule {
     pub to: BridgeIndex,
     /// What becomes of addresses.
     pub prefixes: Nptv6,
+    /// Other addresses do not go there: what opened the way is this rule, and it is for those that it translates.
+    pub is_only_way: bool,
     /// How much it is used.
     pub usage: Arc<Usage>,
 }
@@ -114,7 +116,8 @@ pub enum Outward<'a> {
     As(Endpoint, Option<&'a Usage>),
     /// One that is to be claimed of a pool.
     Claimed(&'a Masquerade),
-    /// Nothing: the address is none that can be translated (RFC 6296 section 3.7).
+    /// Nothing: the address is none that can be translated (RFC 6296 section 3.7), or none that would be where only
+    /// those go that are.
     Nothing,
 }
 
@@ -209,7 +212,10 @@ impl Translation {
         } else {
             self.masquerade(from, to, destination)
         };
-        let Some(rule) = rule else { return Outward::As(source, None) };
+        let Some(rule) = rule else {
+            let is_confined = !is_inward && self.is_confined(from, to, destination);
+            return if is_confined { Outward::Nothing } else { Outward::As(source, None) };
+        };
         match self.published_as(rule.pool.zone(), protocol, source) {
             Some(known) => Outward::As(known, Some(&rule.usage)),
             None => Outward::Claimed(rule),
@@ -225,6 +231,13 @@ impl Translation {
     ) -> bool {
         self.prefix_rule(from, to, source).is_some()
             || self.masquerade(from, to, destination).is_some()
+            || self.is_confined(from, to, destination)
+    }
+
+    /// Whether only addresses of certain prefixes go from one bridge to a destination on another, or behind it.
+    fn is_confined(&self, from: BridgeIndex, to: BridgeIndex, destination: IpAddr) -> bool {
+        let confines = |rule: &PrefixRule| (rule.from, rule.to) == (from, to) && rule.is_only_way;
+        destination.is_ipv6() && self.prefixes.iter().any(confines)
     }
 
     /// The rule by which an address of one bridge has another prefix on another.

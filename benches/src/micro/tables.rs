@@ -186,7 +186,7 @@ fn session(number: usize) -> NewSession {
     NewSession {
         initiator: Key::new(Zone(1), tuple(source, destination)),
         responder: Key::new(Zone(2), tuple(destination, external)),
-        owner: 0,
+        entrance: None,
         packet: PACKET,
     }
 }

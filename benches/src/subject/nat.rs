@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ctl::{AddressRange, IpCidr, Masquerade, Mutation, NatAdd, NatRule, NetdevMode};
+use ctl::{AddressRanges, IpCidr, Masquerade, Mutation, NatAdd, NatRule, NetdevMode};
 use hostnet::{Interface, MacBytes};
 use netlab::topology::veth;
 use netlab::{Container, LabError};
@@ -105,7 +105,7 @@ fn nftables(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
 pub(crate) fn translator(
     wish: &Wish,
     poll: PollMode,
-    addresses: Option<AddressRange>,
+    addresses: Option<AddressRanges>,
 ) -> Result<Rig, Box<dyn Error>> {
     translate(Switch::start(poll)?, None, wish, addresses)
 }
@@ -115,7 +115,7 @@ fn translate(
     mut switch: Switch,
     mode: Option<NetdevMode>,
     wish: &Wish,
-    addresses: Option<AddressRange>,
+    addresses: Option<AddressRanges>,
 ) -> Result<Rig, Box<dyn Error>> {
     let ends = containers()?;
     let mtu = mode.map(|_| wish.mtu);

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use super::{bridge_of, check_host, check_number, check_range, no_port, overlapping, routed};
 use crate::loopback::check_elsewhere;
 use crate::{
-    AddressRange, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
+    AddressRanges, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
     PrefixTranslation, Protocol, Publish, RuleName,
 };
 
@@ -67,7 +67,7 @@ fn check_masquerade(config: &Config, rule: &Masquerade) -> Result<(), CtlError> 
             "a quota of 0 would let nobody through; leave it out, or use 1 or more",
         ));
     }
-    let Some(addresses) = rule.addresses else {
+    let Some(addresses) = &rule.addresses else {
         let mut versions = [true, false].into_iter().filter(|ipv4| rule.covers(*ipv4));
         return versions.try_for_each(|ipv4| check_has_address(to, &rule.to, ipv4));
     };
@@ -76,7 +76,9 @@ fn check_masquerade(config: &Config, rule: &Masquerade) -> Result<(), CtlError> 
             "--ipv6 needs IPv6 --addresses; use a rule for each IP version",
         ));
     }
-    check_range_of_hosts(to, &addresses)
+    let count = usize::try_from(addresses.count()).unwrap_or(usize::MAX);
+    check_number("addresses of one masquerade", count, Masquerade::MOST_ADDRESSES)?;
+    check_ranges_of_hosts(to, addresses)
 }
 
 /// That there is an address of ours for packets to leave with.
@@ -92,8 +94,8 @@ fn check_has_address(bridge: &Bridge, name: &BridgeName, ipv4: bool) -> Result<(
     )))
 }
 
-/// A range that holds a subnet's first or last address would hand these out.
-fn check_range_of_hosts(bridge: &Bridge, addresses: &AddressRange) -> Result<(), CtlError> {
+/// Ranges that hold a subnet's first or last address would hand these out.
+fn check_ranges_of_hosts(bridge: &Bridge, addresses: &AddressRanges) -> Result<(), CtlError> {
     let ends = |gateway: &crate::IpCidr| match gateway.subnet().addr() {
         IpAddr::V4(first) if gateway.prefix_len < 31 => {
             let last = first.to_bits() | (u32::MAX >> gateway.prefix_len);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::names::{BadName, as_string, bad, digits};
-use crate::{AddressRange, BridgeName, PortName, PortRange, Prefix, Protocol, RuleName};
+use crate::{AddressRanges, BridgeName, PortName, PortRange, Prefix, Protocol, RuleName};
 
 /// A rule of address translation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub struct Masquerade {
     pub to: BridgeName,
     /// The addresses outside; those of the outside's gateway if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub addresses: Option<AddressRange>,
+    pub addresses: Option<AddressRanges>,
     /// The ports outside.
     #[serde(default = "unprivileged")]
     pub ports: PortRange,
@@ -91,6 +91,9 @@ fn unprivileged() -> PortRange {
 }
 
 impl Masquerade {
+    /// The most addresses outside: each has a table of its ports.
+    pub const MOST_ADDRESSES: usize = 1024;
+
     /// A masquerade with nothing particular about it.
     pub fn new(from: BridgeName, to: BridgeName) -> Self {
         Self {
@@ -113,7 +116,7 @@ impl Masquerade {
 
     /// Whether packets of an IP version are masqueraded.
     pub fn covers(&self, ipv4: bool) -> bool {
-        match self.addresses {
+        match &self.addresses {
             Some(addresses) => addresses.is_ipv4() == ipv4,
             None => ipv4 || self.ipv6,
         }
@@ -271,7 +274,8 @@ impl fmt::Display for Forward {
 
 as_string!(Forward);
 
-/// IPv6 prefix translation without state (NPTv6, RFC 6296): one to one, and checksums stay right.
+/// IPv6 prefix translation without state (NPTv6, RFC 6296): one to one, and checksums stay right. Addresses of other
+/// prefixes go the same way only where a route is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrefixTranslation {
@@ -313,12 +317,14 @@ impl Tracking {
 pub struct Timeouts {
     /// UDP (RFC 4787, REQ-5: 120 at least, 300 recommended).
     pub udp: u32,
-    /// UDP of which no answer came yet.
+    /// UDP of which no answer came yet (RFC 4787, REQ-5 makes no difference).
     pub udp_unreplied: u32,
     /// Established TCP connections (RFC 5382, REQ-5: 7440 at least).
     pub tcp_established: u32,
-    /// TCP connections that begin or end (RFC 5382, REQ-5: 240 at least).
-    pub tcp_transitory: u32,
+    /// TCP connections that begin (RFC 5382, REQ-5: 240 at least; RFC 7857, section 2.1: less where that is too long).
+    pub tcp_opening: u32,
+    /// TCP connections that end (RFC 5382, REQ-5: 240 at least).
+    pub tcp_closing: u32,
     /// ICMP queries (RFC 5508, REQ-2: 60 at least).
     pub icmp: u32,
     /// Everything else.
@@ -329,9 +335,10 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             udp: 300,
-            udp_unreplied: 120,
+            udp_unreplied: 300,
             tcp_established: 7440,
-            tcp_transitory: 240,
+            tcp_opening: 240,
+            tcp_closing: 240,
             icmp: 60,
             other: 600,
         }
@@ -340,12 +347,13 @@ impl Default for Timeouts {
 
 impl Timeouts {
     /// All, by their names.
-    pub fn named(&self) -> [(&'static str, u32); 6] {
+    pub fn named(&self) -> [(&'static str, u32); 7] {
         [
             ("udp", self.udp),
             ("udp-unreplied", self.udp_unreplied),
             ("tcp-established", self.tcp_established),
-            ("tcp-transitory", self.tcp_transitory),
+            ("tcp-opening", self.tcp_opening),
+            ("tcp-closing", self.tcp_closing),
             ("icmp", self.icmp),
             ("other", self.other),
         ]

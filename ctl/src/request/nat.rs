@@ -53,9 +53,12 @@ pub struct TimeoutsSet {
     /// Established TCP connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_established: Option<u32>,
-    /// TCP connections that begin or end.
+    /// TCP connections that begin.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tcp_transitory: Option<u32>,
+    pub tcp_opening: Option<u32>,
+    /// TCP connections that end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_closing: Option<u32>,
     /// ICMP queries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<u32>,
@@ -71,7 +74,8 @@ impl TimeoutsSet {
             udp: self.udp.unwrap_or(present.udp),
             udp_unreplied: self.udp_unreplied.unwrap_or(present.udp_unreplied),
             tcp_established: self.tcp_established.unwrap_or(present.tcp_established),
-            tcp_transitory: self.tcp_transitory.unwrap_or(present.tcp_transitory),
+            tcp_opening: self.tcp_opening.unwrap_or(present.tcp_opening),
+            tcp_closing: self.tcp_closing.unwrap_or(present.tcp_closing),
             icmp: self.icmp.unwrap_or(present.icmp),
             other: self.other.unwrap_or(present.other),
         }
@@ -84,7 +88,8 @@ impl TimeoutsSet {
             udp: self.udp.or(other.udp),
             udp_unreplied: self.udp_unreplied.or(other.udp_unreplied),
             tcp_established: self.tcp_established.or(other.tcp_established),
-            tcp_transitory: self.tcp_transitory.or(other.tcp_transitory),
+            tcp_opening: self.tcp_opening.or(other.tcp_opening),
+            tcp_closing: self.tcp_closing.or(other.tcp_closing),
             icmp: self.icmp.or(other.icmp),
             other: self.other.or(other.other),
         }
@@ -96,8 +101,8 @@ impl FromStr for TimeoutsSet {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        const RULE: &str = "write NAME=SECONDS, where the name is udp, udp-unreplied, tcp-established, tcp-transitory, \
-                            icmp or other, such as udp=300";
+        const RULE: &str = "write NAME=SECONDS, where the name is udp, udp-unreplied, tcp-established, tcp-opening, \
+                            tcp-closing, icmp or other, such as udp=300";
         let wrong = || bad("timeout", text, RULE);
         let (name, seconds) = text.split_once('=').ok_or_else(wrong)?;
         let seconds = Some(digits(seconds).ok_or_else(wrong)?);
@@ -106,7 +111,8 @@ impl FromStr for TimeoutsSet {
             "udp" => Self { udp: seconds, ..none },
             "udp-unreplied" => Self { udp_unreplied: seconds, ..none },
             "tcp-established" => Self { tcp_established: seconds, ..none },
-            "tcp-transitory" => Self { tcp_transitory: seconds, ..none },
+            "tcp-opening" => Self { tcp_opening: seconds, ..none },
+            "tcp-closing" => Self { tcp_closing: seconds, ..none },
             "icmp" => Self { icmp: seconds, ..none },
             "other" => Self { other: seconds, ..none },
             _ => return Err(wrong()),

@@ -159,7 +159,8 @@ fn routing_and_translation_are_pleasant_to_read_as_well() {
       "udp": 300,
       "udp-unreplied": 120,
       "tcp-established": 7440,
-      "tcp-transitory": 240,
+      "tcp-opening": 240,
+      "tcp-closing": 240,
       "icmp": 60,
       "other": 600
     },

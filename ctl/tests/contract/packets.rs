@@ -4,8 +4,9 @@ use std::fmt::Debug;
 use std::str::FromStr;
 
 use ctl::{
-    AddressRange, Advertise, Destination, Egress, FiveTuple, FlowKey, Forward, Frame, Limit, Party,
-    PortRange, Prefix, Protocol, Rate, Sketch, TcpFlags, TimeoutsSet, Tos, Vni,
+    AddressRange, AddressRanges, Advertise, Destination, Egress, FiveTuple, FlowKey, Forward,
+    Frame, Limit, Party, PortRange, Prefix, Protocol, Rate, Sketch, TcpFlags, TimeoutsSet, Tos,
+    Vni,
 };
 use proptest::prelude::*;
 
@@ -64,6 +65,14 @@ fn networks_overlap_when_one_is_a_part_of_the_other() {
 fn ranges_have_the_lower_end_first() {
     accepts::<AddressRange>(&["192.0.2.1", "192.0.2.10-192.0.2.20", "fd00::1-fd00::ffff"]);
     same::<AddressRange>(&[("192.0.2.1-192.0.2.1", "192.0.2.1")]);
+    accepts::<AddressRanges>(&["192.0.2.1", "192.0.2.1,192.0.2.3-192.0.2.9", "fd00::1,fd00::3"]);
+    same::<AddressRanges>(&[("192.0.2.9,192.0.2.1", "192.0.2.1,192.0.2.9")]);
+    refuses::<AddressRanges>(&[
+        "",
+        "192.0.2.1,",
+        "192.0.2.1,fd00::1",
+        "192.0.2.1-192.0.2.9,192.0.2.9",
+    ]);
     refuses::<AddressRange>(&[
         "",
         "192.0.2.2-192.0.2.1",

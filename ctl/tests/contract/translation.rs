@@ -42,6 +42,16 @@ fn a_masquerade_that_cannot_be_is_refused_with_a_reason() {
             Invalid,
             "include 192.0.2.255, which is a subnet's own or its broadcast address",
         ),
+        (
+            more(r#""addresses":"192.0.2.9,192.0.2.250-192.0.2.255""#),
+            Invalid,
+            "include 192.0.2.255, which is a subnet's own or its broadcast address",
+        ),
+        (
+            more(r#""addresses":"198.18.0.1-198.18.3.254,198.18.5.1-198.18.5.3""#),
+            Invalid,
+            "at most 1024 addresses of one masquerade",
+        ),
     ];
     let cases = cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part));
     check_refused(&with(&[]), &cases);
@@ -207,7 +217,7 @@ fn timeouts_are_set_one_by_one() {
     let set = r#"nat.set {"timeouts":{"udp":600,"tcp-established":86400}}"#;
     let config = apply(&with(&[]), &change(set)).unwrap();
     let named = config.tracking.timeouts.named().map(|(_, seconds)| seconds);
-    assert_eq!(named, [600, 120, 86_400, 240, 60, 600]);
+    assert_eq!(named, [600, 300, 86_400, 240, 240, 60, 600]);
     assert!(config.tracking.window_checks);
     let off = apply(&config, &change(r#"nat.set {"window_checks":false}"#)).unwrap();
     assert_eq!(

@@ -112,6 +112,8 @@ struct Held {
 struct Known {
     datagram: Datagram,
     tuple: Tuple,
+    /// The identification that its fragments have on the other side of a translation.
+    id: Option<u16>,
     deadline: Seconds,
 }
 
@@ -161,6 +163,13 @@ impl Fragments {
     pub fn tuple_of(&self, datagram: &Datagram, now: Nanos) -> Option<Tuple> {
         let known = self.ring.get(*self.by_datagram.get(datagram)?)?.as_ref()?;
         (now.seconds() < known.deadline).then_some(known.tuple)
+    }
+
+    /// The identification that the fragments of a datagram have on the other side of a translation: drawn for the first
+    /// of them that passes. `None` when its first fragment was not seen.
+    pub fn renumbered(&mut self, datagram: &Datagram, draw: impl FnOnce() -> u16) -> Option<u16> {
+        let known = self.ring.get_mut(*self.by_datagram.get(datagram)?)?.as_mut()?;
+        Some(*known.id.get_or_insert_with(draw))
     }
 
     /// Lets a later fragment, which came in by `port`, wait for the first one.
@@ -220,12 +229,14 @@ impl Fragments {
 
     fn remember(&mut self, datagram: Datagram, tuple: Tuple, now: Seconds) {
         let deadline = Seconds(now.0.saturating_add(datagram.lifetime_seconds()));
-        let known = Some(Known { datagram, tuple, deadline });
+        let mut known = Known { datagram, tuple, id: None, deadline };
         if let Some(at) = self.by_datagram.get(&datagram) {
-            self.ring[*at] = known;
+            let before = self.ring[*at].filter(|before| before.tuple == tuple);
+            known.id = before.and_then(|before| before.id);
+            self.ring[*at] = Some(known);
             return;
         }
-        if let Some(displaced) = std::mem::replace(&mut self.ring[self.oldest], known) {
+        if let Some(displaced) = self.ring[self.oldest].replace(known) {
             self.by_datagram.remove(&displaced.datagram);
         }
         self.by_datagram.insert(datagram, self.oldest);

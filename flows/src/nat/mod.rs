@@ -10,6 +10,7 @@
 //! * [`Rewrite`]: from one tuple to another, in place, with every checksum.
 //! * [`icmp_error`]: errors, which belong to the session of the packet that they quote.
 //! * [`Fragments`]: later fragments, which have no ports.
+//! * [`Identifications`]: what tells datagrams of several stations behind one address apart.
 //! * [`Nptv6`]: prefix translation without state.
 //!
 //! # A packet's way
@@ -42,6 +43,7 @@
 //! | 6888 REQ-4, 5 | quotas of ports and sessions | [`Quota`] |
 //! | 6888 REQ-8 | 120 s before a port is another's | [`mapping`] |
 //! | 6888 REQ-15 | ports that cannot be foreseen | [`Pool`] |
+//! | 7857 section 10, 6864 | identifications are the translator's | [`Identifications`] |
 //! | 6296 | prefix translation | [`Nptv6`] |
 //!
 //! The tests are named after these. Timeouts (4787 REQ-5, 5382 REQ-5, 5508 REQ-2) and TCP states are the
@@ -49,6 +51,7 @@
 
 pub mod fragments;
 pub mod icmp_error;
+pub mod identification;
 pub mod mapping;
 mod nptv6;
 mod pool;
@@ -60,8 +63,9 @@ mod seeded;
 
 pub use fragments::{Datagram, FragmentLimits, Fragments};
 pub use icmp_error::{Embedded, embedded_tuple, translate};
+pub use identification::Identifications;
 pub use mapping::{Claim, Inbound, Mapping, MappingId, Mappings, Unclaimed};
 pub use nptv6::{Nptv6, Nptv6Error};
 pub use pool::{MAX_ADDRESSES, Pool, PoolError, Quota};
 pub use publish::{Publish, PublishError, Published, PublishedAs};
-pub use rewrite::{Rewrite, Unapplied};
+pub use rewrite::{Rewrite, Unapplied, renumber};

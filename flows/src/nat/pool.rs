@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::{Endpoint, Zone};
 
@@ -73,7 +74,8 @@ impl Default for Quota {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     zone: Zone,
-    first: IpAddr,
+    /// First address and number of each range.
+    ranges: Arc<[(IpAddr, u16)]>,
     addresses: u16,
     first_port: u16,
     last_port: u16,
@@ -92,13 +94,35 @@ impl Pool {
         ports: RangeInclusive<u16>,
         quota: Quota,
     ) -> Result<Self, PoolError> {
+        Self::of_ranges(zone, [addresses], ports, quota)
+    }
+
+    /// The same of several ranges of addresses of one IP version, which have no address in common (RFC 6888 REQ-3).
+    ///
+    /// # Errors
+    /// [`PoolError`], when a range is empty, or they are too long together.
+    pub fn of_ranges(
+        zone: Zone,
+        ranges: impl IntoIterator<Item = RangeInclusive<IpAddr>>,
+        ports: RangeInclusive<u16>,
+        quota: Quota,
+    ) -> Result<Self, PoolError> {
         let (first_port, last_port) = ports.into_inner();
         if first_port == 0 || first_port > last_port {
             return Err(PoolError::NoPort { first: first_port, last: last_port });
         }
-        let (first, last) = addresses.into_inner();
-        let addresses = count(first, last)?;
-        Ok(Self { zone, first, addresses, first_port, last_port, quota })
+        let range = |range: RangeInclusive<IpAddr>| {
+            let (first, last) = range.into_inner();
+            Ok((first, count(first, last)?))
+        };
+        let ranges = ranges.into_iter().map(range).collect::<Result<Arc<[_]>, _>>()?;
+        let count: u128 = ranges.iter().map(|(_, count)| u128::from(*count)).sum();
+        match u16::try_from(count) {
+            Ok(addresses) if (1..=MAX_ADDRESSES).contains(&addresses) => {
+                Ok(Self { zone, ranges, addresses, first_port, last_port, quota })
+            }
+            _ => Err(PoolError::TooManyAddresses { count }),
+        }
     }
 
     /// The zone of the outside bridge.
@@ -118,8 +142,10 @@ impl Pool {
 
     /// Whether an address is among them.
     pub fn has_address(&self, ip: IpAddr) -> bool {
-        let last = self.address(self.addresses - 1);
-        ip.is_ipv4() == last.is_ipv4() && (self.first..=last).contains(&ip)
+        let is_in = |(first, count): &(IpAddr, u16)| {
+            ip.is_ipv4() == first.is_ipv4() && (*first..=nth(*first, count - 1)).contains(&ip)
+        };
+        self.ranges.iter().any(is_in)
     }
 
     /// Whether an external endpoint can be one of the pool's.
@@ -127,11 +153,15 @@ impl Pool {
         (self.first_port..=self.last_port).contains(&external.port) && self.has_address(external.ip)
     }
 
-    fn address(&self, step: u16) -> IpAddr {
-        match self.first {
-            IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + u32::from(step)).into(),
-            IpAddr::V6(first) => Ipv6Addr::from(u128::from(first) + u128::from(step)).into(),
+    fn address(&self, mut step: u16) -> IpAddr {
+        for (first, count) in &*self.ranges {
+            match step.checked_sub(*count) {
+                Some(beyond) => step = beyond,
+                None => return nth(*first, step),
+            }
         }
+        // Not reached: steps are below the number of addresses.
+        self.ranges[0].0
     }
 
     /// The address for everything of the host with this hash: "paired" pooling (RFC 4787 REQ-2).
@@ -190,6 +220,14 @@ fn rows((first, last): (u16, u16), hash: u64) -> [(u16, u16); ROWS as usize] {
     rows
 }
 
+/// The address so many steps behind another.
+fn nth(first: IpAddr, step: u16) -> IpAddr {
+    match first {
+        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + u32::from(step)).into(),
+        IpAddr::V6(first) => Ipv6Addr::from(u128::from(first) + u128::from(step)).into(),
+    }
+}
+
 /// A number below `limit`, by the upper half of a hash.
 fn below(hash: u64, limit: u16) -> u16 {
     u16::try_from(((hash >> 32) * u64::from(limit)) >> 32).unwrap_or(0)
@@ -239,6 +277,19 @@ mod tests {
     #[test]
     fn a_pool_has_its_first_and_its_last_address() {
         assert_eq!(pool(1..=2).addresses().collect::<Vec<_>>(), [v4(1), v4(2), v4(3), v4(4)]);
+    }
+
+    #[test]
+    fn rfc6888_req_3_a_pool_may_have_gaps() {
+        let one = |last| v4(last)..=v4(last);
+        let make = |ranges: Vec<_>| Pool::of_ranges(Zone(2), ranges, 1..=2, Quota::default());
+        let pool = make(vec![v4(1)..=v4(2), one(7), one(5)]).unwrap();
+        let all = [v4(1), v4(2), v4(7), v4(5)];
+        assert_eq!(pool.addresses().collect::<Vec<_>>(), all);
+        assert!((0..=9).all(|last| pool.has_address(v4(last)) == all.contains(&v4(last))));
+        let paired = |hash: u64| pool.paired_with(hash << 62);
+        assert_eq!([0, 1, 2, 3].map(paired), all);
+        assert_eq!(make(Vec::new()), Err(PoolError::TooManyAddresses { count: 0 }));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::transform::{Hop, Transform, Way};
 use super::witness::Witness;
 use crate::nat::{Embedded, MappingId, Rewrite, Unclaimed, embedded_tuple};
 use crate::router::forward::{Obstacle, check};
-use crate::router::{IcmpError, NextHop, Resolution, Target};
+use crate::router::{IcmpError, NextHop, Resolution, Route, Target};
 use crate::rules::{Field, RuleId};
 use crate::service::Backend;
 use crate::session::{
@@ -108,7 +108,7 @@ impl<W: Witness> Memory<W> {
             return Ok(desk.transform(Way::bridged(ruling.to), ruling).into());
         }
         let (source, destination) = case.addresses(frame)?;
-        let next = self.next_hop(case, frame, destination, 0)?;
+        let next = self.next_hop(desk, case, frame, destination, 0)?;
         let from = case.bridge();
         if desk.snapshot.translation().hides((from, source), (next.bridge, destination)) {
             return Err(Refusal::Drop(DropReason::NotTranslated));
@@ -264,7 +264,7 @@ impl<W: Witness> Memory<W> {
                 check(frame.data(), case.layers).map_err(obstacle)?;
                 self.next_hop_on(desk, to.bridge, destination, tuple.spread())?
             }
-            None => self.next_hop(case, frame, destination.ip, tuple.spread())?,
+            None => self.next_hop(desk, case, frame, destination.ip, tuple.spread())?,
         };
         let hop = self.resolve(desk, next).inspect_err(|refusal| {
             if let Some(served) = inward.and_then(|to| to.service).filter(|_| !W::IS_DRY) {
@@ -290,7 +290,7 @@ impl<W: Witness> Memory<W> {
         let new = NewSession {
             initiator: key,
             responder: Key { zone: plan.zone, tuple: plan.outside.reversed() },
-            owner: plan.ruling.rule.map_or(u32::MAX, |rule| rule.0),
+            entrance: case.entrance(),
             packet: Packet::of(frame.data(), case.layers),
         };
         let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;
@@ -330,6 +330,7 @@ impl<W: Witness> Memory<W> {
     /// Finds the next hop of a packet that begins something.
     fn next_hop(
         &mut self,
+        desk: &Desk,
         case: &Case,
         frame: &PktBuf,
         destination: IpAddr,
@@ -341,7 +342,7 @@ impl<W: Witness> Memory<W> {
         }
         check(frame.data(), case.layers).map_err(obstacle)?;
         let route = router.routes.lookup(destination);
-        let next = route.and_then(|route| route.next_hop(destination, spread));
+        let next = route.and_then(|route| self.choose(desk, &route, destination, spread));
         let (bridge, prefix) = (case.bridge(), route.map(|route| route.prefix));
         self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
         let route = route.ok_or(NO_ROUTE)?;
@@ -364,10 +365,32 @@ impl<W: Witness> Memory<W> {
         let destination = to.ip;
         let router = desk.snapshot.bridge(bridge).and_then(|bridge| bridge.router.as_deref());
         let route = router.and_then(|router| router.routes.lookup(destination));
-        let next = route.and_then(|route| route.next_hop(destination, spread));
+        let next = route.and_then(|route| self.choose(desk, &route, destination, spread));
         let prefix = route.map(|route| route.prefix);
         self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
         next.filter(|next| next.bridge == bridge).ok_or(NO_ROUTE)
+    }
+
+    /// The next hop of a flow: another one of the route than it would pick for as long as that does not answer. It goes on
+    /// being asked for, so that its flows come back to it.
+    fn choose(
+        &mut self,
+        desk: &Desk,
+        route: &Route,
+        destination: IpAddr,
+        spread: u64,
+    ) -> Option<NextHop> {
+        let first = route.next_hop(destination, spread)?;
+        let neighbors = &self.tables.neighbors;
+        let is_silent = |next: &NextHop| neighbors.is_silent(next.bridge, next.ip);
+        if !is_silent(&first) {
+            return Some(first);
+        }
+        let other = route.next_hop_among(spread, |next| !is_silent(next));
+        if other.is_some() {
+            self.witness.resolve(&mut self.resolver, neighbors, first, desk.now);
+        }
+        other.or(Some(first))
     }
 
     /// Asks the rules about a packet.
@@ -445,8 +468,8 @@ impl<W: Witness> Memory<W> {
                 return Ok(endpoint);
             }
             Outward::Nothing => {
-                let reason = DropReason::NotTranslated;
-                return Err(Refusal::Tell(reason, IcmpError::HostUnreachable));
+                let reason = DropReason::NoExternalAddress;
+                return Err(Refusal::Tell(reason, IcmpError::SourceRefused));
             }
             Outward::Claimed(rule) => rule,
         };

@@ -14,7 +14,6 @@ use super::bridge::{Ingress, Sender, Step};
 use super::desk::Desk;
 use super::evaluate::{Decision, Refusal};
 use super::gateway::Visitor;
-use super::route::renew;
 use super::ruling::{Ruling, Standing};
 use super::service;
 use super::sight::Sight;
@@ -83,6 +82,12 @@ impl<'a> Case<'a> {
     /// Whether the frame goes to a group of stations.
     pub(super) fn is_for_group(&self, frame: &PktBuf) -> bool {
         EthernetHeader::read(frame.data()).is_some_and(|header| header.dst.is_group())
+    }
+
+    /// The port that it came in by, if that is one of a container or a link. A tunnel's remote has another number
+    /// whenever it is heard of again.
+    pub(super) fn entrance(&self) -> Option<PortIndex> {
+        Some(self.from.index).filter(|_| self.from.port.vni.is_none())
     }
 
     /// Between whom it is, and by which ports.
@@ -249,7 +254,7 @@ impl<W: Witness> Memory<W> {
         let may_offer = case.from.port.takes_shortcuts && self.offers.has_room(desk.now);
         let candidate = may_offer.then(|| desk.candidate(case, &frame, by, to)).flatten();
         if let Way::Route(hop) = &by.way
-            && let Err(reason) = renew(&mut frame, case, hop, by.change())
+            && let Err(reason) = self.renew(&mut frame, case, hop, by.change())
         {
             return desk.refuse(frame, reason);
         }
@@ -316,16 +321,29 @@ impl<W: Witness> Memory<W> {
     ) -> Result<Decision, Refusal> {
         for _ in 0..2 {
             let decision = self.evaluate(desk, case, frame)?;
-            if decision.is_tracked {
-                return Ok(decision);
-            }
-            match self.track(desk, case, frame, &decision.transform) {
-                Verdict::Valid => return Ok(Decision { is_tracked: true, ..decision }),
+            let verdict = match decision.is_tracked {
+                true => Verdict::Valid,
+                false => self.track(desk, case, frame, &decision.transform),
+            };
+            match verdict {
+                Verdict::Valid => {
+                    self.note_entrance(case, &decision.transform);
+                    return Ok(Decision { is_tracked: true, ..decision });
+                }
                 Verdict::Invalid(_) => return Ok(decision),
                 Verdict::Superseding | Verdict::Ended => {}
             }
         }
         Err(Refusal::Drop(DropReason::InvalidState))
+    }
+
+    /// Tells a packet's session by which port it came in.
+    fn note_entrance(&self, case: &Case, transform: &Transform) {
+        if let (Some((session, direction)), Some(port)) = (transform.session, case.entrance())
+            && !W::IS_DRY
+        {
+            self.tables.sessions.note_entrance(session, direction, port);
+        }
     }
 
     /// Hears the first answer in a session, if that was given to a backend. Returns whether the session was told of it:

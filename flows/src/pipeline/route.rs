@@ -11,7 +11,8 @@ use super::evaluate::Refusal;
 use super::inspect::{Case, Memory};
 use super::transform::{Change, Hop};
 use super::witness::Witness;
-use crate::nat::{Unapplied, translate};
+use crate::nat::identification::{datagrams, is_atomic};
+use crate::nat::{Datagram, Unapplied, renumber, translate};
 use crate::router::forward::{decrement, expires, has_sound_header};
 use crate::router::icmp::{make, reset};
 use crate::router::{Held, IcmpError, NextHop, Station, Unbroken, fragment};
@@ -61,7 +62,7 @@ impl<W: Witness> Memory<W> {
             let error = IcmpError::TooBig { mtu_bytes: mtu_bytes.unwrap_or(u32::MAX) };
             return self.refuse(desk, *case, frame, Refusal::Tell(DropReason::TooBig, error));
         }
-        if let Err(reason) = renew(&mut frame, case, hop, change) {
+        if let Err(reason) = self.renew(&mut frame, case, hop, change) {
             return desk.refuse(frame, reason);
         }
         self.witness.note(|| desk.link(hop.bridge, &frame, bridge.vid()));
@@ -72,6 +73,44 @@ impl<W: Witness> Memory<W> {
                 desk.settle(result);
             }
         }
+    }
+
+    /// Gives a packet its new addresses, one hop less, and the stations of its next link.
+    #[inline(always)]
+    pub(super) fn renew(
+        &mut self,
+        frame: &mut PktBuf,
+        case: &Case,
+        hop: &Hop,
+        change: Change,
+    ) -> Result<(), DropReason> {
+        let is_v4 = case.layers.network == Network::V4;
+        if is_v4 && change.is_of_addresses() && !is_atomic(frame.data(), case.layers) && !W::IS_DRY
+        {
+            return self.renew_datagram(frame, case, hop, change);
+        }
+        renew(frame, case, hop, change)
+    }
+
+    /// The same with an IPv4 packet that may be fragmented, or is: among those with its new addresses it has a number that
+    /// no other has (RFC 6864 section 5.3.1).
+    #[inline(never)]
+    fn renew_datagram(
+        &mut self,
+        frame: &mut PktBuf,
+        case: &Case,
+        hop: &Hop,
+        change: Change,
+    ) -> Result<(), DropReason> {
+        let layers = case.layers;
+        let datagram = Datagram::of(case.bridge().into(), frame.data(), layers);
+        renew(frame, case, hop, change)?;
+        let numbers = &self.tables.identifications;
+        let draw = || numbers.draw(frame.data(), layers, datagrams(frame, layers));
+        let id = datagram.and_then(|datagram| self.fragments.renumbered(&datagram, draw));
+        let id = id.unwrap_or_else(draw);
+        renumber(frame, layers, id);
+        Ok(())
     }
 
     /// Cuts a packet that may be fragmented, and sends the pieces in order.
@@ -186,12 +225,7 @@ fn lost(why: Unbroken) -> DropReason {
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.
 #[inline(always)]
-pub(super) fn renew(
-    frame: &mut PktBuf,
-    case: &Case,
-    hop: &Hop,
-    change: Change,
-) -> Result<(), DropReason> {
+fn renew(frame: &mut PktBuf, case: &Case, hop: &Hop, change: Change) -> Result<(), DropReason> {
     let changed = match change {
         Change::Hop => {
             decrement(frame.data_mut(), case.layers);

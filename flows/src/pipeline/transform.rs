@@ -57,6 +57,18 @@ pub(super) enum Change<'a> {
     Quote(&'a Embedded, Tuple),
 }
 
+impl Change<'_> {
+    /// Whether the packet has another source or destination afterwards.
+    #[inline]
+    pub(super) fn is_of_addresses(&self) -> bool {
+        match self {
+            Self::Hop => false,
+            Self::Rewrite(rewrite) => rewrite.changes_addresses(),
+            Self::Quote(embedded, was) => embedded.tuple != *was,
+        }
+    }
+}
+
 /// Where the packets of a flow go.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way {

@@ -42,6 +42,8 @@ pub enum IcmpError {
     PortUnreachable,
     /// A rule says no, or resources for it are exhausted (3/13; 1/1).
     AdminProhibited,
+    /// Its source may not be seen where it is going (3/13; 1/5).
+    SourceRefused,
     /// It is longer than the next link takes (3/4 with the next hop's MTU, RFC 1191; 2/0).
     TooBig {
         /// The longest IP packet that the next link takes.
@@ -67,7 +69,7 @@ impl IcmpError {
             Self::HostUnreachable => (3, 1, 0),
             Self::ProtocolUnreachable => (3, 2, 0),
             Self::PortUnreachable => (3, 3, 0),
-            Self::AdminProhibited => (3, 13, 0),
+            Self::AdminProhibited | Self::SourceRefused => (3, 13, 0),
             // The field has 16 bits; the other half of the word is unused.
             Self::TooBig { mtu_bytes } => (3, 4, mtu_bytes.min(0xffff)),
         }
@@ -82,6 +84,8 @@ impl IcmpError {
             Self::ProtocolUnreachable => (4, 1, 6),
             Self::PortUnreachable => (1, 4, 0),
             Self::AdminProhibited => (1, 1, 0),
+            // "Source address failed ingress/egress policy".
+            Self::SourceRefused => (1, 5, 0),
             // No link is narrower than the minimum MTU (RFC 8200 section 5).
             Self::TooBig { mtu_bytes } => (2, 0, mtu_bytes.max(1280)),
         }

@@ -60,11 +60,20 @@ impl Route<'_> {
     pub fn next_hop(&self, destination: IpAddr, flow_hash: u64) -> Option<NextHop> {
         match self.target {
             Target::Connected { bridge } => Some(NextHop { bridge: *bridge, ip: destination }),
-            Target::Via { next_hops } => {
-                next_hops.iter().copied().max_by_key(|hop| (weight(*hop, flow_hash), *hop))
-            }
+            Target::Via { .. } => self.next_hop_among(flow_hash, |_| true),
             Target::Local | Target::Unreachable | Target::Broadcast => None,
         }
+    }
+
+    /// The router that a flow picks among those of several that it may.
+    pub fn next_hop_among(
+        &self,
+        flow_hash: u64,
+        may: impl Fn(&NextHop) -> bool,
+    ) -> Option<NextHop> {
+        let Target::Via { next_hops } = self.target else { return None };
+        let candidates = next_hops.iter().copied().filter(may);
+        candidates.max_by_key(|hop| (weight(*hop, flow_hash), *hop))
     }
 }
 

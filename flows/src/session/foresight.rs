@@ -22,7 +22,7 @@ impl Sessions {
         let segment = new.packet.segment.as_ref();
         let connection =
             segment.map(|segment| Connection::begun_by(segment, policy)).transpose()?;
-        let NewSession { initiator, responder, owner, .. } = *new;
+        let NewSession { initiator, responder, entrance, .. } = *new;
         let reference = SessionRef::IMAGINED;
         let other = self.lookup(&responder).map(|found| found.session);
         if let Some(other) = other.or((initiator == responder).then_some(reference)) {
@@ -32,7 +32,7 @@ impl Sessions {
             reference,
             initiator,
             responder,
-            owner,
+            entrances: [entrance, None],
             state: connection.map_or(State::Open, |connection| State::Tcp(connection.state)),
             is_replied: false,
             is_assured: false,

@@ -13,7 +13,7 @@ use super::table::{Found, Sessions, count};
 use super::tcp::{Connection, Side};
 use super::traffic::Traffic;
 use super::{Direction, Invalid, Key, Packet, Session, SessionRef, State, TcpPolicy};
-use crate::{Seconds, Tuple};
+use crate::{PortIndex, Seconds, Tuple};
 
 /// A session to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct NewSession {
     pub initiator: Key,
     /// What their replies will be recognised by when they come in.
     pub responder: Key,
-    /// Whatever the caller will want to find its sessions by, e.g. the index of a NAT rule.
-    pub owner: u32,
+    /// The port that the packet came in by, if that has a number for as long as its stations are there.
+    pub entrance: Option<PortIndex>,
     /// The packet that begins it.
     pub packet: Packet,
 }
@@ -157,7 +157,7 @@ impl Sessions {
         let first = first.with_packet(new.packet.bytes);
         record.set_traffic(Direction::Original, first, control.tag());
         record.set_traffic(Direction::Reply, Traffic::default(), control.tag());
-        record.set_origin(new.owner, now);
+        record.set_origin(new.entrance, now);
         record.publish(control);
         control.version()
     }

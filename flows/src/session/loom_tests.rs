@@ -17,7 +17,7 @@ use super::{
     Direction, InsertError, Inserted, Key, NewSession, Packet, Segment, SessionRef, Sessions,
     TcpPolicy, Timeouts, Verdict,
 };
-use crate::{Endpoint, Seconds, Tuple, Zone};
+use crate::{Endpoint, PortIndex, Seconds, Tuple, Zone};
 
 const START: Seconds = Seconds(0);
 const PACKET: Packet = Packet { bytes: 100, segment: None, is_equivocal: false };
@@ -63,7 +63,7 @@ fn syn(scale: u8) -> Packet {
 }
 
 fn new(initiator: Key, responder: Key) -> NewSession {
-    NewSession { initiator, responder, owner: 0, packet: PACKET }
+    NewSession { initiator, responder, entrance: None, packet: PACKET }
 }
 
 fn insert(sessions: &Sessions, new: NewSession) -> Result<Inserted, InsertError> {
@@ -100,6 +100,26 @@ fn loom_two_workers_insert_one_session_once() {
         let found = Direction::BOTH.map(|_| sessions.lookup(&key(1, 2)).unwrap().session);
         assert_eq!(found, [mine; 2]);
         assert_eq!((sessions.gauges().used, sessions.iter(START).count()), (1, 1));
+    });
+}
+
+#[test]
+fn loom_a_port_is_noted_in_its_own_session_only() {
+    model(2, || {
+        let sessions = sessions(1);
+        let old = reference(insert(&sessions, new(key(1, 2), key(2, 1))));
+        let late = {
+            let sessions = Arc::clone(&sessions);
+            thread::spawn(move || {
+                sessions.note_entrance(old, Direction::Reply, PortIndex(5));
+            })
+        };
+        sessions.end(old, START).unwrap();
+        let next = NewSession { entrance: Some(PortIndex(9)), ..new(key(3, 4), key(4, 3)) };
+        let next = reference(insert(&sessions, next));
+        late.join().unwrap();
+        let seen = sessions.get(next, START).unwrap();
+        assert_eq!(seen.entrances, [Some(PortIndex(9)), None]);
     });
 }
 
@@ -186,7 +206,8 @@ fn loom_a_listed_session_is_whole() {
     model(1, || {
         let sessions = sessions(1);
         let old = new(telling_key(1, 2), telling_key(2, 1));
-        let new = NewSession { owner: 1, ..new(telling_key(3, 4), telling_key(4, 3)) };
+        let entrance = Some(PortIndex(1));
+        let new = NewSession { entrance, ..new(telling_key(3, 4), telling_key(4, 3)) };
         let first = reference(insert(&sessions, old));
         track(&sessions, first, Direction::Reply);
         let reader = {
@@ -196,7 +217,8 @@ fn loom_a_listed_session_is_whole() {
         sessions.end(first, START).unwrap();
         reference(insert(&sessions, new));
         if let Some(found) = reader.join().unwrap() {
-            let (whose, replies) = if found.owner == new.owner { (new, 0) } else { (old, 1) };
+            let (whose, replies) =
+                if found.entrances[0] == new.entrance { (new, 0) } else { (old, 1) };
             assert_eq!((found.initiator, found.responder), (whose.initiator, whose.responder));
             assert_eq!((found.original.packets, found.reply.packets), (1, replies));
         }

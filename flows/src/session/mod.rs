@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!   record, line 0, the original direction        line 1, the reply direction
-//!     version 32 | state 4 | flags 4 | seen 24      owner 32 | created 32
+//!     version 32 | state 4 | flags 4 | seen 24      port 16 | port 16 | created 32
 //!     IPv6 1 | window 7 | protocol 8 | zone 16 | source port 16 | destination port 16
 //!     source address 128
 //!     destination address 128
@@ -57,7 +57,8 @@
 //!   version), and counts as none in the next. The largest window of a TCP sender, which rarely
 //!   grows, is exchanged together with the zone, protocol and ports that share its word, and only if
 //!   the session still lives after that word was loaded: so it reaches the next session in the
-//!   record only if that has the same ports and window.
+//!   record only if that has the same ports and window. The port by which a direction comes in is
+//!   exchanged likewise, together with the time of creation.
 //! * **Entering.** Two workers may insert the same session at once. Each key has an *order word*,
 //!   shared by many, which names the session that was entered last among them. To enter a key, a
 //!   worker puts its word into a vacancy of the index, where nobody heeds it yet; reads the order
@@ -113,6 +114,8 @@ mod loom_tests;
 mod tests;
 
 use pktio::wire::{Layers, field};
+
+use crate::PortIndex;
 
 pub use inserting::{InsertError, Inserted, NewSession};
 pub use key::Key;
@@ -292,8 +295,9 @@ pub struct Session {
     pub initiator: Key,
     /// What their replies are recognised by. Its zone is the one that the session goes out to.
     pub responder: Key,
-    /// Whatever [`NewSession::owner`] said.
-    pub owner: u32,
+    /// The ports by which the packets of each direction come in, lately: those of the answers when one has come, and none
+    /// where no port is known.
+    pub entrances: [Option<PortIndex>; 2],
     /// How far it has come.
     pub state: State,
     /// Whether an answer was seen.

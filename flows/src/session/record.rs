@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pktio::hint::prefetch;
 
 use super::Direction;
-use super::bits::{high32, low8, low32};
+use super::bits::{low8, low32};
 use super::control::Control;
 use super::key::{KEY_WORDS, Packed, WINDOW, WINDOW_SHIFT};
 use super::tcp::Side;
 use super::traffic::{Tag, Traffic};
-use crate::Seconds;
+use crate::{PortIndex, Seconds};
 
 /// Words of a record.
 pub(super) const WORDS: usize = 16;
@@ -21,8 +21,10 @@ pub(super) const WORDS: usize = 16;
 const LINE: usize = 8;
 
 const CONTROL: usize = 0;
-/// `owner 32 | created, seconds 32`; in a free record, the next free one.
+/// `port of the original direction 16 | port of the replies 16 | created, seconds 32`; in a free record, the next free one.
 const ORIGIN: usize = LINE;
+/// No port is known. Ports are counted from 1, so that the word of a living session is never one of a free record.
+const NO_PORT: u16 = u16::MAX;
 /// Within a direction's line.
 const KEY: usize = 1;
 /// Within a direction's line.
@@ -119,14 +121,28 @@ impl Record<'_> {
         self.store(at, key.0[0] | u64::from(side.pack()) << WINDOW_SHIFT);
     }
 
-    /// Owner and time of creation.
-    pub(super) fn origin(self) -> (u32, Seconds) {
+    /// The ports by which each direction comes in, and the time of creation.
+    pub(super) fn origin(self) -> ([Option<PortIndex>; 2], Seconds) {
         let word = self.load(ORIGIN);
-        (high32(word), Seconds(low32(word)))
+        (Direction::BOTH.map(|direction| entrance_in(word, direction)), Seconds(low32(word)))
     }
 
-    pub(super) fn set_origin(self, owner: u32, created: Seconds) {
-        self.store(ORIGIN, u64::from(owner) << 32 | u64::from(created.0));
+    /// What is known at first: no answer has come in by any port yet.
+    pub(super) fn set_origin(self, entrance: Option<PortIndex>, created: Seconds) {
+        let word = with_entrance(u64::from(created.0), Direction::Reply, None);
+        self.store(ORIGIN, with_entrance(word, Direction::Original, entrance));
+    }
+
+    /// Notes the port by which a direction comes in, while the session of that version lives.
+    pub(super) fn note_entrance(self, version: u32, from: Direction, port: PortIndex) {
+        let old = self.load(ORIGIN);
+        // Loaded after the word: it was this session's. Should that end now, the word is another as long as the record is free,
+        // and in the next session too, but for one that began in the same second by the same ports.
+        if self.control().is(version) && entrance_in(old, from) != Some(port) {
+            let new = with_entrance(old, from, Some(port));
+            // Whoever was faster noted a port too; the next packet that is decided about anew says which.
+            let _ = self.0[ORIGIN].compare_exchange(old, new, Ordering::Release, Ordering::Relaxed);
+        }
     }
 
     /// In a free record, the next free one.
@@ -189,4 +205,24 @@ impl Record<'_> {
         // Whoever was faster noted a window of the same sender, or the session ended.
         let _ = self.0[at].compare_exchange(head, new, Ordering::Relaxed, Ordering::Relaxed);
     }
+}
+
+/// Where the port of a direction is in the word of the origin.
+fn entrance_shift(direction: Direction) -> u32 {
+    match direction {
+        Direction::Original => 48,
+        Direction::Reply => 32,
+    }
+}
+
+fn entrance_in(word: u64, direction: Direction) -> Option<PortIndex> {
+    let [.., high, low] = (word >> entrance_shift(direction)).to_be_bytes();
+    let number = Some(u16::from_be_bytes([high, low])).filter(|number| *number != NO_PORT);
+    number.and_then(|number| number.checked_sub(1)).map(PortIndex)
+}
+
+fn with_entrance(word: u64, direction: Direction, port: Option<PortIndex>) -> u64 {
+    let number = port.map_or(NO_PORT, |port| port.0.saturating_add(1));
+    let shift = entrance_shift(direction);
+    word & !(u64::from(u16::MAX) << shift) | u64::from(number) << shift
 }

@@ -15,8 +15,8 @@ use super::traffic::{Tag, Traffic};
 use super::{
     Direction, Gauges, Invalid, Key, Packet, Segment, Session, SessionRef, State, TcpPolicy,
 };
-use crate::Seconds;
 use crate::lines::Lines;
+use crate::{PortIndex, Seconds};
 
 /// Sessions that a table has room for unless told otherwise.
 pub const DEFAULT_CAPACITY: u32 = 1 << 20;
@@ -238,6 +238,13 @@ impl Sessions {
         }
     }
 
+    /// Takes note of the port by which a session's packets of a direction come in.
+    pub fn note_entrance(&self, session: SessionRef, from: Direction, port: PortIndex) {
+        if let Some(record) = self.record(session.slot) {
+            record.note_entrance(session.version, from, port);
+        }
+    }
+
     /// Asks for the memory that [`Self::track`] will need of a session for a packet of this direction. Whoever tracks
     /// many packets warms all their sessions first, so as to wait for them at once.
     #[inline]
@@ -276,14 +283,14 @@ impl Sessions {
         let volume = |direction| record.traffic(direction, before.tag()).volume;
         let [original, reply] = Direction::BOTH.map(volume);
         let [initiator, responder] = Direction::BOTH.map(|way| Key::from(record.key(way)));
-        let (owner, created) = record.origin();
+        let (entrances, created) = record.origin();
         let control = record.control();
         let is_whole = control.is(before.version()) && before.is_live() && control.is_complete();
         Some(Session {
             reference: SessionRef { slot, version: control.version() },
             initiator,
             responder,
-            owner,
+            entrances,
             state: control.state().filter(|_| is_whole)?,
             is_replied: control.is_replied(),
             is_assured: control.is_assured(),

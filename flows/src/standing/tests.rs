@@ -39,7 +39,7 @@ fn session(from: BridgeIndex, begun: Tuple, to: BridgeIndex, onward: Tuple) -> S
     let new = NewSession {
         initiator: Key::new(from, begun),
         responder: Key::new(to, onward.reversed()),
-        owner: 0,
+        entrance: None,
         packet: Packet { bytes: 60, segment: None, is_equivocal: false },
     };
     sessions.insert(&new, Seconds(1), TcpPolicy::default(), |_| {}).unwrap();
@@ -171,7 +171,7 @@ fn a_session_of_translated_prefixes_stands_as_long_as_these_do() {
     let prefixes = Nptv6::new("fd01::".parse().unwrap(), "2001:db8:1::".parse().unwrap(), 48);
     let prefixes = prefixes.unwrap();
     let usage = Arc::new(Usage::of(3));
-    let rule = PrefixRule { from: INSIDE, to: OUTSIDE, prefixes, usage };
+    let rule = PrefixRule { from: INSIDE, to: OUTSIDE, prefixes, is_only_way: false, usage };
     let outside = prefixes.outward("fd01::2".parse().unwrap()).unwrap();
     let begun = tuple("[fd01::2]:4000", "[2001:db8::9]:80");
     let source = Endpoint::new(outside, 4000);

@@ -87,8 +87,6 @@ impl Linux {
             &Interface { gateways: &[[203, 0, 113, 254].into()], ..Interface::default() },
         )?;
         router.sysctl("net/ipv4/ip_forward", "1")?;
-        // Checks ask for more errors in a moment than anybody would in an hour.
-        router.sysctl("net/ipv4/icmp_ratelimit", "0")?;
         let connections = Conntrack::open(&router)?;
         let mut linux = Self { router, _around: around, inside, outside, connections };
         linux.introduce()?;
@@ -148,21 +146,48 @@ pub fn versions() -> String {
 /// The ruleset of a setup.
 fn rules(setup: Setup) -> Result<String, String> {
     let outside = |rule: &str| RULES.replace(MASQUERADE, &format!("oifname \"outside\" {rule}\n"));
-    let quota = |most: &str| {
-        let reject = format!("{most} reject with icmp type admin-prohibited");
-        RULES.replace(FORWARD, &FORWARD.replace("iifname", &format!("{reject}\n        iifname")))
+    let forward = |first: &str| {
+        RULES.replace(FORWARD, &FORWARD.replace("iifname", &format!("{first}\n        iifname")))
     };
+    let quota = |most: &str| forward(&format!("{most} reject with icmp type admin-prohibited"));
     match setup {
-        Setup::Plain | Setup::AllPorts | Setup::SmallMtu => Ok(RULES.to_owned()),
+        Setup::Plain
+        | Setup::AllPorts
+        | Setup::SmallMtu
+        | Setup::Patient
+        | Setup::QuickOpening
+        | Setup::LimitedErrors => Ok(RULES.to_owned()),
+        Setup::TenPorts => Ok(outside("meta l4proto { tcp, udp } masquerade to :5000-5009")),
         Setup::Transparent => Err("there is no endpoint-independent filtering".to_owned()),
         Setup::Pool => Ok(outside("snat to 203.0.113.100-203.0.113.103 persistent")),
+        Setup::GappedPool => Ok(outside(
+            "snat to jhash ip saddr mod 3 map \
+             { 0 : 203.0.113.100, 1 : 203.0.113.102, 2 : 203.0.113.104 }",
+        )),
         Setup::SmallPool => Ok(outside(
             "meta l4proto { tcp, udp } snat to 203.0.113.100-203.0.113.103:5000 persistent",
         )),
         Setup::Except => Ok(outside("ip daddr != 198.51.100.128/25 masquerade")),
         Setup::OnePort => Ok(outside("meta l4proto { tcp, udp } masquerade to :5000")),
         Setup::Quota => Ok(quota("meter sessions { ip saddr ct count over 3 }")),
+        Setup::SlowBeginning => {
+            let most = "limit rate over 10/second burst 10 packets";
+            Ok(forward(&format!("ct state new meter beginnings {{ ip saddr {most} }} drop")))
+        }
     }
+}
+
+/// The settings of time of a setup, all of them in seconds but the first, which is in milliseconds.
+fn timers(setup: Setup) -> [(&'static str, &'static str); 5] {
+    let is = |which, one, other| if setup == which { one } else { other };
+    [
+        // Checks ask for more errors in a moment than anybody would in an hour.
+        ("net/ipv4/icmp_ratelimit", is(Setup::LimitedErrors, "1000", "0")),
+        ("net/netfilter/nf_conntrack_udp_timeout", is(Setup::Patient, "600", "30")),
+        ("net/netfilter/nf_conntrack_udp_timeout_stream", is(Setup::Patient, "600", "120")),
+        ("net/netfilter/nf_conntrack_icmp_timeout", is(Setup::Patient, "120", "30")),
+        ("net/netfilter/nf_conntrack_tcp_timeout_syn_sent", is(Setup::QuickOpening, "30", "120")),
+    ]
 }
 
 impl Nat for Linux {
@@ -170,6 +195,9 @@ impl Nat for Linux {
         self.load(&rules(setup)?)?;
         let mtu = Some(if setup == Setup::SmallMtu { 1300 } else { 1500 });
         self.router.configure("outside", &Interface { mtu, ..Interface::default() }).unwrap();
+        for (name, value) in timers(setup) {
+            self.router.sysctl(name, value).unwrap();
+        }
         self.connections.flush().unwrap();
         Ok(())
     }

@@ -12,8 +12,8 @@
 // What the pipeline's own tests are made of names the crate's items.
 use flows::{
     BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Home, Ledger,
-    Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
-    Tables, Translation, Usage, Vid, Zone, nat, router, rules, service,
+    Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, PrefixRule, RouterPort, Snapshot,
+    TableSizes, Tables, Translation, Usage, Vid, Zone, nat, router, rules, service, session,
 };
 
 mod card;

@@ -44,15 +44,7 @@ requirements! {
         Ok(())
     };
     /// Port parity is preserved.
-    "RFC 4787 REQ-4" rfc4787_req_04_ports_keep_their_parity = |nat| {
-        for port in 5000..5040 {
-            for host in ["10.0.0.2", "10.0.0.3"] {
-                let (_, external) = external(nat, &udp(&format!("{host}:{port}"), P))?;
-                hold(external % 2 == port % 2, "a port has another parity than its external one")?;
-            }
-        }
-        Ok(())
-    };
+    "RFC 4787 REQ-4" rfc4787_req_04_ports_keep_their_parity = |nat| ports_keep_their_parity(nat);
     /// A mapping lives for two minutes without packets at least.
     "RFC 4787 REQ-5" rfc4787_req_05_a_mapping_lives_for_two_minutes = |nat| {
         external(nat, &udp(A, P))?;
@@ -63,6 +55,13 @@ requirements! {
     "RFC 4787 REQ-5c" rfc4787_req_05c_a_mapping_lives_for_five_minutes = |nat| {
         external(nat, &udp(A, P))?;
         nat.wait(seconds(299));
+        expect(&nat.send(&udp(P, E)), &[&format!("in: udp {P} > {A}")])
+    };
+    /// How long may be configured.
+    "RFC 4787 REQ-5b" rfc4787_req_05b_how_long_a_mapping_lives_can_be_chosen = |nat| {
+        nat.set_up(Setup::Patient)?;
+        external(nat, &udp(A, P))?;
+        nat.wait(seconds(590));
         expect(&nat.send(&udp(P, E)), &[&format!("in: udp {P} > {A}")])
     };
     /// Packets from inside keep a mapping alive.
@@ -85,7 +84,7 @@ requirements! {
         expect(&nat.send(&strangers), &[&format!("in: udp {stranger} > {A}")])
     };
     /// Stations inside reach each other by their external endpoints, and are seen by these.
-    "RFC 4787 REQ-9" rfc4787_req_09_hairpinning = |nat| hairpin(nat);
+    "RFC 4787 REQ-9, REQ-9a" rfc4787_req_09_hairpinning = |nat| hairpin(nat);
     /// Nothing meddles with what is in the packets: there is no application-level gateway, or none by default.
     "RFC 4787 REQ-10" rfc4787_req_10_payloads_are_not_touched = |nat| {
         // Of protocols with addresses in them, for which there are gateways: DNS, TFTP, NetBIOS, SNMP, SIP.
@@ -109,7 +108,7 @@ requirements! {
         expect(&nat.send(&udp(P, &own)), &[&format!("in: udp {P} > {A}")])
     };
     /// ICMP errors do not end a mapping, and pass, whoever sends them.
-    "RFC 4787 REQ-12" rfc4787_req_12_icmp_does_not_end_a_mapping = |nat| {
+    "RFC 4787 REQ-12, REQ-12a, REQ-12b" rfc4787_req_12_icmp_does_not_end_a_mapping = |nat| {
         external(nat, &udp(A, P))?;
         for (kind, code) in [(3, 1), (3, 3), (11, 0)] {
             let error = icmp_error((kind, code, 0), ("198.51.100.99", "203.0.113.1"), &udp(E, P), 28);
@@ -164,6 +163,17 @@ requirements! {
         );
         expect(&seen, &[&first, second])
     };
+}
+
+/// Ports that cannot be kept become ones of the same parity.
+pub fn ports_keep_their_parity(nat: &mut dyn Nat) -> Finding {
+    for port in 5000..5040 {
+        for host in ["10.0.0.2", "10.0.0.3"] {
+            let (_, external) = external(nat, &udp(&format!("{host}:{port}"), P))?;
+            hold(external % 2 == port % 2, "a port has another parity than its external one")?;
+        }
+    }
+    Ok(())
 }
 
 /// A reaches B by B's external endpoint, and is seen by its own.

@@ -1,6 +1,6 @@
 //! RFC 5508: ICMP.
 
-use super::packets::{Kind, Packet, icmp_error, summed};
+use super::packets::{Ip, Kind, Packet, icmp_error, summed};
 use super::requirement::{
     A, B, E, P, connect, expect, external, hold, requirements, seconds, tcp, udp,
 };
@@ -27,6 +27,13 @@ requirements! {
     "RFC 5508 REQ-2" rfc5508_req_02_a_query_may_be_answered_for_a_minute = |nat| {
         nat.send(&ping());
         nat.wait(seconds(60));
+        expect(&nat.send(&pong()), &["in: pong#5000 198.51.100.7 > 10.0.0.2"])
+    };
+    /// How long may be configured.
+    "RFC 5508 REQ-2a" rfc5508_req_02a_how_long_a_query_may_be_answered_can_be_chosen = |nat| {
+        nat.set_up(Setup::Patient)?;
+        nat.send(&ping());
+        nat.wait(seconds(110));
         expect(&nat.send(&pong()), &["in: pong#5000 198.51.100.7 > 10.0.0.2"])
     };
     /// An error with a wrong checksum is dropped.
@@ -56,14 +63,14 @@ requirements! {
         expect(&nat.send(&about_damaged(26)), &[&passed])
     };
     /// An error from outside is translated, with what it quotes; one about nothing that is known is dropped.
-    "RFC 5508 REQ-4" rfc5508_req_04_errors_from_outside_are_translated = |nat| {
+    "RFC 5508 REQ-4 (a to c)" rfc5508_req_04_errors_from_outside_are_translated = |nat| {
         external(nat, &udp(A, P))?;
         let passed = format!("in: icmp 3/1 198.51.100.99 > 10.0.0.2 (udp {A} > {P})");
         expect(&nat.send(&from_outside(&udp(E, P))), &[&passed])?;
         expect(&nat.send(&from_outside(&udp("203.0.113.1:5001", P))), &[])
     };
     /// An error from inside is translated, with what it quotes; one about nothing that is known is dropped.
-    "RFC 5508 REQ-5" rfc5508_req_05_errors_from_inside_are_translated = |nat| {
+    "RFC 5508 REQ-5 (a to c)" rfc5508_req_05_errors_from_inside_are_translated = |nat| {
         external(nat, &udp(A, P))?;
         nat.send(&udp(P, E));
         let error = icmp_error((3, 3, 0), ("10.0.0.2", "198.51.100.7"), &udp(P, A), 60);
@@ -87,7 +94,7 @@ requirements! {
         expect(&nat.send(&pong()), &[])
     };
     /// An error about a hairpinned packet is translated at both ends.
-    "RFC 5508 REQ-7" rfc5508_req_07_hairpinned_errors_are_translated = |nat| {
+    "RFC 5508 REQ-7, REQ-7a" rfc5508_req_07_hairpinned_errors_are_translated = |nat| {
         external(nat, &udp(A, P))?;
         let (ip, port) = external(nat, &udp(B, P))?;
         let b = format!("{ip}:{port}");
@@ -101,15 +108,22 @@ requirements! {
         external(nat, &udp(A, P))?;
         expect(&nat.send(&udp(B, P)), &[&format!("in: icmp 3/13 10.0.0.1 > 10.0.0.3 (udp {B} > {P})")])
     };
-    /// The NAT answers pings, and says when a packet's time is over, as any router.
-    "RFC 5508 REQ-10" rfc5508_req_10_the_nat_is_a_router = |nat| {
+    /// The NAT answers pings, and says when a packet's time is over, as any router; of others it passes that on.
+    "RFC 5508 REQ-10a" rfc5508_req_10a_the_nat_is_a_router = |nat| {
         let ping = Packet::new(Kind::Ping, "10.0.0.2:7", "10.0.0.1");
         expect(&nat.send(&ping), &["in: pong#7 10.0.0.1 > 10.0.0.2"])?;
         let last = Packet { ttl: 1, ..udp(A, P) };
         expect(&nat.send(&last), &[&format!("in: icmp 11/0 10.0.0.1 > 10.0.0.2 (udp {A} > {P})")])?;
         connect(nat)?;
         let last = Packet { ttl: 1, ..tcp("A", A, P, (101, 501)) };
-        expect(&nat.send(&last), &[&format!("in: icmp 11/0 10.0.0.1 > 10.0.0.2 (tcp[A] {A} > {P})")])
+        expect(&nat.send(&last), &[&format!("in: icmp 11/0 10.0.0.1 > 10.0.0.2 (tcp[A] {A} > {P})")])?;
+        external(nat, &udp(A, P))?;
+        for (kind, code) in [(3, 1), (11, 0)] {
+            let error = icmp_error((kind, code, 0), ("198.51.100.99", "203.0.113.1"), &udp(E, P), 28);
+            let passed = format!("in: icmp {kind}/{code} 198.51.100.99 > 10.0.0.2 (udp {A} > {P})");
+            expect(&nat.send(&error), &[&passed])?;
+        }
+        Ok(())
     };
     /// Parameter problems are translated, and so are timestamps and their answers, which a NAT may support.
     "RFC 5508 REQ-10b" rfc5508_req_10b_parameter_problems_and_timestamps_pass = |nat| {
@@ -122,23 +136,38 @@ requirements! {
         let told = timestamp(14, "198.51.100.7", "203.0.113.1");
         expect(&nat.send(&told), &["in: icmp 14/0 198.51.100.7 > 10.0.0.2"])
     };
-    /// Source quench, which nobody believes in any more, is not passed on.
-    "RFC 5508 REQ-10c" rfc5508_req_10c_source_quench_is_not_supported = |nat| {
+    /// Source quench, which nobody believes in any more, is not passed on, nor are questions for the network that one is in.
+    "RFC 5508 REQ-10c" rfc5508_req_10c_source_quench_and_information_are_not_supported = |nat| {
         external(nat, &udp(A, P))?;
         let quench = icmp_error((4, 0, 0), ("198.51.100.99", "203.0.113.1"), &udp(E, P), 28);
-        expect(&nat.send(&quench), &[])
+        expect(&nat.send(&quench), &[])?;
+        let asked = nat.send(&timestamp(15, "10.0.0.2", "198.51.100.7"));
+        hold(!asked.iter().any(|line| line.starts_with("out")), &format!("{asked:?}"))
+    };
+    /// Errors are sent as the network's own control (the code point CS6 or CS7).
+    "RFC 5508 REQ-10d" rfc5508_req_10d_errors_have_precedence = |nat| {
+        let seen = nat.carry(&Packet { ttl: 1, ..udp(A, P) });
+        let classes: Vec<_> = seen.iter().map(|seen| Ip::of(&seen.frame).traffic_class >> 2).collect();
+        hold(matches!(classes[..], [48 | 56]), &format!("the code points are {classes:?}"))
     };
     /// No error is sent about an error, or about what is for all (RFC 1812 section 4.3.2.7).
-    "RFC 5508 REQ-10 (when errors are not sent)" rfc5508_req_10_no_errors_about_errors = |nat| {
+    "RFC 5508 REQ-10e" rfc5508_req_10e_no_errors_about_errors = |nat| {
         external(nat, &udp(A, P))?;
         nat.send(&udp(P, E));
         let error = icmp_error((3, 3, 0), ("10.0.0.2", "198.51.100.7"), &udp(P, A), 60);
         expect(&nat.send(&Packet { ttl: 1, ..error }), &[])?;
         expect(&nat.send(&udp(A, "10.0.0.255:9")), &[])
     };
+    /// How many errors are sent is limited (RFC 1812 section 4.3.2.8).
+    "RFC 5508 REQ-10f" rfc5508_req_10f_errors_are_limited = |nat| {
+        nat.set_up(Setup::LimitedErrors)?;
+        let last = Packet { ttl: 1, ..udp(A, P) };
+        let told: usize = (0..100).map(|_| nat.send(&last).len()).sum();
+        hold((1..=50).contains(&told), &format!("{told} of 100"))
+    };
 }
 
-/// A timestamp query (13) or its answer (14), of which the identifier is the port of [`A`].
+/// A timestamp query (13) or its answer (14), or another question of that form, of which the identifier is the port of [`A`].
 fn timestamp(kind: u8, from: &str, to: &str) -> Packet {
     let [high, low] = 5000u16.to_be_bytes();
     let payload = [&[kind, 0, 0, 0, high, low, 0, 1][..], &[0; 12]].concat();

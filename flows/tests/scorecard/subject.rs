@@ -18,7 +18,9 @@ pub enum Setup {
     Transparent,
     /// It has the addresses 203.0.113.100 to 203.0.113.103 outside.
     Pool,
-    /// It has these, and of each only the port 5000.
+    /// It has the addresses 203.0.113.100, .102, and .104.
+    GappedPool,
+    /// It has those of the pool, and of each only the port 5000.
     SmallPool,
     /// It may use all ports, the privileged ones too.
     AllPorts,
@@ -30,6 +32,16 @@ pub enum Setup {
     SmallMtu,
     /// To 198.51.100.128/25 nothing is translated.
     Except,
+    /// It may use ten external ports, from 5000.
+    TenPorts,
+    /// Sessions of UDP live for ten minutes, and ICMP queries for two.
+    Patient,
+    /// TCP connections have half a minute to open.
+    QuickOpening,
+    /// Each station may begin ten sessions a second.
+    SlowBeginning,
+    /// It sends as many ICMP errors as it does by itself.
+    LimitedErrors,
 }
 
 /// A frame that a NAT let out.

@@ -139,10 +139,11 @@ pub mod icmp {
     pub const ID: usize = 4;
     /// What every message begins with.
     pub const BYTES: usize = 8;
-    /// Queries and their replies: echo, timestamp, information and address mask.
-    pub const QUERIES: [u8; 8] = [0, 8, 13, 14, 15, 16, 17, 18];
+    /// Queries and their replies: echo, timestamp and address mask. Nobody asks for information any more (RFC 6918 section 3),
+    /// and no NAT is to support it (RFC 5508 REQ-10c).
+    pub const QUERIES: [u8; 6] = [0, 8, 13, 14, 17, 18];
     /// Each query's type, and that of its reply.
-    pub const QUERY_TYPES: [(u8, u8); 4] = [(8, 0), (13, 14), (15, 16), (17, 18)];
+    pub const QUERY_TYPES: [(u8, u8); 3] = [(8, 0), (13, 14), (17, 18)];
     /// Errors, which quote the packet that caused them: unreachable, source quench, redirect, time
     /// exceeded, parameter problem.
     pub const ERRORS: [u8; 5] = [3, 4, 5, 11, 12];

@@ -4,6 +4,9 @@
 //! queue that is bounded in bytes and frames. What has no room in the queue is dropped. A super-frame costs its bytes: it
 //! leaves when the bucket is full enough for anything at all, and is paid for afterwards.
 //!
+//! A worker that wakes late, on a machine with other work, owes the frames that wait what they could have had meanwhile, and makes up
+//! for it at once: the rate is kept over any 10 ms, and not only by workers that are never late.
+//!
 //! A port has one shaper, at the worker that owns the port; other workers hand their frames to that one. So
 //! there is nothing to share.
 
@@ -19,6 +22,8 @@ const MOST_SUPER_FRAMES: usize = 64;
 /// How much may leave at once beyond the rate, as the time in which the rate carries it: twice as long as a
 /// sleeping worker takes to wake.
 const DEPTH_NS: u64 = 200_000;
+/// The longest delay of a worker that it makes up for.
+const LATE_NS: u64 = 10_000_000;
 
 /// A limit to what leaves by a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +61,7 @@ impl Shaper {
     ///
     /// # Errors
     /// The frame, when there is no room.
-    pub(super) fn push(&mut self, frame: PktBuf) -> Result<(), PktBuf> {
+    pub(super) fn push(&mut self, frame: PktBuf, now: Nanos) -> Result<(), PktBuf> {
         let is_super = is_super(&frame);
         let limit = usize::try_from(self.shape.queue_bytes).unwrap_or(usize::MAX);
         if self.bytes + frame.len() > limit
@@ -64,6 +69,10 @@ impl Shaper {
             || is_super && self.super_frames >= MOST_SUPER_FRAMES
         {
             return Err(frame);
+        }
+        if self.queue.is_empty() {
+            // While nothing waits nobody is owed anything.
+            self.paid_at = self.paid_at.max(now);
         }
         self.bytes += frame.len();
         self.super_frames += usize::from(is_super);
@@ -77,7 +86,7 @@ impl Shaper {
             return None;
         }
         let frame = self.pop()?;
-        let from = self.paid_at.max(now).as_nanos();
+        let from = self.paid_at.as_nanos().max(now.as_nanos().saturating_sub(LATE_NS));
         self.paid_at = Nanos::from_nanos(from.saturating_add(self.cost_ns(frame.len())));
         Some(frame)
     }
@@ -114,6 +123,8 @@ mod tests {
     use super::*;
     use pktio::{Pool, PoolConfig};
 
+    const NOW: Nanos = Nanos::from_secs(1);
+
     fn shaper(bits_per_second: u64, queue_bytes: u32) -> (Shaper, Pool) {
         let pool = Pool::new(PoolConfig { small: 2048, slabs: 8 }).unwrap();
         (Shaper::new(Shape { bits_per_second, queue_bytes }), pool)
@@ -124,7 +135,7 @@ mod tests {
         // 1000 bytes take a millisecond.
         let (mut shaper, mut pool) = shaper(8_000_000, 1 << 20);
         for number in 0..100 {
-            shaper.push(pool.frame_from(&[number; 1000]).unwrap()).unwrap();
+            shaper.push(pool.frame_from(&[number; 1000]).unwrap(), Nanos::default()).unwrap();
         }
         let mut left = Vec::new();
         for micros in (0..50_000).step_by(50) {
@@ -138,13 +149,31 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_comes_late_makes_up_for_it_and_for_no_more() {
+        // A millisecond each; the worker comes every 3.
+        let (mut shaper, mut pool) = shaper(8_000_000, 1 << 20);
+        let mut left_by = |pushed: u32, until_ms: u64| {
+            for _ in 0..pushed {
+                shaper.push(pool.frame_from(&[0; 1000]).unwrap(), NOW).unwrap();
+            }
+            let at = Nanos::from_micros(1_000_000 + until_ms * 1000);
+            std::iter::from_fn(|| shaper.pop_due(at)).count()
+        };
+        let left: Vec<_> =
+            (0..=10).map(|turn| left_by(if turn == 0 { 100 } else { 0 }, turn * 3)).collect();
+        assert_eq!(left, [1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]);
+        assert_eq!(left_by(0, 80), 11, "of 50 ms late, 10 count");
+    }
+
+    #[test]
     fn what_has_no_room_comes_back() {
         let (mut by_bytes, mut pool) = shaper(8_000, 3000);
         let frames = |pool: &mut Pool, bytes| pool.frame_from(&vec![0; bytes]).unwrap();
-        let taken = (0..5).filter(|_| by_bytes.push(frames(&mut pool, 1000)).is_ok()).count();
+        let taken = (0..5).filter(|_| by_bytes.push(frames(&mut pool, 1000), NOW).is_ok()).count();
         assert_eq!(taken, 3);
         let (mut by_frames, mut pool) = shaper(8_000, 1 << 20);
-        let taken = (0..1100).filter(|_| by_frames.push(frames(&mut pool, 60)).is_ok()).count();
+        let taken =
+            (0..1100).filter(|_| by_frames.push(frames(&mut pool, 60), NOW).is_ok()).count();
         assert_eq!(taken, MOST_FRAMES);
     }
 
@@ -153,9 +182,9 @@ mod tests {
         let (mut shaper, mut pool) = shaper(8_000_000, 1 << 20);
         assert_eq!(shaper.due(), None);
         for _ in 0..2 {
-            shaper.push(pool.frame_from(&[0; 1000]).unwrap()).unwrap();
+            shaper.push(pool.frame_from(&[0; 1000]).unwrap(), NOW).unwrap();
         }
-        let now = Nanos::from_secs(1);
+        let now = NOW;
         assert!(shaper.pop_due(now).is_some());
         let due = shaper.due().unwrap();
         assert_eq!(due, Nanos::from_nanos(1_000_800_000));

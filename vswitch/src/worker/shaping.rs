@@ -50,7 +50,7 @@ impl Worker {
         for frame in frames.drain(..) {
             let shaper = self.shapers.get_mut(port.slot()).and_then(Option::as_mut);
             let refused = match shaper {
-                Some(shaper) => shaper.push(frame).err(),
+                Some(shaper) => shaper.push(frame, now).err(),
                 None => Some(frame),
             };
             match refused {

@@ -68,7 +68,7 @@ fn rules(daemon: &Daemon) -> Outcome<Vec<FlowInfo>> {
     Ok(page.flows)
 }
 
-fn drops(daemon: &Daemon, reason: &str) -> Outcome<u64> {
+pub fn drops(daemon: &Daemon, reason: &str) -> Outcome<u64> {
     let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
     Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
 }

@@ -2,20 +2,22 @@
 //! on.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use ctl::response::{ConnInfo, ConnPage, NatInfo, NeighborInfo, NeighborState, Routes, TopInfo};
 use ctl::{
     Advertise, Allowance, Attach, BridgeAdd, BridgeSet, ConnFilter, ConnList, ConnShow, ConnState,
-    ConnTop, Detach, IfName, Masquerade, Mutation, Named, NatAdd, NatRule, NeighborAdd,
-    NeighborFilter, NeighborKey, Publish, Query, StaticNeighbor, Vlan,
+    ConnTop, Detach, FdbFilter, IfName, Masquerade, Mutation, Named, NatAdd, NatRule, NeighborAdd,
+    NeighborFilter, NeighborKey, NetdevMode, PortKind, Publish, Query, StaticNeighbor, Vlan,
 };
+use hostnet::Interface;
 use netlab::raw::RawSocket;
-use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test};
+use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, topology};
 
-use crate::daemon::{Daemon, eventually};
+use crate::daemon::{Daemon, eventually, port};
 use crate::routing::{container, reaches, routed_bridge};
+use crate::rules::drops;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -26,6 +28,8 @@ pub fn tests() -> Vec<Test> {
         test!(removing_a_nat_rule_ends_its_sessions_at_once),
         test!(denying_a_route_ends_the_sessions_that_took_it),
         test!(a_detached_container_takes_its_sessions_and_neighbours_along),
+        test!(a_device_that_goes_takes_the_sessions_of_who_was_behind_it_along),
+        test!(a_device_that_goes_takes_the_sessions_within_its_bridge_along),
         test!(a_container_with_another_address_loses_the_sessions_of_the_old_one),
         test!(flushing_ends_only_the_sessions_that_are_meant),
         test!(neighbours_are_shown_entered_and_forgotten),
@@ -235,6 +239,76 @@ fn a_detached_container_takes_its_sessions_and_neighbours_along() -> TestResult 
     scene.daemon.check_ledger()
 }
 
+/// A container whose interface is connected to a device that is a port of the bridge inside: what addresses are behind it
+/// nobody told the switch.
+struct Guest {
+    container: Container,
+    /// Where the device is.
+    place: Container,
+}
+
+impl Guest {
+    fn new(daemon: &Daemon, name: &str, address: &str) -> Outcome<Self> {
+        let (container, place) = (Container::new()?, Container::new()?);
+        topology::veth(&place, "v0", &container, "eth0")?;
+        let (ips, gateways) = ([address.parse()?], [ip("10.1.0.1")?]);
+        let wanted = Interface { ips: &ips, gateways: &gateways, ..Interface::default() };
+        container.configure("eth0", &wanted)?;
+        let (device, netns) = ("v0".parse()?, Some(place.reference()));
+        let kind = PortKind::Netdev { device, netns, mode: NetdevMode::Gso };
+        daemon.add(name, port("inside", kind)?)?;
+        Ok(Self { container, place })
+    }
+
+    fn delete_device(&self) -> TestResult {
+        let netlink = self.place.netlink()?;
+        Ok(netlink.delete_link(netlink.link("v0")?.index)?)
+    }
+}
+
+/// Forgets all stations and neighbours, as silence would do.
+fn forget_stations(daemon: &Daemon) -> TestResult {
+    daemon.change(Mutation::FdbFlush(FdbFilter::default()))?;
+    daemon.change(Mutation::NeighborFlush(NeighborFilter::default()))?;
+    Ok(())
+}
+
+fn a_device_that_goes_takes_the_sessions_of_who_was_behind_it_along() -> TestResult {
+    let scene = Scene::masqueraded()?;
+    let _stays = scene.connect()?;
+    let number = || sessions(&scene.daemon, tcp_only()).map(|sessions| sessions.len());
+    let removed = Guest::new(&scene.daemon, "removed", "10.1.0.3/24")?;
+    let lost = Guest::new(&scene.daemon, "lost", "10.1.0.4/24")?;
+    scene.publish("8080:10.1.0.4:80/tcp")?;
+    let _begun = Path::new(&removed.container, &scene.world, ip("192.0.2.9")?).tcp()?;
+    let server = lost.container.run(|| TcpListener::bind("10.1.0.4:80").map_err(io))?;
+    let _answered = scene.world.run(|| TcpStream::connect("192.0.2.1:8080").map_err(io))?;
+    drop(server);
+    assert_eq!(number()?, 3);
+    forget_stations(&scene.daemon)?;
+    let name = "removed".parse()?;
+    scene.daemon.change(Mutation::PortDel(Named { name, if_exists: false }))?;
+    assert_eq!(number()?, 2, "the session of the port that was removed");
+    lost.delete_device()?;
+    eventually("the session goes with its device", || number().is_ok_and(|number| number == 1))?;
+    scene.daemon.check_ledger()
+}
+
+fn a_device_that_goes_takes_the_sessions_within_its_bridge_along() -> TestResult {
+    let scene = Scene::new()?;
+    scene.daemon.change(Mutation::FlowAdd(Box::new("10 tcp allow".parse()?)))?;
+    let number = || sessions(&scene.daemon, tcp_only()).map(|sessions| sessions.len());
+    let guest = Guest::new(&scene.daemon, "guest", "10.1.0.3/24")?;
+    let other = Guest::new(&scene.daemon, "other", "10.1.0.4/24")?;
+    let _begun = Path::new(&guest.container, &scene.inner, ip("10.1.0.2")?).tcp()?;
+    let _answered = Path::new(&scene.inner, &guest.container, ip("10.1.0.3")?).tcp()?;
+    let _stays = Path::new(&scene.inner, &other.container, ip("10.1.0.4")?).tcp()?;
+    assert_eq!(number()?, 3);
+    guest.delete_device()?;
+    eventually("the sessions go with their device", || number().is_ok_and(|number| number == 1))?;
+    scene.daemon.check_ledger()
+}
+
 fn a_container_with_another_address_loses_the_sessions_of_the_old_one() -> TestResult {
     let scene = Scene::masqueraded()?;
     let port = "inner".parse::<ctl::PortName>()?;
@@ -376,6 +450,18 @@ fn a_translated_prefix_is_seen_outside_and_leads_back() -> TestResult {
     let seen = far.peer_addr()?.ip();
     assert!(seen.to_string().starts_with("2001:db8:1:"), "{seen}");
     ping::ping(&world, seen, &ping::Options::default())?;
+    // An address of another prefix does not get out by the rule, and its owner hears of it: "source address failed policy"
+    // (RFC 4443 section 3.1).
+    inner.address("eth0", &["fd02::2/64"])?;
+    let capture = RawSocket::open(&inner, "eth0")?;
+    let send = || UdpSocket::bind("[fd02::2]:0")?.send_to(b"?", "[2001:db8:9::9]:9");
+    inner.run(|| send().map_err(io))?;
+    let is_told = |frame: &[u8]| {
+        (frame.get(12..14), frame.get(20), frame.get(54..56))
+            == (Some(&[0x86, 0xdd]), Some(&58), Some(&[1, 5]))
+    };
+    capture.receive(netlab::PATIENCE, is_told)?.ok_or("its owner is not told")?;
+    assert_eq!(drops(&daemon, "no-external-address")?, 1);
     daemon.check_ledger()
 }
 

@@ -1,7 +1,7 @@
 //! Address translation.
 
 use ctl::{
-    AddressRange, Filtering, Forward, Masquerade, Mutation, NatAdd, NatRule, NatSet, Prefix,
+    AddressRanges, Filtering, Forward, Masquerade, Mutation, NatAdd, NatRule, NatSet, Prefix,
     PrefixTranslation, Publish, Query, RuleName, TimeoutsSet,
 };
 use proptest::option;
@@ -14,9 +14,15 @@ fn name() -> impl Strategy<Value = RuleName> {
     select(vec!["web", "br0-to-br1", "br1-8080-tcp"]).prop_map(parsed)
 }
 
-fn addresses() -> impl Strategy<Value = AddressRange> {
-    select(vec!["192.0.2.10-192.0.2.20", "10.1.0.9", "10.1.0.0-10.1.0.255", "fd09::1-fd09::f"])
-        .prop_map(parsed)
+fn addresses() -> impl Strategy<Value = AddressRanges> {
+    select(vec![
+        "192.0.2.10-192.0.2.20",
+        "10.1.0.9",
+        "10.1.0.9,10.1.0.11-10.1.0.12",
+        "10.1.0.0-10.1.0.255",
+        "fd09::1-fd09::f",
+    ])
+    .prop_map(parsed)
 }
 
 fn forward() -> impl Strategy<Value = Forward> {

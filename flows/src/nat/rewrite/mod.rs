@@ -99,6 +99,7 @@ pub struct Rewrite {
     network: Network,
     transport: Transport,
     ports_change: bool,
+    addresses_change: bool,
     takes_hop: bool,
 }
 
@@ -147,8 +148,15 @@ impl Rewrite {
             network,
             transport: Transport::None,
             ports_change: false,
+            addresses_change: before != addresses,
             takes_hop: false,
         })
+    }
+
+    /// Whether source or destination is another afterwards.
+    #[inline]
+    pub fn changes_addresses(&self) -> bool {
+        self.addresses_change
     }
 
     /// The same rewrite, which also takes one from the TTL or hop limit, as a router does.
@@ -319,6 +327,18 @@ impl Rewrite {
             }
         }
     }
+}
+
+/// Gives an IPv4 packet another identification.
+pub fn renumber(frame: &mut PktBuf, layers: &Layers, id: u16) {
+    let header = frame.data_mut().get_mut(layers.l3.into()..);
+    let Some(header) = header.and_then(<[u8]>::first_chunk_mut::<{ ipv4::MIN_BYTES }>) else {
+        return;
+    };
+    let [_, _, _, _, id0, id1, _, _, _, _, high, low, ..] = header;
+    let change = Delta::between(&[*id0, *id1], &id.to_be_bytes());
+    [*id0, *id1] = id.to_be_bytes();
+    change.apply_to_checksum(high, low);
 }
 
 /// Both addresses as they lie in a header. `None` when they are of two IP versions.

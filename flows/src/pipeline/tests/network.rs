@@ -9,7 +9,7 @@
 //! ```
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,15 @@ use pktio::wire::MacAddr;
 use pktio::{Burst, PktBuf, Pool, PoolConfig};
 
 use super::packets::{Packet, describe, endpoint, stations};
-use crate::nat::{Mappings, Pool as Addresses, Publish, Published, Quota};
+use crate::nat::{Mappings, Nptv6, Pool as Addresses, Publish, Published, Quota};
 use crate::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
 use crate::rules::{Rule, RuleSet};
 use crate::service::{Service, Services};
+use crate::session::Timeouts;
 use crate::{
     BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Home, Ledger,
-    Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
-    Tables, Translation, Usage, Vid, Zone,
+    Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, PrefixRule, RouterPort, Snapshot,
+    TableSizes, Tables, Translation, Usage, Vid, Zone,
 };
 
 pub const INSIDE: u16 = 0;
@@ -62,8 +63,10 @@ pub struct Plan {
     /// From which bridge to which packets are routed.
     pub allowed: Vec<(u16, u16)>,
     pub masquerades: Vec<Hide>,
+    pub renamed: Vec<Rename>,
     pub published: Vec<Expose>,
     pub rules: Vec<Rule>,
+    pub timeouts: Timeouts,
     pub services: Vec<Service>,
     /// The routers to everywhere.
     pub routers: Vec<&'static str>,
@@ -82,12 +85,20 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Hide {
     pub from: u16,
-    pub addresses: RangeInclusive<IpAddr>,
+    pub addresses: Vec<RangeInclusive<IpAddr>>,
     pub ports: RangeInclusive<u16>,
     pub quota: Quota,
     pub filtering: Filtering,
     /// Destinations that see the stations as they are.
     pub except: Vec<Prefix>,
+}
+
+/// Prefixes of IPv6 of the bridges inside and outside that are translated into each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Rename {
+    pub inside: &'static str,
+    pub outside: &'static str,
+    pub bits: u8,
 }
 
 /// A published port, on the bridge outside.
@@ -106,8 +117,10 @@ impl Plan {
         Self {
             allowed: vec![(INSIDE, OUTSIDE), (OUTSIDE, INSIDE)],
             masquerades: Vec::new(),
+            renamed: Vec::new(),
             published: Vec::new(),
             rules: Vec::new(),
+            timeouts: Timeouts::default(),
             services: Vec::new(),
             routers: ROUTERS.to_vec(),
             proxied: Vec::new(),
@@ -134,7 +147,20 @@ impl Plan {
     fn reachable(&self, from: u16) -> Vec<u16> {
         let allowed = self.allowed.iter().filter(|(of, _)| *of == from).map(|(_, to)| *to);
         let hidden = self.masquerades.iter().filter(|rule| rule.from == from).map(|_| OUTSIDE);
-        allowed.chain(hidden).collect()
+        let renamed = self.renamed.iter().filter(|_| from == INSIDE).map(|_| OUTSIDE);
+        allowed.chain(hidden).chain(renamed).collect()
+    }
+
+    fn prefix_rule(&self, rename: &Rename) -> PrefixRule {
+        let [inside, outside] =
+            [rename.inside, rename.outside].map(|text| text.parse::<Ipv6Addr>().unwrap());
+        PrefixRule {
+            from: BridgeIndex(INSIDE),
+            to: BridgeIndex(OUTSIDE),
+            prefixes: Nptv6::new(inside, outside, rename.bits).unwrap(),
+            is_only_way: !self.allowed.contains(&(INSIDE, OUTSIDE)),
+            usage: unused(),
+        }
     }
 
     /// The addresses of the switch on a bridge.
@@ -208,10 +234,12 @@ impl Plan {
         Translation {
             mappings: mappings.with_addresses(lent),
             masquerades,
+            prefixes: self.renamed.iter().map(|rename| self.prefix_rule(rename)).collect(),
             hairpins,
             published,
             homes,
             services: Services::new(self.services.clone()).into(),
+            timeouts: self.timeouts,
             owners,
             ..Translation::default()
         }
@@ -223,7 +251,7 @@ impl Hide {
     pub fn behind(first: &str, last: &str) -> Self {
         Self {
             from: INSIDE,
-            addresses: ip(first)..=ip(last),
+            addresses: vec![ip(first)..=ip(last)],
             ports: 1024..=u16::MAX,
             quota: Quota::default(),
             filtering: Filtering::ByAddress,
@@ -233,7 +261,7 @@ impl Hide {
 
     fn pool(&self) -> Addresses {
         let (addresses, ports) = (self.addresses.clone(), self.ports.clone());
-        Addresses::new(Zone(OUTSIDE), addresses, ports, self.quota).unwrap()
+        Addresses::of_ranges(Zone(OUTSIDE), addresses, ports, self.quota).unwrap()
     }
 
     fn rule(&self) -> Masquerade {

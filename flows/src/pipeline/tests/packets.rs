@@ -218,6 +218,10 @@ pub struct Ip<'a> {
     pub destination: IpAddr,
     pub protocol: u8,
     pub ttl: u8,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// The identification of an IPv4 packet.
+    pub id: u16,
     /// Where its payload belongs in the datagram, and whether more follows.
     pub place: (usize, bool),
     pub payload: &'a [u8],
@@ -242,6 +246,8 @@ impl<'a> Ip<'a> {
             destination: header.destination_addr().into(),
             protocol: header.protocol().0,
             ttl: header.ttl(),
+            traffic_class: packet[1],
+            id: header.identification(),
             place: (offset, header.more_fragments()),
             payload: &packet[header.slice().len()..end],
         }
@@ -255,6 +261,8 @@ impl<'a> Ip<'a> {
             destination: address(24),
             protocol: packet[6],
             ttl: packet[7],
+            traffic_class: packet[0] << 4 | packet[1] >> 4,
+            id: 0,
             place: (0, false),
             payload: &packet[40..end.min(packet.len())],
         }

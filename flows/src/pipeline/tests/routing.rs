@@ -6,7 +6,7 @@ use pktio::wire::MacAddr;
 use pktio::{Csum, Gso};
 
 use super::network::{
-    INSIDE, Network, OUTSIDE, Plan, ROUTERS, UNRELATED, gateway_mac, ip, station,
+    INSIDE, Network, OUTSIDE, Plan, ROUTERS, Sent, UNRELATED, gateway_mac, ip, station,
 };
 use super::packets::{Ip, Kind, Packet, arp_reply, arp_request, fragments, stations};
 use crate::DropReason;
@@ -74,6 +74,51 @@ fn a_wrong_header_checksum_is_found_in_every_packet_of_a_flow() {
         }
         assert_eq!(network.drops(port, DropReason::MalformedPacket), 2);
     }
+}
+
+#[test]
+fn a_next_hop_that_does_not_answer_is_stood_in_for_until_it_does() {
+    // The second one is known to be nobody's, and is asked for in vain.
+    let plan = Plan { routers: vec!["203.0.113.254", "203.0.113.77"], ..Plan::routed() };
+    let mut network = Network::new(&plan);
+    let flows = || (1..=40).map(|port| udp(&format!("10.0.0.2:{port}"), "198.51.100.7:53"));
+    let silent: Vec<_> =
+        flows().filter(|flow| network.send(flow).iter().all(|out| out.contains("arp"))).collect();
+    assert!((5..35).contains(&silent.len()), "{} of 40 go to who does not answer", silent.len());
+    network.wait(Duration::from_secs(4));
+    // They go by the other one now, and not a packet is lost while it is asked for again.
+    for _ in 0..6 {
+        for flow in &silent {
+            assert!(network.send(flow).iter().any(|out| out.starts_with("3: udp")));
+        }
+        network.wait(Duration::from_secs(1));
+    }
+    // It answers, and they come back to it when they are decided about anew.
+    let mac = MacAddr([2, 0, 0, 0, 0, 77]);
+    network.put(2, &arp_reply(mac, "203.0.113.77", (gateway_mac(OUTSIDE), "203.0.113.1")));
+    network.adopt(&plan);
+    let (port, frame) = Network::framed(&silent[0]);
+    let frame = network.pool.frame_from(&frame).unwrap();
+    let to = |sent: &Sent| stations(&sent.bytes).0;
+    assert_eq!(network.exchange(port, [frame]).iter().map(to).collect::<Vec<_>>(), [mac]);
+}
+
+#[test]
+fn errors_are_the_networks_own_control() {
+    let mut network = Network::new(&Plan::routed());
+    let (port, frame) = Network::framed(&Packet { ttl: 1, ..udp(A, X) });
+    let frame = network.pool.frame_from(&frame).unwrap();
+    let told = network.exchange(port, [frame]);
+    assert_eq!(Ip::of(&told[0].bytes).traffic_class >> 2, 48, "CS6 (RFC 1812 section 4.3.2.5)");
+}
+
+#[test]
+fn what_goes_back_to_its_link_does_so_and_nobody_is_redirected() {
+    let mut network = Network::new(&Plan::routed());
+    let (neighbor, far) = ("203.0.113.9:1", "198.51.100.7:53");
+    assert_eq!(network.send(&udp(neighbor, far)), [format!("3: udp {neighbor} > {far}")]);
+    let (neighbor, far) = ("[2001:db8::9]:1", "[2001:db8:f::7]:53");
+    assert_eq!(network.send(&udp(neighbor, far)), [format!("3: udp {neighbor} > {far}")]);
 }
 
 #[test]

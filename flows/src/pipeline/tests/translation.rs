@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use super::network::{Expose, Hide, INSIDE, Network, Plan, ip};
-use super::packets::{Kind, Packet, fragments, icmp_error};
+use super::network::{
+    Expose, Hide, INSIDE, Network, OUTSIDE, Plan, Rename, gateway_mac, ip, station,
+};
+use super::packets::{Ip, Kind, Packet, fragments, icmp_error};
 use crate::nat::Quota;
 use crate::router::Prefix;
 use crate::rules::{Rule, RuleAction, RuleId, RuleMatch, Timeouts, Verdict};
@@ -475,4 +477,96 @@ fn a_connection_begun_anew_by_its_other_end_begins_at_once() {
     // Whether its flow is known or, as here, not any more.
     network.adopt(&plan);
     converse(&mut network, &[("S", x, a, (9000, 0)), ("SA", a, x, (8000, 9001))]);
+}
+
+#[test]
+fn only_addresses_of_a_translated_prefix_leave_by_it() {
+    let renamed = vec![Rename { inside: "fd00::", outside: "2001:db8:5::", bits: 64 }];
+    let plan = Plan { allowed: Vec::new(), renamed, ..Plan::routed() };
+    let mut network = Network::new(&plan);
+    let (far, foreign) = ("[2001:db8:f::7]:53", udp("[fd99::2]:5000", "[2001:db8:f::7]:53"));
+    let seen = external(&network.send(&udp("[fd00::2]:5000", far)));
+    assert!(seen.starts_with("[2001:db8:5:"), "{seen}");
+    assert_eq!(network.send(&udp(far, &seen)), [format!("0: udp {far} > [fd00::2]:5000")]);
+    // Of another prefix, by the same station.
+    let frame = foreign.frame(station(0, ip("fd00::2")), gateway_mac(INSIDE));
+    let told = format!("0: icmp 1/5 fd00::1 > fd99::2 (udp [fd99::2]:5000 > {far})");
+    assert_eq!(network.put(0, &frame), [told]);
+    // Nor what belongs to no session.
+    let about = udp(far, "[fd99::2]:5000");
+    let stray = icmp_error((1, 4, 0), ("fd99::2", "2001:db8:f::7"), &about, 60);
+    let stray = stray.frame(station(0, ip("fd00::2")), gateway_mac(INSIDE));
+    assert_eq!(network.put(0, &stray), NOTHING);
+    let drops = |network: &Network| {
+        [DropReason::NoExternalAddress, DropReason::NotTranslated].map(|why| network.drops(0, why))
+    };
+    assert_eq!(drops(&network), [1, 1]);
+    // Where others may go too they go as they are.
+    network.adopt(&Plan { allowed: vec![(INSIDE, OUTSIDE)], ..plan.clone() });
+    assert_eq!(network.put(0, &frame), [format!("3: udp [fd99::2]:5000 > {far}")]);
+    assert_eq!(external(&network.send(&udp("[fd00::2]:5000", far))), seen);
+    // And not any longer than that.
+    network.adopt(&plan);
+    assert_eq!(network.end_what_changed(), 1);
+}
+
+#[test]
+fn rfc7857_section_10_translated_datagrams_have_identifications_of_their_own() {
+    let mut network = Network::new(&Plan::masqueraded());
+    let mut id = |packet: &Packet| {
+        let (port, frame) = Network::framed(packet);
+        let frame = network.pool.frame_from(&frame).unwrap();
+        let sent = network.exchange(port, [frame]);
+        assert_eq!(sent.len(), 1);
+        Ip::of(&sent[0].bytes).id
+    };
+    let fragile = |from| Packet { may_fragment: true, ..udp(from, P) };
+    // The second packet of a flow, which is known by then, too.
+    let ids = [id(&fragile(A)), id(&fragile(B)), id(&fragile(A))];
+    assert_eq!(ids.map(|id| id.wrapping_sub(ids[0])), [0, 1, 2]);
+    assert_eq!(id(&udp(A, P)), udp(A, P).id, "what stays whole keeps its own");
+    // What is not translated has its sender's.
+    let mut network = Network::new(&Plan::routed());
+    let (port, frame) = Network::framed(&fragile(A));
+    let frame = network.pool.frame_from(&frame).unwrap();
+    assert_eq!(Ip::of(&network.exchange(port, [frame])[0].bytes).id, fragile(A).id);
+}
+
+#[test]
+fn all_fragments_of_a_translated_datagram_have_its_identification() {
+    let mut network = Network::new(&Plan::masqueraded());
+    let packet = Packet { may_fragment: true, ..udp(A, P).of_length(2500) };
+    let pieces = fragments(&Network::framed(&packet).1, 1000);
+    let mut send = |order: &[usize]| -> Vec<u16> {
+        let frames = order.iter().map(|at| network.pool.frame_from(&pieces[*at]).unwrap());
+        let frames: Vec<_> = frames.collect();
+        let sent = network.exchange(0, frames);
+        assert_eq!(sent.len(), order.len());
+        sent.iter().map(|sent| Ip::of(&sent.bytes).id).collect()
+    };
+    let ids = send(&[2, 0, 1]);
+    assert!(ids.iter().all(|id| *id == ids[0] && *id != packet.id), "{ids:x?}");
+    // One that comes again is of the same datagram.
+    assert_eq!(send(&[0]), ids[..1]);
+}
+
+#[test]
+fn a_session_knows_by_which_ports_its_ends_are_reached() {
+    let mut network = Network::new(&Plan::masqueraded());
+    network.send(&udp(A, P));
+    let entrances = |network: &Network| {
+        let sessions = network.tables.sessions.iter(network.now.seconds());
+        sessions.map(|session| session.entrances).collect::<Vec<_>>()
+    };
+    let port = |number| Some(PortIndex(number));
+    assert_eq!(entrances(&network), [[port(0), None]]);
+    // One that is not of the session says nothing about it.
+    network.send(&udp("198.51.100.8:53", E));
+    assert_eq!(entrances(&network), [[port(0), None]]);
+    network.send(&udp(P, E));
+    assert_eq!(entrances(&network), [[port(0), port(3)]]);
+    // A station that moves takes its sessions along.
+    let (_, frame) = Network::framed(&udp(A, P));
+    assert_eq!(network.put(1, &frame), [format!("3: udp {E} > {P}")]);
+    assert_eq!(entrances(&network), [[port(1), port(3)]]);
 }

@@ -74,6 +74,7 @@ fn errors_over_ipv4_have_the_types_and_codes_of_the_standards() {
         (IcmpError::ProtocolUnreachable, (3, 2, 0)),
         (IcmpError::PortUnreachable, (3, 3, 0)),
         (IcmpError::AdminProhibited, (3, 13, 0)),
+        (IcmpError::SourceRefused, (3, 13, 0)),
         (IcmpError::TooBig { mtu_bytes: 1400 }, (3, 4, 1400)),
         (IcmpError::TooBig { mtu_bytes: 70_000 }, (3, 4, 65535)),
     ] {
@@ -102,6 +103,7 @@ fn errors_over_ipv6_have_the_types_and_codes_of_the_standards() {
         (IcmpError::ProtocolUnreachable, (4, 1, 6)),
         (IcmpError::PortUnreachable, (1, 4, 0)),
         (IcmpError::AdminProhibited, (1, 1, 0)),
+        (IcmpError::SourceRefused, (1, 5, 0)),
         (IcmpError::TooBig { mtu_bytes: 1400 }, (2, 0, 1400)),
         (IcmpError::TooBig { mtu_bytes: 576 }, (2, 0, 1280)),
     ] {

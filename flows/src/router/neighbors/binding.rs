@@ -36,6 +36,7 @@ impl Binding {
             4 => Some(NeighborState::Probe),
             5 => Some(NeighborState::Failed),
             6 => Some(NeighborState::Permanent),
+            7 => Some(NeighborState::Retry),
             _ => None,
         }
     }
@@ -64,11 +65,11 @@ impl Binding {
     /// What a neighbour's claim makes of it (RFC 4861 sections 7.2.3 and 7.2.5; ARP by the same rules).
     /// `None` when that changes nothing and confirms nothing.
     pub(super) fn after(self, claim: &Claim) -> Option<Self> {
-        use NeighborState::{Failed, Incomplete, Permanent, Reachable, Stale};
+        use NeighborState::{Failed, Incomplete, Permanent, Reachable, Retry, Stale};
         let learned = if claim.solicited { Reachable } else { Stale };
         match self.state()? {
             Permanent => None,
-            Incomplete | Failed => claim.mac.map(|mac| self.moved_to(mac, learned)),
+            Incomplete | Failed | Retry => claim.mac.map(|mac| self.moved_to(mac, learned)),
             state => {
                 let other = claim.mac.filter(|mac| *mac != self.mac());
                 match other {

@@ -7,12 +7,15 @@
 //! ```text
 //!   (none) ──asked for──► incomplete ──answer──► reachable ──30 s──► stale ──used──► probe
 //!      │                      └── 3 s ──► failed ◄───── 3 s, no answer ──────────────┘
-//!      └──heard of──► stale                                       answer: reachable again
+//!      │                         asked for ▼ ▲ 3 s                answer: reachable again
+//!      └──heard of──► stale              retry
 //! ```
 //!
 //! A stale entry is still used, and asked after when it is. There is no "delay" state, which waits for
 //! hints of upper layers: a router gets none. Reachable turns to stale by the clock, without anybody
-//! writing. The third question after an entry in use goes to everybody: its MAC may have changed.
+//! writing. The third question after an entry in use goes to everybody: its MAC may have changed. That a neighbour did not
+//! answer is remembered for a minute, and while it is asked for again ("retry"): where a route has other next hops, these stand
+//! in for it ([`Neighbors::is_silent`]).
 //! [`Resolver`] says who asks.
 //!
 //! # Structure
@@ -76,6 +79,8 @@ pub struct Timers {
     pub tries: u8,
     /// How long packets to a neighbour that failed are refused at once.
     pub refuse_ms: u64,
+    /// How long it is remembered that a neighbour failed.
+    pub forget_failed_ms: u64,
     /// From the last use or sign of life of a stale entry to its removal.
     pub forget_ms: u64,
 }
@@ -87,6 +92,7 @@ impl Default for Timers {
             retransmit_ms: 1000,
             tries: 3,
             refuse_ms: 1000,
+            forget_failed_ms: 60_000,
             forget_ms: 3_600_000,
         }
     }
@@ -108,6 +114,8 @@ pub enum NeighborState {
     Failed = 5,
     /// Entered by hand: does not age or change.
     Permanent = 6,
+    /// It did not answer, and is being asked for again.
+    Retry = 7,
 }
 
 /// What a neighbour says of itself.
@@ -237,11 +245,20 @@ impl Neighbors {
             Some(NeighborState::Stale) => known(true),
             Some(NeighborState::Reachable) => known(age_ms > self.timers.reachable_ms),
             Some(NeighborState::Probe) => known(self.is_orphaned(age_ms)),
-            Some(NeighborState::Incomplete) if self.is_orphaned(age_ms) => Lookup::Unknown,
-            Some(NeighborState::Incomplete) => Lookup::Resolving,
+            Some(NeighborState::Incomplete | NeighborState::Retry) if self.is_orphaned(age_ms) => {
+                Lookup::Unknown
+            }
+            Some(NeighborState::Incomplete | NeighborState::Retry) => Lookup::Resolving,
             Some(NeighborState::Failed) if age_ms < self.timers.refuse_ms => Lookup::Failed,
             Some(NeighborState::Failed) => Lookup::Unknown,
         }
+    }
+
+    /// Whether a neighbour did not answer when it was last asked for, and has said nothing since.
+    pub fn is_silent(&self, bridge: BridgeIndex, ip: IpAddr) -> bool {
+        let found = self.table.find(&Key::new(bridge, ip));
+        let state = found.and_then(|(_, binding)| binding.state());
+        matches!(state, Some(NeighborState::Failed | NeighborState::Retry))
     }
 
     /// Whether what was decided by a neighbour's entry still holds, and nothing has to be done about the
@@ -326,12 +343,12 @@ impl Neighbors {
         let old = self.table.times(slot);
         let asking = match binding.state() {
             Some(NeighborState::Failed) => {
-                binding.moved_to(MacAddr::default(), NeighborState::Incomplete)
+                binding.moved_to(MacAddr::default(), NeighborState::Retry)
             }
             Some(NeighborState::Reachable | NeighborState::Stale) => {
                 binding.in_state(NeighborState::Probe)
             }
-            Some(NeighborState::Incomplete | NeighborState::Probe) => {
+            Some(NeighborState::Incomplete | NeighborState::Retry | NeighborState::Probe) => {
                 let is_orphaned = self.is_orphaned(old.age_ms(millis(now)));
                 return is_orphaned && self.table.restamp(slot, old, times);
             }
@@ -347,7 +364,7 @@ impl Neighbors {
             return Asked::Over;
         };
         let is_probe = match binding.state() {
-            Some(NeighborState::Incomplete) => false,
+            Some(NeighborState::Incomplete | NeighborState::Retry) => false,
             Some(NeighborState::Probe) => true,
             _ => return Asked::Over,
         };
@@ -425,11 +442,11 @@ impl Neighbors {
         for (key, binding, times) in self.table.iter(from, count) {
             let age_ms = times.age_ms(millis(now));
             let is_over = match binding.state() {
-                Some(NeighborState::Failed) => age_ms >= self.timers.refuse_ms,
+                Some(NeighborState::Failed) => age_ms >= self.timers.forget_failed_ms,
                 Some(NeighborState::Stale | NeighborState::Reachable) => {
                     age_ms > self.timers.forget_ms
                 }
-                Some(NeighborState::Incomplete) => self.is_orphaned(age_ms),
+                Some(NeighborState::Incomplete | NeighborState::Retry) => self.is_orphaned(age_ms),
                 _ => false,
             };
             if is_over {

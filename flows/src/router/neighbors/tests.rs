@@ -275,10 +275,29 @@ fn a_sweep_removes_what_failed_and_what_was_forgotten() {
         due(&mut resolver, &neighbors, ms);
     }
     learn(&neighbors, 2, Claim::asking(mac(2)), 0);
-    neighbors.sweep(at(4000), 0, usize::MAX / 2);
-    assert_eq!((state(&neighbors, 1, 4000), neighbors.len()), (None, 1));
+    neighbors.sweep(at(62_999), 0, usize::MAX / 2);
+    assert_eq!(state(&neighbors, 1, 62_999), Some(NeighborState::Failed));
+    neighbors.sweep(at(63_000), 0, usize::MAX / 2);
+    assert_eq!((state(&neighbors, 1, 63_000), neighbors.len()), (None, 1));
     neighbors.sweep(at(3_600_001), 0, usize::MAX / 2);
     assert!(neighbors.is_empty());
+}
+
+#[test]
+fn a_neighbour_that_failed_is_silent_until_it_is_heard_also_while_it_is_asked_again() {
+    let (neighbors, mut resolver) = (neighbors(), Resolver::new(8));
+    let is_silent = || neighbors.is_silent(BRIDGE, host(1));
+    resolve(&mut resolver, &neighbors, 1, 0);
+    assert!(!is_silent(), "it has not had its time yet");
+    for ms in [0, 1000, 2000, 3000] {
+        due(&mut resolver, &neighbors, ms);
+    }
+    assert!(is_silent());
+    assert_eq!(resolve(&mut resolver, &neighbors, 1, 4000), Resolution::Pending);
+    assert_eq!(state(&neighbors, 1, 4000), Some(NeighborState::Retry));
+    assert!(is_silent());
+    learn(&neighbors, 1, Claim::answering(mac(1)), 4500);
+    assert!(!is_silent());
 }
 
 /// An operation on the table, and on the map that is its model.

@@ -14,7 +14,7 @@ use super::{
     InsertError, Inserted, Key, NewSession, Packet, Segment, SessionRef, Sessions, TcpPolicy,
     Timeouts,
 };
-use crate::{Endpoint, Seconds, Tuple, Zone};
+use crate::{Endpoint, PortIndex, Seconds, Tuple, Zone};
 
 const POLICY: TcpPolicy = TcpPolicy { check_windows: true, pick_up: true };
 const UDP: Packet = Packet { bytes: 100, segment: None, is_equivocal: false };
@@ -42,7 +42,11 @@ fn udp(from: u32, to: u32) -> Key {
 /// A session whose replies are the reverse of what began it.
 fn plain(initiator: Key, packet: Packet) -> NewSession {
     let responder = Key { tuple: initiator.tuple.reversed(), ..initiator };
-    NewSession { initiator, responder, owner: 0, packet }
+    NewSession { initiator, responder, entrance: None, packet }
+}
+
+fn port(number: u32) -> Option<PortIndex> {
+    u16::try_from(number).ok().map(PortIndex)
 }
 
 fn insert(sessions: &Sessions, new: NewSession, now: u32) -> Result<Inserted, InsertError> {

@@ -43,7 +43,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     keys: [Key; 2],
-    owner: u32,
+    entrances: [Option<PortIndex>; 2],
     created: u32,
     seen: u32,
     packets: [u64; 2],
@@ -82,9 +82,9 @@ impl Model {
                 let keys = [new.initiator, new.responder];
                 let at = self.sessions.len();
                 self.by_key.extend(keys.into_iter().zip(Direction::BOTH.map(|way| (at, way))));
-                let owner = new.owner;
+                let entrances = [new.entrance, None];
                 let packets = [1, 0];
-                let known = Known { keys, owner, created: now, seen: now, packets };
+                let known = Known { keys, entrances, created: now, seen: now, packets };
                 self.sessions.push((session, Some(known)));
             }
             (Ok(Inserted::Existing(found)), [Some((at, direction)), _]) => {
@@ -124,7 +124,7 @@ impl Model {
             prop_assert_eq!(seen.is_some(), known.is_some());
             if let Some((seen, known)) = seen.zip(*known) {
                 prop_assert_eq!([seen.initiator, seen.responder], known.keys);
-                prop_assert_eq!(seen.owner, known.owner);
+                prop_assert_eq!(seen.entrances, known.entrances);
                 prop_assert_eq!([seen.original.packets, seen.reply.packets], known.packets);
                 prop_assert_eq!(seen.is_replied, known.packets[1] > 0);
                 let times = [now - known.created, now - known.seen];
@@ -146,9 +146,9 @@ proptest! {
         for step in steps {
             match step {
                 Step::Insert(a, b, c, d) => {
-                    let owner = a % 3;
+                    let entrance = port(a % 3);
                     let responder = udp(c, d);
-                    let new = NewSession { initiator: udp(a, b), responder, owner, packet: UDP };
+                    let new = NewSession { initiator: udp(a, b), responder, entrance, packet: UDP };
                     model.insert(&table, new, now)?;
                 }
                 Step::Lookup(a, b) => {
@@ -169,9 +169,10 @@ proptest! {
                     model.remove(at);
                 }
                 Step::Track(..) | Step::End(_) => {}
-                Step::Flush(owner) => {
-                    let flushed = table.flush(Seconds(now), |it| it.owner == owner, |_| ());
-                    prop_assert_eq!(flushed, model.remove_if(|known| known.owner == owner));
+                Step::Flush(number) => {
+                    let entrance = port(number);
+                    let flushed = table.flush(Seconds(now), |it| it.entrances[0] == entrance, |_| ());
+                    prop_assert_eq!(flushed, model.remove_if(|known| known.entrances[0] == entrance));
                 }
                 Step::Expire => {
                     let expired = expire_all(&table, now, &Timeouts::default());

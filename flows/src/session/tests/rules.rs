@@ -56,7 +56,7 @@ fn a_session_is_found_by_both_of_its_keys() {
     // A translated session: 1 talks to 9, which is really 5, and is known there as 7 in another
     // zone.
     let responder = Key { zone: Zone(3), ..udp(5, 7) };
-    let new = NewSession { initiator: udp(1, 9), responder, owner: 42, packet: UDP };
+    let new = NewSession { initiator: udp(1, 9), responder, entrance: port(42), packet: UDP };
     let session = begin(&sessions, new, 10);
     let original = sessions.lookup(&new.initiator).unwrap();
     assert_eq!((original.session, original.direction), (session, Direction::Original));
@@ -66,7 +66,10 @@ fn a_session_is_found_by_both_of_its_keys() {
         assert_eq!(sessions.lookup(&stranger), None, "{stranger:?}");
     }
     let seen = sessions.get(session, Seconds(12)).unwrap();
-    assert_eq!((seen.initiator, seen.responder, seen.owner), (new.initiator, responder, 42));
+    assert_eq!(
+        (seen.initiator, seen.responder, seen.entrances),
+        (new.initiator, responder, [port(42), None])
+    );
     assert_eq!((seen.age_seconds, seen.idle_seconds, seen.state_name()), (2, 2, "UNREPLIED"));
 }
 
@@ -307,16 +310,39 @@ fn a_full_table_lets_go_of_unanswered_sessions_and_then_of_those_that_are_over()
 }
 
 #[test]
+fn a_session_knows_the_ports_that_its_ends_were_heard_at_last() {
+    let sessions = Sessions::new(2, 1);
+    let first = NewSession { entrance: port(0), ..plain(udp(1, 9), UDP) };
+    let session = begin(&sessions, first, 10);
+    let entrances = |of| sessions.get(of, Seconds(12)).map(|seen| seen.entrances);
+    assert_eq!(entrances(session), Some([port(0), None]));
+    sessions.note_entrance(session, Direction::Reply, PortIndex(7));
+    sessions.note_entrance(session, Direction::Original, PortIndex(65_533));
+    assert_eq!(entrances(session), Some([port(65_533), port(7)]));
+    assert_eq!(sessions.get(session, Seconds(12)).unwrap().age_seconds, 2);
+    // One that has ended hears nothing, nor does the next one in its place.
+    sessions.end(session, Seconds(12)).unwrap();
+    sessions.note_entrance(session, Direction::Reply, PortIndex(3));
+    let next = begin(&sessions, plain(udp(2, 9), UDP), 10);
+    assert_eq!((next.slot, entrances(next)), (session.slot, Some([None, None])));
+    sessions.note_entrance(session, Direction::Reply, PortIndex(3));
+    assert_eq!(entrances(next), Some([None, None]));
+    sessions.note_entrance(next, Direction::Original, PortIndex(3));
+    assert_eq!(entrances(next), Some([port(3), None]));
+}
+
+#[test]
 fn sessions_are_flushed_by_what_they_are() {
     let sessions = Sessions::new(100, 1);
     for number in 0..20 {
-        let new = NewSession { owner: number % 2, ..plain(udp(number * 2, 100), UDP) };
+        let new = NewSession { entrance: port(number % 2), ..plain(udp(number * 2, 100), UDP) };
         begin(&sessions, new, 0);
     }
     let mut ended = Vec::new();
-    let flushed = sessions.flush(Seconds(0), |session| session.owner == 1, |s| ended.push(*s));
+    let flushed =
+        sessions.flush(Seconds(0), |session| session.entrances[0] == port(1), |s| ended.push(*s));
     assert_eq!((flushed, ended.len()), (10, 10));
-    assert!(sessions.iter(Seconds(0)).all(|session| session.owner == 0));
+    assert!(sessions.iter(Seconds(0)).all(|session| session.entrances[0] == port(0)));
     assert_eq!((sessions.iter(Seconds(0)).count(), sessions.gauges().ended), (10, 10));
 }
 

@@ -38,7 +38,7 @@ fn act(sessions: &Sessions, dice: &mut Dice, now: Seconds, deeds: &mut Deeds) {
     let mut gone = 0;
     match sessions.lookup(&key) {
         None if a != b => {
-            let new = NewSession { owner: a, ..plain(key, UDP) };
+            let new = NewSession { entrance: port(a), ..plain(key, UDP) };
             match sessions.insert(&new, now, POLICY, |_| gone += 1) {
                 Ok(Inserted::New(_)) => deeds.inserted += 1,
                 Ok(Inserted::Existing(_)) | Err(InsertError::Full { .. } | InsertError::Ended) => {}

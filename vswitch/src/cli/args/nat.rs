@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args, Subcommand};
 use ctl::{
-    AddressRange, BridgeName, Filtering, Forward, PortName, PortRange, Prefix, RuleName,
+    AddressRanges, BridgeName, Filtering, Forward, PortName, PortRange, Prefix, RuleName,
     TimeoutsSet,
 };
 
@@ -68,9 +68,9 @@ pub struct MasqueradeOptions {
     /// The bridge outside
     #[arg(long, value_name = "BRIDGE")]
     pub to: BridgeName,
-    /// The addresses outside, A-B [default: the gateway addresses of the bridge outside]
-    #[arg(long, value_name = "RANGE")]
-    pub addresses: Option<AddressRange>,
+    /// The addresses outside, A-B or several such, A-B,C,D-E [default: the gateway addresses of the bridge outside]
+    #[arg(long, value_name = "RANGES")]
+    pub addresses: Option<AddressRanges>,
     /// The ports outside, LO-HI
     #[arg(long, value_name = "RANGE", default_value_t = PortRange::UNPRIVILEGED)]
     pub ports: PortRange,
@@ -123,7 +123,7 @@ Examples:
 /// What to do with prefixes.
 #[derive(Debug, Subcommand)]
 pub enum PrefixCommand {
-    /// Translate a prefix inside to one outside; safe to repeat
+    /// Translate a prefix inside to one outside; safe to repeat. Other addresses stay inside, unless `route allow` lets them out
     #[command(after_help = "\
 Examples:
   vswitchctl nat prefix add fd00:1::/48 2001:db8:1::/48 --from br0 --to up")]
@@ -153,7 +153,7 @@ pub enum TimeoutsCommand {
     /// Change some; what is not given stays
     #[command(after_help = "Examples:\n  vswitchctl nat timeouts set udp=300 tcp-established=7440")]
     Set {
-        /// udp, udp-unreplied, tcp-established, tcp-transitory, icmp or other, and seconds
+        /// udp, udp-unreplied, tcp-established, tcp-opening, tcp-closing, icmp or other, and seconds
         #[arg(value_name = "NAME=SECONDS", required = true)]
         timeouts: Vec<TimeoutsSet>,
     },

@@ -55,7 +55,7 @@ fn masquerade(options: &MasqueradeOptions) -> Masquerade {
     Masquerade {
         from: options.from.clone(),
         to: options.to.clone(),
-        addresses: options.addresses,
+        addresses: options.addresses.clone(),
         ports: options.ports,
         filtering: options.filtering,
         port_quota: options.port_quota,

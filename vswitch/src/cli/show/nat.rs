@@ -45,7 +45,7 @@ fn what(info: &NatInfo) -> String {
 fn particulars(rule: &Masquerade) -> Vec<String> {
     let plain = Masquerade::new(rule.from.clone(), rule.to.clone());
     let mut words = Vec::new();
-    words.extend(rule.addresses.map(|addresses| format!("as {addresses}")));
+    words.extend(rule.addresses.iter().map(|addresses| format!("as {addresses}")));
     words.extend((rule.ports != plain.ports).then(|| format!("ports {}", rule.ports)));
     let open = rule.filtering == Filtering::EndpointIndependent;
     words.extend(open.then(|| "open to all".to_owned()));

@@ -126,6 +126,9 @@ VXLAN  BRIDGE  STATE  VNI  LOCAL            MTU  REMOTES
 vx0    br0     up       7  192.0.2.1:4789  1450  192.0.2.2
 ";
     assert_eq!(shown("vswitchctl vxlan list", json!([tunnel()])), expected);
+    let mut sixth = tunnel();
+    sixth["settings"]["local"] = "fd00::1".into();
+    assert!(shown("vswitchctl vxlan list", json!([sixth])).contains(" [fd00::1]:4789 "));
 }
 
 #[test]
@@ -186,9 +189,10 @@ fn rules_of_address_translation() {
 fn timeouts() {
     let expected = "\
 udp              5 min 0 s
-udp-unreplied    2 min 0 s
+udp-unreplied    5 min 0 s
 tcp-established  2 h 4 min
-tcp-transitory   4 min 0 s
+tcp-opening      4 min 0 s
+tcp-closing      4 min 0 s
 icmp             1 min 0 s
 other            10 min 0 s
 window checks    off

@@ -1,5 +1,7 @@
 //! Tunnels.
 
+use std::net::SocketAddr;
+
 use ctl::response::{PortState, VtepInfo, VxlanInfo};
 
 use super::{joined, yes_or_no};
@@ -15,7 +17,7 @@ pub(super) fn all(vxlans: &[VxlanInfo]) -> String {
             settings.bridge.to_string(),
             state.to_owned(),
             settings.vni.to_string(),
-            format!("{}:{}", settings.local, settings.dstport),
+            SocketAddr::new(settings.local, settings.dstport).to_string(),
             vxlan.inner_mtu.to_string(),
             joined(&remotes),
         ]

@@ -38,7 +38,9 @@ impl Switch {
 
 fn state(state: router::NeighborState) -> NeighborState {
     match state {
-        router::NeighborState::Incomplete => NeighborState::Resolving,
+        router::NeighborState::Incomplete | router::NeighborState::Retry => {
+            NeighborState::Resolving
+        }
         router::NeighborState::Reachable => NeighborState::Reachable,
         router::NeighborState::Stale | router::NeighborState::Probe => NeighborState::Stale,
         router::NeighborState::Failed => NeighborState::Failed,

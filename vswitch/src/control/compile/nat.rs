@@ -37,8 +37,15 @@ pub(super) fn translation(
             }
             NatRule::Prefix(rule) => {
                 let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
+                let is_only_way = !config.reached_from(&rule.from).any(|to| *to == rule.to);
                 let both = nptv6(rule);
-                prefixes.extend(both.map(|prefixes| PrefixRule { from, to, prefixes, usage }));
+                prefixes.extend(both.map(|prefixes| PrefixRule {
+                    from,
+                    to,
+                    prefixes,
+                    is_only_way,
+                    usage,
+                }));
             }
             NatRule::Publish(_) => {}
         }
@@ -194,12 +201,17 @@ pub(super) fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<
         let own = bridge.gateways.iter().find(|cidr| cidr.addr.is_ipv4() == is_ipv4)?;
         Some(own.addr..=own.addr)
     };
-    let ranges = match rule.addresses {
-        Some(range) => vec![range.first()..=range.last()],
+    // One for each IP version.
+    let pools: Vec<Vec<_>> = match &rule.addresses {
+        Some(addresses) => {
+            let ranges = addresses.ranges().iter();
+            vec![ranges.map(|range| range.first()..=range.last()).collect()]
+        }
         None => [true, false]
             .into_iter()
             .filter(|is_ipv4| rule.covers(*is_ipv4))
             .filter_map(of_gateway)
+            .map(|own| vec![own])
             .collect(),
     };
     let ports = config.masquerade_ports(rule);
@@ -210,9 +222,9 @@ pub(super) fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<
         sessions: rule.session_quota.unwrap_or(default.sessions),
     };
     // Ranges that cannot be pools are refused when the rule is added.
-    ranges
+    pools
         .into_iter()
-        .filter_map(|range| Pool::new(zone, range, ports.clone(), quota).ok())
+        .filter_map(|ranges| Pool::of_ranges(zone, ranges, ports.clone(), quota).ok())
         .collect()
 }
 
@@ -251,11 +263,26 @@ fn timeouts(wanted: &ctl::Timeouts) -> Timeouts {
     Timeouts {
         udp_unreplied_seconds: wanted.udp_unreplied,
         udp_seconds: wanted.udp,
-        tcp_opening_seconds: wanted.tcp_transitory,
+        tcp_opening_seconds: wanted.tcp_opening,
         tcp_established_seconds: wanted.tcp_established,
         tcp_half_closed_seconds: wanted.tcp_established,
-        tcp_closing_seconds: wanted.tcp_transitory,
+        tcp_closing_seconds: wanted.tcp_closing,
         icmp_seconds: wanted.icmp,
         other_seconds: wanted.other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_kept_by_default_as_long_as_the_scorecard_says() {
+        assert_eq!(timeouts(&ctl::Timeouts::default()), Timeouts::default());
+    }
+
+    #[test]
+    fn every_pool_that_is_accepted_can_be_made() {
+        assert_eq!(ctl::Masquerade::MOST_ADDRESSES, usize::from(flows::nat::MAX_ADDRESSES));
     }
 }

@@ -228,5 +228,6 @@ fn state_name(state: NeighborState) -> &'static str {
         NeighborState::Probe => "probe",
         NeighborState::Failed => "failed",
         NeighborState::Permanent => "permanent",
+        NeighborState::Retry => "retry",
     }
 }

@@ -20,6 +20,8 @@ use crate::control::device;
 pub(super) struct Ending {
     /// The addresses of stations that left.
     departed: BTreeSet<(BridgeIndex, IpAddr)>,
+    /// The ports that went: one of the same number is another.
+    gone: BTreeSet<PortIndex>,
     /// Packets may go other ways, or be translated otherwise.
     is_rerouted: bool,
 }
@@ -35,7 +37,7 @@ impl Ending {
     }
 
     fn is_nothing(&self) -> bool {
-        self.departed.is_empty() && !self.is_rerouted
+        self.departed.is_empty() && self.gone.is_empty() && !self.is_rerouted
     }
 
     fn has_departed(&self, bridge: BridgeIndex, ip: IpAddr) -> bool {
@@ -45,14 +47,17 @@ impl Ending {
     /// Whether a session ends by this, now that a configuration is in force.
     fn concerns(&self, session: &Session, snapshot: &Snapshot) -> bool {
         let mut ends = [session.initiator, session.responder].into_iter();
-        ends.any(|key| self.has_departed(BridgeIndex(key.zone.0), key.tuple.source.ip))
+        session.entrances.iter().flatten().any(|port| self.gone.contains(port))
+            || ends.any(|key| self.has_departed(BridgeIndex(key.zone.0), key.tuple.source.ip))
             || (self.is_rerouted && !snapshot.still_makes(session))
     }
 }
 
 impl Switch {
-    /// Remembers who leaves with a port: the addresses that its interface was given, and the stations behind it.
+    /// Remembers who leaves with a port: whoever was heard by it in a session, the addresses that its interface was given, and
+    /// the stations behind it.
     pub(super) fn note_departure(&mut self, name: &PortName, index: PortIndex) {
+        self.ending.gone.insert(index);
         self.note_stations_behind(&BTreeSet::from([index]));
         let Some(port) = self.config.ports.get(name) else { return };
         let Some(slot) = self.numbering.bridges.get(self.config.domain_of(port)) else { return };
