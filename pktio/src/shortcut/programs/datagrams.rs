@@ -1,8 +1,9 @@
 //! Datagrams of UDP that are routed: which of them the filter lets go, and how they are rewritten.
 //!
 //! The filter reads what [`crate::wire::Layers`] would, and leaves everything to the switch that is not the plainest
-//! form: a whole packet, without options, with a hop left and a sound header. So the program at tcx knows where the
-//! fields are.
+//! form: a whole packet that is not to be fragmented, without options, with a hop left and a sound header. So the program at
+//! tcx knows where the fields are. What may be fragmented would need an identification among those of its new source (RFC 6864
+//! section 5.3.1), which the switch has; Linux lets nothing of its own be fragmented by default.
 
 use super::super::rewriting::{ADDRESSES, HEADER, IS_IPV6, OWN, PORTS, PSEUDO, kind};
 use super::*;
@@ -58,6 +59,7 @@ fn read_v4(code: &mut Code, leave: Label) {
     is_datagram_with_a_hop_left(code, (ipv4::PROTOCOL, ipv4::TTL), leave);
     code.load(Size::Half, R1, R10, PACKET + at(ipv4::FRAGMENT));
     code.jump_if(If::AnyBit, R1, from_wire(ipv4::FRAGMENTED), leave);
+    code.alu(Alu::And, R1, from_wire(ipv4::DONT_FRAGMENT)).jump_if(If::Equal, R1, 0, leave);
     code.load(Size::Half, R1, R10, PACKET + at(ipv4::TOTAL_LENGTH)).swap(R1, 16);
     fits(code, IPV4_BYTES + UDP_BYTES, leave);
     check_header(code, leave);

@@ -162,8 +162,9 @@ pub fn what_is_not_the_plainest_datagram_goes_to_the_port() -> TestResult {
     let back = Flow { from: [v4.from[1], v4.from[0]], ..v4 };
     let tagged = |frame: Vec<u8>| [&frame[..12], &[0x81, 0, 0, 7], &frame[12..]].concat();
     let mut frames = vec![ttl(1)?, ttl(0)?, v4.sent(&[0x5a; 973])?, damaged, back.sent(b"")?];
-    // More fragments, a later one, another protocol, longer than the frame, shorter than its header, another version.
-    for (at, to) in [(6, 0x20), (7, 1), (9, 136), (3, 29), (3, 27), (0, 0x65)] {
+    // One that may be fragmented, more fragments, a later one, another protocol, longer than the frame, shorter than its
+    // header, another version.
+    for (at, to) in [(6, 0), (6, 0x60), (7, 1), (9, 136), (3, 29), (3, 27), (0, 0x65)] {
         frames.push(changed(at, to)?);
     }
     frames.push(tagged(v4.sent(b"")?));
