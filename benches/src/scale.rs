@@ -1,7 +1,8 @@
 //! What more of something costs this switch: time to set up and memory per item, and per packet when it is there.
 //!
 //! Each dimension grows by tenfold steps on a fresh switch. After each step a load is sent, of one flow between two
-//! ports, and of all flows where flows are what grows; its cost is the worker's processor time per frame.
+//! ports, and of all flows where flows are what grows; its cost is the worker's processor time per frame. Then bytes go to and fro
+//! between the two, and the median of these round trips counts.
 
 use std::error::Error;
 use std::ops::Range;
@@ -12,6 +13,7 @@ use ctl::{Mutation, Named, Query};
 use netlab::Container;
 use netlab::load::{self, Load};
 use netlab::raw::RawSocket;
+use netlab::rr;
 use vswitch::worker::PollMode;
 
 use crate::measure::{Setting, load_of};
@@ -135,6 +137,7 @@ fn grow(
     cost(&bench, 1, setting)?;
     let mut sheet = Sheet { record, dimension, count: 0 };
     sheet.enter(Figure::lower("cost", "ns/frame", cost(&bench, 1, setting)?));
+    sheet.enter(round_trip(&bench, setting)?);
     for count in steps(most) {
         rehearse(&bench, (dimension.flows)(count), setting)?;
         let before = memory_kib()?;
@@ -147,6 +150,7 @@ fn grow(
             "ns/frame",
             cost(&bench, (dimension.flows)(count), setting)?,
         ));
+        sheet.enter(round_trip(&bench, setting)?);
         sheet.enter(Figure::lower("set-up", "µs/item", seconds / added * 1e6));
         sheet.enter(Figure::lower("memory", "bytes/item", grown / added));
     }
@@ -204,6 +208,14 @@ fn cost(bench: &Bench, flows: u32, setting: Setting) -> Result<f64, Box<dyn Erro
     let (report, after) = load::send_then(&rig.path(), &load, || labour.time())?;
     let used = after?.saturating_sub(before).as_secs_f64() * 1e9;
     Ok(used / f64::from(u32::try_from(report.received.max(1))?))
+}
+
+/// What an exchange of one byte takes between the two containers, mostly.
+fn round_trip(bench: &Bench, setting: Setting) -> Result<Figure, Box<dyn Error>> {
+    let Setting { duration, cores } = setting;
+    let report = rr::tcp(&bench.rig.path(), &rr::Options { duration, cores })?;
+    let micros = report.percentile(50.0).as_secs_f64() * 1e6;
+    Ok(Figure::lower("round trip", "µs", micros))
 }
 
 fn add_ports(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
