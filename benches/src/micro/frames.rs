@@ -72,6 +72,8 @@ impl Ends {
             14 + ipv4::TOTAL_LENGTH,
             u16::try_from(bytes - 14).unwrap_or(u16::MAX),
         );
+        // As Linux sends them.
+        put_be16(&mut frame, 14 + ipv4::FRAGMENT, ipv4::DONT_FRAGMENT);
         frame[14 + ipv4::TTL] = 64;
         frame[14 + ipv4::PROTOCOL] = protocol;
         frame[14 + 12..L4].copy_from_slice(&[self.ips[0].octets(), self.ips[1].octets()].concat());

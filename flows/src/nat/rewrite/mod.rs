@@ -29,6 +29,7 @@ mod tests;
 
 use std::net::IpAddr;
 
+use pktio::wire::checksum::update;
 use pktio::wire::field::{ipv4, ipv6, protocol};
 use pktio::wire::{Fragment, Layers, Network};
 use pktio::{Csum, PktBuf};
@@ -336,9 +337,9 @@ pub fn renumber(frame: &mut PktBuf, layers: &Layers, id: u16) {
         return;
     };
     let [_, _, _, _, id0, id1, _, _, _, _, high, low, ..] = header;
-    let change = Delta::between(&[*id0, *id1], &id.to_be_bytes());
+    let (old, checksum) = (u16::from_be_bytes([*id0, *id1]), u16::from_be_bytes([*high, *low]));
     [*id0, *id1] = id.to_be_bytes();
-    change.apply_to_checksum(high, low);
+    [*high, *low] = update(checksum, old, id).to_be_bytes();
 }
 
 /// Both addresses as they lie in a header. `None` when they are of two IP versions.
