@@ -51,7 +51,6 @@ impl Running {
         let has_moved = has_moved(old, next);
         if has_moved {
             self.open = open(next, bridges);
-            self.compiled.clear();
         }
         let mut differs = has_moved;
         for item in old.services.diff(&next.services) {
@@ -69,8 +68,10 @@ impl Running {
                         None => self.begun().following(service),
                     };
                     self.names.insert(run.usage.rule(), name.clone());
-                    let compiled = self.compile(next, bridges, (service, &run));
-                    self.compiled.insert(name.clone(), Arc::new(compiled));
+                    if !has_moved {
+                        let compiled = self.compile(next, bridges, (service, &run));
+                        self.compiled.insert(name.clone(), Arc::new(compiled));
+                    }
                     self.services.insert(name.clone(), Arc::new(run));
                 }
             }
