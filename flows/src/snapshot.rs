@@ -66,6 +66,16 @@ impl VlanPolicy {
             Self::Trunk { allowed, native } => allowed.contains(vid) || *native == Some(vid),
         }
     }
+
+    /// The VLAN of frames that come in without a tag; `None` where none may.
+    #[inline]
+    pub(crate) fn untagged(&self) -> Option<Vid> {
+        match self {
+            Self::Unaware => Some(Vid::NONE),
+            Self::Access(own) => Some(*own),
+            Self::Trunk { native, .. } => *native,
+        }
+    }
 }
 
 /// Ports that do not talk to each other (split horizon): those of equal horizon, unless it is open.

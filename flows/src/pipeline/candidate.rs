@@ -11,7 +11,7 @@ use super::desk::Desk;
 use super::inspect::{Case, Memory};
 use super::transform::{Hop, Transform, Way};
 use super::witness::Witness;
-use crate::{Offer, PortIndex, Routed, Tuple, Vid, VlanPolicy};
+use crate::{Offer, PortIndex, Routed, Tuple, Vid};
 
 impl Desk<'_> {
     /// What can be offered of a datagram that is about to be routed to a port, as it is now: it is not known yet what it
@@ -31,7 +31,7 @@ impl Desk<'_> {
         let (ingress, vid, generation) = (case.from.index, case.vid, by.generation);
         let is_looked_at = by.rule.is_some() || by.awaits_answer || self.snapshot.key_fields().dscp;
         let may_take_it = self.snapshot.port(to)?.takes_shortcuts && to != ingress;
-        let is_untagged = untagged(&case.from.port.vlan) == Some(vid);
+        let is_untagged = case.from.port.vlan.untagged() == Some(vid);
         if case.layers.protocol != protocol::UDP || is_looked_at || !may_take_it || !is_untagged {
             return None;
         }
@@ -41,15 +41,6 @@ impl Desk<'_> {
             Routed { session, direction, from, to: from, bridge, src: near, dst: far, neighbor };
         let (egress, tag, routed) = (to, Vid::NONE, Some(whose));
         Some(Offer { generation, ingress, egress, vid, tag, src, dst, routed })
-    }
-}
-
-/// The VLAN of frames without a tag that come in by a port with this policy.
-fn untagged(policy: &VlanPolicy) -> Option<Vid> {
-    match policy {
-        VlanPolicy::Unaware => Some(Vid::NONE),
-        VlanPolicy::Access(own) => Some(*own),
-        VlanPolicy::Trunk { native, .. } => *native,
     }
 }
 

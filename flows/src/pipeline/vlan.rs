@@ -33,12 +33,10 @@ pub(crate) fn classify(
         Some(Some(tag)) => Some(Vid(tag.vid())).filter(|vid| vid.0 != 0),
         None => None,
     };
-    match (policy, tagged) {
-        (_, Some(vid)) if policy.carries(vid) => Ok(vid),
-        (_, Some(_)) => Err(DropReason::VlanNotAllowed),
-        (VlanPolicy::Access(own), None) => Ok(*own),
-        (VlanPolicy::Trunk { native, .. }, None) => native.ok_or(DropReason::UntaggedNotAllowed),
-        (VlanPolicy::Unaware, None) => Ok(Vid::NONE),
+    match tagged {
+        Some(vid) if policy.carries(vid) => Ok(vid),
+        Some(_) => Err(DropReason::VlanNotAllowed),
+        None => policy.untagged().ok_or(DropReason::UntaggedNotAllowed),
     }
 }
 
