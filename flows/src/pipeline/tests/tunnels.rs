@@ -184,6 +184,9 @@ fn offload(frame: &[u8], left: Left, size: u16) -> Offload {
 fn undone(frame: &mut PktBuf) {
     let Csum::Partial { start, offset } = frame.offload.csum else { return };
     let layers = Layers::parse(frame.data()).unwrap().unwrap();
+    if layers.checksum_offset().is_none() {
+        return;
+    }
     let bytes = frame.len() - usize::from(start);
     let sum = pktio::wire::checksum::pseudo_header(frame.data(), &layers, bytes).unwrap();
     let at = usize::from(start + offset);
@@ -366,12 +369,19 @@ fn what_finds_no_way_says_why() {
 }
 
 #[test]
-fn what_cannot_travel_as_one_is_cut_before() {
+fn an_outer_checksum_that_is_half_done_goes_with_its_header() {
+    let mut two = Host::new(2);
+    let mut frame = on_the_wire(&mut two);
+    frame.offload.csum = Csum::Partial { start: 34, offset: 6 };
+    let out = two.receive(WIRE, frame);
+    assert_eq!(out[0].frame.offload, Offload::NONE);
+}
+
+/// That a frame becomes so many packets of a tunnel as it is frames, which come out as these.
+fn is_cut_before(sent: &[u8], offload: Offload) {
     let (mut one, mut two) = (Host::new(1), Host::new(2));
-    // As long as a packet can be: with more headers it would be longer.
-    let sent = inner(Kind::Tcp("A", 1, 1), true, 65_495);
-    let mut frame = one.pool.frame_from(&sent).unwrap();
-    frame.offload = offload(&sent, Left::Cutting, 1400);
+    let mut frame = one.pool.frame_from(sent).unwrap();
+    frame.offload = offload;
     undone(&mut frame);
     let original = one.copied(&frame);
     let expected = plain(vec![original], &mut one.pool);
@@ -383,4 +393,25 @@ fn what_cannot_travel_as_one_is_cut_before() {
         out.extend(two.receive(WIRE, packet).into_iter().map(|it| it.frame.data()[8..].to_vec()));
     }
     assert_eq!(out, expected);
+}
+
+#[test]
+fn what_cannot_travel_as_one_is_cut_before() {
+    // As long as a packet can be: with more headers it would be longer.
+    let long = inner(Kind::Tcp("A", 1, 1), true, 65_495);
+    is_cut_before(&long, offload(&long, Left::Cutting, 1400));
+    // Options, which whoever cuts packets in tunnels does not expect.
+    let packet = Packet::new(Kind::Tcp("A", 1, 1), "10.0.0.1:7", "10.0.0.2:9").of_length(5000);
+    let packet = Packet { options: vec![1; 4], ..packet };
+    let with_options = packet.frame(mac(7), mac(8));
+    is_cut_before(&with_options, offload(&with_options, Left::Cutting, 1400));
+}
+
+#[test]
+fn a_checksum_that_no_port_finishes_in_a_tunnel_is_finished_before() {
+    const SCTP: u8 = 132;
+    let packet = Packet::new(Kind::Other(SCTP), "10.0.0.1", "10.0.0.2").of_length(64);
+    let mut sent = packet.frame(mac(7), mac(8));
+    sent[42..46].fill(0);
+    is_cut_before(&sent, Offload { csum: Csum::Partial { start: 34, offset: 8 }, gso: Gso::None });
 }
