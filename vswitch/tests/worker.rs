@@ -428,3 +428,22 @@ fn frames_for_a_port_that_no_worker_serves_are_accounted_for() {
     rig.turn();
     assert_eq!(rig.books().port(PortIndex(1)).egress_dropped(), 10);
 }
+
+#[test]
+fn a_change_does_not_wait_for_what_is_flooded_and_the_books_do() {
+    const PORTS: usize = 200;
+    let mut rig = Rig::new(1, &[0; PORTS], Accepts::ALL);
+    let mut burst = Burst::new();
+    let mut left =
+        |rig: &mut Rig| (1..PORTS).map(|port| rig.left_by(port, &mut burst)).sum::<usize>();
+    rig.inject(0, 9, 1, 1, &mut Burst::new());
+    rig.workers[0].turn();
+    let in_a_turn = left(&mut rig);
+    assert!((1..PORTS / 4).contains(&in_a_turn), "{in_a_turn}");
+    rig.tell(0, Command::Open(PortIndex(0)));
+    rig.workers[0].turn();
+    assert_eq!(left(&mut rig), in_a_turn);
+    rig.tell(0, Command::Report(Box::new(Report::empty(WorkerId(0)))));
+    rig.workers[0].turn();
+    assert_eq!(left(&mut rig), PORTS - 1 - 2 * in_a_turn);
+}

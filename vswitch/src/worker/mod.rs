@@ -314,19 +314,27 @@ impl Worker {
         watch.charge(&mut self.perf, Stage::Rx);
         self.decide(ingress, now);
         watch.charge(&mut self.perf, Stage::Pipeline);
-        // What waits to leave is in buffers that the next ports may need.
-        if self.outboxes.must_flush() || self.pool.is_short() {
+        if self.is_crowded() {
             self.flush_all(now);
             watch.charge(&mut self.perf, Stage::Tx);
         }
         outcome
     }
 
+    /// Whether what waits to leave is too much, or in buffers that the next frames may need.
+    #[inline]
+    fn is_crowded(&self) -> bool {
+        self.outboxes.must_flush() || self.pool.is_short()
+    }
+
     /// Carries out what the control thread sent.
     fn obey(&mut self, now: Nanos) {
         while let Some(command) = self.lane().command() {
-            // What was injected or released a moment ago is in the outboxes still, and not in the books.
-            self.flush_all(now);
+            // What waits for other commands leaves when it is due: the control thread waits for some of them, and a flood to
+            // five hundred ports is a millisecond and more.
+            if command.needs_empty_outboxes() || self.is_crowded() {
+                self.flush_all(now);
+            }
             match command {
                 Command::Adopt(plane) => self.adopt(plane),
                 Command::Attach(id, Device::Queue(port)) => self.attach(id, port),
