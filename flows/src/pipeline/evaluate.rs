@@ -355,7 +355,7 @@ impl<W: Witness> Memory<W> {
     }
 
     /// The next hop of a packet by a certain bridge: that of its session.
-    fn next_hop_on(
+    pub(super) fn next_hop_on(
         &mut self,
         desk: &Desk,
         bridge: BridgeIndex,
@@ -436,7 +436,7 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Finds the station of a next hop.
-    fn resolve(&mut self, desk: &Desk, next: NextHop) -> Result<Hop, Refusal> {
+    pub(super) fn resolve(&mut self, desk: &Desk, next: NextHop) -> Result<Hop, Refusal> {
         let from = desk.snapshot.bridge(next.bridge).map(|bridge| bridge.gateway_mac);
         let from = from.ok_or(Refusal::Drop(DropReason::NoRoute))?;
         let neighbors = &self.tables.neighbors;
