@@ -447,3 +447,20 @@ fn a_change_does_not_wait_for_what_is_flooded_and_the_books_do() {
     rig.workers[0].turn();
     assert_eq!(left(&mut rig), PORTS - 1 - 2 * in_a_turn);
 }
+
+#[test]
+fn what_is_flooded_to_a_port_that_goes_is_not_for_the_one_that_gets_its_number() {
+    const LAST: usize = 199;
+    let mut rig = Rig::new(1, &[0; LAST + 1], Accepts::ALL);
+    let port = PortIndex(u16::try_from(LAST).unwrap());
+    [Command::Detach(port), Command::Forget(port)].map(|command| rig.tell(0, command));
+    rig.turn();
+    rig.inject(0, 9, 1, 1, &mut Burst::new());
+    rig.workers[0].turn();
+    let (near, far) = mem::pair(1024, Accepts::ALL);
+    rig.far[LAST] = far;
+    let id = QueueId { port, queue: 0 };
+    rig.tell(0, Command::Attach(id, Device::Queue(Box::new(near))));
+    assert_eq!(rig.books().port(port).egress_dropped(), 1);
+    assert_eq!(rig.left_by(LAST, &mut Burst::new()), 0);
+}

@@ -68,7 +68,7 @@ impl Command {
     /// a frame that waits is neither sent nor lost; where a queue ends by which it leaves; and where somebody begins or
     /// ends to watch, who sees of every frame how it came and how it left.
     ///
-    /// For others it does not matter: a frame that waits leaves by whatever its port has become, or is booked as lost with it.
+    /// For others it does not matter, or only for the ports whose number may get another meaning by them: see to these.
     pub fn needs_empty_outboxes(&self) -> bool {
         match self {
             Self::Detach(_) | Self::Forget(_) | Self::Report(_) => true,

@@ -343,8 +343,8 @@ impl Worker {
                 self.flush_all(now);
             }
             match command {
-                Command::Adopt(plane) => self.adopt(plane),
-                Command::Attach(id, Device::Queue(port)) => self.attach(id, port),
+                Command::Adopt(plane) => self.adopt(plane, now),
+                Command::Attach(id, Device::Queue(port)) => self.attach(id, port, now),
                 Command::Attach(id, Device::Endpoint(underlay)) => self.join(id, underlay),
                 Command::Open(port) => self.open(port, now),
                 Command::Detach(port) => self.detach(port),
@@ -362,7 +362,8 @@ impl Worker {
         }
     }
 
-    fn adopt(&mut self, plane: Arc<Dataplane>) {
+    fn adopt(&mut self, plane: Arc<Dataplane>, now: Nanos) {
+        self.flush_unowned(now);
         self.pipeline.adopt(Arc::clone(&plane.snapshot));
         self.outboxes.reserve(plane.snapshot.port_slots());
         self.ledger.reserve(plane.snapshot.port_slots());
@@ -373,7 +374,9 @@ impl Worker {
         self.lane().report(Event::Retired(retired));
     }
 
-    fn attach(&mut self, id: QueueId, mut port: Box<dyn Port>) {
+    fn attach(&mut self, id: QueueId, mut port: Box<dyn Port>, now: Nanos) {
+        // It was for who had the number before.
+        self.flush(id.port, now);
         if let Err(fault) = port.housekeep(&mut self.pool) {
             return self.lane().report(Event::Fault(id, Device::Queue(port), fault));
         }
