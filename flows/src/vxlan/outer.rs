@@ -195,6 +195,3 @@ fn inside(frame: &PktBuf, layers: &Layers) -> Offload {
     };
     Offload { gso, ..frame.offload }
 }
-
-#[cfg(test)]
-mod tests;
