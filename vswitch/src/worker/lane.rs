@@ -68,7 +68,7 @@ impl Command {
     /// a frame that waits is neither sent nor lost; where a queue ends by which it leaves; and where somebody begins or
     /// ends to watch, who sees of every frame how it came and how it left.
     ///
-    /// For others it does not matter, or only for the ports whose number may get another meaning by them: see to these.
+    /// For others it does not matter, but for the ports whose number may mean another one by them; they see to these themselves.
     pub fn needs_empty_outboxes(&self) -> bool {
         match self {
             Self::Detach(_) | Self::Forget(_) | Self::Report(_) => true,
