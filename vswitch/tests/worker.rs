@@ -453,7 +453,8 @@ fn what_is_flooded_to_a_port_that_goes_is_not_for_the_one_that_gets_its_number()
     const LAST: usize = 199;
     let mut rig = Rig::new(1, &[0; LAST + 1], Accepts::ALL);
     let port = PortIndex(u16::try_from(LAST).unwrap());
-    [Command::Detach(port), Command::Forget(port)].map(|command| rig.tell(0, command));
+    rig.tell(0, Command::Detach(port));
+    rig.tell(0, Command::Forget(port));
     rig.turn();
     rig.inject(0, 9, 1, 1, &mut Burst::new());
     rig.workers[0].turn();
