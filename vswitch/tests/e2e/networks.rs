@@ -123,8 +123,8 @@ fn a_container_without_ipv6_says_nothing_by_it_until_it_is_given_an_address() ->
         create(&daemon, name, subnets)?;
         assert_eq!(local(&joined(&daemon, name)?.0)?, expected, "{name}");
     }
-    routed_bridge(&daemon, "br0", &["10.3.0.1/24"])?;
-    let plain = container(&daemon, "plain", "br0", &["10.3.0.2/24"], &["10.3.0.1"])?;
+    routed_bridge(&daemon, "lan", &["10.3.0.1/24"])?;
+    let plain = container(&daemon, "plain", "lan", &["10.3.0.2/24"], &["10.3.0.1"])?;
     assert_eq!(local(&plain)?, 0);
     let ips = vec!["10.3.0.2/24".parse()?, "fd03::2/64".parse()?];
     daemon
