@@ -111,6 +111,8 @@ pub struct Tunnel {
     pub vni: Vni,
     /// The address of this host; the daemon chooses it where it is not given.
     pub local: Option<IpAddr>,
+    /// The bridge of an uplink over which its packets travel; the host's own network without one.
+    pub via: Option<BridgeName>,
     /// The other hosts.
     #[serde(default)]
     pub remotes: Vec<IpAddr>,

@@ -52,6 +52,7 @@ impl<'a> Wanted<'a> {
         let overlay = keys.vxlan.as_ref().map(|tunnel| Overlay {
             vni: tunnel.vni,
             local: tunnel.local,
+            via: tunnel.via.clone(),
             remotes: tunnel.remotes.clone(),
         });
         let settings = NetworkSettings {

@@ -15,6 +15,7 @@ const SHAPE: &str = "vswitch.shape";
 const MASQUERADE: &str = "vswitch.masquerade";
 const VNI: &str = "vswitch.vni";
 const LOCAL: &str = "vswitch.local";
+const VIA: &str = "vswitch.via";
 const REMOTES: &str = "vswitch.remotes";
 const MTU: &str = "com.docker.network.driver.mtu";
 /// What Docker's own bridge driver calls these.
@@ -22,8 +23,8 @@ const BRIDGE_ICC: &str = "com.docker.network.bridge.enable_icc";
 const BRIDGE_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const INTERNAL: &str = "com.docker.network.internal";
 
-const KNOWN: [&str; 10] =
-    [NETWORK, ISOLATED, SHAPE, MASQUERADE, VNI, LOCAL, REMOTES, MTU, BRIDGE_ICC, BRIDGE_MASQUERADE];
+const KNOWN: [&str; 11] =
+    [NETWORK, ISOLATED, SHAPE, MASQUERADE, VNI, LOCAL, VIA, REMOTES, MTU, BRIDGE_ICC, BRIDGE_MASQUERADE];
 
 /// An option that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -127,14 +128,16 @@ impl Given<'_> {
     fn overlay(&self) -> Result<Option<Overlay>, OptionError> {
         let vni: Option<Vni> = self.value(VNI)?;
         let local: Option<IpAddr> = self.value(LOCAL)?;
+        let via: Option<BridgeName> = self.value(VIA)?;
         let remotes = self.text(REMOTES);
-        match (vni, local, &remotes) {
-            (Some(vni), local, _) => {
-                Ok(Some(Overlay { vni, local, remotes: addresses(remotes.unwrap_or_default())? }))
+        let given = [(local.is_some(), LOCAL), (via.is_some(), VIA), (remotes.is_some(), REMOTES)];
+        match (vni, given.iter().find(|(is_given, _)| *is_given)) {
+            (Some(vni), _) => {
+                let remotes = addresses(remotes.unwrap_or_default())?;
+                Ok(Some(Overlay { vni, local, via, remotes }))
             }
-            (None, Some(_), _) => Err(OptionError::Incomplete { given: LOCAL, missing: VNI }),
-            (None, None, Some(_)) => Err(OptionError::Incomplete { given: REMOTES, missing: VNI }),
-            (None, None, None) => Ok(None),
+            (None, Some((_, given))) => Err(OptionError::Incomplete { given, missing: VNI }),
+            (None, None) => Ok(None),
         }
     }
 }

@@ -147,6 +147,9 @@ pub struct Overlay {
     /// The address of this host; the daemon chooses it where it is not given, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<IpAddr>,
+    /// The bridge over which its packets travel, see [`Vxlan::via`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<BridgeName>,
     /// The other hosts that are known from the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remotes: Vec<IpAddr>,
@@ -245,7 +248,7 @@ impl Overlay {
     /// The tunnel on a bridge, if its end here is known.
     pub fn vxlan(&self, bridge: BridgeName) -> Option<Vxlan> {
         let plain = Vxlan::new(bridge, self.vni, self.local?);
-        Some(Vxlan { remotes: self.remotes.clone(), ..plain })
+        Some(Vxlan { remotes: self.remotes.clone(), via: self.via.clone(), ..plain })
     }
 }
 

@@ -61,13 +61,17 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
     }
 }
 
-/// This host's end of a network's tunnel: what it was before, if the network is there; otherwise the address that the first
-/// remote would see, or whoever is beyond the default route.
+/// This host's end of a network's tunnel: what it was before, if the network is there; otherwise the address of the bridge that it
+/// travels over, or that the first remote would see, or whoever is beyond the default route.
 fn end_for(overlay: &Overlay, network: &BridgeName, config: &Config) -> Option<IpAddr> {
     let present = config.networks.get(network);
     let kept = present.and_then(|network| network.settings.vxlan.as_ref()?.local);
     let peer = overlay.remotes.first().copied();
-    kept.or_else(|| {
+    let bridge = overlay.via.as_ref().and_then(|via| config.bridges.get(via));
+    let gateways = bridge.into_iter().flat_map(|bridge| &bridge.gateways).map(|own| own.addr);
+    let mut of_version =
+        gateways.filter(|own| peer.is_none_or(|peer| own.is_ipv4() == peer.is_ipv4()));
+    kept.or_else(|| of_version.next()).or_else(|| {
         let source = Netlink::open().and_then(|netlink| netlink.source_address(peer));
         source.unwrap_or_else(|error| {
             tracing::warn!(%error, "no address of the host is found for the tunnel of network {network}");

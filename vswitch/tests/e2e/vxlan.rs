@@ -179,7 +179,7 @@ fn network(number: u8, remotes: Vec<IpAddr>) -> Outcome<Mutation> {
     let mut create = NetworkCreate::new("all".parse()?);
     create.subnets = vec!["10.3.0.0/24".parse()?];
     create.ranges = vec![format!("10.3.0.{}/28", number * 16).parse()?];
-    create.settings.vxlan = Some(Overlay { vni: VNI.try_into()?, local: None, remotes });
+    create.settings.vxlan = Some(Overlay { vni: VNI.try_into()?, local: None, via: None, remotes });
     Ok(Mutation::NetworkCreate(Box::new(create)))
 }
 

@@ -138,9 +138,13 @@ pub struct NetworkOptions {
     /// Join it to the network of this number on other hosts, by VXLAN
     #[arg(long)]
     pub vni: Option<Vni>,
-    /// The address of this host, for --vni [default: the one from which it sends to the first remote, or by its default route]
+    /// The address of this host, for --vni [default: the one from which it sends to the first remote, or by its default route;
+    /// that of the gateway of --via]
     #[arg(long, value_name = "IP", requires = "vni")]
     pub local: Option<IpAddr>,
+    /// The bridge of an uplink of the switch's over which its packets travel, for --vni [default: by the host's own network]
+    #[arg(long, value_name = "BRIDGE", requires = "vni")]
+    pub via: Option<BridgeName>,
     /// The address of another host, for --vni (may be repeated)
     #[arg(long = "remote", value_name = "IP", requires = "vni")]
     pub remotes: Vec<IpAddr>,

@@ -33,7 +33,8 @@ pub(super) fn request(command: &NetworkCommand) -> Request {
 
 fn create(options: &NetworkOptions) -> NetworkCreate {
     let (local, remotes) = (options.local, options.remotes.clone());
-    let vxlan = options.vni.map(|vni| Overlay { vni, local, remotes });
+    let via = options.via.clone();
+    let vxlan = options.vni.map(|vni| Overlay { vni, local, via, remotes });
     NetworkCreate {
         name: options.name.clone(),
         settings: NetworkSettings {

@@ -44,7 +44,8 @@ pub(super) fn one(network: &NetworkInfo, style: Style) -> String {
     rows.extend(settings.isolated.then(|| ("  isolated", "from each other".to_owned())));
     rows.extend(settings.vxlan.as_ref().map(|overlay| {
         let (local, remotes) = (joined(overlay.local.as_slice()), joined(&overlay.remotes));
-        ("  VXLAN", format!("VNI {} at {local}, remotes {remotes}", overlay.vni))
+        let via = overlay.via.as_ref().map_or_else(String::new, |via| format!(" over {via}"));
+        ("  VXLAN", format!("VNI {} at {local}{via}, remotes {remotes}", overlay.vni))
     }));
     rows.push(("  names", names(network)));
     rows.extend(settings.dhcp.then(|| ("  DHCP", "containers ask for their addresses".to_owned())));
