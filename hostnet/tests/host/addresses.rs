@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ctl::IpCidr;
 use hostnet::{HostError, Interface};
-use netlab::topology::veth;
 use netlab::{Container, LabError, Path, Test, TestResult, tcp, test};
 
 use crate::wire;

@@ -3,13 +3,13 @@
 mod addresses;
 
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ctl::{IpCidr, NetnsRef};
+use ctl::NetnsRef;
 use hostnet::ethtool::{self, Feature};
-use hostnet::{HostError, Interface, Link, LinkEvent, LinkMonitor, Netlink, Netns};
+use hostnet::{HostError, Link, LinkEvent, LinkMonitor, Netlink, Netns};
 use netlab::raw::RawSocket;
 use netlab::topology::{LinuxBridge, veth};
 use netlab::{Container, LabError, Need, PATIENCE, Path, TestResult, tcp, test};
