@@ -23,8 +23,19 @@ const BRIDGE_ICC: &str = "com.docker.network.bridge.enable_icc";
 const BRIDGE_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
 const INTERNAL: &str = "com.docker.network.internal";
 
-const KNOWN: [&str; 11] =
-    [NETWORK, ISOLATED, SHAPE, MASQUERADE, VNI, LOCAL, VIA, REMOTES, MTU, BRIDGE_ICC, BRIDGE_MASQUERADE];
+const KNOWN: [&str; 11] = [
+    NETWORK,
+    ISOLATED,
+    SHAPE,
+    MASQUERADE,
+    VNI,
+    LOCAL,
+    VIA,
+    REMOTES,
+    MTU,
+    BRIDGE_ICC,
+    BRIDGE_MASQUERADE,
+];
 
 /// An option that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use crate::daemon::{Daemon, eventually};
 use crate::routing::routed_bridge;
 use crate::vxlan::{
-    Outside, VNI, container, dropped, exchange, has_outer_headers_as_told, hosts, is_wrapped, join,
-    show, switch, switch_of_two, tunnel,
+    Outside, VNI, connected, container, dropped, exchange, has_outer_headers_as_told, hosts,
+    is_wrapped, join, network, show, switch, switch_of_two, tunnel,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Test> {
         test!(frames_wait_until_the_next_hop_of_their_tunnel_is_known),
         test!(a_bridge_that_a_tunnel_travels_over_is_checked),
         test!(a_tunnel_over_a_bridge_outlives_the_daemon),
+        test!(a_network_travels_over_the_interface_that_the_host_keeps),
     ]
     .into_iter()
     .chain([test!(each_of_two_workers_sends_over_the_bridge).needs(Need::TwoCores)])
@@ -304,4 +305,24 @@ fn each_of_two_workers_sends_over_the_bridge() -> TestResult {
     let near = container(&daemon, 1)?;
     exchange(&near, &hosts.1)?;
     daemon.check_ledger()
+}
+
+/// Beside the network's masquerading by the same interface; the host's address there is found.
+fn a_network_travels_over_the_interface_that_the_host_keeps() -> TestResult {
+    let hosts = hosts()?;
+    let (one, two) = (Daemon::start_on(&hosts.0, &[])?, Daemon::start_on(&hosts.1, &[])?);
+    let mut ends = Vec::new();
+    for (daemon, number, remote) in [(&one, 1, 2), (&two, 2, 1)] {
+        uplink(daemon, NetdevMode::Auto, None)?;
+        let made = daemon.change(network(number, vec![Outside::V4.ip(remote)], Some("out"))?)?;
+        let overlay = made.network.and_then(|network| network.settings.vxlan);
+        let local = overlay.ok_or("a network without a tunnel")?.local;
+        assert_eq!(local, Some(Outside::V4.ip(number)));
+        ends.push(connected(daemon)?);
+    }
+    transfer::tcp(&Path::new(&ends[0].0, &ends[1].0, ends[1].1), 8 << 20, 1)?;
+    transfer::tcp(&Path::new(&ends[1].0, &ends[0].0, ends[0].1), 8 << 20, 2)?;
+    ping::ping(&ends[0].0, Outside::V4.ip(2), &ping::Options::default())?;
+    one.check_ledger()?;
+    two.check_ledger()
 }

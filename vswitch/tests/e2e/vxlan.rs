@@ -175,12 +175,23 @@ fn containers_on_two_hosts_are_on_one_network() -> TestResult {
 }
 
 /// A network with a tunnel, of which each host gives other addresses. Nobody says which address the host has.
-fn network(number: u8, remotes: Vec<IpAddr>) -> Outcome<Mutation> {
+pub fn network(number: u8, remotes: Vec<IpAddr>, via: Option<&str>) -> Outcome<Mutation> {
     let mut create = NetworkCreate::new("all".parse()?);
     create.subnets = vec!["10.3.0.0/24".parse()?];
     create.ranges = vec![format!("10.3.0.{}/28", number * 16).parse()?];
-    create.settings.vxlan = Some(Overlay { vni: VNI.try_into()?, local: None, via: None, remotes });
+    let via = via.map(str::parse).transpose()?;
+    create.settings.vxlan = Some(Overlay { vni: VNI.try_into()?, local: None, via, remotes });
     Ok(Mutation::NetworkCreate(Box::new(create)))
+}
+
+/// A container on that network, and its address.
+pub fn connected(daemon: &Daemon) -> Outcome<(Container, IpAddr)> {
+    let container = Container::new()?;
+    let connect = NetworkConnect::new("all".parse()?, container.reference());
+    let made = daemon.change(Mutation::NetworkConnect(Box::new(connect)))?;
+    let endpoint = made.endpoint.ok_or("no endpoint in the answer")?;
+    container.await_ready("eth0")?;
+    Ok((container, endpoint.addresses[0].address.addr))
 }
 
 fn a_network_finds_the_hosts_end_of_its_tunnel_once() -> TestResult {
@@ -189,15 +200,10 @@ fn a_network_finds_the_hosts_end_of_its_tunnel_once() -> TestResult {
         let (one, two) = (Daemon::start_on(&hosts.0, &[])?, Daemon::start_on(&hosts.1, &[])?);
         let mut ends = Vec::new();
         for (daemon, number, remote) in [(&one, 1, 2), (&two, 2, 1)] {
-            let made = daemon.change(network(number, vec![outside.ip(remote)])?)?;
+            let made = daemon.change(network(number, vec![outside.ip(remote)], None)?)?;
             let settings = made.network.ok_or("no network in the answer")?.settings;
             assert_eq!(settings.vxlan.and_then(|overlay| overlay.local), Some(outside.ip(number)));
-            let container = Container::new()?;
-            let connect = NetworkConnect::new("all".parse()?, container.reference());
-            let made = daemon.change(Mutation::NetworkConnect(Box::new(connect)))?;
-            let endpoint = made.endpoint.ok_or("no endpoint in the answer")?;
-            container.await_ready("eth0")?;
-            ends.push((container, endpoint.addresses[0].address.addr));
+            ends.push(connected(daemon)?);
         }
         ping::ping(&ends[0].0, ends[1].1, &ping::Options::default())?;
         // Another address would be found now, and the one that was found stays.
@@ -209,7 +215,7 @@ fn a_network_finds_the_hosts_end_of_its_tunnel_once() -> TestResult {
                 IpCidr { addr: outside.ip(1), prefix_len: outside.prefix_len() },
             )
         })?;
-        assert!(!one.change(network(1, vec![outside.ip(2)])?)?.changed);
+        assert!(!one.change(network(1, vec![outside.ip(2)], None)?)?.changed);
     }
     Ok(())
 }
@@ -218,10 +224,10 @@ fn a_network_without_remotes_is_on_the_hosts_only_address_or_is_refused() -> Tes
     let (host, other) = (Container::new()?, Container::new()?);
     topology::veth(&host, "wire", &other, "wire")?;
     let daemon = Daemon::start_on(&host, &[])?;
-    let refused = daemon.change(network(1, Vec::new())?).expect_err("it has no address");
+    let refused = daemon.change(network(1, Vec::new(), None)?).expect_err("it has no address");
     assert!(refused.to_string().contains("--local"), "{refused}");
     host.address("wire", &["192.0.2.1/24"])?;
-    let made = daemon.change(network(1, Vec::new())?)?.network.ok_or("no network in the answer")?;
+    let made = daemon.change(network(1, Vec::new(), None)?)?.network.ok_or("no network in the answer")?;
     assert_eq!(made.settings.vxlan.and_then(|overlay| overlay.local), Some(Outside::V4.ip(1)));
     Ok(())
 }
