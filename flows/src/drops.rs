@@ -148,7 +148,7 @@ drop_reasons! {
         "a tunnel packet for a VNI that is not configured here; see `vxlan list`";
     /// Its tunnel header is not VXLAN's.
     MalformedTunnel = 36, "malformed-tunnel",
-        "a tunnel packet without a valid VXLAN header or inner frame; the sender is broken";
+        "a tunnel packet in pieces, with a wrong checksum, or without a valid VXLAN header or inner frame; the sender is broken";
     /// Marked by congestion on the way, and the inner packet cannot carry the mark.
     TunnelCongestion = 37, "tunnel-congestion",
         "congestion was marked on the tunnel's path, and the inner packet cannot carry the mark (RFC 6040)";

@@ -18,6 +18,11 @@ pub enum Finding {
     Vlan(Vid),
     /// It is for the gateway, or concerns it.
     Gateway(Outcome),
+    /// It is for an endpoint of tunnels, which takes out what is in it.
+    Tunnel {
+        /// The endpoint.
+        endpoint: PortIndex,
+    },
     /// It belongs to a session.
     Session {
         /// Which.

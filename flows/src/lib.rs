@@ -51,7 +51,7 @@ pub use ids::{BridgeIndex, Generation, Nanos, PortIndex, Seconds, Vid, Zone};
 pub use ledger::{Discrepancy, DropSide, Ledger, LostFrame, Offender, PortBooks};
 pub use offer::{Offer, Routed};
 pub use outbox::Outboxes;
-pub use pipeline::{Followed, Follower, Pipeline, Saying, Tracer, Visitor};
+pub use pipeline::{Followed, Follower, Pipeline, Saying, Tracer, Tunnelled, Untunnelled, Visitor};
 pub use selection::Selection;
 pub use snapshot::{
     BridgeDomain, Horizon, PortConfig, RouterPort, Snapshot, SnapshotError, VlanOf, VlanPolicy,

@@ -1,5 +1,6 @@
 //! [`Snapshot`]: the configuration that the pipeline decides by, immutable.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pktio::wire::MacAddr;
@@ -163,6 +164,9 @@ pub struct BridgeDomain {
     pub gateway_mac: MacAddr,
     /// Its gateway.
     pub router: Option<Arc<RouterPort>>,
+    /// The endpoints of tunnels whose packets travel over it, each with its number: an address, mostly of the gateway, and a
+    /// UDP port.
+    pub endpoints: Vec<(SocketAddr, PortIndex)>,
     /// Its ports that floods go to, filled in by [`Snapshot::new`].
     pub members: Vec<PortIndex>,
     /// Some of its ports take shortcuts, filled in likewise.
@@ -180,6 +184,7 @@ impl BridgeDomain {
             mac_limit,
             gateway_mac: MacAddr::default(),
             router: None,
+            endpoints: Vec::new(),
             members: Vec::new(),
             takes_shortcuts: false,
             vlans: Vec::new(),

@@ -170,7 +170,10 @@ pub(crate) fn no_vxlan(name: &PortName) -> CtlError {
 /// What needs a bridge, by kind and name.
 pub(crate) fn references(config: &Config, bridge: &BridgeName) -> Vec<String> {
     let ports = config.ports_of(bridge).map(|(name, _)| format!("port {name}"));
-    let vxlans = config.vxlans_of(bridge).map(|(name, _)| format!("vxlan {name}"));
+    let vxlans = config
+        .vxlans_of(bridge)
+        .chain(config.vxlans_over(bridge))
+        .map(|(name, _)| format!("vxlan {name}"));
     let vlans = config.vlans_of(bridge).map(|(name, _)| format!("bridge {name}"));
     let routes = config.routes.get(bridge).into_iter().flatten();
     let routes = routes.map(|(to, _)| format!("route {to} on {bridge}"));

@@ -191,6 +191,14 @@ impl Config {
         self.vxlans.iter().filter(move |(_, vxlan)| vxlan.bridge == *bridge)
     }
 
+    /// The tunnels whose packets travel over a bridge.
+    pub fn vxlans_over<'a>(
+        &'a self,
+        bridge: &'a BridgeName,
+    ) -> impl Iterator<Item = (&'a PortName, &'a Vxlan)> + 'a {
+        self.vxlans.iter().filter(move |(_, vxlan)| vxlan.via.as_ref() == Some(bridge))
+    }
+
     /// Whether a port or a tunnel has this name.
     pub fn has_port(&self, name: &PortName) -> bool {
         self.ports.contains_key(name) || self.vxlans.contains_key(name)

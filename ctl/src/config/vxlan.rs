@@ -20,6 +20,10 @@ pub struct Vxlan {
     pub vni: Vni,
     /// The address of this host from which packets are sent, and at which they arrive.
     pub local: IpAddr,
+    /// The bridge over which the packets travel, by its routes and neighbours, and at whose gateway they arrive: the switch
+    /// itself sends and receives them. Without one a socket of the host's kernel does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<BridgeName>,
     /// The other hosts that are known from the start: broadcasts go to each of them. Hosts that are
     /// heard from are learned, if `learning`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -57,6 +61,7 @@ impl Vxlan {
             bridge,
             vni,
             local,
+            via: None,
             remotes: Vec::new(),
             dstport: Self::PORT,
             ttl: Self::TTL,
@@ -77,7 +82,7 @@ impl Vxlan {
     /// Whether this and another setting are of one tunnel, which stays open when one becomes the other.
     pub fn is_same_tunnel(&self, other: &Self) -> bool {
         let end = |vxlan: &Self| (vxlan.vni, vxlan.local, vxlan.dstport);
-        self.bridge == other.bridge && end(self) == end(other)
+        (&self.bridge, &self.via) == (&other.bridge, &other.via) && end(self) == end(other)
     }
 
     /// What the outer IP, UDP and VXLAN headers and the inner Ethernet header take from the MTU.

@@ -19,6 +19,7 @@ use super::service;
 use super::sight::Sight;
 use super::steps::take_steps;
 use super::transform::{Change, Flows, Transform, Way};
+use super::tunnel::Tunnelled;
 use super::witness::Witness;
 use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments};
@@ -49,6 +50,8 @@ pub(super) struct Memory<W> {
     /// Packets for services of gateways, to be handed to whoever serves: empty between turns.
     pub(super) visitors: Vec<Visitor>,
     pub(super) visits: VisitLimiter,
+    /// Packets for endpoints of tunnels, to be unwrapped: empty between turns.
+    pub(super) tunnelled: Vec<Tunnelled>,
     /// Of a super-frame that is fragmented, and its pieces: empty between frames.
     pub(super) segments: Burst,
     pub(super) pieces: Burst,
@@ -117,6 +120,7 @@ impl<W: Witness> Memory<W> {
             errors: ErrorLimiter::new(ErrorRate::default(), sizes.seed),
             visitors: Vec::with_capacity(Burst::CAPACITY),
             visits: VisitLimiter::default(),
+            tunnelled: Vec::with_capacity(Burst::CAPACITY),
             segments: Burst::new(),
             pieces: Burst::new(),
             offers: Offers::new(),
@@ -139,6 +143,7 @@ impl<W: Witness> Memory<W> {
             errors,
             visitors,
             visits,
+            tunnelled,
             segments,
             pieces,
             offers,
@@ -152,6 +157,7 @@ impl<W: Witness> Memory<W> {
         swap(errors, &mut other.errors);
         swap(visitors, &mut other.visitors);
         swap(visits, &mut other.visits);
+        swap(tunnelled, &mut other.tunnelled);
         swap(segments, &mut other.segments);
         swap(pieces, &mut other.pieces);
         swap(offers, &mut other.offers);
@@ -168,6 +174,12 @@ impl<W: Witness> Memory<W> {
         sight: &Sight,
     ) {
         let Sight { vid, is_routed, ref layers, ref flow } = *sight;
+        if is_routed
+            && let Ok(Some(layers)) = layers
+            && let Some(endpoint) = from.endpoint_of(&frame, layers, vid)
+        {
+            return self.take_out(desk, frame, layers, endpoint);
+        }
         match layers {
             Ok(Some(layers)) if is_routed || from.port.is_inspected => {
                 let case = Case { from, vid, layers, is_routed, part_of: None };

@@ -36,6 +36,7 @@ mod sight;
 mod steps;
 mod too_big;
 mod transform;
+mod tunnel;
 pub(crate) mod vlan;
 mod witness;
 
@@ -46,6 +47,7 @@ use pktio::{Burst, PktBuf, Pool};
 
 use crate::router::NextHop;
 use crate::rules::{Meter, Source};
+use crate::vxlan::{Native, Vtep};
 use crate::{
     BridgeIndex, DropReason, Ledger, Nanos, Offer, Outboxes, PortIndex, Snapshot, TableSizes,
     Tables, Vid,
@@ -60,6 +62,7 @@ use witness::{Nobody, Witness};
 pub use follower::{Followed, Follower};
 pub use gateway::Visitor;
 pub use rehearsal::Tracer;
+pub use tunnel::{Tunnelled, Untunnelled};
 
 /// What a gateway says by itself, to all stations of its bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +171,30 @@ impl Pipeline {
     #[inline]
     pub fn visitors(&mut self) -> impl Iterator<Item = Visitor> + '_ {
         self.memory.visitors.drain(..)
+    }
+
+    /// Packets for endpoints of tunnels that came in since the last call. They are in the books of the port that they came
+    /// in by; what becomes of what is in them is to be entered into others.
+    #[inline]
+    pub fn tunnelled(&mut self) -> impl Iterator<Item = Tunnelled> + '_ {
+        self.memory.tunnelled.drain(..)
+    }
+
+    /// Puts a frame into a tunnel whose packets travel over a bridge, and sends it there.
+    ///
+    /// # Errors
+    /// [`Untunnelled`], with the frame: it was not sent.
+    pub fn tunnel(
+        &mut self,
+        now: Nanos,
+        (vtep, native, frame): (&Vtep, Native, PktBuf),
+        pool: &mut Pool,
+        outboxes: &mut Outboxes,
+        ledger: &mut Ledger,
+    ) -> Result<(), Untunnelled> {
+        let snapshot = &*self.snapshot;
+        let mut desk = Desk::new(now, PortIndex(0), snapshot, pool, outboxes, ledger);
+        self.memory.tunnel(&mut desk, (vtep, native), frame)
     }
 
     /// Sends a frame that a service of a gateway made to a port, in a VLAN.

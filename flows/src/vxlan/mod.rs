@@ -2,8 +2,8 @@
 //!
 //! Pure: a frame goes in with eight bytes of header room and comes out with the VXLAN header in front, and a
 //! [`Mark`] beside it that says what the outer headers are to be; the outer headers themselves are the
-//! kernel's ([`pktio::underlay`]). The other way [`decap`] takes the header off, and [`admit`] lets the frame
-//! into the network that the header named.
+//! kernel's ([`pktio::underlay`]), or the switch's own where packets travel over a bridge (`outer.rs`). The other way
+//! [`decap`] takes the header off, and [`admit`] lets the frame into the network that the header named.
 //!
 //! ```text
 //!   outer Ethernet | outer IP | UDP | VXLAN |  inner Ethernet | inner IP | ...
@@ -24,6 +24,7 @@
 
 mod ecn;
 mod entropy;
+pub(crate) mod outer;
 mod tunnels;
 
 #[cfg(test)]
@@ -39,7 +40,8 @@ use pktio::wire::{ETHERNET_BYTES, Layers, Network};
 
 pub use ecn::EcnMode;
 pub use entropy::entropy;
-pub use tunnels::{Arrival, Misfit, Segment, Tunnels, Vtep};
+pub(crate) use tunnels::reason_of;
+pub use tunnels::{Arrival, Misfit, Native, Segment, Tunnels, Vtep};
 
 use crate::pipeline::vlan::tag_bytes;
 
@@ -127,6 +129,14 @@ pub enum Refusal {
     /// Without the I flag: its network identifier is not valid.
     #[error("the I flag of its VXLAN header is not set; the sender is broken, or this is no VXLAN")]
     NoVni,
+    /// In pieces, or shorter than its headers say.
+    #[error(
+        "a fragment, or cut off; tunnel packets must not be fragmented (RFC 7348): is the underlay's MTU right?"
+    )]
+    Broken,
+    /// Its outer checksum is wrong.
+    #[error("its outer UDP checksum is wrong; it was damaged on its way")]
+    BadChecksum,
     /// The frame inside is shorter than an Ethernet header.
     #[error("the frame inside is shorter than an Ethernet header; the sender is broken")]
     InnerRunt,

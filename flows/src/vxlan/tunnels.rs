@@ -9,7 +9,7 @@
 //! Made by the control thread, shared by all workers, never changed.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use pktio::PktBuf;
 use pktio::underlay::Outer;
@@ -17,7 +17,16 @@ use pktio::wire::Layers;
 
 use super::{Refusal, Tunnel, Vni, admit, decap, ecn};
 use crate::hash::Folding;
-use crate::{DropReason, PortIndex};
+use crate::{BridgeIndex, DropReason, PortIndex};
+
+/// How packets of an endpoint travel that the switch itself sends and receives, and not a socket of the host's kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Native {
+    /// Over this bridge, by its routes and neighbours.
+    pub bridge: BridgeIndex,
+    /// The endpoint's address, and the port at which it and the others receive.
+    pub local: SocketAddr,
+}
 
 /// A remote endpoint in a segment: what a port leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +37,8 @@ pub struct Vtep {
     pub remote: IpAddr,
     /// How frames are put into the tunnel.
     pub tunnel: Tunnel,
+    /// How its packets travel, if not by a socket.
+    pub native: Option<Native>,
 }
 
 /// A bridge's end of a VXLAN segment.
@@ -146,9 +157,13 @@ impl Tunnels {
     }
 }
 
-fn reason_of(refusal: Refusal) -> DropReason {
+pub(crate) fn reason_of(refusal: Refusal) -> DropReason {
     match refusal {
-        Refusal::Short | Refusal::NoVni | Refusal::InnerRunt => DropReason::MalformedTunnel,
+        Refusal::Short
+        | Refusal::NoVni
+        | Refusal::Broken
+        | Refusal::BadChecksum
+        | Refusal::InnerRunt => DropReason::MalformedTunnel,
         Refusal::InnerTagged => DropReason::VlanNotAllowed,
         Refusal::Congestion => DropReason::TunnelCongestion,
     }
@@ -174,7 +189,7 @@ mod tests {
         let mut tunnels = Tunnels::default();
         let segment = Segment { endpoint: ENDPOINT, base: BASE, tunnel, is_learning };
         tunnels.add_segment(segment, 1450);
-        tunnels.add_vtep(FRIEND, Vtep { endpoint: ENDPOINT, remote: ip(2), tunnel });
+        tunnels.add_vtep(FRIEND, Vtep { endpoint: ENDPOINT, remote: ip(2), tunnel, native: None });
         tunnels
     }
 

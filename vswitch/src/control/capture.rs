@@ -122,7 +122,7 @@ impl Switch {
         let name = self.numbering().port_name(port).map(ToString::to_string);
         let endpoints = &self.numbering().overlay.endpoints;
         let endpoint = || endpoints.iter().find(|(_, own)| **own == port);
-        name.or_else(|| endpoint().map(|(local, _)| local.to_string()))
+        name.or_else(|| endpoint().map(|(at, _)| at.local.to_string()))
             .unwrap_or_else(|| "(removed)".to_owned())
     }
 }

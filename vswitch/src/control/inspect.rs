@@ -189,7 +189,7 @@ impl Switch {
         let tunnels = overlay.segments.iter();
         let tunnels = tunnels.map(|(name, slot)| (name.to_string(), slot.ports().collect()));
         let endpoints = overlay.endpoints.iter();
-        let endpoints = endpoints.map(|(local, index)| (local.to_string(), vec![*index]));
+        let endpoints = endpoints.map(|(at, index)| (at.local.to_string(), vec![*index]));
         ports.chain(tunnels).chain(endpoints).collect()
     }
 

@@ -41,6 +41,7 @@ impl Worker {
         }
         let slot = match outlet {
             Outlet::Endpoint(slot) => return self.tunnel(slot, port, now),
+            Outlet::Bridge(native) => return self.tunnel_natively(port, native, now),
             Outlet::Queue(slot) => slot,
         };
         if let Err(fault) = self.transmit(slot, port, now) {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Endpoints of tunnels are served like queues; what they receive is unwrapped first, what they transmit
-//! is wrapped last (`tunnel`).
+//! is wrapped last (`tunnel`). Those without a socket have their packets from the pipeline, and give them to it (`native`).
 //!
 //! A worker owns its queues, its packet memory, its ledger and its counters; it shares only the
 //! forwarding tables (`flows::Fdb`), its [`Lane`] and the handoff rings. It takes no lock, allocates
@@ -17,6 +17,7 @@
 mod egress;
 mod idle;
 mod lane;
+mod native;
 mod observe;
 mod perf;
 mod queues;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flows::router::HoldLimits;
+use flows::vxlan::Native;
 use flows::{
     BridgeIndex, DropReason, DropSide, Ledger, Nanos, Outboxes, Pipeline, PortIndex, Saying,
     Snapshot, Tables, Vid, Visitor,
@@ -157,6 +159,8 @@ enum Outlet {
     Queue(usize),
     /// A tunnel, from the endpoint at this position.
     Endpoint(usize),
+    /// A tunnel, over a bridge: every worker does that itself.
+    Bridge(Native),
 }
 
 /// What a worker is made of, see [`Worker::new`].
@@ -259,6 +263,8 @@ impl Worker {
         frames += self.serve_endpoints(now, &mut watch);
         self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
         self.usher(now);
+        self.unwrap_native(now);
+        self.retry_native(now);
         self.release_all(now);
         self.flush_due(now);
         if !self.observers.is_empty() {
@@ -313,6 +319,7 @@ impl Worker {
         self.perf.batch(received);
         watch.charge(&mut self.perf, Stage::Rx);
         self.decide(ingress, now);
+        self.unwrap_native(now);
         watch.charge(&mut self.perf, Stage::Pipeline);
         // What waits to leave is in buffers that the next ports may need.
         if self.outboxes.must_flush() || self.pool.is_short() {
@@ -381,6 +388,7 @@ impl Worker {
 
     /// Closes the books of a port that is no more.
     fn forget(&mut self, port: PortIndex, now: Nanos) {
+        self.drop_native(port, now);
         let (pool, outboxes) = (&mut self.pool, &mut self.outboxes);
         self.pipeline.forget(port, now, pool, outboxes, &mut self.ledger);
         self.ledger.forget(port);
@@ -408,7 +416,8 @@ impl Worker {
         let queues = self.queues.iter().enumerate().rev();
         let queues = queues.map(|(at, queue)| (queue.id.port, Outlet::Queue(at)));
         let tunnels = self.plane.snapshot.tunnels().vteps().filter_map(|(port, vtep)| {
-            Some((port, Outlet::Endpoint(self.tunnelling.position(vtep.endpoint)?)))
+            let by_socket = || self.tunnelling.position(vtep.endpoint).map(Outlet::Endpoint);
+            Some((port, vtep.native.map(Outlet::Bridge).or_else(by_socket)?))
         });
         self.local.fill(None);
         for (port, outlet) in queues.chain(tunnels) {

@@ -43,7 +43,7 @@ impl Worker {
     /// Waits; false when only the timer ended it. An interrupted wait counts as woken: the turn that
     /// follows finds nothing and the worker sleeps again.
     fn wait(&self) -> bool {
-        let mut blind = !self.pipeline.is_idle();
+        let mut blind = !self.pipeline.is_idle() || self.tunnelling.is_waiting();
         let mut fds = vec![PollFd::from_borrowed_fd(self.lane().doorbell(), PollFlags::IN)];
         for fd in self.queues.wake_fds() {
             match fd {

@@ -18,6 +18,7 @@ use pktio::underlay::{Mark, Outer, Tally, Underlay};
 use pktio::wire::Layers;
 use pktio::{Burst, Missed, PktBuf, Pool, PortFault};
 
+use super::native::Waiting;
 use super::perf::{Stage, Stopwatch};
 use super::{Device, Event, QueueId, Worker};
 
@@ -46,10 +47,14 @@ struct Endpoint {
 /// A worker's endpoints, and what is at hand while they are served: empty between bursts.
 pub(super) struct Tunnelling {
     endpoints: Vec<Endpoint>,
-    arrived: Burst,
-    outers: Vec<Outer>,
+    pub(super) arrived: Burst,
+    pub(super) outers: Vec<Outer>,
+    /// The endpoint of each.
+    pub(super) addressed: Vec<PortIndex>,
     wrapped: Burst,
     marks: Vec<Mark>,
+    /// What goes over bridges, and waits for its next hop.
+    pub(super) waiting: Vec<Waiting>,
     /// Whom the control thread has been told of since `told_at`.
     told: Vec<Stranger>,
     told_at: Nanos,
@@ -61,8 +66,10 @@ impl Tunnelling {
             endpoints: Vec::new(),
             arrived: Burst::new(),
             outers: Vec::with_capacity(Burst::CAPACITY),
+            addressed: Vec::with_capacity(Burst::CAPACITY),
             wrapped: Burst::new(),
             marks: Vec::with_capacity(Burst::CAPACITY),
+            waiting: Vec::new(),
             told: Vec::with_capacity(STRANGERS),
             told_at: Nanos::default(),
         }
@@ -102,6 +109,11 @@ impl Tunnelling {
     pub(super) fn take_missed(&mut self, missed: &mut Vec<(PortIndex, Missed)>) {
         let counts = self.endpoints.iter_mut();
         missed.extend(counts.map(|own| (own.id.port, own.underlay.take_missed())));
+    }
+
+    /// Whether anything waits for its next hop.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Whether the control thread is to be told of somebody.
@@ -161,7 +173,7 @@ impl Worker {
         now: Nanos,
         watch: &mut Stopwatch,
     ) -> Result<usize, PortFault> {
-        let Tunnelling { endpoints, arrived, outers, .. } = &mut self.tunnelling;
+        let Tunnelling { endpoints, arrived, outers, addressed, .. } = &mut self.tunnelling;
         let Endpoint { id, underlay, is_open } = &mut endpoints[slot];
         if !*is_open {
             return Ok(0);
@@ -169,13 +181,14 @@ impl Worker {
         let endpoint = id.port;
         let outcome = underlay.rx_burst(&mut self.pool, arrived, outers);
         let received = arrived.len();
+        addressed.resize(received, endpoint);
         if received == 0 {
             watch.charge(&mut self.perf, Stage::Idle);
             return outcome;
         }
         self.perf.batch(received);
         watch.charge(&mut self.perf, Stage::Rx);
-        self.unwrap_all(endpoint, now);
+        self.unwrap_all(now);
         watch.charge(&mut self.perf, Stage::Pipeline);
         if self.outboxes.must_flush() {
             self.flush_all(now);
@@ -185,12 +198,14 @@ impl Worker {
     }
 
     /// Unwraps what arrived, and decides about each row of frames that come in by one port.
-    fn unwrap_all(&mut self, endpoint: PortIndex, now: Nanos) {
+    pub(super) fn unwrap_all(&mut self, now: Nanos) {
         let plane = Arc::clone(&self.plane);
         let mut arrived = std::mem::take(&mut self.tunnelling.arrived);
         let mut outers = std::mem::take(&mut self.tunnelling.outers);
+        let mut addressed = std::mem::take(&mut self.tunnelling.addressed);
         let mut ingress = None;
-        for (mut frame, outer) in arrived.drain(..).zip(outers.drain(..)) {
+        let opened = arrived.drain(..).zip(outers.drain(..)).zip(addressed.drain(..));
+        for ((mut frame, outer), endpoint) in opened {
             let Arrival { port, stranger } =
                 match plane.snapshot.tunnels().unwrap(endpoint, &mut frame, outer) {
                     Ok(arrival) => arrival,
@@ -212,6 +227,7 @@ impl Worker {
         }
         self.tunnelling.arrived = arrived;
         self.tunnelling.outers = outers;
+        self.tunnelling.addressed = addressed;
     }
 
     /// Drops a frame that does not come out of its tunnel.

@@ -15,6 +15,7 @@ mod lifecycle;
 mod loopback;
 mod matrix;
 mod names;
+mod native;
 mod networks;
 mod offload;
 mod places;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         uplink::tests(),
         loopback::tests(),
         vxlan::tests(),
+        native::tests(),
         rules::tests(),
         explain::tests(),
         capture::tests(),

@@ -19,12 +19,12 @@ use crate::daemon::{Daemon, eventually, port, tap, within};
 use crate::routing::{container as routed_container, routed_bridge};
 use crate::sessions::{sessions, tcp_only};
 
-const VNI: u32 = 42;
+pub const VNI: u32 = 42;
 const BYTES: u64 = 30_000_000;
 /// Longer than two sweeps of what timed out.
 const SWEEPS: Duration = Duration::from_secs(60);
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 pub fn tests() -> Vec<Test> {
     [
@@ -47,20 +47,20 @@ pub fn tests() -> Vec<Test> {
 
 /// The IP version of the network between the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outside {
+pub enum Outside {
     V4,
     V6,
 }
 
 impl Outside {
-    fn ip(self, host: u8) -> IpAddr {
+    pub fn ip(self, host: u8) -> IpAddr {
         match self {
             Self::V4 => IpAddr::from([192, 0, 2, host]),
             Self::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(host)]),
         }
     }
 
-    fn inner_mtu(self) -> u32 {
+    pub fn inner_mtu(self) -> u32 {
         match self {
             Self::V4 => 1450,
             Self::V6 => 1430,
@@ -69,7 +69,7 @@ impl Outside {
 }
 
 /// Two hosts on one wire.
-fn hosts() -> Outcome<(Container, Container)> {
+pub fn hosts() -> Outcome<(Container, Container)> {
     let (a, b) = (Container::new()?, Container::new()?);
     topology::veth(&a, "wire", &b, "wire")?;
     for (host, number) in [(&a, 1u8), (&b, 2)] {
@@ -80,7 +80,7 @@ fn hosts() -> Outcome<(Container, Container)> {
 }
 
 /// A switch on a host.
-fn switch(host: &Container) -> Outcome<Daemon> {
+pub fn switch(host: &Container) -> Outcome<Daemon> {
     switch_with(host, &[])
 }
 
@@ -90,20 +90,20 @@ fn switch_with(host: &Container, arguments: &[&str]) -> Outcome<Daemon> {
     Ok(daemon)
 }
 
-fn tunnel(outside: Outside, number: u8, remotes: &[u8]) -> Outcome<VxlanAdd> {
+pub fn tunnel(outside: Outside, number: u8, remotes: &[u8]) -> Outcome<VxlanAdd> {
     let vxlan = Vxlan::new("br0".parse()?, VNI.try_into()?, outside.ip(number));
     let remotes = remotes.iter().map(|remote| outside.ip(*remote)).collect();
     Ok(VxlanAdd { name: "vx0".parse()?, vxlan: Vxlan { remotes, ..vxlan } })
 }
 
 /// Makes the tunnel of host `number` to these remotes.
-fn join(daemon: &Daemon, outside: Outside, number: u8, remotes: &[u8]) -> TestResult {
+pub fn join(daemon: &Daemon, outside: Outside, number: u8, remotes: &[u8]) -> TestResult {
     daemon.change(Mutation::VxlanAdd(tunnel(outside, number, remotes)?))?;
     Ok(())
 }
 
 /// A container on the bridge of a switch.
-fn container(daemon: &Daemon, number: u8) -> Outcome<Container> {
+pub fn container(daemon: &Daemon, number: u8) -> Outcome<Container> {
     let container = Container::new()?;
     let addresses = [format!("10.0.0.{number}/24"), format!("fd00::{number}/64")];
     daemon.add("c", port("br0", tap(&container, &[&addresses[0], &addresses[1]])?)?)?;
@@ -111,12 +111,12 @@ fn container(daemon: &Daemon, number: u8) -> Outcome<Container> {
     Ok(container)
 }
 
-fn show(daemon: &Daemon) -> Outcome<VxlanInfo> {
+pub fn show(daemon: &Daemon) -> Outcome<VxlanInfo> {
     Ok(daemon.ask(Query::VxlanShow(Named::new("vx0".parse()?)))?)
 }
 
 /// Pings, and moves as much each way as takes many super-frames, and compares every byte.
-fn exchange(near: &Container, far: &Container) -> TestResult {
+pub fn exchange(near: &Container, far: &Container) -> TestResult {
     for [one, two] in [["10.0.0.1", "10.0.0.2"], ["fd00::1", "fd00::2"]] {
         let [one, two]: [IpAddr; 2] = [one.parse()?, two.parse()?];
         ping::ping(near, two, &ping::Options::default())?;
@@ -126,7 +126,7 @@ fn exchange(near: &Container, far: &Container) -> TestResult {
     Ok(())
 }
 
-fn dropped(daemon: &Daemon, port: &str, reason: &str) -> u64 {
+pub fn dropped(daemon: &Daemon, port: &str, reason: &str) -> u64 {
     let drops: Vec<DropInfo> = daemon.ask(Query::Drops).unwrap_or_default();
     let is_it = |drop: &&DropInfo| drop.port == port && drop.reason == reason;
     drops.iter().filter(is_it).map(|drop| drop.count).sum()
@@ -267,41 +267,43 @@ fn hops_and_tos(frame: &[u8]) -> (u8, u8) {
 }
 
 /// Whether a frame is a packet of a tunnel, of either version of IP.
-fn is_wrapped(frame: &[u8]) -> bool {
+pub fn is_wrapped(frame: &[u8]) -> bool {
     let l4 = if frame[12..14] == [8, 0] { 34 } else { 54 };
     frame.get(l4 + 2..l4 + 4) == Some(&Vxlan::PORT.to_be_bytes()[..])
 }
 
 fn outer_headers_are_as_the_tunnel_is_told() -> TestResult {
-    // A broadcast packet with DSCP 10 and ECT(0), which is what there is to inherit.
-    let mut inner = [[0xff; 6], [2, 0, 0, 0, 0, 7]].concat();
-    inner.extend([8, 0, 0x45, 0x2a, 0, 20, 0, 0, 0, 0, 33, 200, 0, 0, 10, 0, 0, 1]);
-    inner.extend([255; 4]);
     for outside in [Outside::V4, Outside::V6] {
         let hosts = hosts()?;
         let daemon = switch(&hosts.0)?;
         join(&daemon, outside, 1, &[2])?;
-        let near = container(&daemon, 1)?;
-        let (inside, wire) = (RawSocket::open(&near, "eth0")?, RawSocket::open(&hosts.1, "wire")?);
-        // Congestion marks are the inner packet's in any case (RFC 6040).
-        for (ttl, tos, seen) in [
-            (None, None, (64, 0x02)),
-            (Some(9), Some(Tos::Fixed(184)), (9, 184 | 0x02)),
-            (Some(255), Some(Tos::Inherit), (255, 0x2a)),
-        ] {
-            daemon.change(Mutation::VxlanSet(VxlanSet {
-                ttl,
-                tos,
-                ..VxlanSet::new("vx0".parse()?)
-            }))?;
-            inside.send(&inner)?;
-            let is_it = |frame: &[u8]| is_wrapped(frame) && frame.ends_with(&inner[12..]);
-            let frame = wire.receive(PATIENCE, is_it)?.ok_or("nothing comes out")?;
-            assert_eq!(hops_and_tos(&frame.bytes), seen, "{outside:?}");
-        }
-        daemon.check_ledger()?;
+        has_outer_headers_as_told(&daemon, &hosts.1)?;
     }
     Ok(())
+}
+
+/// That what a new container says comes to another host as its tunnel is told.
+pub fn has_outer_headers_as_told(daemon: &Daemon, far: &Container) -> TestResult {
+    // A broadcast packet with DSCP 10 and ECT(0), which is what there is to inherit.
+    let mut inner = [[0xff; 6], [2, 0, 0, 0, 0, 7]].concat();
+    inner.extend([8, 0, 0x45, 0x2a, 0, 20, 0, 0, 0, 0, 33, 200, 0, 0, 10, 0, 0, 1]);
+    inner.extend([255; 4]);
+    let near = container(daemon, 1)?;
+    let (inside, wire) = (RawSocket::open(&near, "eth0")?, RawSocket::open(far, "wire")?);
+    // Congestion marks are the inner packet's in any case (RFC 6040).
+    for (ttl, tos, seen) in [
+        (None, None, (64, 0x02)),
+        (Some(9), Some(Tos::Fixed(184)), (9, 184 | 0x02)),
+        (Some(255), Some(Tos::Inherit), (255, 0x2a)),
+    ] {
+        let set = VxlanSet { ttl, tos, ..VxlanSet::new("vx0".parse()?) };
+        daemon.change(Mutation::VxlanSet(set))?;
+        inside.send(&inner)?;
+        let is_it = |frame: &[u8]| is_wrapped(frame) && frame.ends_with(&inner[12..]);
+        let frame = wire.receive(PATIENCE, is_it)?.ok_or("nothing comes out")?;
+        assert_eq!(hops_and_tos(&frame.bytes), seen);
+    }
+    daemon.check_ledger()
 }
 
 fn tunnel_packets_for_no_network_are_dropped_and_shown() -> TestResult {

@@ -35,9 +35,11 @@ pub fn vni() -> impl Strategy<Value = Vni> {
 }
 
 fn vxlan() -> impl Strategy<Value = Vxlan> {
-    let end = (underlay(), vec(underlay(), 0..3), select(vec![0, 4789, 8472]));
+    let via = option::weighted(0.2, bridge_name());
+    let end = (underlay(), via, vec(underlay(), 0..3), select(vec![0, 4789, 8472]));
     (bridge_name(), vni(), end, tos(), underlay_mtu(), any::<(u8, bool)>()).prop_map(
-        |(bridge, vni, (local, remotes, dstport), tos, underlay_mtu, (ttl, learning))| Vxlan {
+        |(bridge, vni, (local, via, remotes, dstport), tos, underlay_mtu, (ttl, learning))| Vxlan {
+            via,
             remotes,
             dstport,
             ttl,

@@ -61,7 +61,7 @@ impl<W: Witness> Memory<W> {
     }
 
     /// The next hop of a packet by a certain bridge: that of its session.
-    pub(super) fn next_hop_on(
+    pub(in crate::pipeline) fn next_hop_on(
         &mut self,
         desk: &Desk,
         bridge: BridgeIndex,
@@ -100,7 +100,11 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Finds the station of a next hop.
-    pub(super) fn resolve(&mut self, desk: &Desk, next: NextHop) -> Result<Hop, Refusal> {
+    pub(in crate::pipeline) fn resolve(
+        &mut self,
+        desk: &Desk,
+        next: NextHop,
+    ) -> Result<Hop, Refusal> {
         let from = desk.snapshot.bridge(next.bridge).map(|bridge| bridge.gateway_mac);
         let from = from.ok_or(Refusal::Drop(DropReason::NoRoute))?;
         let neighbors = &self.tables.neighbors;

@@ -15,7 +15,8 @@ pub enum VxlanCommand {
 Examples:
   vswitchctl vxlan add vx0 --bridge br0 --vni 7 --local 192.0.2.1 --remote 192.0.2.2 --remote 192.0.2.3
   vswitchctl vxlan add vx0 --bridge br0 --vni 7 --local 2001:db8::1 --remote 2001:db8::2 --underlay-mtu 9000
-  vswitchctl vxlan add flannel.1 --bridge br0 --vni 1 --local 192.0.2.1 --dstport 8472 --no-learning")]
+  vswitchctl vxlan add flannel.1 --bridge br0 --vni 1 --local 192.0.2.1 --dstport 8472 --no-learning
+  vswitchctl vxlan add vx0 --bridge br0 --vni 7 --local 192.0.2.1 --via uplink --remote 192.0.2.2")]
     Add(VxlanOptions),
     /// Remove a tunnel
     #[command(
@@ -84,6 +85,10 @@ pub struct VxlanOptions {
     /// The address of this host
     #[arg(long, value_name = "IP")]
     pub local: IpAddr,
+    /// The bridge, with that address, over which packets travel, by its routes: an uplink of the switch's own, or one shared with
+    /// the host; by default they travel by the host's own network
+    #[arg(long, value_name = "BRIDGE")]
+    pub via: Option<BridgeName>,
     /// The address of another host, which gets all broadcasts (may be repeated)
     #[arg(long = "remote", value_name = "IP")]
     pub remotes: Vec<IpAddr>,

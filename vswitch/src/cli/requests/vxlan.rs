@@ -35,6 +35,7 @@ fn new_vxlan(options: &VxlanOptions) -> Vxlan {
         bridge: options.bridge.clone(),
         vni: options.vni,
         local: options.local,
+        via: options.via.clone(),
         remotes: options.remotes.clone(),
         dstport: options.dstport,
         ttl: options.ttl,

@@ -33,6 +33,7 @@ pub(super) fn one(vxlan: &VxlanInfo, style: Style) -> String {
         PortState::Waiting(why) => style.bad(&format!("waiting: {}", printable(why))),
     };
     let underlay = settings.underlay_mtu;
+    let via = settings.via.as_ref().map(|via| ("  via", format!("bridge {via}")));
     let rows = [
         ("  bridge", settings.bridge.to_string()),
         ("  VNI", settings.vni.to_string()),
@@ -43,7 +44,7 @@ pub(super) fn one(vxlan: &VxlanInfo, style: Style) -> String {
         ("  learning", yes_or_no(settings.learning)),
     ];
     let network = vxlan.network.as_ref().map(|network| ("  network", network.to_string()));
-    let rows: Vec<_> = rows.into_iter().chain(network).collect();
+    let rows: Vec<_> = rows.into_iter().chain(via).chain(network).collect();
     let heading = format!("{} {state}\n", style.bold(vxlan.name.as_str()));
     heading + &facts(&rows) + &vteps(&vxlan.vteps)
 }

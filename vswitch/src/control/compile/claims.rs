@@ -8,7 +8,8 @@ use pktio::wire::field::protocol;
 
 use super::nat::pools;
 
-/// What is for published ports of a bridge and for node ports of services, and what answers masqueraded connections.
+/// What is for published ports of a bridge, for node ports of services and for tunnels that travel over it, and what answers
+/// masqueraded connections.
 pub fn claims(config: &Config, bridge: &BridgeName) -> Claims {
     let mut claims = Claims::default();
     let own = config.bridges.get(bridge).into_iter().flat_map(|bridge| &bridge.gateways);
@@ -48,6 +49,9 @@ pub fn claims(config: &Config, bridge: &BridgeName) -> Claims {
             }
         }
     }
+    for (_, vxlan) in config.vxlans_over(bridge) {
+        claims.add(vxlan.local, protocol::UDP, vxlan.dstport..=vxlan.dstport);
+    }
     claims
 }
 
@@ -76,7 +80,11 @@ pub fn reserved(config: &Config) -> Vec<PortRange> {
         let is_taken = config.bridges_finding(service).any(is_shared);
         PortRange::one(service.node_port?).filter(|_| is_taken)
     });
-    PortRange::joined(rules.chain(nodes).collect())
+    let tunnels = config.vxlans.values().filter_map(|vxlan| {
+        let is_taken = vxlan.via.as_ref().is_some_and(is_shared);
+        PortRange::one(vxlan.dstport).filter(|_| is_taken)
+    });
+    PortRange::joined(rules.chain(nodes).chain(tunnels).collect())
 }
 
 #[cfg(test)]

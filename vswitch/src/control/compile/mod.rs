@@ -28,7 +28,7 @@ pub use claims::{claims, reserved};
 pub use neighbors::put_neighbors;
 use rules::Rules;
 pub use services::Running;
-pub use tunnels::{Overlay, SegmentSlot, VtepSlot, endpoint_of, inner_mtu};
+pub use tunnels::{Overlay, SegmentSlot, TunnelEndpoint, VtepSlot, endpoint_of, inner_mtu};
 
 /// A bridge's number and its forwarding database, which outlive configurations. A VLAN that the router takes for a
 /// bridge has the database of the bridge that it is of.
@@ -181,6 +181,7 @@ pub fn snapshot(
             vlan_of: bridge.vlan_of.as_ref().and_then(whole),
             gateway_mac: routes::gateway_mac(name, bridge),
             router: router.map(Arc::new),
+            endpoints: tunnels::endpoints_over(&numbering.overlay, name),
             ..BridgeDomain::new(Arc::clone(&slot.fdb), bridge.mac_limit)
         };
         put(&mut bridges, usize::from(slot.index.0), domain);
@@ -206,7 +207,7 @@ pub fn snapshot(
     }
     let translation = nat::translation(config, numbering, mappings);
     let snapshot = Snapshot::new(generation, ports, bridges)?;
-    let tunnels = Arc::new(tunnels::tunnels(config, &numbering.overlay));
+    let tunnels = Arc::new(tunnels::tunnels(config, numbering));
     let snapshot = snapshot.with_translation(Arc::new(translation)).with_rules(rules.set());
     Ok(snapshot.with_tunnels(tunnels))
 }

@@ -4,17 +4,26 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU8;
 
-use ctl::{Config, PortName, Tos, Vxlan};
-use flows::vxlan::{Dscp, Segment, Ttl, Tunnel, Tunnels, Vni, Vtep};
+use ctl::{BridgeName, Config, PortName, Tos, Vxlan};
+use flows::vxlan::{Dscp, Native, Segment, Ttl, Tunnel, Tunnels, Vni, Vtep};
 use flows::{Horizon, PortConfig, PortIndex};
 
 use super::Numbering;
+
+/// Where packets of tunnels arrive, and how.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TunnelEndpoint {
+    /// Address and port.
+    pub local: SocketAddr,
+    /// The bridge over which they travel; without one it is a socket of the kernel's.
+    pub via: Option<BridgeName>,
+}
 
 /// The numbers of the tunnels that are open.
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
     /// Endpoints.
-    pub endpoints: BTreeMap<SocketAddr, PortIndex>,
+    pub endpoints: BTreeMap<TunnelEndpoint, PortIndex>,
     /// Segments.
     pub segments: BTreeMap<PortName, SegmentSlot>,
 }
@@ -77,8 +86,9 @@ impl Overlay {
 }
 
 /// The endpoint of a tunnel.
-pub fn endpoint_of(vxlan: &Vxlan) -> SocketAddr {
-    SocketAddr::new(vxlan.local, vxlan.dstport)
+pub fn endpoint_of(vxlan: &Vxlan) -> TunnelEndpoint {
+    let local = SocketAddr::new(vxlan.local, vxlan.dstport);
+    TunnelEndpoint { local, via: vxlan.via.clone() }
 }
 
 /// The longest inner packet of a tunnel, in bytes.
@@ -88,19 +98,32 @@ pub fn inner_mtu(vxlan: &Vxlan) -> u16 {
 }
 
 /// Compiles the tunnels that are open.
-pub(super) fn tunnels(config: &Config, overlay: &Overlay) -> Tunnels {
+pub(super) fn tunnels(config: &Config, numbering: &Numbering) -> Tunnels {
+    let overlay = &numbering.overlay;
     let mut tunnels = Tunnels::default();
     for (name, slot) in &overlay.segments {
         let Some(vxlan) = config.vxlans.get(name) else { continue };
-        let Some(endpoint) = overlay.endpoints.get(&endpoint_of(vxlan)).copied() else { continue };
+        let at = endpoint_of(vxlan);
+        let Some(endpoint) = overlay.endpoints.get(&at).copied() else { continue };
+        let over = at.via.as_ref().and_then(|via| numbering.bridges.get(via));
+        let native = over.map(|slot| Native { bridge: slot.index, local: at.local });
         let Some(tunnel) = tunnel(vxlan) else { continue };
         let (base, is_learning) = (slot.base, vxlan.learning);
         tunnels.add_segment(Segment { endpoint, base, tunnel, is_learning }, inner_mtu(vxlan));
         for (remote, vtep) in &slot.vteps {
-            tunnels.add_vtep(vtep.port, Vtep { endpoint, remote: *remote, tunnel });
+            tunnels.add_vtep(vtep.port, Vtep { endpoint, remote: *remote, tunnel, native });
         }
     }
     tunnels
+}
+
+/// The endpoints whose packets travel over a bridge, with their numbers.
+pub(super) fn endpoints_over(
+    overlay: &Overlay,
+    bridge: &BridgeName,
+) -> Vec<(SocketAddr, PortIndex)> {
+    let over = overlay.endpoints.iter().filter(|(at, _)| at.via.as_ref() == Some(bridge));
+    over.map(|(at, index)| (at.local, *index)).collect()
 }
 
 /// How frames are put into a tunnel. Endpoints have the usual TTL, and are shared.

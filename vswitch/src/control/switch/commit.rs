@@ -2,7 +2,6 @@
 //! then the workers hear of it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ctl::{Action, Bridge, Config, CtlError, ErrorCode, Port, PortKind, PortName, plan};
@@ -13,7 +12,7 @@ use pktio::underlay::Underlay;
 use super::Switch;
 use super::loopback::Listening;
 use crate::control::announce;
-use crate::control::compile::{self, BridgeSlot, Numbering};
+use crate::control::compile::{self, BridgeSlot, Numbering, TunnelEndpoint};
 use crate::control::device::{self, Home, OpenDevice, Queues};
 use crate::control::place;
 use crate::control::store::StoreError;
@@ -35,7 +34,7 @@ pub(super) struct Prepared {
     resized: Vec<Resized>,
     readdressed: Vec<Readdressed>,
     /// Endpoints of tunnels, each with its queues.
-    pub(super) endpoints: BTreeMap<SocketAddr, Vec<Underlay>>,
+    pub(super) endpoints: BTreeMap<TunnelEndpoint, Vec<Underlay>>,
     /// Ports of the host's loopback.
     listening: Option<Listening>,
 }

@@ -6,7 +6,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU8;
 
 use ctl::{Config, CtlError, ErrorCode, PortName, Vxlan};
@@ -15,7 +15,7 @@ use pktio::underlay::{self, Underlay, UnderlayConfig, UnderlayError};
 
 use super::Switch;
 use super::commit::{Prepared, full, stuck};
-use crate::control::compile::{SegmentSlot, VtepSlot, endpoint_of, inner_mtu};
+use crate::control::compile::{SegmentSlot, TunnelEndpoint, VtepSlot, endpoint_of, inner_mtu};
 use crate::fleet::FleetError;
 use crate::worker::{QueueId, Stranger};
 
@@ -24,19 +24,29 @@ use crate::worker::{QueueId, Stranger};
 const MAX_VTEPS: usize = 1024;
 
 impl Switch {
-    /// Opens what a new tunnel needs: an endpoint with a queue for each worker, in the daemon's own namespace.
+    /// Opens what a new tunnel needs: an endpoint with a queue for each worker, in the daemon's own namespace, unless its packets
+    /// travel over a bridge.
     pub(super) fn open_endpoint(
         &self,
         vxlan: &Vxlan,
         prepared: &mut Prepared,
     ) -> Result<(), UnderlayError> {
-        let local = endpoint_of(vxlan);
-        let is_open = self.numbering.overlay.endpoints.contains_key(&local);
-        if !is_open && !prepared.endpoints.contains_key(&local) {
-            let queues = u16::try_from(self.fleet.workers().count()).unwrap_or(1);
-            prepared.endpoints.insert(local, underlay::open(&config_of(vxlan), queues)?);
+        let at = endpoint_of(vxlan);
+        let is_open = self.numbering.overlay.endpoints.contains_key(&at);
+        if !is_open && !prepared.endpoints.contains_key(&at) {
+            // What travels over a bridge has the queues of that bridge's ports.
+            let queues = match at.via {
+                Some(_) => Vec::new(),
+                None => underlay::open(&config_of(vxlan), self.queues())?,
+            };
+            prepared.endpoints.insert(at, queues);
         }
         Ok(())
+    }
+
+    /// One queue for each worker.
+    fn queues(&self) -> u16 {
+        u16::try_from(self.fleet.workers().count()).unwrap_or(1)
     }
 
     /// Takes away what the next configuration has no tunnels for: the ports of their remotes, with the stations
@@ -63,7 +73,7 @@ impl Switch {
             ports.extend(removed.map(|(_, vtep)| vtep.port));
         }
         let used: BTreeSet<_> = next.vxlans.values().map(endpoint_of).collect();
-        let unused = overlay.endpoints.extract_if(.., |local, _| !used.contains(local));
+        let unused = overlay.endpoints.extract_if(.., |at, _| !used.contains(at));
         ports.extend(unused.map(|(_, port)| port));
         self.note_stations_behind(&ports);
         ports.into_iter().try_for_each(|port| self.vacate(port))
@@ -72,12 +82,12 @@ impl Switch {
     /// Numbers the tunnels of the configuration whose endpoints are open, and hands new endpoints out.
     pub(super) fn number_tunnels(
         &mut self,
-        opened: BTreeMap<SocketAddr, Vec<Underlay>>,
+        opened: BTreeMap<TunnelEndpoint, Vec<Underlay>>,
     ) -> Result<Vec<(PortIndex, Vec<Underlay>)>, CtlError> {
         let mut fresh = Vec::new();
-        for (local, queues) in opened {
+        for (at, queues) in opened {
             let port = self.numbering.free_port().ok_or_else(|| full("ports"))?;
-            self.numbering.overlay.endpoints.insert(local, port);
+            self.numbering.overlay.endpoints.insert(at, port);
             fresh.push((port, queues));
         }
         let vxlans = self.config.vxlans.clone();
@@ -126,14 +136,16 @@ impl Switch {
     /// port is none.
     pub(super) fn lose_endpoint(&mut self, port: PortIndex, why: &str) -> bool {
         let endpoints = &self.numbering.overlay.endpoints;
-        let Some(local) = endpoints.iter().find(|(_, own)| **own == port).map(|(at, _)| *at) else {
+        let Some(at) = endpoints.iter().find(|(_, own)| **own == port).map(|(at, _)| at.clone())
+        else {
             return false;
         };
+        let local = at.local;
         self.note_problem(format!("tunnels at {local}: {why}; they are tried again"));
-        let on_it = |vxlan: &Vxlan| endpoint_of(vxlan) == local;
+        let on_it = |vxlan: &Vxlan| endpoint_of(vxlan) == at;
         let names = self.config.vxlans.iter().filter(|(_, vxlan)| on_it(vxlan));
         let names: Vec<_> = names.map(|(name, _)| name.clone()).collect();
-        self.numbering.overlay.endpoints.remove(&local);
+        self.numbering.overlay.endpoints.remove(&at);
         let mut ports = vec![port];
         for name in names {
             let slot = self.numbering.overlay.segments.remove(&name);
@@ -235,5 +247,5 @@ impl Switch {
 /// What a new endpoint is: its TTL is the usual one, and tunnels with another say so with each frame.
 fn config_of(vxlan: &Vxlan) -> UnderlayConfig {
     let ttl = NonZeroU8::new(Vxlan::TTL).unwrap_or(NonZeroU8::MAX);
-    UnderlayConfig { local: endpoint_of(vxlan), ttl, inner_mtu_bytes: inner_mtu(vxlan) }
+    UnderlayConfig { local: endpoint_of(vxlan).local, ttl, inner_mtu_bytes: inner_mtu(vxlan) }
 }
