@@ -231,7 +231,7 @@ fn tunnels() -> Result<Tunnels, Box<dyn Error>> {
     let mut tunnels = Tunnels::default();
     let segment = Segment { endpoint, base: PORTS[0], tunnel, is_learning: false };
     tunnels.add_segment(segment, 1450);
-    tunnels.add_vtep(PORTS[0], Vtep { endpoint, remote: REMOTE.into(), tunnel });
+    tunnels.add_vtep(PORTS[0], Vtep { endpoint, remote: REMOTE.into(), tunnel, native: None });
     Ok(tunnels)
 }
 
