@@ -1,21 +1,22 @@
 //! The pipeline: any frames by any port, no panic, and every frame and buffer accounted for.
 //!
 //! Two bridges with gateways: inside, with all kinds of ports, is masqueraded, and has a published port and
-//! a service; outside leads to everywhere. A VLAN of the one inside is a domain of its own, with the same addresses. Most frames become IP packets among a few addresses, with right IPv4
+//! a service; outside leads to everywhere, and has an endpoint of tunnels. A VLAN of the one inside is a domain of its own, with the same addresses. Most frames become IP packets among a few addresses, with right IPv4
 //! checksums, so that they get beyond the first check; the rest stay as they are.
 #![no_main]
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use flows::nat::{Mappings, Pool as Addresses, Publish, Published, Quota};
 use flows::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
+use flows::vxlan::{Native, Tunnel, Vni, Vtep};
 use flows::service::{Backend, Balance, Endurance, Service, Services};
 use flows::{
     BridgeDomain, BridgeIndex, Endpoint, Fdb, Filtering, Generation, Home, Horizon, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes,
-    Tables, Translation, Usage, Vid, VlanOf, VlanPolicy, Zone,
+    Tables, Translation, Tunnelled, Untunnelled, Usage, Vid, VlanOf, VlanPolicy, Zone,
 };
 use libfuzzer_sys::fuzz_target;
 use pktio::wire::MacAddr;
@@ -27,6 +28,9 @@ const INSIDE: BridgeIndex = BridgeIndex(0);
 const OUTSIDE: BridgeIndex = BridgeIndex(1);
 /// A VLAN of the bridge inside.
 const VLAN: BridgeIndex = BridgeIndex(2);
+/// An endpoint of tunnels outside.
+const ENDPOINT: PortIndex = PortIndex(9);
+const TUNNELS: u16 = 0x3131;
 const GATEWAYS: [Ipv4Addr; 3] = [
     Ipv4Addr::new(10, 0, 0, 1),
     Ipv4Addr::new(203, 0, 113, 1),
@@ -85,7 +89,10 @@ fn bridge(own: BridgeIndex, reachable: &[BridgeIndex]) -> Option<BridgeDomain> {
     };
     let router = RouterPort { gateway, routes: routes(reachable)? };
     let domain = BridgeDomain::new(Arc::new(Fdb::new(16, 10, 1)), 8);
-    Some(BridgeDomain { gateway_mac: gateway_mac(own), router: Some(Arc::new(router)), ..domain })
+    let at = SocketAddr::new(GATEWAYS[usize::from(own.0)].into(), TUNNELS);
+    let endpoints = if own == OUTSIDE { vec![(at, ENDPOINT)] } else { Vec::new() };
+    let (gateway_mac, router) = (gateway_mac(own), Some(Arc::new(router)));
+    Some(BridgeDomain { gateway_mac, router, endpoints, ..domain })
 }
 
 fn translation() -> Option<Translation> {
@@ -169,6 +176,29 @@ fn finish_frame(selector: u8, frame: &mut [u8]) {
     frame[24..26].copy_from_slice(&checksum.to_be_bytes());
 }
 
+/// Sends what came by a tunnel to a station outside.
+fn send_back(
+    pipeline: &mut Pipeline,
+    now: Nanos,
+    pool: &mut Pool,
+    outboxes: &mut Outboxes,
+    ledger: &mut Ledger,
+) {
+    let local = SocketAddr::new(GATEWAYS[1].into(), TUNNELS);
+    let native = Native { bridge: OUTSIDE, local };
+    let Some(vni) = Vni::new(7) else { return };
+    let (remote, tunnel) = (STATIONS[4].into(), Tunnel::new(vni));
+    let vtep = Vtep { endpoint: ENDPOINT, remote, tunnel, native: Some(native) };
+    let tunnelled: Vec<_> = pipeline.tunnelled().collect();
+    for Tunnelled { frame, .. } in tunnelled {
+        if let Err(Untunnelled { frame, .. }) =
+            pipeline.tunnel(now, (&vtep, native, frame), pool, outboxes, ledger)
+        {
+            pool.recycle(frame);
+        }
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some(snapshot) = snapshot() else { return };
     let sizes = TableSizes { neighbors: 16, sessions: 8, cached_flows: 16, seed: 1 };
@@ -193,6 +223,7 @@ fuzz_target!(|data: &[u8]| {
         let (now, ingress) = (Nanos::from_secs(second), PortIndex(u16::from(selector & 7)));
         pipeline.run(now, ingress, &mut burst, &mut pool, &mut outboxes, &mut ledger);
         pipeline.housekeep(now, &mut pool, &mut outboxes, &mut ledger);
+        send_back(&mut pipeline, now, &mut pool, &mut outboxes, &mut ledger);
         while let Some(to) = outboxes.next_dirty() {
             let mut out = std::mem::take(outboxes.of(to));
             ledger.port_mut(to).transmitted += out.len() as u64;

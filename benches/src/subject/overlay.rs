@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 
-use ctl::{Mutation, Vxlan, VxlanAdd};
+use ctl::{BridgeName, Mutation, NetdevMode, Port, PortAdd, PortKind, Vxlan, VxlanAdd};
 use hostnet::Interface;
 use netlab::Container;
 use netlab::topology::veth;
@@ -45,6 +45,20 @@ pub(super) const SUBJECTS: &[Subject] = &[
         about: "the same, with workers that never sleep",
         is_default: false,
         start: |wish| ours(wish, PollMode::Busy),
+        ..OVERLAY
+    },
+    Subject {
+        name: "vxlan-via",
+        about: "the same as vxlan, by an uplink that the switch shares with the host in gso mode, not by a socket",
+        is_default: false,
+        start: |wish| ours_by(wish, PollMode::Adaptive, Some(NetdevMode::Gso)),
+        ..OVERLAY
+    },
+    Subject {
+        name: "vxlan-via-xdp",
+        about: "the same, in xdp mode",
+        is_default: false,
+        start: |wish| ours_by(wish, PollMode::Adaptive, Some(NetdevMode::Xdp)),
         ..OVERLAY
     },
     Subject {
@@ -143,6 +157,11 @@ fn open_vswitch(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
 }
 
 fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
+    ours_by(wish, poll, None)
+}
+
+/// Tunnels by sockets, or by an uplink in this mode.
+fn ours_by(wish: &Wish, poll: PollMode, uplink: Option<NetdevMode>) -> Result<Rig, Box<dyn Error>> {
     let (ends, hosts) = (containers()?, hosts(wish)?);
     let cores = usable_cores();
     let mut switches = Vec::new();
@@ -153,7 +172,8 @@ fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
         switch.bridge("br0", inner(wish).mtu, &[])?;
         let [local, remote] = if number == 0 { [1, 2] } else { [2, 1] }.map(underlay);
         let vxlan = Vxlan::new("br0".parse()?, VNI.try_into()?, local);
-        let vxlan = Vxlan { remotes: vec![remote], ..vxlan };
+        let via = uplink.map(|mode| share(&mut switch, mode)).transpose()?;
+        let vxlan = Vxlan { remotes: vec![remote], via, ..vxlan };
         switch.change(Mutation::VxlanAdd(VxlanAdd { name: "vx0".parse()?, vxlan }))?;
         let ips = [cidr(number)];
         let wanted = Interface { ips: &ips, ..Interface::default() };
@@ -166,4 +186,13 @@ fn ours(wish: &Wish, poll: PollMode) -> Result<Rig, Box<dyn Error>> {
     let (addresses, _between) = (ADDRESSES, Box::new((switches, hosts)));
     let (monitor, reset) = (None, None);
     Ok(Rig { _between, near, far, monitor, addresses, next_hop, labour, controls, reset })
+}
+
+/// Lets a switch share its host's wire; returns the bridge of that.
+fn share(switch: &mut Switch, mode: NetdevMode) -> Result<BridgeName, Box<dyn Error>> {
+    let bridge: BridgeName = "up".parse()?;
+    let kind = PortKind::Netdev { device: "wire".parse()?, netns: None, mode };
+    let port = Port { shared: true, ..Port::new(bridge.clone(), kind) };
+    switch.change(Mutation::PortAdd(Box::new(PortAdd { name: "up0".parse()?, port })))?;
+    Ok(bridge)
 }

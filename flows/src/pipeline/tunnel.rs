@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use pktio::offload::{Refusal as Unfit, fit};
 use pktio::underlay::Outer;
+use pktio::wire::Layers;
 use pktio::wire::field::protocol;
-use pktio::wire::{Fragment, Layers};
 use pktio::{Accepts, Gso, PktBuf};
 
 use super::bridge::Ingress;
@@ -60,11 +60,8 @@ impl Ingress<'_> {
 
 #[inline(never)]
 fn endpoint_at(domain: &BridgeDomain, frame: &PktBuf, layers: &Layers) -> Option<PortIndex> {
-    if layers.protocol != protocol::UDP || layers.fragment == Fragment::Later {
-        return None;
-    }
+    let (_, port) = layers.ports(frame.data()).filter(|_| layers.protocol == protocol::UDP)?;
     let (_, ip) = layers.addresses(frame.data())?;
-    let (_, port) = layers.ports(frame.data())?;
     let meant = SocketAddr::new(ip, port);
     domain.endpoints.iter().find(|(own, _)| *own == meant).map(|(_, endpoint)| *endpoint)
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use pktio::offload::checksum::{complete, verify};
 use pktio::underlay::{Mark, Outer};
 use pktio::wire::field::{be16, ethertype, ipv4, ipv6, protocol, put_be16, udp, vxlan};
-use pktio::wire::{ETHERNET_BYTES, EthernetHeader, Fragment, Layers, MacAddr, Network, checksum};
+use pktio::wire::{ETHERNET_BYTES, EthernetHeader, Layers, MacAddr, Network, checksum};
 use pktio::{Csum, Gso, Offload, PktBuf};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr};
@@ -160,8 +160,8 @@ pub(crate) fn open(frame: &mut PktBuf, layers: &Layers) -> Result<Outer, Refusal
     let l4 = usize::from(layers.l4);
     let datagram_bytes = be16(frame.data(), l4 + udp::LENGTH).map_or(0, usize::from);
     let end = usize::try_from(layers.end).unwrap_or(0);
-    let is_whole = layers.fragment == Fragment::Whole;
-    if !is_whole || datagram_bytes < udp::BYTES || l4 + datagram_bytes > end {
+    // That of a fragment is not all there.
+    if datagram_bytes < udp::BYTES || l4 + datagram_bytes > end {
         return Err(Refusal::Broken);
     }
     // What is half done, or was found right by the kernel, is not looked at again.
@@ -195,6 +195,3 @@ fn inside(frame: &PktBuf, layers: &Layers) -> Offload {
     };
     Offload { gso, ..frame.offload }
 }
-
-#[cfg(test)]
-mod tests;

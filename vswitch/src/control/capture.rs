@@ -118,7 +118,7 @@ impl Switch {
     }
 
     /// The name by which frames of a port are shown.
-    fn captured_at(&self, port: PortIndex) -> String {
+    pub(super) fn captured_at(&self, port: PortIndex) -> String {
         let name = self.numbering().port_name(port).map(ToString::to_string);
         let endpoints = &self.numbering().overlay.endpoints;
         let endpoint = || endpoints.iter().find(|(_, own)| **own == port);

@@ -4,16 +4,17 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ctl::response::PortState;
-use ctl::{Mutation, Named, NetdevMode, Port, PortKind, RouteAdd, Vxlan};
+use ctl::{Mutation, Named, NetdevMode, Port, PortKind, Query, RouteAdd, Vxlan};
 use netlab::raw::RawSocket;
 use netlab::transfer::{self, Datagrams};
 use netlab::{Container, Need, PATIENCE, Path, Test, TestResult, ping, test};
+use rustix::process::Signal;
 
 use crate::daemon::{Daemon, eventually};
 use crate::routing::routed_bridge;
 use crate::vxlan::{
     Outside, VNI, container, dropped, exchange, has_outer_headers_as_told, hosts, is_wrapped, join,
-    show, switch, tunnel,
+    show, switch, switch_of_two, tunnel,
 };
 
 pub fn tests() -> Vec<Test> {
@@ -28,8 +29,10 @@ pub fn tests() -> Vec<Test> {
         test!(damaged_tunnel_packets_are_dropped_into_the_endpoints_books),
         test!(frames_wait_until_the_next_hop_of_their_tunnel_is_known),
         test!(a_bridge_that_a_tunnel_travels_over_is_checked),
+        test!(a_tunnel_over_a_bridge_outlives_the_daemon),
     ]
     .into_iter()
+    .chain([test!(each_of_two_workers_sends_over_the_bridge).needs(Need::TwoCores)])
     .map(|test| test.needs(Need::Tun).needs(Need::Bpf))
     .collect()
 }
@@ -272,5 +275,33 @@ fn a_bridge_that_a_tunnel_travels_over_is_checked() -> TestResult {
     let error = daemon.change(removal).err().ok_or("the tunnel travels over it")?.to_string();
     assert!(error.contains("vxlan vx0"), "{error}");
     daemon.change(Mutation::VxlanDel(Named::new("vx0".parse()?)))?;
+    daemon.check_ledger()
+}
+
+fn a_tunnel_over_a_bridge_outlives_the_daemon() -> TestResult {
+    let hosts = hosts()?;
+    kernel(&hosts.1, Outside::V4)?;
+    let mut daemon = switch(&hosts.0)?;
+    uplink(&daemon, NetdevMode::Auto, None)?;
+    join_over(&daemon, Outside::V4, &[2])?;
+    let near = container(&daemon, 1)?;
+    exchange(&near, &hosts.1)?;
+    daemon.end(Signal::KILL)?;
+    let again = Daemon::start_again_on(&hosts.0, daemon.directory(), &[])?;
+    let status: ctl::response::Status = again.ask(Query::Status)?;
+    assert!(status.problems.is_empty(), "{:?}", status.problems);
+    near.await_ready("eth0")?;
+    exchange(&near, &hosts.1)?;
+    again.check_ledger()
+}
+
+fn each_of_two_workers_sends_over_the_bridge() -> TestResult {
+    let hosts = hosts()?;
+    kernel(&hosts.1, Outside::V4)?;
+    let daemon = switch_of_two(&hosts.0)?;
+    uplink(&daemon, NetdevMode::Auto, None)?;
+    join_over(&daemon, Outside::V4, &[2])?;
+    let near = container(&daemon, 1)?;
+    exchange(&near, &hosts.1)?;
     daemon.check_ledger()
 }

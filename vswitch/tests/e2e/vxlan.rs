@@ -90,6 +90,13 @@ fn switch_with(host: &Container, arguments: &[&str]) -> Outcome<Daemon> {
     Ok(daemon)
 }
 
+/// A switch with two workers.
+pub fn switch_of_two(host: &Container) -> Outcome<Daemon> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let cores: Vec<_> = cores.iter().take(2).map(|core| core.id.to_string()).collect();
+    switch_with(host, &["--cores", &cores.join(",")])
+}
+
 pub fn tunnel(outside: Outside, number: u8, remotes: &[u8]) -> Outcome<VxlanAdd> {
     let vxlan = Vxlan::new("br0".parse()?, VNI.try_into()?, outside.ip(number));
     let remotes = remotes.iter().map(|remote| outside.ip(*remote)).collect();
@@ -159,9 +166,7 @@ fn containers_on_two_hosts_are_on_one_network() -> TestResult {
 
 fn each_of_two_workers_has_its_end_of_the_tunnels() -> TestResult {
     let hosts = hosts()?;
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let cores: Vec<_> = cores.iter().take(2).map(|core| core.id.to_string()).collect();
-    let (one, two) = (switch_with(&hosts.0, &["--cores", &cores.join(",")])?, switch(&hosts.1)?);
+    let (one, two) = (switch_of_two(&hosts.0)?, switch(&hosts.1)?);
     join(&one, Outside::V4, 1, &[2])?;
     join(&two, Outside::V4, 2, &[1])?;
     let (a, b) = (container(&one, 1)?, container(&two, 2)?);

@@ -8,4 +8,5 @@ mod properties;
 mod routing;
 mod services;
 mod translation;
+mod tunnels;
 mod vlans;

@@ -60,6 +60,10 @@ impl Switch {
             Finding::Vlan(Vid::NONE) => return None,
             Finding::Vlan(vid) => ("vlan", format!("VLAN {}", vid.0), None),
             Finding::Gateway(outcome) => ("gateway", attended(*outcome).to_owned(), None),
+            Finding::Tunnel { endpoint } => {
+                let because = Some(format!("{}, where tunnels end", self.captured_at(*endpoint)));
+                ("tunnel", "what is in it comes in by its tunnel".to_owned(), because)
+            }
             Finding::Session { session, direction } => {
                 let way = match direction {
                     Direction::Original => "goes on in",
