@@ -109,8 +109,8 @@ pub struct Keys {
 pub struct Tunnel {
     /// Its number.
     pub vni: Vni,
-    /// The address of this host.
-    pub local: IpAddr,
+    /// The address of this host; the daemon chooses it where it is not given.
+    pub local: Option<IpAddr>,
     /// The other hosts.
     #[serde(default)]
     pub remotes: Vec<IpAddr>,

@@ -19,8 +19,9 @@ pub(crate) fn settle(config: &mut Config) {
     for (name, network) in &networks {
         let bridge = bridge(network, config.bridges.get(name));
         config.bridges.insert(name.clone(), bridge);
-        if let Some(overlay) = &network.settings.vxlan {
-            config.vxlans.insert(name.clone().into(), overlay.vxlan(name.clone()));
+        let overlay = network.settings.vxlan.as_ref();
+        if let Some(vxlan) = overlay.and_then(|overlay| overlay.vxlan(name.clone())) {
+            config.vxlans.insert(name.clone().into(), vxlan);
         }
     }
     let wanted: Vec<_> =

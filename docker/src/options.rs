@@ -129,10 +129,9 @@ impl Given<'_> {
         let local: Option<IpAddr> = self.value(LOCAL)?;
         let remotes = self.text(REMOTES);
         match (vni, local, &remotes) {
-            (Some(vni), Some(local), _) => {
+            (Some(vni), local, _) => {
                 Ok(Some(Overlay { vni, local, remotes: addresses(remotes.unwrap_or_default())? }))
             }
-            (Some(_), None, _) => Err(OptionError::Incomplete { given: VNI, missing: LOCAL }),
             (None, Some(_), _) => Err(OptionError::Incomplete { given: LOCAL, missing: VNI }),
             (None, None, Some(_)) => Err(OptionError::Incomplete { given: REMOTES, missing: VNI }),
             (None, None, None) => Ok(None),
@@ -214,7 +213,6 @@ mod tests {
             (json!({ "vswitch.shape": "round" }), "vswitch.shape=round"),
             (json!({ "com.docker.network.driver.mtu": "9" }), "driver.mtu=9"),
             (json!({ "vswitch.network": "-" }), "vswitch.network=-"),
-            (json!({ "vswitch.vni": "7" }), "needs vswitch.local"),
             (json!({ "vswitch.local": "192.0.2.1" }), "needs vswitch.vni"),
             (json!({ "vswitch.remotes": "192.0.2.1" }), "needs vswitch.vni"),
             (

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ctl::{IpCidr, TapRoute};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::route::skip_duplicate_detection;
+use crate::route::{allow_link_local, skip_duplicate_detection, withhold_link_local};
 use crate::{HostError, Link, LinkMonitor, MacBytes, Netlink, Settings};
 
 /// How an interface is to be.
@@ -24,6 +24,15 @@ pub struct Interface<'a> {
     pub gateways: &'a [IpAddr],
     /// The other routes by it.
     pub routes: &'a [TapRoute],
+    /// It says nothing by IPv6 of its own accord: it makes itself no link-local address, until [`readdress`] gives it
+    /// one of IPv6.
+    pub ipv4_only: bool,
+}
+
+impl Interface<'_> {
+    fn has_ipv6(&self) -> bool {
+        self.ips.iter().any(|cidr| cidr.addr.is_ipv6())
+    }
 }
 
 /// Configures an interface of the calling thread's namespace and switches it on. Its addresses, IPv6 too,
@@ -38,9 +47,10 @@ pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     if settings != Settings::default() {
         netlink.adjust(index, &settings)?;
     }
-    // A container without a writable /proc waits a second for its link-local address; its own addresses
-    // do not wait in any case.
-    let _ = skip_duplicate_detection(name);
+    // In a container without a writable /proc what says nothing says it, and a link-local address is waited for a
+    // second; its own addresses do not wait in any case.
+    let _ =
+        if wanted.ipv4_only { withhold_link_local(name) } else { skip_duplicate_detection(name) };
     netlink.set_up(index, true)?;
     wanted.ips.iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
     add_routes(&netlink, index, wanted)?;
@@ -69,6 +79,10 @@ pub fn readdress(name: &str, from: &Interface, to: &Interface) -> Result<(), Hos
     }
     for cidr in from.ips.iter().filter(|cidr| !to.ips.contains(cidr)) {
         netlink.remove_address(index, *cidr)?;
+    }
+    if to.has_ipv6() && !from.has_ipv6() {
+        // As in `configure`.
+        let _ = skip_duplicate_detection(name).and_then(|()| allow_link_local(name));
     }
     // With the first address of a subnet the kernel takes the others of it away, too, and routes with them.
     let present = netlink.addresses(index)?;

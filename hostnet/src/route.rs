@@ -18,6 +18,9 @@ use ctl::{IpCidr, Prefix, TapRoute};
 
 use crate::{HostError, Netlink};
 
+/// `IN6_ADDR_GEN_MODE_NONE` (linux/if_link.h).
+const NO_ADDRESS: &str = "1";
+
 pub(crate) fn family(addr: IpAddr) -> AddressFamily {
     if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
@@ -203,12 +206,45 @@ fn route_message(destination: IpCidr, gateway: IpAddr, interface: u32) -> RouteM
 /// # Errors
 /// [`HostError::File`].
 pub(crate) fn skip_duplicate_detection(interface: &str) -> Result<(), HostError> {
-    let path = PathBuf::from(format!("/proc/sys/net/ipv6/conf/{interface}/accept_dad"));
-    match std::fs::write(&path, "0") {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+    set_ipv6(interface, "accept_dad", "0")
+}
+
+/// Keeps an interface of the calling thread's namespace from making itself a link-local address, by which it
+/// would report multicast groups and look for routers. IPv6 is not off: other addresses can be added. An interface
+/// without IPv6 stays as it is.
+///
+/// # Errors
+/// [`HostError::File`].
+pub(crate) fn withhold_link_local(interface: &str) -> Result<(), HostError> {
+    set_ipv6(interface, "addr_gen_mode", NO_ADDRESS)
+}
+
+/// Lets an interface of the calling thread's namespace make itself a link-local address after all, as others of the namespace
+/// do. One that has it keeps it.
+///
+/// # Errors
+/// [`HostError::File`].
+pub(crate) fn allow_link_local(interface: &str) -> Result<(), HostError> {
+    let path = ipv6_setting("default", "addr_gen_mode");
+    match std::fs::read_to_string(&path) {
+        Ok(mode) => set_ipv6(interface, "addr_gen_mode", mode.trim()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(HostError::File { path, source }),
+    }
+}
+
+/// Writes a setting of IPv6 (`Documentation/networking/ip-sysctl.rst`), if the interface has IPv6.
+fn set_ipv6(interface: &str, setting: &str, value: &str) -> Result<(), HostError> {
+    let path = ipv6_setting(interface, setting);
+    match std::fs::write(&path, value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(HostError::File { path, source }),
         Ok(()) => Ok(()),
     }
+}
+
+fn ipv6_setting(interface: &str, setting: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/sys/net/ipv6/conf/{interface}/{setting}"))
 }
 
 fn broadcast(addr: Ipv4Addr, prefix_len: u8) -> Option<AddressAttribute> {
@@ -226,8 +262,7 @@ fn leads_through(route: &RouteMessage, interface: u32) -> bool {
 /// Where a route leads to; `any` is its address if it says none.
 pub(crate) fn destination(route: &RouteMessage, any: IpAddr) -> Option<Prefix> {
     let addr = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(addr)) => Some(IpAddr::V4(*addr)),
-        RouteAttribute::Destination(RouteAddress::Inet6(addr)) => Some(IpAddr::V6(*addr)),
+        RouteAttribute::Destination(addr) => address_of(addr),
         _ => None,
     });
     Prefix::of(addr.unwrap_or(any), route.header.destination_prefix_length)
@@ -236,13 +271,21 @@ pub(crate) fn destination(route: &RouteMessage, any: IpAddr) -> Option<Prefix> {
 /// The router that a route leads by, if it is one of the same IP version.
 pub(crate) fn next_hop(route: &RouteMessage) -> Option<IpAddr> {
     route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(addr)) => Some(IpAddr::V4(*addr)),
-        RouteAttribute::Gateway(RouteAddress::Inet6(addr)) => Some(IpAddr::V6(*addr)),
+        RouteAttribute::Gateway(addr) => address_of(addr),
         _ => None,
     })
 }
 
-fn route_address(addr: IpAddr) -> RouteAddress {
+/// An address as routes have it, if it is one of IP.
+pub(crate) fn address_of(addr: &RouteAddress) -> Option<IpAddr> {
+    match addr {
+        RouteAddress::Inet(addr) => Some(IpAddr::V4(*addr)),
+        RouteAddress::Inet6(addr) => Some(IpAddr::V6(*addr)),
+        _ => None,
+    }
+}
+
+pub(crate) fn route_address(addr: IpAddr) -> RouteAddress {
     match addr {
         IpAddr::V4(addr) => RouteAddress::Inet(addr),
         IpAddr::V6(addr) => RouteAddress::Inet6(addr),

@@ -132,7 +132,7 @@ impl Netlink {
 }
 
 /// The addresses that others can send to, those that last first.
-fn usable(mut all: Vec<(IpCidr, AddressHeaderFlags)>) -> Vec<IpCidr> {
+pub(crate) fn usable(mut all: Vec<(IpCidr, AddressHeaderFlags)>) -> Vec<IpCidr> {
     let doubtful = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
     all.retain(|(cidr, flags)| {
         let is_on_link = matches!(cidr.addr, IpAddr::V6(ip) if ip.is_unicast_link_local());

@@ -428,3 +428,40 @@ fn frames_for_a_port_that_no_worker_serves_are_accounted_for() {
     rig.turn();
     assert_eq!(rig.books().port(PortIndex(1)).egress_dropped(), 10);
 }
+
+#[test]
+fn a_change_does_not_wait_for_what_is_flooded_and_the_books_do() {
+    const PORTS: usize = 200;
+    let mut rig = Rig::new(1, &[0; PORTS], Accepts::ALL);
+    let mut burst = Burst::new();
+    let mut left =
+        |rig: &mut Rig| (1..PORTS).map(|port| rig.left_by(port, &mut burst)).sum::<usize>();
+    rig.inject(0, 9, 1, 1, &mut Burst::new());
+    rig.workers[0].turn();
+    let in_a_turn = left(&mut rig);
+    assert!((1..PORTS / 4).contains(&in_a_turn), "{in_a_turn}");
+    rig.tell(0, Command::Open(PortIndex(0)));
+    rig.workers[0].turn();
+    assert_eq!(left(&mut rig), in_a_turn);
+    rig.tell(0, Command::Report(Box::new(Report::empty(WorkerId(0)))));
+    rig.workers[0].turn();
+    assert_eq!(left(&mut rig), PORTS - 1 - 2 * in_a_turn);
+}
+
+#[test]
+fn what_is_flooded_to_a_port_that_goes_is_not_for_the_one_that_gets_its_number() {
+    const LAST: usize = 199;
+    let mut rig = Rig::new(1, &[0; LAST + 1], Accepts::ALL);
+    let port = PortIndex(u16::try_from(LAST).unwrap());
+    rig.tell(0, Command::Detach(port));
+    rig.tell(0, Command::Forget(port));
+    rig.turn();
+    rig.inject(0, 9, 1, 1, &mut Burst::new());
+    rig.workers[0].turn();
+    let (near, far) = mem::pair(1024, Accepts::ALL);
+    rig.far[LAST] = far;
+    let id = QueueId { port, queue: 0 };
+    rig.tell(0, Command::Attach(id, Device::Queue(Box::new(near))));
+    assert_eq!(rig.books().port(port).egress_dropped(), 1);
+    assert_eq!(rig.left_by(LAST, &mut Burst::new()), 0);
+}

@@ -30,6 +30,7 @@ fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Resul
     check_number("subnets in one network", network.pools.len(), MAX_SUBNETS)?;
     check_number("labels on one network", network.settings.labels.len(), MAX_LABELS)?;
     check_resolvers(config, network)?;
+    check_overlay(network)?;
     network.pools.iter().try_for_each(|(subnet, pool)| check_pool(subnet, pool))?;
     check_shape(network)?;
     let mut addresses = 0;
@@ -70,6 +71,19 @@ fn check_resolvers(config: &Config, network: &Network) -> Result<(), CtlError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// That its tunnel has an end here. Where the request gave none, the daemon looked for it.
+fn check_overlay(network: &Network) -> Result<(), CtlError> {
+    let overlay = network.settings.vxlan.as_ref().filter(|overlay| overlay.local.is_none());
+    let Some(overlay) = overlay else { return Ok(()) };
+    let sought = match overlay.remotes.first() {
+        Some(remote) => format!("no route leads to {remote}, and there is not one address"),
+        None => "there is no default route, and not one address".to_owned(),
+    };
+    Err(CtlError::invalid(format!(
+        "the host's end of the tunnel cannot be told: {sought} only; give the host's address with --local"
+    )))
 }
 
 /// That the other settings go with the shape.

@@ -242,6 +242,19 @@ impl Config {
         own.map_or(&port.bridge, |(name, _)| name)
     }
 
+    /// Whether a container has no use for IPv6 on a port: it is given addresses, and the switch is the router of its link, and
+    /// none of either's addresses is one of IPv6. Where the switch is not the router, another one may speak IPv6.
+    pub fn is_ipv4_only(&self, port: &Port) -> bool {
+        let (PortKind::Tap(tap), Some(bridge)) =
+            (&port.kind, self.bridges.get(self.domain_of(port)))
+        else {
+            return false;
+        };
+        let all = [&tap.ips, &bridge.gateways];
+        all.into_iter()
+            .all(|cidrs| !cidrs.is_empty() && cidrs.iter().all(|cidr| cidr.addr.is_ipv4()))
+    }
+
     /// The MTU of a bridge's ports that have none of their own: the bridge's, or less if a tunnel carries
     /// less.
     pub fn mtu_within(&self, bridge: &BridgeName) -> Mtu {

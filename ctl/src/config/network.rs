@@ -144,8 +144,9 @@ impl std::str::FromStr for Shape {
 pub struct Overlay {
     /// The network's number.
     pub vni: Vni,
-    /// The address of this host.
-    pub local: IpAddr,
+    /// The address of this host; the daemon chooses it where it is not given, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<IpAddr>,
     /// The other hosts that are known from the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remotes: Vec<IpAddr>,
@@ -241,9 +242,10 @@ impl NetworkChange {
 }
 
 impl Overlay {
-    /// The tunnel on a bridge.
-    pub fn vxlan(&self, bridge: BridgeName) -> Vxlan {
-        Vxlan { remotes: self.remotes.clone(), ..Vxlan::new(bridge, self.vni, self.local) }
+    /// The tunnel on a bridge, if its end here is known.
+    pub fn vxlan(&self, bridge: BridgeName) -> Option<Vxlan> {
+        let plain = Vxlan::new(bridge, self.vni, self.local?);
+        Some(Vxlan { remotes: self.remotes.clone(), ..plain })
     }
 }
 

@@ -113,3 +113,21 @@ fn detaching_undoes_attaching_and_may_be_repeated() {
     assert_eq!(apply(&attached, &detach).unwrap(), before);
     assert_eq!(apply(&before, &detach).unwrap(), before);
 }
+
+#[test]
+fn a_container_has_no_use_for_ipv6_where_the_switch_routes_and_nobody_has_an_address_of_it() {
+    let cases = [
+        (r#""10.0.0.1/24""#, r#""10.0.0.2/24""#, true),
+        (r#""10.0.0.1/24""#, "", false),
+        ("", r#""10.0.0.2/24""#, false),
+        (r#""10.0.0.1/24","fd00::1/64""#, r#""10.0.0.2/24""#, false),
+        (r#""10.0.0.1/24""#, r#""10.0.0.2/24","fd00::2/64""#, false),
+    ];
+    for (gateways, ips, expected) in cases {
+        let bridge = format!(r#"bridge.add {{"name":"br0","gateways":[{gateways}]}}"#);
+        let attach = format!(r#"attach {{"netns":"web","bridge":"br0","ips":[{ips}]}}"#);
+        let config = config_of(&[&bridge, &attach]);
+        let port = &config.ports[&"web-eth0".parse::<ctl::PortName>().unwrap()];
+        assert_eq!(config.is_ipv4_only(port), expected, "{gateways} {ips}");
+    }
+}

@@ -473,3 +473,26 @@ fn the_host_itself_is_on_a_network_and_keeps_nobody_from_removing_it() {
     let long = r#"network.create {"name":"a-network-with-a-long-name","host_port":{}}"#;
     refuses(&config, &[(long, Invalid, "--host-port NAME")]);
 }
+
+#[test]
+fn a_tunnel_needs_an_end_on_this_host() {
+    let create = |vxlan: &str| {
+        format!(
+            r#"network.create {{"name":"web","subnets":["10.1.0.0/24"],"settings":{{"vxlan":{{"vni":7{vxlan}}}}}}}"#
+        )
+    };
+    let (nobody, remote) = (create(""), create(r#","remotes":["192.0.2.2"]"#));
+    refuses(
+        &Config::default(),
+        &[
+            (
+                &nobody,
+                Invalid,
+                "there is no default route, and not one address only; give the host's address with --local",
+            ),
+            (&remote, Invalid, "no route leads to 192.0.2.2"),
+        ],
+    );
+    let config = config_of(&[&create(r#","local":"192.0.2.1""#)]);
+    assert_eq!(config.vxlans[&"web".parse::<PortName>().unwrap()].local.to_string(), "192.0.2.1");
+}

@@ -1,6 +1,6 @@
 //! Tunnels.
 
-use ctl::ErrorCode::{Exists, Invalid, NotFound};
+use ctl::ErrorCode::{Exists, InUse, Invalid, NotFound};
 use ctl::{Config, apply};
 
 use crate::apply::{change, config_of, refuses};
@@ -142,4 +142,40 @@ fn what_is_not_given_stays() {
     let vxlan = &config.vxlans[&"vx0".parse::<ctl::PortName>().unwrap()];
     assert_eq!((vxlan.tos.to_string().as_str(), vxlan.learning, vxlan.ttl), ("inherit", false, 64));
     assert_eq!((vxlan.remotes.len(), vxlan.dstport, vxlan.vni.number()), (1, 4789, 7));
+}
+
+#[test]
+fn a_tunnel_travels_over_a_bridge_that_has_its_address() {
+    let out = r#"bridge.add {"name":"out","gateways":["192.0.2.1/24"]}"#;
+    let over = |via: &str, rest: &str| {
+        format!(
+            r#"vxlan.add {{"name":"vx0","vxlan":{{"bridge":"br0","vni":7,"local":"192.0.2.1","via":"{via}"{rest}}}}}"#
+        )
+    };
+    let bare = config_of(&[TUNNEL[0], out]);
+    let elsewhere = over("out", "").replace("192.0.2.1", "192.0.2.7");
+    refuses(
+        &bare,
+        &[
+            (&over("nowhere", ""), NotFound, "vxlan vx0: bridge nowhere"),
+            (&over("br0", ""), Invalid, "over that bridge itself"),
+            (&elsewhere, Invalid, "bridge out does not have the address 192.0.2.7"),
+        ],
+    );
+    let config = apply(&bare, &change(&over("out", ""))).unwrap();
+    let by_socket = over("out", "").replace("vx0", "vx1").replace(":7,", ":8,");
+    let by_socket = by_socket.replace(r#","via":"out""#, "");
+    refuses(
+        &config,
+        &[
+            (&by_socket, Invalid, "use the same --via"),
+            (r#"bridge.set {"name":"out","gateways":[]}"#, Invalid, "does not have the address"),
+            (r#"bridge.del {"name":"out"}"#, InUse, "vxlan vx0"),
+        ],
+    );
+    // On an interface of the host's it is the host that has the address.
+    let shared = r#"port.add {"name":"up0","port":{"bridge":"shared","shared":true,"kind":{"netdev":{"device":"eth0"}}}}"#;
+    let config = apply(&config_of(&[TUNNEL[0], shared]), &change(&over("shared", ""))).unwrap();
+    let gone = apply(&config, &change(r#"vxlan.del {"name":"vx0"}"#)).unwrap();
+    assert_eq!((config.vxlans.len(), gone.vxlans.len()), (1, 0));
 }

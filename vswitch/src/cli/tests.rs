@@ -423,7 +423,7 @@ fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
         ("attach web --bridge br0 --network shop", ArgumentConflict),
         ("attach web --network shop --access 5", ArgumentConflict),
         ("attach web --bridge br0 --alias db", ArgumentConflict),
-        ("network create web --vni 7", MissingRequiredArgument),
+        ("network create web --local 192.0.2.1", MissingRequiredArgument),
         ("network create web --remote 192.0.2.2", MissingRequiredArgument),
         ("network create web --gateway 10.0.0.1 --no-gateway", ArgumentConflict),
         ("network create web --label note", ValueValidation),

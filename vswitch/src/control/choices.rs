@@ -1,8 +1,11 @@
-//! What a request leaves to the daemon: MAC addresses, and what no subnet is chosen out of. It becomes part of the
+//! What a request leaves to the daemon: MAC addresses, this host's end of a tunnel, and what no subnet is chosen out of. It becomes part of the
 //! request, so that whatever comes of a request follows from the request and the configuration alone.
 
+use std::net::IpAddr;
+
 use ctl::{
-    Batch, BridgeName, Config, HostPort, MacAddr, Mutation, PortKind, PortName, Prefix, Tap,
+    Batch, BridgeName, Config, HostPort, MacAddr, Mutation, Overlay, PortKind, PortName, Prefix,
+    Tap,
 };
 use hostnet::Netlink;
 
@@ -33,6 +36,9 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
         Mutation::NetworkCreate(mut create) => {
             let name = &create.name;
             create.host_port = create.host_port.map(|port| with_mac(port, name, config));
+            if let Some(overlay) = &mut create.settings.vxlan {
+                overlay.local = overlay.local.or_else(|| end_for(overlay, name, config));
+            }
             if !config.networks.contains_key(name) {
                 create.avoid.extend(host_routes());
             }
@@ -53,6 +59,21 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
         }
         other => other,
     }
+}
+
+/// This host's end of a network's tunnel: what it was before, if the network is there; otherwise the address that the first
+/// remote would see, or whoever is beyond the default route.
+fn end_for(overlay: &Overlay, network: &BridgeName, config: &Config) -> Option<IpAddr> {
+    let present = config.networks.get(network);
+    let kept = present.and_then(|network| network.settings.vxlan.as_ref()?.local);
+    let peer = overlay.remotes.first().copied();
+    kept.or_else(|| {
+        let source = Netlink::open().and_then(|netlink| netlink.source_address(peer));
+        source.unwrap_or_else(|error| {
+            tracing::warn!(%error, "no address of the host is found for the tunnel of network {network}");
+            None
+        })
+    })
 }
 
 fn with_mac(port: HostPort, network: &BridgeName, config: &Config) -> HostPort {

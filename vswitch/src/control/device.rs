@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ctl::{
-    CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName, Tap,
+    Config, CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName,
+    Tap,
 };
 use hostnet::{HostError, Interface, Link, Netlink, Netns, Settings};
 use pktio::bpf::{BpfError, XdpAttach};
@@ -186,18 +187,34 @@ impl OpenError {
     }
 }
 
+/// What a device becomes by the rest of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The longest packet, in bytes.
+    pub mtu: u32,
+    /// Its container has no use for IPv6.
+    pub ipv4_only: bool,
+}
+
+impl Terms {
+    /// Those of a port.
+    pub fn of(config: &Config, port: &Port) -> Self {
+        Self { mtu: config.mtu_of(port).bytes(), ipv4_only: config.is_ipv4_only(port) }
+    }
+}
+
 /// Opens what is behind a port.
 ///
 /// # Errors
 /// [`OpenError`]; nothing is left behind.
 pub fn open(
     port: &Port,
-    mtu: u32,
+    terms: Terms,
     home: Home,
     questions: &Arc<Questions>,
 ) -> Result<OpenDevice, OpenError> {
     let is_offloaded = home.shortcuts.is_some();
-    let mut opened = open_kind(port, mtu, home, questions)?;
+    let mut opened = open_kind(port, terms, home, questions)?;
     if is_offloaded {
         opened.facts.notes.push(opened.facts.offload_note());
     }
@@ -206,17 +223,17 @@ pub fn open(
 
 fn open_kind(
     port: &Port,
-    mtu: u32,
+    terms: Terms,
     home: Home,
     questions: &Arc<Questions>,
 ) -> Result<OpenDevice, OpenError> {
     let place = place::enter(port)?;
     match &port.kind {
         PortKind::Tap(tap) if port.bridge.is_loopback() => {
-            open_tap(&as_the_kernel_can(tap), Some(home.station.namespace()?), mtu)
+            open_tap(&as_the_kernel_can(tap), Some(home.station.namespace()?), terms)
         }
-        PortKind::Tap(tap) if tap.handover => handover::open(tap, mtu),
-        PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), place, mtu),
+        PortKind::Tap(tap) if tap.handover => handover::open(tap, terms.mtu),
+        PortKind::Tap(tap) => open_tap(&configured(tap, port.dhcp), place, terms),
         PortKind::Netdev { device, mode, .. } if port.shared => {
             shared::open(device, *mode, home, questions)
         }
@@ -309,17 +326,17 @@ fn in_namespace<T: Send>(
 /// Makes a TAP device, moves it into the container and configures it there. The device goes away with its queues, whatever it
 /// is called and wherever it is by then. (It is not made there, though the move is most of what an attachment costs: containers
 /// whose device was did not end, as their ports did not.)
-fn open_tap(tap: &Tap, place: Option<Netns>, mtu: u32) -> Result<OpenDevice, OpenError> {
+fn open_tap(tap: &Tap, place: Option<Netns>, terms: Terms) -> Result<OpenDevice, OpenError> {
     let namespace = place.map_or_else(Netns::current, Ok)?;
     let (device, queues) = tap::create("vsw%d", tap.queues)?;
     let name = tap.ifname.as_str();
-    let moved = Netlink::open()?.move_as(device.index, &namespace, name, &settings(tap, mtu));
+    let moved = Netlink::open()?.move_as(device.index, &namespace, name, &settings(tap, terms.mtu));
     moved.map_err(|error| match error.io().map(io::Error::kind) {
         Some(io::ErrorKind::AlreadyExists) => OpenError::Taken { device: tap.ifname.clone() },
         _ => error.into(),
     })?;
-    let link =
-        namespace.run(|| hostnet::configure(name, &addresses(tap)).map_err(OpenError::from))?;
+    let wanted = Interface { ipv4_only: terms.ipv4_only, ..addresses(tap) };
+    let link = namespace.run(|| hostnet::configure(name, &wanted).map_err(OpenError::from))?;
     Ok(made(&device, queues, &link))
 }
 

@@ -32,7 +32,7 @@ use pktio::shared::Questions;
 
 use super::compile::rules::Rules;
 use super::compile::{BridgeSlot, Numbering};
-use super::device::{self, Facts};
+use super::device::{self, Facts, Terms};
 use super::place;
 use super::store::Store;
 use crate::fleet::Fleet;
@@ -125,7 +125,7 @@ impl Switch {
         for (name, port) in &kept.ports {
             let mut port = port.clone();
             let open = |port: &Port| {
-                device::open(port, kept.mtu_of(port).bytes(), self.home(), &self.questions)
+                device::open(port, Terms::of(kept, port), self.home(), &self.questions)
             };
             match place::renew(&mut port).and_then(|()| open(&port)) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),

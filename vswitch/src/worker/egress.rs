@@ -17,6 +17,18 @@ impl Worker {
         }
     }
 
+    /// Empties the outboxes of all ports but those with a queue here: of tunnels, of other workers, and of nobody any more. In the next
+    /// configuration their numbers may be others'.
+    pub(super) fn flush_unowned(&mut self, now: Nanos) {
+        let slots = u16::try_from(self.plane.snapshot.port_slots()).unwrap_or(u16::MAX);
+        for port in (0..slots).map(PortIndex) {
+            let is_owned = matches!(self.outlet(port), Some(Outlet::Queue(_)));
+            if !is_owned && !self.outboxes.of(port).is_empty() {
+                self.flush(port, now);
+            }
+        }
+    }
+
     /// Ends a turn: empties the outboxes with something for one port, and some of those with what goes to all.
     pub(super) fn flush_due(&mut self, now: Nanos) {
         let mut floods = FLOODED_PER_TURN;
@@ -25,7 +37,8 @@ impl Worker {
         }
     }
 
-    fn flush(&mut self, port: PortIndex, now: Nanos) {
+    /// Sends a port's outbox on its way, when its rate allows.
+    pub(super) fn flush(&mut self, port: PortIndex, now: Nanos) {
         match self.shape_of(port) {
             Some(_) if self.is_owner(port) => self.shape(port, now),
             Some(_) => self.hand_over(port, now),
@@ -174,7 +187,9 @@ impl Worker {
 
     /// Gives a port's outbox to the worker that owns the port.
     fn hand_over(&mut self, port: PortIndex, now: Nanos) {
-        let Some(owner) = self.plane.owners.get(port.slot()).copied().flatten() else {
+        // One of its own that it cannot send by is gone.
+        let owner = self.plane.owners.get(port.slot()).copied().flatten();
+        let Some(owner) = owner.filter(|owner| *owner != self.id) else {
             return self.drop_outbox(port, DropReason::PortGone, now);
         };
         let lane = &self.lanes[usize::from(owner.0)];

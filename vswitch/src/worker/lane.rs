@@ -63,6 +63,22 @@ pub enum Command {
     Stop,
 }
 
+impl Command {
+    /// Whether what was decided before has to have left before this is carried out: where books are closed or shown, in which
+    /// a frame that waits is neither sent nor lost; where a queue ends by which it leaves; and where somebody begins or
+    /// ends to watch, who sees of every frame how it came and how it left.
+    ///
+    /// For others it does not matter, but for the ports whose number may mean another one by them; they see to these themselves.
+    pub fn needs_empty_outboxes(&self) -> bool {
+        match self {
+            Self::Detach(_) | Self::Forget(_) | Self::Report(_) => true,
+            Self::Observe(_) | Self::Unobserve(_) | Self::Stop => true,
+            Self::Adopt(_) | Self::Attach(..) | Self::Open(_) | Self::Seek(_) => false,
+            Self::Inject(..) | Self::Say(..) | Self::Convey(..) | Self::Emit(..) => false,
+        }
+    }
+}
+
 /// From a worker to the control thread.
 pub enum Event {
     /// A configuration that the worker no longer uses.

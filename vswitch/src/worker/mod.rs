@@ -321,22 +321,30 @@ impl Worker {
         self.decide(ingress, now);
         self.unwrap_native(now);
         watch.charge(&mut self.perf, Stage::Pipeline);
-        // What waits to leave is in buffers that the next ports may need.
-        if self.outboxes.must_flush() || self.pool.is_short() {
+        if self.is_crowded() {
             self.flush_all(now);
             watch.charge(&mut self.perf, Stage::Tx);
         }
         outcome
     }
 
+    /// Whether what waits to leave is too much, or in buffers that the next frames may need.
+    #[inline]
+    fn is_crowded(&self) -> bool {
+        self.outboxes.must_flush() || self.pool.is_short()
+    }
+
     /// Carries out what the control thread sent.
     fn obey(&mut self, now: Nanos) {
         while let Some(command) = self.lane().command() {
-            // What was injected or released a moment ago is in the outboxes still, and not in the books.
-            self.flush_all(now);
+            // What waits for other commands leaves when it is due: the control thread waits for some of them, and a flood to
+            // five hundred ports is a millisecond and more.
+            if command.needs_empty_outboxes() || self.is_crowded() {
+                self.flush_all(now);
+            }
             match command {
-                Command::Adopt(plane) => self.adopt(plane),
-                Command::Attach(id, Device::Queue(port)) => self.attach(id, port),
+                Command::Adopt(plane) => self.adopt(plane, now),
+                Command::Attach(id, Device::Queue(port)) => self.attach(id, port, now),
                 Command::Attach(id, Device::Endpoint(underlay)) => self.join(id, underlay),
                 Command::Open(port) => self.open(port, now),
                 Command::Detach(port) => self.detach(port),
@@ -354,7 +362,8 @@ impl Worker {
         }
     }
 
-    fn adopt(&mut self, plane: Arc<Dataplane>) {
+    fn adopt(&mut self, plane: Arc<Dataplane>, now: Nanos) {
+        self.flush_unowned(now);
         self.pipeline.adopt(Arc::clone(&plane.snapshot));
         self.outboxes.reserve(plane.snapshot.port_slots());
         self.ledger.reserve(plane.snapshot.port_slots());
@@ -365,7 +374,9 @@ impl Worker {
         self.lane().report(Event::Retired(retired));
     }
 
-    fn attach(&mut self, id: QueueId, mut port: Box<dyn Port>) {
+    fn attach(&mut self, id: QueueId, mut port: Box<dyn Port>, now: Nanos) {
+        // It was for who had the number before.
+        self.flush(id.port, now);
         if let Err(fault) = port.housekeep(&mut self.pool) {
             return self.lane().report(Event::Fault(id, Device::Queue(port), fault));
         }

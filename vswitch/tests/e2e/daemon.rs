@@ -172,6 +172,7 @@ impl Daemon {
             ips: &tap.ips,
             gateways: &tap.gateways,
             routes: &tap.routes,
+            ..Interface::default()
         };
         place.run(|| hostnet::configure(tap.ifname.as_str(), &wanted).map(drop))?;
         let mode = NetdevMode::Gso;

@@ -37,8 +37,9 @@ use netlab::Need;
 /// About interfaces that the switch made and knows the addresses of, or about what workers do with frames that the kernel would
 /// carry. On veths the kernel refuses frames with half a tag by itself, and those to an interface that is off. And a
 /// name of the host's that a test takes is taken once.
-const NOT_OFFLOADED: [&str; 14] = [
+const NOT_OFFLOADED: [&str; 15] = [
     "a_change_that_cannot_be_kept_is_not_made",
+    "a_container_without_ipv6_says_nothing_by_it_until_it_is_given_an_address",
     "a_container_with_another_address_loses_the_sessions_of_the_old_one",
     "a_containers_interface_that_is_switched_off_and_on_carries_on",
     "a_port_that_moves_under_traffic_loses_no_byte_of_it",

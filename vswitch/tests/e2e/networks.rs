@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ctl::response::{BridgeInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo};
 use ctl::{
-    ClientError, Detach, ErrorCode, HostPort, IpamFilter, IpamRelease, IpamRequest, Mutation,
-    Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Port, PortKind, Query,
-    RouteAdd, Tap,
+    ClientError, Detach, ErrorCode, HostPort, IpCidr, IpamFilter, IpamRelease, IpamRequest,
+    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Port, PortKind,
+    PortSet, Query, RouteAdd, Tap,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 use rustix::process::Signal;
@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_container_that_died_with_the_daemon_leaves_no_lease),
         test!(a_network_with_containers_is_not_removed),
         test!(a_subnet_is_chosen_that_the_host_has_no_route_to),
+        test!(a_container_without_ipv6_says_nothing_by_it_until_it_is_given_an_address),
         test!(connecting_fails_whole),
         test!(the_host_itself_is_on_a_network),
     ]
@@ -105,6 +106,30 @@ fn containers_on_a_network_reach_each_other_and_their_gateway() -> TestResult {
     reaches(&containers[0], "fd01::3")?;
     let again = connect(&daemon, "web", &containers[1], "eth0")?;
     assert_eq!(again.addresses[0].address.to_string(), "10.1.0.3/24");
+    daemon.check_ledger()
+}
+
+fn a_container_without_ipv6_says_nothing_by_it_until_it_is_given_an_address() -> TestResult {
+    let daemon = Daemon::start()?;
+    let local = |container: &Container| -> Fallible<usize> {
+        let has = container.netlink()?.addresses(container.link("eth0")?.index)?;
+        let is_local =
+            |cidr: &&IpCidr| matches!(cidr.addr, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        Ok(has.iter().filter(is_local).count())
+    };
+    for (name, subnets, expected) in
+        [("four", &["10.1.0.0/24"][..], 0), ("both", &["10.2.0.0/24", "fd02::/64"], 1)]
+    {
+        create(&daemon, name, subnets)?;
+        assert_eq!(local(&joined(&daemon, name)?.0)?, expected, "{name}");
+    }
+    routed_bridge(&daemon, "lan", &["10.3.0.1/24"])?;
+    let plain = container(&daemon, "plain", "lan", &["10.3.0.2/24"], &["10.3.0.1"])?;
+    assert_eq!(local(&plain)?, 0);
+    let ips = vec!["10.3.0.2/24".parse()?, "fd03::2/64".parse()?];
+    daemon
+        .change(Mutation::PortSet(PortSet { ips: Some(ips), ..PortSet::new("plain".parse()?) }))?;
+    assert_eq!(local(&plain)?, 1);
     daemon.check_ledger()
 }
 

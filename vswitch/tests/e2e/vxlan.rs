@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ctl::response::{DropInfo, FdbInfo, PortState, VxlanInfo};
 use ctl::{
-    Allowance, BridgeAdd, BridgeSet, FdbFilter, Mutation, Named, NetdevMode, PortKind, Query, Tos,
-    Vxlan, VxlanAdd, VxlanSet,
+    Allowance, BridgeAdd, BridgeSet, FdbFilter, IpCidr, Mutation, Named, NetdevMode,
+    NetworkConnect, NetworkCreate, Overlay, PortKind, Query, Tos, Vxlan, VxlanAdd, VxlanSet,
 };
+use hostnet::Netlink;
 use netlab::raw::RawSocket;
 use netlab::transfer::{self, Datagrams};
 use netlab::{Container, Need, PATIENCE, Path, Test, TestResult, ping, test, topology};
@@ -29,6 +30,8 @@ pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 pub fn tests() -> Vec<Test> {
     [
         test!(containers_on_two_hosts_are_on_one_network),
+        test!(a_network_finds_the_hosts_end_of_its_tunnel_once),
+        test!(a_network_without_remotes_is_on_the_hosts_only_address_or_is_refused),
         test!(the_kernels_vxlan_device_is_on_one_network_with_a_container),
         test!(a_host_that_sends_is_learned_unless_that_is_forbidden),
         test!(a_learned_host_without_stations_is_forgotten),
@@ -57,6 +60,13 @@ impl Outside {
         match self {
             Self::V4 => IpAddr::from([192, 0, 2, host]),
             Self::V6 => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(host)]),
+        }
+    }
+
+    fn prefix_len(self) -> u8 {
+        match self {
+            Self::V4 => 24,
+            Self::V6 => 64,
         }
     }
 
@@ -161,6 +171,58 @@ fn containers_on_two_hosts_are_on_one_network() -> TestResult {
         one.check_ledger()?;
         two.check_ledger()?;
     }
+    Ok(())
+}
+
+/// A network with a tunnel, of which each host gives other addresses. Nobody says which address the host has.
+fn network(number: u8, remotes: Vec<IpAddr>) -> Outcome<Mutation> {
+    let mut create = NetworkCreate::new("all".parse()?);
+    create.subnets = vec!["10.3.0.0/24".parse()?];
+    create.ranges = vec![format!("10.3.0.{}/28", number * 16).parse()?];
+    create.settings.vxlan = Some(Overlay { vni: VNI.try_into()?, local: None, remotes });
+    Ok(Mutation::NetworkCreate(Box::new(create)))
+}
+
+fn a_network_finds_the_hosts_end_of_its_tunnel_once() -> TestResult {
+    for outside in [Outside::V4, Outside::V6] {
+        let hosts = hosts()?;
+        let (one, two) = (Daemon::start_on(&hosts.0, &[])?, Daemon::start_on(&hosts.1, &[])?);
+        let mut ends = Vec::new();
+        for (daemon, number, remote) in [(&one, 1, 2), (&two, 2, 1)] {
+            let made = daemon.change(network(number, vec![outside.ip(remote)])?)?;
+            let settings = made.network.ok_or("no network in the answer")?.settings;
+            assert_eq!(settings.vxlan.and_then(|overlay| overlay.local), Some(outside.ip(number)));
+            let container = Container::new()?;
+            let connect = NetworkConnect::new("all".parse()?, container.reference());
+            let made = daemon.change(Mutation::NetworkConnect(Box::new(connect)))?;
+            let endpoint = made.endpoint.ok_or("no endpoint in the answer")?;
+            container.await_ready("eth0")?;
+            ends.push((container, endpoint.addresses[0].address.addr));
+        }
+        ping::ping(&ends[0].0, ends[1].1, &ping::Options::default())?;
+        // Another address would be found now, and the one that was found stays.
+        hosts.0.run(|| {
+            let netlink = Netlink::open()?;
+            let index = netlink.link("wire")?.index;
+            netlink.remove_address(
+                index,
+                IpCidr { addr: outside.ip(1), prefix_len: outside.prefix_len() },
+            )
+        })?;
+        assert!(!one.change(network(1, vec![outside.ip(2)])?)?.changed);
+    }
+    Ok(())
+}
+
+fn a_network_without_remotes_is_on_the_hosts_only_address_or_is_refused() -> TestResult {
+    let (host, other) = (Container::new()?, Container::new()?);
+    topology::veth(&host, "wire", &other, "wire")?;
+    let daemon = Daemon::start_on(&host, &[])?;
+    let refused = daemon.change(network(1, Vec::new())?).expect_err("it has no address");
+    assert!(refused.to_string().contains("--local"), "{refused}");
+    host.address("wire", &["192.0.2.1/24"])?;
+    let made = daemon.change(network(1, Vec::new())?)?.network.ok_or("no network in the answer")?;
+    assert_eq!(made.settings.vxlan.and_then(|overlay| overlay.local), Some(Outside::V4.ip(1)));
     Ok(())
 }
 

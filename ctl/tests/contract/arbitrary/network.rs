@@ -45,7 +45,8 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 fn settings() -> impl Strategy<Value = NetworkSettings> {
-    let ends = (vxlan::vni(), vxlan::underlay(), vec(vxlan::underlay(), 0..2));
+    let local = option::weighted(0.9, vxlan::underlay());
+    let ends = (vxlan::vni(), local, vec(vxlan::underlay(), 0..2));
     let overlay = ends.prop_map(|(vni, local, remotes)| Overlay { vni, local, remotes });
     let flags = any::<[bool; 5]>();
     let all = [Shape::Bridged, Shape::Direct, Shape::Routed, Shape::P2p];

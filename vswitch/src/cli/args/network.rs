@@ -19,6 +19,7 @@ Examples:
   vswitchctl network create web --resolver 192.0.2.53
   vswitchctl network create db --internal --ipv6 --label owner=alice
   vswitchctl network create lab --subnet 10.2.0.0/16 --ip-range 10.2.128.0/17 --reserve 10.2.128.1-10.2.128.9
+  vswitchctl network create all --subnet 10.3.0.0/24 --vni 7 --remote 192.0.2.2
   vswitchctl network create all --subnet 10.3.0.0/24 --vni 7 --local 192.0.2.1 --remote 192.0.2.2
   vswitchctl network create lan --direct --subnet 192.0.2.0/24 --gateway 192.0.2.254 --ip-range 192.0.2.64/26
   vswitchctl network create dmz --routed --subnet 192.0.2.128/26
@@ -135,9 +136,9 @@ pub struct NetworkOptions {
     #[arg(long, value_name = "BYTES", default_value_t)]
     pub mtu: Mtu,
     /// Join it to the network of this number on other hosts, by VXLAN
-    #[arg(long, requires = "local")]
+    #[arg(long)]
     pub vni: Option<Vni>,
-    /// The address of this host, for --vni
+    /// The address of this host, for --vni [default: the one from which it sends to the first remote, or by its default route]
     #[arg(long, value_name = "IP", requires = "vni")]
     pub local: Option<IpAddr>,
     /// The address of another host, for --vni (may be repeated)

@@ -32,8 +32,8 @@ pub(super) fn request(command: &NetworkCommand) -> Request {
 }
 
 fn create(options: &NetworkOptions) -> NetworkCreate {
-    let end = options.vni.zip(options.local);
-    let vxlan = end.map(|(vni, local)| Overlay { vni, local, remotes: options.remotes.clone() });
+    let (local, remotes) = (options.local, options.remotes.clone());
+    let vxlan = options.vni.map(|vni| Overlay { vni, local, remotes });
     NetworkCreate {
         name: options.name.clone(),
         settings: NetworkSettings {

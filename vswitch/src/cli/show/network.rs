@@ -43,8 +43,8 @@ pub(super) fn one(network: &NetworkInfo, style: Style) -> String {
     rows.push(("  MTU", network.mtu.to_string()));
     rows.extend(settings.isolated.then(|| ("  isolated", "from each other".to_owned())));
     rows.extend(settings.vxlan.as_ref().map(|overlay| {
-        let remotes = joined(&overlay.remotes);
-        ("  VXLAN", format!("VNI {} at {}, remotes {remotes}", overlay.vni, overlay.local))
+        let (local, remotes) = (joined(overlay.local.as_slice()), joined(&overlay.remotes));
+        ("  VXLAN", format!("VNI {} at {local}, remotes {remotes}", overlay.vni))
     }));
     rows.push(("  names", names(network)));
     rows.extend(settings.dhcp.then(|| ("  DHCP", "containers ask for their addresses".to_owned())));

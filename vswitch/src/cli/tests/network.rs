@@ -24,6 +24,11 @@ fn commands_about_networks_ask_for_what_they_say() {
                     "gateways": ["10.1.0.9"], "ranges": ["10.1.0.128-10.1.0.255"],
                     "reserved": ["10.1.0.200"], "avoid": ["10.0.0.0/8"] }),
         ),
+        (
+            "network create web --vni 7",
+            "network.create",
+            json!({ "name": "web", "settings": { "vxlan": { "vni": 7 }, "masquerade": true, "mtu": 1500, "dns": true } }),
+        ),
         ("network rm web --if-exists", "network.rm", json!({ "name": "web", "if_exists": true })),
         (
             "network set web --internal true --no-remotes --dns true --no-resolvers --dhcp false --label a=",

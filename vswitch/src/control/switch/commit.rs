@@ -13,7 +13,7 @@ use super::Switch;
 use super::loopback::Listening;
 use crate::control::announce;
 use crate::control::compile::{self, BridgeSlot, Numbering, TunnelEndpoint};
-use crate::control::device::{self, Home, OpenDevice, Queues};
+use crate::control::device::{self, Home, OpenDevice, Queues, Terms};
 use crate::control::place;
 use crate::control::store::StoreError;
 use crate::fleet::FleetError;
@@ -115,7 +115,7 @@ impl Switch {
             match step {
                 Action::AddPort(name, port) => {
                     let device =
-                        device::open(port, next.mtu_of(port).bytes(), self.home(), &self.questions)
+                        device::open(port, Terms::of(next, port), self.home(), &self.questions)
                             .map_err(|error| error.for_port(name))?;
                     prepared.opened.insert(name.clone(), device);
                 }

@@ -7,7 +7,7 @@ use pktio::PortFault;
 
 use super::Switch;
 use super::commit::{Prepared, stuck};
-use crate::control::device::{self, Facts};
+use crate::control::device::{self, Facts, Terms};
 use crate::control::watch::{DELETED, Found};
 use crate::fleet::Fault;
 
@@ -156,8 +156,8 @@ impl Switch {
         let home = self.home();
         for (name, why) in &mut self.waiting {
             let Some(port) = self.config.ports.get(name) else { continue };
-            let mtu = self.config.mtu_of(port).bytes();
-            match device::open(port, mtu, home.clone(), &self.questions) {
+            let terms = Terms::of(&self.config, port);
+            match device::open(port, terms, home.clone(), &self.questions) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) => *why = error.to_string(),
             }

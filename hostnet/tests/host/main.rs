@@ -1,5 +1,7 @@
 //! Namespaces, links, addresses and offloads, on the real kernel.
 
+mod addresses;
+
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
 use std::process::ExitCode;
@@ -277,104 +279,6 @@ fn a_monitor_hears_its_own_namespace_only() -> TestResult {
     Ok(())
 }
 
-// Addresses and routes
-
-fn addresses_can_be_used_at_once() -> TestResult {
-    let (a, b) = (Container::new()?, Container::new()?);
-    a.netlink()?.create_veth("eth0", "eth0", Some(std::os::fd::AsFd::as_fd(b.namespace())))?;
-    b.address("eth0", &["10.0.0.2/24", "fd00::2/64"])?;
-    a.address("eth0", &["10.0.0.1/24", "fd00::1/64"])?;
-    for address in ["10.0.0.1", "fd00::1"] {
-        let address: IpAddr = address.parse()?;
-        // A tentative address cannot be bound to.
-        a.run(|| UdpSocket::bind((address, 0)).map(drop).map_err(|e| e.to_string()).map_err(Said))?;
-    }
-    a.await_ready("eth0")?;
-    let path = Path::new(&a, &b, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
-    tcp::stream(&path, &tcp::Options { duration: Duration::from_millis(1), ..Default::default() })?;
-    Ok(())
-}
-
-/// An error as text, for closures that may fail in two ways.
-#[derive(Debug)]
-struct Said(String);
-
-impl From<HostError> for Said {
-    fn from(error: HostError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl std::fmt::Display for Said {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn addresses_are_listed_as_they_were_given() -> TestResult {
-    let (a, _b) = wire()?;
-    let given = ["10.0.0.1/24", "10.1.0.1/31", "192.0.2.7/32", "fd00::1/64", "fd01::1/128"];
-    let index = a.address("eth0", &given)?.index;
-    let found = a.netlink()?.addresses(index)?;
-    for text in given {
-        assert!(found.contains(&text.parse::<IpCidr>()?), "{text} is not in {found:?}");
-    }
-    let again = a.netlink()?.add_address(index, given[0].parse()?);
-    assert!(again.is_err(), "an address is given once");
-    Ok(())
-}
-
-fn the_networks_that_have_routes_are_listed_without_the_default_ones() -> TestResult {
-    let (a, _b) = wire()?;
-    let index = a.address("eth0", &["10.0.0.1/24", "fd00::1/64"])?.index;
-    let netlink = a.netlink()?;
-    let network = IpCidr { addr: "10.9.0.0".parse()?, prefix_len: 16 };
-    netlink.add_route(network, "10.0.0.9".parse()?, index)?;
-    netlink.add_default_route("10.0.0.9".parse()?, index)?;
-    let networks = netlink.routes()?;
-    for network in ["10.0.0.0/24", "10.9.0.0/16", "fd00::/64"] {
-        assert!(
-            networks.contains(&network.parse::<ctl::Prefix>()?),
-            "{network} is not in {networks:?}"
-        );
-    }
-    assert!(networks.iter().all(|network| network.prefix_len() > 0), "{networks:?}");
-    Ok(())
-}
-
-fn a_container_reaches_others_by_its_gateway() -> TestResult {
-    let (a, _b) = wire()?;
-    let ips: [IpCidr; 2] = ["10.0.0.1/32".parse()?, "fd00::1/128".parse()?];
-    let gateways: [IpAddr; 2] = ["169.254.1.1".parse()?, "fe80::1".parse()?];
-    let wanted = Interface { ips: &ips, gateways: &gateways, ..Interface::default() };
-    a.configure("eth0", &wanted)?;
-    for (target, source) in [("192.0.2.1", "10.0.0.1"), ("2001:db8::1", "fd00::1")] {
-        let (any, target): (IpAddr, IpAddr) =
-            (if target.contains(':') { "::" } else { "0.0.0.0" }.parse()?, target.parse()?);
-        let from = a.run(|| {
-            let chosen = || -> std::io::Result<IpAddr> {
-                let socket = UdpSocket::bind((any, 0))?;
-                socket.connect((target, 9))?;
-                Ok(socket.local_addr()?.ip())
-            };
-            chosen().map_err(|error| Said(error.to_string()))
-        })?;
-        assert_eq!(from, source.parse::<IpAddr>()?);
-    }
-    Ok(())
-}
-
-fn an_interface_is_made_as_it_is_wanted() -> TestResult {
-    let (a, _b) = wire()?;
-    let wanted =
-        Interface { mac: Some([2, 0, 0, 0, 0, 9]), mtu: Some(1450), ..Interface::default() };
-    let link = a.configure("eth0", &wanted)?;
-    assert_eq!((link.mac, link.mtu, link.up), (wanted.mac, 1450, true));
-    let absent = a.configure("eth9", &wanted);
-    assert!(matches!(absent, Err(LabError::Host(HostError::NoSuchLink { .. }))));
-    Ok(())
-}
-
 // Offloads
 
 fn offloads_are_switched_one_by_one() -> TestResult {
@@ -468,7 +372,7 @@ fn a_tap_device_ends_with_its_container_and_says_so() -> TestResult {
 }
 
 fn main() -> ExitCode {
-    netlab::test_main([
+    let others = [
         test!(a_namespace_is_found_by_name_path_and_task),
         test!(a_namespace_that_takes_anothers_name_has_another_identity),
         test!(a_taken_name_is_refused_and_stays_what_it_is),
@@ -490,15 +394,11 @@ fn main() -> ExitCode {
         test!(the_traffic_of_a_link_is_counted),
         test!(links_that_come_change_and_go_are_reported),
         test!(a_monitor_hears_its_own_namespace_only),
-        test!(addresses_can_be_used_at_once),
-        test!(addresses_are_listed_as_they_were_given),
-        test!(the_networks_that_have_routes_are_listed_without_the_default_ones),
-        test!(a_container_reaches_others_by_its_gateway),
-        test!(an_interface_is_made_as_it_is_wanted),
         test!(offloads_are_switched_one_by_one),
         test!(no_interface_is_mistaken_for_one_with_a_longer_name),
         test!(frames_are_whole_and_short_once_offloads_are_off),
         test!(a_tap_device_is_ready_as_soon_as_it_is_configured).needs(Need::Tun),
         test!(a_tap_device_ends_with_its_container_and_says_so).needs(Need::Tun),
-    ])
+    ];
+    netlab::test_main(others.into_iter().chain(addresses::tests()))
 }
