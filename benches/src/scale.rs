@@ -1,8 +1,8 @@
 //! What more of something costs this switch: time to set up and memory per item, and per packet when it is there.
 //!
 //! Each dimension grows by tenfold steps on a fresh switch. After each step a load is sent, of one flow between two
-//! ports, and of all flows where flows are what grows; its cost is the worker's processor time per frame. Then bytes go to and fro
-//! between the two, and the median of these round trips counts.
+//! ports, and of all flows where flows are what grows; its cost is the worker's processor time per frame. Then bytes go to
+//! and fro between the two, and the median of these round trips counts.
 
 use std::error::Error;
 use std::ops::Range;

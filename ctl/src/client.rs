@@ -151,7 +151,7 @@ impl Client {
     ) -> Result<Value, E> {
         let id = self.next_id;
         self.next_id += 1;
-        self.waiting = self.patience + patience_for(&request);
+        self.waiting = self.patience.saturating_add(patience_for(&request));
         self.stream.set_read_timeout(Some(self.waiting)).map_err(ClientError::Lost)?;
         let line = request_line(&Envelope { id, request }).map_err(ClientError::from)?;
         // A daemon that refuses the connection says why and closes: read that even if writing fails.

@@ -215,11 +215,12 @@ fn is_more(before: &Config, next: &Config) -> bool {
         && !has_moved(before, next)
 }
 
-/// Whether other interfaces are shared with the host than before.
+/// Whether other interfaces are shared with the host than before, or on other bridges.
 fn shares_otherwise(before: &Config, next: &Config) -> bool {
+    let place = |port: &Port| port.shared.then(|| port.bridge.clone());
     let is_shared = |item: DiffItem<'_, '_, PortName, Port>| match item {
         DiffItem::Add(_, port) | DiffItem::Remove(_, port) => port.shared,
-        DiffItem::Update { old: (_, old), new: (_, new) } => old.shared != new.shared,
+        DiffItem::Update { old: (_, old), new: (_, new) } => place(old) != place(new),
     };
     before.ports.diff(&next.ports).any(is_shared)
 }

@@ -184,7 +184,8 @@ impl AddressRange {
     /// How many addresses there are.
     pub fn count(&self) -> u128 {
         let steps = if self.is_ipv4() { 96 } else { 0 };
-        ((bits(self.last) - bits(self.first)) >> steps) + 1
+        // All of IPv6 are one more than can be counted, and more than a range may have.
+        ((bits(self.last) - bits(self.first)) >> steps).saturating_add(1)
     }
 
     fn overlaps(&self, other: &Self) -> bool {

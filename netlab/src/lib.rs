@@ -20,6 +20,7 @@ pub mod cpu;
 mod error;
 mod harness;
 pub mod load;
+mod oneway;
 mod path;
 mod pattern;
 pub mod ping;

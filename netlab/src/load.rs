@@ -23,7 +23,7 @@ use hostnet::MacBytes;
 use crate::error::{LabError, socket};
 use crate::ping::internet_checksum;
 use crate::sys::{self, ReceiveBatch, SendBatch};
-use crate::{Cores, Path, cpu};
+use crate::{Cores, Path, cpu, oneway};
 use pace::{Arrivals, Pace};
 
 /// The shortest frame of Ethernet, its check sequence included (IEEE 802.3).
@@ -41,13 +41,6 @@ const FIRST_PORT: u32 = 1024;
 /// The receiver's port. Always the same, so that the flows of a load are the same when it is sent again: what is to be
 /// found again in a switch's tables is.
 const PORT: u16 = 9009;
-/// How long the receiver sleeps when nothing is there. It is never woken by a datagram: that would cost the
-/// sender, in whose context datagrams arrive, several times as much as the datagram itself.
-const NAP: Duration = Duration::from_micros(50);
-/// How long the receiver waits for stragglers.
-const STRAGGLERS: Duration = Duration::from_millis(100);
-/// At most how long, if they do not end.
-const MOST_STRAGGLERS: Duration = Duration::from_secs(3);
 /// After how long without a delivery what is under way is given up.
 const TAKEN_FOR_LOST: Duration = Duration::from_millis(20);
 /// A frame that is due later than this is slept for.
@@ -211,19 +204,12 @@ pub fn send_then<T: Send>(
     let far = path.udp_receiver(PORT)?;
     let sender = Sender::open(path, &far, load)?;
     let receiver = Receiver::new(far, load)?;
-    let (start, done, received) = (Start::now(), AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        let receiving = scope.spawn(|| receiver.run(start, &done, &received, load));
-        let sending = scope.spawn(|| {
-            let sent = sender.run(start, &received, load);
-            let seen = look();
-            done.store(true, Ordering::Relaxed);
-            (sent, seen)
-        });
-        let (sent, seen) = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let got = receiving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        Ok((sent?.complete(got, load), seen))
-    })
+    let (start, received) = (Start::now(), AtomicU64::new(0));
+    let ((sent, seen), got) = oneway::at_once(
+        || (sender.run(start, &received, load), look()),
+        |done| receiver.run(start, done, &received, load),
+    );
+    Ok((sent?.complete(got?, load), seen))
 }
 
 /// The moment from which everything is counted, by the clock that never jumps and by the kernel's time stamps'.
@@ -382,6 +368,11 @@ fn send_some(
 struct Receiver {
     socket: UdpSocket,
     batch: ReceiveBatch,
+    tally: Tally,
+}
+
+/// What has arrived.
+struct Tally {
     report: Report,
     arrivals: Arrivals,
 }
@@ -405,8 +396,8 @@ impl Receiver {
             last_lost: None,
             longest_silence: Duration::ZERO,
         };
-        let (batch, arrivals) = (ReceiveBatch::new(BATCH), Arrivals::default());
-        Ok(Self { socket: far, batch, report, arrivals })
+        let tally = Tally { report, arrivals: Arrivals::default() };
+        Ok(Self { socket: far, batch: ReceiveBatch::new(BATCH), tally })
     }
 
     fn run(
@@ -417,29 +408,23 @@ impl Receiver {
         load: &Load,
     ) -> Result<(Report, Arrivals), LabError> {
         cpu::pin(load.cores.receiver);
-        let mut last = Instant::now();
-        let end = start.instant + load.duration + MOST_STRAGGLERS;
-        while last < end {
-            match self.batch.receive(&self.socket) {
-                Ok(count) => {
-                    last = Instant::now();
-                    self.note(count, start, load);
-                    self.report.receiving = last - start.instant;
-                    received.store(self.report.received, Ordering::Relaxed);
-                }
-                Err(error) if !sys::is_passing(&error) => return Err(socket("receive UDP")(error)),
-                Err(_) if done.load(Ordering::Relaxed) && last.elapsed() > STRAGGLERS => break,
-                Err(_) => std::thread::sleep(NAP),
-            }
-        }
-        self.report.receiver_cpu = cpu::thread_time();
-        Ok((self.report, self.arrivals))
+        let Self { socket, batch, tally } = &mut self;
+        let end = start.instant + load.duration;
+        oneway::receive(socket, batch, (done, end), |batch, count, now| {
+            tally.note((batch, count), start, load);
+            tally.report.receiving = now - start.instant;
+            received.store(tally.report.received, Ordering::Relaxed);
+        })?;
+        tally.report.receiver_cpu = cpu::thread_time();
+        Ok((self.tally.report, self.tally.arrivals))
     }
+}
 
-    fn note(&mut self, count: usize, start: Start, load: &Load) {
+impl Tally {
+    fn note(&mut self, (batch, count): (&ReceiveBatch, usize), start: Start, load: &Load) {
         let arrived = u64::try_from(count).unwrap_or(0);
         self.report.received += arrived;
-        let payload: u64 = (0..count).map(|number| self.batch.length_bytes(number)).sum();
+        let payload: u64 = (0..count).map(|number| batch.length_bytes(number)).sum();
         self.report.received_bytes += payload + arrived * u64::from(OVERHEAD_BYTES);
         if let Some(progress) = load.progress {
             progress.fetch_add(arrived, Ordering::Relaxed);
@@ -447,8 +432,8 @@ impl Receiver {
         let Some(rate) = load.rate else { return };
         let begun = start.since_epoch + load.overload;
         for number in 0..count {
-            let due = self.batch.datagram(number).first_chunk().map(|due| u64::from_be_bytes(*due));
-            let Some((due, there)) = due.zip(self.batch.arrival_ns(number)) else { continue };
+            let due = batch.datagram(number).first_chunk().map(|due| u64::from_be_bytes(*due));
+            let Some((due, there)) = due.zip(batch.arrival_ns(number)) else { continue };
             if let Some(since) = Duration::from_nanos(due).checked_sub(begun) {
                 self.report.latency_ns.saturating_record(there.saturating_sub(due).max(1));
                 self.arrivals.note(since, rate, there);

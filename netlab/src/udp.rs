@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{LabError, socket};
 use crate::sys::{self, ReceiveBatch, SendBatch};
-use crate::{Cores, Path, cpu};
+use crate::{Cores, Path, cpu, oneway};
 
 /// UDP payload of the shortest IPv4 frame: 64 bytes on the wire, of which 14 are Ethernet's header, 20
 /// IPv4's, 8 UDP's and 4 the check sequence; 60 bytes of it are in a buffer.
@@ -17,13 +17,6 @@ pub const SHORTEST_PAYLOAD_BYTES: usize = 18;
 
 /// Datagrams of one system call.
 const BATCH: usize = 64;
-/// How long the receiver sleeps when nothing is there. It is never woken by a datagram: that would cost the
-/// sender, in whose context datagrams arrive, several times as much as the datagram itself.
-const NAP: Duration = Duration::from_micros(50);
-/// How long the receiver waits for stragglers.
-const STRAGGLERS: Duration = Duration::from_millis(100);
-/// At most how long, if they do not end.
-const MOST_STRAGGLERS: Duration = Duration::from_secs(3);
 
 /// What to send.
 #[derive(Debug, Clone, Copy)]
@@ -128,20 +121,12 @@ pub fn flood_then<T: Send>(
         sys::segment_udp(&near, bytes).map_err(socket("set UDP_SEGMENT"))?;
     }
     let start = Instant::now();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let receiver = scope.spawn(|| receive(&far, start, &done, options));
-        let sending = scope.spawn(|| {
-            let sent = send(&near, start, options);
-            let seen = look();
-            done.store(true, Ordering::Relaxed);
-            (sent, seen)
-        });
-        let (sent, seen) = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let got = receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let Report { sent, sending, sender_cpu, .. } = sent?;
-        Ok((Report { sent, sending, sender_cpu, ..got }, seen))
-    })
+    let ((sent, seen), got) = oneway::at_once(
+        || (send(&near, start, options), look()),
+        |done| receive(&far, start, done, options),
+    );
+    let Report { sent, sending, sender_cpu, .. } = sent?;
+    Ok((Report { sent, sending, sender_cpu, ..got? }, seen))
 }
 
 fn receive(
@@ -151,26 +136,16 @@ fn receive(
     options: &Options,
 ) -> Result<Report, LabError> {
     cpu::pin(options.cores.receiver);
-    let mut batch = ReceiveBatch::new(BATCH);
     let mut report = Report::default();
-    let mut last = Instant::now();
-    let end = start + options.duration + MOST_STRAGGLERS;
-    while last < end {
-        match batch.receive(far) {
-            Ok(count) => {
-                last = Instant::now();
-                let count = u64::try_from(count).unwrap_or(0);
-                report.received += count;
-                report.receiving = last - start;
-                if let Some(progress) = options.progress {
-                    progress.fetch_add(count, Ordering::Relaxed);
-                }
-            }
-            Err(error) if !sys::is_passing(&error) => return Err(socket("receive UDP")(error)),
-            Err(_) if done.load(Ordering::Relaxed) && last.elapsed() > STRAGGLERS => break,
-            Err(_) => std::thread::sleep(NAP),
+    let (mut batch, end) = (ReceiveBatch::new(BATCH), start + options.duration);
+    oneway::receive(far, &mut batch, (done, end), |_, count, now| {
+        let count = u64::try_from(count).unwrap_or(0);
+        report.received += count;
+        report.receiving = now - start;
+        if let Some(progress) = options.progress {
+            progress.fetch_add(count, Ordering::Relaxed);
         }
-    }
+    })?;
     report.receiver_cpu = cpu::thread_time();
     Ok(report)
 }

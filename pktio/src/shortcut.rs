@@ -21,10 +21,10 @@
 //! same interface, if its filter is an eBPF program that writes to `cb`, takes marks away; no program that we know of does.)
 //!
 //! # What becomes of a frame
-//! Frames between two stations go as they are. Datagrams of UDP that the switch routes take a shortcut too ([`Key::datagrams`]), and are
-//! [rewritten](Rewriting) on their way: stations, addresses, ports, checksums, one hop less. A filter cannot change a frame, and the program
-//! at tcx does not look into the table, which may be another one by then. So the filter says in the mark by which
-//! [number](Number) the program finds what to do.
+//! Frames between two stations go as they are. Datagrams of UDP that the switch routes take a shortcut too
+//! ([`Key::datagrams`]), and are [rewritten](Rewriting) on their way: stations, addresses, ports, checksums, one hop less.
+//! A filter cannot change a frame, and the program at tcx does not look into the table, which may be another one by then.
+//! So the filter says in the mark by which [number](Number) the program finds what to do.
 //!
 //! # Tables
 //! Which shortcuts there are is in a [`Table`]. [`Shortcuts::replace`] puts another in its place, and returns
@@ -32,9 +32,9 @@
 //! A shortcut holds until a time of the kernel's clock, whatever happens to the switch.
 //!
 //! # What is left to the switch
-//! All that is in no table, and of what is: frames whose packet is longer than what the far end takes, with a service tag or several tags, with
-//! a priority tag; super-frames other than TCP's. Of what would be rewritten also: any tag; fragments, options and extension headers; lengths and
-//! header checksums that are wrong; what has no hop left; super-frames.
+//! All that is in no table, and of what is: frames whose packet is longer than what the far end takes, with a service tag or
+//! several tags, with a priority tag; super-frames other than TCP's. Of what would be rewritten also: any tag; fragments,
+//! options and extension headers; lengths and header checksums that are wrong; what has no hop left; super-frames.
 //!
 //! Everything goes with its descriptors, also by a crash. Used by the control thread; the kernel does the rest.
 
@@ -220,8 +220,7 @@ impl Shortcuts {
         // Numbers in instructions have a sign, fields of frames have none.
         let half = |bits: u64| i32::try_from(bits & 0x7fff_ffff).unwrap_or(i32::MAX);
         let secret = [half(secret), half(secret >> 32)];
-        let rewritings =
-            Map::new(MapKind::Array, 4, rewriting::ENTRY_BYTES, TABLE_ENTRIES.saturating_add(1))?;
+        let rewritings = Map::new(MapKind::Array, 4, rewriting::ENTRY_BYTES, TABLE_ENTRIES + 1)?;
         let obey = Program::load(ProgramKind::Classifier, &programs::obey(secret, &rewritings)?)?;
         let shortcuts = Self { in_force, secret, gates: AtomicU32::new(0), rewritings, obey };
         shortcuts.replace(table)?;

@@ -83,7 +83,7 @@ impl Run {
         loop {
             match self.poll.poll(&mut events, self.timeout()) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    tracing::error!(%error, "published ports are not relayed from the loopback any more");
+                    tracing::error!(%error, "published ports are not relayed from the host itself any more");
                     return;
                 }
                 _ => {}
@@ -202,7 +202,7 @@ impl Run {
             match accepted {
                 Ok((near, _)) => self.welcome(port, near, to),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-                Err(error) if is_want_of_descriptors(&error) => {
+                Err(error) if is_want(&error) => {
                     self.crowded.insert(port);
                     return false;
                 }
@@ -251,8 +251,10 @@ impl Run {
     }
 }
 
-/// This process's or the system's (accept(2)).
-fn is_want_of_descriptors(error: &io::Error) -> bool {
-    let number = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    matches!(number, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+/// Whether there are no descriptors left, this process's or the system's, or no memory (accept(2)): who waits goes on
+/// waiting, and asking again at once would only keep the processor busy.
+fn is_want(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }

@@ -3,7 +3,8 @@
 //!
 //! A [`Case`] is one stage at one place of one axis: so many entries, flows, rules, bytes, or frames of a burst. Its
 //! [`Work`] is done again and again; only what it hands to the [`Meter`] counts, so that making packets and giving buffers
-//! back does not. Cycles are the median of the calls of each of five rounds, without what reading the counter takes: interruptions do not count.
+//! back does not. Cycles are the median of the calls of each of five rounds, without what reading the counter takes:
+//! interruptions do not count.
 //! Instructions are counted by callgrind ([`instructions`]) and repeat on a machine that others use.
 
 mod bridging;

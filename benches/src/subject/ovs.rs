@@ -147,6 +147,11 @@ fn start(wish: &Wish, mode: &Mode) -> Result<Rig, Box<dyn Error>> {
     Rig::bridged(ends, labour, (switch, host))
 }
 
+/// A core as one bit of a hexadecimal number, however many cores the machine has.
+fn mask_of(core: usize) -> String {
+    format!("{:#x}{}", 1 << (core % 4), "0".repeat(core / 4))
+}
+
 /// A database and a switch, with a bridge `br0`.
 pub(super) struct OpenVswitch {
     daemon: Program,
@@ -170,7 +175,7 @@ impl OpenVswitch {
             vsctl(&["set", "Open_vSwitch", ".", &quoted(setting)])?;
         }
         if mode.is_polling {
-            let mask = format!("pmd-cpu-mask={:#x}", 1u128 << worker_core()?);
+            let mask = format!("pmd-cpu-mask={}", mask_of(worker_core()?));
             vsctl(&["set", "Open_vSwitch", ".", &quoted(&mask)])?;
         }
         let place = directory.to_string_lossy().into_owned();
@@ -236,4 +241,15 @@ fn database(host: &Container, directory: &Path) -> Result<(Program, String), Box
     let mut program = Program::start(host, directory, "ovsdb-server", &arguments, &environment)?;
     program.await_that(|| socket.exists())?;
     Ok((program, format!("unix:{}", socket.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_one_bit_of_a_mask() {
+        assert_eq!([0, 1, 3, 4].map(mask_of), ["0x1", "0x2", "0x8", "0x10"]);
+        assert_eq!(mask_of(130), format!("0x4{}", "0".repeat(32)));
+    }
 }

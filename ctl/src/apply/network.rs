@@ -103,8 +103,10 @@ fn check_in_some<T: std::fmt::Display>(
     match items.iter().find(|item| !subnets.iter().any(|subnet| is_in(subnet, item))) {
         Some(item) => {
             let subnets: Vec<_> = subnets.iter().copied().collect();
-            let message =
-                format!("{what} {item} is in no subnet of the network ({})", list(&subnets));
+            let message = format!(
+                "{what} {item} is in no subnet of the network ({}); use one that is",
+                list(&subnets)
+            );
             Err(CtlError::invalid(message))
         }
         None => Ok(()),

@@ -80,7 +80,7 @@ fn readdress(port: &mut Port, set: &PortSet) -> Result<(), CtlError> {
     }
     let PortKind::Tap(tap) = &mut port.kind else {
         return Err(CtlError::invalid(format!(
-            "port {} is an interface that exists without the switch, which gives it no addresses",
+            "port {} is an interface that exists without the switch, which gives it no addresses; use `ip address` where it is",
             set.name
         )));
     };

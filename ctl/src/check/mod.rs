@@ -122,11 +122,11 @@ fn concerned<'a, K: Ord, V: PartialEq>(
 
 fn check_numbers(config: &Config) -> Result<(), CtlError> {
     let vteps: usize = config.vxlans.values().map(|vxlan| 1 + vxlan.remotes.len()).sum();
-    check_number("bridges", config.bridges.len(), MAX_BRIDGES)?;
-    check_number("ports", config.ports.len() + vteps, MAX_PORTS)?;
-    check_number("routes", config.routes.values().map(|routes| routes.len()).sum(), MAX_ROUTES)?;
-    check_number("nat rules", config.nat.len(), MAX_NAT_RULES)?;
-    check_number("services", config.services.len(), MAX_SERVICES)
+    check_total("bridges", config.bridges.len(), MAX_BRIDGES)?;
+    check_total("ports", config.ports.len() + vteps, MAX_PORTS)?;
+    check_total("routes", config.routes.values().map(|routes| routes.len()).sum(), MAX_ROUTES)?;
+    check_total("nat rules", config.nat.len(), MAX_NAT_RULES)?;
+    check_total("services", config.services.len(), MAX_SERVICES)
 }
 
 /// More names than this in one message help nobody.
@@ -245,7 +245,16 @@ fn overlapping<T: Copy>(mut networks: Vec<(Prefix, T)>) -> Option<[(Prefix, T); 
     Some([pair[0], pair[1]])
 }
 
+/// That there are not too many of something that one of the parts has.
 fn check_number(of: &str, number: usize, most: usize) -> Result<(), CtlError> {
+    if number <= most {
+        return Ok(());
+    }
+    Err(CtlError::invalid(format!("{number} {of} are too many; give {most} at most")))
+}
+
+/// That there are not too many of something altogether.
+fn check_total(of: &str, number: usize, most: usize) -> Result<(), CtlError> {
     if number <= most {
         return Ok(());
     }

@@ -106,7 +106,7 @@ fn check_ranges_of_hosts(bridge: &Bridge, addresses: &AddressRanges) -> Result<(
     let mut unusable = bridge.gateways.iter().flat_map(ends);
     match unusable.find(|addr| addresses.contains(*addr)) {
         Some(addr) => Err(CtlError::invalid(format!(
-            "addresses {addresses} include {addr}, which is a subnet's own or its broadcast address"
+            "addresses {addresses} include {addr}, which is a subnet's own or its broadcast address; leave it out"
         ))),
         None => Ok(()),
     }

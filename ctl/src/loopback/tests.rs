@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    HostUplink, MacAddr, Mutation, Named, NatAdd, NetdevMode, PortAdd, ServiceAdd, ServiceSet,
-    apply,
+    Batch, HostUplink, MacAddr, Mutation, Named, NatAdd, NetdevMode, PortAdd, ServiceAdd,
+    ServiceSet, apply, apply_all,
 };
 
 /// An uplink that shares the host's interface, another that does not, and a bridge with containers.
@@ -163,6 +163,29 @@ fn a_node_port_and_a_rule_do_not_lead_from_one_port_of_the_loopback() {
     assert!(error.message.contains("nat rule admin and service web both lead from"), "{error}");
     let with = publish(&config(), "admin", "127.0.0.1:8080:10.0.0.2:80/tcp", "inside").unwrap();
     assert!(serve(&with, "web", "10.96.0.10:80/tcp", 8080).is_err());
+}
+
+#[test]
+fn an_interface_that_is_shared_on_another_bridge_in_one_step_is_shared_otherwise() {
+    let conflicting = |config: &Config| {
+        let with = publish(config, "web", "8080:10.0.0.2:80/tcp", "own").unwrap();
+        publish(&with, "admin", "127.0.0.1:8080:10.0.0.3:80/tcp", "inside").unwrap()
+    };
+    let name: PortName = "up0".parse().unwrap();
+    let port = Port { bridge: "own".parse().unwrap(), ..config().ports[&name].clone() };
+    let step = Batch {
+        changes: vec![
+            Mutation::PortDel(Named { name: name.clone(), if_exists: false }),
+            Mutation::PortAdd(Box::new(PortAdd { name, port })),
+        ],
+    };
+    let before = publish(&config(), "web", "8080:10.0.0.2:80/tcp", "own").unwrap();
+    let after = apply_all(&before, &step).unwrap().pop().unwrap();
+    assert_eq!(addresses(&after), ["127.0.0.1", "198.51.100.2"]);
+    assert!(!after.relays_as(&before));
+    // What leads from one port of the loopback to two containers is refused in this step, and not in all later ones.
+    let error = apply_all(&conflicting(&config()), &step).err().unwrap();
+    assert!(error.message.contains("both lead from"), "{error}");
 }
 
 #[test]

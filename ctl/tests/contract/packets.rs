@@ -79,6 +79,7 @@ fn ranges_have_the_lower_end_first() {
         "192.0.2.1-fd00::1",
         "10.0.0.0-10.1.0.0",
         "fd00::-fd00::1:0",
+        "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
         "224.0.0.1",
         "0.0.0.0-0.0.0.9",
         "1-2",
@@ -258,7 +259,7 @@ proptest! {
     #[test]
     fn no_text_is_too_strange(text in any::<String>()) {
         let _ = text.parse::<Prefix>();
-        let _ = text.parse::<AddressRange>();
+        let _ = text.parse::<AddressRanges>();
         let _ = text.parse::<PortRange>();
         let _ = text.parse::<Rate>();
         let _ = text.parse::<Forward>();

@@ -34,7 +34,11 @@ fn a_service_that_cannot_be_is_refused_with_a_reason() {
         (served("10.0.0.2:0"), Invalid, "needs a port"),
         (served("[fd00::2]:80"), Invalid, "not of the service's IP version"),
         (more(r#""backends":[{"at":"10.0.0.2:80"},{"at":"10.0.0.2:80"}]"#), Invalid, "given twice"),
-        (more(&format!(r#""backends":[{}]"#, many.join(","))), Invalid, "at most 256 backends"),
+        (
+            more(&format!(r#""backends":[{}]"#, many.join(","))),
+            Invalid,
+            "backends of one service are too many; give 256 at most",
+        ),
         (more(r#""on":["br9"]"#), NotFound, "bridge br9"),
         (more(r#""on":["plain"]"#), Invalid, "bridge plain has no gateway address"),
         (more(r#""to":"br1","backends":[{"at":"10.0.0.2:80"}]"#), Invalid, "of no bridge that it"),

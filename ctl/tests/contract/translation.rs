@@ -50,7 +50,7 @@ fn a_masquerade_that_cannot_be_is_refused_with_a_reason() {
         (
             more(r#""addresses":"198.18.0.1-198.18.3.254,198.18.5.1-198.18.5.3""#),
             Invalid,
-            "at most 1024 addresses of one masquerade",
+            "1025 addresses of one masquerade are too many; give 1024 at most",
         ),
     ];
     let cases = cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part));

@@ -4,7 +4,8 @@
 //! (published ports), what the rules say, which way it goes, and whom it seems to come from (masquerading). What
 //! comes out is a [`Transform`], or a [`Refusal`] that says what is owed to the sender.
 
-use std::net::IpAddr;
+mod begin;
+mod hop;
 
 use pktio::PktBuf;
 use pktio::wire::field::protocol;
@@ -13,19 +14,13 @@ use super::desk::Desk;
 use super::inspect::{Case, Memory};
 use super::ruling::{Ruling, Standing};
 use super::service;
-use super::transform::{Hop, Transform, Way};
+use super::transform::{Transform, Way};
 use super::witness::Witness;
-use crate::nat::{Embedded, MappingId, Rewrite, Unclaimed, embedded_tuple};
-use crate::router::forward::{Obstacle, check};
-use crate::router::{IcmpError, NextHop, Resolution, Route, Target};
+use crate::nat::{Embedded, Rewrite, embedded_tuple};
+use crate::router::{IcmpError, NextHop};
 use crate::rules::{Field, RuleId};
-use crate::service::Backend;
-use crate::session::{
-    Direction, Found, InsertError, Inserted, Key, NewSession, Packet, Session, SessionRef,
-};
-use crate::{
-    BridgeIndex, DropReason, Endpoint, Finding, Nanos, Outward, Translation, Tuple, Usage, Zone,
-};
+use crate::session::{Direction, Found, Key, Packet, Session, SessionRef};
+use crate::{DropReason, Finding, Tuple};
 
 /// Why a packet does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +43,6 @@ pub(super) enum Refusal {
     /// It answers a check of a backend.
     Checked,
 }
-
-const NO_ROUTE: Refusal = Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable);
 
 impl<W: Witness> Memory<W> {
     /// Decides about a packet.
@@ -204,195 +197,6 @@ impl<W: Witness> Memory<W> {
         Ok(Decision { is_tracked, ..transform.into() })
     }
 
-    /// The next hop of a packet of a session. All that go the same way have the same one.
-    fn hop_on(
-        &mut self,
-        desk: &Desk,
-        case: &Case,
-        frame: &PktBuf,
-        session: &Session,
-        onward: Key,
-    ) -> Result<Hop, Refusal> {
-        check(frame.data(), case.layers).map_err(obstacle)?;
-        let bridge = BridgeIndex(onward.zone.0);
-        let spread = session.initiator.tuple.spread();
-        let next = self.next_hop_on(desk, bridge, onward.tuple.destination, spread)?;
-        self.resolve(desk, next)
-    }
-
-    /// Decides about the first packet of a session.
-    fn begin(
-        &mut self,
-        desk: &Desk,
-        case: &Case,
-        frame: &PktBuf,
-        key: Key,
-        packet: Packet,
-    ) -> Result<Decision, Refusal> {
-        let tuple = key.tuple;
-        let is_midway = packet.is_midway();
-        if !case.is_routed {
-            let ruling = self.consult_first(desk, case, frame, tuple, is_midway)?;
-            let claims = Claims::none(desk);
-            return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
-        }
-        let translation = desk.snapshot.translation();
-        let now = desk.now.seconds();
-        let inward = self.witness.inward(&self.tables, translation, &key, now);
-        let inward = inward.map_err(|why| service::refusal(why, key.tuple.protocol))?;
-        if inward.is_none() && translation.may_be_claimed(key) {
-            return Err(Refusal::Drop(DropReason::NotTranslated));
-        }
-        let mut claims = Claims::none(desk);
-        claims.mappings[0] = inward.and_then(|inward| inward.mapping);
-        claims.usages[0] = inward.map(|inward| inward.usage);
-        claims.backend = inward.and_then(|inward| inward.service).map(|(_, backend)| backend);
-        let destination = inward.map_or(tuple.destination, |to| to.internal);
-        let inside = Tuple { destination, ..tuple };
-        let ruling = self.consult_first(desk, case, frame, inside, is_midway);
-        let ruling = ruling.map_err(|refusal| match refusal {
-            // Whom it is for may be another tomorrow.
-            Refusal::Banned(rule) if !translation.is_settled(&key) => Refusal::Denied(rule),
-            refusal => refusal,
-        })?;
-        if ruling.to.is_some() {
-            let claims = Claims::none(desk);
-            return self.establish(desk, case, frame, key, Plan::bridged(key, ruling), claims);
-        }
-        let next = match inward {
-            Some(to) => {
-                check(frame.data(), case.layers).map_err(obstacle)?;
-                self.next_hop_on(desk, to.bridge, destination, tuple.spread())?
-            }
-            None => self.next_hop(desk, case, frame, destination.ip, tuple.spread())?,
-        };
-        let hop = self.resolve(desk, next).inspect_err(|refusal| {
-            if let Some(served) = inward.and_then(|to| to.service).filter(|_| !W::IS_DRY) {
-                service::put_off(served, refusal, now);
-            }
-        })?;
-        let source = self.leave_as(desk, key, (next.bridge, destination.ip), &mut claims)?;
-        let outside = Tuple { source, ..inside };
-        let plan = Plan { zone: next.bridge.into(), outside, way: Way::Route(hop), ruling };
-        self.establish(desk, case, frame, key, plan, claims)
-    }
-
-    /// Enters a session, and compiles what becomes of its packets.
-    fn establish(
-        &mut self,
-        desk: &Desk,
-        case: &Case,
-        frame: &PktBuf,
-        key: Key,
-        plan: Plan,
-        claims: Claims,
-    ) -> Result<Decision, Refusal> {
-        let new = NewSession {
-            initiator: key,
-            responder: Key { zone: plan.zone, tuple: plan.outside.reversed() },
-            entrance: case.entrance(),
-            packet: Packet::of(frame.data(), case.layers),
-        };
-        let rewrite = rewrite(&key.tuple, &plan.outside, plan.way)?;
-        let Claims { translation, now, .. } = claims;
-        let mut has_ended_an_offered = false;
-        let evict = |evicted: &Session| {
-            // What is offered was decided about a second packet.
-            has_ended_an_offered |= evicted.original.packets.max(evicted.reply.packets) > 1;
-            translation.release(evicted, now);
-        };
-        let (witness, tables, policy) = (&mut self.witness, &self.tables, translation.tcp);
-        let inserted = witness.insert(tables, &new, now.seconds(), policy, evict);
-        if has_ended_an_offered && desk.snapshot.takes_shortcuts() {
-            self.offers.note_move();
-        }
-        match inserted.map_err(refused)? {
-            Inserted::New(session) => {
-                if !W::IS_DRY {
-                    claims.keep();
-                }
-                let session = Some((session, Direction::Original));
-                let transform = desk.transform(plan.way, plan.ruling);
-                let awaits_answer = desk.snapshot.rules().fields().contains(Field::State);
-                Ok(Decision {
-                    transform: Transform { rewrite, session, awaits_answer, ..transform },
-                    is_tracked: true,
-                    quote: None,
-                })
-            }
-            Inserted::Existing(found) => {
-                drop(claims);
-                self.go_on(desk, case, frame, key.tuple, found)
-            }
-        }
-    }
-
-    /// Finds the next hop of a packet that begins something.
-    fn next_hop(
-        &mut self,
-        desk: &Desk,
-        case: &Case,
-        frame: &PktBuf,
-        destination: IpAddr,
-        spread: u64,
-    ) -> Result<NextHop, Refusal> {
-        let router = case.router().ok_or(Refusal::Drop(DropReason::NoRoute))?;
-        if router.gateway.is_own(destination) {
-            return Err(Refusal::Local);
-        }
-        check(frame.data(), case.layers).map_err(obstacle)?;
-        let route = router.routes.lookup(destination);
-        let next = route.and_then(|route| self.choose(desk, &route, destination, spread));
-        let (bridge, prefix) = (case.bridge(), route.map(|route| route.prefix));
-        self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
-        let route = route.ok_or(NO_ROUTE)?;
-        match next {
-            Some(next) => Ok(next),
-            None if *route.target == Target::Broadcast => Err(Refusal::Drop(DropReason::Martian)),
-            None if *route.target == Target::Local => Err(Refusal::Local),
-            None => Err(NO_ROUTE),
-        }
-    }
-
-    /// The next hop of a packet by a certain bridge: that of its session.
-    pub(super) fn next_hop_on(
-        &mut self,
-        desk: &Desk,
-        bridge: BridgeIndex,
-        to: Endpoint,
-        spread: u64,
-    ) -> Result<NextHop, Refusal> {
-        let destination = to.ip;
-        let router = desk.snapshot.bridge(bridge).and_then(|bridge| bridge.router.as_deref());
-        let route = router.and_then(|router| router.routes.lookup(destination));
-        let next = route.and_then(|route| self.choose(desk, &route, destination, spread));
-        let prefix = route.map(|route| route.prefix);
-        self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
-        next.filter(|next| next.bridge == bridge).ok_or(NO_ROUTE)
-    }
-
-    /// The next hop of a flow: another one of the route than it would pick for as long as that does not answer. It goes on
-    /// being asked for, so that its flows come back to it.
-    fn choose(
-        &mut self,
-        desk: &Desk,
-        route: &Route,
-        destination: IpAddr,
-        spread: u64,
-    ) -> Option<NextHop> {
-        let first = route.next_hop(destination, spread)?;
-        let neighbors = &self.tables.neighbors;
-        let is_silent = |next: &NextHop| neighbors.is_silent(next.bridge, next.ip);
-        if !is_silent(&first) {
-            return Some(first);
-        }
-        let other = route.next_hop_among(spread, |next| !is_silent(next));
-        if other.is_some() {
-            self.witness.resolve(&mut self.resolver, neighbors, first, desk.now);
-        }
-        other.or(Some(first))
-    }
-
     /// Asks the rules about a packet.
     pub(super) fn consult(
         &mut self,
@@ -403,20 +207,6 @@ impl<W: Witness> Memory<W> {
         standing: Standing,
     ) -> Result<Ruling, Refusal> {
         let ruling = desk.consult(case, frame, tuple, standing);
-        self.note_ruling(desk, &ruling);
-        ruling
-    }
-
-    /// Asks the rules about the first packet that is seen of a connection.
-    fn consult_first(
-        &mut self,
-        desk: &Desk,
-        case: &Case,
-        frame: &PktBuf,
-        tuple: Tuple,
-        is_midway: bool,
-    ) -> Result<Ruling, Refusal> {
-        let ruling = desk.consult_first(case, frame, tuple, is_midway);
         self.note_ruling(desk, &ruling);
         ruling
     }
@@ -433,64 +223,6 @@ impl<W: Witness> Memory<W> {
         if !rules.is_empty() {
             self.witness.note(|| Finding::Rule { decided: decided() });
         }
-    }
-
-    /// Finds the station of a next hop.
-    pub(super) fn resolve(&mut self, desk: &Desk, next: NextHop) -> Result<Hop, Refusal> {
-        let from = desk.snapshot.bridge(next.bridge).map(|bridge| bridge.gateway_mac);
-        let from = from.ok_or(Refusal::Drop(DropReason::NoRoute))?;
-        let neighbors = &self.tables.neighbors;
-        match self.witness.resolve(&mut self.resolver, neighbors, next, desk.now) {
-            Resolution::Known(neighbor) => {
-                Ok(Hop { bridge: next.bridge, from, to: neighbor.mac, neighbor: neighbor.version })
-            }
-            Resolution::Pending => Err(Refusal::Hold(next)),
-            Resolution::Unreachable => {
-                Err(Refusal::Tell(DropReason::Unresolved, IcmpError::HostUnreachable))
-            }
-            Resolution::Busy => Err(Refusal::Drop(DropReason::HoldFull)),
-        }
-    }
-
-    /// The endpoint that a session's destination sees as its source. What that takes is claimed.
-    fn leave_as<'a>(
-        &mut self,
-        desk: &Desk<'a>,
-        key: Key,
-        to: (BridgeIndex, IpAddr),
-        claims: &mut Claims<'a>,
-    ) -> Result<Endpoint, Refusal> {
-        let Tuple { protocol, source, .. } = key.tuple;
-        let translation = desk.snapshot.translation();
-        let rule = match translation.outward(&key, to, claims.usages[0].is_some()) {
-            Outward::As(endpoint, usage) => {
-                claims.usages[1] = usage;
-                return Ok(endpoint);
-            }
-            Outward::Nothing => {
-                let reason = DropReason::NoExternalAddress;
-                return Err(Refusal::Tell(reason, IcmpError::SourceRefused));
-            }
-            Outward::Claimed(rule) => rule,
-        };
-        let inside = (key.zone, protocol, source);
-        let offer = (&rule.pool, &translation.published);
-        let claim = self.witness.claim(&translation.mappings, inside, offer, desk.now);
-        let claim = claim.map_err(|error| {
-            if !W::IS_DRY {
-                rule.usage.refuse();
-            }
-            match error {
-                Unclaimed::Busy => Refusal::Drop(DropReason::NatExhausted),
-                Unclaimed::Protocol { .. } => {
-                    Refusal::Tell(DropReason::NotTranslated, IcmpError::AdminProhibited)
-                }
-                _ => Refusal::Tell(DropReason::NatExhausted, IcmpError::AdminProhibited),
-            }
-        })?;
-        claims.usages[1] = Some(&rule.usage);
-        claims.mappings[1] = Some(claim.mapping);
-        Ok(claim.external)
     }
 
     /// Counts a packet for a rule.
@@ -521,57 +253,6 @@ pub(super) struct Decision {
 impl From<Transform> for Decision {
     fn from(transform: Transform) -> Self {
         Self { transform, is_tracked: false, quote: None }
-    }
-}
-
-/// The mappings that a session claims before it begins. If it does not begin, they are given back.
-struct Claims<'a> {
-    translation: &'a Translation,
-    now: Nanos,
-    mappings: [Option<MappingId>; 2],
-    /// Of the rules that translate its destination and its source.
-    usages: [Option<&'a Usage>; 2],
-    /// Who serves it.
-    backend: Option<&'a Backend>,
-}
-
-impl<'a> Claims<'a> {
-    fn none(desk: &Desk<'a>) -> Self {
-        let (translation, now) = (desk.snapshot.translation(), desk.now);
-        Self { translation, now, mappings: [None; 2], usages: [None; 2], backend: None }
-    }
-
-    /// The session began: they are its own.
-    fn keep(mut self) {
-        self.mappings = [None; 2];
-        self.usages.into_iter().flatten().for_each(Usage::begin);
-        self.backend.iter().for_each(|backend| backend.health.begin());
-    }
-}
-
-impl Drop for Claims<'_> {
-    fn drop(&mut self) {
-        for mapping in self.mappings.into_iter().flatten() {
-            self.translation.mappings.release(mapping, self.now);
-        }
-    }
-}
-
-/// What a session begins with.
-struct Plan {
-    /// Where its replies come in.
-    zone: Zone,
-    /// Its packets as they go out.
-    outside: Tuple,
-    way: Way,
-    ruling: Ruling,
-}
-
-impl Plan {
-    /// Of a session between stations of one bridge.
-    fn bridged(key: Key, ruling: Ruling) -> Self {
-        let way = Way::bridged(ruling.to);
-        Self { zone: key.zone, outside: key.tuple, way, ruling }
     }
 }
 
@@ -611,24 +292,4 @@ fn rewrite(old: &Tuple, new: &Tuple, way: Way) -> Result<Option<Rewrite>, Refusa
     }
     let rewrite = Rewrite::between(old, new).ok_or(Refusal::Drop(DropReason::MalformedPacket))?;
     Ok(Some(rewrite.taking_a_hop()))
-}
-
-/// What is owed to the sender of a packet that may not be forwarded.
-fn obstacle(obstacle: Obstacle) -> Refusal {
-    match obstacle {
-        Obstacle::Expired => Refusal::Tell(DropReason::TtlExpired, IcmpError::TimeExceeded),
-        Obstacle::BadChecksum => Refusal::Drop(DropReason::MalformedPacket),
-        Obstacle::Martian | Obstacle::LinkLocal | Obstacle::Group => {
-            Refusal::Drop(DropReason::Martian)
-        }
-    }
-}
-
-/// Why a session could not be entered.
-fn refused(error: InsertError) -> Refusal {
-    Refusal::Drop(match error {
-        InsertError::Full { .. } => DropReason::SessionsFull,
-        InsertError::Clash { .. } => DropReason::NatExhausted,
-        InsertError::Invalid(_) | InsertError::Ended => DropReason::InvalidState,
-    })
 }

@@ -14,7 +14,8 @@ pub(super) const ENTRY_BYTES: u32 = 64;
 /// Where the parts of an entry are.
 pub(super) const PORTS: i16 = 12;
 pub(super) const ADDRESSES: i16 = 16;
-/// The sum of the IP header, which has one hop less; of IPv6, whose header has no checksum, that by which the whole packet changes.
+/// The sum of the IP header, which has one hop less; of IPv6, whose header has no checksum, that by which the whole packet
+/// changes.
 pub(super) const HEADER: i16 = 48;
 /// The sum of the pseudo-header; 0 where it stays.
 pub(super) const PSEUDO: i16 = 52;

@@ -463,6 +463,12 @@ fn what_makes_no_sense_is_refused_before_anybody_is_asked() {
 }
 
 #[test]
+fn who_attaches_to_nothing_hears_of_bridges_and_networks() {
+    let error = parse("vswitchctl attach web").unwrap_err().to_string();
+    assert!(error.contains("--bridge <BRIDGE>|--network <NETWORK>"), "{error}");
+}
+
+#[test]
 fn a_rule_that_is_not_understood_is_refused_before_anybody_is_asked() {
     let refused = |line: &str| {
         let arguments = parse(line).unwrap();

@@ -39,13 +39,14 @@ mod switch;
 mod tunnels;
 mod watch;
 
+use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ctl::response::{NetworkInfo, Status};
-use ctl::{BridgeName, CtlError, ErrorCode, FiveTuple, Query, Request, Trace};
+use ctl::{BridgeName, CtlError, ErrorCode, FiveTuple, Named, Query, Request, Trace};
 use serde_json::Value;
 
 pub use background::{Background, BackgroundError};
@@ -187,19 +188,16 @@ impl Daemon {
     fn answer(&mut self, query: Query) -> Result<Outcome, CtlError> {
         let answer = match query {
             Query::BridgeList => json(self.switch.bridges()),
-            Query::BridgeShow(named) => {
-                let bridge = self.switch.bridge(&named.name);
-                json(bridge.ok_or_else(|| no_such("bridge", named.name.as_str()))?)
+            Query::BridgeShow(Named { name, .. }) => {
+                json(found("bridge", &name, self.switch.bridge(&name))?)
             }
             Query::PortList => json(self.switch.ports()),
-            Query::PortShow(named) => {
-                let port = self.switch.port(&named.name);
-                json(port.ok_or_else(|| no_such("port", named.name.as_str()))?)
+            Query::PortShow(Named { name, .. }) => {
+                json(found("port", &name, self.switch.port(&name))?)
             }
             Query::VxlanList => json(self.switch.vxlans()?),
-            Query::VxlanShow(named) => {
-                let vxlan = self.switch.vxlan(&named.name)?;
-                json(vxlan.ok_or_else(|| no_such("vxlan", named.name.as_str()))?)
+            Query::VxlanShow(Named { name, .. }) => {
+                json(found("vxlan", &name, self.switch.vxlan(&name)?)?)
             }
             Query::FdbShow(filter) => json(self.stations(&filter)?),
             Query::RouteList => json(self.switch.routes()),
@@ -208,9 +206,8 @@ impl Daemon {
                 json(self.switch.neighbors(&filter)?)
             }
             Query::NetworkList => json(self.switch.networks()),
-            Query::NetworkInspect(named) => {
-                let network = NetworkInfo::of(self.switch.config(), &named.name);
-                json(network.ok_or_else(|| no_such("network", named.name.as_str()))?)
+            Query::NetworkInspect(Named { name, .. }) => {
+                json(found("network", &name, NetworkInfo::of(self.switch.config(), &name))?)
             }
             Query::IpamList(filter) => json(self.switch.leases(&filter)?),
             Query::IpamAudit(filter) => {
@@ -221,9 +218,8 @@ impl Daemon {
             Query::NatList => json(self.switch.translations()),
             Query::NatSettings => json(self.switch.config().tracking),
             Query::ServiceList => json(self.switch.services()),
-            Query::ServiceShow(named) => {
-                let service = self.switch.service(&named.name);
-                json(service.ok_or_else(|| no_such("service", named.name.as_str()))?)
+            Query::ServiceShow(Named { name, .. }) => {
+                json(found("service", &name, self.switch.service(&name))?)
             }
             Query::ConnList(list) => {
                 self.check_bridge(list.filter.bridge.as_ref())?;
@@ -261,7 +257,7 @@ impl Daemon {
     fn check_bridge(&self, name: Option<&BridgeName>) -> Result<(), CtlError> {
         match name {
             Some(name) if !self.switch.config().bridges.contains_key(name) => {
-                Err(no_such("bridge", name.as_str()))
+                Err(no_such("bridge", name))
             }
             _ => Ok(()),
         }
@@ -270,9 +266,7 @@ impl Daemon {
     fn stations(&self, filter: &ctl::FdbFilter) -> Result<Vec<ctl::response::FdbInfo>, CtlError> {
         self.check_bridge(filter.bridge.as_ref())?;
         match &filter.port {
-            Some(name) if !self.switch.config().has_port(name) => {
-                Err(no_such("port", name.as_str()))
-            }
+            Some(name) if !self.switch.config().has_port(name) => Err(no_such("port", name)),
             _ => Ok(self.switch.stations(filter)),
         }
     }
@@ -302,7 +296,12 @@ impl Daemon {
     }
 }
 
-fn no_such(what: &str, name: &str) -> CtlError {
+/// What was asked for by its name, if it is there.
+fn found<T>(what: &str, name: impl Display, it: Option<T>) -> Result<T, CtlError> {
+    it.ok_or_else(|| no_such(what, name))
+}
+
+fn no_such(what: &str, name: impl Display) -> CtlError {
     CtlError::not_found(format!("{what} {name} does not exist; `{what} list` shows those that do"))
 }
 

@@ -2,7 +2,7 @@
 
 use ctl::flow::diff;
 use ctl::response::{Changed, EndpointInfo, FlowChanges, LeaseInfo, NetworkInfo, SubnetInfo};
-use ctl::{Config, CtlError, DiffItem, IpamFilter, Mutation, Prefix};
+use ctl::{Config, CtlError, DiffItem, IpamFilter, Mutation, PortName, Prefix};
 
 /// The answer to a change, as far as the configurations before and after it tell: the names and numbers that were
 /// chosen, and what was removed.
@@ -11,6 +11,10 @@ use ctl::{Config, CtlError, DiffItem, IpamFilter, Mutation, Prefix};
 /// [`CtlError`], when no valid name comes of what was asked for.
 pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, CtlError> {
     let none = Changed::default();
+    let connected = |port: PortName| {
+        let endpoint = EndpointInfo::of(next, &port).map(Box::new);
+        Changed { port: Some(port), endpoint, ..Changed::default() }
+    };
     Ok(match mutation {
         Mutation::PortAdd(add) => Changed { port: Some(add.name.clone()), ..none },
         Mutation::Attach(attach) => Changed { port: Some(attach.port_name()?), ..none },
@@ -23,16 +27,8 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let network = NetworkInfo::of(next, &create.name).map(Box::new);
             Changed { network, ..none }
         }
-        Mutation::NetworkConnect(connect) => {
-            let port = connect.port_name()?;
-            let endpoint = EndpointInfo::of(next, &port).map(Box::new);
-            Changed { port: Some(port), endpoint, ..none }
-        }
-        Mutation::NetworkHandover(handover) => {
-            let port = handover.port.clone();
-            let endpoint = EndpointInfo::of(next, &port).map(Box::new);
-            Changed { port: Some(port), endpoint, ..none }
-        }
+        Mutation::NetworkConnect(connect) => connected(connect.port_name()?),
+        Mutation::NetworkHandover(handover) => connected(handover.port.clone()),
         Mutation::PoolAdd(add) => {
             // The one that was asked for, or the one that was chosen: it was not there before.
             let is_it = |subnet: &&Prefix| match add.subnet {

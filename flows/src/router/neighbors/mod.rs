@@ -331,68 +331,6 @@ impl Neighbors {
         Heard::Learned
     }
 
-    /// Begins to ask for a neighbour that is not known or failed, or after one that is to be probed. True
-    /// for the one worker that has to ask from now on.
-    fn begin(&self, bridge: BridgeIndex, ip: IpAddr, now: Nanos) -> bool {
-        let key = Key::new(bridge, ip);
-        let times = Times::at(millis(now), 0);
-        let Some((slot, binding)) = self.table.find(&key) else {
-            let (mac, state) = (MacAddr::default(), NeighborState::Incomplete);
-            return self.try_insert(&key, mac, state, times) == Heard::Learned;
-        };
-        let old = self.table.times(slot);
-        let asking = match binding.state() {
-            Some(NeighborState::Failed) => {
-                binding.moved_to(MacAddr::default(), NeighborState::Retry)
-            }
-            Some(NeighborState::Reachable | NeighborState::Stale) => {
-                binding.in_state(NeighborState::Probe)
-            }
-            Some(NeighborState::Incomplete | NeighborState::Retry | NeighborState::Probe) => {
-                let is_orphaned = self.is_orphaned(old.age_ms(millis(now)));
-                return is_orphaned && self.table.restamp(slot, old, times);
-            }
-            _ => return false,
-        };
-        self.table.stamp(slot, times);
-        self.table.replace(slot, binding, asking)
-    }
-
-    /// Asks once more, if it is time to, or gives up.
-    fn ask(&self, bridge: BridgeIndex, ip: IpAddr, now: Nanos) -> Asked {
-        let Some((slot, binding)) = self.table.find(&Key::new(bridge, ip)) else {
-            return Asked::Over;
-        };
-        let is_probe = match binding.state() {
-            Some(NeighborState::Incomplete | NeighborState::Retry) => false,
-            Some(NeighborState::Probe) => true,
-            _ => return Asked::Over,
-        };
-        let (times, now_ms) = (self.table.times(slot), millis(now));
-        let tries = times.tries();
-        if tries > 0 && times.age_ms(now_ms) < self.timers.retransmit_ms {
-            return Asked::Waiting;
-        }
-        if tries >= self.timers.tries {
-            self.fail(slot, binding, now_ms);
-            return Asked::Over;
-        }
-        if !self.table.restamp(slot, times, Times::at(now_ms, tries + 1)) {
-            return Asked::Waiting;
-        }
-        let is_last = tries + 1 == self.timers.tries;
-        let to = (is_probe && !is_last).then(|| binding.mac());
-        Asked::Now(Solicitation { bridge, ip, to })
-    }
-
-    fn fail(&self, slot: Slot, binding: Binding, now_ms: u64) {
-        self.table.stamp(slot, Times::at(now_ms, 0));
-        if self.table.replace(slot, binding, binding.in_state(NeighborState::Failed)) {
-            self.table.revise();
-            self.note_loss(binding);
-        }
-    }
-
     /// Counts that a binding is no more, if frames could be sent by it.
     fn note_loss(&self, binding: Binding) {
         if binding.mac() != MacAddr::default() {
@@ -512,16 +450,6 @@ impl Neighbors {
             },
         })
     }
-}
-
-/// What there is to do about a neighbour that is being asked for.
-enum Asked {
-    /// To ask now.
-    Now(Solicitation),
-    /// Nothing yet.
-    Waiting,
-    /// Nothing any more.
-    Over,
 }
 
 fn millis(now: Nanos) -> u64 {

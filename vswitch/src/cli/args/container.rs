@@ -3,21 +3,22 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use ctl::{BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef};
 
 use super::VlanOptions;
 
 /// A container to attach.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("to").required(true).args(["bridge", "network"]))]
 pub struct AttachOptions {
     /// Its namespace: a name, a path or a process id
     pub netns: NetnsRef,
     /// The bridge
-    #[arg(long, required_unless_present = "network")]
+    #[arg(long)]
     pub bridge: Option<BridgeName>,
     /// The network, which gives it address, gateway and MTU: like `network connect`
-    #[arg(long, conflicts_with_all = ["bridge", "gateways", "mtu", "access", "trunk"])]
+    #[arg(long, conflicts_with_all = ["gateways", "mtu", "access", "trunk"])]
     pub network: Option<BridgeName>,
     /// The interface's name in the container
     #[arg(long, default_value_t)]

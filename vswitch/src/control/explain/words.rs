@@ -4,7 +4,8 @@ use ctl::response::{TraceInfo, TraceOutcome, TraceStage};
 use flows::router::{NeighborState, NextHop, Outcome};
 use flows::rules::{RuleId, Verdict};
 use flows::session::{Direction, NewSession};
-use flows::{Acquaintance, BridgeIndex, Endpoint, Fate, Finding, PortIndex, Trace, Vid};
+use flows::{Acquaintance, BridgeIndex, Endpoint, Fate, Finding, PortIndex, Trace, Vid, fdb};
+use pktio::wire::MacAddr;
 
 use crate::control::describe;
 use crate::control::switch::Switch;
@@ -109,33 +110,27 @@ impl Switch {
                 ("session", decision, None)
             }
             Finding::Mtu { packet_bytes, mtu_bytes, may_fragment } => {
-                let decision = match mtu_bytes {
-                    Some(mtu) if *packet_bytes <= *mtu as usize => {
-                        format!("{packet_bytes} of {mtu} bytes: it fits")
-                    }
-                    Some(mtu) if *may_fragment => {
-                        format!("{packet_bytes} of {mtu} bytes: it is cut up")
-                    }
-                    Some(mtu) => format!("{packet_bytes} of {mtu} bytes: it is too long"),
-                    None => format!("{packet_bytes} bytes; by which port is not known"),
-                };
-                ("mtu", decision, None)
+                ("mtu", fitting(*packet_bytes, *mtu_bytes, *may_fragment), None)
             }
             Finding::Link { bridge, mac, station } => {
-                let decision = match station {
-                    Some(station) => format!("to {}", self.port_named(station.port)),
-                    None => format!("to all other ports of {}", self.bridge_named(*bridge)),
-                };
-                let because = match station {
-                    Some(station) if station.is_static => format!("{mac}, entered by hand"),
-                    Some(station) => format!("{mac}, heard {} s ago", station.age_seconds),
-                    None => format!("{mac}, which is no single station that is known"),
-                };
-                ("link", decision, Some(because))
+                return Some(self.link_stage(*bridge, *mac, *station));
             }
             _ => return None,
         };
         Some(TraceStage { stage: stage.to_owned(), decision, because })
+    }
+
+    fn link_stage(&self, bridge: BridgeIndex, mac: MacAddr, at: Option<fdb::Entry>) -> TraceStage {
+        let decision = match at {
+            Some(at) => format!("to {}", self.port_named(at.port)),
+            None => format!("to all other ports of {}", self.bridge_named(bridge)),
+        };
+        let because = match at {
+            Some(at) if at.is_static => format!("{mac}, entered by hand"),
+            Some(at) => format!("{mac}, heard {} s ago", at.age_seconds),
+            None => format!("{mac}, which is no single station that is known"),
+        };
+        TraceStage { stage: "link".to_owned(), decision, because: Some(because) }
     }
 
     /// A service by its address, how it divides sessions, and how many of its backends take any.
@@ -212,6 +207,20 @@ impl Switch {
         let name = self.numbering().bridge_name(bridge);
         name.map_or_else(|| "a bridge that is gone".to_owned(), |name| format!("bridge {name}"))
     }
+}
+
+fn fitting(packet_bytes: usize, mtu_bytes: Option<u32>, may_fragment: bool) -> String {
+    let Some(mtu) = mtu_bytes else {
+        return format!("{packet_bytes} bytes; by which port is not known");
+    };
+    let outcome = if packet_bytes <= mtu as usize {
+        "it fits"
+    } else if may_fragment {
+        "it is cut up"
+    } else {
+        "it is too long"
+    };
+    format!("{packet_bytes} of {mtu} bytes: {outcome}")
 }
 
 fn attended(outcome: Outcome) -> &'static str {
