@@ -307,7 +307,7 @@ fn each_of_two_workers_sends_over_the_bridge() -> TestResult {
     daemon.check_ledger()
 }
 
-/// Beside the network's masquerading by the same interface; the host's address there is found.
+/// And its end here is the host's address there.
 fn a_network_travels_over_the_interface_that_the_host_keeps() -> TestResult {
     let hosts = hosts()?;
     let (one, two) = (Daemon::start_on(&hosts.0, &[])?, Daemon::start_on(&hosts.1, &[])?);
@@ -322,7 +322,6 @@ fn a_network_travels_over_the_interface_that_the_host_keeps() -> TestResult {
     }
     transfer::tcp(&Path::new(&ends[0].0, &ends[1].0, ends[1].1), 8 << 20, 1)?;
     transfer::tcp(&Path::new(&ends[1].0, &ends[0].0, ends[0].1), 8 << 20, 2)?;
-    ping::ping(&ends[0].0, Outside::V4.ip(2), &ping::Options::default())?;
     one.check_ledger()?;
     two.check_ledger()
 }

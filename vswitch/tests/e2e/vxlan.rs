@@ -227,7 +227,8 @@ fn a_network_without_remotes_is_on_the_hosts_only_address_or_is_refused() -> Tes
     let refused = daemon.change(network(1, Vec::new(), None)?).expect_err("it has no address");
     assert!(refused.to_string().contains("--local"), "{refused}");
     host.address("wire", &["192.0.2.1/24"])?;
-    let made = daemon.change(network(1, Vec::new(), None)?)?.network.ok_or("no network in the answer")?;
+    let made =
+        daemon.change(network(1, Vec::new(), None)?)?.network.ok_or("no network in the answer")?;
     assert_eq!(made.settings.vxlan.and_then(|overlay| overlay.local), Some(Outside::V4.ip(1)));
     Ok(())
 }
