@@ -15,7 +15,7 @@ use hostnet::Interface;
 use netlab::raw::RawSocket;
 use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, topology};
 
-use crate::daemon::{Daemon, eventually, port};
+use crate::daemon::{Daemon, eventually, port, within};
 use crate::routing::{container, reaches, routed_bridge};
 use crate::rules::drops;
 
@@ -410,7 +410,9 @@ fn a_router_advertisement_gives_a_container_an_address() -> TestResult {
     let is_known =
         || neighbors(&daemon).is_ok_and(|all| all.iter().any(|known| known.ip.to_string() == own));
     let asks = || reaches(&host, "fd01::1").is_ok() && is_known();
-    eventually("the container has an address of the prefix", asks)?;
+    // Advertisements are three seconds apart at least (RFC 4861, section 6.2.6), and a ping that fails takes five.
+    let patience = Duration::from_secs(30);
+    within(patience, "the container has an address of the prefix", asks)?;
     let capture = RawSocket::open(&host, "eth0")?;
     let is_advertisement = |frame: &[u8]| frame.get(54) == Some(&134);
     capture.receive(Duration::from_secs(20), is_advertisement)?.ok_or("none without asking")?;
