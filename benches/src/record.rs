@@ -304,13 +304,13 @@ pub(crate) fn command_line() -> String {
     format!("benches {}", command.join(" "))
 }
 
-/// What was measured, and whether as it is used.
+/// What was measured, how it was built if that was said (`tools/pgo-build`), and whether as it is used.
 fn version() -> String {
     let number = env!("CARGO_PKG_VERSION");
     if cfg!(debug_assertions) {
         format!("{number} (debug build: the figures mean nothing; build with --release)")
     } else {
-        number.to_owned()
+        option_env!("VSWITCH_BUILD").map_or(number.to_owned(), |how| format!("{number} ({how})"))
     }
 }
 
