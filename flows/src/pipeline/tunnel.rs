@@ -21,6 +21,9 @@ use crate::vxlan::outer::{Way, enclose, finish_inner, must_be_cut, open};
 use crate::vxlan::{Native, Vtep, encap, entropy, reason_of};
 use crate::{BridgeDomain, DropReason, DropSide, Endpoint, Finding, PortIndex, Vid};
 
+/// Datagrams whose checksums nobody will look at.
+const DATAGRAMS: Accepts = Accepts { partial_csum: true, ..Accepts::PLAIN };
+
 /// A packet for an endpoint of tunnels, without its outer headers.
 #[derive(Debug)]
 pub struct Tunnelled {
@@ -84,7 +87,7 @@ impl<W: Witness> Memory<W> {
         if !matches!(frame.offload.gso, Gso::Udp { .. }) {
             return self.open(desk, frame, layers, endpoint);
         }
-        if let Err((frame, why)) = fit(frame, &Accepts::PLAIN, desk.pool, &mut self.segments) {
+        if let Err((frame, why)) = fit(frame, &DATAGRAMS, desk.pool, &mut self.segments) {
             return lose(desk, endpoint, frame, unfit(why));
         }
         let mut segments = std::mem::take(&mut self.segments);

@@ -5,6 +5,7 @@
 //! "ping works, TCP is dead". So a frame always carries [`Offload`], a port says what it
 //! [`Accepts`], and the difference is worked off in software, at the egress port only.
 
+mod bundle;
 pub mod checksum;
 mod coalesce;
 mod fit;
@@ -16,7 +17,7 @@ mod tests;
 pub use coalesce::coalesce;
 pub(crate) use coalesce::coalesce_in_place;
 pub use fit::fit;
-pub(crate) use segment::Cut;
+pub(crate) use segment::{Cut, Finish};
 pub use segment::{Refusal, segment};
 
 use crate::PktBuf;

@@ -56,6 +56,17 @@ pub fn segment(
     Ok(())
 }
 
+/// Which checksums of a segment are finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// The transport checksum is left half done.
+    Nothing,
+    /// The transport checksum, and not that of a tunnel around it.
+    Inner,
+    /// Both.
+    All,
+}
+
 /// Makes segment `number` in a buffer of its own.
 fn make(cut: &Cut, number: usize, accepts: &Accepts, pool: &mut Pool) -> Option<PktBuf> {
     let payload = cut.payload(number);
@@ -65,7 +76,7 @@ fn make(cut: &Cut, number: usize, accepts: &Accepts, pool: &mut Pool) -> Option<
     // An outer checksum covers the inner one, which then has to be there.
     let finished = !accepts.partial_csum || cut.outer.is_some();
     let (headers, rest) = segment.data_mut().split_at_mut(cut.header_bytes);
-    cut.write_headers(number, headers, finished);
+    cut.write_headers(number, headers, if finished { Finish::All } else { Finish::Nothing });
     rest.copy_from_slice(payload);
     segment.offload.csum = if finished { Csum::Valid } else { cut.partial };
     Some(segment)
@@ -131,6 +142,16 @@ impl<'f> Cut<'f> {
         Ok(Self { packet, layers, outer, partial, checksum, header_bytes, segment_bytes, is_tcp })
     }
 
+    /// The packet that it is in, if it is in a tunnel.
+    pub(super) fn outer(&self) -> Option<&Layers> {
+        self.outer.as_ref()
+    }
+
+    /// The super-frame's own headers.
+    pub(super) fn headers(&self) -> &'f [u8] {
+        &self.packet[..self.header_bytes]
+    }
+
     /// Number of segments: at least one.
     pub(crate) fn count(&self) -> usize {
         (self.packet.len() - self.header_bytes).div_ceil(self.segment_bytes).max(1)
@@ -153,9 +174,9 @@ impl<'f> Cut<'f> {
         &payload[from..payload.len().min(from + self.segment_bytes)]
     }
 
-    /// Writes the headers of segment `number` to `headers`, which are [`Cut::header_bytes`] long, with a
-    /// checksum that is finished or left half done.
-    pub(crate) fn write_headers(&self, number: usize, headers: &mut [u8], finished: bool) {
+    /// Writes the headers of segment `number` to `headers`, which are [`Cut::header_bytes`] long, with
+    /// checksums that are finished or left half done.
+    pub(crate) fn write_headers(&self, number: usize, headers: &mut [u8], finish: Finish) {
         headers.copy_from_slice(&self.packet[..self.header_bytes]);
         let payload = self.payload(number);
         for layers in [Some(&self.layers), self.outer.as_ref()].into_iter().flatten() {
@@ -168,11 +189,11 @@ impl<'f> Cut<'f> {
         let bytes = self.header_bytes - l4 + payload.len();
         let pseudo = sums::pseudo_header(headers, &self.layers, bytes).unwrap_or(0);
         put_be16(headers, self.checksum, sums::fold(pseudo));
-        if finished {
+        if finish != Finish::Nothing {
             let total = sums::sum(&headers[l4..]) + sums::sum(payload);
             let checksum = if self.is_tcp { sums::finish(total) } else { sums::udp_finish(total) };
             put_be16(headers, self.checksum, checksum);
-            if let Some(outer) = &self.outer {
+            if let Some(outer) = self.outer.as_ref().filter(|_| finish == Finish::All) {
                 finish_outer(outer, headers, payload);
             }
         }
@@ -209,7 +230,7 @@ fn inner(frame: &[u8], outer: &Layers, start: u16) -> Option<Layers> {
 }
 
 /// IP and UDP lengths, IPv4 identification and header checksum of a segment that ends after so many bytes.
-fn set_lengths(layers: &Layers, headers: &mut [u8], number: usize, bytes: usize) {
+pub(super) fn set_lengths(layers: &Layers, headers: &mut [u8], number: usize, bytes: usize) {
     let (l3, l4) = (usize::from(layers.l3), usize::from(layers.l4));
     let length_from = |at: usize| u16::try_from(bytes.saturating_sub(at)).unwrap_or(u16::MAX);
     match layers.network {

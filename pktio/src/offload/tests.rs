@@ -420,8 +420,8 @@ fn tunnelled(outer: Outer, kind: Kind, payload: &[u8], segment: u16, pool: &mut 
     frame
 }
 
-/// The frame in a tunnel, after what is around it was verified.
-fn taken_out(outer: Outer, frame: &PktBuf) -> Vec<u8> {
+/// The frame in a tunnel, after what is around it was verified. What was bundled has an outer checksum in any case.
+fn taken_out(outer: Outer, frame: &PktBuf, is_bundled: bool) -> Vec<u8> {
     let data = frame.data();
     let layers = Layers::parse(data).unwrap().unwrap();
     assert_eq!(layers.end as usize, frame.len());
@@ -440,7 +440,7 @@ fn taken_out(outer: Outer, frame: &PktBuf) -> Vec<u8> {
                 frame.len() - l4
             );
             let is_there = data[l4 + 6..l4 + 8] != [0, 0];
-            assert_eq!(is_there, checksum);
+            assert_eq!(is_there, checksum || is_bundled);
             assert!(!is_there || super::checksum::verify(data, &layers) == Some(true));
             data[l4 + 16..].to_vec()
         }
@@ -471,12 +471,17 @@ proptest! {
     ) {
         let mut pool = pool();
         let frame = tunnelled(outer, kind, &payload, segment, &mut pool);
-        let mut out = Burst::new();
-        fit(frame, &accepts, &mut pool, &mut out).unwrap();
+        let (mut fitted, mut out) = (Burst::new(), Burst::new());
+        fit(frame, &accepts, &mut pool, &mut fitted).unwrap();
+        prop_assert!(fitted.iter().all(|frame| accepts.covers(frame.offload)));
+        // A bundle is cut by the kernel.
+        for frame in fitted.drain(..) {
+            fit(frame, &Accepts::PLAIN, &mut pool, &mut out).unwrap();
+        }
         let pieces: Vec<_> = out
             .iter()
             .map(|frame| {
-                let inner = pool.frame_from(&taken_out(outer, frame)).unwrap();
+                let inner = pool.frame_from(&taken_out(outer, frame, accepts.udp)).unwrap();
                 let payload = checked_payload(&inner);
                 pool.recycle(inner);
                 payload
@@ -487,4 +492,27 @@ proptest! {
         pool.recycle_all(&mut out);
         prop_assert_eq!(pool.free(), PoolConfig { small: 2048, slabs: 32 });
     }
+}
+
+#[test]
+fn a_super_frame_in_a_udp_tunnel_leaves_as_a_few_bundles_where_the_kernel_cuts_datagrams() {
+    let mut pool = pool();
+    let outer = Outer::Vxlan { v6: false, checksum: false };
+    let payload = vec![7; 60_000];
+    let frame = tunnelled(outer, Kind::Tcp4, &payload, 500, &mut pool);
+    let headers = frame.len() - payload.len();
+    let mut out = Burst::new();
+    fit(frame, &Accepts::ALL, &mut pool, &mut out).unwrap();
+    // Those of Ethernet, IP and UDP are there once, the rest in front of every segment.
+    let each = headers - 42 + 500;
+    assert_eq!(out.iter().map(PktBuf::len).collect::<Vec<_>>(), [42 + 64 * each, 42 + 56 * each]);
+    let size = u16::try_from(each).unwrap();
+    assert!(out.iter().all(|frame| frame.offload.gso == Gso::Udp { size }));
+    // Without room for a bundle it is cut as for any port.
+    let frame = tunnelled(outer, Kind::Tcp4, &payload, 500, &mut pool);
+    let slabs: Vec<_> = std::iter::from_fn(|| pool.take_slab()).collect();
+    let mut cut = Burst::new();
+    fit(frame, &Accepts::ALL, &mut pool, &mut cut).unwrap();
+    assert!(cut.len() == 120 && cut.iter().all(|frame| frame.offload.gso == Gso::None));
+    drop(slabs);
 }

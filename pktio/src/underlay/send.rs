@@ -9,7 +9,7 @@ use super::socket::Source;
 use super::sys::{Batch, Name, Owner};
 use super::{Mark, TUNNEL, TUNNEL_BYTES, Underlay};
 use crate::buffer::{Burst, PktBuf, Pool};
-use crate::offload::{Cut, Gso, checksum};
+use crate::offload::{Cut, Finish, Gso, checksum};
 
 /// The most segments that one message is cut into (`UDP_MAX_SEGMENTS` of all kernels).
 const MOST_SEGMENTS: usize = 64;
@@ -242,7 +242,7 @@ impl<'a> Sender<'a> {
             let (own, rest) = std::mem::take(headers).split_at_mut(header_bytes);
             *headers = rest;
             own[..TUNNEL_BYTES].copy_from_slice(tunnel);
-            cut.write_headers(number, &mut own[TUNNEL_BYTES..], true);
+            cut.write_headers(number, &mut own[TUNNEL_BYTES..], Finish::All);
             batch.push(own);
             batch.push(cut.payload(number));
         }
