@@ -194,6 +194,7 @@ mod tests {
             "vswitch.network": "web", "vswitch.isolated": "true", "vswitch.masquerade": "false",
             "vswitch.shape": "direct",
             "vswitch.vni": "7", "vswitch.local": "192.0.2.1", "vswitch.remotes": "192.0.2.2, 192.0.2.3",
+            "vswitch.via": "up",
             "com.docker.network.driver.mtu": "9000",
         })).unwrap();
         let settings = &options.settings;
@@ -205,6 +206,7 @@ mod tests {
         assert_eq!(settings.shape, ctl::Shape::Direct);
         let overlay = settings.vxlan.as_ref().unwrap();
         assert_eq!(overlay.remotes.len(), 2);
+        assert_eq!(overlay.via, Some("up".parse().unwrap()));
         assert!(options.is_particular && !settings.internal);
         let internal = read(json!({ "com.docker.network.internal": true })).unwrap();
         assert!(internal.settings.internal && internal.is_particular);
@@ -229,6 +231,7 @@ mod tests {
             (json!({ "vswitch.network": "-" }), "vswitch.network=-"),
             (json!({ "vswitch.local": "192.0.2.1" }), "needs vswitch.vni"),
             (json!({ "vswitch.remotes": "192.0.2.1" }), "needs vswitch.vni"),
+            (json!({ "vswitch.via": "up" }), "needs vswitch.vni"),
             (
                 json!({ "vswitch.vni": "7", "vswitch.local": "192.0.2.1", "vswitch.remotes": "here" }),
                 "remotes=here",
