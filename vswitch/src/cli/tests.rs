@@ -273,6 +273,12 @@ fn a_router_is_asked_for_as_it_is_typed() {
         ),
         ("neighbor del br0 10.0.0.2", "neighbor.del", json!({ "bridge": "br0", "ip": "10.0.0.2" })),
         (
+            "vxlan add vx0 --bridge br0 --vni 7 --local 192.0.2.1 --via up",
+            "vxlan.add",
+            json!({ "name": "vx0", "vxlan": { "bridge": "br0", "vni": 7, "local": "192.0.2.1", "via": "up",
+                    "dstport": 4789, "ttl": 64, "tos": "0", "learning": true, "underlay_mtu": 1500 } }),
+        ),
+        (
             "vxlan add vx0 --bridge br0 --vni 7 --local 192.0.2.1 --remote 192.0.2.2 --tos inherit \
              --no-learning",
             "vxlan.add",
