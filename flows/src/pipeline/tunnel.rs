@@ -131,7 +131,7 @@ impl<W: Witness> Memory<W> {
         Ok(())
     }
 
-    /// The same with a super-frame that cannot travel as one. It is lost as a whole, or not at all.
+    /// The same with a super-frame that cannot travel as one. Where one segment finds no room for headers, none does.
     fn tunnel_segments(
         &mut self,
         desk: &mut Desk,

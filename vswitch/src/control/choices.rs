@@ -61,11 +61,12 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
     }
 }
 
-/// This host's end of a network's tunnel: what it was before, if the network is there; otherwise the address of the bridge that it
+/// This host's end of a network's tunnel: what it was before, if the network is there and travels as before; otherwise the address of the bridge that it
 /// travels over, or that the first remote would see, or whoever is beyond the default route.
 fn end_for(overlay: &Overlay, network: &BridgeName, config: &Config) -> Option<IpAddr> {
     let present = config.networks.get(network);
-    let kept = present.and_then(|network| network.settings.vxlan.as_ref()?.local);
+    let before = present.and_then(|network| network.settings.vxlan.as_ref());
+    let kept = before.filter(|before| before.via == overlay.via).and_then(|before| before.local);
     let peer = overlay.remotes.first().copied();
     let bridge = overlay.via.as_ref().and_then(|via| config.bridges.get(via));
     let gateways = bridge.into_iter().flat_map(|bridge| &bridge.gateways).map(|own| own.addr);

@@ -55,6 +55,9 @@ pub struct Numbering {
     pub meters: BTreeMap<PortName, Arc<Meter>>,
     /// Tunnels, whose ports and endpoints have numbers among those of the ports.
     pub overlay: Overlay,
+    /// Numbers of ports that are no more, as long as there are workers that have not heard of that: what one still sends to the port would
+    /// leave by whichever has the number then.
+    pub left: BTreeSet<PortIndex>,
 }
 
 impl Numbering {
@@ -137,7 +140,9 @@ impl Numbering {
     pub fn free_ports(&self) -> impl Iterator<Item = PortIndex> + use<> {
         let ports = self.ports.values().map(|(index, _)| *index);
         let taken: BTreeSet<_> = ports.chain(self.overlay.numbers()).collect();
-        (0..u16::MAX).map(PortIndex).filter(move |index| !taken.contains(index))
+        let left = self.left.clone();
+        let free = move |index: &PortIndex| !taken.contains(index) && !left.contains(index);
+        (0..u16::MAX).map(PortIndex).filter(free)
     }
 
     /// The numbers that no bridge has, the lowest first.
@@ -307,5 +312,20 @@ pub fn put_statics(bridge: &Bridge, fdb: &Fdb, numbering: &Numbering, now: Secon
         if !present.contains(&(mac, vid, port)) && !fdb.add_static(mac, vid, port) {
             tracing::warn!(%mac, "no room for a static entry");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_port_that_is_no_more_is_not_given_away_before_all_workers_know() {
+        let mut numbering = Numbering::default();
+        numbering.ports.insert("p0".parse().unwrap(), (PortIndex(0), 1500));
+        numbering.left = [PortIndex(1)].into();
+        assert_eq!(numbering.free_port(), Some(PortIndex(2)));
+        numbering.left.clear();
+        assert_eq!(numbering.free_port(), Some(PortIndex(1)));
     }
 }

@@ -259,6 +259,7 @@ impl Switch {
         let shapes = compile::shapes(&self.config, &self.numbering);
         let plane = Dataplane { snapshot, owners, shapes };
         self.fleet.adopt(&Arc::new(plane)).map_err(stuck)?;
+        self.numbering.left.clear();
         self.end_dependents(&old);
         self.announce_gateways(&old).map_err(stuck)
     }
@@ -295,6 +296,7 @@ impl Switch {
         self.forget_carried(index);
         self.missed.remove(&index);
         self.fleet.detach(index)?;
+        self.numbering.left.insert(index);
         let now = self.now();
         for slot in self.numbering.bridges.values() {
             slot.fdb.flush(now, |entry| entry.port == index);
