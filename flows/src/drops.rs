@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use pktio::offload::Refusal;
+
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])+ $reason:ident = $number:literal, $name:literal, $explanation:literal;)+) => {
         /// Every reason for which the switch drops a frame. Numbers and names are stable: they appear in
@@ -170,6 +172,16 @@ drop_reasons! {
     /// From an address that a translation of prefixes has no external one for, where nothing else lets it go.
     NoExternalAddress = 43, "no-external-address",
         "from an address that `nat prefix` has no external one for; the sender was told; `route allow` lets it go as it is";
+}
+
+impl From<Refusal> for DropReason {
+    /// Why a frame is lost that cannot be made fit for its port.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::BadOffload => Self::BadOffload,
+            Refusal::NoBuffer => Self::NoBuffer,
+        }
+    }
 }
 
 impl fmt::Display for DropReason {

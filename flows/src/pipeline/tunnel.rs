@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use pktio::offload::{Refusal as Unfit, fit};
+use pktio::offload::fit;
 use pktio::underlay::Outer;
 use pktio::wire::Layers;
 use pktio::wire::field::protocol;
@@ -88,7 +88,7 @@ impl<W: Witness> Memory<W> {
             return self.open(desk, frame, layers, endpoint);
         }
         if let Err((frame, why)) = fit(frame, &DATAGRAMS, desk.pool, &mut self.segments) {
-            return lose(desk, endpoint, frame, unfit(why));
+            return lose(desk, endpoint, frame, why.into());
         }
         let mut segments = std::mem::take(&mut self.segments);
         for segment in segments.drain(..) {
@@ -142,7 +142,7 @@ impl<W: Witness> Memory<W> {
         let mut segments = std::mem::take(&mut self.segments);
         let cut = fit(frame, &Accepts::PLAIN, desk.pool, &mut segments);
         let mut result =
-            cut.map_err(|(frame, why)| Untunnelled { frame, reason: Some(unfit(why)) });
+            cut.map_err(|(frame, why)| Untunnelled { frame, reason: Some(why.into()) });
         for segment in segments.drain(..) {
             let layers = Layers::parse(segment.data()).ok().flatten();
             match wrap(segment, layers.as_ref(), vtep, way) {
@@ -202,11 +202,4 @@ fn lose(desk: &mut Desk, endpoint: PortIndex, frame: PktBuf, reason: DropReason)
     books.received_bytes += frame.len() as u64;
     let whose = (endpoint, DropSide::Ingress, reason);
     desk.ledger.drop_frame(desk.pool, frame, whose, desk.now);
-}
-
-fn unfit(why: Unfit) -> DropReason {
-    match why {
-        Unfit::BadOffload => DropReason::BadOffload,
-        Unfit::NoBuffer => DropReason::NoBuffer,
-    }
 }

@@ -1,7 +1,7 @@
 //! The way out: outboxes are emptied into the ports, or handed to the worker that owns the port.
 
 use flows::{DropReason, DropSide, Nanos, PortIndex};
-use pktio::offload::{Refusal, coalesce, fit};
+use pktio::offload::{coalesce, fit};
 use pktio::{Burst, PktBuf, PortFault};
 
 use super::{Outlet, Parcel, Worker};
@@ -108,12 +108,7 @@ impl Worker {
                     result = self.send_segments(slot, port, &mut fitted, bytes, now);
                 }
                 Ok(()) => {}
-                Err((frame, Refusal::BadOffload)) => {
-                    self.lose(port, frame, DropReason::BadOffload, now);
-                }
-                Err((frame, Refusal::NoBuffer)) => {
-                    self.lose(port, frame, DropReason::NoBuffer, now);
-                }
+                Err((frame, why)) => self.lose(port, frame, why.into(), now),
             }
         }
         if result.is_ok() {
