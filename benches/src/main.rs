@@ -2,6 +2,7 @@
 //!
 //! * `stages`, `pipeline`: every stage and table alone, and the whole pipeline without ports, in TSC cycles and in
 //!   instructions; `micro`: both ([`micro`]).
+//! * `null-ports`: the pipeline between null ports, next to OVS-DPDK between such ports of its own ([`null_ports`]).
 //! * `compare`: real kernel traffic between two containers by every kind of port and by other switches, routers and
 //!   tunnels, interleaved; medians, spread and ratios.
 //! * `control`: how long a change of the configuration takes with much configured.
@@ -21,6 +22,7 @@ mod html;
 mod machine;
 mod measure;
 mod micro;
+mod null_ports;
 mod record;
 mod rfc2544;
 mod rfc2889;
@@ -51,6 +53,7 @@ use record::Record;
 Examples:
   cargo run --release -p benches -- stages --only stations,sessions --instructions
   cargo run --release -p benches -- pipeline
+  cargo run --release -p benches -- null-ports --only bridged-1000 --rounds 9
   cargo run --release -p benches -- wake
   cargo run --release -p benches -- control
   cargo run --release -p benches -- list
@@ -75,6 +78,8 @@ enum Command {
     Pipeline(Micro),
     /// `stages` and `pipeline`: what `cargo bench` runs
     Micro(Micro),
+    /// The pipeline between null ports, next to OVS-DPDK from a capture to a null port: packets a second
+    NullPorts(NullPorts),
     /// Does one case of `stages` or `pipeline` where callgrind counts
     #[command(name = micro::COUNT_ALONE, hide = true)]
     CountAlone { case: String },
@@ -186,6 +191,22 @@ struct Micro {
 }
 
 #[derive(Args)]
+struct NullPorts {
+    /// Only loads with one of these in their names: bridged-1, bridged-1000, bridged-100000, masqueraded-1000
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 0.5, value_parser = seconds)]
+    seconds: f64,
+    /// Measurements of each figure, of which median and spread are shown
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// Write the run to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct Compare {
     /// Measures by name, or `all` [default: those marked in `list`]
     #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
@@ -262,6 +283,14 @@ impl Micro {
     }
 }
 
+impl NullPorts {
+    fn run(self) -> Result<(), Box<dyn Error>> {
+        let (duration, rounds) = (Duration::from_secs_f64(self.seconds), usize::from(self.rounds));
+        let options = null_ports::Options { only: self.only, duration, rounds };
+        keep(&null_ports::run(&options)?, self.json.as_deref())
+    }
+}
+
 impl Compare {
     fn run(self) -> Result<(), Box<dyn Error>> {
         let plan = self.how.plan()?;
@@ -310,6 +339,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Stages(micro) => micro.run(&[micro::Kind::Stages]),
         Command::Pipeline(micro) => micro.run(&[micro::Kind::Pipeline]),
         Command::Micro(micro) => micro.run(&micro::Kind::ALL),
+        Command::NullPorts(null_ports) => null_ports.run(),
         Command::CountAlone { case } => micro::count_alone(&case).map(|items| println!("{items}")),
         Command::Wake { frames } => wake::run(frames),
         Command::Control { rounds, state } => control::run(&state, rounds),
@@ -347,6 +377,7 @@ impl Command {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let (page, json) = match self {
             Self::Stages(micro) | Self::Pipeline(micro) | Self::Micro(micro) => (None, &micro.json),
+            Self::NullPorts(null_ports) => (None, &null_ports.json),
             Self::Compare(compare) => (None, &compare.how.json),
             Self::Rfc2544 { how, .. }
             | Self::Rfc2889 { how, .. }
@@ -423,9 +454,17 @@ mod tests {
             let Arguments { command } = Arguments::try_parse_from(line.split(' ')).unwrap();
             command.files().map(|file| file.display().to_string()).collect::<Vec<_>>()
         };
-        for kind in
-            ["micro", "stages", "pipeline", "compare", "rfc2544", "rfc2889", "soak", "scale"]
-        {
+        for kind in [
+            "micro",
+            "stages",
+            "pipeline",
+            "null-ports",
+            "compare",
+            "rfc2544",
+            "rfc2889",
+            "soak",
+            "scale",
+        ] {
             assert_eq!(files(&format!("benches {kind} --json a")), ["a"], "{kind}");
         }
         assert_eq!(files("benches full -o page --json a"), ["page", "a"]);

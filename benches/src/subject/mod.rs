@@ -11,6 +11,7 @@ mod nat;
 mod overlay;
 mod ovs;
 mod process;
+mod replay;
 mod switch;
 mod vde;
 mod wire;
@@ -27,6 +28,7 @@ use netlab::{Container, LabError, Path, cpu, ping};
 use vswitch::fleet::{default_cores, usable_cores};
 
 pub(crate) use nat::translator;
+pub(crate) use replay::Replay;
 pub(crate) use switch::Switch;
 
 /// The name that every container's interface has.
@@ -244,7 +246,7 @@ fn monitor(wish: &Wish) -> Result<Option<Container>, Box<dyn Error>> {
 }
 
 /// The core of the thread that moves frames: of others' switches the same as of this one.
-fn worker_core() -> Result<usize, Box<dyn Error>> {
+pub(crate) fn worker_core() -> Result<usize, Box<dyn Error>> {
     default_cores().first().copied().ok_or_else(|| "no core may be used".into())
 }
 

@@ -14,12 +14,15 @@ use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const PLAIN: &str = "ovs-vswitchd";
-const WITH_DPDK: &str = "ovs-vswitchd-dpdk";
+pub(super) const WITH_DPDK: &str = "ovs-vswitchd-dpdk";
 /// Without huge pages, which a container host need not have, and with nothing but the devices that are named. Without
 /// `--legacy-mem` OVS adds `--in-memory`, which cannot do without huge pages.
 const DPDK: &[&str] = &["dpdk-init=true", "dpdk-extra=--no-huge --no-pci -m 1024 --legacy-mem"];
 /// Checksums and segmentation are left to devices. Without it, what a container leaves to a device is dropped.
 const SEGMENTATION: &str = "userspace-tso-enable=true";
+
+/// The socket by which `ovs-appctl` asks the switch, in its directory.
+const CONTROL: &str = "vswitchd.ctl";
 
 /// What it takes.
 pub(super) const NEEDS: &[&str] = &[PLAIN, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"];
@@ -102,7 +105,8 @@ const TAP: Mode = Mode { port: |_| vec!["type=tap".to_owned()], is_tap: true, ..
 const TAP_TSO: Mode = Mode { config: &[SEGMENTATION], ..TAP };
 const XDP: Mode = Mode { is_polling: true, port: |_| xdp_port("generic"), ..PACKET };
 const XDP_NATIVE: Mode = Mode { port: |_| xdp_port("native"), ..XDP };
-const DPDK_PACKET: Mode = Mode {
+/// DPDK, with a polling thread.
+pub(super) const DPDK_PACKET: Mode = Mode {
     daemon: WITH_DPDK,
     config: DPDK,
     is_polling: true,
@@ -156,6 +160,8 @@ fn mask_of(core: usize) -> String {
 pub(super) struct OpenVswitch {
     daemon: Program,
     _database: Program,
+    directory: PathBuf,
+    /// The database's.
     socket: String,
 }
 
@@ -179,13 +185,13 @@ impl OpenVswitch {
             vsctl(&["set", "Open_vSwitch", ".", &quoted(&mask)])?;
         }
         let place = directory.to_string_lossy().into_owned();
-        let control = format!("--unixctl={place}/vswitchd.ctl");
+        let control = format!("--unixctl={place}/{CONTROL}");
         let environment =
             [("OVS_RUNDIR", &*place), ("OVS_LOGDIR", &place), ("OVS_SYSCONFDIR", &place)];
         let arguments = [&*socket, &control, "--no-chdir"];
         let mut daemon = Program::start(host, &directory, mode.daemon, &arguments, &environment)?;
-        daemon.await_that(|| directory.join("vswitchd.ctl").exists())?;
-        let switch = Self { daemon, _database: database, socket };
+        daemon.await_that(|| directory.join(CONTROL).exists())?;
+        let switch = Self { daemon, _database: database, directory, socket };
         switch.bridge(host, "br0")?;
         Ok(switch)
     }
@@ -209,6 +215,40 @@ impl OpenVswitch {
             [] => self.vsctl(host, &add),
             settings => self.vsctl(host, &[&add, &set[..], settings].concat()),
         }
+    }
+
+    /// Takes a port away.
+    pub(super) fn remove(&self, host: &Container, name: &str) -> Result<(), Box<dyn Error>> {
+        self.vsctl(host, &["del-port", name])
+    }
+
+    /// Changes `other_config` of the whole switch while it runs.
+    pub(super) fn set(&self, host: &Container, settings: &[&str]) -> Result<(), Box<dyn Error>> {
+        let settings: Vec<_> = settings.iter().map(|setting| quoted(setting)).collect();
+        let set = ["set", "Open_vSwitch", "."];
+        let all: Vec<_> = set.into_iter().chain(settings.iter().map(String::as_str)).collect();
+        self.vsctl(host, &all)
+    }
+
+    /// Asks the switch itself.
+    pub(super) fn ask(
+        &self,
+        host: &Container,
+        question: &[&str],
+    ) -> Result<String, Box<dyn Error>> {
+        let control = format!("--target={}", self.directory.join(CONTROL).display());
+        run_in(host, "ovs-appctl", &[&[&*control], question].concat(), "")
+    }
+
+    /// Has these flows, one a line, instead of those that a bridge had.
+    pub(super) fn flows(
+        &self,
+        host: &Container,
+        bridge: &str,
+        flows: &str,
+    ) -> Result<(), Box<dyn Error>> {
+        let place = format!("unix:{}/{bridge}.mgmt", self.directory.display());
+        run_in(host, "ovs-ofctl", &["replace-flows", &place, "-"], flows).map(drop)
     }
 
     /// The switch's process.
