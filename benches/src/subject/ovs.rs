@@ -7,10 +7,13 @@ use std::error::Error;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use hostnet::Interface;
 use netlab::Container;
 
 use super::process::{Program, fresh_directory, run_in};
-use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, worker_core};
+use super::{
+    Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, guests, worker_core,
+};
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const PLAIN: &str = "ovs-vswitchd";
@@ -125,30 +128,46 @@ fn dpdk_port(driver: &str, device: &str) -> Vec<String> {
 }
 
 fn start(wish: &Wish, mode: &Mode) -> Result<Rig, Box<dyn Error>> {
-    let (ends, host) = (containers()?, Container::new()?);
+    let (ends, guests, host) = (containers()?, guests(wish)?, Container::new()?);
     let switch = OpenVswitch::start(&host, mode)?;
-    for (end, device) in ends.iter().zip(["veth0", "veth1"]) {
-        if !mode.is_tap {
-            let netlink = host.netlink()?;
-            netlink.create_veth(device, INTERFACE, Some(end.namespace().as_fd()))?;
-            let link = netlink.link(device)?;
-            netlink.set_mtu(link.index, wish.mtu)?;
-            netlink.set_up(link.index, true)?;
-        }
-        let (kind, mtu) = ((mode.port)(device), format!("mtu_request={}", wish.mtu));
-        let settings: Vec<_> = kind.iter().chain([&mtu]).map(String::as_str).collect();
-        switch.port(&host, "br0", device, &settings)?;
-        if mode.is_tap {
-            let netlink = host.netlink()?;
-            netlink.move_to(netlink.link(device)?.index, end.namespace(), INTERFACE)?;
-        }
+    for (number, end) in ends.iter().chain(&guests).enumerate() {
+        join(&switch, &host, mode, (end, &format!("veth{number}")), wish)?;
     }
     configure(&ends, wish)?;
+    let silent = Interface { mtu: Some(wish.mtu), ..Interface::default() };
+    for guest in &guests {
+        guest.configure(INTERFACE, &silent)?;
+    }
     if !mode.config.contains(&SEGMENTATION) {
-        ends.iter().try_for_each(|end| end.set_offloads(INTERFACE, false))?;
+        let mut all = ends.iter().chain(&guests);
+        all.try_for_each(|end| end.set_offloads(INTERFACE, false))?;
     }
     let labour = Labour::Processes(vec![switch.pid()]);
-    Rig::bridged(ends, labour, (switch, host))
+    Rig::bridged(ends, labour, (switch, host, guests))
+}
+
+/// An empty container's way onto the bridge, by a device of that name.
+fn join(
+    switch: &OpenVswitch,
+    host: &Container,
+    mode: &Mode,
+    (end, device): (&Container, &str),
+    wish: &Wish,
+) -> Result<(), Box<dyn Error>> {
+    let netlink = host.netlink()?;
+    if !mode.is_tap {
+        netlink.create_veth(device, INTERFACE, Some(end.namespace().as_fd()))?;
+        let link = netlink.link(device)?;
+        netlink.set_mtu(link.index, wish.mtu)?;
+        netlink.set_up(link.index, true)?;
+    }
+    let (kind, mtu) = ((mode.port)(device), format!("mtu_request={}", wish.mtu));
+    let settings: Vec<_> = kind.iter().chain([&mtu]).map(String::as_str).collect();
+    switch.port(host, "br0", device, &settings)?;
+    if mode.is_tap {
+        netlink.move_to(netlink.link(device)?.index, end.namespace(), INTERFACE)?;
+    }
+    Ok(())
 }
 
 /// A core as one bit of a hexadecimal number, however many cores the machine has.
