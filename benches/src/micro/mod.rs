@@ -13,6 +13,7 @@ mod forwarder;
 mod frames;
 mod instructions;
 mod meter;
+mod services;
 mod stages;
 mod tables;
 
@@ -85,6 +86,7 @@ enum Axis {
     Stations,
     Flows,
     Rules,
+    Services,
     /// Length of the frames, without check sequence.
     Bytes,
     /// Frames of a burst.
@@ -98,6 +100,7 @@ impl Axis {
             Self::Stations => "stations",
             Self::Flows => "flows",
             Self::Rules => "rules",
+            Self::Services => "services",
             Self::Bytes => "bytes",
             Self::Burst => "burst",
         }
