@@ -117,7 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<Record, Box<dyn Error>> {
             } else if is_installed {
                 bar.set_message(BEST);
                 let taken = their_turn(&mut record, round, &loads, options.duration);
-                taken.unwrap_or_else(|error| record.fail(BEST, "start", &error.to_string()));
+                taken.unwrap_or_else(|error| record.fail(BEST, "a turn", &error.to_string()));
             }
             bar.inc(1);
         }
