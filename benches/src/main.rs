@@ -82,7 +82,7 @@ enum Command {
     /// `stages` and `pipeline`: what `cargo bench` runs
     Micro(Micro),
     /// The pipeline between null ports, next to OVS-DPDK from a capture to a null port: packets a second
-    NullPorts(NullPorts),
+    NullPorts(null_ports::Options),
     /// Does one case of `stages` or `pipeline` where callgrind counts
     #[command(name = micro::COUNT_ALONE, hide = true)]
     CountAlone { case: String },
@@ -196,22 +196,6 @@ struct Micro {
 }
 
 #[derive(Args)]
-struct NullPorts {
-    /// Only loads with one of these in their names: bridged-1, bridged-1000, bridged-100000, masqueraded-1000
-    #[arg(long, value_name = "PART", value_delimiter = ',')]
-    only: Vec<String>,
-    /// Seconds of each measurement
-    #[arg(long, default_value_t = 0.5, value_parser = seconds)]
-    seconds: f64,
-    /// Measurements of each figure, of which median and spread are shown
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
-    rounds: u16,
-    /// Write the run to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
-#[derive(Args)]
 struct Idle {
     /// Ports of each switch
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1000))]
@@ -307,14 +291,6 @@ impl Micro {
     }
 }
 
-impl NullPorts {
-    fn run(self) -> Result<(), Box<dyn Error>> {
-        let (duration, rounds) = (Duration::from_secs_f64(self.seconds), usize::from(self.rounds));
-        let options = null_ports::Options { only: self.only, duration, rounds };
-        keep(&null_ports::run(&options)?, self.json.as_deref())
-    }
-}
-
 impl Idle {
     fn run(self) -> Result<(), Box<dyn Error>> {
         let duration = Duration::from_secs_f64(self.seconds);
@@ -377,7 +353,9 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Stages(micro) => micro.run(&[micro::Kind::Stages]),
         Command::Pipeline(micro) => micro.run(&[micro::Kind::Pipeline]),
         Command::Micro(micro) => micro.run(&micro::Kind::ALL),
-        Command::NullPorts(null_ports) => null_ports.run(),
+        Command::NullPorts(options) => {
+            null_ports::run(&options).and_then(|record| keep(&record, options.json.as_deref()))
+        }
         Command::Idle(idle) => idle.run(),
         Command::CountAlone { case } => micro::count_alone(&case).map(|items| println!("{items}")),
         Command::Wake { frames } => wake::run(frames),
@@ -416,7 +394,7 @@ impl Command {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let (page, json) = match self {
             Self::Stages(micro) | Self::Pipeline(micro) | Self::Micro(micro) => (None, &micro.json),
-            Self::NullPorts(null_ports) => (None, &null_ports.json),
+            Self::NullPorts(options) => (None, &options.json),
             Self::Idle(idle) => (None, &idle.json),
             Self::Compare(compare) => (None, &compare.how.json),
             Self::Rfc2544 { how, .. }

@@ -8,6 +8,7 @@
 //! its packet rate; and who else wants the core is in no figure.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,31 +93,40 @@ const SETTLING: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How it is measured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// Only loads whose names contain one of these; all if none is given.
-    pub(crate) only: Vec<String>,
-    /// Of each figure.
-    pub(crate) duration: Duration,
-    pub(crate) rounds: usize,
+    /// Only loads with one of these in their names: bridged-1, bridged-1000, bridged-100000, masqueraded-1000
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 0.5, value_parser = crate::seconds)]
+    seconds: f64,
+    /// Measurements of each figure, of which median and spread are shown
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// Write the run to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Measures both; this switch alone where the other is not installed.
 pub(crate) fn run(options: &Options) -> Result<Record, Box<dyn Error>> {
     let loads = chosen(&options.only)?;
+    let (duration, rounds) =
+        (Duration::from_secs_f64(options.seconds), usize::from(options.rounds));
     hostnet::sandbox::enter()?;
     let mut record = Record::begin(notes());
     let is_installed = Replay::missing().is_none();
-    let bar = progress(options.rounds * 2);
-    for round in 0..options.rounds {
+    let bar = progress(rounds * 2);
+    for round in 0..rounds {
         // Another one begins each round: what comes first finds the machine in another state.
         for turn in [round % 2, 1 - round % 2] {
             if turn == 0 {
                 bar.set_message(OURS);
-                our_turn(&mut record, round, &loads, options.duration);
+                our_turn(&mut record, round, &loads, duration);
             } else if is_installed {
                 bar.set_message(BEST);
-                let taken = their_turn(&mut record, round, &loads, options.duration);
+                let taken = their_turn(&mut record, round, &loads, duration);
                 taken.unwrap_or_else(|error| record.fail(BEST, "a turn", &error.to_string()));
             }
             bar.inc(1);
