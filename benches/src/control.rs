@@ -2,13 +2,14 @@
 //! change is answered when it is on disk, the devices are there, and every worker goes by it.
 
 use std::error::Error;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ctl::flow::FlowRule;
 use ctl::{
-    Attach, Batch, BridgeAdd, BridgeName, Client, Detach, FlowReplace, IpCidr, Mutation, NatAdd,
-    Request, RuleName,
+    Attach, Backend, Batch, BridgeAdd, BridgeName, Client, Detach, FlowReplace, IpCidr, Mutation,
+    NatAdd, Request, RuleName, Service, ServiceAdd,
 };
 use netlab::{Container, ping};
 use vswitch::control::Background;
@@ -20,6 +21,8 @@ const PORTS: u16 = 500;
 const PUBLISHED: u16 = 1000;
 /// Rules.
 const RULES: u32 = 100_000;
+/// Services, of two backends each.
+const SERVICES: u32 = 10_000;
 
 /// Measures and prints. The state is kept in `directory`, of which nothing is left.
 pub(crate) fn run(directory: &Path, rounds: u32) -> Result<(), Box<dyn Error>> {
@@ -49,6 +52,8 @@ fn measure(directory: &Path, rounds: u32) -> Result<(), Box<dyn Error>> {
     bench.one_of_each(&format!("... and {PUBLISHED} published ports"))?;
     bench.fill_rules()?;
     bench.one_of_each(&format!("... and {RULES} rules"))?;
+    bench.fill_services()?;
+    bench.one_of_each(&format!("... and {SERVICES} services"))?;
     drop(ports);
     Ok(())
 }
@@ -83,7 +88,11 @@ impl Bench {
         let rule = rule(RULES)?;
         let key = ctl::FlowKey::Match(rule.matches.clone());
         let (add, del) = (Mutation::FlowAdd(Box::new(rule)), Mutation::FlowDel(key));
-        self.pair("add a rule", "remove it", add, del)
+        self.pair("add a rule", "remove it", add, del)?;
+        let service = service(SERVICES)?;
+        let named = ctl::Named::new(service.name.clone());
+        let add = Mutation::ServiceAdd(Box::new(service));
+        self.pair("add a service", "remove it", add, Mutation::ServiceDel(named))
     }
 
     /// From a namespace to the first answer to a ping in it, each time in a new one. Those before are there meanwhile, so that nobody's end is
@@ -146,6 +155,14 @@ impl Bench {
         println!("{RULES} rules at once: {took:.2?}");
         Ok(())
     }
+
+    fn fill_services(&mut self) -> Result<(), Box<dyn Error>> {
+        let add = |number| service(number).map(|service| Mutation::ServiceAdd(Box::new(service)));
+        let changes = (0..SERVICES).map(add).collect::<Result<_, _>>()?;
+        let took = self.change(Mutation::Batch(Batch { changes }))?;
+        println!("{SERVICES} services at once: {took:.2?}");
+        Ok(())
+    }
 }
 
 /// Prints the median and the longest, if there are any.
@@ -186,6 +203,15 @@ fn publication(number: u16) -> Result<NatAdd, Box<dyn Error>> {
         port: None,
     });
     Ok(NatAdd { name: None, rule })
+}
+
+fn service(number: u32) -> Result<ServiceAdd, Box<dyn Error>> {
+    let [_, a, b, c] = number.to_be_bytes();
+    let backend =
+        |host| Backend { at: (Ipv4Addr::new(10, 0, host, c), 8080).into(), draining: false };
+    let listen = format!("10.96.{}.{c}:80/tcp", u16::from(a) << 8 | u16::from(b)).parse()?;
+    let service = Service { backends: [1, 2].map(backend).into(), ..Service::new(listen) };
+    Ok(ServiceAdd { name: format!("service{number}").parse()?, service })
 }
 
 fn rule(number: u32) -> Result<FlowRule, Box<dyn Error>> {

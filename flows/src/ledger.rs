@@ -276,6 +276,20 @@ impl Ledger {
         }
     }
 
+    /// Enters a frame into the books of the port that it came in by, and loses it there.
+    pub fn turn_away(
+        &mut self,
+        pool: &mut Pool,
+        frame: PktBuf,
+        (port, reason): (PortIndex, DropReason),
+        at: Nanos,
+    ) {
+        let books = self.port_mut(port);
+        books.received += 1;
+        books.received_bytes += frame.len() as u64;
+        self.drop_frame(pool, frame, (port, DropSide::Ingress, reason), at);
+    }
+
     /// Keeps up to `frames` frames that are lost from now on, until they are [taken](Ledger::take_kept); none any
     /// more with 0. Copies of floods that could not be made, and what the kernel refused, are no frames.
     pub fn keep(&mut self, frames: usize) {

@@ -4,7 +4,7 @@
 //! UDP packets from one port of a bridge, to stations behind the gateway of another. Their flows come in an order that
 //! is none: of known ones what is measured is the flow cache, the session and the rewrite. New ones are new in every packet; where
 //! they are masqueraded, a session is begun, for one of 1000 mappings that exist. Of the rules the last one lets them pass, and
-//! counts them. A tunnel's packets are wrapped after the pipeline, or unwrapped before it, as a worker does.
+//! counts them. Services have two backends each, which take turns, and every packet is for one of them. A tunnel's packets are wrapped after the pipeline, or unwrapped before it, as a worker does.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -25,7 +25,7 @@ use pktio::wire::{Layers, MacAddr};
 use pktio::{Burst, Csum, Gso, Offload, PktBuf, Pool, PoolConfig};
 
 use super::frames::{Ends, SHORTEST_BYTES};
-use super::{Axis, BURSTS, Case, Made, Meter, parts_of};
+use super::{Axis, BURSTS, Case, Made, Meter, parts_of, services};
 
 /// Flows, unless their number is what varies.
 const FLOWS: usize = 1000;
@@ -58,6 +58,8 @@ struct Features {
     is_new: bool,
     flows: usize,
     rules: u32,
+    /// Packets are for these.
+    services: u32,
     burst: usize,
     /// Of a frame, without check sequence.
     bytes: usize,
@@ -76,6 +78,7 @@ const BRIDGED: Features = Features {
     is_new: false,
     flows: FLOWS,
     rules: 0,
+    services: 0,
     burst: BURST_FRAMES,
     bytes: SHORTEST_BYTES,
 };
@@ -90,6 +93,8 @@ const NEW: [(&str, Features); 3] = [
     ("routed, new flows", Features { is_new: true, ..ROUTED }),
     ("masqueraded, new flows", Features { is_new: true, ..MASQUERADED }),
 ];
+const SERVED: [(&str, Features); 2] =
+    [("to a service", ROUTED), ("to a service, new flows", Features { is_new: true, ..ROUTED })];
 const TUNNELLED: [(&str, Features); 2] = [
     ("bridged, VXLAN encap", Features { tunnelled: Some(Tunnelled::Out), ..BRIDGED }),
     ("bridged, VXLAN decap", Features { tunnelled: Some(Tunnelled::In), ..BRIDGED }),
@@ -97,6 +102,7 @@ const TUNNELLED: [(&str, Features); 2] = [
 
 const BY_FLOWS: [usize; 5] = [1, 1000, 10_000, 100_000, 1_000_000];
 const BY_RULES: [u32; 4] = [1, 100, 10_000, 100_000];
+const BY_SERVICES: [u32; 3] = [1, 100, 10_000];
 const BY_BYTES: [usize; 8] = [SHORTEST_BYTES, 128, 256, 512, 1024, 1514, 9014, 65_536];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -119,6 +125,12 @@ pub(super) fn cases() -> Vec<Case> {
         all.extend(BY_RULES.map(|rules| {
             let at = usize::try_from(rules).unwrap_or(usize::MAX);
             of((stage, Features { rules, ..features }), Axis::Rules, at)
+        }));
+    }
+    for (stage, features) in SERVED {
+        all.extend(BY_SERVICES.map(|services| {
+            let at = usize::try_from(services).unwrap_or(usize::MAX);
+            of((stage, Features { services, ..features }), Axis::Services, at)
         }));
     }
     for (stage, features) in NEW.into_iter().chain(TUNNELLED) {
@@ -253,6 +265,14 @@ fn snapshot(case: Features) -> Result<Snapshot, Box<dyn Error>> {
     let snapshot = snapshot
         .with_rules(Arc::new(RuleSet::compile(rules(case.rules))?))
         .with_tunnels(Arc::new(tunnels()?));
+    if case.services > 0 {
+        let services = Arc::new(services::of(case.services, OUTSIDE));
+        return Ok(snapshot.with_translation(Arc::new(Translation {
+            mappings: Mappings::new(1024, 7),
+            services,
+            ..Translation::default()
+        })));
+    }
     if !case.is_masqueraded {
         return Ok(snapshot);
     }
@@ -313,6 +333,8 @@ fn mismatch(number: u32) -> Rule {
 /// The packet of a flow.
 fn packet(case: Features, flow: usize) -> Vec<u8> {
     let to = if case.is_routed { GATEWAYS[0] } else { UPLINK };
-    let frame = Ends { stations: [to, CLIENT], ..Ends::flow(flow) }.udp(case.bytes);
+    let ends =
+        if case.services > 0 { services::flow(flow, case.services) } else { Ends::flow(flow) };
+    let frame = Ends { stations: [to, CLIENT], ..ends }.udp(case.bytes);
     if case.tunnelled == Some(Tunnelled::In) { [&VXLAN[..], &frame].concat() } else { frame }
 }

@@ -12,6 +12,7 @@ mod features;
 mod frames;
 mod instructions;
 mod meter;
+mod services;
 mod stages;
 mod tables;
 
@@ -82,6 +83,7 @@ enum Axis {
     Stations,
     Flows,
     Rules,
+    Services,
     /// Length of the frames, without check sequence.
     Bytes,
     /// Frames of a burst.
@@ -95,6 +97,7 @@ impl Axis {
             Self::Stations => "stations",
             Self::Flows => "flows",
             Self::Rules => "rules",
+            Self::Services => "services",
             Self::Bytes => "bytes",
             Self::Burst => "burst",
         }

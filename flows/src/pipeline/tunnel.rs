@@ -19,7 +19,7 @@ use super::inspect::Memory;
 use super::witness::Witness;
 use crate::vxlan::outer::{Way, enclose, finish_inner, must_be_cut, open};
 use crate::vxlan::{Native, Vtep, encap, entropy, reason_of};
-use crate::{BridgeDomain, DropReason, DropSide, Endpoint, Finding, PortIndex, Vid};
+use crate::{BridgeDomain, DropReason, Endpoint, Finding, PortIndex, Vid};
 
 /// Datagrams whose checksums nobody will look at.
 const DATAGRAMS: Accepts = Accepts { partial_csum: true, ..Accepts::PLAIN };
@@ -197,9 +197,5 @@ fn wrap(
 /// Drops what an endpoint received. It was for the switch, as far as the port is concerned that it came in by.
 #[cold]
 fn lose(desk: &mut Desk, endpoint: PortIndex, frame: PktBuf, reason: DropReason) {
-    let books = desk.ledger.port_mut(endpoint);
-    books.received += 1;
-    books.received_bytes += frame.len() as u64;
-    let whose = (endpoint, DropSide::Ingress, reason);
-    desk.ledger.drop_frame(desk.pool, frame, whose, desk.now);
+    desk.ledger.turn_away(desk.pool, frame, (endpoint, reason), desk.now);
 }

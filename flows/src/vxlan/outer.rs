@@ -9,7 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use pktio::offload::checksum::{complete, verify};
-use pktio::underlay::{Mark, Outer};
+use pktio::underlay::{Mark, Outer, SOURCE_PORTS};
 use pktio::wire::field::{be16, ethertype, ipv4, ipv6, protocol, put_be16, udp, vxlan};
 use pktio::wire::{ETHERNET_BYTES, EthernetHeader, Layers, MacAddr, Network, checksum};
 use pktio::{Csum, Gso, Offload, PktBuf};
@@ -23,9 +23,8 @@ use super::ecn::traffic_class;
 const UDP: u16 = 8;
 /// Hops of packets whose tunnel names no other number.
 const TTL: u8 = 64;
-/// The lowest source port (RFC 6335 section 6), and how many there are: as the sockets of other endpoints have them.
-const FIRST_SOURCE: u16 = 49152;
-const SOURCES: u16 = 61000 - FIRST_SOURCE;
+/// How many source ports there are: the sockets of other endpoints have the same.
+const SOURCES: u16 = *SOURCE_PORTS.end() - *SOURCE_PORTS.start() + 1;
 /// An outer checksum that is to be computed for each segment.
 const TO_COME: u16 = 0xffff;
 
@@ -105,7 +104,7 @@ fn header_bytes(local: IpAddr, remote: IpAddr) -> Option<usize> {
 }
 
 fn put_udp(datagram: &mut [u8], port: u16, entropy: u16, bytes: u16) {
-    put_be16(datagram, 0, FIRST_SOURCE + entropy % SOURCES);
+    put_be16(datagram, 0, SOURCE_PORTS.start() + entropy % SOURCES);
     put_be16(datagram, 2, port);
     put_be16(datagram, udp::LENGTH, bytes);
     put_be16(datagram, udp::CHECKSUM, 0);

@@ -47,7 +47,7 @@ use crate::port::Missed;
 use crate::wire::field::vxlan;
 
 pub use send::Tally;
-pub use socket::mtu_towards;
+pub use socket::{SOURCE_PORTS, mtu_towards};
 
 /// Length of the tunnel header in front of each frame.
 pub const TUNNEL_BYTES: usize = vxlan::BYTES;

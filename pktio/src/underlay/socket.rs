@@ -15,10 +15,10 @@ use crate::sys::{get_option, receive_buffer, set_option};
 /// TCP window at once.
 const RECEIVE_BUFFER_BYTES: c_int = 32 * 1024 * 1024;
 const SEND_BUFFER_BYTES: c_int = 8 * 1024 * 1024;
-/// Source ports are taken from the dynamic range (RFC 7348, section 5; RFC 6335), but for its end, which the switch
+/// Source ports of tunnels are taken from the dynamic range (RFC 7348, section 5; RFC 6335), but for its end, which the switch
 /// masquerades connections by where it shares the host's interface: it would be told there, in the kernel's place, that the
 /// way has become narrower.
-const SOURCE_PORTS: RangeInclusive<u16> = 49152..=60999;
+pub const SOURCE_PORTS: RangeInclusive<u16> = 49152..=60999;
 /// Ports tried for one that is free.
 const TRIES: usize = 64;
 

@@ -21,9 +21,15 @@ impl Worker {
     /// configuration their numbers may be others'.
     pub(super) fn flush_unowned(&mut self, now: Nanos) {
         let slots = u16::try_from(self.plane.snapshot.port_slots()).unwrap_or(u16::MAX);
-        for port in (0..slots).map(PortIndex) {
-            let is_owned = matches!(self.outlet(port), Some(Outlet::Queue(_)));
-            if !is_owned && !self.outboxes.of(port).is_empty() {
+        let mut is_stirred = true;
+        while std::mem::take(&mut is_stirred) {
+            for port in (0..slots).map(PortIndex) {
+                let outlet = self.outlet(port);
+                if matches!(outlet, Some(Outlet::Queue(_))) || self.outboxes.of(port).is_empty() {
+                    continue;
+                }
+                // What travels over a bridge may fill an outbox that was passed.
+                is_stirred |= matches!(outlet, Some(Outlet::Bridge(_)));
                 self.flush(port, now);
             }
         }

@@ -400,6 +400,7 @@ impl Worker {
     /// Closes the books of a port that is no more.
     fn forget(&mut self, port: PortIndex, now: Nanos) {
         self.drop_native(port, now);
+        self.drop_waiting(port, now);
         let (pool, outboxes) = (&mut self.pool, &mut self.outboxes);
         self.pipeline.forget(port, now, pool, outboxes, &mut self.ledger);
         self.ledger.forget(port);

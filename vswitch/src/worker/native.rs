@@ -15,7 +15,7 @@ use pktio::PktBuf;
 use super::Worker;
 
 /// Frames that wait, of all remotes and of each.
-const WAITING: usize = 64;
+pub(super) const WAITING: usize = 64;
 const WAITING_FOR_ONE: usize = 8;
 /// A little longer than a neighbour is asked for.
 const PATIENCE: Duration = Duration::from_millis(3500);
@@ -59,11 +59,14 @@ impl Worker {
 
     /// Tries again to send what waits.
     pub(super) fn retry_native(&mut self, now: Nanos) {
-        if self.tunnelling.waiting.is_empty() {
+        let count = self.tunnelling.waiting.len();
+        if count == 0 {
             return;
         }
         let plane = Arc::clone(&self.plane);
-        for waiting in std::mem::take(&mut self.tunnelling.waiting) {
+        // Those that go on waiting do so behind the others.
+        for _ in 0..count {
+            let Some(waiting) = self.tunnelling.waiting.pop_front() else { return };
             let Waiting { port, since, .. } = waiting;
             self.ledger.port_mut(port).queued -= 1;
             let vtep = plane.snapshot.tunnels().vtep(port);
@@ -79,10 +82,14 @@ impl Worker {
 
     /// Drops what waits to leave by a port that goes.
     pub(super) fn drop_native(&mut self, port: PortIndex, now: Nanos) {
-        let gone = self.tunnelling.waiting.extract_if(.., |waiting| waiting.port == port);
-        for waiting in gone.collect::<Vec<_>>() {
-            self.ledger.port_mut(port).queued -= 1;
-            self.lose(port, waiting.frame, DropReason::PortGone, now);
+        for _ in 0..self.tunnelling.waiting.len() {
+            match self.tunnelling.waiting.pop_front() {
+                Some(waiting) if waiting.port == port => {
+                    self.ledger.port_mut(port).queued -= 1;
+                    self.lose(port, waiting.frame, DropReason::PortGone, now);
+                }
+                other => self.tunnelling.waiting.extend(other),
+            }
         }
     }
 
@@ -105,11 +112,12 @@ impl Worker {
 
     fn wait_natively(&mut self, waiting: Waiting, now: Nanos) {
         let port = waiting.port;
-        let of_it = self.tunnelling.waiting.iter().filter(|other| other.port == port).count();
-        if of_it >= WAITING_FOR_ONE || self.tunnelling.waiting.len() >= WAITING {
+        let all = &self.tunnelling.waiting;
+        let of_it = all.iter().filter(|other| other.port == port).count();
+        if of_it >= WAITING_FOR_ONE || all.len() >= WAITING || self.pool.is_short() {
             return self.lose(port, waiting.frame, DropReason::HoldFull, now);
         }
         self.ledger.port_mut(port).queued += 1;
-        self.tunnelling.waiting.push(waiting);
+        self.tunnelling.waiting.push_back(waiting);
     }
 }

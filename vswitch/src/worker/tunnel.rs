@@ -7,18 +7,19 @@
 //! Of a sender that is not known yet the control thread is told, not more than [`STRANGERS`] times in
 //! [`TELL_AGAIN_AFTER`], whatever arrives: it gives the sender a port.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flows::vxlan::{Arrival, Misfit, Tunnels, Vtep, encap};
-use flows::{DropReason, DropSide, Nanos, PortIndex};
+use flows::{DropReason, Nanos, PortIndex};
 use pktio::underlay::{Mark, Outer, Tally, Underlay};
 use pktio::wire::Layers;
 use pktio::{Burst, Missed, PktBuf, Pool, PortFault};
 
-use super::native::Waiting;
+use super::native::{WAITING, Waiting};
 use super::perf::{Stage, Stopwatch};
 use super::{Device, Event, QueueId, Worker};
 
@@ -54,7 +55,7 @@ pub(super) struct Tunnelling {
     wrapped: Burst,
     marks: Vec<Mark>,
     /// What goes over bridges, and waits for its next hop.
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) waiting: VecDeque<Waiting>,
     /// Whom the control thread has been told of since `told_at`.
     told: Vec<Stranger>,
     told_at: Nanos,
@@ -69,7 +70,7 @@ impl Tunnelling {
             addressed: Vec::with_capacity(Burst::CAPACITY),
             wrapped: Burst::new(),
             marks: Vec::with_capacity(Burst::CAPACITY),
-            waiting: Vec::new(),
+            waiting: VecDeque::with_capacity(WAITING),
             told: Vec::with_capacity(STRANGERS),
             told_at: Nanos::default(),
         }
@@ -209,8 +210,8 @@ impl Worker {
             let Arrival { port, stranger } =
                 match plane.snapshot.tunnels().unwrap(endpoint, &mut frame, outer) {
                     Ok(arrival) => arrival,
-                    Err(misfit) => {
-                        self.turn_away(frame, misfit, now);
+                    Err(Misfit { port, reason }) => {
+                        self.ledger.turn_away(&mut self.pool, frame, (port, reason), now);
                         continue;
                     }
                 };
@@ -228,17 +229,6 @@ impl Worker {
         self.tunnelling.arrived = arrived;
         self.tunnelling.outers = outers;
         self.tunnelling.addressed = addressed;
-    }
-
-    /// Drops a frame that does not come out of its tunnel.
-    #[cold]
-    fn turn_away(&mut self, frame: PktBuf, misfit: Misfit, now: Nanos) {
-        let Misfit { port, reason } = misfit;
-        let books = self.ledger.port_mut(port);
-        books.received += 1;
-        books.received_bytes += frame.len() as u64;
-        let whose = (port, DropSide::Ingress, reason);
-        self.ledger.drop_frame(&mut self.pool, frame, whose, now);
     }
 
     #[cold]

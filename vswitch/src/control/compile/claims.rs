@@ -68,7 +68,9 @@ fn span(ports: PortRange) -> std::ops::RangeInclusive<u16> {
 /// The ports that the switch takes from interfaces that are shared, whoever uses them there: the host is to give them to
 /// nobody by itself, whose answers the switch would get.
 pub fn reserved(config: &Config) -> Vec<PortRange> {
-    let is_shared = |bridge: &BridgeName| config.shared_port(bridge).is_some();
+    // It is asked for every rule and every service.
+    let shared = config.shared_bridges();
+    let is_shared = |bridge: &BridgeName| shared.contains_key(bridge);
     let rules = config.nat.values().filter_map(|rule| match rule {
         NatRule::Masquerade(rule) if is_shared(&rule.to) => Some(config.masquerade_ports(rule)),
         NatRule::Publish(rule) if !rule.is_on_loopback() && is_shared(&rule.on) => {
@@ -77,8 +79,8 @@ pub fn reserved(config: &Config) -> Vec<PortRange> {
         _ => None,
     });
     let nodes = config.services.values().filter_map(|service| {
-        let is_taken = config.bridges_finding(service).any(is_shared);
-        PortRange::one(service.node_port?).filter(|_| is_taken)
+        let port = PortRange::one(service.node_port?);
+        port.filter(|_| config.bridges_finding(service).any(is_shared))
     });
     let tunnels = config.vxlans.values().filter_map(|vxlan| {
         let is_taken = vxlan.via.as_ref().is_some_and(is_shared);
