@@ -10,7 +10,7 @@ use super::port::remove_port;
 use crate::attach::{difference, list};
 use crate::check::{SHOWN, no_network, references};
 use crate::ipam::{IpamError, Pool};
-use crate::network::dismantle;
+use crate::network::{dismantle, uplinks};
 use crate::{
     BridgeName, Config, CtlError, Endpoint, ErrorCode, Named, NatRule, Network, NetworkConnect,
     NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port,
@@ -38,6 +38,9 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
             "a direct network has the subnet of its wire; give it with --subnet, or --unnumbered if others give addresses there",
         ));
     }
+    if create.settings.shape == Shape::Routed {
+        check_answered(config)?;
+    }
     let subnets = subnets(config, create)?;
     check_in_some("gateway", &subnets, &create.gateways, |subnet, addr| subnet.contains(*addr))?;
     check_in_some("range", &subnets, &create.ranges, |subnet, span| subnet.contains(span.first()))?;
@@ -51,6 +54,20 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
     }
     config.networks.insert(name.clone(), Arc::new(network));
     create.host_port.as_ref().map_or(Ok(()), |wanted| host::put(config, name, wanted))
+}
+
+/// That somebody outside can be told where a routed network is: not by an interface that the host shares, where the host
+/// answers for its own addresses only.
+fn check_answered(config: &Config) -> Result<(), CtlError> {
+    let mut shared = config.ports.iter().filter(|(_, port)| port.shared);
+    let has_own = uplinks(config).any(|(name, _)| config.shared_port(name).is_none());
+    match shared.next() {
+        Some((port, _)) if !has_own => Err(CtlError::invalid(format!(
+            "nobody outside would find a routed network: the host answers on the interface of port {port}, which it shares, and for \
+             its own addresses only; give the switch an uplink of its own first, or make a network that is masqueraded"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// That a network which is there is the one that is asked for. What the request does not say is no difference.
