@@ -252,7 +252,7 @@ fn reply_to(id: u64, line: &[u8]) -> Result<Reply, ClientError> {
 
 /// A connection whose every wait is bounded: also that for a place in the queue of a daemon that accepts none
 /// (unix(7)).
-fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     for timeout in [Timeout::Send, Timeout::Recv] {
         set_socket_timeout(&socket, timeout, Some(patience))?;

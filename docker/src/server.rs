@@ -1,14 +1,14 @@
 //! [`Server`]: the plugin's socket. One thread for each connection, of which there are [`MAX_CONNECTIONS`] at most:
 //! an engine keeps a few open, and everybody else who may connect is root.
 
-use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use ctl::{ListenError, SocketFile};
 
 use crate::http::{Head, Refusal, Status, respond};
 
@@ -23,14 +23,14 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} plugin socket {path}: {source}", path = .path.display())]
-pub struct ServerError {
-    /// What was attempted.
-    operation: &'static str,
-    /// The socket's path.
-    path: PathBuf,
-    /// The kernel's error.
-    source: io::Error,
+#[non_exhaustive]
+pub enum ServerError {
+    /// Nobody can listen there.
+    #[error("plugin socket {0}")]
+    Listen(#[from] ListenError),
+    /// Descriptors or threads ran out.
+    #[error("cannot serve the plugin socket: {0}")]
+    Serve(io::Error),
 }
 
 /// What becomes of a request: its path and body to a status and a body.
@@ -40,52 +40,29 @@ pub type Handler = dyn Fn(&str, &[u8]) -> (Status, Vec<u8>) + Send + Sync;
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
+    _file: SocketFile,
 }
 
 impl Server {
     /// Binds the socket, for root alone. One that a dead plugin left behind is replaced.
     ///
     /// # Errors
-    /// [`ServerError`], when a living plugin serves it or the kernel refuses.
+    /// [`ServerError::Listen`], when something else than a left-over is there or the kernel refuses.
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
-        let failed = |operation, source| ServerError { operation, path: path.to_owned(), source };
-        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-            made.map_err(|source| failed("make the directory of", source))?;
-        }
-        if UnixStream::connect(path).is_ok() {
-            return Err(failed("take over", io::ErrorKind::AddrInUse.into()));
-        }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("replace the left-over", error));
-            }
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(|source| failed("bind", source))?;
-        let server = Self { listener, path: path.to_owned() };
-        fs::set_permissions(path, Permissions::from_mode(0o600))
-            .map_err(|source| failed("set the permissions of", source))?;
-        Ok(server)
+        SocketFile::make_directory(path)?;
+        let (listener, file) = SocketFile::bind(path)?;
+        Ok(Self { listener, _file: file })
     }
 
     /// Answers whoever connects, on threads of its own, until the process ends.
     ///
     /// # Errors
-    /// [`ServerError`], when descriptors or threads run out.
+    /// [`ServerError::Serve`].
     pub fn start(&self, handler: Arc<Handler>) -> Result<(), ServerError> {
-        let failed = |source| ServerError { operation: "serve", path: self.path.clone(), source };
-        let listener = self.listener.try_clone().map_err(failed)?;
+        let listener = self.listener.try_clone().map_err(ServerError::Serve)?;
         let thread = std::thread::Builder::new().name("docker-plugin".to_owned());
-        thread.spawn(move || serve(&listener, &handler)).map_err(failed)?;
+        thread.spawn(move || serve(&listener, &handler)).map_err(ServerError::Serve)?;
         Ok(())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
     }
 }
 
