@@ -1,5 +1,5 @@
 //! [`Server`]: the plugin's socket. One thread for each connection, of which there are [`MAX_CONNECTIONS`] at most:
-//! an engine keeps a few open, and everybody else who may connect is root.
+//! an engine has a few open, and everybody else who may connect is root.
 
 use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,9 +14,7 @@ use crate::http::{Head, Refusal, Status, respond};
 
 /// The most connections that are open at a time.
 pub const MAX_CONNECTIONS: usize = 64;
-/// How long a connection may be silent between two requests. Engines keep theirs for later.
-const IDLE: Duration = Duration::from_secs(600);
-/// How long the rest of a request, or the reader of a response, is waited for.
+/// How long a request, the rest of one, or the reader of a response is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before the next connection when this one could not be taken: descriptors ran out.
 const BREATH: Duration = Duration::from_millis(100);
@@ -117,41 +115,37 @@ fn turn_away(mut stream: UnixStream) {
     let body = br#"{"Err":"too many connections to the plugin are open"}"#;
     let told = stream
         .set_write_timeout(Some(PATIENCE))
-        .and_then(|()| respond(&mut stream, Status::Unavailable, body, false));
+        .and_then(|()| respond(&mut stream, Status::Unavailable, body));
     if let Err(error) = told {
         tracing::debug!(%error, "a connection was turned away without a word");
     }
 }
 
-/// Answers the requests of one connection, one after the other.
+/// Answers the request of a connection.
 fn converse(mut stream: UnixStream, handler: &Handler) -> io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut bytes = Vec::new();
-    loop {
-        let head = match read_head(&mut stream, &mut bytes)? {
-            Ok(Some(head)) => head,
-            Ok(None) => return Ok(()),
-            Err(Refusal { status, why }) => {
-                let body = format!(r#"{{"Err":"{why}"}}"#);
-                return respond(&mut stream, status, body.as_bytes(), false);
-            }
-        };
-        let end = head.head_bytes + head.body_bytes;
-        while bytes.len() < end {
-            if read_more(&mut stream, &mut bytes, PATIENCE)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        let (status, body) = handler(&head.path, &bytes[head.head_bytes..end]);
-        respond(&mut stream, status, &body, head.keep_alive)?;
-        if !head.keep_alive {
-            return Ok(());
-        }
-        bytes.drain(..end);
+    for patience in [UnixStream::set_read_timeout, UnixStream::set_write_timeout] {
+        patience(&stream, Some(PATIENCE))?;
     }
+    let mut bytes = Vec::new();
+    let head = match read_head(&mut stream, &mut bytes)? {
+        Ok(Some(head)) => head,
+        Ok(None) => return Ok(()),
+        Err(Refusal { status, why }) => {
+            let body = format!(r#"{{"Err":"{why}"}}"#);
+            return respond(&mut stream, status, body.as_bytes());
+        }
+    };
+    let end = head.head_bytes + head.body_bytes;
+    while bytes.len() < end {
+        if read_more(&mut stream, &mut bytes)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let (status, body) = handler(&head.path, &bytes[head.head_bytes..end]);
+    respond(&mut stream, status, &body)
 }
 
-/// The head of the next request; `None` when the connection ends between two.
+/// The head of the request; `None` when the connection ends without one.
 fn read_head(
     stream: &mut UnixStream,
     bytes: &mut Vec<u8>,
@@ -161,8 +155,7 @@ fn read_head(
             Ok(None) => {}
             done => return Ok(done),
         }
-        let patience = if bytes.is_empty() { IDLE } else { PATIENCE };
-        match read_more(stream, bytes, patience)? {
+        match read_more(stream, bytes)? {
             0 if bytes.is_empty() => return Ok(Ok(None)),
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             _ => {}
@@ -170,13 +163,8 @@ fn read_head(
     }
 }
 
-fn read_more(
-    stream: &mut UnixStream,
-    bytes: &mut Vec<u8>,
-    patience: Duration,
-) -> io::Result<usize> {
+fn read_more(stream: &mut UnixStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let mut some = [0; 16 * 1024];
-    stream.set_read_timeout(Some(patience))?;
     let count = stream.read(&mut some)?;
     bytes.extend_from_slice(&some[..count]);
     Ok(count)

@@ -346,16 +346,14 @@ fn what_is_no_request_is_refused_and_others_are_served_on() -> TestResult {
     for (request, status) in raw {
         assert_eq!(wire.exchange(request)?.0, status);
     }
-    // A connection is kept, and a request may come in pieces.
+    // A request may come in pieces. Its connection is not kept, whatever was asked for.
     let mut stream = wire.connect()?;
-    for piece in ["POST /Plugin.Activate HT", "TP/1.1\r\nContent-Length: 2\r\n\r\n{", "}"].repeat(3)
-    {
+    for piece in ["POST /Plugin.Activate HT", "TP/1.1\r\nContent-Length: 2\r\n\r\n{", "}"] {
         stream.write_all(piece.as_bytes())?;
     }
-    stream.write_all(b"POST /x HTTP/1.1\r\nConnection: close\r\n\r\n")?;
-    let mut answers = String::new();
-    stream.read_to_string(&mut answers)?;
-    assert_eq!((answers.matches("200 OK").count(), answers.matches("404").count()), (3, 1));
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    assert!(answer.contains("200 OK") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
     // Who says nothing is in nobody's way.
     let silent: Vec<_> = (0..20).map(|_| wire.connect()).collect::<Result<_, _>>()?;
     assert_eq!(wire.post("/Plugin.Activate", "")?.0, 200);
