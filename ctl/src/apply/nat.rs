@@ -1,8 +1,11 @@
 //! Changes of address translation, and of what sessions are kept by.
 
 use super::otherwise;
+use crate::attach::list;
 use crate::check::no_bridge;
-use crate::{Config, ConnFilter, CtlError, Named, NatAdd, NatSet, RuleName};
+use crate::{
+    Config, ConnFilter, CtlError, Masquerade, Named, NatAdd, NatRule, NatSet, Publish, RuleName,
+};
 
 pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
     let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
@@ -10,11 +13,41 @@ pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
         Some(present) if *present != add.rule => {
             Err(otherwise("nat rule", &name, "`nat del` it first, or give this one another name"))
         }
-        _ => {
+        Some(_) => Ok(()),
+        None => {
+            if let NatRule::Publish(publish) = &add.rule {
+                check_address(config, publish).map_err(|error| error.within("nat rule", &name))?;
+            }
             config.nat.insert(name, add.rule.clone());
             Ok(())
         }
     }
+}
+
+/// That the address at which a port is to be published leads to the switch. Later it need not: the addresses of an uplink
+/// that follows the host's come and go, and its rules wait for them.
+fn check_address(config: &Config, rule: &Publish) -> Result<(), CtlError> {
+    let Publish { on, forward, .. } = rule;
+    let address = forward.address.filter(|_| !rule.is_on_loopback());
+    // What is wrong with the rest is told elsewhere.
+    let (Some(address), Some(bridge)) = (address, config.bridges.get(on)) else { return Ok(()) };
+    let lends = |rule: &NatRule| match rule {
+        NatRule::Masquerade(Masquerade { to, addresses: Some(lent), .. }) => {
+            to == on && lent.contains(address)
+        }
+        _ => false,
+    };
+    let is_own = bridge.gateways.iter().any(|gateway| gateway.addr == address)
+        || bridge.proxy.iter().any(|proxied| proxied.contains(address))
+        || config.nat.values().any(lends);
+    if is_own {
+        return Ok(());
+    }
+    let own: Vec<_> = bridge.gateways.iter().map(|gateway| gateway.addr).collect();
+    Err(CtlError::invalid(format!(
+        "{address} is no address of bridge {on} ({}); publish at one that is, or at all of them by naming none",
+        list(&own)
+    )))
 }
 
 pub(super) fn del(config: &mut Config, named: &Named<RuleName>) -> Result<(), CtlError> {
