@@ -81,9 +81,7 @@ impl ClientError {
     /// The exit code with which `vswitchctl` reports it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable { .. } | Self::Lost(_) | Self::Silent { .. } => {
-                ErrorCode::Unavailable.exit_code()
-            }
+            Self::Unreachable { .. } | Self::Lost(_) | Self::Silent { .. } => ErrorCode::NO_DAEMON,
             Self::Denied { .. } => ErrorCode::Denied.exit_code(),
             Self::Answer(_) => ErrorCode::Internal.exit_code(),
             Self::Refused(error) => error.code.exit_code(),
