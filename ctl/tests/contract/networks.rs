@@ -379,7 +379,11 @@ fn a_network_without_subnets_gives_no_addresses() {
     refuses(
         &config,
         &[
-            (r#"network.create {"name":"bare"}"#, Exists, "is another one"),
+            (
+                r#"network.create {"name":"bare"}"#,
+                Exists,
+                "otherwise: it has no gateway; it has no subnet",
+            ),
             (
                 r#"network.create {"name":"b","unnumbered":true,"subnets":["10.1.0.0/24"]}"#,
                 Invalid,
