@@ -284,8 +284,10 @@ fn where_it_is<'a>(
     bridges: &[BridgeInfo],
 ) -> Vec<&'a BridgeName> {
     let has_it = |on: &&BridgeName| {
-        let mut gateways =
-            bridges.iter().filter(|info| info.name == **on).flat_map(|info| &info.settings.gateways);
+        let mut gateways = bridges
+            .iter()
+            .filter(|info| info.name == **on)
+            .flat_map(|info| &info.settings.gateways);
         gateways.any(|gateway| Some(gateway.addr) == address)
     };
     let having: Vec<_> = outside.iter().filter(has_it).collect();

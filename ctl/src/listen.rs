@@ -71,7 +71,8 @@ impl SocketFile {
     /// [`ListenError`]; what is at `path` is what it was.
     pub fn bind(path: &Path) -> Result<(UnixListener, Self), ListenError> {
         clear(path)?;
-        let listener = UnixListener::bind(path).map_err(|source| failed(path, "bind it", source))?;
+        let listener =
+            UnixListener::bind(path).map_err(|source| failed(path, "bind it", source))?;
         let identity = identity(path).map_err(|source| failed(path, "look at it", source))?;
         let file = Self { path: path.to_owned(), identity };
         fs::set_permissions(path, Permissions::from_mode(0o600))

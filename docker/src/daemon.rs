@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ctl::response::{BridgeInfo, Changed, NatInfo, NetworkInfo};
-use ctl::{BridgeName, Client, ClientError, Mutation, Named, Query, Request};
+use ctl::response::{BridgeInfo, Changed, NatInfo, NetworkInfo, SubnetInfo, UnusedInfo};
+use ctl::{BridgeName, Client, ClientError, IpamFilter, Mutation, Named, Query, Request};
 use serde::de::DeserializeOwned;
 
 /// How long a daemon that does not listen, or ends before it answers, is waited for: it may be restarting. dockerd waits 30 s for a plugin.
@@ -59,6 +59,15 @@ impl Daemon {
     /// [`ClientError`].
     pub fn networks(&self) -> Result<Vec<NetworkInfo>, ClientError> {
         self.query(Query::NetworkList)
+    }
+
+    /// The subnets that are kept for networks to come.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn kept(&self) -> Result<Vec<SubnetInfo>, ClientError> {
+        let unused: UnusedInfo = self.query(Query::IpamAudit(IpamFilter::default()))?;
+        Ok(unused.pools)
     }
 
     /// A bridge.

@@ -264,7 +264,9 @@ mod tests {
     #[test]
     fn a_method_without_the_arguments_that_it_needs_says_so() {
         let plugin = Plugin::new(PathBuf::from("none"));
-        for (path, name) in [("/NetworkDriver.Join", "Err"), ("/IpamDriver.RequestAddress", "Error")] {
+        for (path, name) in
+            [("/NetworkDriver.Join", "Err"), ("/IpamDriver.RequestAddress", "Error")]
+        {
             let (status, body) = plugin.answer(path, b"");
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!((status, body[name].as_str()), (Status::BadRequest, Some(NO_ARGUMENTS)));

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use super::network::check_stranger;
 use super::{IPV6_MTU, MAC_LIMIT, bridge_for_ports, bridge_of, check_range, is_link_local};
 use crate::{
-    BridgeName, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, NatRule, Port, PortKind, PortName,
-    Prefix, Tap, TapRoute,
+    BridgeName, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, NatRule, Port, PortKind,
+    PortName, Prefix, Tap, TapRoute,
 };
 
 /// The most queues of one port.

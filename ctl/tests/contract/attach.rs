@@ -134,7 +134,8 @@ fn a_container_has_no_use_for_ipv6_where_the_switch_routes_and_nobody_has_an_add
 
 #[test]
 fn a_mac_address_is_one_ports_and_not_the_routers() {
-    let routed = r#"bridge.add {"name":"br0","gateways":["10.0.0.1/24"],"gateway_mac":"02:00:00:00:00:01"}"#;
+    let routed =
+        r#"bridge.add {"name":"br0","gateways":["10.0.0.1/24"],"gateway_mac":"02:00:00:00:00:01"}"#;
     let attach = |netns: &str, mac: &str| {
         format!(r#"attach {{"netns":"{netns}","bridge":"br0","mac":"02:00:00:00:00:{mac}"}}"#)
     };

@@ -20,8 +20,7 @@ fn check_refused(config: &Config, cases: &[(&str, ctl::ErrorCode, &str)]) {
 }
 
 /// Addresses besides the gateways' for which the router answers.
-const MORE: &str =
-    r#"bridge.set {"name":"up","proxy":["192.0.2.8/31","2001:db8::9/128"]}"#;
+const MORE: &str = r#"bridge.set {"name":"up","proxy":["192.0.2.8/31","2001:db8::9/128"]}"#;
 const MASQUERADE: &str = r#""rule":{"masquerade":{"from":"br0","to":"up"}}"#;
 const PUBLISH: &str = r#""rule":{"publish":{"on":"up","forward":"8080:10.0.0.2:80/tcp"}}"#;
 const PREFIX: &str = r#""rule":{"prefix":{"from":"br0","to":"up","inside":"fd00::/64",
@@ -120,7 +119,8 @@ fn a_port_is_published_at_an_address_that_leads_to_the_switch() {
         let forward = format!("{address}:80:10.0.0.2/tcp");
         format!(r#""rule":{{"publish":{{"on":"up","to":"br0","forward":"{forward}"}}}}"#)
     };
-    let lent = r#""rule":{"masquerade":{"from":"br0","to":"up","addresses":"192.0.2.20-192.0.2.22"}}"#;
+    let lent =
+        r#""rule":{"masquerade":{"from":"br0","to":"up","addresses":"192.0.2.20-192.0.2.22"}}"#;
     let config = with(&[lent]);
     for other in ["192.0.2.99", "198.51.100.7", "10.0.0.1"] {
         let part = format!("{other} is no address of bridge up (192.0.2.1 2001:db8::1)");

@@ -267,7 +267,11 @@ fn an_address_is_given_to_who_asks_and_is_free_again() -> TestResult {
     assert_eq!(first, "10.9.0.65/24", "the first of its part");
     assert_eq!(request("", mac(1))?["Address"], first, "the same for the same");
     assert_ne!(request("", mac(2))?["Address"], first);
+    // What `--aux-address` names is nobody's lease, and goes with the subnet.
     assert_eq!(request("10.9.0.7", json!({}))?["Address"], "10.9.0.7/24");
+    assert_eq!(wire.switch.leases()?.len(), 2);
+    let refused = request("10.9.0.7", mac(4))?;
+    assert!(refused["Error"].as_str().ok_or("no error")?.contains("reserved"), "{refused}");
     let taken = request("10.9.0.65", mac(3))?;
     assert!(taken["Error"].as_str().ok_or("no error")?.contains("10.9.0.65"));
     for address in ["10.9.0.65", "10.9.0.66", "10.9.0.7", "10.9.0.9"] {
@@ -302,6 +306,7 @@ fn failures_are_told_by_each_drivers_own_name() -> TestResult {
         ("IpamDriver.RequestPool", json!({ "Pool": "10.0.0.1/24" }), "Error"),
         ("IpamDriver.RequestPool", json!({ "SubPool": "10.0.0.0/28" }), "Error"),
         ("IpamDriver.RequestPool", json!({ "Options": { "vswitch.network": "none" } }), "Error"),
+        ("IpamDriver.RequestPool", json!({ "Options": { "vswitch.netwrk": "web" } }), "Error"),
         (
             "IpamDriver.RequestAddress",
             json!({ "PoolID": "10.0.0.0/24", "Address": "10.0.0.7" }),
