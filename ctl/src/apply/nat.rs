@@ -2,7 +2,7 @@
 
 use super::otherwise;
 use crate::attach::list;
-use crate::check::no_bridge;
+use crate::check::{check_addressed, no_bridge};
 use crate::{
     Config, ConnFilter, CtlError, Masquerade, Named, NatAdd, NatRule, NatSet, Publish, RuleName,
 };
@@ -15,9 +15,9 @@ pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
         }
         Some(_) => Ok(()),
         None => {
-            if let NatRule::Publish(publish) = &add.rule {
-                check_address(config, publish).map_err(|error| error.within("nat rule", &name))?;
-            }
+            check_addressed(config, &add.rule)
+                .and_then(|()| check_own_address(config, &add.rule))
+                .map_err(|error| error.within("nat rule", &name))?;
             config.nat.insert(name, add.rule.clone());
             Ok(())
         }
@@ -26,9 +26,10 @@ pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
 
 /// That the address at which a port is to be published leads to the switch. Later it need not: the addresses of an uplink
 /// that follows the host's come and go, and its rules wait for them.
-fn check_address(config: &Config, rule: &Publish) -> Result<(), CtlError> {
-    let Publish { on, forward, .. } = rule;
-    let address = forward.address.filter(|_| !rule.is_on_loopback());
+fn check_own_address(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
+    let NatRule::Publish(publish) = rule else { return Ok(()) };
+    let Publish { on, forward, .. } = publish;
+    let address = forward.address.filter(|_| !publish.is_on_loopback());
     // What is wrong with the rest is told elsewhere.
     let (Some(address), Some(bridge)) = (address, config.bridges.get(on)) else { return Ok(()) };
     let lends = |rule: &NatRule| match rule {
