@@ -7,8 +7,8 @@ use std::time::Duration;
 use ctl::response::{BridgeInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo, UnusedInfo};
 use ctl::{
     ClientError, Detach, ErrorCode, HostPort, IpCidr, IpamFilter, IpamRelease, IpamRequest,
-    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Port, PortKind,
-    PortSet, Query, RouteAdd, Tap,
+    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, PoolAdd, Port,
+    PortKind, PortSet, Query, RouteAdd, Tap,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 use rustix::process::Signal;
