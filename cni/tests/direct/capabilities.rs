@@ -91,7 +91,7 @@ fn a_published_port_is_reached_from_outside_and_sees_who_asks() -> TestResult {
     ]));
     let (code, message) =
         Run::command("ADD", "a", &a, &with(&conf, "runtimeConfig", nobodys)).error()?;
-    assert_eq!(code, 102);
+    assert_eq!(code, 7);
     assert!(message.contains("192.0.2.99 is no address of bridge up"), "{message}");
     let result = Run::command("ADD", "a", &a, &conf).result()?;
     assert_eq!(published(&host)?, 2, "zero is not published");
