@@ -18,7 +18,9 @@ use vswitch::control::{Background, Offload};
 use vswitch::worker::PollMode;
 
 use super::process::fresh_directory;
-use super::{Family, INTERFACE, Labour, Reset, Rig, Subject, Wish, cidr, containers, monitor};
+use super::{
+    Family, INTERFACE, Labour, Reset, Rig, Subject, Wish, cidr, containers, guests, monitor,
+};
 
 const OURS: Subject = Subject {
     name: "",
@@ -277,7 +279,7 @@ fn start_by(
     wish: &Wish,
     mode: Option<NetdevMode>,
 ) -> Result<Rig, Box<dyn Error>> {
-    let (ends, monitor) = (containers()?, monitor(wish)?);
+    let (ends, monitor, guests) = (containers()?, monitor(wish)?, guests(wish)?);
     switch.bridge("br0", wish.mtu, &[])?;
     let mtu = Some(wish.mtu);
     for (number, (end, name)) in ends.iter().zip(["port0", "port1"]).enumerate() {
@@ -285,10 +287,10 @@ fn start_by(
         let wanted = Interface { ips: &ips, mtu, ..Interface::default() };
         join(&mut switch, (name, "br0"), mode, end, &wanted)?;
     }
-    if let Some(monitor) = &monitor {
+    for (number, silent) in monitor.iter().chain(&guests).enumerate() {
         let wanted = Interface { mtu, ..Interface::default() };
-        join(&mut switch, ("port2", "br0"), mode, monitor, &wanted)?;
+        join(&mut switch, (&format!("port{}", number + 2), "br0"), mode, silent, &wanted)?;
     }
-    let controls = vec![switch.socket().to_owned()];
-    Ok(Rig { controls, monitor, ..Rig::bridged(ends, Labour::Threads(WORKERS), switch)? })
+    let (controls, labour) = (vec![switch.socket().to_owned()], Labour::Threads(WORKERS));
+    Ok(Rig { controls, monitor, ..Rig::bridged(ends, labour, (switch, guests))? })
 }

@@ -24,7 +24,7 @@ use flows::{
 use pktio::wire::MacAddr;
 
 use crate::worker::Shape;
-pub use claims::{claims, reserved};
+pub use claims::{claims, lent, reserved};
 pub use neighbors::put_neighbors;
 use rules::Rules;
 pub use services::Running;
