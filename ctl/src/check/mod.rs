@@ -83,6 +83,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     if !same_bridges || !same_reach {
         route::check(config)?;
     }
+    nat::check_left_addressed(old, config)?;
     for (name, rule) in concerned(&old.nat, &config.nat, same_bridges) {
         nat::check(config, rule).map_err(|error| error.within("nat rule", name))?;
     }
@@ -133,7 +134,13 @@ fn check_numbers(config: &Config) -> Result<(), CtlError> {
 }
 
 /// More names than this in one message help nobody.
-pub(crate) const SHOWN: usize = 10;
+const SHOWN: usize = 10;
+
+/// Names of what a message is about, for people.
+pub(crate) fn shown(names: &[String]) -> String {
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    names[..names.len().min(SHOWN)].join(", ") + more
+}
 
 /// That a bridge does not exist, and which do.
 pub(crate) fn no_bridge(config: &Config, name: &BridgeName) -> CtlError {
