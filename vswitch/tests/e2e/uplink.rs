@@ -3,9 +3,10 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::time::Duration;
 
-use ctl::response::{BackendInfo, BackendState, Checks, ServiceInfo};
+use ctl::response::{BackendInfo, BackendState, Checks, PortState, ServiceInfo, Status};
 use ctl::{
     Backend, BridgeSet, HealthCheck, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode,
     Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd, Service, ServiceAdd, Tap, Vxlan,
@@ -32,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         test!(the_host_keeps_an_interface_that_is_shared_by_xdp),
         test!(a_host_whose_switch_is_killed_has_its_interface_back),
         test!(what_the_host_has_is_followed),
+        test!(an_interface_that_is_called_something_else_is_waited_for_and_the_status_says_so_once),
         test!(an_interface_is_shared_by_a_bridge_of_its_own),
         test!(backends_beside_the_host_are_not_checked),
         test!(the_host_has_an_interface_on_a_bridge),
@@ -254,6 +256,44 @@ fn what_the_host_has_is_followed() -> TestResult {
     })?;
     reaches(&site.inner, "203.0.113.7")?;
     site.daemon.check_ledger()
+}
+
+fn an_interface_that_is_called_something_else_is_waited_for_and_the_status_says_so_once()
+-> TestResult {
+    let site = Site::new()?;
+    let status = || site.daemon.ask::<Status>(Query::Status);
+    rename(&site.host, "eth0", "eth9")?;
+    eventually("the port waits", || status().is_ok_and(|status| status.ports_waiting == 1))?;
+    let ports = site.daemon.ports()?;
+    let is_renamed =
+        |state: &PortState| matches!(state, PortState::Waiting(why) if why.contains("\"eth0\""));
+    assert!(ports.iter().any(|port| is_renamed(&port.state)), "{ports:?}");
+    // What the host says of the interface by its other name does not say it again.
+    let index = site.host.link("eth9")?.index;
+    site.host.netlink()?.add_address(index, "198.51.100.2/24".parse()?)?;
+    let [problem] = &status()?.problems[..] else { return Err(format!("{:?}", status()).into()) };
+    assert!(problem.text.starts_with("port up0: there is no interface"), "{problem:?}");
+    rename(&site.host, "eth9", "eth0")?;
+    eventually("the port is back", || status().is_ok_and(|status| status.ports_waiting == 0))?;
+    assert_eq!(status()?.problems, [], "it went with its cause");
+    site.host.await_ready("eth0")?;
+    let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
+    connect(&site.world, SocketAddr::new(HOST[0].parse()?, 8080))??;
+    listener.accept()?;
+    site.daemon.check_ledger()
+}
+
+/// An interface can be called something else while it is off.
+fn rename(host: &Container, from: &str, to: &str) -> TestResult {
+    for arguments in
+        [["set", from, "down"].as_slice(), &["set", from, "name", to], &["set", to, "up"]]
+    {
+        let status = host.run(|| {
+            Command::new("/bin/busybox").args(["ip", "link"]).args(arguments).status().map_err(io)
+        })?;
+        assert!(status.success(), "{arguments:?}: {status}");
+    }
+    Ok(())
 }
 
 /// What answered a check would be the host's kernel's, which would reset the connection.
