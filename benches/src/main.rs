@@ -337,6 +337,8 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
+    // As the daemon does, which is measured in this process.
+    vswitch::sys::map_large_pieces();
     let Arguments { command } = Arguments::parse();
     let checked = command.files().try_for_each(check_writable);
     match checked.and_then(|()| run(command)) {

@@ -29,7 +29,7 @@ use vswitch::fleet::{default_cores, usable_cores};
 
 pub(crate) use nat::translator;
 pub(crate) use replay::Replay;
-pub(crate) use switch::Switch;
+pub(crate) use switch::{Switch, veth_to};
 
 /// The name that every container's interface has.
 pub(crate) const INTERFACE: &str = "eth0";

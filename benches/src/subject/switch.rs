@@ -204,15 +204,13 @@ impl Switch {
         self.named_tap(name, bridge, container, (name, &Interface::default()))
     }
 
-    /// As [`Self::guest`], by a veth that exists before.
-    pub(crate) fn veth_guest(
+    /// Takes one end of a veth for a port, in gso mode.
+    pub(crate) fn veth(
         &mut self,
         name: &str,
         bridge: &str,
-        container: &Container,
+        device: &str,
     ) -> Result<(), Box<dyn Error>> {
-        let device = veth_to(container, name)?;
-        container.configure(name, &Interface::default())?;
         let (device, mode) = (device.parse()?, NetdevMode::Gso);
         self.port(name, bridge, PortKind::Netdev { device, netns: None, mode })
     }
@@ -240,7 +238,7 @@ impl Switch {
 }
 
 /// Makes a veth pair of which one end is in a container, and returns what the other is called.
-fn veth_to(container: &Container, ifname: &str) -> Result<String, Box<dyn Error>> {
+pub(crate) fn veth_to(container: &Container, ifname: &str) -> Result<String, Box<dyn Error>> {
     // The kernel takes the devices of an earlier rig down when it comes to it: no two have the same name.
     let device = format!("veth{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let place = Some(container.namespace().as_fd());

@@ -19,10 +19,9 @@ use super::nat::pool_addresses;
 pub(super) fn router_port(
     config: &Config,
     numbering: &Numbering,
-    name: &BridgeName,
+    (name, index): (&BridgeName, BridgeIndex),
     bridge: &Bridge,
 ) -> Option<RouterPort> {
-    let index = numbering.bridges.get(name)?.index;
     (!bridge.gateways.is_empty()).then(|| RouterPort {
         gateway: gateway(config, name, bridge),
         routes: routes(config, numbering, name, index),
