@@ -428,7 +428,7 @@ fn an_interface_is_shared_by_a_bridge_of_its_own() -> TestResult {
         Ok(Mutation::PortDel(Named { name: name.parse()?, if_exists: false }))
     };
     let error = site.daemon.change(removal("up0")?).err().ok_or("rules need its addresses")?;
-    assert!(error.to_string().contains("has no"), "{error}");
+    assert!(error.to_string().contains("need these: inside-to-out, web4, web6;"), "{error}");
     for name in ["web4", "web6", "inside-to-out"] {
         let named = Named { name: name.parse()?, if_exists: false };
         site.daemon.change(Mutation::NatDel(named))?;
