@@ -267,6 +267,29 @@ mod tests {
     }
 
     #[test]
+    fn a_port_stays_as_long_as_rules_need_the_addresses_that_its_bridge_has_by_it() {
+        let up: BridgeName = "up".parse().unwrap();
+        let mut config = shared().following(&up, &host()).unwrap();
+        let gateways = vec!["10.1.0.1/24".parse().unwrap()];
+        let inside = crate::Bridge { gateways, ..crate::Bridge::default() };
+        config.bridges.insert("in".parse().unwrap(), inside);
+        for forward in ["8080:10.1.0.2:80/tcp", "192.0.2.2:8081:10.1.0.2:81/tcp"] {
+            let forward = forward.parse().unwrap();
+            let publish = crate::Publish { on: up.clone(), to: None, forward, port: None };
+            let name = (config.nat.is_empty()).then(|| "web".parse().unwrap());
+            let add = crate::NatAdd { name, rule: crate::NatRule::Publish(publish) };
+            config = apply(&config, &Mutation::NatAdd(add)).unwrap();
+        }
+        let removal = Mutation::PortDel(Named { name: "up0".parse().unwrap(), if_exists: false });
+        let refused = apply(&config, &removal).unwrap_err();
+        assert_eq!(refused.code, crate::ErrorCode::InUse);
+        assert!(refused.to_string().contains("need these: web; remove"), "{refused}");
+        let del = Named { name: "web".parse().unwrap(), if_exists: false };
+        let config = apply(&config, &Mutation::NatDel(del)).unwrap();
+        apply(&config, &removal).unwrap();
+    }
+
+    #[test]
     fn masquerading_keeps_to_ports_that_the_host_does_not_give_away() {
         let (up, inside): (BridgeName, BridgeName) = ("up".parse().unwrap(), "in".parse().unwrap());
         let rule = Masquerade::new(inside.clone(), up.clone());

@@ -28,7 +28,7 @@ impl Snapshot {
         let by_routes_of = inward.map_or(from, |inward| inward.bridge);
         truly == outside.destination
             && self.leads_to(by_routes_of, truly, initiator.tuple.spread()) == Some(to)
-            && self.leaves_as(initiator, (to, truly.ip), inward.is_some(), outside.source)
+            && self.leaves_as(initiator, (to, truly.ip), inward.as_ref(), outside.source)
     }
 
     /// The rule of address translation by which this configuration would begin a session; `None` when it would
@@ -54,7 +54,7 @@ impl Snapshot {
     /// The rule by which the source of a session's packets is hidden on the way to a destination, which is on a bridge or
     /// behind it.
     fn hiding(&self, initiator: &Key, to: (BridgeIndex, IpAddr)) -> Option<&Usage> {
-        match self.translation().outward(initiator, to, false) {
+        match self.translation().outward(initiator, to, None) {
             Outward::As(_, usage) => usage,
             Outward::Claimed(rule) => Some(&rule.usage),
             Outward::Nothing => None,
@@ -73,11 +73,11 @@ impl Snapshot {
         &self,
         key: &Key,
         to: (BridgeIndex, IpAddr),
-        is_inward: bool,
+        inward: Option<&Inward<'_>>,
         seen: Endpoint,
     ) -> bool {
         let translation = self.translation();
-        match translation.outward(key, to, is_inward) {
+        match translation.outward(key, to, inward) {
             Outward::As(endpoint, _) => endpoint == seen,
             Outward::Claimed(rule) => {
                 let protocol = key.tuple.protocol;

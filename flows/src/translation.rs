@@ -128,6 +128,8 @@ pub struct Inward<'a> {
     pub bridge: BridgeIndex,
     /// The station and its port.
     pub internal: Endpoint,
+    /// It is let in by a mapping, which is somebody's for a while, and by no rule that says so.
+    pub is_mapped: bool,
     /// The mapping that the session uses, and has to give back.
     pub mapping: Option<MappingId>,
     /// How much the rule is used that says so.
@@ -153,7 +155,7 @@ pub struct Translation {
     pub mappings: Mappings,
     /// Masquerading rules; the first that fits counts.
     pub masquerades: Vec<Masquerade>,
-    /// What stations whose ports are published are hidden behind when they reach each other by these.
+    /// What stations whose ports are published, or that serve, are hidden behind when they reach each other by these.
     pub hairpins: Vec<Masquerade>,
     /// Published ports, by the bridge on which the world finds them.
     pub published: Published,
@@ -191,13 +193,13 @@ impl Default for Translation {
 }
 
 impl Translation {
-    /// What a new session's source becomes on its way to its destination, which is on a bridge or behind it. What comes back to the bridge that it came
-    /// from by a published port (`is_inward`) is always hidden: its answers would not come by the switch.
+    /// What a new session's source becomes on its way to its destination, which is on a bridge or behind it. What comes
+    /// back to the bridge that it came from (`inward`) is always hidden: its answers would not come by the switch.
     pub fn outward(
         &self,
         key: &Key,
         (to, destination): (BridgeIndex, IpAddr),
-        is_inward: bool,
+        inward: Option<&Inward<'_>>,
     ) -> Outward<'_> {
         let from = BridgeIndex(key.zone.0);
         let Tuple { protocol, source, .. } = key.tuple;
@@ -207,13 +209,12 @@ impl Translation {
             });
         }
         let is_ipv4 = source.ip.is_ipv4();
-        let rule = if is_inward && from == to {
-            self.hairpin(to, is_ipv4)
-        } else {
-            self.masquerade(from, to, destination)
+        let rule = match inward {
+            Some(inward) if from == to => self.hairpin(to, is_ipv4, inward.is_mapped),
+            _ => self.masquerade(from, to, destination),
         };
         let Some(rule) = rule else {
-            let is_confined = !is_inward && self.is_confined(from, to, destination);
+            let is_confined = inward.is_none() && self.is_confined(from, to, destination);
             return if is_confined { Outward::Nothing } else { Outward::As(source, None) };
         };
         match self.published_as(rule.pool.zone(), protocol, source) {
@@ -268,10 +269,13 @@ impl Translation {
         rule.filter(|rule| !rule.except.contains(destination))
     }
 
-    /// The pool for packets that go back to the bridge that they came from: any that hides this bridge.
-    fn hairpin(&self, bridge: BridgeIndex, is_ipv4: bool) -> Option<&Masquerade> {
+    /// The pool for packets that go back to the bridge that they came from. Who calls a neighbour's mapping is seen by his
+    /// own (RFC 4787 REQ-9a); by a published port and a service he stays on the bridge, and is seen as its gateway.
+    fn hairpin(&self, bridge: BridgeIndex, is_ipv4: bool, is_mapped: bool) -> Option<&Masquerade> {
         let fits = |rule: &&Masquerade| rule.from == bridge && rule.is_ipv4() == is_ipv4;
-        self.masquerades.iter().chain(&self.hairpins).find(fits)
+        let outside = || self.masquerades.iter().find(fits);
+        let beside = || self.hairpins.iter().find(fits);
+        if is_mapped { outside().or_else(beside) } else { beside().or_else(outside) }
     }
 
     /// What the world knows a published endpoint by, on the bridge of `outside`.
@@ -350,7 +354,7 @@ impl Translation {
         let rule = self.published.rule_for(self.owner(key)?, protocol, external, true)?;
         let Home { bridge, usage } = self.homes.get(rule)?;
         let internal = rule.internal_of(external.port);
-        Some(Inward { bridge: *bridge, internal, mapping: None, usage, service: None })
+        Some(Inward::by_rule(*bridge, internal, usage))
     }
 
     /// The mapping by which a packet comes in that nobody inside asked for, if it may, and its rule.
@@ -445,14 +449,21 @@ impl Translation {
     }
 }
 
+impl<'a> Inward<'a> {
+    /// By what is always open.
+    fn by_rule(bridge: BridgeIndex, internal: Endpoint, usage: &'a Usage) -> Self {
+        Self { bridge, internal, is_mapped: false, mapping: None, usage, service: None }
+    }
+}
+
 impl Masquerade {
     fn is_ipv4(&self) -> bool {
         self.pool.addresses().next().is_some_and(|ip| ip.is_ipv4())
     }
 
     fn inward(&self, inbound: &Inbound, mapping: Option<MappingId>) -> Inward<'_> {
-        let bridge = BridgeIndex(inbound.zone.0);
-        Inward { bridge, internal: inbound.internal, mapping, usage: &self.usage, service: None }
+        let by_rule = Inward::by_rule(BridgeIndex(inbound.zone.0), inbound.internal, &self.usage);
+        Inward { is_mapped: true, mapping, ..by_rule }
     }
 }
 
@@ -461,15 +472,13 @@ impl PrefixRule {
         let Endpoint { ip: IpAddr::V6(ip), port } = key.tuple.destination else { return None };
         let internal = self.prefixes.inward(ip).filter(|_| key.zone == self.to.into())?;
         let internal = Endpoint::new(internal, port);
-        let (bridge, usage) = (self.from, &self.usage);
-        Some(Inward { bridge, internal, mapping: None, usage, service: None })
+        Some(Inward::by_rule(self.from, internal, &self.usage))
     }
 }
 
 impl Backend {
     fn inward<'a>(&'a self, service: &'a Service) -> Inward<'a> {
-        let Self { endpoint: internal, bridge, .. } = *self;
-        let usage = &service.usage;
-        Inward { bridge, internal, mapping: None, usage, service: Some((service, self)) }
+        let by_rule = Inward::by_rule(self.bridge, self.endpoint, &service.usage);
+        Inward { service: Some((service, self)), ..by_rule }
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of bridges.
 
-use crate::check::{SHOWN, no_bridge, references};
+use crate::check::{no_bridge, references, shown};
 use crate::{Bridge, BridgeAdd, BridgeName, BridgeSet, Config, CtlError, ErrorCode, Named};
 
 pub(super) fn add(config: &mut Config, add: &BridgeAdd) -> Result<(), CtlError> {
@@ -30,10 +30,7 @@ pub(super) fn add(config: &mut Config, add: &BridgeAdd) -> Result<(), CtlError> 
 pub(super) fn del(config: &mut Config, named: &Named<BridgeName>) -> Result<(), CtlError> {
     let references = references(config, &named.name);
     if !references.is_empty() {
-        let mut shown = references[..references.len().min(SHOWN)].join(", ");
-        if references.len() > SHOWN {
-            shown += ", ...";
-        }
+        let shown = shown(&references);
         let message = format!("bridge {} is in use by {shown}; remove these first", named.name);
         return Err(CtlError::new(ErrorCode::InUse, message));
     }

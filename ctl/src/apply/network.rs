@@ -10,7 +10,7 @@ use super::host;
 use super::ipam::{free_subnet, new_pool};
 use super::port::remove_port;
 use crate::attach::{difference, list};
-use crate::check::{SHOWN, no_network, references};
+use crate::check::{no_network, references, shown};
 use crate::ipam::{IpamError, Pool, Span};
 use crate::network::{dismantle, uplinks};
 use crate::{
@@ -201,9 +201,7 @@ pub(super) fn rm(config: &mut Config, named: &Named<BridgeName>) -> Result<(), C
         return if named.if_exists { Ok(()) } else { Err(no_network(config, &named.name)) };
     };
     let in_use = |by: &str, users: Vec<String>, remedy: &str| {
-        let more = if users.len() > SHOWN { ", ..." } else { "" };
-        let shown = users[..users.len().min(SHOWN)].join(", ");
-        let message = format!("network {} {by} {shown}{more}; {remedy}", named.name);
+        let message = format!("network {} {by} {}; {remedy}", named.name, shown(&users));
         Err(CtlError::new(ErrorCode::InUse, message))
     };
     if !network.endpoints.is_empty() {

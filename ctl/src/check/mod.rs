@@ -84,6 +84,9 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     if !same_bridges || !same_reach {
         route::check(config)?;
     }
+    if !same_ports {
+        nat::check_left_addressed(old, config)?;
+    }
     for (name, rule) in concerned(&old.nat, &config.nat, same_bridges) {
         nat::check(config, rule).map_err(|error| error.within("nat rule", name))?;
     }
@@ -134,7 +137,13 @@ fn check_numbers(config: &Config) -> Result<(), CtlError> {
 }
 
 /// More names than this in one message help nobody.
-pub(crate) const SHOWN: usize = 10;
+const SHOWN: usize = 10;
+
+/// Names of what a message is about, for people.
+pub(crate) fn shown(names: &[String]) -> String {
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    names[..names.len().min(SHOWN)].join(", ") + more
+}
 
 /// That a bridge does not exist, and which do.
 pub(crate) fn no_bridge(config: &Config, name: &BridgeName) -> CtlError {
@@ -149,12 +158,12 @@ pub(crate) fn no_network(config: &Config, name: &BridgeName) -> CtlError {
 }
 
 /// Which there are, or how to make one.
-fn there_are<'a>(names: impl ExactSizeIterator<Item = &'a BridgeName>, make: &str) -> String {
-    let more = if names.len() > SHOWN { ", ..." } else { "" };
-    let names: Vec<_> = names.map(BridgeName::as_str).take(SHOWN).collect();
+fn there_are<'a>(names: impl Iterator<Item = &'a BridgeName>, make: &str) -> String {
+    // One more than are shown, so that it is known that there are more.
+    let names: Vec<_> = names.map(ToString::to_string).take(SHOWN + 1).collect();
     match names.as_slice() {
         [] => format!("there are none yet; make it with `{make}`"),
-        names => format!("there are: {}{more}", names.join(", ")),
+        names => format!("there are: {}", shown(names)),
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::{bridge_of, check_host, check_number, check_range, no_port, overlapping, routed};
+use super::{
+    bridge_of, check_host, check_number, check_range, no_port, overlapping, routed, shown,
+};
 use crate::loopback::check_elsewhere;
 use crate::{
     AddressRanges, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
-    PrefixTranslation, Protocol, Publish, RuleName,
+    Port, PortName, PrefixTranslation, Protocol, Publish, RuleName,
 };
 
 /// Anything from a second to more than a week.
@@ -31,6 +33,31 @@ pub(super) fn check(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
         return Ok(());
     }
     check_addressed(config, rule)
+}
+
+/// That no rule is left without the addresses that its bridge had by a port that shared the host's interface, and goes.
+pub(super) fn check_left_addressed(old: &Config, config: &Config) -> Result<(), CtlError> {
+    let goes = |(_, port): &(&PortName, &Port)| {
+        let bridge = &port.bridge;
+        config.bridges.contains_key(bridge) && config.shared_port(bridge).is_none()
+    };
+    for (name, port) in old.ports.iter().filter(|(_, port)| port.shared).filter(goes) {
+        let is_left = |(_, rule): &(&RuleName, &NatRule)| {
+            rule.bridges().contains(&&port.bridge) && check_addressed(config, rule).is_err()
+        };
+        let left = config.nat.iter().filter(is_left).map(|(rule, _)| rule.to_string());
+        let left: Vec<_> = left.collect();
+        if !left.is_empty() {
+            let message = format!(
+                "bridge {} has the host's addresses by port {name}, and nat rules need these: {}; remove them first with \
+                 `nat del`, or the containers whose ports they publish",
+                port.bridge,
+                shown(&left)
+            );
+            return Err(CtlError::new(ErrorCode::InUse, message));
+        }
+    }
+    Ok(())
 }
 
 /// That a rule has the addresses that packets leave with, or are sent to.

@@ -329,8 +329,17 @@ pub struct Status {
     /// The tables that all workers share.
     #[serde(default)]
     pub tables: Vec<TableInfo>,
-    /// What went wrong since the start, the newest last.
-    pub problems: Vec<String>,
+    /// What is wrong, and what went wrong since the start, the newest last.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that is not as it should be, or was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// When it was heard of first, by the host's clock, in UTC (RFC 3339).
+    pub since: String,
+    /// What it is, for people.
+    pub text: String,
 }
 
 /// How full a table is.

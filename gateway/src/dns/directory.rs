@@ -17,12 +17,14 @@ pub struct Directory {
     addresses: HashMap<OwnedName, Vec<IpAddr>>,
     names: HashMap<IpAddr, OwnedName>,
     subnets: Vec<Prefix>,
+    /// The network's name, if it is a single label: nobody else has names in it.
+    zone: Option<OwnedName>,
 }
 
 /// What a directory knows about a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry<'a> {
-    /// The name is a container's, which has these addresses.
+    /// The name is a container's, which has these addresses, or the network's, which has none.
     Addresses(&'a [IpAddr]),
     /// The name is that of an address, which is this container's.
     Name(&'a OwnedName),
@@ -36,7 +38,9 @@ impl Directory {
     /// The names on a network.
     pub fn of(name: &BridgeName, network: &Network) -> Self {
         let subnets = network.pools.keys().copied().collect();
-        let mut directory = Self { subnets, ..Self::default() };
+        let zone = name.as_str().parse().ok();
+        let zone = zone.filter(|zone: &OwnedName| labels(zone).count() == 1);
+        let mut directory = Self { subnets, zone, ..Self::default() };
         for (port, endpoint) in &network.endpoints {
             let addresses: Vec<_> = network.addresses_of(port).map(|(cidr, _)| cidr.addr).collect();
             let aliases = endpoint.aliases.iter().map(|alias| alias.as_str());
@@ -74,29 +78,49 @@ impl Directory {
         self.addresses.is_empty()
     }
 
-    /// What is known about a name. A single label that is asked for an address is a container's name or nobody's: it
-    /// means nothing outside, and nobody outside is to learn that it was asked for.
+    /// What is known about a name.
     pub(super) fn look_up(&self, name: &impl ToName, rtype: Rtype) -> Entry<'_> {
         let name: OwnedName = name.to_name();
         if let Some(addresses) = self.addresses.get(&name) {
             return Entry::Addresses(addresses);
         }
-        if let Some(addr) = address_of(&name) {
-            return match self.names.get(&addr) {
-                Some(name) => Entry::Name(name),
-                None if self.subnets.iter().any(|subnet| subnet.contains(addr)) => Entry::Nobody,
-                None => Entry::Foreign,
-            };
+        match address_of(&name) {
+            Some(addr) => self.look_up_address(addr),
+            None => self.look_up_nobodys(&name, rtype),
         }
-        let is_single = name.iter_labels().filter(|label| !label.is_root()).count() == 1;
-        let asks_address = matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::ANY);
-        if is_single && asks_address { Entry::Nobody } else { Entry::Foreign }
     }
+
+    fn look_up_address(&self, addr: IpAddr) -> Entry<'_> {
+        match self.names.get(&addr) {
+            Some(name) => Entry::Name(name),
+            None if self.subnets.iter().any(|subnet| subnet.contains(addr)) => Entry::Nobody,
+            None => Entry::Foreign,
+        }
+    }
+
+    /// What is known about a name that no container has. One that would be a container's means nothing outside, and
+    /// nobody outside is to learn that it was asked for.
+    fn look_up_nobodys(&self, name: &OwnedName, rtype: Rtype) -> Entry<'_> {
+        let is_own = |label| self.zone.iter().any(|zone| zone.first() == label);
+        match labels(name).collect::<Vec<_>>()[..] {
+            [zone] if is_own(zone) => Entry::Addresses(&[]),
+            // No program asks for these but to validate what it was told of the world outside (RFC 4035 section 5).
+            [_] if matches!(rtype, Rtype::DS | Rtype::DNSKEY) => Entry::Foreign,
+            [_] => Entry::Nobody,
+            [_, zone] if is_own(zone) => Entry::Nobody,
+            _ => Entry::Foreign,
+        }
+    }
+}
+
+/// The labels of a name, without the root's.
+fn labels(name: &OwnedName) -> impl Iterator<Item = &Label> {
+    name.iter_labels().filter(|label| !label.is_root())
 }
 
 /// The address whose name in the reverse tree this is (RFC 1035 section 3.5, RFC 3596 section 2.5).
 fn address_of(name: &OwnedName) -> Option<IpAddr> {
-    let mut labels: Vec<_> = name.iter_labels().filter(|label| !label.is_root()).collect();
+    let mut labels: Vec<_> = labels(name).collect();
     let is = |label: Option<&Label>, text: &[u8]| {
         label.is_some_and(|label| label.as_slice().eq_ignore_ascii_case(text))
     };

@@ -79,7 +79,7 @@ fn forwarded(name: &str) -> Query {
 
 #[test]
 fn names_of_containers_are_answered_and_what_they_have_not_is_no_error() {
-    let table: [(&str, Rtype, Rcode, &[&str]); 16] = [
+    let table: [(&str, Rtype, Rcode, &[&str]); 23] = [
         ("db", Rtype::A, Rcode::NOERROR, &["10.1.0.3", "10.1.0.2"]),
         ("DB.Web", Rtype::A, Rcode::NOERROR, &["10.1.0.3", "10.1.0.2"]),
         ("db", Rtype::AAAA, Rcode::NOERROR, &["fd01::2"]),
@@ -91,6 +91,13 @@ fn names_of_containers_are_answered_and_what_they_have_not_is_no_error() {
         ("db", Rtype::ANY, Rcode::NOERROR, &["\"RFC8482\" \"\""]),
         ("nobody", Rtype::A, Rcode::NXDOMAIN, &[]),
         ("nobody", Rtype::ANY, Rcode::NXDOMAIN, &[]),
+        ("nobody", Rtype::NS, Rcode::NXDOMAIN, &[]),
+        ("nobody", Rtype::HTTPS, Rcode::NXDOMAIN, &[]),
+        ("nobody.web", Rtype::A, Rcode::NXDOMAIN, &[]),
+        ("nobody.WEB", Rtype::TXT, Rcode::NXDOMAIN, &[]),
+        ("nobody.web", Rtype::DS, Rcode::NXDOMAIN, &[]),
+        ("web", Rtype::A, Rcode::NOERROR, &[]),
+        ("Web", Rtype::DS, Rcode::NOERROR, &[]),
         ("3.0.1.10.in-addr.arpa", Rtype::PTR, Rcode::NOERROR, &["db.web."]),
         ("3.0.1.10.IN-ADDR.arpa", Rtype::A, Rcode::NOERROR, &[]),
         ("9.0.1.10.in-addr.arpa", Rtype::PTR, Rcode::NXDOMAIN, &[]),
@@ -118,8 +125,10 @@ fn what_is_not_of_the_network_is_forwarded_or_refused() {
         ("example.com", Rtype::A),
         ("db.other", Rtype::A),
         ("www.db", Rtype::A),
-        ("com", Rtype::NS),
+        ("com", Rtype::DS),
+        ("com", Rtype::DNSKEY),
         (".", Rtype::NS),
+        ("pkg.go.web", Rtype::A),
         ("2.0.0.10.in-addr.arpa", Rtype::PTR),
         ("0.1.10.in-addr.arpa", Rtype::SOA),
         ("002.0.1.10.in-addr.arpa", Rtype::PTR),
@@ -135,6 +144,24 @@ fn what_is_not_of_the_network_is_forwarded_or_refused() {
         let refusal = Message::from_octets(refusal).unwrap();
         let header = refusal.header();
         assert_eq!((header.rcode(), header.ra(), header.aa()), (Rcode::REFUSED, false, false));
+    }
+}
+
+#[test]
+fn a_network_that_is_called_as_a_domain_shares_that_with_the_world() {
+    let directory = Directory::of(&"example.com".parse().unwrap(), &network());
+    let responder = Responder { directory: &directory, forwarding: Forwarding::On };
+    let attend = |name| responder.attend(&query(name, Rtype::A, None), Transport::Udp);
+    for name in ["mail.example.com", "example.com", "a.b.example.com", "com.com"] {
+        assert!(matches!(attend(name), Verdict::Forward(_)), "{name}");
+    }
+    for (name, expected) in [
+        ("db.example.com", Rcode::NOERROR),
+        ("b-eth0.example.com", Rcode::NOERROR),
+        ("com", Rcode::NXDOMAIN),
+    ] {
+        let Verdict::Answer(answer) = attend(name) else { panic!("{name}") };
+        assert_eq!(Message::from_octets(answer).unwrap().header().rcode(), expected, "{name}");
     }
 }
 

@@ -27,6 +27,7 @@ mod feed;
 mod inspect;
 mod lock;
 mod place;
+mod problems;
 mod reception;
 mod rules;
 mod server;
@@ -287,7 +288,7 @@ impl Daemon {
             state_directory: self.options.state.as_ref().map(|path| path.display().to_string()),
             discrepancy,
             tables: self.switch.gauges(),
-            problems: self.switch.problems().to_vec(),
+            problems: self.switch.problems(),
         })
     }
 }

@@ -25,6 +25,7 @@ mod uplink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ctl::response::Problem;
 use ctl::{Config, CtlError, FdbFilter, Port, PortName, PortRange, Table};
 use flows::fdb::Entry;
 use flows::nat::Mappings;
@@ -35,6 +36,7 @@ use super::compile::rules::Rules;
 use super::compile::{BridgeSlot, Numbering};
 use super::device::{self, Facts, Terms};
 use super::place;
+use super::problems::{Cause, Problems};
 use super::store::Store;
 use crate::fleet::Fleet;
 use crate::random::random;
@@ -49,8 +51,6 @@ pub use shortcuts::Carrier;
 
 /// Internal addresses that masquerading has room for.
 const MASQUERADED: u32 = 65_536;
-/// Problems that are remembered for `status`.
-const PROBLEMS: usize = 100;
 
 /// The configuration in force, and everything that carries it out.
 pub struct Switch {
@@ -64,7 +64,7 @@ pub struct Switch {
     generation: Generation,
     /// Frames that the kernel lost before the ports saw them.
     missed: BTreeMap<PortIndex, u64>,
-    problems: Vec<String>,
+    problems: Problems,
     seed: u64,
     rules: Rules,
     /// What the workers decide by.
@@ -98,7 +98,7 @@ impl Switch {
             waiting: BTreeMap::new(),
             generation: Generation::default(),
             missed: BTreeMap::new(),
-            problems: Vec::new(),
+            problems: Problems::default(),
             seed: u64::from_ne_bytes(random()),
             rules: Rules::default(),
             snapshot: Arc::new(nothing()),
@@ -139,16 +139,14 @@ impl Switch {
                     continue;
                 }
                 Err(error) => {
-                    self.note_problem(format!("port {name}: {error}; it is tried again"));
-                    self.waiting.insert(name.clone(), error.to_string());
+                    self.note_waiting(name, "port", &error.to_string());
                 }
             }
             next.ports.insert(name.clone(), port);
         }
         for (name, vxlan) in &kept.vxlans {
             if let Err(error) = self.open_endpoint(vxlan, &mut prepared) {
-                self.note_problem(format!("vxlan {name}: {error}; it is tried again"));
-                self.waiting.insert(name.clone(), error.to_string());
+                self.note_waiting(name, "vxlan", &error.to_string());
             }
         }
         next.vxlans.clone_from(&kept.vxlans);
@@ -205,13 +203,33 @@ impl Switch {
             && filter.vlan.is_none_or(|vlan| vlan.number() == entry.vid.0)
     }
 
-    /// Remembers something that the operator should know.
+    /// Remembers something that happened, and that the operator should know.
     pub(super) fn note_problem(&mut self, problem: String) {
+        self.note_standing(Cause::Event, problem);
+    }
+
+    /// Remembers something that the operator should know as long as its cause is there.
+    fn note_standing(&mut self, cause: Cause, problem: String) {
         tracing::warn!("{problem}");
-        if self.problems.len() >= PROBLEMS {
-            self.problems.remove(0);
-        }
-        self.problems.push(problem);
+        self.problems.note(cause, problem);
+    }
+
+    /// A port, or a tunnel, waits from now on.
+    fn note_waiting(&mut self, name: &PortName, what: &str, why: &str) {
+        let problem = format!("{what} {name}: {why}; it is tried again");
+        self.note_standing(Cause::Waiting(name.clone()), problem);
+        self.waiting.insert(name.clone(), why.to_owned());
+    }
+
+    /// Forgets problems whose cause is gone.
+    fn settle_problems(&mut self) {
+        let Self { problems, waiting, config, loopback, .. } = self;
+        problems.keep(|cause| match cause {
+            Cause::Waiting(name) => waiting.contains_key(name),
+            Cause::Unfollowed(name) => config.has_port(name),
+            Cause::Taken(listen) => loopback.is_taken(listen),
+            Cause::Event | Cause::Unreserved => true,
+        });
     }
 
     /// The time on the switch's clock.
@@ -269,9 +287,9 @@ impl Switch {
         &self.snapshot
     }
 
-    /// What went wrong since the start.
-    pub(super) fn problems(&self) -> &[String] {
-        &self.problems
+    /// What is wrong, and what went wrong since the start.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        self.problems.list()
     }
 }
 

@@ -78,7 +78,7 @@ fn a_deleted_veth_takes_its_port_along() -> TestResult {
     drop(a);
     eventually("the port is gone", || daemon.ports().is_ok_and(|ports| ports.is_empty()))?;
     let status: Status = daemon.ask(Query::Status)?;
-    assert_eq!(status.problems, [""; 0], "that is how containers end");
+    assert_eq!(status.problems, [], "that is how containers end");
     Ok(())
 }
 
@@ -216,7 +216,7 @@ fn a_container_that_died_while_the_daemon_was_down_is_reported() -> TestResult {
     assert_eq!(ports.len(), 1);
     assert_eq!(ports[0].state, PortState::Up);
     let status: Status = daemon.ask(Query::Status)?;
-    assert!(status.problems[0].contains("the port is removed"), "{:?}", status.problems);
+    assert!(status.problems[0].text.contains("the port is removed"), "{:?}", status.problems);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::net::{
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use ctl::response::{BridgeInfo, NatInfo};
+use ctl::response::{BridgeInfo, NatInfo, Problem, Status};
 use ctl::{
     Backend, ErrorCode, Mutation, Named, NatAdd, NatRule, Publish, Query, Service, ServiceAdd,
 };
@@ -196,10 +196,10 @@ fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
     let other = listen(&site.host, anywhere)?;
     netlink.add_address(link.index, further)?;
     eventually("the host is followed, and said to have the port", || {
-        let status = site.daemon.ask::<ctl::response::Status>(Query::Status);
+        let status = site.daemon.ask::<Status>(Query::Status);
         status.is_ok_and(|status| {
-            let is_it = |problem: &String| problem.contains("198.51.100.2:9090");
-            status.problems.iter().any(is_it)
+            let is_it = |problem: &Problem| problem.text.contains("198.51.100.2:9090");
+            status.problems.iter().filter(|problem| is_it(problem)).count() == 1
         })
     })?;
     is_relayed(&site, 0, "198.51.100.2:8080".parse()?)?;
@@ -207,6 +207,7 @@ fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
     let at = "198.51.100.2:9090".parse()?;
     eventually("the port is relayed", || listen(&site.host, at).is_err())?;
     is_relayed(&site, 0, at)?;
+    assert_eq!(site.daemon.ask::<Status>(Query::Status)?.problems, [], "it went with its cause");
     site.daemon.check_ledger()
 }
 

@@ -193,8 +193,8 @@ fn has_given_up(daemon: &Daemon) -> TestResult {
     assert_eq!(daemon.ports()?, []);
     let status: Status = daemon.ask(Query::Status)?;
     let [problem] = &status.problems[..] else { return Err(format!("{status:?}").into()) };
-    assert!(problem.contains("is another one now"), "{problem}");
-    assert!(problem.contains("the port is removed"), "{problem}");
+    assert!(problem.text.contains("is another one now"), "{problem:?}");
+    assert!(problem.text.contains("the port is removed"), "{problem:?}");
     Ok(())
 }
 

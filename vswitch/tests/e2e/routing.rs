@@ -125,9 +125,10 @@ fn masquerading_hides_a_container_and_publishing_shows_it() -> TestResult {
     let masquerade = Masquerade::new("inside".parse()?, "outside".parse()?);
     let rule = NatRule::Masquerade(Masquerade { ipv6: true, ..masquerade });
     daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
-    for [_, own, external, far] in HIDDEN {
+    for [gateway, own, external, far] in HIDDEN {
         is_hidden(&inner, (&world, far.parse()?), external.parse()?)?;
-        is_shown(&daemon, (&inner, own.parse()?), &world, external.parse()?)?;
+        let ends = (external.parse()?, gateway.parse()?);
+        is_shown(&daemon, (&inner, own.parse()?), &world, ends)?;
     }
     daemon.check_ledger()
 }
@@ -144,12 +145,12 @@ fn is_hidden(
     Ok(())
 }
 
-/// A container is reached by its published port, by the world and by itself.
+/// A container is reached by its published port, by the world and by itself, whom it sees as its gateway.
 fn is_shown(
     daemon: &Daemon,
     (inner, own): (&Container, IpAddr),
     world: &Container,
-    external: IpAddr,
+    (external, gateway): (IpAddr, IpAddr),
 ) -> TestResult {
     let (on, listening) = ("outside".parse()?, SocketAddr::new(own, 80));
     let forward = format!("8080:{listening}/tcp").parse()?;
@@ -165,7 +166,7 @@ fn is_shown(
     assert_eq!(seen, client.local_addr()?, "the client's address is kept");
     let _myself = connect(inner)?;
     let (_, seen) = listener.accept()?;
-    assert_eq!(seen.ip(), external, "a hairpin is translated");
+    assert_eq!(seen.ip(), gateway, "a hairpin is translated");
     Ok(())
 }
 

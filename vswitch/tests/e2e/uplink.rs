@@ -3,9 +3,10 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::time::Duration;
 
-use ctl::response::{BackendInfo, BackendState, Checks, ServiceInfo};
+use ctl::response::{BackendInfo, BackendState, Checks, PortState, ServiceInfo, Status};
 use ctl::{
     Backend, BridgeSet, HealthCheck, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode,
     Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd, Service, ServiceAdd, Tap, Vxlan,
@@ -32,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         test!(the_host_keeps_an_interface_that_is_shared_by_xdp),
         test!(a_host_whose_switch_is_killed_has_its_interface_back),
         test!(what_the_host_has_is_followed),
+        test!(an_interface_that_is_called_something_else_is_waited_for_and_the_status_says_so_once),
         test!(a_host_with_an_address_by_itself_is_followed),
         test!(a_published_port_is_at_every_address_of_the_host),
         test!(rules_wait_for_the_hosts_addresses),
@@ -351,6 +353,44 @@ fn programs_at_ports_that_masquerading_takes_are_told_of() -> TestResult {
     Ok(())
 }
 
+fn an_interface_that_is_called_something_else_is_waited_for_and_the_status_says_so_once()
+-> TestResult {
+    let site = Site::new()?;
+    let status = || site.daemon.ask::<Status>(Query::Status);
+    rename(&site.host, "eth0", "eth9")?;
+    eventually("the port waits", || status().is_ok_and(|status| status.ports_waiting == 1))?;
+    let ports = site.daemon.ports()?;
+    let is_renamed =
+        |state: &PortState| matches!(state, PortState::Waiting(why) if why.contains("\"eth0\""));
+    assert!(ports.iter().any(|port| is_renamed(&port.state)), "{ports:?}");
+    // What the host says of the interface by its other name does not say it again.
+    let index = site.host.link("eth9")?.index;
+    site.host.netlink()?.add_address(index, "198.51.100.2/24".parse()?)?;
+    let [problem] = &status()?.problems[..] else { return Err(format!("{:?}", status()).into()) };
+    assert!(problem.text.starts_with("port up0: there is no interface"), "{problem:?}");
+    rename(&site.host, "eth9", "eth0")?;
+    eventually("the port is back", || status().is_ok_and(|status| status.ports_waiting == 0))?;
+    assert_eq!(status()?.problems, [], "it went with its cause");
+    site.host.await_ready("eth0")?;
+    let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
+    connect(&site.world, SocketAddr::new(HOST[0].parse()?, 8080))??;
+    listener.accept()?;
+    site.daemon.check_ledger()
+}
+
+/// An interface can be called something else while it is off.
+fn rename(host: &Container, from: &str, to: &str) -> TestResult {
+    for arguments in
+        [["set", from, "down"].as_slice(), &["set", from, "name", to], &["set", to, "up"]]
+    {
+        let status = host.run(|| {
+            Command::new("/bin/busybox").args(["ip", "link"]).args(arguments).status().map_err(io)
+        })?;
+        assert!(status.success(), "{arguments:?}: {status}");
+    }
+    Ok(())
+}
+
 /// What answered a check would be the host's kernel's, which would reset the connection.
 fn backends_beside_the_host_are_not_checked() -> TestResult {
     let site = Site::new()?;
@@ -388,7 +428,7 @@ fn an_interface_is_shared_by_a_bridge_of_its_own() -> TestResult {
         Ok(Mutation::PortDel(Named { name: name.parse()?, if_exists: false }))
     };
     let error = site.daemon.change(removal("up0")?).err().ok_or("rules need its addresses")?;
-    assert!(error.to_string().contains("has no"), "{error}");
+    assert!(error.to_string().contains("need these: inside-to-out, web4, web6;"), "{error}");
     for name in ["web4", "web6", "inside-to-out"] {
         let named = Named { name: name.parse()?, if_exists: false };
         site.daemon.change(Mutation::NatDel(named))?;

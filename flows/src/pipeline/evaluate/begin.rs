@@ -18,7 +18,9 @@ use crate::router::forward::check;
 use crate::rules::Field;
 use crate::service::Backend;
 use crate::session::{Direction, InsertError, Inserted, Key, NewSession, Packet, Session};
-use crate::{BridgeIndex, DropReason, Endpoint, Nanos, Outward, Translation, Tuple, Usage, Zone};
+use crate::{
+    BridgeIndex, DropReason, Endpoint, Inward, Nanos, Outward, Translation, Tuple, Usage, Zone,
+};
 
 impl<W: Witness> Memory<W> {
     /// Decides about the first packet of a session.
@@ -72,7 +74,8 @@ impl<W: Witness> Memory<W> {
                 service::put_off(served, refusal, now);
             }
         })?;
-        let source = self.leave_as(desk, key, (next.bridge, destination.ip), &mut claims)?;
+        let to = (next.bridge, destination.ip);
+        let source = self.leave_as(desk, key, to, inward.as_ref(), &mut claims)?;
         let outside = Tuple { source, ..inside };
         let plan = Plan { zone: next.bridge.into(), outside, way: Way::Route(hop), ruling };
         self.establish(desk, case, frame, key, plan, claims)
@@ -148,11 +151,12 @@ impl<W: Witness> Memory<W> {
         desk: &Desk<'a>,
         key: Key,
         to: (BridgeIndex, IpAddr),
+        inward: Option<&Inward<'_>>,
         claims: &mut Claims<'a>,
     ) -> Result<Endpoint, Refusal> {
         let Tuple { protocol, source, .. } = key.tuple;
         let translation = desk.snapshot.translation();
-        let rule = match translation.outward(&key, to, claims.usages[0].is_some()) {
+        let rule = match translation.outward(&key, to, inward) {
             Outward::As(endpoint, usage) => {
                 claims.usages[1] = usage;
                 return Ok(endpoint);

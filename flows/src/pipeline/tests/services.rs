@@ -104,13 +104,15 @@ fn a_service_of_ipv6_over_udp_is_served_alike() {
 
 #[test]
 fn a_client_beside_its_backend_is_seen_as_the_gateway_so_that_answers_come_back() {
-    let mut network = serving(service(VIP, &[A]));
-    let from = "10.0.0.3:4000";
     let gateway = "10.0.0.1:4000";
-    let sent = network.send(&tcp("S", from, VIP, (100, 0)));
-    assert_eq!(sent, [format!("0: tcp[S] {gateway} > {A}")]);
-    let sent = network.send(&tcp("SA", A, gateway, (700, 101)));
-    assert_eq!(sent, [format!("1: tcp[SA] {VIP} > {from}")]);
+    let from = "10.0.0.3:4000";
+    for plan in [Plan::routed(), Plan::masqueraded()] {
+        let mut network = Network::new(&Plan { services: vec![service(VIP, &[A])], ..plan });
+        let sent = network.send(&tcp("S", from, VIP, (100, 0)));
+        assert_eq!(sent, [format!("0: tcp[S] {gateway} > {A}")]);
+        let sent = network.send(&tcp("SA", A, gateway, (700, 101)));
+        assert_eq!(sent, [format!("1: tcp[SA] {VIP} > {from}")]);
+    }
 }
 
 #[test]

@@ -139,7 +139,8 @@ fn a_rule_is_not_opened_by_another_rule_with_the_same_address() {
 
 #[test]
 fn neighbours_reach_each_other_by_their_external_endpoints() {
-    for plan in [Plan::masqueraded(), transparent()] {
+    // Also where a port of one of them is published.
+    for plan in [Plan::masqueraded(), transparent(), publishing(8000..=8000, "10.0.0.2:80")] {
         let mut network = Network::new(&plan);
         network.send(&udp(A, P));
         let b = external(&network.send(&udp(B, P)));
@@ -263,13 +264,11 @@ fn a_published_port_leads_to_its_station_which_sees_who_calls() {
 }
 
 #[test]
-fn a_neighbour_reaches_a_published_port_by_its_external_address() {
+fn a_neighbour_reaches_a_published_port_by_its_external_address_and_is_seen_as_the_gateway() {
+    let (published, gateway) = ("203.0.113.1:8000", "10.0.0.1:5000");
     let mut network = Network::new(&publishing(8000..=8000, "10.0.0.2:80"));
-    assert_eq!(
-        network.send(&udp(B, "203.0.113.1:8000")),
-        ["0: udp 203.0.113.1:5000 > 10.0.0.2:80"]
-    );
-    assert_eq!(network.send(&udp("10.0.0.2:80", E)), [format!("1: udp 203.0.113.1:8000 > {B}")]);
+    assert_eq!(network.send(&udp(B, published)), [format!("0: udp {gateway} > 10.0.0.2:80")]);
+    assert_eq!(network.send(&udp("10.0.0.2:80", gateway)), [format!("1: udp {published} > {B}")]);
     network.wait(Duration::from_secs(302));
     assert_eq!(network.mappings(), (0, 0));
 }

@@ -142,7 +142,8 @@ fn status(status: &Status, style: Style) -> String {
     let mut text = facts(&rows);
     text += &traffic::reconciled(status.discrepancy.as_deref(), style);
     for problem in &status.problems {
-        let _ = writeln!(text, "{} {}", style.bad("problem:"), printable(problem));
+        let (since, what) = (printable(&problem.since), printable(&problem.text));
+        let _ = writeln!(text, "{} {what} (since {since})", style.bad("problem:"));
     }
     text
 }

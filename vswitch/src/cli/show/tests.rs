@@ -442,7 +442,7 @@ fn whether_all_is_well() {
     let answer = json!({ "version": "0.1.0", "pid": 42, "uptime_seconds": 3700, "poll": "adaptive",
         "cores": [1, 2], "bridges": 1, "ports_up": 2, "ports_waiting": 1,
         "state_directory": "/var/lib/vswitch", "discrepancy": null,
-        "problems": ["port up0: gone\r\n"] });
+        "problems": [{ "since": "2026-01-02T03:04:05Z", "text": "port up0: gone\r\n" }] });
     let expected = "\
 vswitchd  0.1.0, process 42
 up for    1 h 1 min
@@ -451,7 +451,7 @@ bridges   1
 ports     2 up, 1 waiting
 state     /var/lib/vswitch
 every frame is accounted for
-problem: port up0: gone\\r\\n
+problem: port up0: gone\\r\\n (since 2026-01-02T03:04:05Z)
 ";
     assert_eq!(shown("vswitchctl status", answer), expected);
 }

@@ -164,7 +164,7 @@ fn nptv6(rule: &PrefixTranslation) -> Option<Nptv6> {
 }
 
 /// For each bridge with a station whose port is published, or that serves: its gateway's address, for neighbours of the
-/// station, and itself, that come by the published port or the service where nothing masquerades them.
+/// station, and itself, that come by the published port or the service.
 fn hairpins(
     config: &Config,
     numbering: &Numbering,

@@ -50,7 +50,7 @@ impl Switch {
     }
 
     /// A port whose device is gone goes with it if that was a container's; any other waits for it.
-    fn lose_device(&mut self, name: &PortName, why: &str) {
+    pub(super) fn lose_device(&mut self, name: &PortName, why: &str) {
         let bound = self.config.ports.get(name).is_some_and(is_bound_to_container)
             || self.facts.get(name).is_some_and(|facts| facts.is_veth);
         if !bound {
@@ -66,8 +66,7 @@ impl Switch {
     }
 
     fn wait_for(&mut self, name: &PortName, why: &str) {
-        self.note_problem(format!("port {name}: {why}; it is tried again"));
-        self.waiting.insert(name.clone(), why.to_owned());
+        self.note_waiting(name, "port", why);
         let closed = self.close(name).map_err(stuck).and_then(|()| self.publish());
         if let Err(error) = closed {
             self.note_problem(format!("port {name}: {error}"));

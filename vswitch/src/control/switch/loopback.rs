@@ -15,6 +15,7 @@ use ctl::{BridgeName, Config, CtlError, ErrorCode, Protocol, Relayed, RelayedBy}
 use relay::{Bound, Limits, Listen, Relay, Transport};
 
 use super::Switch;
+use crate::control::problems::Cause;
 use crate::control::station::Station;
 
 /// Where a port of the host leads to, as far as those notice who came by it.
@@ -48,6 +49,11 @@ impl Loopback {
     /// Where the relay is a station.
     pub(super) fn station(&self) -> &Arc<Station> {
         &self.station
+    }
+
+    /// Whether another program has a port that is wanted.
+    pub(super) fn is_taken(&self, listen: &Listen) -> bool {
+        self.taken.contains(listen)
     }
 
     /// Whether a port waits for another program.
@@ -150,7 +156,8 @@ impl Switch {
                 Err(error) => {
                     if self.loopback.taken.insert(*listen) {
                         let problem = refusal(*listen, lead, &error);
-                        self.note_problem(format!("{problem}; it is tried again"));
+                        let problem = format!("{problem}; it is tried again");
+                        self.note_standing(Cause::Taken(*listen), problem);
                     }
                 }
             }
@@ -158,6 +165,7 @@ impl Switch {
         if bound.is_empty() {
             return;
         }
+        self.settle_problems();
         match self.loopback.start() {
             Ok(()) => self.loopback.serve(Some(Listening { wanted, bound })),
             Err(error) => self.note_problem(error.to_string()),

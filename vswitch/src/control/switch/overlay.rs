@@ -141,7 +141,6 @@ impl Switch {
             return false;
         };
         let local = at.local;
-        self.note_problem(format!("tunnels at {local}: {why}; they are tried again"));
         let on_it = |vxlan: &Vxlan| endpoint_of(vxlan) == at;
         let names = self.config.vxlans.iter().filter(|(_, vxlan)| on_it(vxlan));
         let names: Vec<_> = names.map(|(name, _)| name.clone()).collect();
@@ -150,7 +149,7 @@ impl Switch {
         for name in names {
             let slot = self.numbering.overlay.segments.remove(&name);
             ports.extend(slot.iter().flat_map(SegmentSlot::ports));
-            self.waiting.insert(name, why.to_owned());
+            self.note_waiting(&name, "vxlan", why);
         }
         let closed = ports.into_iter().try_for_each(|port| self.vacate(port));
         if let Err(error) = closed.map_err(stuck).and_then(|()| self.publish()) {

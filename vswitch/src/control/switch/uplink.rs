@@ -10,13 +10,14 @@ use std::sync::Arc;
 use ctl::{BridgeName, Config, HostUplink, MacAddr, PortKind, PortName, PortRange};
 use flows::BridgeIndex;
 use flows::router::Claim;
-use hostnet::{Netlink, UplinkEvent};
+use hostnet::{Netlink, Uplink, UplinkEvent};
 use pktio::shared::Sharing;
 use pktio::wire;
 
 use super::Switch;
 use super::commit::Prepared;
 use crate::control::compile;
+use crate::control::problems::Cause;
 
 impl Switch {
     /// Whether any interface is shared with the host.
@@ -46,13 +47,16 @@ impl Switch {
     /// Takes from the host what is the switch's.
     pub(super) fn widen_claims(&mut self) {
         let reserved = self.reservation.put(compile::reserved(&self.config));
-        let reserved = reserved.err().map(|error| error.to_string());
+        match reserved {
+            Ok(()) => self.problems.keep(|cause| *cause != Cause::Unreserved),
+            Err(error) => self.note_standing(Cause::Unreserved, error.to_string()),
+        }
         self.look_for_programs_at_lent_ports();
         let widened = self.shared().filter_map(|(name, bridge, _, sharing)| {
             let done = sharing.claim(&compile::claims(&self.config, bridge));
             done.err().map(|error| format!("port {name}: {error}"))
         });
-        let failed: Vec<_> = reserved.into_iter().chain(widened).collect();
+        let failed: Vec<_> = widened.collect();
         failed.into_iter().for_each(|problem| self.note_problem(problem));
     }
 
@@ -104,21 +108,45 @@ impl Switch {
             })
             .collect();
         for (name, bridge, device, sharing) in shared {
-            if let Err(problem) = self.follow_host(&name, &bridge, &device, &sharing) {
-                self.note_problem(format!("port {name}: {problem}"));
+            match Netlink::open().and_then(|netlink| netlink.uplink(&device)) {
+                Ok(uplink) => self.follow_host(&name, &bridge, uplink, &sharing),
+                // Its sockets go by its number, and would not notice that it is called something else now.
+                Err(error) if error.is_absence() => {
+                    self.lose_device(
+                        &name,
+                        &format!("{error} any more: it was removed or renamed"),
+                    );
+                }
+                Err(error) => self.note_unfollowed(&name, &error.to_string()),
             }
         }
+    }
+
+    fn note_unfollowed(&mut self, name: &PortName, why: &str) {
+        self.note_standing(Cause::Unfollowed(name.clone()), format!("port {name}: {why}"));
     }
 
     fn follow_host(
         &mut self,
         name: &PortName,
         bridge: &BridgeName,
-        device: &str,
+        uplink: Uplink,
+        sharing: &Sharing,
+    ) {
+        match self.become_host(name, bridge, uplink, sharing) {
+            Ok(()) => self.problems.keep(|cause| *cause != Cause::Unfollowed(name.clone())),
+            Err(why) => self.note_unfollowed(name, &why),
+        }
+    }
+
+    /// Makes a bridge what the host is on its interface.
+    fn become_host(
+        &mut self,
+        name: &PortName,
+        bridge: &BridgeName,
+        uplink: Uplink,
         sharing: &Sharing,
     ) -> Result<(), String> {
-        let uplink = Netlink::open().and_then(|netlink| netlink.uplink(device));
-        let uplink = uplink.map_err(|error| error.to_string())?;
         let Some(mac) = uplink.link.mac else { return Ok(()) };
         let is_resized = self.facts.get_mut(name).is_some_and(|facts| {
             let before = std::mem::replace(&mut facts.mtu, uplink.link.mtu);
