@@ -29,6 +29,15 @@ pub enum HostError {
         /// What the kernel says about it.
         remark: Option<String>,
     },
+    /// Another interface has the route, and keeps it.
+    #[error(
+        "cannot add route {route}: another interface of the namespace has one to there, which stays; remove that one, \
+         or do without this one"
+    )]
+    RouteTaken {
+        /// Where to, and by whom.
+        route: String,
+    },
     /// There is no such interface.
     #[error("there is no interface {name:?} in this network namespace")]
     NoSuchLink {
@@ -82,7 +91,7 @@ impl HostError {
             | Self::Device { source, .. }
             | Self::File { source, .. }
             | Self::Sandbox { source, .. } => Some(source),
-            Self::NoSuchLink { .. } | Self::Answer { .. } => None,
+            Self::RouteTaken { .. } | Self::NoSuchLink { .. } | Self::Answer { .. } => None,
         }
     }
 

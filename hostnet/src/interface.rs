@@ -39,7 +39,7 @@ impl Interface<'_> {
 /// are usable when this returns.
 ///
 /// # Errors
-/// [`HostError`]; the interface may then be half configured, and is the caller's to remove.
+/// [`HostError`], also when another interface has one of the routes; the interface may then be half configured, and is the caller's to remove.
 pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     let netlink = Netlink::open()?;
     let index = netlink.link(name)?.index;
@@ -57,7 +57,7 @@ pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     netlink.link(name)
 }
 
-/// Adds the routes of an interface; those that are there stay.
+/// Adds the routes of an interface; those that are there stay, and those of others.
 fn add_routes(netlink: &Netlink, index: u32, wanted: &Interface) -> Result<(), HostError> {
     wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
     wanted.routes.iter().try_for_each(|TapRoute { to, via }| {

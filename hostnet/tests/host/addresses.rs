@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
         test!(addresses_can_be_used_at_once),
         test!(addresses_are_listed_as_they_were_given),
         test!(the_networks_that_have_routes_are_listed_without_the_default_ones),
+        test!(a_route_of_another_interface_stays),
         test!(a_container_reaches_others_by_its_gateway),
         test!(an_interface_is_made_as_it_is_wanted),
         test!(an_interface_that_has_ipv4_only_says_nothing_by_ipv6_until_it_is_given_an_address),
@@ -82,6 +83,37 @@ fn the_networks_that_have_routes_are_listed_without_the_default_ones() -> TestRe
         );
     }
     assert!(networks.iter().all(|network| network.prefix_len() > 0), "{networks:?}");
+    Ok(())
+}
+
+fn a_route_of_another_interface_stays() -> TestResult {
+    let (a, b) = wire()?;
+    crate::veth(&a, "eth1", &b, "eth1")?;
+    let ours = a.address("eth0", &["10.0.0.1/24", "fd00::1/64"])?.index;
+    let other = a.address("eth1", &["10.1.0.1/24", "fd01::1/64"])?.index;
+    let netlink = a.netlink()?;
+    let by = |index| -> Result<Vec<String>, HostError> {
+        let routes = netlink.routes_by(index)?;
+        Ok(routes.iter().map(|route| format!("{} by {}", route.to, route.via)).collect())
+    };
+    for gateway in ["10.1.0.9", "fd01::9"] {
+        netlink.add_default_route(gateway.parse()?, other)?;
+    }
+    for gateway in ["10.0.0.9", "fd00::9"] {
+        let added = netlink.add_default_route(gateway.parse()?, ours);
+        assert!(matches!(added, Err(HostError::RouteTaken { .. })), "{gateway}: {added:?}");
+    }
+    for gateway in ["10.1.0.8", "fd01::8"] {
+        netlink.add_default_route(gateway.parse()?, other)?;
+    }
+    assert_eq!(by(ours)?, Vec::<String>::new());
+    assert_eq!(by(other)?, ["0.0.0.0/0 by 10.1.0.8", "::/0 by fd01::8"]);
+    for (ifname, expected) in [("eth0", true), ("eth1", false), ("eth9", true)] {
+        let elsewhere = netlink.routes_elsewhere(ifname)?;
+        for to in ["0.0.0.0/0", "::/0", "10.1.0.0/24", "fd01::/64"] {
+            assert_eq!(elsewhere.contains(&to.parse()?), expected, "{ifname}, {to}: {elsewhere:?}");
+        }
+    }
     Ok(())
 }
 
