@@ -255,6 +255,15 @@ pub(crate) fn skip_duplicate_detection(interface: &str) -> Result<(), HostError>
     set_ipv6(interface, "accept_dad", "0")
 }
 
+/// Switches IPv6 on for an interface of the calling thread's namespace, where others are made without
+/// (`net.ipv6.conf.default.disable_ipv6`). An interface without IPv6 stays as it is.
+///
+/// # Errors
+/// [`HostError::File`].
+pub(crate) fn allow_ipv6(interface: &str) -> Result<(), HostError> {
+    set_ipv6(interface, "disable_ipv6", "0")
+}
+
 /// Keeps an interface of the calling thread's namespace from making itself a link-local address, by which it
 /// would report multicast groups and look for routers. IPv6 is not off: other addresses can be added. An interface
 /// without IPv6 stays as it is.

@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_container_reaches_others_by_its_gateway),
         test!(an_interface_is_made_as_it_is_wanted),
         test!(an_interface_that_has_ipv4_only_says_nothing_by_ipv6_until_it_is_given_an_address),
+        test!(an_interface_gets_ipv6_where_others_are_made_without),
         test!(the_host_sends_from_where_its_routes_lead),
         test!(the_host_sends_from_its_only_address_where_no_route_leads),
     ]
@@ -165,6 +166,29 @@ fn an_interface_that_has_ipv4_only_says_nothing_by_ipv6_until_it_is_given_an_add
     let is_on_link =
         |cidr: &&IpCidr| matches!(cidr.addr, IpAddr::V6(ip) if ip.is_unicast_link_local());
     assert!(has.contains(&v6) && has.iter().filter(is_on_link).count() == 1, "{has:?}");
+    Ok(())
+}
+
+fn an_interface_gets_ipv6_where_others_are_made_without() -> TestResult {
+    let (a, b) = (Container::new()?, Container::new()?);
+    for which in ["all", "default"] {
+        a.sysctl(&format!("net/ipv6/conf/{which}/disable_ipv6"), "1")?;
+    }
+    crate::veth(&a, "eth0", &b, "eth0")?;
+    crate::veth(&a, "eth1", &b, "eth1")?;
+    let (v4, v6): (IpCidr, IpCidr) = ("10.0.0.1/24".parse()?, "fd00::1/64".parse()?);
+    let addresses =
+        |name| -> Result<_, LabError> { Ok(a.netlink()?.addresses(a.link(name)?.index)?) };
+    let both = Interface { ips: &[v4, v6], ..Interface::default() };
+    a.configure("eth0", &both)?;
+    assert!(addresses("eth0")?.contains(&v6));
+    let before = Interface { ips: &[v4], ..Interface::default() };
+    let other = a.configure("eth1", &before)?.index;
+    assert_eq!(addresses("eth1")?, [v4], "who asks for no IPv6 gets none");
+    let refused = a.netlink()?.add_address(other, v6).map_err(|error| error.to_string());
+    assert!(refused.is_err_and(|said| said.contains("disable_ipv6") && !said.contains("CAP_")));
+    a.run(|| hostnet::readdress("eth1", &before, &both))?;
+    assert!(addresses("eth1")?.contains(&v6));
     Ok(())
 }
 

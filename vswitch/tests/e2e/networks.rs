@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_network_with_containers_is_not_removed),
         test!(a_subnet_is_chosen_that_the_host_has_no_route_to),
         test!(a_container_without_ipv6_says_nothing_by_it_until_it_is_given_an_address),
+        test!(a_container_whose_engine_switched_ipv6_off_has_it_on_a_network_that_has_it),
         test!(connecting_fails_whole),
         test!(the_host_itself_is_on_a_network),
     ]
@@ -131,6 +132,26 @@ fn a_container_without_ipv6_says_nothing_by_it_until_it_is_given_an_address() ->
     daemon
         .change(Mutation::PortSet(PortSet { ips: Some(ips), ..PortSet::new("plain".parse()?) }))?;
     assert_eq!(local(&plain)?, 1);
+    daemon.check_ledger()
+}
+
+fn a_container_whose_engine_switched_ipv6_off_has_it_on_a_network_that_has_it() -> TestResult {
+    let daemon = Daemon::start()?;
+    create(&daemon, "both", &["10.1.0.0/24", "fd01::/64"])?;
+    create(&daemon, "four", &["10.2.0.0/24"])?;
+    let (container, _) = made_by_another_engine()?;
+    for which in ["all", "default"] {
+        container.sysctl(&format!("net/ipv6/conf/{which}/disable_ipv6"), "1")?;
+    }
+    connect(&daemon, "four", &container, "eth0")?;
+    connect(&daemon, "both", &container, "eth1")?;
+    reaches(&container, "fd01::1")?;
+    let addresses = |name| -> Fallible<Vec<IpCidr>> {
+        Ok(container.netlink()?.addresses(container.link(name)?.index)?)
+    };
+    for other in ["own", "eth0"] {
+        assert!(addresses(other)?.iter().all(|cidr| cidr.addr.is_ipv4()), "{other} stays without");
+    }
     daemon.check_ledger()
 }
 
