@@ -487,7 +487,9 @@ fn the_host_itself_is_on_a_network_and_keeps_nobody_from_removing_it() {
         &[(taken, Exists, "is web-host's already"), (other, Exists, "`port del` it first")],
     );
     let long = r#"network.create {"name":"a-network-with-a-long-name","host_port":{}}"#;
-    refuses(&config, &[(long, Invalid, "--host-port NAME")]);
+    let kernels = r#"network.create {"name":"all","host_port":{}}"#;
+    let unnamed = |name| (name, Invalid, "--host-port NAME");
+    refuses(&config, &[unnamed(long), unnamed(kernels)]);
 }
 
 #[test]
