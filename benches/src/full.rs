@@ -9,13 +9,15 @@ use std::process::Command;
 
 use crate::record::{Record, command_line};
 
-/// The parts, as they are asked for on the command line: on two cores that are idle, less than 25 minutes. No two
+/// The parts, as they are asked for on the command line: on two cores that are idle, less than half an hour. No two
 /// have a measure in common.
-const PARTS: [&[&str]; 7] = [
+const PARTS: [&[&str]; 9] = [
     &["compare", "--only", "all", "--measure", OF_ALL, "--seconds", "0.2"],
     &["compare", "--only", MAIN, "--measure", OF_MAIN, "--seconds", "0.2"],
     &["pipeline", "--seconds", "0.1"],
     &["stages", "--seconds", "0.1"],
+    &["null-ports", "--seconds", "0.2"],
+    &["idle", "--seconds", "10"],
     &["rfc2544", "--only", SWITCHES, "--frame-bytes", SIZES, "--seconds", "0.2", "--rounds", "1"],
     &["rfc2889", "--only", LEARNERS, "--stations", "4096", "--seconds", "0.2", "--rounds", "1"],
     &["scale", "--seconds", "0.2"],
@@ -69,8 +71,9 @@ fn shortened<'a>(part: &[&'a str]) -> Vec<&'a str> {
         short[at + 1] = "0.05";
     }
     match part[0] {
-        "compare" => short.extend(["--rounds", "1"]),
+        "compare" | "null-ports" => short.extend(["--rounds", "1"]),
         "scale" => short.push("--tenth"),
+        "idle" => short.extend(["--ports", "10"]),
         _ => {}
     }
     short

@@ -2,10 +2,12 @@
 //!
 //! * `stages`, `pipeline`: every stage and table alone, and the whole pipeline without ports, in TSC cycles and in
 //!   instructions; `micro`: both ([`micro`]).
+//! * `null-ports`: the pipeline between null ports, next to OVS-DPDK between such ports of its own ([`null_ports`]).
 //! * `compare`: real kernel traffic between two containers by every kind of port and by other switches, routers and
 //!   tunnels, interleaved; medians, spread and ratios.
 //! * `control`: how long a change of the configuration takes with much configured.
 //! * `wake`: how long a frame takes from one container to another while the worker sleeps, and while it is awake.
+//! * `idle`: what switches with many ports take when nothing is sent.
 //! * `rfc2544`, `rfc2889`: the tests of these documents (and of RFC 8204), of any subject.
 //! * `full`: everything that a report is made of.
 //! * `soak`, `scale`: this switch under pressure for long, and with many ports, networks, stations and sessions.
@@ -18,9 +20,11 @@ mod control;
 mod diff;
 mod full;
 mod html;
+mod idle;
 mod machine;
 mod measure;
 mod micro;
+mod null_ports;
 mod record;
 mod rfc2544;
 mod rfc2889;
@@ -51,8 +55,10 @@ use record::Record;
 Examples:
   cargo run --release -p benches -- stages --only stations,sessions --instructions
   cargo run --release -p benches -- pipeline
+  cargo run --release -p benches -- null-ports --only bridged-1000 --rounds 9
   cargo run --release -p benches -- wake
   cargo run --release -p benches -- control
+  cargo run --release -p benches -- idle --only tap,gso,ovs-packet
   cargo run --release -p benches -- list
   cargo run --release -p benches -- compare --only bridge,tap,gso --json run.json
   cargo run --release -p benches -- compare --only nft-nat,nat --measure sessions,tcp
@@ -75,6 +81,8 @@ enum Command {
     Pipeline(Micro),
     /// `stages` and `pipeline`: what `cargo bench` runs
     Micro(Micro),
+    /// The pipeline between null ports, next to OVS-DPDK from a capture to a null port: packets a second
+    NullPorts(null_ports::Options),
     /// Does one case of `stages` or `pipeline` where callgrind counts
     #[command(name = micro::COUNT_ALONE, hide = true)]
     CountAlone { case: String },
@@ -93,6 +101,8 @@ enum Command {
         #[arg(long, default_value = "/var/tmp", value_name = "DIR")]
         state: PathBuf,
     },
+    /// Processor time and wake-ups of switches with many ports, when nothing is sent
+    Idle(Idle),
     /// All subjects and measures of `compare`
     List,
     /// Real traffic, next to other switches
@@ -186,6 +196,25 @@ struct Micro {
 }
 
 #[derive(Args)]
+struct Idle {
+    /// Ports of each switch
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(2..=1000))]
+    ports: u16,
+    /// Subjects by name, or `all` [default: tap, gso, ovs-packet, ovs-tap]
+    #[arg(long, value_name = "SUBJECT", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 30.0, value_parser = seconds)]
+    seconds: f64,
+    /// Measurements of each figure
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// Write the run to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Args)]
 struct Compare {
     /// Measures by name, or `all` [default: those marked in `list`]
     #[arg(long, value_name = "MEASURE", value_delimiter = ',')]
@@ -262,6 +291,20 @@ impl Micro {
     }
 }
 
+impl Idle {
+    fn run(self) -> Result<(), Box<dyn Error>> {
+        let duration = Duration::from_secs_f64(self.seconds);
+        let plan = Plan {
+            subjects: idle::chosen(&self.only)?,
+            baseline: None,
+            setting: Setting { duration, cores: Cores::default() },
+            rounds: usize::from(self.rounds),
+            json: self.json,
+        };
+        idle::run(&plan, self.ports)
+    }
+}
+
 impl Compare {
     fn run(self) -> Result<(), Box<dyn Error>> {
         let plan = self.how.plan()?;
@@ -294,6 +337,8 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
+    // As the daemon does, which is measured in this process.
+    vswitch::sys::map_large_pieces();
     let Arguments { command } = Arguments::parse();
     let checked = command.files().try_for_each(check_writable);
     match checked.and_then(|()| run(command)) {
@@ -310,6 +355,10 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Stages(micro) => micro.run(&[micro::Kind::Stages]),
         Command::Pipeline(micro) => micro.run(&[micro::Kind::Pipeline]),
         Command::Micro(micro) => micro.run(&micro::Kind::ALL),
+        Command::NullPorts(options) => {
+            null_ports::run(&options).and_then(|record| keep(&record, options.json.as_deref()))
+        }
+        Command::Idle(idle) => idle.run(),
         Command::CountAlone { case } => micro::count_alone(&case).map(|items| println!("{items}")),
         Command::Wake { frames } => wake::run(frames),
         Command::Control { rounds, state } => control::run(&state, rounds),
@@ -347,6 +396,8 @@ impl Command {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let (page, json) = match self {
             Self::Stages(micro) | Self::Pipeline(micro) | Self::Micro(micro) => (None, &micro.json),
+            Self::NullPorts(options) => (None, &options.json),
+            Self::Idle(idle) => (None, &idle.json),
             Self::Compare(compare) => (None, &compare.how.json),
             Self::Rfc2544 { how, .. }
             | Self::Rfc2889 { how, .. }
@@ -423,9 +474,18 @@ mod tests {
             let Arguments { command } = Arguments::try_parse_from(line.split(' ')).unwrap();
             command.files().map(|file| file.display().to_string()).collect::<Vec<_>>()
         };
-        for kind in
-            ["micro", "stages", "pipeline", "compare", "rfc2544", "rfc2889", "soak", "scale"]
-        {
+        for kind in [
+            "idle",
+            "micro",
+            "stages",
+            "pipeline",
+            "null-ports",
+            "compare",
+            "rfc2544",
+            "rfc2889",
+            "soak",
+            "scale",
+        ] {
             assert_eq!(files(&format!("benches {kind} --json a")), ["a"], "{kind}");
         }
         assert_eq!(files("benches full -o page --json a"), ["page", "a"]);

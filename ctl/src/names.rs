@@ -282,6 +282,11 @@ impl IpCidr {
         addr.is_broadcast() || (self.prefix_len < 31 && (host == 0 || host == host_bits))
     }
 
+    /// The address, and no subnet around it.
+    pub fn alone(&self) -> Self {
+        Self { addr: self.addr, prefix_len: if self.addr.is_ipv4() { 32 } else { 128 } }
+    }
+
     /// The subnet.
     pub fn subnet(&self) -> Prefix {
         // No prefix is longer than its address: `from_str` sees to that.

@@ -94,9 +94,9 @@ impl Config {
         &'a self,
         name: &'a BridgeName,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
-        let bridge = self.bridges.get(name);
+        let mut routed = self.networks.iter().filter(|(_, network)| is_routed(network)).peekable();
+        let bridge = routed.peek().and_then(|_| self.bridges.get(name));
         let uplink = bridge.filter(|bridge| is_uplink(self, name, bridge));
-        let routed = self.networks.iter().filter(|(_, network)| is_routed(network));
         routed.filter(move |_| uplink.is_some()).map(|(name, _)| name)
     }
 }

@@ -322,6 +322,22 @@ impl PortRange {
         joined
     }
 
+    /// The ports of some ranges that are in none of others, in as few ranges as can be, in order.
+    pub fn without(ranges: &[Self], others: &[Self]) -> Vec<Self> {
+        let cut = |left: Vec<Self>, other: &Self| {
+            let parts = left.into_iter().flat_map(|range| {
+                let below =
+                    other.first.checked_sub(1).map(|last| (range.first, last.min(range.last)));
+                let above =
+                    other.last.checked_add(1).map(|first| (first.max(range.first), range.last));
+                let parts = [below, above].into_iter().flatten();
+                parts.filter(|(first, last)| first <= last).collect::<Vec<_>>()
+            });
+            parts.map(|(first, last)| Self { first, last }).collect()
+        };
+        Self::joined(others.iter().fold(ranges.to_vec(), cut))
+    }
+
     /// The first port.
     pub fn first(&self) -> u16 {
         self.first

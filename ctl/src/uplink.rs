@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::check::{check_change, is_link_local};
+use crate::check::{MAX_GATEWAYS, check_change, is_link_local};
 use crate::loopback;
 use crate::network::settle;
 use crate::{
@@ -18,7 +18,7 @@ pub struct HostUplink {
     pub mac: MacAddr,
     /// The host's addresses there.
     pub addresses: Vec<IpCidr>,
-    /// The host's routes by routers there.
+    /// The host's routes there: by these routers, or, where there is none, to stations of the link.
     pub routes: BTreeMap<Prefix, Vec<IpAddr>>,
 }
 
@@ -52,19 +52,21 @@ impl Config {
         }
     }
 
-    /// The configuration with a bridge that is, on its shared interface, what the host is there: of the host's addresses in
-    /// one subnet the first; of its routes those whose routers are in these subnets, or link-local.
+    /// The configuration with a bridge that is, on its shared interface, what the host is there: it has the host's addresses,
+    /// as many as a bridge can have, and of its routes those whose routers are on the link.
     ///
     /// # Errors
     /// [`CtlError`], when the rest of the configuration does not fit what the host has.
     pub fn following(&self, bridge: &BridgeName, host: &HostUplink) -> Result<Self, CtlError> {
         let mut next = self.clone();
         let Some(present) = next.bridges.get_mut(bridge) else { return Ok(next) };
-        present.gateways = first_of_each_subnet(&host.addresses);
+        present.gateways = gateways(&host.addresses);
         present.gateway_mac = Some(host.mac);
         let subnets = present.gateways.clone();
         let is_near = |via: &IpAddr| {
-            is_link_local(*via) || subnets.iter().any(|gateway| gateway.contains(*via))
+            is_link_local(*via)
+                || subnets.iter().any(|gateway| gateway.contains(*via))
+                || host.routes.iter().any(|(to, by)| by.is_empty() && to.contains(*via))
         };
         let has_version =
             |to: &Prefix| subnets.iter().any(|own| own.addr.is_ipv4() == to.is_ipv4());
@@ -97,15 +99,23 @@ impl Config {
     }
 }
 
-fn first_of_each_subnet(addresses: &[IpCidr]) -> Vec<IpCidr> {
-    let mut firsts: Vec<IpCidr> = Vec::new();
-    for cidr in addresses {
-        let overlaps = |first: &IpCidr| first.subnet().overlaps(&cidr.subnet());
-        if !firsts.iter().any(overlaps) {
-            firsts.push(*cidr);
+/// The first address of each subnet, and behind them the further ones, each by itself.
+fn gateways(addresses: &[IpCidr]) -> Vec<IpCidr> {
+    let is_further = |(at, cidr): &(usize, &IpCidr)| {
+        addresses.iter().enumerate().any(|(before, other)| {
+            (other.prefix_len, before) < (cidr.prefix_len, *at) && other.contains(cidr.addr)
+        })
+    };
+    let all = addresses.iter().enumerate();
+    let (further, firsts): (Vec<_>, Vec<_>) = all.partition(is_further);
+    let mut gateways: Vec<IpCidr> = firsts.into_iter().map(|(_, cidr)| *cidr).collect();
+    for (_, cidr) in further {
+        if gateways.iter().all(|own| own.addr != cidr.addr) {
+            gateways.push(cidr.alone());
         }
     }
-    firsts
+    gateways.truncate(MAX_GATEWAYS);
+    gateways
 }
 
 #[cfg(test)]
@@ -144,13 +154,86 @@ mod tests {
         let next = shared().following(&up, &host()).unwrap();
         let bridge = &next.bridges[&up];
         let gateways: Vec<_> = bridge.gateways.iter().map(ToString::to_string).collect();
-        assert_eq!(gateways, ["192.0.2.2/24", "2001:db8::2/64"]);
+        assert_eq!(gateways, ["192.0.2.2/24", "2001:db8::2/64", "192.0.2.3/32"]);
         assert_eq!(bridge.gateway_mac, Some(host().mac));
         let routes: Vec<_> = next.routes[&up].keys().map(ToString::to_string).collect();
         assert_eq!(routes, ["0.0.0.0/0", "::/0"], "a router elsewhere is none of this bridge's");
         let bare = HostUplink { addresses: Vec::new(), ..host() };
         let next = next.following(&up, &bare).unwrap();
         assert!(next.bridges[&up].gateways.is_empty() && next.routes.is_empty());
+    }
+
+    #[test]
+    fn an_address_by_itself_has_what_its_routes_say() {
+        let up: BridgeName = "up".parse().unwrap();
+        let to = |text: &str| text.parse::<Prefix>().unwrap();
+        let router: IpAddr = "192.0.2.254".parse().unwrap();
+        let host = HostUplink {
+            addresses: vec!["192.0.2.10/32".parse().unwrap()],
+            routes: [
+                (to("192.0.2.254/32"), Vec::new()),
+                (to("0.0.0.0/0"), vec![router]),
+                (to("198.51.100.0/24"), vec!["203.0.113.1".parse().unwrap()]),
+            ]
+            .into(),
+            ..host()
+        };
+        let next = shared().following(&up, &host).unwrap();
+        let routes: Vec<_> = next.routes[&up].iter().collect();
+        let expected = [
+            (&to("0.0.0.0/0"), &Route { via: vec![router] }),
+            (&to("192.0.2.254/32"), &Route { via: Vec::new() }),
+        ];
+        assert_eq!(routes, expected);
+    }
+
+    #[test]
+    fn of_many_addresses_those_of_subnets_come_first_and_each_is_there_once() {
+        let all = ["10.0.0.9/32", "10.0.0.1/24", "10.0.0.2/24", "10.0.0.1/32", "10.9.9.9/32"];
+        let all = all.map(|cidr| cidr.parse::<IpCidr>().unwrap());
+        let own: Vec<_> = gateways(&all).iter().map(ToString::to_string).collect();
+        assert_eq!(own, ["10.0.0.1/24", "10.9.9.9/32", "10.0.0.9/32", "10.0.0.2/32"]);
+        let many: Vec<_> =
+            (1..=99).map(|host| format!("10.0.0.{host}/24").parse().unwrap()).collect();
+        assert_eq!(gateways(&many).len(), MAX_GATEWAYS);
+    }
+
+    #[test]
+    fn rules_outlive_the_address_that_they_need() {
+        let up: BridgeName = "up".parse().unwrap();
+        let mut config = shared().following(&up, &host()).unwrap();
+        let inside = crate::Bridge {
+            gateways: vec!["10.1.0.1/24".parse().unwrap(), "fd01::1/64".parse().unwrap()],
+            ..crate::Bridge::default()
+        };
+        config.bridges.insert("in".parse().unwrap(), inside);
+        for forward in ["8080:10.1.0.2:80/tcp", "8081:[fd01::2]:80/tcp"] {
+            let publish = crate::Publish {
+                on: up.clone(),
+                to: None,
+                forward: forward.parse().unwrap(),
+                port: None,
+            };
+            let add = crate::NatAdd { name: None, rule: crate::NatRule::Publish(publish) };
+            config = apply(&config, &Mutation::NatAdd(add)).unwrap();
+        }
+        let moved = HostUplink { addresses: vec!["192.0.2.9/24".parse().unwrap()], ..host() };
+        let config = config.following(&up, &moved).unwrap();
+        assert_eq!(config.bridges[&up].gateways[0].to_string(), "192.0.2.9/24");
+        let bare = HostUplink { addresses: Vec::new(), ..host() };
+        let config = config.following(&up, &bare).unwrap();
+        assert_eq!(config.nat.len(), 2);
+        // Such a state is found again by a daemon that starts, and nothing new is based on what is not there.
+        crate::check::check(&config).unwrap();
+        let publish = crate::Publish {
+            on: up.clone(),
+            to: None,
+            forward: "8082:[fd01::2]:80/tcp".parse().unwrap(),
+            port: None,
+        };
+        let add = crate::NatAdd { name: None, rule: crate::NatRule::Publish(publish) };
+        let refused = apply(&config, &Mutation::NatAdd(add)).unwrap_err();
+        assert!(refused.to_string().contains("no IPv6 address"), "{refused}");
     }
 
     #[test]

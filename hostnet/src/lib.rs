@@ -17,6 +17,7 @@ mod netlink;
 mod netns;
 mod route;
 pub mod sandbox;
+pub mod sockets;
 mod source;
 mod sys;
 mod uplink;

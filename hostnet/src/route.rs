@@ -335,7 +335,12 @@ pub(crate) fn destination(route: &RouteMessage, any: IpAddr) -> Option<Prefix> {
 
 /// The router that a route leads by, if it is one of the same IP version.
 pub(crate) fn next_hop(route: &RouteMessage) -> Option<IpAddr> {
-    route.attributes.iter().find_map(|attribute| match attribute {
+    gateway_in(&route.attributes)
+}
+
+/// The router among the attributes of a route, or of one of its ways.
+pub(crate) fn gateway_in(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+    attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(addr) => address_of(addr),
         _ => None,
     })

@@ -12,14 +12,16 @@ use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHopFlags, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use ctl::{IpCidr, Prefix};
 
 use crate::netlink::parse;
-use crate::route::{destination, family, next_hop};
+use crate::route::{destination, family, gateway_in};
 use crate::{HostError, Link, MacBytes, Netlink};
 
 /// `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`
@@ -35,7 +37,8 @@ pub struct Uplink {
     /// somebody else's. Those that last come first: after them temporary ones of IPv6 (RFC 8981), and last those that the
     /// kernel begins nothing new with any more (RFC 4862, section 5.5.4).
     pub addresses: Vec<IpCidr>,
-    /// Its routes by routers, in the main table. Of equal destinations the one with the lowest metric counts.
+    /// Its unicast routes in the main table: by one of these routers, or, where there is none, to stations of the link. Of equal
+    /// destinations the one with the lowest metric counts. Link-local destinations are left out.
     pub routes: BTreeMap<Prefix, Vec<IpAddr>>,
 }
 
@@ -65,21 +68,12 @@ impl Netlink {
     pub fn uplink(&self, name: &str) -> Result<Uplink, HostError> {
         let link = self.link(name)?;
         let addresses = usable(self.flagged_addresses(link.index)?);
-        let mut metrics = BTreeMap::new();
         let mut routes = BTreeMap::new();
         for any in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)] {
             let mut message = RouteMessage::default();
             message.header.address_family = family(any);
             let answers = self.dump(RouteNetlinkMessage::GetRoute(message), ("list", "routes"))?;
-            for answer in &answers {
-                let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
-                let Some((to, via)) = by_router(route, link.index, any) else { continue };
-                let metric = metric(route);
-                if metrics.get(&to).is_none_or(|lowest| metric < *lowest) {
-                    metrics.insert(to, metric);
-                    routes.insert(to, vec![via]);
-                }
-            }
+            routes.append(&mut routes_by(&answers, link.index, any));
         }
         Ok(Uplink { link, addresses, routes })
     }
@@ -162,12 +156,68 @@ fn mac_of(message: &NeighbourMessage) -> Option<MacBytes> {
     })
 }
 
-/// A unicast route of the main table by a router on the interface.
-fn by_router(route: &RouteMessage, interface: u32, any: IpAddr) -> Option<(Prefix, IpAddr)> {
-    let is_its = route.attributes.contains(&RouteAttribute::Oif(interface));
+/// The routes of one IP version that lead by an interface.
+fn routes_by(
+    listed: &[RouteNetlinkMessage],
+    interface: u32,
+    any: IpAddr,
+) -> BTreeMap<Prefix, Vec<IpAddr>> {
+    let mut best: BTreeMap<Prefix, (u32, Vec<IpAddr>)> = BTreeMap::new();
+    let mut declared = BTreeMap::new();
+    for message in listed {
+        let RouteNetlinkMessage::NewRoute(route) = message else { continue };
+        let Some(hops) = hops_by(route, interface) else { continue };
+        let Some(to) = destination(route, any).filter(|to| !is_of_every_link(to)) else { continue };
+        // `onlink` says that a router is a station of the link, where no other route does.
+        let stations = hops.iter().filter(|hop| hop.is_on_link);
+        declared.extend(stations.filter_map(|hop| Some((Prefix::host(hop.via?), Vec::new()))));
+        let metric = metric(route);
+        if best.get(&to).is_none_or(|(lowest, _)| metric < *lowest) {
+            best.insert(to, (metric, hops.iter().filter_map(|hop| hop.via).collect()));
+        }
+    }
+    declared.extend(best.into_iter().map(|(to, (_, via))| (to, via)));
+    declared
+}
+
+/// One way of a route.
+struct Hop {
+    /// The router; none where the destination is a station of the link.
+    via: Option<IpAddr>,
+    /// Whoever made the route says that the router is a station of the link.
+    is_on_link: bool,
+}
+
+/// The ways of a unicast route of the main table that lead by an interface; nothing, if none does.
+fn hops_by(route: &RouteMessage, interface: u32) -> Option<Vec<Hop>> {
     let is_main = route.header.table == RouteHeader::RT_TABLE_MAIN;
-    let is_ours = is_its && is_main && route.header.kind == RouteType::Unicast;
-    is_ours.then(|| destination(route, any).zip(next_hop(route))).flatten()
+    if !is_main || route.header.kind != RouteType::Unicast {
+        return None;
+    }
+    if route.attributes.contains(&RouteAttribute::Oif(interface)) {
+        let is_on_link = route.header.flags.contains(RouteFlags::Onlink);
+        return Some(vec![Hop { via: gateway_in(&route.attributes), is_on_link }]);
+    }
+    let many = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    })?;
+    let ours = many.iter().filter(|hop| hop.interface_index == interface);
+    let hops: Vec<_> = ours
+        .map(|hop| Hop {
+            via: gateway_in(&hop.attributes),
+            is_on_link: hop.flags.contains(RouteNextHopFlags::Onlink),
+        })
+        .collect();
+    (!hops.is_empty()).then_some(hops)
+}
+
+/// Whether every link has it: link-local addresses of IPv6, and multicast.
+fn is_of_every_link(to: &Prefix) -> bool {
+    match to.addr() {
+        IpAddr::V4(ip) => ip.is_multicast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_multicast(),
+    }
 }
 
 fn metric(route: &RouteMessage) -> u32 {

@@ -41,6 +41,30 @@ pub fn threads_time(pid: u32, name_prefix: &str) -> Result<Duration, LabError> {
     Ok(total)
 }
 
+/// How often the threads of a process have slept and were woken: their voluntary context switches, from
+/// `/proc/PID/task/TID/status` (proc_pid_status(5)). Threads that have ended are not in it.
+///
+/// # Errors
+/// [`LabError::Socket`], when there is no such process.
+pub fn wake_ups(pid: u32) -> Result<u64, LabError> {
+    let failed = socket("read /proc/PID/task");
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).map_err(&failed)? {
+        let status = task.map_err(&failed)?.path().join("status");
+        // A thread that ends meanwhile is no error.
+        let Ok(text) = fs::read_to_string(status) else { continue };
+        total +=
+            voluntary_switches(&text).ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
+    }
+    Ok(total)
+}
+
+/// That figure of a task's `status`.
+fn voluntary_switches(status: &str) -> Option<u64> {
+    let figure = |line: &str| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok();
+    status.lines().find_map(figure)
+}
+
 /// The first figure of a task's `schedstat`.
 fn running_time(schedstat: &str) -> Option<Duration> {
     schedstat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
@@ -142,6 +166,18 @@ mod tests {
         assert!(threads_time(0, "").is_err());
         assert_eq!(running_time("1500 7 3\n"), Some(Duration::from_nanos(1500)));
         assert_eq!(running_time("nothing"), None);
+    }
+
+    #[test]
+    fn who_sleeps_and_is_woken_is_counted() {
+        let status = "Threads:\t1\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t4\n";
+        assert_eq!(voluntary_switches(status), Some(17));
+        assert_eq!(voluntary_switches("nonvoluntary_ctxt_switches:\t4\n"), None);
+        let own = std::process::id();
+        let before = wake_ups(own).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(wake_ups(own).unwrap() > before);
+        assert!(wake_ups(0).is_err());
     }
 
     #[test]

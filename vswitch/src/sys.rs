@@ -1,5 +1,5 @@
-//! Process-level calls that have no safe wrapper: the time-stamp counter, and a thread's time slice. The
-//! only file of this crate with `unsafe`.
+//! Process-level calls that have no safe wrapper: the time-stamp counter, a thread's time slice, and a setting of the
+//! allocator. The only file of this crate with `unsafe`.
 
 use std::io;
 use std::time::Duration;
@@ -60,9 +60,50 @@ fn done(result: libc::c_long) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Bytes from which on a piece of memory is one of its own: half of what the allocator begins with, and what the smaller table of
+/// a bridge has.
+#[cfg(target_env = "gnu")]
+const LARGE_BYTES: libc::c_int = 64 * 1024;
+
+/// Has the allocator ask the kernel for each large piece of memory by itself, for good. Such a piece is zero without being
+/// touched, so that of a table only what is used becomes resident; and it goes back when it is freed. glibc begins so too, but
+/// whenever a longer piece is freed takes those of its length from the heap from then on (`M_MMAP_THRESHOLD` of mallopt(3)): a daemon
+/// with thousands of bridges frees a list of them with each change, and would touch all of each new bridge's empty tables. False
+/// where the allocator does not know the setting, or is another one.
+///
+/// For `main`, before there are other threads.
+pub fn map_large_pieces() -> bool {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call changes a number that the allocator compares lengths with; whatever it is, allocations are good.
+    let is_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) } == 1;
+    #[cfg(not(target_env = "gnu"))]
+    let is_set = false;
+    is_set
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn the_allocator_takes_large_pieces_from_the_kernel_whatever_was_freed() {
+        /// Bytes of pieces that were asked of the kernel one by one, by all threads.
+        fn mapped() -> usize {
+            // SAFETY: it only reads the allocator's books, which it locks.
+            unsafe { libc::mallinfo2() }.hblkhd
+        }
+        /// Of a piece that long, as tables are.
+        fn is_mapped(bytes: usize) -> bool {
+            let before = mapped();
+            let table = vec![0u8; bytes];
+            mapped() >= before + table.len()
+        }
+        assert!(map_large_pieces());
+        drop(vec![1u8; 16 << 20]);
+        // Other tests free tables meanwhile.
+        assert!((0..100).any(|_| is_mapped(8 << 20)), "it came from the heap each time");
+    }
 
     /// What the kernel makes of a request is its own affair; that the call is understood is ours.
     #[test]

@@ -4,7 +4,9 @@
 //! UDP packets from one port of a bridge, to stations behind the gateway of another. Their flows come in an order that
 //! is none: of known ones what is measured is the flow cache, the session and the rewrite. New ones are new in every packet; where
 //! they are masqueraded, a session is begun, for one of 1000 mappings that exist. Of the rules the last one lets them pass, and
-//! counts them. Services have two backends each, which take turns, and every packet is for one of them. A tunnel's packets are wrapped after the pipeline, or unwrapped before it, as a worker does.
+//! counts them. Services have two backends each, which take turns, and every packet is for one of them. A tunnel's packets are
+//! wrapped after the pipeline, or unwrapped before it, as a worker does. Between null ports what is measured begins with taking
+//! the buffers and copying the packets into them, and ends with giving them back.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -20,9 +22,10 @@ use flows::{
     Pipeline, PortConfig, PortIndex, RouterPort, Snapshot, TableSizes, Tables, Translation, Vid,
 };
 use pktio::buffer::{BURST_BYTES, BURST_FRAMES};
+use pktio::null::NullPort;
 use pktio::underlay::Outer;
 use pktio::wire::{Layers, MacAddr};
-use pktio::{Burst, Csum, Gso, Offload, PktBuf, Pool, PoolConfig};
+use pktio::{Burst, Csum, Gso, Offload, PktBuf, Pool, PoolConfig, Port};
 
 use super::frames::{Ends, SHORTEST_BYTES};
 use super::{Axis, BURSTS, Case, Made, Meter, parts_of, services};
@@ -44,7 +47,8 @@ const INSIDE: BridgeIndex = BridgeIndex(0);
 const OUTSIDE: BridgeIndex = BridgeIndex(1);
 const CLIENT: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const GATEWAYS: [MacAddr; 2] = [MacAddr([2, 0, 0, 0, 1, 0]), MacAddr([2, 0, 0, 0, 2, 0])];
-const UPLINK: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
+/// Whom bridged packets are for.
+pub(crate) const UPLINK: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 
 /// What is switched on, and what comes.
@@ -100,6 +104,9 @@ const TUNNELLED: [(&str, Features); 2] = [
     ("bridged, VXLAN decap", Features { tunnelled: Some(Tunnelled::In), ..BRIDGED }),
 ];
 
+const BETWEEN_NULL_PORTS: [(&str, Features); 2] =
+    [("bridged between null ports", BRIDGED), ("masqueraded between null ports", MASQUERADED)];
+
 const BY_FLOWS: [usize; 5] = [1, 1000, 10_000, 100_000, 1_000_000];
 const BY_RULES: [u32; 4] = [1, 100, 10_000, 100_000];
 const BY_SERVICES: [u32; 3] = [1, 100, 10_000];
@@ -136,7 +143,38 @@ pub(super) fn cases() -> Vec<Case> {
     for (stage, features) in NEW.into_iter().chain(TUNNELLED) {
         all.push(of((stage, features), Axis::Flows, FLOWS));
     }
+    for (stage, features) in BETWEEN_NULL_PORTS {
+        all.extend(BY_FLOWS.map(|flows| {
+            let make = move || between_null_ports(Features { flows, ..features });
+            Case::new(stage, (Axis::Flows, flows), make)
+        }));
+    }
     all
+}
+
+/// What other switches are given too, between null ports of theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) flows: usize,
+    /// Routed and masqueraded, or bridged.
+    pub(crate) is_masqueraded: bool,
+}
+
+impl Traffic {
+    fn features(self) -> Features {
+        Features { flows: self.flows, ..if self.is_masqueraded { MASQUERADED } else { BRIDGED } }
+    }
+
+    /// Its packets, one of each flow, in the order in which they come.
+    pub(crate) fn packets(self) -> Vec<Vec<u8>> {
+        let flow = |at: usize| at.wrapping_mul(STEP) % self.flows;
+        (0..self.flows).map(|at| packet(self.features(), flow(at))).collect()
+    }
+
+    /// The pipeline between null ports.
+    pub(super) fn work(self) -> Made {
+        between_null_ports(self.features())
+    }
 }
 
 /// A switch, and the packets that come.
@@ -154,31 +192,7 @@ struct Bench {
 }
 
 fn bench(case: Features) -> Made {
-    let sizes =
-        TableSizes { sessions: 1 << 21, cached_flows: 1 << 21, seed: 7, ..TableSizes::default() };
-    let tables = Arc::new(Tables::new(sizes));
-    if !tables.neighbors.add_static(OUTSIDE, NEXT_HOP.into(), UPLINK) {
-        return Err("no room for the next hop".into());
-    }
-    (0..case.rules).for_each(|rule| tables.rules.begin(RuleId(rule), Nanos::default()));
-    let snapshot = Arc::new(snapshot(case)?);
-    let mut bench = Bench {
-        case,
-        tunnel: tunnel()?,
-        pipeline: Pipeline::new(Arc::clone(&snapshot), tables),
-        snapshot,
-        pool: Pool::new(PoolConfig { small: 4096, slabs: 64 })?,
-        outboxes: Outboxes::new(),
-        ledger: Ledger::new(),
-        burst: Burst::new(),
-        packets: (0..case.flows).map(|flow| packet(case, flow)).collect(),
-        next: 0,
-    };
-    let mut filling = Meter::counting();
-    while !case.is_new && filling.items() < case.flows {
-        bench.pass(BURST_FRAMES.min(BURST_BYTES / case.bytes), &mut filling, |at| at);
-    }
-    bench.next = case.flows;
+    let mut bench = Bench::new(case)?;
     let parts = parts_of(case.burst.min(BURST_BYTES / case.bytes));
     Ok(Box::new(move |meter| {
         for part in &parts {
@@ -187,7 +201,64 @@ fn bench(case: Features) -> Made {
     }))
 }
 
+fn between_null_ports(case: Features) -> Made {
+    let mut bench = Bench::new(case)?;
+    let Features { flows, is_masqueraded, .. } = case;
+    let mut source = NullPort::source(Traffic { flows, is_masqueraded }.packets());
+    let mut sink = NullPort::sink();
+    Ok(Box::new(move |meter| {
+        meter.note(BURST_FRAMES, || {
+            // A null port has no fault.
+            let _ = source.rx_burst(&mut bench.pool, &mut bench.burst);
+            bench.decide();
+            while let Some(port) = bench.outboxes.next_dirty() {
+                let _ = sink.tx_burst(&mut bench.pool, bench.outboxes.of(port));
+            }
+        });
+        bench.check(meter);
+    }))
+}
+
 impl Bench {
+    /// A switch whose flows are known, unless they shall be new.
+    fn new(case: Features) -> Result<Self, Box<dyn Error>> {
+        let sizes = TableSizes {
+            sessions: 1 << 21,
+            cached_flows: 1 << 21,
+            seed: 7,
+            ..TableSizes::default()
+        };
+        let tables = Arc::new(Tables::new(sizes));
+        if !tables.neighbors.add_static(OUTSIDE, NEXT_HOP.into(), UPLINK) {
+            return Err("no room for the next hop".into());
+        }
+        (0..case.rules).for_each(|rule| tables.rules.begin(RuleId(rule), Nanos::default()));
+        let snapshot = Arc::new(snapshot(case)?);
+        let mut bench = Self {
+            case,
+            tunnel: tunnel()?,
+            pipeline: Pipeline::new(Arc::clone(&snapshot), tables),
+            snapshot,
+            pool: Pool::new(PoolConfig { small: 4096, slabs: 64 })?,
+            outboxes: Outboxes::new(),
+            ledger: Ledger::new(),
+            burst: Burst::new(),
+            packets: (0..case.flows).map(|flow| packet(case, flow)).collect(),
+            next: 0,
+        };
+        bench.fill();
+        Ok(bench)
+    }
+
+    fn fill(&mut self) {
+        let Features { flows, bytes, is_new, .. } = self.case;
+        let mut filling = Meter::counting();
+        while !is_new && filling.items() < flows {
+            self.pass(BURST_FRAMES.min(BURST_BYTES / bytes), &mut filling, |at| at);
+        }
+        self.next = flows;
+    }
+
     /// Puts a burst of the next packets through the pipeline. They go nowhere; all of them must go on.
     fn pass(&mut self, count: usize, meter: &mut Meter, order: impl Fn(usize) -> usize) {
         for at in self.next..self.next + count {
@@ -200,6 +271,10 @@ impl Bench {
         while let Some(port) = self.outboxes.next_dirty() {
             self.pool.recycle_all(self.outboxes.of(port));
         }
+        self.check(meter);
+    }
+
+    fn check(&self, meter: &mut Meter) {
         let books = self.ledger.port(PORTS[0]);
         if books.forwarded != books.received {
             meter.fault(format!("{} packets were lost", books.ingress_dropped()));

@@ -109,7 +109,8 @@ pub(super) fn counted(work: &mut Work, items: usize) -> Result<usize, String> {
     meter.verdict().map(|()| meter.items)
 }
 
-fn warm_up(work: &mut Work) {
+/// Does the work until it finds code and tables in the caches.
+pub(super) fn warm_up(work: &mut Work) {
     let mut meter = Meter::counting();
     while meter.items < WARM_UP {
         work(&mut meter);

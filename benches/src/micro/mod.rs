@@ -9,6 +9,7 @@
 
 mod bridging;
 mod features;
+mod forwarder;
 mod frames;
 mod instructions;
 mod meter;
@@ -19,6 +20,8 @@ mod tables;
 use std::error::Error;
 use std::time::Duration;
 
+pub(crate) use features::{Traffic, UPLINK};
+pub(crate) use forwarder::Forwarder;
 pub(crate) use instructions::{COUNT_ALONE, count_alone};
 use meter::Meter;
 

@@ -11,6 +11,7 @@ mod nat;
 mod overlay;
 mod ovs;
 mod process;
+mod replay;
 mod switch;
 mod vde;
 mod wire;
@@ -27,7 +28,8 @@ use netlab::{Container, LabError, Path, cpu, ping};
 use vswitch::fleet::{default_cores, usable_cores};
 
 pub(crate) use nat::translator;
-pub(crate) use switch::Switch;
+pub(crate) use replay::Replay;
+pub(crate) use switch::{Switch, veth_to};
 
 /// The name that every container's interface has.
 pub(crate) const INTERFACE: &str = "eth0";
@@ -85,13 +87,16 @@ pub(crate) struct Wish {
     pub(crate) mtu: u32,
     /// A third port, for those who want to see what is flooded. Not every subject has one.
     pub(crate) monitor: bool,
+    /// So many more ports, each of a container that says nothing. Of the switches that learn addresses this project's and OVS
+    /// have them.
+    pub(crate) guests: u16,
     /// It can be started again and then is as it was. Not every subject can.
     pub(crate) is_durable: bool,
 }
 
 impl Wish {
     /// What is usual.
-    pub(crate) const USUAL: Self = Self { mtu: MTU, monitor: false, is_durable: false };
+    pub(crate) const USUAL: Self = Self { mtu: MTU, monitor: false, guests: 0, is_durable: false };
 }
 
 /// Ends a switch and starts it again.
@@ -180,6 +185,15 @@ impl Labour {
             Self::Processes(pids) => pids.iter().map(|pid| cpu::threads_time(*pid, "")).sum(),
         }
     }
+
+    /// The processes in which the switch is: all of it, not only the threads that move frames.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        match self {
+            Self::Kernel => Vec::new(),
+            Self::Threads(_) => vec![std::process::id()],
+            Self::Processes(pids) => pids.clone(),
+        }
+    }
 }
 
 /// Two containers, and what connects them.
@@ -243,8 +257,13 @@ fn monitor(wish: &Wish) -> Result<Option<Container>, Box<dyn Error>> {
     Ok(if wish.monitor { Some(Container::new()?) } else { None })
 }
 
+/// A container for each of the ports that are wanted beside.
+fn guests(wish: &Wish) -> Result<Vec<Container>, LabError> {
+    (0..wish.guests).map(|_| Container::new()).collect()
+}
+
 /// The core of the thread that moves frames: of others' switches the same as of this one.
-fn worker_core() -> Result<usize, Box<dyn Error>> {
+pub(crate) fn worker_core() -> Result<usize, Box<dyn Error>> {
     default_cores().first().copied().ok_or_else(|| "no core may be used".into())
 }
 

@@ -7,19 +7,25 @@ use std::error::Error;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use hostnet::Interface;
 use netlab::Container;
 
 use super::process::{Program, fresh_directory, run_in};
-use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, worker_core};
+use super::{
+    Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, guests, worker_core,
+};
 
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 const PLAIN: &str = "ovs-vswitchd";
-const WITH_DPDK: &str = "ovs-vswitchd-dpdk";
+pub(super) const WITH_DPDK: &str = "ovs-vswitchd-dpdk";
 /// Without huge pages, which a container host need not have, and with nothing but the devices that are named. Without
 /// `--legacy-mem` OVS adds `--in-memory`, which cannot do without huge pages.
 const DPDK: &[&str] = &["dpdk-init=true", "dpdk-extra=--no-huge --no-pci -m 1024 --legacy-mem"];
 /// Checksums and segmentation are left to devices. Without it, what a container leaves to a device is dropped.
 const SEGMENTATION: &str = "userspace-tso-enable=true";
+
+/// The socket by which `ovs-appctl` asks the switch, in its directory.
+const CONTROL: &str = "vswitchd.ctl";
 
 /// What it takes.
 pub(super) const NEEDS: &[&str] = &[PLAIN, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"];
@@ -102,7 +108,8 @@ const TAP: Mode = Mode { port: |_| vec!["type=tap".to_owned()], is_tap: true, ..
 const TAP_TSO: Mode = Mode { config: &[SEGMENTATION], ..TAP };
 const XDP: Mode = Mode { is_polling: true, port: |_| xdp_port("generic"), ..PACKET };
 const XDP_NATIVE: Mode = Mode { port: |_| xdp_port("native"), ..XDP };
-const DPDK_PACKET: Mode = Mode {
+/// DPDK, with a polling thread.
+pub(super) const DPDK_PACKET: Mode = Mode {
     daemon: WITH_DPDK,
     config: DPDK,
     is_polling: true,
@@ -121,30 +128,46 @@ fn dpdk_port(driver: &str, device: &str) -> Vec<String> {
 }
 
 fn start(wish: &Wish, mode: &Mode) -> Result<Rig, Box<dyn Error>> {
-    let (ends, host) = (containers()?, Container::new()?);
+    let (ends, guests, host) = (containers()?, guests(wish)?, Container::new()?);
     let switch = OpenVswitch::start(&host, mode)?;
-    for (end, device) in ends.iter().zip(["veth0", "veth1"]) {
-        if !mode.is_tap {
-            let netlink = host.netlink()?;
-            netlink.create_veth(device, INTERFACE, Some(end.namespace().as_fd()))?;
-            let link = netlink.link(device)?;
-            netlink.set_mtu(link.index, wish.mtu)?;
-            netlink.set_up(link.index, true)?;
-        }
-        let (kind, mtu) = ((mode.port)(device), format!("mtu_request={}", wish.mtu));
-        let settings: Vec<_> = kind.iter().chain([&mtu]).map(String::as_str).collect();
-        switch.port(&host, "br0", device, &settings)?;
-        if mode.is_tap {
-            let netlink = host.netlink()?;
-            netlink.move_to(netlink.link(device)?.index, end.namespace(), INTERFACE)?;
-        }
+    for (number, end) in ends.iter().chain(&guests).enumerate() {
+        join(&switch, &host, mode, (end, &format!("veth{number}")), wish)?;
     }
     configure(&ends, wish)?;
+    let silent = Interface { mtu: Some(wish.mtu), ..Interface::default() };
+    for guest in &guests {
+        guest.configure(INTERFACE, &silent)?;
+    }
     if !mode.config.contains(&SEGMENTATION) {
-        ends.iter().try_for_each(|end| end.set_offloads(INTERFACE, false))?;
+        let mut all = ends.iter().chain(&guests);
+        all.try_for_each(|end| end.set_offloads(INTERFACE, false))?;
     }
     let labour = Labour::Processes(vec![switch.pid()]);
-    Rig::bridged(ends, labour, (switch, host))
+    Rig::bridged(ends, labour, (switch, host, guests))
+}
+
+/// An empty container's way onto the bridge, by a device of that name.
+fn join(
+    switch: &OpenVswitch,
+    host: &Container,
+    mode: &Mode,
+    (end, device): (&Container, &str),
+    wish: &Wish,
+) -> Result<(), Box<dyn Error>> {
+    let netlink = host.netlink()?;
+    if !mode.is_tap {
+        netlink.create_veth(device, INTERFACE, Some(end.namespace().as_fd()))?;
+        let link = netlink.link(device)?;
+        netlink.set_mtu(link.index, wish.mtu)?;
+        netlink.set_up(link.index, true)?;
+    }
+    let (kind, mtu) = ((mode.port)(device), format!("mtu_request={}", wish.mtu));
+    let settings: Vec<_> = kind.iter().chain([&mtu]).map(String::as_str).collect();
+    switch.port(host, "br0", device, &settings)?;
+    if mode.is_tap {
+        netlink.move_to(netlink.link(device)?.index, end.namespace(), INTERFACE)?;
+    }
+    Ok(())
 }
 
 /// A core as one bit of a hexadecimal number, however many cores the machine has.
@@ -156,6 +179,8 @@ fn mask_of(core: usize) -> String {
 pub(super) struct OpenVswitch {
     daemon: Program,
     _database: Program,
+    directory: PathBuf,
+    /// The database's.
     socket: String,
 }
 
@@ -179,13 +204,13 @@ impl OpenVswitch {
             vsctl(&["set", "Open_vSwitch", ".", &quoted(&mask)])?;
         }
         let place = directory.to_string_lossy().into_owned();
-        let control = format!("--unixctl={place}/vswitchd.ctl");
+        let control = format!("--unixctl={place}/{CONTROL}");
         let environment =
             [("OVS_RUNDIR", &*place), ("OVS_LOGDIR", &place), ("OVS_SYSCONFDIR", &place)];
         let arguments = [&*socket, &control, "--no-chdir"];
         let mut daemon = Program::start(host, &directory, mode.daemon, &arguments, &environment)?;
-        daemon.await_that(|| directory.join("vswitchd.ctl").exists())?;
-        let switch = Self { daemon, _database: database, socket };
+        daemon.await_that(|| directory.join(CONTROL).exists())?;
+        let switch = Self { daemon, _database: database, directory, socket };
         switch.bridge(host, "br0")?;
         Ok(switch)
     }
@@ -209,6 +234,40 @@ impl OpenVswitch {
             [] => self.vsctl(host, &add),
             settings => self.vsctl(host, &[&add, &set[..], settings].concat()),
         }
+    }
+
+    /// Takes a port away.
+    pub(super) fn remove(&self, host: &Container, name: &str) -> Result<(), Box<dyn Error>> {
+        self.vsctl(host, &["del-port", name])
+    }
+
+    /// Changes `other_config` of the whole switch while it runs.
+    pub(super) fn set(&self, host: &Container, settings: &[&str]) -> Result<(), Box<dyn Error>> {
+        let settings: Vec<_> = settings.iter().map(|setting| quoted(setting)).collect();
+        let set = ["set", "Open_vSwitch", "."];
+        let all: Vec<_> = set.into_iter().chain(settings.iter().map(String::as_str)).collect();
+        self.vsctl(host, &all)
+    }
+
+    /// Asks the switch itself.
+    pub(super) fn ask(
+        &self,
+        host: &Container,
+        question: &[&str],
+    ) -> Result<String, Box<dyn Error>> {
+        let control = format!("--target={}", self.directory.join(CONTROL).display());
+        run_in(host, "ovs-appctl", &[&[&*control], question].concat(), "")
+    }
+
+    /// Has these flows, one a line, instead of those that a bridge had.
+    pub(super) fn flows(
+        &self,
+        host: &Container,
+        bridge: &str,
+        flows: &str,
+    ) -> Result<(), Box<dyn Error>> {
+        let place = format!("unix:{}/{bridge}.mgmt", self.directory.display());
+        run_in(host, "ovs-ofctl", &["replace-flows", &place, "-"], flows).map(drop)
     }
 
     /// The switch's process.

@@ -18,7 +18,9 @@ use vswitch::control::{Background, Offload};
 use vswitch::worker::PollMode;
 
 use super::process::fresh_directory;
-use super::{Family, INTERFACE, Labour, Reset, Rig, Subject, Wish, cidr, containers, monitor};
+use super::{
+    Family, INTERFACE, Labour, Reset, Rig, Subject, Wish, cidr, containers, guests, monitor,
+};
 
 const OURS: Subject = Subject {
     name: "",
@@ -202,15 +204,13 @@ impl Switch {
         self.named_tap(name, bridge, container, (name, &Interface::default()))
     }
 
-    /// As [`Self::guest`], by a veth that exists before.
-    pub(crate) fn veth_guest(
+    /// Takes one end of a veth for a port, in gso mode.
+    pub(crate) fn veth(
         &mut self,
         name: &str,
         bridge: &str,
-        container: &Container,
+        device: &str,
     ) -> Result<(), Box<dyn Error>> {
-        let device = veth_to(container, name)?;
-        container.configure(name, &Interface::default())?;
         let (device, mode) = (device.parse()?, NetdevMode::Gso);
         self.port(name, bridge, PortKind::Netdev { device, netns: None, mode })
     }
@@ -238,7 +238,7 @@ impl Switch {
 }
 
 /// Makes a veth pair of which one end is in a container, and returns what the other is called.
-fn veth_to(container: &Container, ifname: &str) -> Result<String, Box<dyn Error>> {
+pub(crate) fn veth_to(container: &Container, ifname: &str) -> Result<String, Box<dyn Error>> {
     // The kernel takes the devices of an earlier rig down when it comes to it: no two have the same name.
     let device = format!("veth{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let place = Some(container.namespace().as_fd());
@@ -277,7 +277,7 @@ fn start_by(
     wish: &Wish,
     mode: Option<NetdevMode>,
 ) -> Result<Rig, Box<dyn Error>> {
-    let (ends, monitor) = (containers()?, monitor(wish)?);
+    let (ends, monitor, guests) = (containers()?, monitor(wish)?, guests(wish)?);
     switch.bridge("br0", wish.mtu, &[])?;
     let mtu = Some(wish.mtu);
     for (number, (end, name)) in ends.iter().zip(["port0", "port1"]).enumerate() {
@@ -285,10 +285,10 @@ fn start_by(
         let wanted = Interface { ips: &ips, mtu, ..Interface::default() };
         join(&mut switch, (name, "br0"), mode, end, &wanted)?;
     }
-    if let Some(monitor) = &monitor {
+    for (number, silent) in monitor.iter().chain(&guests).enumerate() {
         let wanted = Interface { mtu, ..Interface::default() };
-        join(&mut switch, ("port2", "br0"), mode, monitor, &wanted)?;
+        join(&mut switch, (&format!("port{}", number + 2), "br0"), mode, silent, &wanted)?;
     }
-    let controls = vec![switch.socket().to_owned()];
-    Ok(Rig { controls, monitor, ..Rig::bridged(ends, Labour::Threads(WORKERS), switch)? })
+    let (controls, labour) = (vec![switch.socket().to_owned()], Labour::Threads(WORKERS));
+    Ok(Rig { controls, monitor, ..Rig::bridged(ends, labour, (switch, guests))? })
 }

@@ -1,7 +1,7 @@
 //! Changes of address translation, and of what sessions are kept by.
 
 use super::otherwise;
-use crate::check::no_bridge;
+use crate::check::{check_addressed, no_bridge};
 use crate::{Config, ConnFilter, CtlError, Named, NatAdd, NatSet, RuleName};
 
 pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
@@ -10,7 +10,9 @@ pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
         Some(present) if *present != add.rule => {
             Err(otherwise("nat rule", &name, "`nat del` it first, or give this one another name"))
         }
-        _ => {
+        Some(_) => Ok(()),
+        None => {
+            check_addressed(config, &add.rule).map_err(|error| error.within("nat rule", &name))?;
             config.nat.insert(name, add.rule.clone());
             Ok(())
         }

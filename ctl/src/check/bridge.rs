@@ -21,7 +21,7 @@ const MAX_LIFETIME_SECONDS: u16 = 9000;
 /// What one router advertisement has room for, with the shortest MTU.
 const MAX_DNS: usize = 8;
 /// The most gateway addresses of one bridge.
-const MAX_GATEWAYS: usize = 32;
+pub(crate) const MAX_GATEWAYS: usize = 32;
 /// The most networks that the router answers for on one bridge.
 const MAX_PROXIED: usize = 1024;
 /// The most neighbours entered by hand on one bridge.
@@ -139,10 +139,16 @@ fn check_gateways(config: &Config, name: &BridgeName, bridge: &Bridge) -> Result
             return Err(CtlError::invalid(message));
         }
     }
-    let subnets = bridge.gateways.iter().map(|gateway| (gateway.subnet(), gateway)).collect();
-    if let Some([(_, one), (_, other)]) = overlapping(subnets) {
+    let mut known = BTreeSet::new();
+    if let Some(twice) = bridge.gateways.iter().find(|gateway| !known.insert(gateway.addr)) {
+        let message = format!("gateway address {} is given twice", twice.addr);
+        return Err(CtlError::invalid(message));
+    }
+    if let Some([(_, one), (_, other)]) = overlapping(bridge.subnets().collect()) {
         return Err(CtlError::invalid(format!(
-            "gateways {one} and {other} are in overlapping subnets; give one address of each subnet"
+            "gateways {one} and {other} are in overlapping subnets; give one address of each subnet, and further ones of it by \
+             themselves ({})",
+            other.alone()
         )));
     }
     let mtu = config.mtu_within(name);

@@ -14,6 +14,9 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+pub(crate) use bridge::MAX_GATEWAYS;
+pub(crate) use nat::check_addressed;
+
 use crate::flow::FlowRule;
 use crate::loopback;
 use crate::plan::differing;
@@ -214,7 +217,8 @@ fn bridge_for_ports<'a>(config: &'a Config, name: &BridgeName) -> Result<&'a Bri
 /// A bridge that has to be there, and to be an interface of the router.
 fn routed<'a>(config: &'a Config, name: &BridgeName) -> Result<&'a Bridge, CtlError> {
     let bridge = bridge_of(config, name)?;
-    if bridge.gateways.is_empty() {
+    // The host's addresses come and go.
+    if bridge.gateways.is_empty() && config.shared_port(name).is_none() {
         return Err(CtlError::invalid(format!(
             "bridge {name} has no gateway address, so nothing is routed there; \
              give it one with `bridge set {name} --gateway`"

@@ -22,9 +22,32 @@ const MAX_EXCEPTIONS: usize = 256;
 pub(super) fn check(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
     check_elsewhere(rule.bridges().into_iter())?;
     match rule {
-        NatRule::Masquerade(rule) => check_masquerade(config, rule),
-        NatRule::Publish(rule) => check_publish(config, rule),
-        NatRule::Prefix(rule) => check_prefix(config, rule),
+        NatRule::Masquerade(rule) => check_masquerade(config, rule)?,
+        NatRule::Publish(rule) => check_publish(config, rule)?,
+        NatRule::Prefix(rule) => check_prefix(config, rule)?,
+    }
+    // The host's addresses come and go: a rule waits for them.
+    if rule.bridges().into_iter().any(|name| config.shared_port(name).is_some()) {
+        return Ok(());
+    }
+    check_addressed(config, rule)
+}
+
+/// That a rule has the addresses that packets leave with, or are sent to.
+///
+/// # Errors
+/// [`CtlError`].
+pub(crate) fn check_addressed(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
+    match rule {
+        NatRule::Publish(Publish { on, forward, .. }) if forward.address.is_none() => {
+            check_has_address(bridge_of(config, on)?, on, forward.container.is_ipv4())
+        }
+        NatRule::Masquerade(rule) if rule.addresses.is_none() => {
+            let to = bridge_of(config, &rule.to)?;
+            let mut versions = [true, false].into_iter().filter(|ipv4| rule.covers(*ipv4));
+            versions.try_for_each(|ipv4| check_has_address(to, &rule.to, ipv4))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -67,10 +90,7 @@ fn check_masquerade(config: &Config, rule: &Masquerade) -> Result<(), CtlError> 
             "a quota of 0 would let nobody through; leave it out, or use 1 or more",
         ));
     }
-    let Some(addresses) = &rule.addresses else {
-        let mut versions = [true, false].into_iter().filter(|ipv4| rule.covers(*ipv4));
-        return versions.try_for_each(|ipv4| check_has_address(to, &rule.to, ipv4));
-    };
+    let Some(addresses) = &rule.addresses else { return Ok(()) };
     if rule.ipv6 && addresses.is_ipv4() {
         return Err(CtlError::invalid(
             "--ipv6 needs IPv6 --addresses; use a rule for each IP version",
@@ -113,7 +133,7 @@ fn check_ranges_of_hosts(bridge: &Bridge, addresses: &AddressRanges) -> Result<(
 }
 
 fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
-    let on = bridge_of(config, &rule.on)?;
+    bridge_of(config, &rule.on)?;
     let Forward { address, container, protocol, .. } = rule.forward;
     match address {
         Some(address) if rule.is_on_loopback() && protocol == Protocol::Sctp => {
@@ -122,7 +142,7 @@ fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
             )));
         }
         Some(address) => check_host("published address", address)?,
-        None => check_has_address(on, &rule.on, container.is_ipv4())?,
+        None => {}
     }
     check_host("container", container)?;
     if let Some(port) = rule.port.as_ref().filter(|port| !config.ports.contains_key(*port)) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{check_host, check_number, is_link_local, overlapping, routed};
-use crate::{Bridge, BridgeName, Config, CtlError, IpCidr, NatRule, Prefix, Route, Shape};
+use crate::{Bridge, BridgeName, Config, CtlError, NatRule, Prefix, Route, Shape};
 
 /// The most next hops of one route.
 const MAX_NEXT_HOPS: usize = 16;
@@ -14,7 +14,8 @@ pub(super) fn check(config: &Config) -> Result<(), CtlError> {
         let bridge = routed(config, on).map_err(|error| error.within("routes on", on))?;
         for (to, route) in routes {
             let name = format!("{to} on {on}");
-            check_route(bridge, to, route).map_err(|error| error.within("route", name))?;
+            check_route(config, (on, bridge), (to, route))
+                .map_err(|error| error.within("route", name))?;
         }
     }
     for (from, reached) in &config.allowed {
@@ -26,20 +27,28 @@ pub(super) fn check(config: &Config) -> Result<(), CtlError> {
     Ok(())
 }
 
-fn check_route(bridge: &Bridge, to: &Prefix, route: &Route) -> Result<(), CtlError> {
+fn check_route(
+    config: &Config,
+    (on, bridge): (&BridgeName, &Bridge),
+    (to, route): (&Prefix, &Route),
+) -> Result<(), CtlError> {
     if to.addr().is_multicast() || to.addr().is_loopback() {
         return Err(CtlError::invalid("multicast and loopback addresses are not routed"));
     }
     if bridge.gateways.iter().any(|gateway| gateway.subnet() == *to) {
         return Err(CtlError::invalid("this is the bridge's own subnet, which needs no route"));
     }
-    if route.via.is_empty() {
+    // Which networks are on its links the host says itself.
+    if route.via.is_empty() && config.shared_port(on).is_none() {
         return Err(CtlError::invalid("a route needs a next hop: say --via"));
     }
     check_number("next hops of one route", route.via.len(), MAX_NEXT_HOPS)?;
     let mut hops = BTreeSet::new();
     for via in &route.via {
-        check_next_hop(bridge, to, *via)?;
+        let is_on_link = |(to, route): (&Prefix, &Route)| route.via.is_empty() && to.contains(*via);
+        if !config.routes.get(on).into_iter().flatten().any(is_on_link) {
+            check_next_hop(bridge, to, *via)?;
+        }
         if !hops.insert(via) {
             return Err(CtlError::invalid(format!("next hop {via} is given twice")));
         }
@@ -94,12 +103,12 @@ pub(super) fn check_joined(config: &Config) -> Result<(), CtlError> {
 /// The subnets that a bridge's addresses are of. Those of a routed network are known one by one, and may be among those of an
 /// uplink.
 fn subnets(config: &Config, name: &BridgeName) -> Vec<Prefix> {
-    let gateways = config.bridges.get(name).into_iter().flat_map(|bridge| &bridge.gateways);
-    let global = gateways.filter(|gateway| !is_link_local(gateway.addr));
+    let gateways = config.bridges.get(name).into_iter().flat_map(Bridge::subnets);
+    let global = gateways.filter(|(_, gateway)| !is_link_local(gateway.addr));
     match config.networks.get(name).map(|network| (network.settings.shape, network)) {
         Some((Shape::Routed, _)) => Vec::new(),
         Some((Shape::P2p, network)) => network.pools.keys().copied().collect(),
-        _ => global.map(IpCidr::subnet).collect(),
+        _ => global.map(|(subnet, _)| subnet).collect(),
     }
 }
 

@@ -71,6 +71,17 @@ impl Bridge {
         })
     }
 
+    /// The subnets that the router is in, each with its address there. A further address of a subnet, given by itself, is in
+    /// that one.
+    pub fn subnets(&self) -> impl Iterator<Item = (Prefix, &IpCidr)> {
+        let is_further = |own: &IpCidr| {
+            let is_in = |other: &IpCidr| *other != *own && other.contains(own.addr);
+            *own == own.alone() && self.gateways.iter().any(is_in)
+        };
+        let own = self.gateways.iter().filter(move |own| !is_further(own));
+        own.map(|own| (own.subnet(), own))
+    }
+
     /// The router's address in the subnet in which another address is.
     pub fn gateway_for(&self, addr: IpAddr) -> Option<&IpCidr> {
         self.gateways.iter().find(|gateway| gateway.contains(addr))

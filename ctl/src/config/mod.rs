@@ -119,7 +119,8 @@ fn is_empty(flows: &Flows) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// The next hops, among which the conversations are divided.
+    /// The next hops, among which the conversations are divided. None, where the network is on the very link, as only the
+    /// host can say of a link of its own.
     pub via: Vec<IpAddr>,
 }
 

@@ -40,7 +40,7 @@ use crate::port::{Missed, Port, PortFault, Sent};
 use crate::shared::Sharing;
 use held::Held;
 use ring::Descriptor;
-use socket::{Rings, Socket, Statistics};
+use socket::{RING, Rings, Socket, Statistics};
 
 /// The next piece of the frame is in the next descriptor (linux/if_xdp.h).
 const PKT_CONTD: u32 = 1;
@@ -57,6 +57,9 @@ const BURST: u32 = 64;
 const _: () = assert!(BURST as usize == BURST_FRAMES);
 /// Slots that the kernel gets at least, before it is given more.
 const REFILL_AT: u32 = 64;
+/// Slots that it has to receive into while the pool is [short of small ones](Pool::is_short_of_small): enough for what it
+/// receives at a time (`NAPI_POLL_WEIGHT`), and for that to come while the switch turns.
+const FEW: u32 = 2 * REFILL_AT;
 /// Attempts to make the kernel take what is in the transmit ring.
 const KICKS: usize = 64;
 
@@ -213,9 +216,10 @@ impl XdpPort {
         self.mode
     }
 
-    /// Gives the kernel slots to receive into.
+    /// Gives the kernel slots to receive into: a whole ring of them, or, where many ports share the memory, a few.
     fn refill(&mut self, pool: &mut Pool) {
-        let wanted = self.rings.fill.free();
+        let free = self.rings.fill.free();
+        let wanted = if pool.is_short_of_small() { free.saturating_sub(RING - FEW) } else { free };
         if wanted < REFILL_AT || !std::ptr::eq(pool.arena(), self.held.arena()) {
             return;
         }

@@ -34,7 +34,7 @@ const PGOFF_FILL: u64 = 0x1_0000_0000;
 const PGOFF_COMPLETION: u64 = 0x1_8000_0000;
 
 /// Entries of each ring.
-const RING: u32 = 1024;
+pub(super) const RING: u32 = 1024;
 /// Frames that one `sendto` may send.
 const TX_BUDGET: u32 = 256;
 

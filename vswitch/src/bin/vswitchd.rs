@@ -14,6 +14,7 @@ use vswitch::cli::Color;
 use vswitch::control::{Offload, Options, run};
 use vswitch::fleet::{CoreSet, FleetOptions, default_cores};
 use vswitch::notify;
+use vswitch::sys::map_large_pieces;
 use vswitch::worker::{PollMode, doorbell, ring};
 
 /// A userspace packet switch for containers.
@@ -92,6 +93,8 @@ enum Carrier {
 }
 
 fn main() -> ExitCode {
+    // Where it is not to be had, empty tables take memory.
+    map_large_pieces();
     let arguments = Arguments::parse();
     let no_color = std::env::var_os("NO_COLOR");
     tracing_subscriber::fmt()

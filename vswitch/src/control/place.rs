@@ -93,16 +93,50 @@ pub fn predecessors(mutation: &Mutation, config: &Config) -> Vec<PortName> {
         }
         _ => None,
     };
-    let is_left = |port: &Port| {
-        netns.is_some_and(|netns| called(port) == Some(netns))
-            && enter(port).is_err_and(|error| error.is_absence())
+    netns.map_or_else(Vec::new, |netns| left_behind(netns, config))
+}
+
+/// The ports that were made where the name led before. One look at where it leads now, however many they are: it takes a thread.
+fn left_behind(netns: &NetnsRef, config: &Config) -> Vec<PortName> {
+    let mut ports = config.ports.iter().filter(|(_, port)| called(port) == Some(netns)).peekable();
+    if ports.peek().is_none() {
+        return Vec::new();
+    }
+    let found = Netns::open(netns).and_then(|found| found.identity());
+    let is_left = |port: &Port| match &found {
+        Ok(found) => port.place.as_ref() != Some(found),
+        Err(error) => error.is_absence(),
     };
-    config.ports.iter().filter(|(_, port)| is_left(port)).map(|(name, _)| name.clone()).collect()
+    ports.filter(|(_, port)| is_left(port)).map(|(name, _)| name.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ctl::Tap;
+
+    #[test]
+    fn those_who_had_the_name_before_are_left_behind_and_nobody_else() {
+        let own: NetnsRef = "/proc/self/ns/net".parse().unwrap();
+        let here = Netns::open(&own).unwrap().identity().unwrap();
+        let before = NetnsIdentity { cookie: here.cookie + 1, ..here.clone() };
+        let gone = "/run/netns/of-nobody".parse().unwrap();
+        let mut config = Config::default();
+        let ports = [("same", &own, &here), ("first", &own, &before), ("second", &own, &before)];
+        for (name, netns, place) in ports.into_iter().chain([("absent", &gone, &here)]) {
+            let tap = Tap { netns: Some(netns.clone()), ..Tap::new("eth0".parse().unwrap()) };
+            let port = Port::new("br0".parse().unwrap(), PortKind::Tap(tap));
+            let port = Port { place: Some(place.clone()), ..port };
+            config.ports.insert(name.parse().unwrap(), port);
+        }
+        let left = |netns| {
+            let left = left_behind(netns, &config);
+            left.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&own), ["first", "second"]);
+        assert_eq!(left(&gone), ["absent"]);
+        assert!(left(&"/run/netns/others".parse().unwrap()).is_empty());
+    }
 
     #[test]
     fn a_port_is_taken_up_where_it_was_and_by_an_operators_name_after_a_reboot() {

@@ -17,6 +17,7 @@ mod gateways;
 mod lookout;
 mod loopback;
 mod overlay;
+mod reservation;
 mod services;
 mod shortcuts;
 mod uplink;
@@ -24,7 +25,7 @@ mod uplink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ctl::{Config, CtlError, FdbFilter, Port, PortName, Table};
+use ctl::{Config, CtlError, FdbFilter, Port, PortName, PortRange, Table};
 use flows::fdb::Entry;
 use flows::nat::Mappings;
 use flows::{Generation, PortIndex, Seconds, Snapshot, Translation};
@@ -43,8 +44,8 @@ use endings::Ending;
 use gateways::Schedules;
 use lookout::{Swept, is_bound_to_container};
 use loopback::Loopback;
+use reservation::Reservation;
 pub use shortcuts::Carrier;
-use uplink::Reservation;
 
 /// Internal addresses that masquerading has room for.
 const MASQUERADED: u32 = 65_536;
@@ -75,6 +76,8 @@ pub struct Switch {
     /// Neighbours that the host is to find.
     questions: Arc<Questions>,
     reservation: Reservation,
+    /// The ports that masquerading takes from the host.
+    lent: Vec<PortRange>,
     loopback: Loopback,
     /// An interface is shared of whose host nothing is known yet.
     has_new_host: bool,
@@ -104,6 +107,7 @@ impl Switch {
             swept: Swept::default(),
             questions,
             reservation: Reservation::default(),
+            lent: Vec::new(),
             loopback: Loopback::default(),
             has_new_host: false,
             carrier,

@@ -24,7 +24,10 @@ pub fn tests() -> Vec<Test> {
         test!(however_many_veths_there_are_all_of_them_are_served),
     ]
     .into_iter()
-    .chain([test!(an_sctp_checksum_that_was_left_to_a_device_is_finished).needs(Need::Bpf)])
+    .chain([
+        test!(an_sctp_checksum_that_was_left_to_a_device_is_finished).needs(Need::Bpf),
+        test!(however_many_veths_there_are_all_of_them_are_served_by_xdp).needs(Need::Bpf),
+    ])
     .map(|test| test.needs(Need::Tun))
     .collect()
 }
@@ -55,17 +58,25 @@ fn drops(daemon: &Daemon, reason: &str) -> Result<u64, ctl::ClientError> {
 
 /// A port that has seen short frames asks for buffers by the dozen, and all of them together for more than there are.
 fn however_many_veths_there_are_all_of_them_are_served() -> TestResult {
-    const MANY: usize = 12;
+    all_are_served(Kind::Gso, 12)
+}
+
+/// A port gives the kernel a ring of slots to receive into, and all of them together more than there are.
+fn however_many_veths_there_are_all_of_them_are_served_by_xdp() -> TestResult {
+    all_are_served(Kind::Xdp, 24)
+}
+
+fn all_are_served(kind: Kind, count: usize) -> TestResult {
     let daemon = Daemon::start()?;
-    let containers = (0..MANY).map(|_| Container::new()).collect::<Result<Vec<_>, _>>()?;
+    let containers = (0..count).map(|_| Container::new()).collect::<Result<Vec<_>, _>>()?;
     let address = |number: usize| format!("10.0.0.{}", number + 1);
     for (number, container) in containers.iter().enumerate() {
         let cidr = address(number) + "/24";
-        connect(&daemon, &format!("c{number}"), Kind::Gso, container, (1500, &[&cidr]))?;
+        connect(&daemon, &format!("c{number}"), kind, container, (1500, &[&cidr]))?;
     }
-    for step in [1, MANY / 2] {
+    for step in [1, count / 2] {
         for (number, container) in containers.iter().enumerate() {
-            reaches(container, &address((number + step) % MANY))?;
+            reaches(container, &address((number + step) % count))?;
         }
     }
     daemon.check_ledger()

@@ -32,6 +32,10 @@ pub fn tests() -> Vec<Test> {
         test!(the_host_keeps_an_interface_that_is_shared_by_xdp),
         test!(a_host_whose_switch_is_killed_has_its_interface_back),
         test!(what_the_host_has_is_followed),
+        test!(a_host_with_an_address_by_itself_is_followed),
+        test!(a_published_port_is_at_every_address_of_the_host),
+        test!(rules_wait_for_the_hosts_addresses),
+        test!(programs_at_ports_that_masquerading_takes_are_told_of),
         test!(an_interface_is_shared_by_a_bridge_of_its_own),
         test!(backends_beside_the_host_are_not_checked),
         test!(the_host_has_an_interface_on_a_bridge),
@@ -254,6 +258,97 @@ fn what_the_host_has_is_followed() -> TestResult {
     })?;
     reaches(&site.inner, "203.0.113.7")?;
     site.daemon.check_ledger()
+}
+
+/// As clouds give them: an address alone, and a router that the link is said to have.
+fn a_host_with_an_address_by_itself_is_followed() -> TestResult {
+    let site = Site::new()?;
+    let (netlink, link) = (site.host.netlink()?, site.host.link("eth0")?);
+    netlink.remove_address(link.index, format!("{}/24", HOST[0]).parse()?)?;
+    netlink.add_address(link.index, format!("{}/32", HOST[0]).parse()?)?;
+    netlink.add_default_route(WORLD[0].parse()?, link.index)?;
+    let far: ctl::IpCidr = "203.0.113.7/32".parse()?;
+    let beyond = site.world.netlink()?;
+    let lo = beyond.link("lo")?.index;
+    beyond.set_up(lo, true)?;
+    beyond.add_address(lo, far)?;
+    let router: IpAddr = WORLD[0].parse()?;
+    eventually("the router on the link is followed", || {
+        let all = site.daemon.ask::<ctl::response::Routes>(Query::RouteList);
+        all.is_ok_and(|all| all.routes.iter().any(|route| route.via.contains(&router)))
+    })?;
+    reaches(&site.inner, &far.addr.to_string())?;
+    reaches(&site.inner, WORLD[0])?;
+    let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
+    connect(&site.world, SocketAddr::new(HOST[0].parse()?, 8080))??;
+    listener.accept()?;
+    site.daemon.check_ledger()
+}
+
+fn a_published_port_is_at_every_address_of_the_host() -> TestResult {
+    let site = Site::new()?;
+    let (netlink, link) = (site.host.netlink()?, site.host.link("eth0")?);
+    let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
+    for further in ["192.0.2.3/24", "192.0.2.4/32"] {
+        let cidr: ctl::IpCidr = further.parse()?;
+        netlink.add_address(link.index, cidr)?;
+        eventually("the further address is followed", || {
+            let bridge = "out".parse().map_err(drop).map(Named::new).map(Query::BridgeShow);
+            let info: Result<ctl::response::BridgeInfo, _> =
+                bridge.and_then(|query| site.daemon.ask(query).map_err(drop));
+            info.is_ok_and(|info| info.settings.gateways.iter().any(|own| own.addr == cidr.addr))
+        })?;
+        for from in [&site.world, &site.host] {
+            connect(from, SocketAddr::new(cidr.addr, 8080))??;
+            listener.accept()?;
+        }
+    }
+    // What begins here begins at the first address, as the kernel has it.
+    let (_near, far) = Path::new(&site.inner, &site.world, WORLD[0].parse::<IpAddr>()?).tcp()?;
+    assert_eq!(far.peer_addr()?.ip(), HOST[0].parse::<IpAddr>()?);
+    site.daemon.check_ledger()
+}
+
+fn rules_wait_for_the_hosts_addresses() -> TestResult {
+    let mut site = Site::new()?;
+    let (netlink, link) = (site.host.netlink()?, site.host.link("eth0")?);
+    netlink.remove_address(link.index, format!("{}/64", HOST[1]).parse()?)?;
+    netlink.remove_address(link.index, format!("{}/24", HOST[0]).parse()?)?;
+    netlink.add_address(link.index, "192.0.2.12/24".parse()?)?;
+    let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
+    let answers = |site: &Site, own: &str| {
+        let at = own.parse().map(|ip: IpAddr| SocketAddr::new(ip, 8080));
+        eventually("the port is found at the other address", || {
+            at.is_ok_and(|at| connect(&site.world, at).is_ok_and(|connected| connected.is_ok()))
+        })
+    };
+    answers(&site, "192.0.2.12")?;
+    listener.accept()?;
+    // A daemon that starts finds the same.
+    site.daemon.end(Signal::KILL)?;
+    let directory = site.daemon.directory().to_owned();
+    site.daemon = Daemon::start_again_on(&site.host, &directory, &[])?;
+    answers(&site, "192.0.2.12")?;
+    netlink.add_address(link.index, format!("{}/64", HOST[1]).parse()?)?;
+    drop(listener);
+    let _six = listen(&site.inner, SocketAddr::new(INNER[1].parse()?, 80))?;
+    Ok(answers(&site, HOST[1])?)
+}
+
+fn programs_at_ports_that_masquerading_takes_are_told_of() -> TestResult {
+    let (host, world) = (Container::new()?, Container::new()?);
+    host.netlink()?.create_veth("eth0", "eth0", Some(world.namespace().as_fd()))?;
+    host.address("eth0", &[&format!("{}/24", HOST[0])])?;
+    let _own = listen(&host, "0.0.0.0:62000".parse()?)?;
+    let daemon = Daemon::start_on(&host, &[])?;
+    daemon.add("up0", shared("out", NetdevMode::Auto)?)?;
+    routed_bridge(&daemon, "inside", &["10.1.0.1/24"])?;
+    let rule = NatRule::Masquerade(Masquerade::new("inside".parse()?, "out".parse()?));
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    let status: ctl::response::Status = daemon.ask(Query::Status)?;
+    let told = format!("{:?}", status.problems);
+    assert!(told.contains("0.0.0.0:62000/tcp") && told.contains("61000-65535"), "{told}");
+    Ok(())
 }
 
 /// What answered a check would be the host's kernel's, which would reset the connection.

@@ -11,8 +11,7 @@ impl Switch {
         let config = self.config();
         let mut routes = Vec::new();
         for (on, bridge) in &config.bridges {
-            let connected =
-                bridge.gateways.iter().map(|cidr| (cidr.subnet(), RouteKind::Connected));
+            let connected = bridge.subnets().map(|(subnet, _)| (subnet, RouteKind::Connected));
             let own =
                 bridge.gateways.iter().map(|cidr| (Prefix::host(cidr.addr), RouteKind::Local));
             routes.extend(connected.chain(own).map(|(to, kind)| RouteInfo {

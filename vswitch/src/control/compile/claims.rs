@@ -65,6 +65,18 @@ fn span(ports: PortRange) -> std::ops::RangeInclusive<u16> {
     ports.first()..=ports.last()
 }
 
+/// The ports that masquerading takes from interfaces that are shared.
+pub fn lent(config: &Config) -> Vec<PortRange> {
+    let shared = config.shared_bridges();
+    let ranges = config.nat.values().filter_map(|rule| match rule {
+        NatRule::Masquerade(rule) if shared.contains_key(&rule.to) => {
+            Some(config.masquerade_ports(rule))
+        }
+        _ => None,
+    });
+    PortRange::joined(ranges.collect())
+}
+
 /// The ports that the switch takes from interfaces that are shared, whoever uses them there: the host is to give them to
 /// nobody by itself, whose answers the switch would get.
 pub fn reserved(config: &Config) -> Vec<PortRange> {
@@ -72,7 +84,6 @@ pub fn reserved(config: &Config) -> Vec<PortRange> {
     let shared = config.shared_bridges();
     let is_shared = |bridge: &BridgeName| shared.contains_key(bridge);
     let rules = config.nat.values().filter_map(|rule| match rule {
-        NatRule::Masquerade(rule) if is_shared(&rule.to) => Some(config.masquerade_ports(rule)),
         NatRule::Publish(rule) if !rule.is_on_loopback() && is_shared(&rule.on) => {
             Some(rule.forward.ports)
         }
@@ -86,7 +97,7 @@ pub fn reserved(config: &Config) -> Vec<PortRange> {
         let is_taken = vxlan.via.as_ref().is_some_and(is_shared);
         PortRange::one(vxlan.dstport).filter(|_| is_taken)
     });
-    PortRange::joined(rules.chain(nodes).chain(tunnels).collect())
+    PortRange::joined(lent(config).into_iter().chain(rules).chain(nodes).chain(tunnels).collect())
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use flows::{
 use pktio::wire::MacAddr;
 
 use crate::worker::Shape;
-pub use claims::{claims, reserved};
+pub use claims::{claims, lent, reserved};
 pub use neighbors::put_neighbors;
 use rules::Rules;
 pub use services::Running;
@@ -61,6 +61,19 @@ pub struct Numbering {
 }
 
 impl Numbering {
+    /// The bridges of a configuration that have a number. Both are in order, so that none is searched for.
+    pub fn bridges_of<'a>(
+        &'a self,
+        config: &'a Config,
+    ) -> impl Iterator<Item = (&'a BridgeName, &'a BridgeSlot, &'a Bridge)> + 'a {
+        let mut slots = self.bridges.iter().peekable();
+        config.bridges.iter().filter_map(move |(name, bridge)| {
+            while slots.next_if(|(passed, _)| *passed < name).is_some() {}
+            let (_, slot) = slots.next_if(|(own, _)| *own == name)?;
+            Some((name, slot, bridge))
+        })
+    }
+
     /// The name of a port, or of the tunnel that it is of.
     pub fn port_name(&self, index: PortIndex) -> Option<&PortName> {
         let port = self.ports.iter().find(|(_, (at, _))| *at == index).map(|(name, _)| name);
@@ -175,9 +188,8 @@ pub fn snapshot(
     has_gate: impl Fn(&PortName) -> bool,
 ) -> Result<Snapshot, SnapshotError> {
     let mut bridges = Vec::new();
-    for (name, slot) in &numbering.bridges {
-        let Some(bridge) = config.bridges.get(name) else { continue };
-        let router = routes::router_port(config, numbering, name, bridge);
+    for (name, slot, bridge) in numbering.bridges_of(config) {
+        let router = routes::router_port(config, numbering, (name, slot.index), bridge);
         let whole = |own: &ctl::VlanOf| {
             let vid = Vid(own.vlan.number());
             Some(VlanOf { bridge: numbering.bridges.get(&own.bridge)?.index, vid })
@@ -318,6 +330,22 @@ pub fn put_statics(bridge: &Bridge, fdb: &Fdb, numbering: &Numbering, now: Secon
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bridges_of_a_configuration_are_found_by_their_names() {
+        let mut numbering = Numbering::default();
+        for (index, name) in (0..).map(BridgeIndex).zip(["b", "a", "c", "f"]) {
+            let fdb = Arc::new(Fdb::new(16, 300, 1));
+            numbering.bridges.insert(name.parse().unwrap(), BridgeSlot { index, fdb });
+        }
+        let mut config = Config::default();
+        for name in ["a", "c", "d", "e", "f"] {
+            config.bridges.insert(name.parse().unwrap(), Bridge::default());
+        }
+        let found = numbering.bridges_of(&config);
+        let found: Vec<_> = found.map(|(name, slot, _)| (name.to_string(), slot.index.0)).collect();
+        assert_eq!(found, [("a".to_owned(), 1), ("c".to_owned(), 2), ("f".to_owned(), 3)]);
+    }
 
     #[test]
     fn the_number_of_a_port_that_is_no_more_is_not_given_away_before_all_workers_know() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ctl::{BridgeName, Config, NatRule, PrefixTranslation, RelayedBy, RuleName};
+use ctl::{Bridge, BridgeName, Config, NatRule, PrefixTranslation, RelayedBy, RuleName};
 use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
 use flows::router::Prefix;
 use flows::service::Services;
@@ -188,10 +188,20 @@ pub(super) fn pool_addresses(config: &Config, bridge: &BridgeName) -> BTreeSet<I
             addresses.extend(pools.iter().flat_map(|pool| pool.addresses().collect::<Vec<_>>()));
         }
     }
-    if let Some(bridge) = config.bridges.get(bridge) {
+    let of_gateway = config.bridges.get(bridge).filter(|_| !addresses.is_empty());
+    if let Some(bridge) = of_gateway {
         bridge.gateways.iter().for_each(|cidr| _ = addresses.remove(&cidr.addr));
     }
     addresses
+}
+
+/// The addresses of the switch on a bridge: those of its gateway, and what masquerading uses beside them.
+fn addresses_on<'a>(
+    config: &'a Config,
+    name: &'a BridgeName,
+    bridge: &'a Bridge,
+) -> impl Iterator<Item = IpAddr> + 'a {
+    bridge.gateways.iter().map(|cidr| cidr.addr).chain(pool_addresses(config, name))
 }
 
 /// The pools of a rule: its addresses, or the first of each version of the gateway outside.
@@ -239,15 +249,15 @@ fn filtering(filtering: ctl::Filtering) -> Filtering {
 /// addresses a bridge's own counts.
 fn owners(config: &Config, numbering: &Numbering) -> HashMap<(BridgeIndex, IpAddr), BridgeIndex> {
     let mut owners = HashMap::new();
-    for (from, slot) in &numbering.bridges {
-        let own = [true, false].map(|is_ipv4| (from, is_ipv4));
-        for (owner, is_ipv4) in reachable(config, from).into_iter().chain(own) {
-            let Some(at) = numbering.bridges.get(owner) else { continue };
-            let own = config.bridges.get(owner).into_iter().flat_map(|bridge| &bridge.gateways);
-            let own = own.map(|cidr| cidr.addr).chain(pool_addresses(config, owner));
-            let own = own.filter(|ip| ip.is_ipv4() == is_ipv4);
-            owners.extend(own.map(|ip| ((slot.index, ip), at.index)));
+    for (from, slot, bridge) in numbering.bridges_of(config) {
+        for (owner, is_ipv4) in reachable(config, from) {
+            let other = numbering.bridges.get(owner).zip(config.bridges.get(owner));
+            let Some((at, other)) = other else { continue };
+            let others = addresses_on(config, owner, other).filter(|ip| ip.is_ipv4() == is_ipv4);
+            owners.extend(others.map(|ip| ((slot.index, ip), at.index)));
         }
+        let own = addresses_on(config, from, bridge);
+        owners.extend(own.map(|ip| ((slot.index, ip), slot.index)));
     }
     // What is published at the host's addresses the daemon relays to these.
     if let Some(station) = numbering.bridges.get(&BridgeName::loopback()) {

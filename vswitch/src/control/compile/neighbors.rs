@@ -1,5 +1,6 @@
 //! Neighbours that need not be asked for: those that were entered by hand, and containers without a link in common.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ctl::{Bridge, Config};
@@ -13,21 +14,20 @@ use super::Numbering;
 /// that are no more.
 pub fn put_neighbors(config: &Config, numbering: &Numbering, table: &Neighbors, now: Nanos) {
     let mut wanted = Vec::new();
-    for (name, slot) in &numbering.bridges {
-        wanted
-            .extend(config.bridges.get(name).into_iter().flat_map(|on| on_bridge(on, slot.index)));
+    for (name, slot, bridge) in numbering.bridges_of(config) {
+        wanted.extend(on_bridge(bridge, slot.index));
         // They are known, and need not be asked for where others would hear it.
         let parted = config.parted_on(name).filter_map(|(ip, mac)| Some((ip, MacAddr(mac?.0))));
         wanted.extend(parted.map(|(ip, mac)| (slot.index, ip, mac)));
     }
     wanted.sort_unstable();
-    let is_there = |bridge| numbering.bridges.values().any(|slot| slot.index == bridge);
+    let there: BTreeSet<_> = numbering.bridges.values().map(|slot| slot.index).collect();
     let mut present = Vec::new();
     for entry in table.entries(now) {
         let is_static = entry.state == NeighborState::Permanent;
         let named = entry.mac.map(|mac| (entry.bridge, entry.ip, mac));
         let is_wanted = named.is_some_and(|named| wanted.binary_search(&named).is_ok());
-        if !is_there(entry.bridge) || (is_static && !is_wanted) {
+        if !there.contains(&entry.bridge) || (is_static && !is_wanted) {
             table.remove(entry.bridge, entry.ip);
         } else if is_static {
             present.extend(named);

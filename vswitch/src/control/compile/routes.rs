@@ -19,10 +19,9 @@ use super::nat::pool_addresses;
 pub(super) fn router_port(
     config: &Config,
     numbering: &Numbering,
-    name: &BridgeName,
+    (name, index): (&BridgeName, BridgeIndex),
     bridge: &Bridge,
 ) -> Option<RouterPort> {
-    let index = numbering.bridges.get(name)?.index;
     (!bridge.gateways.is_empty()).then(|| RouterPort {
         gateway: gateway(config, name, bridge),
         routes: routes(config, numbering, name, index),
@@ -123,9 +122,14 @@ fn lying_on(config: &Config, name: &BridgeName, index: BridgeIndex) -> Vec<(Pref
     let mut routes = Vec::new();
     let Some(bridge) = config.bridges.get(name) else { return routes };
     for (prefix, route) in config.routes.get(name).into_iter().flatten() {
-        let next_hops = route.via.iter().map(|ip| NextHop { bridge: index, ip: *ip }).collect();
+        let next_hops: Box<[_]> =
+            route.via.iter().map(|ip| NextHop { bridge: index, ip: *ip }).collect();
+        let target = match next_hops.is_empty() {
+            true => Target::Connected { bridge: index },
+            false => Target::Via { next_hops },
+        };
         let prefix = Prefix::new(prefix.addr(), prefix.prefix_len());
-        routes.extend(prefix.map(|prefix| (prefix, Target::Via { next_hops })));
+        routes.extend(prefix.map(|prefix| (prefix, target)));
     }
     let addresses: Vec<_> = bridge.gateways.iter().filter_map(gateway_address).collect();
     for address in &addresses {

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ctl::{Action, Bridge, Config, CtlError, ErrorCode, Port, PortKind, PortName, plan};
+use ctl::{
+    Action, Bridge, BridgeName, Config, CtlError, DiffItem, ErrorCode, Port, PortKind, PortName,
+    plan,
+};
 use flows::{Generation, PortIndex, Seconds};
 use pktio::tap::Handle;
 use pktio::underlay::Underlay;
@@ -267,16 +270,26 @@ impl Switch {
     /// Enters what was entered by hand. Where nothing was and is, the tables are not searched.
     fn put_statics(&self, before: &Config) {
         let now = self.fleet.clock().now();
-        for (name, bridge) in self.config.bridges.iter().filter(|(_, it)| it.vlan_of.is_none()) {
-            let had = |old: &Bridge| !old.statics.is_empty();
-            let is_any = had(bridge) || before.bridges.get(name).is_some_and(had);
-            if let Some(slot) = self.numbering.bridges.get(name).filter(|_| is_any) {
+        let has = |bridge: &Bridge| !bridge.statics.is_empty();
+        let differing = || before.bridges.diff(&self.config.bridges);
+        let cleared = differing().filter_map(|item| match item {
+            DiffItem::Update { old: (_, old), new } if has(old) && !has(new.1) => Some(new),
+            _ => None,
+        });
+        let present = self.config.bridges.iter().filter(|(_, bridge)| has(bridge));
+        for (name, bridge) in present.chain(cleared).filter(|(_, it)| it.vlan_of.is_none()) {
+            if let Some(slot) = self.numbering.bridges.get(name) {
                 compile::put_statics(bridge, &slot.fdb, &self.numbering, now.seconds());
             }
         }
+        let has_other_neighbors = |item: DiffItem<'_, '_, BridgeName, Bridge>| match item {
+            DiffItem::Add(_, bridge) => !bridge.neighbors.is_empty(),
+            DiffItem::Remove(..) => true,
+            DiffItem::Update { old: (_, old), new: (_, new) } => old.neighbors != new.neighbors,
+        };
         let of_parted =
             |config: &Config| config.networks.values().any(|of| of.settings.shape.parts());
-        if before.bridges != self.config.bridges || of_parted(before) || of_parted(&self.config) {
+        if differing().any(has_other_neighbors) || of_parted(before) || of_parted(&self.config) {
             let neighbors = &self.fleet.tables().neighbors;
             compile::put_neighbors(&self.config, &self.numbering, neighbors, now);
         }
@@ -304,12 +317,23 @@ impl Switch {
         Ok(())
     }
 
+    /// Numbers the bridges that are new, forgets those that are no more, and gives those that changed their databases. The others
+    /// are as they were.
     fn number_bridges(&mut self, next: &Config, now: Seconds) -> Result<(), CtlError> {
-        self.numbering.bridges.retain(|name, _| next.bridges.contains_key(name));
-        let mut free = self.numbering.free_bridges();
-        let is_whole = |(_, bridge): &(_, &Bridge)| bridge.vlan_of.is_none();
-        let (whole, vlans): (Vec<_>, Vec<_>) = next.bridges.iter().partition(is_whole);
-        for (name, bridge) in whole.into_iter().chain(vlans) {
+        let mut changed = Vec::new();
+        for item in self.config.bridges.diff(&next.bridges) {
+            match item {
+                DiffItem::Remove(name, _) => _ = self.numbering.bridges.remove(name),
+                DiffItem::Add(name, bridge) | DiffItem::Update { new: (name, bridge), .. } => {
+                    changed.push((name, bridge));
+                }
+            }
+        }
+        let mut free = None;
+        let is_whole = |(_, bridge): &(&BridgeName, &Bridge)| bridge.vlan_of.is_none();
+        // A VLAN's database is another one when its bridge's is.
+        let vlans = next.bridges.iter().filter(|one| !is_whole(one));
+        for (name, bridge) in changed.into_iter().filter(is_whole).chain(vlans) {
             let slot = self.numbering.bridges.get(name);
             let shared =
                 bridge.vlan_of.as_ref().and_then(|own| self.numbering.bridges.get(&own.bridge));
@@ -318,6 +342,7 @@ impl Switch {
                 Some(whole) => Arc::clone(&whole.fdb),
                 None => compile::fdb_for(bridge, before, now, self.seed),
             };
+            let free = free.get_or_insert_with(|| self.numbering.free_bridges());
             let index = match slot {
                 Some(slot) => slot.index,
                 None => free.next().ok_or_else(|| full("bridges"))?,

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ctl::{Config, ConnFilter, NeighborFilter, NeighborKey, Port, PortKind, PortName};
+use ctl::{Config, ConnFilter, DiffItem, NeighborFilter, NeighborKey, Port, PortKind, PortName};
 use flows::router::{NeighborEntry, NeighborState};
 use flows::session::Session;
 use flows::{BridgeIndex, PortIndex, Snapshot};
@@ -31,8 +31,10 @@ impl Ending {
     pub(super) fn disturb(&mut self, old: &Config, next: &Config) {
         self.is_rerouted |= (&old.nat, &old.services, &old.allowed, &old.routes)
             != (&next.nat, &next.services, &next.allowed, &next.routes)
-            || old.bridges.iter().any(|(name, bridge)| {
-                next.bridges.get(name).is_none_or(|next| next.gateways != bridge.gateways)
+            || old.bridges.diff(&next.bridges).any(|item| match item {
+                DiffItem::Add(..) => false,
+                DiffItem::Remove(..) => true,
+                DiffItem::Update { old: (_, old), new: (_, new) } => old.gateways != new.gateways,
             });
     }
 

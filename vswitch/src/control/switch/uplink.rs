@@ -5,7 +5,6 @@
 //! host's, which refuses what it does not know, as it would have before the change or will after it.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use ctl::{BridgeName, Config, HostUplink, MacAddr, PortKind, PortName, PortRange};
@@ -18,40 +17,6 @@ use pktio::wire;
 use super::Switch;
 use super::commit::Prepared;
 use crate::control::compile;
-
-/// Ports that the kernel gives to nobody who does not ask for them (Documentation/networking/ip-sysctl.rst).
-const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
-
-/// What is reserved on the host for as long as the daemon runs.
-#[derive(Debug, Default)]
-pub(super) struct Reservation {
-    ours: Vec<PortRange>,
-    /// What was reserved before.
-    before: String,
-    /// What a daemon before us may have left behind that was killed.
-    left_behind: Vec<PortRange>,
-}
-
-impl Reservation {
-    /// Reserves these ranges, beside what was reserved before, and no others.
-    fn put(&mut self, path: &Path, ranges: Vec<PortRange>) -> std::io::Result<()> {
-        if self.ours == ranges {
-            return Ok(());
-        }
-        if self.ours.is_empty() {
-            let left = std::mem::take(&mut self.left_behind);
-            let is_hosts = |text: &&str| left.iter().all(|range| range.to_string() != **text);
-            let present = std::fs::read_to_string(path)?;
-            self.before = present.trim().split(',').filter(is_hosts).collect::<Vec<_>>().join(",");
-        }
-        let before = Some(self.before.clone()).filter(|text| !text.is_empty());
-        let all = before.into_iter().chain(ranges.iter().map(ToString::to_string));
-        // An empty list is written as an empty line.
-        std::fs::write(path, all.collect::<Vec<_>>().join(",") + "\n")?;
-        self.ours = ranges;
-        Ok(())
-    }
-}
 
 impl Switch {
     /// Whether any interface is shared with the host.
@@ -80,10 +45,9 @@ impl Switch {
 
     /// Takes from the host what is the switch's.
     pub(super) fn widen_claims(&mut self) {
-        let ranges = compile::reserved(&self.config);
-        let reserved = self.reservation.put(Path::new(RESERVED), ranges);
-        let reserved =
-            reserved.err().map(|error| format!("cannot reserve ports in {RESERVED}: {error}"));
+        let reserved = self.reservation.put(compile::reserved(&self.config));
+        let reserved = reserved.err().map(|error| error.to_string());
+        self.look_for_programs_at_lent_ports();
         let widened = self.shared().filter_map(|(name, bridge, _, sharing)| {
             let done = sharing.claim(&compile::claims(&self.config, bridge));
             done.err().map(|error| format!("port {name}: {error}"))
@@ -92,15 +56,35 @@ impl Switch {
         failed.into_iter().for_each(|problem| self.note_problem(problem));
     }
 
+    /// Says which programs of the host have sockets at ports that masquerading takes from now on.
+    fn look_for_programs_at_lent_ports(&mut self) {
+        let lent = compile::lent(&self.config);
+        let new = PortRange::without(&lent, &self.lent);
+        self.lent = lent;
+        if new.is_empty() {
+            return;
+        }
+        let sockets = hostnet::sockets::at(&new).unwrap_or_default();
+        let Some((transport, first)) = sockets.first() else { return };
+        let ports: Vec<_> = new.iter().map(ToString::to_string).collect();
+        self.note_problem(format!(
+            "masquerading takes ports {} of the host's addresses, where programs of the host have sockets ({} of them, such as {first}/{transport}): \
+             what comes to these by an interface that is shared does not reach them any more; have them use other ports, or masquerade \
+             by others, with `nat masquerade add --ports`",
+            ports.join(","),
+            sockets.len()
+        ));
+    }
+
     /// Takes what a configuration reserves, and is reserved already, for left behind by a daemon that was killed.
     pub(super) fn inherit_reservation(&mut self, kept: &Config) {
-        self.reservation.left_behind = compile::reserved(kept);
+        self.reservation.inherit(compile::reserved(kept));
     }
 
     /// Reserves nothing on the host any more.
     pub(super) fn end_reservation(&mut self) {
-        if let Err(error) = self.reservation.put(Path::new(RESERVED), Vec::new()) {
-            tracing::warn!("{RESERVED} stays as it is: {error}");
+        if let Err(error) = self.reservation.put(Vec::new()) {
+            tracing::warn!("{error}");
         }
     }
 
@@ -195,33 +179,5 @@ impl Switch {
             |name: &PortName| self.facts.get(name).is_some_and(|facts| facts.index == interface);
         let (_, bridge, ..) = self.shared().find(|(name, ..)| is_it(name))?;
         self.numbering.bridges.get(bridge).map(|slot| slot.index)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_reserved_before_stays_so_and_what_we_reserve_does_not() {
-        let directory = std::env::temp_dir().join(format!("reserved-{}", std::process::id()));
-        std::fs::write(&directory, "4000-4010\n").unwrap();
-        let read = || std::fs::read_to_string(&directory).unwrap();
-        let mut reservation = Reservation::default();
-        reservation.put(&directory, vec![PortRange::ABOVE_EPHEMERAL]).unwrap();
-        assert_eq!(read(), "4000-4010,61000-65535\n");
-        reservation.put(&directory, vec!["50000".parse().unwrap()]).unwrap();
-        assert_eq!(read(), "4000-4010,50000\n");
-        reservation.put(&directory, Vec::new()).unwrap();
-        assert_eq!(read(), "4000-4010\n");
-        // What a killed daemon left is not the host's.
-        std::fs::write(&directory, "4000-4010,8080,61000-65535\n").unwrap();
-        let ours = vec![PortRange::one(8080).unwrap(), PortRange::ABOVE_EPHEMERAL];
-        let mut next = Reservation { left_behind: ours.clone(), ..Reservation::default() };
-        next.put(&directory, ours).unwrap();
-        assert_eq!(read(), "4000-4010,8080,61000-65535\n");
-        next.put(&directory, Vec::new()).unwrap();
-        assert_eq!(read(), "4000-4010\n");
-        std::fs::remove_file(&directory).unwrap();
     }
 }

@@ -1,0 +1,116 @@
+//! Sockets of the host's programs, as the kernel lists them (`/proc/net/tcp`, proc_net_tcp.rst; those of UDP are alike).
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ctl::PortRange;
+
+/// `TCP_TIME_WAIT` (net/tcp_states.h): nobody has it any more.
+const TIME_WAIT: u8 = 6;
+
+/// What a socket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// The sockets of the calling thread's namespace that are bound to, or connected from, one of these ports; those of the
+/// loopback are left out.
+///
+/// # Errors
+/// The kernel's, when it lists none.
+pub fn at(ports: &[PortRange]) -> io::Result<Vec<(Transport, SocketAddr)>> {
+    let mut found = Vec::new();
+    for (transport, names) in [(Transport::Tcp, ["tcp", "tcp6"]), (Transport::Udp, ["udp", "udp6"])]
+    {
+        for name in names {
+            let listed = match std::fs::read_to_string(format!("/proc/thread-self/net/{name}")) {
+                Ok(listed) => listed,
+                // A kernel without IPv6 has no such list.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let own = listed.lines().filter_map(local_address);
+            let meant = own.filter(|own| {
+                !own.ip().to_canonical().is_loopback()
+                    && ports.iter().any(|range| range.contains(own.port()))
+            });
+            found.extend(meant.map(|own| (transport, own)));
+        }
+    }
+    Ok(found)
+}
+
+/// The local address of a line, unless it is of a connection that is over.
+fn local_address(line: &str) -> Option<SocketAddr> {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    let (ip, port) = words.next()?.split_once(':')?;
+    let state = u8::from_str_radix(words.nth(1)?, 16).ok()?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    (state != TIME_WAIT).then_some(SocketAddr::new(address(ip)?, port))
+}
+
+/// An address is written by words of 32 bits, each as this machine reads it.
+fn address(hex: &str) -> Option<IpAddr> {
+    let words = (0..hex.len()).step_by(8).map(|at| {
+        let word = u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    });
+    let bytes = words.collect::<Option<Vec<_>>>()?.concat();
+    let v4 = <[u8; 4]>::try_from(bytes.as_slice()).map(|own| IpAddr::V4(Ipv4Addr::from(own)));
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(|own| Ipv6Addr::from(own).into()))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn sockets_are_found_by_their_ports_but_for_those_of_the_loopback() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let datagrams = UdpSocket::bind("[::]:0").unwrap();
+        let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = |address: SocketAddr| PortRange::one(address.port()).unwrap();
+        let [tcp, udp, own] = [
+            listener.local_addr().unwrap(),
+            datagrams.local_addr().unwrap(),
+            inside.local_addr().unwrap(),
+        ];
+        let found = at(&[one(tcp), one(udp)]).unwrap();
+        assert!(found.contains(&(Transport::Tcp, tcp)), "{found:?}");
+        assert!(found.contains(&(Transport::Udp, udp)), "{found:?}");
+        let of_loopback = at(&[one(own)]).unwrap();
+        assert!(!of_loopback.contains(&(Transport::Tcp, own)), "{of_loopback:?}");
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn lines_are_read_as_the_kernel_writes_them() {
+        let listening = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1";
+        assert_eq!(local_address(listening), Some("127.0.0.1:8080".parse().unwrap()));
+        let over = listening.replace(" 0A ", " 06 ");
+        assert_eq!(local_address(&over), None);
+        let six = "0: B80D0120000000000000000001000000:0035 0:0 07 0";
+        assert_eq!(local_address(six), Some("[2001:db8::1]:53".parse().unwrap()));
+        for wrong in ["", "  sl  local_address rem_address   st", "0: 12:34", "0: 0100007F:1F90 0"]
+        {
+            assert_eq!(local_address(wrong), None);
+        }
+    }
+}
