@@ -9,6 +9,7 @@
 //! a frame nor a kernel ring can outlive it. [`Pool`](super::Pool) reuses the arenas of dropped pools.
 
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 
 use super::returns::ReturnStack;
 
@@ -37,6 +38,8 @@ pub(crate) struct Arena {
     small: u32,
     slabs: u32,
     pub(super) returns: ReturnStack,
+    /// Small slots that the kernel has to receive into.
+    pub(crate) lent: AtomicU32,
 }
 
 // SAFETY: the memory behind `base` is only reached through `bytes` and `bytes_mut`, whose callers own
@@ -61,11 +64,11 @@ impl Arena {
         };
         let base = NonNull::new(base.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
         let returns = ReturnStack::new((small + slabs) as usize);
-        Ok(Box::leak(Box::new(Self { base, small, slabs, returns })))
+        Ok(Box::leak(Box::new(Self { base, small, slabs, returns, lent: AtomicU32::new(0) })))
     }
 
     /// Number of small slots; slots below it are small, the others slabs.
-    pub(super) fn small_slots(&self) -> u32 {
+    pub(crate) fn small_slots(&self) -> u32 {
         self.small
     }
 

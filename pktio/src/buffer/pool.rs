@@ -158,12 +158,6 @@ impl Pool {
         self.slabs.len() < self.arena.slab_slots() as usize / 2
     }
 
-    /// Whether most MTU-sized frames are in use.
-    #[inline]
-    pub fn is_short_of_small(&self) -> bool {
-        self.small.len() < self.arena.small_slots() as usize / 2
-    }
-
     /// The arena behind the pool.
     pub(crate) fn arena(&self) -> &'static Arena {
         self.arena

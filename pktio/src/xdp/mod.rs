@@ -25,6 +25,7 @@
 
 mod held;
 mod ring;
+mod share;
 mod socket;
 
 use std::io;
@@ -40,6 +41,7 @@ use crate::port::{Missed, Port, PortFault, Sent};
 use crate::shared::Sharing;
 use held::Held;
 use ring::Descriptor;
+use share::Share;
 use socket::{RING, Rings, Socket, Statistics};
 
 /// The next piece of the frame is in the next descriptor (linux/if_xdp.h).
@@ -56,10 +58,9 @@ const PIECE_BYTES: usize = SMALL_BYTES - HEADROOM_BYTES;
 const BURST: u32 = 64;
 const _: () = assert!(BURST as usize == BURST_FRAMES);
 /// Slots that the kernel gets at least, before it is given more.
-const REFILL_AT: u32 = 64;
-/// Slots that it has to receive into while the pool is [short of small ones](Pool::is_short_of_small): enough for what it
-/// receives at a time (`NAPI_POLL_WEIGHT`), and for that to come while the switch turns.
-const FEW: u32 = 2 * REFILL_AT;
+const REFILL_AT: u32 = 32;
+/// Slots that it has to receive into where many ports share the memory: what it receives at a time (`NAPI_POLL_WEIGHT`).
+const FEW: u32 = 64;
 /// Attempts to make the kernel take what is in the transmit ring.
 const KICKS: usize = 64;
 
@@ -109,6 +110,7 @@ pub struct XdpPort {
     rings: Rings,
     /// Behind socket and rings, since fields are dropped in order.
     held: Held,
+    share: Share,
     gathering: Gathering,
     /// Frames of several pieces that found no slab, since it was last asked.
     lost: u64,
@@ -201,6 +203,7 @@ impl XdpPort {
             socket,
             rings,
             held: Held::none_of(arena),
+            share: Share::of(arena),
             gathering: Gathering::Nothing,
             lost: 0,
             left: Burst::new(),
@@ -216,18 +219,23 @@ impl XdpPort {
         self.mode
     }
 
-    /// Gives the kernel slots to receive into: a whole ring of them, or, where many ports share the memory, a few.
+    /// Gives the kernel slots to receive into: a whole ring of them, as long as all ports together have less than half of the
+    /// memory, and otherwise a few.
     fn refill(&mut self, pool: &mut Pool) {
         let free = self.rings.fill.free();
-        let wanted = if pool.is_short_of_small() { free.saturating_sub(RING - FEW) } else { free };
+        let few = FEW.saturating_sub(RING - free);
+        let wanted = free.min(self.share.left().max(few));
         if wanted < REFILL_AT || !std::ptr::eq(pool.arena(), self.held.arena()) {
             return;
         }
+        let mut given = 0;
         for _ in 0..wanted {
             let Some(buffer) = pool.take_small() else { break };
             let address = self.held.lend(buffer, 0);
             self.rings.fill.push(address);
+            given += 1;
         }
+        self.share.grow(given);
         self.rings.fill.submit();
     }
 
@@ -359,6 +367,7 @@ impl Port for XdpPort {
             return Ok(0);
         }
         let before = out.len();
+        self.share.shrink(waiting);
         for _ in 0..waiting {
             let Some(piece) = self.rings.rx.pop() else { break };
             if let Some(mut frame) = self.receive(piece, pool) {

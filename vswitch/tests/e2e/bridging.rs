@@ -61,7 +61,7 @@ fn however_many_veths_there_are_all_of_them_are_served() -> TestResult {
     all_are_served(Kind::Gso, 12)
 }
 
-/// A port gives the kernel a ring of slots to receive into, and all of them together more than there are.
+/// A ring of slots for each port to receive into would be more than there are.
 fn however_many_veths_there_are_all_of_them_are_served_by_xdp() -> TestResult {
     all_are_served(Kind::Xdp, 24)
 }

@@ -316,11 +316,11 @@ fn rules_wait_for_the_hosts_addresses() -> TestResult {
     netlink.remove_address(link.index, format!("{}/24", HOST[0]).parse()?)?;
     netlink.add_address(link.index, "192.0.2.12/24".parse()?)?;
     let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
-    let answers = |site: &Site, own: &str| {
-        let at = own.parse().map(|ip: IpAddr| SocketAddr::new(ip, 8080));
-        eventually("the port is found at the other address", || {
-            at.is_ok_and(|at| connect(&site.world, at).is_ok_and(|connected| connected.is_ok()))
-        })
+    let answers = |site: &Site, own: &str| -> TestResult {
+        let at = SocketAddr::new(own.parse()?, 8080);
+        Ok(eventually("the port is found at the other address", || {
+            connect(&site.world, at).is_ok_and(|connected| connected.is_ok())
+        })?)
     };
     answers(&site, "192.0.2.12")?;
     listener.accept()?;
@@ -332,7 +332,7 @@ fn rules_wait_for_the_hosts_addresses() -> TestResult {
     netlink.add_address(link.index, format!("{}/64", HOST[1]).parse()?)?;
     drop(listener);
     let _six = listen(&site.inner, SocketAddr::new(INNER[1].parse()?, 80))?;
-    Ok(answers(&site, HOST[1])?)
+    answers(&site, HOST[1])
 }
 
 fn programs_at_ports_that_masquerading_takes_are_told_of() -> TestResult {
