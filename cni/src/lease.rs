@@ -7,7 +7,7 @@
 
 use ctl::response::EndpointInfo;
 use ctl::{IpCidr, Prefix, TapRoute};
-use hostnet::Interface;
+use hostnet::{Interface, Netlink};
 
 use crate::wanted::Wanted;
 use crate::{Address, CniError, Delegate, Outcome, Route, Sandbox};
@@ -20,10 +20,8 @@ pub(crate) fn ask(
     sandbox: &Sandbox,
 ) -> Result<Outcome, CniError> {
     let given = delegate.add()?;
-    let configured = routes(&given, wanted.conf.keys.is_default_gateway).and_then(|routes| {
-        configure(&given, &routes, endpoint, sandbox)?;
-        Ok(routes)
-    });
+    let configured = routes(&given, wanted.conf.keys.is_default_gateway)
+        .and_then(|routes| configure(&given, routes, endpoint, sandbox));
     let routes = configured.inspect_err(|_| delegate.undo())?;
     let ours = wanted.clone().with(Some(&given)).outcome(endpoint, sandbox);
     Ok(told(ours, &given, &routes))
@@ -49,17 +47,21 @@ fn routes(given: &Outcome, leads_out: bool) -> Result<Vec<TapRoute>, CniError> {
     Ok(routes)
 }
 
+/// Configures what was given, but for routes to where other interfaces of the container lead. The routes that it has by this
+/// one are returned.
 fn configure(
     given: &Outcome,
-    routes: &[TapRoute],
+    mut routes: Vec<TapRoute>,
     endpoint: &EndpointInfo,
     sandbox: &Sandbox,
-) -> Result<(), CniError> {
+) -> Result<Vec<TapRoute>, CniError> {
+    let (netns, name) = (sandbox.open()?, endpoint.ifname.as_str());
+    let elsewhere = Netlink::open_in(&netns)?.routes_elsewhere(name)?;
+    routes.retain(|route| !elsewhere.contains(&route.to));
     let ips: Vec<IpCidr> = given.ips.iter().map(|ip| ip.address).collect();
-    let wanted = Interface { ips: &ips, routes, ..Interface::default() };
-    let name = endpoint.ifname.as_str();
-    sandbox.open()?.run(|| hostnet::configure(name, &wanted).map(drop))?;
-    Ok(())
+    let wanted = Interface { ips: &ips, routes: &routes, ..Interface::default() };
+    netns.run(|| hostnet::configure(name, &wanted).map(drop))?;
+    Ok(routes)
 }
 
 /// What ADD reports: of the switch's own what it configured itself, and what was given.

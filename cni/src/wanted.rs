@@ -314,14 +314,7 @@ fn publication(
         to: Some(endpoint.network.clone()),
         port: Some(endpoint.port.clone()),
     });
-    let invalid = |error| CniError::invalid("portMappings", error);
-    let mut add = NatAdd { name: None, rule };
-    if container.is_ipv6() {
-        // The same port of both IP versions is two rules.
-        let name = format!("{}-ipv6", add.rule_name().map_err(invalid)?);
-        add.name = Some(name.parse().map_err(invalid)?);
-    }
-    Ok(add)
+    Ok(NatAdd { name: None, rule })
 }
 
 /// The limit to what goes to a container, which leaves the switch by its port. What it may receive at once is what may wait

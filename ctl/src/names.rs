@@ -47,7 +47,7 @@ pub(crate) use as_string;
 
 /// A name type: a string that keeps a rule.
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $what:literal, $longest:literal, $rule:literal) => {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $longest:literal, $rule:literal $(, not $taken:literal)*) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $type(String);
@@ -65,7 +65,8 @@ macro_rules! name {
             fn from_str(text: &str) -> Result<Self, BadName> {
                 let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
                 let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-                if starts && text.len() <= $longest && text.chars().all(plain) {
+                let is_free = ![$($taken),*].contains(&text);
+                if starts && text.len() <= $longest && text.chars().all(plain) && is_free {
                     Ok(Self(text.to_owned()))
                 } else {
                     Err(bad($what, text, $rule))
@@ -119,9 +120,11 @@ name!(
     "use 1 to 96 letters, digits, '_', '.' and '-', beginning with a letter or digit"
 );
 name!(
-    /// The name of a network interface, by the kernel's rule and ours.
+    /// The name of a network interface, by the kernel's rule and ours. Under two names the kernel has settings of all
+    /// interfaces (`net.ipv4.conf.all`), so that none is called so.
     IfName, "interface name", 15,
-    "use 1 to 15 letters, digits, '_', '.' and '-', beginning with a letter or digit"
+    "use 1 to 15 letters, digits, '_', '.' and '-', beginning with a letter or digit, but not 'all' or 'default'",
+    not "all", not "default"
 );
 
 name!(

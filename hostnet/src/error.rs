@@ -18,7 +18,7 @@ pub enum HostError {
         source: io::Error,
     },
     /// The kernel refused a netlink request.
-    #[error("cannot {operation} {subject}: {source}{}{}", said(.remark), hint(.source))]
+    #[error("cannot {operation} {subject}: {source}{}{}", said(.remark), netlink_hint(.source))]
     Netlink {
         /// What was attempted.
         operation: &'static str,
@@ -28,6 +28,15 @@ pub enum HostError {
         source: io::Error,
         /// What the kernel says about it.
         remark: Option<String>,
+    },
+    /// Another interface has the route, and keeps it.
+    #[error(
+        "cannot add route {route}: another interface of the namespace has one to there, which stays; remove that one, \
+         or do without this one"
+    )]
+    RouteTaken {
+        /// Where to, and by whom.
+        route: String,
     },
     /// There is no such interface.
     #[error("there is no interface {name:?} in this network namespace")]
@@ -82,7 +91,7 @@ impl HostError {
             | Self::Device { source, .. }
             | Self::File { source, .. }
             | Self::Sandbox { source, .. } => Some(source),
-            Self::NoSuchLink { .. } | Self::Answer { .. } => None,
+            Self::RouteTaken { .. } | Self::NoSuchLink { .. } | Self::Answer { .. } => None,
         }
     }
 
@@ -103,6 +112,16 @@ impl HostError {
 
 fn said(remark: &Option<String>) -> String {
     remark.as_ref().map_or_else(String::new, |remark| format!(" ({remark})"))
+}
+
+/// Who may not do what he asks for gets `EPERM` by netlink; `EACCES` is IPv6's.
+fn netlink_hint(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EACCES) => {
+            "; set the interface's sysctl net.ipv6.conf.NAME.disable_ipv6 to 0 in that namespace"
+        }
+        _ => hint(source),
+    }
 }
 
 fn hint(source: &io::Error) -> &'static str {

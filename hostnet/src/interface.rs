@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ctl::{IpCidr, TapRoute};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::route::{allow_link_local, skip_duplicate_detection, withhold_link_local};
+use crate::route::{allow_ipv6, allow_link_local, skip_duplicate_detection, withhold_link_local};
 use crate::{HostError, Link, LinkMonitor, MacBytes, Netlink, Settings};
 
 /// How an interface is to be.
@@ -39,7 +39,7 @@ impl Interface<'_> {
 /// are usable when this returns.
 ///
 /// # Errors
-/// [`HostError`]; the interface may then be half configured, and is the caller's to remove.
+/// [`HostError`], also when another interface has one of the routes; the interface may then be half configured, and is the caller's to remove.
 pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
     let netlink = Netlink::open()?;
     let index = netlink.link(name)?.index;
@@ -48,16 +48,17 @@ pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
         netlink.adjust(index, &settings)?;
     }
     // In a container without a writable /proc what says nothing says it, and a link-local address is waited for a
-    // second; its own addresses do not wait in any case.
+    // second; its own addresses do not wait in any case. Where IPv6 stays off the kernel refuses them, and says why.
     let _ =
         if wanted.ipv4_only { withhold_link_local(name) } else { skip_duplicate_detection(name) };
+    let _ = if wanted.has_ipv6() { allow_ipv6(name) } else { Ok(()) };
     netlink.set_up(index, true)?;
     wanted.ips.iter().try_for_each(|cidr| netlink.add_address(index, *cidr))?;
     add_routes(&netlink, index, wanted)?;
     netlink.link(name)
 }
 
-/// Adds the routes of an interface; those that are there stay.
+/// Adds the routes of an interface; those that are there stay, and those of others.
 fn add_routes(netlink: &Netlink, index: u32, wanted: &Interface) -> Result<(), HostError> {
     wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
     wanted.routes.iter().try_for_each(|TapRoute { to, via }| {
@@ -82,7 +83,9 @@ pub fn readdress(name: &str, from: &Interface, to: &Interface) -> Result<(), Hos
     }
     if to.has_ipv6() && !from.has_ipv6() {
         // As in `configure`.
-        let _ = skip_duplicate_detection(name).and_then(|()| allow_link_local(name));
+        let _ = skip_duplicate_detection(name)
+            .and_then(|()| allow_ipv6(name))
+            .and_then(|()| allow_link_local(name));
     }
     // With the first address of a subnet the kernel takes the others of it away, too, and routes with them.
     let present = netlink.addresses(index)?;

@@ -20,6 +20,8 @@ use crate::{HostError, Netlink};
 
 /// `IN6_ADDR_GEN_MODE_NONE` (linux/if_link.h).
 const NO_ADDRESS: &str = "1";
+/// `IP6_RT_PRIO_USER` (linux/ipv6_route.h): the metric of routes of IPv6 that are given none.
+const IPV6_METRIC: u32 = 1024;
 
 pub(crate) fn family(addr: IpAddr) -> AddressFamily {
     if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
@@ -75,20 +77,59 @@ impl Netlink {
         Ok(cidrs.collect())
     }
 
-    /// Adds or replaces a route: to `destination` by a gateway that is reached through the interface,
-    /// even when no subnet of it has the gateway.
+    /// Adds a route: to `destination` by a gateway that is reached through the interface, even when no subnet of it
+    /// has the gateway. It takes the place of one that leads there through the same interface, and never of
+    /// another interface's.
     ///
     /// # Errors
-    /// [`HostError::Netlink`].
+    /// [`HostError::RouteTaken`], when another interface has it; [`HostError::Netlink`].
     pub fn add_route(
         &self,
         destination: IpCidr,
         gateway: IpAddr,
         interface: u32,
     ) -> Result<(), HostError> {
-        let request = RouteNetlinkMessage::NewRoute(route_message(destination, gateway, interface));
-        let subject = format!("{destination} by {gateway}");
-        self.request(request, NLM_F_CREATE | NLM_F_REPLACE, ("add route", &subject))
+        let message = route_message(destination, gateway, interface);
+        let route = format!("{destination} by {gateway}");
+        let add = |flag| {
+            let request = RouteNetlinkMessage::NewRoute(message.clone());
+            self.request(request, NLM_F_CREATE | flag, ("add route", &route))
+        };
+        match add(NLM_F_EXCL) {
+            Err(error) if !is(&error, libc::EEXIST) => Err(error),
+            Err(_) if self.is_taken(destination.subnet(), interface)? => {
+                Err(HostError::RouteTaken { route })
+            }
+            Err(_) => add(NLM_F_REPLACE),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Whether another interface has the route to `to` that `interface` is to have.
+    fn is_taken(&self, to: Prefix, interface: u32) -> Result<bool, HostError> {
+        let ours = if to.is_ipv4() { 0 } else { IPV6_METRIC };
+        Ok(self.all_routes()?.iter().any(|(route, any)| {
+            is_main(route)
+                && destination(route, *any) == Some(to)
+                && metric(route) == ours
+                && !leads_through(route, interface)
+        }))
+    }
+
+    /// The networks to which the namespace has routes in the main table, whatever their metric, that do not lead through
+    /// the interface called `name`, if there is one. What is on the other interfaces is among them, and default routes are.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub fn routes_elsewhere(&self, name: &str) -> Result<Vec<Prefix>, HostError> {
+        let own = match self.link(name) {
+            Err(HostError::NoSuchLink { .. }) => None,
+            link => Some(link?.index),
+        };
+        let all = self.all_routes()?;
+        let is_other = |route| is_main(route) && own.is_none_or(|own| !leads_through(route, own));
+        let others = all.iter().filter(|(route, _)| is_other(route));
+        Ok(others.filter_map(|(route, any)| destination(route, *any)).collect())
     }
 
     /// The networks that the namespace has routes to, but for the default routes, in all tables. What is on its own
@@ -110,7 +151,8 @@ impl Netlink {
     /// [`HostError`].
     pub fn routes_by(&self, interface: u32) -> Result<Vec<TapRoute>, HostError> {
         let all = self.all_routes()?;
-        let through = all.iter().filter(|(route, _)| leads_through(route, interface));
+        let is_through = |route| is_main(route) && leads_through(route, interface);
+        let through = all.iter().filter(|(route, _)| is_through(route));
         let routes = through.filter_map(|(route, any)| {
             Some(TapRoute { to: destination(route, *any)?, via: next_hop(route)? })
         });
@@ -135,10 +177,10 @@ impl Netlink {
         Ok(routes)
     }
 
-    /// Adds the default route by a gateway.
+    /// Adds the default route by a gateway, like [`Netlink::add_route`].
     ///
     /// # Errors
-    /// [`HostError::Netlink`].
+    /// As of [`Netlink::add_route`].
     pub fn add_default_route(&self, gateway: IpAddr, interface: u32) -> Result<(), HostError> {
         self.add_route(anywhere(gateway), gateway, interface)
     }
@@ -158,9 +200,13 @@ impl Netlink {
 /// What the kernel says of something that is not there is no error.
 fn unless(result: Result<(), HostError>, absent: i32) -> Result<(), HostError> {
     match result {
-        Err(error) if error.io().and_then(io::Error::raw_os_error) == Some(absent) => Ok(()),
+        Err(error) if is(&error, absent) => Ok(()),
         other => other,
     }
+}
+
+fn is(error: &HostError, code: i32) -> bool {
+    error.io().and_then(io::Error::raw_os_error) == Some(code)
 }
 
 /// Every address of a version.
@@ -209,6 +255,15 @@ pub(crate) fn skip_duplicate_detection(interface: &str) -> Result<(), HostError>
     set_ipv6(interface, "accept_dad", "0")
 }
 
+/// Switches IPv6 on for an interface of the calling thread's namespace, where others are made without
+/// (`net.ipv6.conf.default.disable_ipv6`). An interface without IPv6 stays as it is.
+///
+/// # Errors
+/// [`HostError::File`].
+pub(crate) fn allow_ipv6(interface: &str) -> Result<(), HostError> {
+    set_ipv6(interface, "disable_ipv6", "0")
+}
+
 /// Keeps an interface of the calling thread's namespace from making itself a link-local address, by which it
 /// would report multicast groups and look for routers. IPv6 is not off: other addresses can be added. An interface
 /// without IPv6 stays as it is.
@@ -253,10 +308,20 @@ fn broadcast(addr: Ipv4Addr, prefix_len: u8) -> Option<AddressAttribute> {
     Some(AddressAttribute::Broadcast(Ipv4Addr::from(u32::from(addr) | mask)))
 }
 
+fn is_main(route: &RouteMessage) -> bool {
+    route.header.table == RouteHeader::RT_TABLE_MAIN
+}
+
 fn leads_through(route: &RouteMessage, interface: u32) -> bool {
-    let is_main = route.header.table == RouteHeader::RT_TABLE_MAIN;
-    let through = |attribute: &RouteAttribute| *attribute == RouteAttribute::Oif(interface);
-    is_main && route.attributes.iter().any(through)
+    route.attributes.contains(&RouteAttribute::Oif(interface))
+}
+
+fn metric(route: &RouteMessage) -> u32 {
+    let metric = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    metric.unwrap_or(0)
 }
 
 /// Where a route leads to; `any` is its address if it says none.

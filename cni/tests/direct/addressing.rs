@@ -1,9 +1,11 @@
 //! Whose address is what: the daemon's choice, the user's, the runtime's; and routes.
 
+use ctl::IpCidr;
+use hostnet::Netlink;
 use netlab::{Container, Need, Test, TestResult, test};
 use serde_json::{Value, json};
 
-use crate::plugin::{Host, Run, gone, subnet, with};
+use crate::plugin::{Fallible, Host, Run, gone, subnet, with};
 
 pub fn tests() -> Vec<Test> {
     let tap = [
@@ -12,6 +14,7 @@ pub fn tests() -> Vec<Test> {
         test!(ranges_of_the_runtime_come_before_those_of_the_configuration),
         test!(a_subnet_is_chosen_where_none_is_given),
         test!(routes_are_the_containers),
+        test!(what_a_container_reaches_by_another_interface_stays_and_is_not_reported),
         test!(without_ipam_an_interface_has_no_address),
         test!(an_address_given_back_is_not_given_again_at_once),
     ];
@@ -120,6 +123,33 @@ fn routes_are_the_containers() -> TestResult {
     assert!(message.contains("route to fd09::/64"), "{message}");
     assert_eq!(host.ports()?.len(), 1);
     Ok(())
+}
+
+fn what_a_container_reaches_by_another_interface_stays_and_is_not_reported() -> TestResult {
+    let host = Host::new()?;
+    let routes = json!([{ "dst": "10.9.0.0/16" }, { "dst": "10.8.0.0/16" }]);
+    let ipam = json!({ "type": "vswitch", "subnet": "10.1.0.0/24", "routes": routes });
+    let conf = host.conf("web", json!({ "isDefaultGateway": true, "ipam": ipam }));
+    let a = Container::new()?;
+    let (netlink, own) = led_elsewhere(&a)?;
+    let result = Run::command("ADD", "a", &a, &conf).result()?;
+    assert_eq!(result["routes"], json!([{ "dst": "10.8.0.0/16", "gw": "10.1.0.1" }]));
+    Run::command("CHECK", "a", &a, &with(&conf, "prevResult", result)).result()?;
+    assert_eq!(netlink.routes_by(a.link("eth0")?.index)?.len(), 1);
+    Run::command("DEL", "a", &a, &conf).result()?;
+    assert_eq!(netlink.routes_by(own)?.len(), 2);
+    Ok(())
+}
+
+/// Gives a container an interface that is not the switch's, and by it a default route and one to 10.9.0.0/16.
+pub fn led_elsewhere(container: &Container) -> Fallible<(Netlink, u32)> {
+    let (netlink, router) = (container.netlink()?, "192.0.2.1".parse()?);
+    netlink.create_veth("own", "far", None)?;
+    let index = container.address("own", &["192.0.2.2/24"])?.index;
+    netlink.add_default_route(router, index)?;
+    let network = IpCidr { addr: "10.9.0.0".parse()?, prefix_len: 16 };
+    netlink.add_route(network, router, index)?;
+    Ok((netlink, index))
 }
 
 fn without_ipam_an_interface_has_no_address() -> TestResult {

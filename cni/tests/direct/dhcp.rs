@@ -8,6 +8,7 @@ use ctl::{Mutation, NetworkCreate};
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 use serde_json::{Value, json};
 
+use crate::addressing::led_elsewhere;
 use crate::delegation::{log, plugin, run};
 use crate::plugin::{Fallible, Host, Run, eventually, gone, subnet, unique, with};
 
@@ -16,6 +17,7 @@ pub fn tests() -> Vec<Test> {
         test!(the_interface_is_there_when_the_plugin_asks_and_when_it_gives_back),
         test!(whatever_fails_gives_the_lease_back_and_leaves_nothing),
         test!(a_default_route_comes_with_the_lease_or_with_the_configuration),
+        test!(what_a_container_reaches_by_another_interface_is_left_out_of_the_lease),
         test!(a_port_is_not_published_for_an_address_that_the_switch_does_not_know),
     ];
     let iproute = Need::Installed { program: "/usr/sbin/ip", package: "iproute2" };
@@ -122,6 +124,26 @@ fn a_default_route_comes_with_the_lease_or_with_the_configuration() -> TestResul
         assert_eq!(found.contains("default via 10.7.0.1"), leads_out, "{conf} {found}");
         run("DEL", &a, &conf, &directory).result()?;
     }
+    Ok(())
+}
+
+fn what_a_container_reaches_by_another_interface_is_left_out_of_the_lease() -> TestResult {
+    let host = Host::new()?;
+    let conf = host.conf("wire", json!({ "ipam": { "type": "dhcp" }, "isDefaultGateway": true }));
+    let directory = plugin(
+        "dhcp",
+        NOTES,
+        &GIVES.replace(
+            r#"[{"dst":"10.9.0.0/16"}]"#,
+            r#"[{"dst":"10.9.0.0/16"},{"dst":"10.8.0.0/16"}]"#,
+        ),
+    )?;
+    let a = Container::new()?;
+    let (netlink, own) = led_elsewhere(&a)?;
+    let result = run("ADD", &a, &conf, &directory).result()?;
+    assert_eq!(result["routes"], json!([{ "dst": "10.8.0.0/16", "gw": "10.7.0.1" }]));
+    run("DEL", &a, &conf, &directory).result()?;
+    assert_eq!(netlink.routes_by(own)?.len(), 2);
     Ok(())
 }
 

@@ -392,13 +392,19 @@ fn bind(pool: &mut Pool, addr: IpAddr, port: &PortName) -> Result<(), CtlError> 
 fn port(config: &Config, network: &Network, name: &PortName, connect: &NetworkConnect) -> Port {
     let addresses: Vec<_> = network.addresses_of(name).collect();
     let has_way_out = !network.settings.internal && !connect.no_default_route;
-    let leads = |gateway: &IpAddr| has_way_out && !has_default_route(config, connect, *gateway);
+    let is_free = |to: &Prefix| !connect.elsewhere.contains(to);
+    let leads = |gateway: &IpAddr| {
+        has_way_out
+            && is_free(&Prefix::everything(gateway.is_ipv4()))
+            && !has_default_route(config, connect, *gateway)
+    };
+    let routes = connect.routes.iter().copied().chain(to_others(network));
     let tap = Tap {
         netns: Some(connect.netns.clone()),
         mac: connect.mac,
         ips: addresses.iter().map(|(cidr, _)| *cidr).collect(),
         gateways: gateways(addresses.iter().filter_map(|(_, gateway)| *gateway).filter(leads)),
-        routes: connect.routes.iter().copied().chain(to_others(network)).collect(),
+        routes: routes.filter(|route| is_free(&route.to)).collect(),
         ..Tap::new(connect.ifname.clone())
     };
     let port = container_port(&connect.network, network, tap);
@@ -431,7 +437,7 @@ fn gateways(all: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     gateways
 }
 
-/// Whether another interface of the container leads out already.
+/// Whether a network gave the container a default route already, be it by DHCP.
 fn has_default_route(config: &Config, connect: &NetworkConnect, gateway: IpAddr) -> bool {
     config.ports.values().any(|port| match &port.kind {
         PortKind::Tap(tap) if tap.netns.as_ref() == Some(&connect.netns) => {

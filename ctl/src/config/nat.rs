@@ -40,12 +40,15 @@ impl NatRule {
     }
 
     /// The name that it gets when none is given: made of what it does, so that the same rule always has the
-    /// same name.
+    /// same name. One port leads to containers of both IP versions by two rules.
     pub fn default_name(&self) -> Result<RuleName, BadName> {
         let text = match self {
             Self::Masquerade(rule) => format!("{}-to-{}", rule.from, rule.to),
             Self::Publish(Publish { on, forward, .. }) => match forward.address {
                 Some(addr) => format!("{on}-{addr}-{}-{}", forward.ports, forward.protocol),
+                None if forward.container.is_ipv6() => {
+                    format!("{on}-{}-{}-ipv6", forward.ports, forward.protocol)
+                }
                 None => format!("{on}-{}-{}", forward.ports, forward.protocol),
             },
             Self::Prefix(rule) => format!("{}-{}", rule.from, rule.inside),

@@ -171,12 +171,16 @@ pub struct NetworkConnect {
     /// Whose its addresses are; the port's name if not given. What the owner holds already is his here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// It gets no default route, even if no other network has given it one.
+    /// It gets no default route, even if it has none by another interface.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_default_route: bool,
     /// Its other routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<TapRoute>,
+    /// The networks, or everything, to which it has routes by other interfaces: these stay, and it gets none there. The
+    /// daemon adds those that it finds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Prefix>,
     /// It asks for its IPv4 addresses and routes by itself, by DHCP, even if the others of the network do not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dhcp: bool,
@@ -195,6 +199,7 @@ impl NetworkConnect {
             owner: None,
             no_default_route: false,
             routes: Vec::new(),
+            elsewhere: Vec::new(),
             dhcp: false,
         }
     }

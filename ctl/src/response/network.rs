@@ -70,7 +70,7 @@ pub struct EndpointInfo {
     pub mtu: u32,
     /// Its addresses.
     pub addresses: Vec<AddressInfo>,
-    /// Its default gateways: those of this network, unless it is internal or another one's are used.
+    /// Its default gateways: those of this network, unless it is internal, or another interface led out before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub default_gateways: Vec<IpAddr>,
     /// Its other routes.

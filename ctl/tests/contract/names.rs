@@ -42,7 +42,8 @@ fn names_are_letters_digits_and_three_signs_and_begin_with_a_letter_or_digit() {
     refuses::<IfName>(&bad);
     refuses::<BridgeName>(&[&"b".repeat(33)]);
     refuses::<PortName>(&[&"p".repeat(65)]);
-    refuses::<IfName>(&["sixteen-letters0", &"x".repeat(100_000)]);
+    refuses::<IfName>(&["sixteen-letters0", &"x".repeat(100_000), "all", "default"]);
+    accepts::<BridgeName>(&["all", "default"]);
 }
 
 #[test]

@@ -253,6 +253,22 @@ fn the_first_network_that_leads_out_gives_the_default_route() {
 }
 
 #[test]
+fn where_other_interfaces_lead_a_network_gives_no_route() {
+    let config = config_of(&[
+        WEB,
+        r#"network.connect {"network":"web","netns":"shop","elsewhere":["0.0.0.0/0","10.8.0.0/16"],
+            "routes":[{"to":"10.8.0.0/16","via":"10.1.0.9"},{"to":"10.9.0.0/16","via":"10.1.0.9"}]}"#,
+    ]);
+    let endpoint = endpoint(&config, "shop-eth0");
+    assert_eq!(
+        endpoint.default_gateways.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["fd01::1"]
+    );
+    let routes: Vec<_> = endpoint.routes.iter().map(|route| route.to.to_string()).collect();
+    assert_eq!(routes, ["10.9.0.0/16"]);
+}
+
+#[test]
 fn what_an_owner_holds_is_what_his_container_gets() {
     let config = config_of(&[
         WEB,
@@ -475,7 +491,9 @@ fn the_host_itself_is_on_a_network_and_keeps_nobody_from_removing_it() {
         &[(taken, Exists, "is web-host's already"), (other, Exists, "`port del` it first")],
     );
     let long = r#"network.create {"name":"a-network-with-a-long-name","host_port":{}}"#;
-    refuses(&config, &[(long, Invalid, "--host-port NAME")]);
+    let kernels = r#"network.create {"name":"all","host_port":{}}"#;
+    let unnamed = |name| (name, Invalid, "--host-port NAME");
+    refuses(&config, &[unnamed(long), unnamed(kernels)]);
 }
 
 #[test]

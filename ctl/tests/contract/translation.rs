@@ -211,8 +211,9 @@ fn a_prefix_that_cannot_be_translated_is_refused_with_a_reason() {
 #[test]
 fn a_rule_without_a_name_is_named_after_what_it_does() {
     let six = r#""rule":{"publish":{"on":"up","forward":"[2001:db8::9]:443:[fd00::2]/tcp"}}"#;
+    let both = r#""rule":{"publish":{"on":"up","forward":"8080:[fd00::2]:80/tcp"}}"#;
     let range = r#""rule":{"publish":{"on":"up","forward":"192.0.2.9:5000-5010:10.0.0.2/udp"}}"#;
-    let config = with(&[MASQUERADE, PUBLISH, PREFIX, six, range]);
+    let config = with(&[MASQUERADE, PUBLISH, PREFIX, six, both, range]);
     let names: Vec<_> = config.nat.keys().map(|name| name.as_str()).collect();
     let expected = [
         "br0-fd00---64",
@@ -220,6 +221,7 @@ fn a_rule_without_a_name_is_named_after_what_it_does() {
         "up-192.0.2.9-5000-5010-udp",
         "up-2001-db8--9-443-tcp",
         "up-8080-tcp",
+        "up-8080-tcp-ipv6",
     ];
     assert_eq!(names, expected);
     let Mutation::NatAdd(add) = change(&format!("nat.add {{{PUBLISH}}}")) else { panic!() };

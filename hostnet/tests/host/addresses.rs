@@ -14,9 +14,11 @@ pub fn tests() -> Vec<Test> {
         test!(addresses_can_be_used_at_once),
         test!(addresses_are_listed_as_they_were_given),
         test!(the_networks_that_have_routes_are_listed_without_the_default_ones),
+        test!(a_route_of_another_interface_stays),
         test!(a_container_reaches_others_by_its_gateway),
         test!(an_interface_is_made_as_it_is_wanted),
         test!(an_interface_that_has_ipv4_only_says_nothing_by_ipv6_until_it_is_given_an_address),
+        test!(an_interface_gets_ipv6_where_others_are_made_without),
         test!(the_host_sends_from_where_its_routes_lead),
         test!(the_host_sends_from_its_only_address_where_no_route_leads),
     ]
@@ -85,6 +87,37 @@ fn the_networks_that_have_routes_are_listed_without_the_default_ones() -> TestRe
     Ok(())
 }
 
+fn a_route_of_another_interface_stays() -> TestResult {
+    let (a, b) = wire()?;
+    crate::veth(&a, "eth1", &b, "eth1")?;
+    let ours = a.address("eth0", &["10.0.0.1/24", "fd00::1/64"])?.index;
+    let other = a.address("eth1", &["10.1.0.1/24", "fd01::1/64"])?.index;
+    let netlink = a.netlink()?;
+    let by = |index| -> Result<Vec<String>, HostError> {
+        let routes = netlink.routes_by(index)?;
+        Ok(routes.iter().map(|route| format!("{} by {}", route.to, route.via)).collect())
+    };
+    for gateway in ["10.1.0.9", "fd01::9"] {
+        netlink.add_default_route(gateway.parse()?, other)?;
+    }
+    for gateway in ["10.0.0.9", "fd00::9"] {
+        let added = netlink.add_default_route(gateway.parse()?, ours);
+        assert!(matches!(added, Err(HostError::RouteTaken { .. })), "{gateway}: {added:?}");
+    }
+    for gateway in ["10.1.0.8", "fd01::8"] {
+        netlink.add_default_route(gateway.parse()?, other)?;
+    }
+    assert_eq!(by(ours)?, Vec::<String>::new());
+    assert_eq!(by(other)?, ["0.0.0.0/0 by 10.1.0.8", "::/0 by fd01::8"]);
+    for (ifname, expected) in [("eth0", true), ("eth1", false), ("eth9", true)] {
+        let elsewhere = netlink.routes_elsewhere(ifname)?;
+        for to in ["0.0.0.0/0", "::/0", "10.1.0.0/24", "fd01::/64"] {
+            assert_eq!(elsewhere.contains(&to.parse()?), expected, "{ifname}, {to}: {elsewhere:?}");
+        }
+    }
+    Ok(())
+}
+
 fn a_container_reaches_others_by_its_gateway() -> TestResult {
     let (a, _b) = wire()?;
     let ips: [IpCidr; 2] = ["10.0.0.1/32".parse()?, "fd00::1/128".parse()?];
@@ -133,6 +166,29 @@ fn an_interface_that_has_ipv4_only_says_nothing_by_ipv6_until_it_is_given_an_add
     let is_on_link =
         |cidr: &&IpCidr| matches!(cidr.addr, IpAddr::V6(ip) if ip.is_unicast_link_local());
     assert!(has.contains(&v6) && has.iter().filter(is_on_link).count() == 1, "{has:?}");
+    Ok(())
+}
+
+fn an_interface_gets_ipv6_where_others_are_made_without() -> TestResult {
+    let (a, b) = (Container::new()?, Container::new()?);
+    for which in ["all", "default"] {
+        a.sysctl(&format!("net/ipv6/conf/{which}/disable_ipv6"), "1")?;
+    }
+    crate::veth(&a, "eth0", &b, "eth0")?;
+    crate::veth(&a, "eth1", &b, "eth1")?;
+    let (v4, v6): (IpCidr, IpCidr) = ("10.0.0.1/24".parse()?, "fd00::1/64".parse()?);
+    let addresses =
+        |name| -> Result<_, LabError> { Ok(a.netlink()?.addresses(a.link(name)?.index)?) };
+    let both = Interface { ips: &[v4, v6], ..Interface::default() };
+    a.configure("eth0", &both)?;
+    assert!(addresses("eth0")?.contains(&v6));
+    let before = Interface { ips: &[v4], ..Interface::default() };
+    let other = a.configure("eth1", &before)?.index;
+    assert_eq!(addresses("eth1")?, [v4], "who asks for no IPv6 gets none");
+    let refused = a.netlink()?.add_address(other, v6).map_err(|error| error.to_string());
+    assert!(refused.is_err_and(|said| said.contains("disable_ipv6") && !said.contains("CAP_")));
+    a.run(|| hostnet::readdress("eth1", &before, &both))?;
+    assert!(addresses("eth1")?.contains(&v6));
     Ok(())
 }
 

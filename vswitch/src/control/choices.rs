@@ -1,13 +1,13 @@
-//! What a request leaves to the daemon: MAC addresses, this host's end of a tunnel, and what no subnet is chosen out of. It becomes part of the
-//! request, so that whatever comes of a request follows from the request and the configuration alone.
+//! What a request leaves to the daemon: MAC addresses, this host's end of a tunnel, what no subnet is chosen out of, and where a
+//! container's other interfaces lead. It becomes part of the request, so that whatever comes of a request follows from the request and the configuration alone.
 
 use std::net::IpAddr;
 
 use ctl::{
-    Batch, BridgeName, Config, HostPort, MacAddr, Mutation, Overlay, PortKind, PortName, Prefix,
-    Tap,
+    Batch, BridgeName, Config, HostPort, MacAddr, Mutation, NetworkConnect, Overlay, PortKind,
+    PortName, Prefix, Tap,
 };
-use hostnet::Netlink;
+use hostnet::{Netlink, Netns};
 
 use crate::random::random;
 
@@ -26,7 +26,11 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
             Mutation::Attach(attach)
         }
         Mutation::NetworkConnect(mut connect) => {
-            connect.mac = connect.mac.or_else(|| mac_for(connect.port_name().ok(), config));
+            let port = connect.port_name().ok();
+            if port.as_ref().is_none_or(|name| !config.ports.contains_key(name)) {
+                connect.elsewhere.extend(other_routes(&connect));
+            }
+            connect.mac = connect.mac.or_else(|| mac_for(port, config));
             Mutation::NetworkConnect(connect)
         }
         Mutation::NetworkHandover(mut handover) => {
@@ -99,6 +103,14 @@ fn mac_for(port: Option<PortName>, config: &Config) -> Option<MacAddr> {
         PortKind::Netdev { .. } => None,
     });
     kept.or_else(fresh_mac)
+}
+
+/// Where a container's packets go by other interfaces, whoever made them. A namespace that cannot be looked into has none:
+/// nothing can be connected there either.
+fn other_routes(connect: &NetworkConnect) -> Vec<Prefix> {
+    let netlink = Netns::open(&connect.netns).and_then(|netns| Netlink::open_in(&netns));
+    let routes = netlink.and_then(|netlink| netlink.routes_elsewhere(connect.ifname.as_str()));
+    routes.unwrap_or_default()
 }
 
 /// Where the host's own packets go. A host whose routes cannot be listed has none to avoid.

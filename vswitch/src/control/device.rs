@@ -169,7 +169,7 @@ impl OpenError {
     /// The error that the caller of the control socket sees.
     pub fn for_port(&self, name: &PortName) -> CtlError {
         let code = match self {
-            Self::Taken { .. } => ErrorCode::Exists,
+            Self::Taken { .. } | Self::Host(HostError::RouteTaken { .. }) => ErrorCode::Exists,
             Self::Unfit { .. } => ErrorCode::Invalid,
             _ if self.is_absence() => ErrorCode::NotFound,
             _ => ErrorCode::Host,

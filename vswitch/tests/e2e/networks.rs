@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ctl::response::{BridgeInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo, UnusedInfo};
 use ctl::{
-    ClientError, Detach, ErrorCode, HostPort, IpCidr, IpamFilter, IpamRelease, IpamRequest,
+    Attach, ClientError, Detach, ErrorCode, HostPort, IpCidr, IpamFilter, IpamRelease, IpamRequest,
     Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, PoolAdd, Port,
-    PortKind, PortSet, Query, RouteAdd, Tap,
+    PortKind, PortSet, Query, RouteAdd, Tap, TapRoute, Vlan,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 use rustix::process::Signal;
@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
     [
         test!(containers_on_a_network_reach_each_other_and_their_gateway),
         test!(networks_are_apart_and_a_container_on_both_reaches_both),
+        test!(what_a_container_reaches_by_another_interface_it_reaches_by_that_one_still),
         test!(containers_of_an_isolated_network_reach_the_gateway_only),
         test!(a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal),
         test!(global_addresses_of_ipv6_go_out_as_they_are),
@@ -32,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_network_with_containers_is_not_removed),
         test!(a_subnet_is_chosen_that_the_host_has_no_route_to),
         test!(a_container_without_ipv6_says_nothing_by_it_until_it_is_given_an_address),
+        test!(a_container_whose_engine_switched_ipv6_off_has_it_on_a_network_that_has_it),
         test!(connecting_fails_whole),
         test!(the_host_itself_is_on_a_network),
     ]
@@ -133,6 +135,26 @@ fn a_container_without_ipv6_says_nothing_by_it_until_it_is_given_an_address() ->
     daemon.check_ledger()
 }
 
+fn a_container_whose_engine_switched_ipv6_off_has_it_on_a_network_that_has_it() -> TestResult {
+    let daemon = Daemon::start()?;
+    create(&daemon, "both", &["10.1.0.0/24", "fd01::/64"])?;
+    create(&daemon, "four", &["10.2.0.0/24"])?;
+    let (container, _) = made_by_another_engine()?;
+    for which in ["all", "default"] {
+        container.sysctl(&format!("net/ipv6/conf/{which}/disable_ipv6"), "1")?;
+    }
+    connect(&daemon, "four", &container, "eth0")?;
+    connect(&daemon, "both", &container, "eth1")?;
+    reaches(&container, "fd01::1")?;
+    let addresses = |name| -> Fallible<Vec<IpCidr>> {
+        Ok(container.netlink()?.addresses(container.link(name)?.index)?)
+    };
+    for other in ["own", "eth0"] {
+        assert!(addresses(other)?.iter().all(|cidr| cidr.addr.is_ipv4()), "{other} stays without");
+    }
+    daemon.check_ledger()
+}
+
 fn networks_are_apart_and_a_container_on_both_reaches_both() -> TestResult {
     let daemon = Daemon::start()?;
     create(&daemon, "a", &["10.1.0.0/24"])?;
@@ -155,6 +177,63 @@ fn networks_are_apart_and_a_container_on_both_reaches_both() -> TestResult {
     assert!(!daemon.change(Mutation::NetworkDisconnect(disconnect))?.changed);
     assert!(both.link("eth1").is_err());
     reaches(&both, &here.to_string())?;
+    daemon.check_ledger()
+}
+
+/// A container as another engine has made it: with an interface, and a default route of IPv4 by it.
+fn made_by_another_engine() -> Fallible<(Container, u32)> {
+    let container = Container::new()?;
+    container.netlink()?.create_veth("own", "far", None)?;
+    let index = container.address("own", &["192.0.2.2/24"])?.index;
+    container.netlink()?.add_default_route("192.0.2.1".parse()?, index)?;
+    Ok((container, index))
+}
+
+fn what_a_container_reaches_by_another_interface_it_reaches_by_that_one_still() -> TestResult {
+    let daemon = Daemon::start()?;
+    create(&daemon, "web", &["10.1.0.0/24", "fd01::/64"])?;
+    let (container, own) = made_by_another_engine()?;
+    let route =
+        |to: &str| -> Fallible<_> { Ok(TapRoute { to: to.parse()?, via: "10.1.0.1".parse()? }) };
+    let wanted = NetworkConnect {
+        routes: vec![route("192.0.2.0/24")?, route("198.51.100.0/24")?],
+        ..NetworkConnect::new("web".parse()?, container.reference())
+    };
+    let wanted = Mutation::NetworkConnect(Box::new(wanted));
+    let endpoint = daemon.change(wanted.clone())?.endpoint.ok_or("no endpoint in the answer")?;
+    assert_eq!(endpoint.default_gateways, ["fd01::1".parse::<IpAddr>()?]);
+    assert_eq!(endpoint.routes, [route("198.51.100.0/24")?]);
+    assert!(!daemon.change(wanted)?.changed, "its own routes by it are nobody else's");
+    let netlink = container.netlink()?;
+    let by_us = netlink.routes_by(container.link("eth0")?.index)?;
+    let default = TapRoute { to: "::/0".parse()?, via: "fd01::1".parse()? };
+    assert_eq!(by_us, [route("198.51.100.0/24")?, default]);
+    let disconnect = NetworkDisconnect {
+        network: "web".parse()?,
+        netns: container.reference(),
+        ifname: "eth0".parse()?,
+    };
+    daemon.change(Mutation::NetworkDisconnect(disconnect))?;
+    let own = netlink.routes_by(own)?;
+    assert_eq!(own, [TapRoute { to: "0.0.0.0/0".parse()?, via: "192.0.2.1".parse()? }]);
+    routed_bridge(&daemon, "lan", &["10.3.0.1/24"])?;
+    let forced = Attach {
+        netns: container.reference(),
+        bridge: "lan".parse()?,
+        ifname: "eth0".parse()?,
+        mac: None,
+        ips: vec!["10.3.0.2/24".parse()?],
+        gateways: vec!["10.3.0.1".parse()?],
+        mtu: None,
+        vlan: Vlan::Unaware,
+    };
+    let refused = daemon.change(Mutation::Attach(forced));
+    assert!(
+        matches!(&refused, Err(ClientError::Refused(error)) if error.code == ErrorCode::Exists
+        && error.message.contains("cannot add route 0.0.0.0/0 by 10.3.0.1: another interface")),
+        "{refused:?}"
+    );
+    assert!(container.link("eth0").is_err(), "nothing is left behind");
     daemon.check_ledger()
 }
 

@@ -136,13 +136,13 @@ fn set() -> impl Strategy<Value = NetworkSet> {
 fn connect() -> impl Strategy<Value = NetworkConnect> {
     let place = (bridge_name(), netns(), if_name());
     let wishes = (vec(addr(), 0..2), option::of(mac()), option::of(owner()));
-    let routing = (any::<bool>(), routes(), any::<bool>());
+    let routing = (any::<bool>(), routes(), vec(subnet(), 0..2), any::<bool>());
     (place, wishes, vec(alias(), 0..2), routing).prop_map(
         |(
             (network, netns, ifname),
             (ips, mac, owner),
             aliases,
-            (no_default_route, routes, dhcp),
+            (no_default_route, routes, elsewhere, dhcp),
         )| {
             NetworkConnect {
                 network,
@@ -154,6 +154,7 @@ fn connect() -> impl Strategy<Value = NetworkConnect> {
                 owner,
                 no_default_route,
                 routes,
+                elsewhere,
                 dhcp,
             }
         },

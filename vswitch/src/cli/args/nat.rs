@@ -114,7 +114,7 @@ Examples:
         /// The container's port: the rule goes when it goes
         #[arg(long)]
         port: Option<PortName>,
-        /// The rule's name [default: made of the bridge, the port and the protocol]
+        /// The rule's name [default: made of the bridge, the port, the protocol and, if it is so, IPv6]
         #[arg(long)]
         name: Option<RuleName>,
     },

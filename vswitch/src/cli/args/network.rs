@@ -236,7 +236,7 @@ pub struct ConnectOptions {
     /// Whose its addresses are; what the owner holds already is used [default: the port's name]
     #[arg(long)]
     pub owner: Option<Owner>,
-    /// No default route, even if no other network gave it one
+    /// No default route, even if it has none by another interface
     #[arg(long)]
     pub no_default_route: bool,
     /// It asks for its IPv4 addresses and routes by itself, by DHCP

@@ -117,6 +117,7 @@ fn connect(options: &ConnectOptions) -> NetworkConnect {
         owner: options.owner.clone(),
         no_default_route: options.no_default_route,
         routes: options.routes.clone(),
+        elsewhere: Vec::new(),
         dhcp: options.dhcp,
     }
 }
