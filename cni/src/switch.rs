@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ctl::response::{Changed, EndpointInfo, NatInfo, NetworkInfo, PortInfo};
+use ctl::response::{BridgeInfo, Changed, EndpointInfo, NatInfo, NetworkInfo, PortInfo};
 use ctl::{
     Batch, Client, ClientError, ErrorCode, Mutation, Named, NetworkConnect, NetworkCreate,
     PortName, Query, Request,
@@ -89,6 +89,11 @@ impl Switch {
             Err(ClientError::Refused(error)) if error.code == ErrorCode::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// All bridges.
+    pub(crate) fn bridges(&mut self) -> Result<Vec<BridgeInfo>, CniError> {
+        Ok(self.ask(Query::BridgeList)?)
     }
 
     /// The rules of address translation.

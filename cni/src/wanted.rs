@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ctl::ipam::Span;
-use ctl::response::{EndpointInfo, NetworkInfo};
+use ctl::response::{BridgeInfo, EndpointInfo, NetworkInfo};
 use ctl::{
     BridgeName, Egress, Forward, HostName, Ingress, NatAdd, NatRule, NetworkConnect, NetworkCreate,
     NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute,
@@ -100,11 +100,12 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    /// The rules that lead ports outside to the endpoint.
+    /// The rules that lead ports outside to the endpoint, where bridges have these addresses.
     pub(crate) fn publications(
         &self,
         present: &NetworkInfo,
         endpoint: &EndpointInfo,
+        bridges: &[BridgeInfo],
     ) -> Result<Vec<NatAdd>, CniError> {
         // Runtimes write zero for a port that is not to be published.
         let mappings = self.conf.runtime.port_mappings.iter().filter(|m| m.host_port != 0);
@@ -133,7 +134,7 @@ impl<'a> Wanted<'a> {
                 let why = "the switch gives the container no address (of hostIP's version) to which it could lead";
                 return Err(CniError::invalid(format!("portMappings, {}", mapping.host_port), why));
             }
-            for on in outside {
+            for on in where_it_is(mapping.host_ip, outside, bridges) {
                 for addr in &addresses {
                     rules.push(publication(mapping, on, *addr, endpoint)?);
                 }
@@ -274,6 +275,23 @@ fn span(range: &Range) -> Result<Option<Span>, CniError> {
         (range.range_start.unwrap_or(hosts.first()), range.range_end.unwrap_or(hosts.last()));
     let span = Span::between(first, last);
     span.map(Some).ok_or_else(|| CniError::invalid("ipam", format!("{first} is after {last}")))
+}
+
+/// The bridges that have an address; all, if none is said, or if none has it: then the daemon says why not.
+fn where_it_is<'a>(
+    address: Option<IpAddr>,
+    outside: &'a [BridgeName],
+    bridges: &[BridgeInfo],
+) -> Vec<&'a BridgeName> {
+    let has_it = |on: &&BridgeName| {
+        let mut gateways = bridges
+            .iter()
+            .filter(|info| info.name == **on)
+            .flat_map(|info| &info.settings.gateways);
+        gateways.any(|gateway| Some(gateway.addr) == address)
+    };
+    let having: Vec<_> = outside.iter().filter(has_it).collect();
+    if having.is_empty() { outside.iter().collect() } else { having }
 }
 
 fn publication(

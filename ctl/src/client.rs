@@ -81,9 +81,7 @@ impl ClientError {
     /// The exit code with which `vswitchctl` reports it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable { .. } | Self::Lost(_) | Self::Silent { .. } => {
-                ErrorCode::Unavailable.exit_code()
-            }
+            Self::Unreachable { .. } | Self::Lost(_) | Self::Silent { .. } => ErrorCode::NO_DAEMON,
             Self::Denied { .. } => ErrorCode::Denied.exit_code(),
             Self::Answer(_) => ErrorCode::Internal.exit_code(),
             Self::Refused(error) => error.code.exit_code(),
@@ -252,7 +250,7 @@ fn reply_to(id: u64, line: &[u8]) -> Result<Reply, ClientError> {
 
 /// A connection whose every wait is bounded: also that for a place in the queue of a daemon that accepts none
 /// (unix(7)).
-fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     for timeout in [Timeout::Send, Timeout::Recv] {
         set_socket_timeout(&socket, timeout, Some(patience))?;

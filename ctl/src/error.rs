@@ -22,13 +22,16 @@ pub enum ErrorCode {
     TooLarge,
     /// The request speaks another version of the protocol.
     Version,
-    /// The daemon cannot serve it now.
+    /// Nothing is free of what it asks for, or the daemon cannot serve it now.
     Unavailable,
     /// A bug in the switch.
     Internal,
 }
 
 impl ErrorCode {
+    /// The exit code with which `vswitchctl` reports that there is no daemon to answer.
+    pub(crate) const NO_DAEMON: u8 = 6;
+
     /// The exit code with which `vswitchctl` reports it.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -36,8 +39,8 @@ impl ErrorCode {
             Self::NotFound => 3,
             Self::Exists | Self::InUse => 4,
             Self::Host => 5,
-            Self::Unavailable => 6,
             Self::Denied => 7,
+            Self::Unavailable => 8,
             Self::Internal => 1,
         }
     }

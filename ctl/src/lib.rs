@@ -1,6 +1,6 @@
 //! The nouns an operator sees: configuration, requests, responses, errors, the wire protocol and its client.
 //!
-//! Pure, but for the [`Client`]'s socket: [`apply`] makes the next [`Config`] out of this one and a
+//! Pure, but for the [`Client`]'s socket and the [`SocketFile`] of those who listen: [`apply`] makes the next [`Config`] out of this one and a
 //! [`Mutation`], [`plan`] says what has to be done to get from one to the other, and [`wire`] turns
 //! requests and responses into lines. The daemon does the doing.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod config;
 mod error;
 pub mod flow;
 pub mod ipam;
+mod listen;
 mod loopback;
 mod names;
 mod network;
@@ -37,6 +38,7 @@ pub use config::{
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;
+pub use listen::{ListenError, SocketFile};
 pub use loopback::{Relayed, RelayedBy};
 pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,

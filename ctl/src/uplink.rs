@@ -237,6 +237,27 @@ mod tests {
     }
 
     #[test]
+    fn a_routed_network_needs_an_uplink_of_the_switchs_own() {
+        let up: BridgeName = "up".parse().unwrap();
+        let config = shared().following(&up, &host()).unwrap();
+        let mut create = crate::NetworkCreate::new("dmz".parse().unwrap());
+        create.settings.shape = crate::Shape::Routed;
+        create.subnets = vec!["198.51.100.0/24".parse().unwrap()];
+        let refused = apply(&config, &Mutation::NetworkCreate(Box::new(create.clone())));
+        assert!(refused.unwrap_err().to_string().contains("port up0"));
+        let mut own = crate::BridgeAdd::new("own".parse().unwrap());
+        own.gateways = vec!["203.0.113.1/24".parse().unwrap()];
+        let config = apply(&config, &Mutation::BridgeAdd(own)).unwrap();
+        let route = crate::RouteAdd {
+            to: crate::Destination::Default,
+            on: "own".parse().unwrap(),
+            via: vec!["203.0.113.9".parse().unwrap()],
+        };
+        let config = apply(&config, &Mutation::RouteAdd(route)).unwrap();
+        apply(&config, &Mutation::NetworkCreate(Box::new(create))).unwrap();
+    }
+
+    #[test]
     fn a_port_that_goes_takes_along_what_the_bridge_had_of_the_host() {
         let up: BridgeName = "up".parse().unwrap();
         let next = shared().following(&up, &host()).unwrap();

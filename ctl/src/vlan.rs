@@ -156,6 +156,15 @@ impl Vlan {
         *self == Self::Unaware
     }
 
+    /// The VLAN that untagged frames are in, if any.
+    pub fn untagged(&self) -> Option<VlanId> {
+        match self {
+            Self::Unaware => None,
+            Self::Access(vlan) => Some(*vlan),
+            Self::Trunk { native, .. } => *native,
+        }
+    }
+
     /// Whether frames of a VLAN pass; of none, those that have no VLAN.
     pub fn carries(&self, vlan: Option<VlanId>) -> bool {
         match (self, vlan) {

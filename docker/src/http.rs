@@ -1,6 +1,10 @@
-//! As much of HTTP/1.1 (RFC 9112) as an engine needs to talk to its plugin: requests with a body of known
-//! length, one after the other on a connection. Pure, and the one place where bytes of others are looked at
-//! before they are JSON: heads and bodies are bounded, and what is not understood is refused.
+//! As much of HTTP/1.1 (RFC 9112) as an engine needs to talk to its plugin: a request with a body of known length on each
+//! connection. Pure, and the one place where bytes of others are looked at before they are JSON: heads and bodies are
+//! bounded, and what is not understood is refused.
+//!
+//! No connection is kept for the next request. dockerd writes the body of its request to the one that it kept, learns only then
+//! that the plugin was restarted meanwhile, and repeats the request without the body, which it has no more. A connection that
+//! it cannot make it tries again, with everything (`pkg/plugins/client.go` of moby).
 
 use std::io::{self, Write};
 
@@ -59,12 +63,9 @@ pub struct Head {
     pub body_bytes: usize,
     /// `/NetworkDriver.Join`, without a query.
     pub path: String,
-    /// Another request may follow on the connection.
-    pub keep_alive: bool,
 }
 
-/// Why a request is refused before its body is read. The connection ends with it: where the next request would
-/// begin is not known.
+/// Why a request is refused before its body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Refusal {
@@ -101,7 +102,6 @@ impl Head {
             head_bytes,
             body_bytes: body_bytes(request.headers)?,
             path: path.to_owned(),
-            keep_alive: keeps_alive(request.version, request.headers),
         }))
     }
 }
@@ -138,36 +138,14 @@ fn digits(text: &[u8]) -> Option<usize> {
     is_number.then(|| text.parse().unwrap_or(usize::MAX))
 }
 
-/// Whether the sender keeps the connection (RFC 9112, section 9.3).
-fn keeps_alive(version: Option<u8>, fields: &[httparse::Header<'_>]) -> bool {
-    let says = |option: &str| {
-        fields
-            .iter()
-            .filter(|field| field.name.eq_ignore_ascii_case("connection"))
-            .filter_map(|field| str::from_utf8(field.value).ok())
-            .flat_map(|value| value.split(','))
-            .any(|word| word.trim().eq_ignore_ascii_case(option))
-    };
-    match version {
-        Some(1) => !says("close"),
-        _ => says("keep-alive"),
-    }
-}
-
-/// Writes a response with a JSON body.
+/// Writes the response, with a JSON body, after which the connection ends.
 ///
 /// # Errors
 /// The connection's.
-pub fn respond(
-    to: &mut impl Write,
-    status: Status,
-    body: &[u8],
-    keep_alive: bool,
-) -> io::Result<()> {
-    let connection = if keep_alive { "keep-alive" } else { "close" };
+pub fn respond(to: &mut impl Write, status: Status, body: &[u8]) -> io::Result<()> {
     let allow = if status == Status::MethodNotAllowed { "Allow: POST\r\n" } else { "" };
     let head = format!(
-        "HTTP/1.1 {}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {}\r\n{allow}Connection: {connection}\r\n\r\n",
+        "HTTP/1.1 {}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\r\n",
         status.line(),
         body.len()
     );

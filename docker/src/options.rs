@@ -47,6 +47,12 @@ pub enum OptionError {
         /// The name.
         name: String,
     },
+    /// There is none of this name for addresses.
+    #[error("address option {name:?} (--ipam-opt) is not known; known is {NETWORK}")]
+    UnknownOfAddresses {
+        /// The name.
+        name: String,
+    },
     /// It is not what it should be.
     #[error("option {name}={value}: {why}")]
     Value {
@@ -65,6 +71,22 @@ pub enum OptionError {
         /// The one that is not.
         missing: &'static str,
     },
+}
+
+/// What Docker's own options begin with.
+const DOCKERS: &str = "com.docker.network.";
+
+/// That the address driver is told nothing that it does not know (`--ipam-opt`), but by Docker itself.
+///
+/// # Errors
+/// [`OptionError::UnknownOfAddresses`].
+pub fn check_address_options<'a>(
+    mut names: impl Iterator<Item = &'a String>,
+) -> Result<(), OptionError> {
+    match names.find(|name| *name != NETWORK && !name.starts_with(DOCKERS)) {
+        Some(name) => Err(OptionError::UnknownOfAddresses { name: name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// What a network is told.
@@ -219,6 +241,15 @@ mod tests {
         let masquerade =
             given(json!({ "com.docker.network.bridge.enable_ip_masquerade": "false" })).unwrap();
         assert!(!masquerade.settings.masquerade);
+    }
+
+    #[test]
+    fn an_option_for_addresses_is_known_or_dockers_own() {
+        let check = |name: &str| check_address_options([name.to_owned()].iter());
+        assert_eq!(check(NETWORK), Ok(()));
+        assert_eq!(check("com.docker.network.ipam.serial"), Ok(()));
+        let error = check("vswitch.netwrk").unwrap_err().to_string();
+        assert!(error.contains("vswitch.netwrk") && error.contains(NETWORK), "{error}");
     }
 
     #[test]

@@ -216,6 +216,10 @@ impl Plugin {
     }
 }
 
+/// What is said where a method has no arguments that should have some.
+const NO_ARGUMENTS: &str = "the request has no body: Docker repeats one so whose answer was lost when the plugin ended; \
+                            give the command again";
+
 /// The arguments of a method, and under which name its driver tells errors.
 struct Call<'a> {
     body: &'a [u8],
@@ -229,6 +233,9 @@ impl Call<'_> {
     ) -> (Status, Vec<u8>) {
         let request = match serde_json::from_slice(self.body) {
             Ok(request) => request,
+            Err(_) if self.body.is_empty() => {
+                return (Status::BadRequest, error(self.error, NO_ARGUMENTS));
+            }
             Err(why) => return (Status::BadRequest, error(self.error, &why.to_string())),
         };
         match work(request) {
@@ -248,4 +255,21 @@ fn error(name: &str, text: &str) -> Vec<u8> {
 /// Nothing that is answered cannot be written as JSON.
 fn encode(answer: &impl Serialize) -> (Status, Vec<u8>) {
     (Status::Ok, serde_json::to_vec(answer).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_without_the_arguments_that_it_needs_says_so() {
+        let plugin = Plugin::new(PathBuf::from("none"));
+        for (path, name) in
+            [("/NetworkDriver.Join", "Err"), ("/IpamDriver.RequestAddress", "Error")]
+        {
+            let (status, body) = plugin.answer(path, b"");
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((status, body[name].as_str()), (Status::BadRequest, Some(NO_ARGUMENTS)));
+        }
+    }
 }

@@ -22,3 +22,14 @@ fn a_socket_that_cannot_be_is_told() {
     let (done, said) = plugin(&["--plugin", "/proc/none/vswitch.sock"]);
     assert!(!done && said.contains("plugin socket /proc/none/vswitch.sock"), "{said}");
 }
+
+#[test]
+fn what_is_no_socket_stays_where_it_is() {
+    let path = std::env::temp_dir().join(format!("vswitch-docker-{}", std::process::id()));
+    std::fs::write(&path, "precious").unwrap();
+    let (done, said) = plugin(&["--plugin", path.to_str().unwrap()]);
+    let left = std::fs::read_to_string(&path);
+    std::fs::remove_file(&path).unwrap();
+    assert!(!done && said.contains("no socket"), "{said}");
+    assert_eq!(left.unwrap(), "precious");
+}

@@ -86,6 +86,13 @@ fn a_published_port_is_reached_from_outside_and_sees_who_asks() -> TestResult {
     ]));
     let conf = with(&conf, "runtimeConfig", wanted);
     let a = Container::new()?;
+    let nobodys = mappings(json!([
+        { "hostPort": 8081, "containerPort": 81, "protocol": "udp", "hostIP": "192.0.2.99" },
+    ]));
+    let (code, message) =
+        Run::command("ADD", "a", &a, &with(&conf, "runtimeConfig", nobodys)).error()?;
+    assert_eq!(code, 7);
+    assert!(message.contains("192.0.2.99 is no address of bridge up"), "{message}");
     let result = Run::command("ADD", "a", &a, &conf).result()?;
     assert_eq!(published(&host)?, 2, "zero is not published");
     let peer = seen(&world, "192.0.2.1:8080", &a, 80)?;

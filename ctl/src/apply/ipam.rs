@@ -44,7 +44,7 @@ fn used(config: &Config) -> impl Iterator<Item = (Prefix, String)> + '_ {
     given_out(config).chain(bridges)
 }
 
-/// Settings that were given for a subnet; what was not given stays.
+/// Settings that were given for a subnet; what was not given stays, and what was reserved is reserved still.
 pub(super) fn new_pool(
     pool: &mut Pool,
     gateway: Option<IpAddr>,
@@ -55,8 +55,10 @@ pub(super) fn new_pool(
     if !ranges.is_empty() {
         pool.ranges = ranges;
     }
-    if !reserved.is_empty() {
-        pool.reserved = reserved;
+    for span in reserved {
+        if !pool.reserved.contains(&span) {
+            pool.reserved.push(span);
+        }
     }
 }
 
@@ -81,7 +83,7 @@ pub(super) fn pool_add(config: &mut Config, add: &PoolAdd) -> Result<(), CtlErro
 pub(super) fn pool_del(config: &mut Config, named: &Named<Prefix>) -> Result<(), CtlError> {
     match config.pools.remove(&named.name) {
         None if !named.if_exists => Err(CtlError::not_found(format!(
-            "pool {} does not exist, or is a network's; see `ipam list`",
+            "pool {} does not exist, or is a network's; `ipam audit` shows those that are kept",
             named.name
         ))),
         _ => Ok(()),
@@ -99,23 +101,21 @@ fn visit<T>(
     {
         return Err(no_network(config, name));
     }
-    let wanted = |subnet: &Prefix| filter.subnet.is_none_or(|wanted| wanted == *subnet);
-    let kept = config.pools.iter().filter(|(subnet, _)| filter.network.is_none() && wanted(subnet));
+    let kept = config.pools.iter().filter(|(subnet, _)| filter.means(None, subnet));
     for (subnet, mut pool) in kept.map(|(subnet, pool)| (*subnet, pool.clone())).collect::<Vec<_>>()
     {
         results.push(visitor(&mut pool)?);
         config.pools.insert(subnet, pool);
     }
     let is_meant = |(name, network): &(&BridgeName, &Arc<Network>)| {
-        filter.network.as_ref().is_none_or(|wanted| wanted == *name)
-            && network.pools.keys().any(wanted)
+        network.pools.keys().any(|subnet| filter.means(Some(name), subnet))
     };
     let networks: Vec<_> =
         config.networks.iter().filter(is_meant).map(|(name, _)| name.clone()).collect();
     for name in networks {
         let Some(network) = config.networks.get_mut(&name) else { continue };
         let pools = Arc::make_mut(network).pools.iter_mut();
-        for (_, pool) in pools.filter(|(subnet, _)| wanted(subnet)) {
+        for (_, pool) in pools.filter(|(subnet, _)| filter.means(Some(&name), subnet)) {
             results.push(visitor(pool)?);
         }
     }
@@ -187,8 +187,11 @@ pub(super) fn release(config: &mut Config, release: &IpamRelease) -> Result<(), 
     Ok(())
 }
 
-/// Frees what no port has.
+/// Frees what no port has, and the subnets that no network has.
 pub(super) fn free(config: &mut Config, filter: &IpamFilter) -> Result<(), CtlError> {
+    let kept = config.pools.keys().filter(|subnet| filter.means(None, subnet));
+    let kept: Vec<_> = kept.copied().collect();
+    kept.iter().for_each(|subnet| _ = config.pools.remove(subnet));
     visit(config, filter, |pool| {
         let leases = pool.leases().iter().filter(|(_, lease)| lease.port.is_none());
         let addrs: Vec<_> = leases.map(|(addr, _)| *addr).collect();

@@ -1,8 +1,11 @@
 //! Changes of address translation, and of what sessions are kept by.
 
 use super::otherwise;
+use crate::attach::list;
 use crate::check::{check_addressed, no_bridge};
-use crate::{Config, ConnFilter, CtlError, Named, NatAdd, NatSet, RuleName};
+use crate::{
+    Config, ConnFilter, CtlError, Masquerade, Named, NatAdd, NatRule, NatSet, Publish, RuleName,
+};
 
 pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
     let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
@@ -12,11 +15,40 @@ pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
         }
         Some(_) => Ok(()),
         None => {
-            check_addressed(config, &add.rule).map_err(|error| error.within("nat rule", &name))?;
+            check_addressed(config, &add.rule)
+                .and_then(|()| check_own_address(config, &add.rule))
+                .map_err(|error| error.within("nat rule", &name))?;
             config.nat.insert(name, add.rule.clone());
             Ok(())
         }
     }
+}
+
+/// That the address at which a port is to be published leads to the switch. Later it need not: the addresses of an uplink
+/// that follows the host's come and go, and its rules wait for them.
+fn check_own_address(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
+    let NatRule::Publish(publish) = rule else { return Ok(()) };
+    let Publish { on, forward, .. } = publish;
+    let address = forward.address.filter(|_| !publish.is_on_loopback());
+    // What is wrong with the rest is told elsewhere.
+    let (Some(address), Some(bridge)) = (address, config.bridges.get(on)) else { return Ok(()) };
+    let lends = |rule: &NatRule| match rule {
+        NatRule::Masquerade(Masquerade { to, addresses: Some(lent), .. }) => {
+            to == on && lent.contains(address)
+        }
+        _ => false,
+    };
+    let is_own = bridge.gateways.iter().any(|gateway| gateway.addr == address)
+        || bridge.proxy.iter().any(|proxied| proxied.contains(address))
+        || config.nat.values().any(lends);
+    if is_own {
+        return Ok(());
+    }
+    let own: Vec<_> = bridge.gateways.iter().map(|gateway| gateway.addr).collect();
+    Err(CtlError::invalid(format!(
+        "{address} is no address of bridge {on} ({}); publish at one that is, or at all of them by naming none",
+        list(&own)
+    )))
 }
 
 pub(super) fn del(config: &mut Config, named: &Named<RuleName>) -> Result<(), CtlError> {

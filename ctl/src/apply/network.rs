@@ -1,5 +1,7 @@
 //! Changes of networks, and who is on them.
 
+mod same;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,8 +11,8 @@ use super::ipam::{free_subnet, new_pool};
 use super::port::remove_port;
 use crate::attach::{difference, list};
 use crate::check::{SHOWN, no_network, references};
-use crate::ipam::{IpamError, Pool};
-use crate::network::dismantle;
+use crate::ipam::{IpamError, Pool, Span};
+use crate::network::{dismantle, uplinks};
 use crate::{
     BridgeName, Config, CtlError, Endpoint, ErrorCode, Named, NatRule, Network, NetworkConnect,
     NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port,
@@ -20,7 +22,7 @@ use crate::{
 pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), CtlError> {
     let name = &create.name;
     if let Some(present) = config.networks.get(name) {
-        same(present, create)?;
+        same::check(present, create)?;
         return create.host_port.as_ref().map_or(Ok(()), |wanted| host::put(config, name, wanted));
     }
     if config.bridges.contains_key(name) {
@@ -38,8 +40,17 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
             "a direct network has the subnet of its wire; give it with --subnet, or --unnumbered if others give addresses there",
         ));
     }
+    if create.settings.shape == Shape::Routed {
+        check_answered(config)?;
+    }
+    if !create.settings.dns && !create.settings.resolvers.is_empty() {
+        return Err(CtlError::invalid(
+            "where the gateways answer no names they ask no resolvers; leave out --no-dns or --resolver",
+        ));
+    }
     let subnets = subnets(config, create)?;
     check_in_some("gateway", &subnets, &create.gateways, |subnet, addr| subnet.contains(*addr))?;
+    check_one_gateway_each(&subnets, &create.gateways)?;
     check_in_some("range", &subnets, &create.ranges, |subnet, span| subnet.contains(span.first()))?;
     check_in_some("reserved", &subnets, &create.reserved, |subnet, span| {
         subnet.contains(span.first())
@@ -53,24 +64,32 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
     create.host_port.as_ref().map_or(Ok(()), |wanted| host::put(config, name, wanted))
 }
 
-/// That a network which is there is the one that is asked for. What the request does not say is no difference.
-fn same(present: &Network, create: &NetworkCreate) -> Result<(), CtlError> {
-    let gateways: Vec<_> = present.pools.values().filter_map(|pool| pool.gateway).collect();
-    let has_ipv6 = present.pools.keys().any(|subnet| !subnet.is_ipv4());
-    let is_same = present.settings == create.settings
-        && create.subnets.iter().all(|subnet| present.pools.contains_key(subnet))
-        && create.gateways.iter().all(|gateway| gateways.contains(gateway))
-        && (create.no_gateway || create.unnumbered) == gateways.is_empty()
-        && create.unnumbered == present.pools.is_empty()
-        && (has_ipv6 || !create.ipv6);
-    if is_same {
-        return Ok(());
+/// That somebody outside can be told where a routed network is: not by an interface that the host shares, where the host
+/// answers for its own addresses only.
+fn check_answered(config: &Config) -> Result<(), CtlError> {
+    let mut shared = config.ports.iter().filter(|(_, port)| port.shared);
+    let has_own = uplinks(config).any(|(name, _)| config.shared_port(name).is_none());
+    match shared.next() {
+        Some((port, _)) if !has_own => Err(CtlError::invalid(format!(
+            "nobody outside would find a routed network: the host answers on the interface of port {port}, which it shares, and for \
+             its own addresses only; give the switch an uplink of its own first, or make a network that is masqueraded"
+        ))),
+        _ => Ok(()),
     }
-    Err(super::otherwise(
-        "network",
-        &create.name,
-        "`network inspect` shows it; change it with `network set`, or `network rm` it first",
-    ))
+}
+
+/// A subnet has one gateway of the switch's.
+fn check_one_gateway_each(subnets: &BTreeSet<Prefix>, gateways: &[IpAddr]) -> Result<(), CtlError> {
+    for subnet in subnets {
+        let of_it: Vec<_> = gateways.iter().filter(|addr| subnet.contains(**addr)).collect();
+        if let [one, other, ..] = of_it[..] {
+            let message = format!(
+                "gateways {one} and {other} are both of {subnet}; give one address of each subnet"
+            );
+            return Err(CtlError::invalid(message));
+        }
+    }
+    Ok(())
 }
 
 /// The subnets of a new network: those that were asked for, and what has to be chosen.
@@ -115,7 +134,7 @@ fn check_in_some<T: std::fmt::Display>(
 
 /// The pool of a subnet: the one that was kept for it, or a new one.
 fn pool(kept: Option<Pool>, subnet: Prefix, create: &NetworkCreate) -> Pool {
-    let its = |span: &&crate::ipam::Span| subnet.contains(span.first());
+    let its = |span: &&Span| subnet.contains(span.first());
     let ranges = create.ranges.iter().filter(its).copied().collect();
     let reserved = create.reserved.iter().filter(its).copied().collect();
     let gateway = create.gateways.iter().find(|gateway| subnet.contains(**gateway)).copied();

@@ -72,6 +72,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     }
     if !same_ports {
         port::check_interfaces(config)?;
+        port::check_stations(config)?;
     }
     if !same_bridges || !same_ports || !same_vxlans {
         loopback::check(config)?;

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use super::network::check_stranger;
 use super::{IPV6_MTU, MAC_LIMIT, bridge_for_ports, bridge_of, check_range, is_link_local};
 use crate::{
-    Bridge, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, NatRule, Port, PortKind, PortName,
-    Prefix, Tap, TapRoute,
+    BridgeName, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, NatRule, Port, PortKind,
+    PortName, Prefix, Tap, TapRoute,
 };
 
 /// The most queues of one port.
@@ -37,7 +37,7 @@ pub(super) fn check(config: &Config, name: &PortName, port: &Port) -> Result<(),
     match &port.kind {
         PortKind::Tap(tap) => {
             check_tap(tap, config.mtu_of(port))?;
-            check_router_apart(bridge_of(config, config.domain_of(port))?, tap)?;
+            check_router_apart(config, config.domain_of(port), tap)?;
             check_stranger(config, name, &port.bridge, tap)
         }
         PortKind::Netdev { .. } if port.guard => {
@@ -97,14 +97,20 @@ fn check_carried(config: &Config, port: &Port) -> Result<(), CtlError> {
 }
 
 /// A container cannot have the router's addresses.
-fn check_router_apart(bridge: &Bridge, tap: &Tap) -> Result<(), CtlError> {
+fn check_router_apart(config: &Config, name: &BridgeName, tap: &Tap) -> Result<(), CtlError> {
+    let bridge = bridge_of(config, name)?;
     let is_routers =
         |cidr: &&IpCidr| bridge.gateways.iter().any(|gateway| gateway.addr == cidr.addr);
-    match tap.ips.iter().find(is_routers) {
-        Some(cidr) => Err(CtlError::new(
-            ErrorCode::Exists,
-            format!("{} is the bridge's gateway address; choose another one", cidr.addr),
-        )),
+    let taken = |what: String| {
+        let message = format!("{what} of bridge {name}'s gateway; choose another one");
+        Err(CtlError::new(ErrorCode::Exists, message))
+    };
+    if let Some(cidr) = tap.ips.iter().find(is_routers) {
+        return taken(format!("{} is the address", cidr.addr));
+    }
+    let router = (!bridge.gateways.is_empty()).then(|| bridge.router_mac(name));
+    match tap.mac.filter(|mac| Some(*mac) == router) {
+        Some(mac) => taken(format!("{mac} is the MAC address")),
         None => Ok(()),
     }
 }
@@ -168,6 +174,22 @@ fn check_route(tap: &Tap, route: &TapRoute) -> Result<(), CtlError> {
     let why =
         if same_version { "it has no address of that IP version" } else { "its ends are of two" };
     Err(CtlError::invalid(format!("route {route}: {why}; check the addresses")))
+}
+
+/// That no two interfaces have one MAC address where both could be its station.
+pub(super) fn check_stations(config: &Config) -> Result<(), CtlError> {
+    let mut owners = BTreeMap::new();
+    for (name, port) in &config.ports {
+        let PortKind::Tap(Tap { mac: Some(mac), .. }) = &port.kind else { continue };
+        let station = (&port.bridge, port.vlan.untagged(), mac);
+        let Some(other) = owners.insert(station, name) else { continue };
+        let message = format!(
+            "MAC address {mac} cannot be both port {other}'s and port {name}'s on bridge {}; choose another one",
+            port.bridge
+        );
+        return Err(CtlError::new(ErrorCode::Exists, message));
+    }
+    Ok(())
 }
 
 pub(super) fn check_interfaces(config: &Config) -> Result<(), CtlError> {

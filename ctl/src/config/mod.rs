@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::check;
 use crate::ipam::Pool;
 use crate::network::settle;
-use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName, Vlan};
+use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName};
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor, VlanOf};
 pub use flows::Flows;
@@ -233,13 +233,9 @@ impl Config {
     /// What a container behind a port is on, to the router: the port's bridge, or the VLAN that its untagged frames
     /// are in.
     pub fn domain_of<'a>(&'a self, port: &'a Port) -> &'a BridgeName {
-        let untagged = match port.vlan {
-            Vlan::Unaware => return &port.bridge,
-            Vlan::Access(vlan) => Some(vlan),
-            Vlan::Trunk { native, .. } => native,
-        };
+        let Some(untagged) = port.vlan.untagged() else { return &port.bridge };
         let mut vlans = self.vlans_of(&port.bridge);
-        let own = vlans.find(|(_, own)| Some(own.vlan) == untagged);
+        let own = vlans.find(|(_, own)| own.vlan == untagged);
         own.map_or(&port.bridge, |(name, _)| name)
     }
 

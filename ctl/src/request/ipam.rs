@@ -43,6 +43,14 @@ pub struct IpamFilter {
     pub subnet: Option<Prefix>,
 }
 
+impl IpamFilter {
+    /// Whether a subnet is meant: one of a network, or one that is kept for a network to come.
+    pub fn means(&self, network: Option<&BridgeName>, subnet: &Prefix) -> bool {
+        self.network.as_ref().is_none_or(|wanted| Some(wanted) == network)
+            && self.subnet.is_none_or(|wanted| wanted == *subnet)
+    }
+}
+
 /// An address to give to an owner, who holds it until he releases it. Asked again for the same owner, it is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -22,7 +22,7 @@ pub use explain::{
 };
 pub use flow::{FlowChanges, FlowInfo, FlowPage};
 pub use nat::NatInfo;
-pub use network::{AddressInfo, EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo};
+pub use network::{AddressInfo, EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo, UnusedInfo};
 pub use route::{NeighborInfo, NeighborState, RouteInfo, RouteKind, Routes};
 pub use service::{BackendInfo, BackendState, Checks, Fault, ServiceInfo};
 pub use vxlan::{VtepInfo, VxlanInfo};

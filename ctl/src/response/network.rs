@@ -119,6 +119,15 @@ pub struct LeaseInfo {
     pub held: bool,
 }
 
+/// What nobody uses.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UnusedInfo {
+    /// The addresses that are given out and that no port has.
+    pub leases: Vec<LeaseInfo>,
+    /// The subnets that are kept for networks to come.
+    pub pools: Vec<SubnetInfo>,
+}
+
 impl NetworkInfo {
     /// What a configuration says about a network.
     pub fn of(config: &Config, name: &BridgeName) -> Option<Self> {
@@ -192,10 +201,8 @@ impl LeaseInfo {
         let networks = networks
             .flat_map(|(name, network)| network.pools.values().map(move |pool| (Some(name), pool)));
         let kept = config.pools.values().map(|pool| (None, pool));
-        let is_meant = |(name, pool): &(Option<&BridgeName>, &Pool)| {
-            filter.network.as_ref().is_none_or(|wanted| Some(wanted) == *name)
-                && filter.subnet.is_none_or(|wanted| wanted == pool.subnet)
-        };
+        let is_meant =
+            |(name, pool): &(Option<&BridgeName>, &Pool)| filter.means(*name, &pool.subnet);
         let pools = networks.chain(kept).filter(is_meant);
         pools
             .flat_map(|(name, pool)| {

@@ -2,7 +2,7 @@
 
 use ctl::{Attach, ErrorCode, Mutation, apply};
 
-use crate::apply::{change, config_of};
+use crate::apply::{change, config_of, refuses};
 
 const BRIDGES: [&str; 2] = [r#"bridge.add {"name":"br0"}"#, r#"bridge.add {"name":"br1"}"#];
 const WEB: &str =
@@ -130,4 +130,37 @@ fn a_container_has_no_use_for_ipv6_where_the_switch_routes_and_nobody_has_an_add
         let port = &config.ports[&"web-eth0".parse::<ctl::PortName>().unwrap()];
         assert_eq!(config.is_ipv4_only(port), expected, "{gateways} {ips}");
     }
+}
+
+#[test]
+fn a_mac_address_is_one_ports_and_not_the_routers() {
+    let routed =
+        r#"bridge.add {"name":"br0","gateways":["10.0.0.1/24"],"gateway_mac":"02:00:00:00:00:01"}"#;
+    let attach = |netns: &str, mac: &str| {
+        format!(r#"attach {{"netns":"{netns}","bridge":"br0","mac":"02:00:00:00:00:{mac}"}}"#)
+    };
+    let config = config_of(&[routed, BRIDGES[1], &attach("web", "02")]);
+    let both = "02:00:00:00:00:02 cannot be both port db-eth0's and port web-eth0's on bridge br0";
+    let port = |vlan: &str| {
+        format!(
+            r#"port.add {{"name":"db-eth0","port":{{"bridge":"br0","vlan":{vlan},"kind":{{"tap":{{"mac":"02:00:00:00:00:02"}}}}}}}}"#
+        )
+    };
+    refuses(
+        &config,
+        &[
+            (&attach("db", "02"), ErrorCode::Exists, both),
+            (&port(r#""unaware""#), ErrorCode::Exists, both),
+            (&attach("db", "01"), ErrorCode::Exists, "is the MAC address of bridge br0's gateway"),
+            (
+                r#"bridge.set {"name":"br0","gateway_mac":"02:00:00:00:00:02"}"#,
+                ErrorCode::Exists,
+                "port web-eth0: 02:00:00:00:00:02 is the MAC address",
+            ),
+        ],
+    );
+    // The same again is no other; nor is one of another bridge or VLAN in the way.
+    assert_eq!(apply(&config, &change(&attach("web", "02"))).unwrap(), config);
+    apply(&config, &change(&attach("db", "02").replace("br0", "br1"))).unwrap();
+    apply(&config, &change(&port(r#"{"access":7}"#))).unwrap();
 }

@@ -9,16 +9,16 @@ use ctl::response::{Changed, Version};
 use ctl::{Client, ClientError, ErrorCode, Query, Request};
 
 /// A directory of this test's own, removed with everything in it.
-struct Directory(PathBuf);
+pub struct Directory(PathBuf);
 
 impl Directory {
-    fn new(test: &str) -> Self {
+    pub fn new(test: &str) -> Self {
         let path = std::env::temp_dir().join(format!("ctl-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.0.join("socket")
     }
 }

@@ -9,6 +9,7 @@ mod config;
 mod flow;
 mod ipam;
 mod lines;
+mod listen;
 mod names;
 mod networks;
 mod packets;

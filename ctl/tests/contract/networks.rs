@@ -379,7 +379,11 @@ fn a_network_without_subnets_gives_no_addresses() {
     refuses(
         &config,
         &[
-            (r#"network.create {"name":"bare"}"#, Exists, "is another one"),
+            (
+                r#"network.create {"name":"bare"}"#,
+                Exists,
+                "otherwise: it has no gateway; it has no subnet",
+            ),
             (
                 r#"network.create {"name":"b","unnumbered":true,"subnets":["10.1.0.0/24"]}"#,
                 Invalid,
@@ -495,4 +499,75 @@ fn a_tunnel_needs_an_end_on_this_host() {
     );
     let config = config_of(&[&create(r#","local":"192.0.2.1""#)]);
     assert_eq!(config.vxlans[&"web".parse::<PortName>().unwrap()].local.to_string(), "192.0.2.1");
+}
+
+#[test]
+fn a_network_that_is_otherwise_than_asked_for_is_told_in_what() {
+    const SHOP: &str = r#"network.create {"name":"shop","subnets":["10.1.0.0/24","fd01::/64"],
+        "ranges":["10.1.0.128/25"],"reserved":["10.1.0.200"],"settings":{"labels":{"a":"b"}}}"#;
+    let config = config_of(&[SHOP]);
+    let asked = |rest: &str, settings: &str| {
+        format!(
+            r#"network.create {{"name":"shop","settings":{{"labels":{{"a":"b"}}{settings}}}{rest}}}"#
+        )
+    };
+    assert_eq!(after(&config, &asked(r#","reserved":["10.1.0.200"]"#, "")), config);
+    let cases = [
+        (r#","ranges":["10.1.0.0/25"]"#, "", "it does not give the range 10.1.0.0-10.1.0.127"),
+        (r#","reserved":["10.1.0.201"]"#, "", "it does not reserve 10.1.0.201"),
+        (r#","subnets":["10.2.0.0/24"]"#, "", "it has not the subnet 10.2.0.0/24"),
+        (r#","gateways":["10.1.0.2"]"#, "", "10.1.0.2 is not its gateway"),
+        (r#","no_gateway":true"#, "", "it has gateways"),
+        ("", r#","mtu":1400"#, "MTU 1500, not 1400"),
+        ("", r#","internal":true"#, "internal false, not true"),
+        ("", r#","vxlan":{"vni":7,"local":"192.0.2.1"}"#, "another tunnel"),
+    ];
+    for (rest, settings, part) in cases {
+        let part = format!("network shop exists already, otherwise: {part}");
+        refuses(&config, &[(&asked(rest, settings), Exists, &part)]);
+    }
+}
+
+#[test]
+fn what_a_network_cannot_have_twice_or_for_nothing_is_refused() {
+    refuses(
+        &config_of(&[]),
+        &[
+            (
+                r#"network.create {"name":"a","subnets":["10.1.0.0/24"],"gateways":["10.1.0.1","10.1.0.2"]}"#,
+                Invalid,
+                "gateways 10.1.0.1 and 10.1.0.2 are both of 10.1.0.0/24",
+            ),
+            (
+                r#"network.create {"name":"a","settings":{"dns":false,"resolvers":["192.0.2.53"]}}"#,
+                Invalid,
+                "leave out --no-dns or --resolver",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_is_reserved_in_a_kept_subnet_adds_up_and_goes_with_it() {
+    let reserve =
+        |addr: &str| format!(r#"pool.add {{"subnet":"10.1.0.0/24","reserved":["{addr}"]}}"#);
+    let (one, two) = (reserve("10.1.0.2"), reserve("10.1.0.3"));
+    let create = r#"network.create {"name":"a","subnets":["10.1.0.0/24"],"reserved":["10.1.0.2"]}"#;
+    let config = config_of(&[&one, &two, &one, create]);
+    let pool = &info(&config, "a").subnets[0];
+    assert_eq!(pool.reserved, ["10.1.0.2", "10.1.0.3"].map(|addr| addr.parse().unwrap()));
+    assert!(LeaseInfo::all(&config, &IpamFilter::default()).is_empty());
+}
+
+#[test]
+fn a_kept_subnet_that_no_network_has_is_freed_with_what_is_given_out_of_it() {
+    let request = r#"ipam.request {"owner":"alice","subnet":"10.1.0.0/24"}"#;
+    let keep = |subnet: &str| format!(r#"pool.add {{"subnet":"{subnet}"}}"#);
+    let (one, two) = (keep("10.1.0.0/24"), keep("10.2.0.0/24"));
+    let create = r#"network.create {"name":"a","subnets":["10.3.0.0/24"]}"#;
+    let config = config_of(&[&one, &two, create, request]);
+    assert_eq!(after(&config, r#"ipam.free {"network":"a"}"#), config);
+    let freed = after(&config, r#"ipam.free {"subnet":"10.1.0.0/24"}"#);
+    assert_eq!(freed, config_of(&[&two, create]));
+    assert_eq!(after(&config, "ipam.free {}"), config_of(&[create]));
 }

@@ -3,7 +3,8 @@
 use ctl::response::{
     BridgeInfo, CaptureInfo, CapturePiece, Changed, ConnInfo, ConnPage, DropInfo, FdbInfo,
     FlowPage, FollowInfo, LeaseInfo, NatInfo, NeighborInfo, NetworkInfo, PortInfo, Routes,
-    ServiceInfo, Stats, Status, TopInfo, TraceInfo, Version, VxlanInfo, WhyInfo, WorkerPerf,
+    ServiceInfo, Stats, Status, TopInfo, TraceInfo, UnusedInfo, Version, VxlanInfo, WhyInfo,
+    WorkerPerf,
 };
 use ctl::wire::{Envelope, Reply, parse_reply, parse_request};
 use ctl::{CtlError, ErrorCode, Mutation, Query, Request, Trace, Tracking};
@@ -110,7 +111,8 @@ fn check_answer(request: &Request, answer: &Value) {
         Request::Query(Query::VxlanShow(_)) => is_a::<VxlanInfo>(answer),
         Request::Query(Query::NetworkList) => is_a::<Vec<NetworkInfo>>(answer),
         Request::Query(Query::NetworkInspect(_)) => is_a::<NetworkInfo>(answer),
-        Request::Query(Query::IpamList(_) | Query::IpamAudit(_)) => is_a::<Vec<LeaseInfo>>(answer),
+        Request::Query(Query::IpamList(_)) => is_a::<Vec<LeaseInfo>>(answer),
+        Request::Query(Query::IpamAudit(_)) => is_a::<UnusedInfo>(answer),
         Request::Query(Query::NatList) => is_a::<Vec<NatInfo>>(answer),
         Request::Query(Query::NatSettings) => is_a::<Tracking>(answer),
         Request::Query(Query::ServiceList) => is_a::<Vec<ServiceInfo>>(answer),

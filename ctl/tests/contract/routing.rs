@@ -352,7 +352,7 @@ fn a_vlan_that_the_router_takes_for_a_bridge_has_no_more_than_what_is_the_router
         (
             r#"bridge.set {"name":"a20","gateways":["10.0.20.2/24"]}"#.into(),
             Exists,
-            "port p: 10.0.20.2 is the bridge's gateway address",
+            "port p: 10.0.20.2 is the address of bridge a20's gateway",
         ),
         (
             r#"bridge.set {"name":"z30","gateways":["10.0.20.1/24"]}"#.into(),

@@ -9,7 +9,7 @@ use crate::routing::ROUTED;
 fn with(rules: &[&str]) -> Config {
     let rules: Vec<_> = rules.iter().map(|rule| format!("nat.add {{{rule}}}")).collect();
     let rules: Vec<_> = rules.iter().map(String::as_str).collect();
-    config_of(&[&ROUTED[..], &rules].concat())
+    config_of(&[&ROUTED[..], &[MORE], &rules].concat())
 }
 
 fn check_refused(config: &Config, cases: &[(&str, ctl::ErrorCode, &str)]) {
@@ -19,6 +19,8 @@ fn check_refused(config: &Config, cases: &[(&str, ctl::ErrorCode, &str)]) {
     refuses(config, &cases.collect::<Vec<_>>());
 }
 
+/// Addresses besides the gateways' for which the router answers.
+const MORE: &str = r#"bridge.set {"name":"up","proxy":["192.0.2.8/31","2001:db8::9/128"]}"#;
 const MASQUERADE: &str = r#""rule":{"masquerade":{"from":"br0","to":"up"}}"#;
 const PUBLISH: &str = r#""rule":{"publish":{"on":"up","forward":"8080:10.0.0.2:80/tcp"}}"#;
 const PREFIX: &str = r#""rule":{"prefix":{"from":"br0","to":"up","inside":"fd00::/64",
@@ -109,6 +111,29 @@ fn a_published_port_that_cannot_be_is_refused_with_a_reason() {
     ];
     let cases = cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part));
     check_refused(&with(&[]), &cases);
+}
+
+#[test]
+fn a_port_is_published_at_an_address_that_leads_to_the_switch() {
+    let at = |address: &str| {
+        let forward = format!("{address}:80:10.0.0.2/tcp");
+        format!(r#""rule":{{"publish":{{"on":"up","to":"br0","forward":"{forward}"}}}}"#)
+    };
+    let lent =
+        r#""rule":{"masquerade":{"from":"br0","to":"up","addresses":"192.0.2.20-192.0.2.22"}}"#;
+    let config = with(&[lent]);
+    for other in ["192.0.2.99", "198.51.100.7", "10.0.0.1"] {
+        let part = format!("{other} is no address of bridge up (192.0.2.1 2001:db8::1)");
+        check_refused(&config, &[(&at(other), Invalid, &part)]);
+    }
+    for own in ["192.0.2.1", "192.0.2.9", "192.0.2.22", "127.0.0.1"] {
+        apply(&config, &change(&format!("nat.add {{{}}}", at(own)))).expect(own);
+    }
+    // One that was is kept, and may be said again.
+    let gone = r#"bridge.set {"name":"up","gateways":["192.0.2.2/24"]}"#;
+    let add = format!("nat.add {{{}}}", at("192.0.2.1"));
+    let config = config_of(&[&ROUTED[..], &[&add, gone]].concat());
+    assert_eq!(apply(&config, &change(&add)).unwrap(), config);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn a_request_of_dockerd_is_read() {
     let body = "{\"a\":1}";
     let head = parse(&format!("{text}{body}")).unwrap().unwrap();
     assert_eq!(head.path, "/NetworkDriver.Join");
-    assert_eq!((head.head_bytes, head.body_bytes, head.keep_alive), (text.len(), 7, true));
+    assert_eq!((head.head_bytes, head.body_bytes), (text.len(), 7));
     // The rest of it is waited for, wherever it is cut.
     assert!((0..text.len()).all(|end| parse(&text[..end]) == Ok(None)));
 }
@@ -50,32 +50,18 @@ fn a_head_that_is_not_understood_is_refused_with_the_status_that_says_why() {
 }
 
 #[test]
-fn a_connection_is_kept_as_its_version_says_unless_the_sender_says_otherwise() {
-    let cases = [
-        ("HTTP/1.1\r\n", true),
-        ("HTTP/1.1\r\nConnection: close\r\n", false),
-        ("HTTP/1.1\r\nConnection: Upgrade, CLOSE\r\n", false),
-        ("HTTP/1.0\r\n", false),
-        ("HTTP/1.0\r\nconnection: Keep-Alive\r\n", true),
-    ];
-    for (text, keeps) in cases {
-        let head = parse(&format!("POST /x {text}\r\n")).unwrap().unwrap();
-        assert_eq!(head.keep_alive, keeps, "{text:?}");
-    }
-}
-
-#[test]
 fn a_query_is_no_part_of_the_path() {
     let head = parse("POST /NetworkDriver.Join?x=/y HTTP/1.1\r\n\r\n").unwrap().unwrap();
     assert_eq!(head.path, "/NetworkDriver.Join");
 }
 
 #[test]
-fn a_response_says_how_long_it_is() {
+fn a_response_says_how_long_it_is_and_that_it_is_the_last() {
     let mut written = Vec::new();
-    respond(&mut written, Status::NotFound, b"{}", true).unwrap();
+    respond(&mut written, Status::NotFound, b"{}").unwrap();
     let text = String::from_utf8(written).unwrap();
     assert!(text.starts_with("HTTP/1.1 404 Not Found\r\n"), "{text}");
     assert!(text.contains("\r\nContent-Length: 2\r\n"), "{text}");
+    assert!(text.contains("\r\nConnection: close\r\n"), "{text}");
     assert!(text.ends_with("\r\n\r\n{}"), "{text}");
 }

@@ -15,7 +15,7 @@ use ctl::{
 };
 
 use super::{Plugin, PluginError, owner, parse};
-use crate::options::NETWORK;
+use crate::options::{NETWORK, check_address_options};
 use crate::protocol::Nothing;
 use crate::protocol::ipam::{
     ADDRESS_TYPE, Address, AddressSpaces, Capabilities, GATEWAY, MAC_ADDRESS, Pool, ReleaseAddress,
@@ -25,7 +25,7 @@ use crate::protocol::ipam::{
 pub(super) const CAPABILITIES: Capabilities =
     Capabilities { requires_mac_address: true, requires_request_replay: false };
 /// Where the subnets of networks of one host are from.
-pub(super) const LOCAL_SPACE: &str = "vswitch-local";
+const LOCAL_SPACE: &str = "vswitch-local";
 pub(super) const ADDRESS_SPACES: AddressSpaces = AddressSpaces {
     local_default_address_space: LOCAL_SPACE,
     global_default_address_space: "vswitch-global",
@@ -63,6 +63,7 @@ impl Plugin {
         let asked: Option<Prefix> = asked.map(|pool| parse("subnet", pool)).transpose()?;
         let part = Some(request.sub_pool.as_str()).filter(|part| !part.is_empty());
         let part: Option<Prefix> = part.map(|part| parse("part of a subnet", part)).transpose()?;
+        check_address_options(request.options.keys())?;
         if let Some(network) = request.options.get(NETWORK) {
             let network = parse("network", network)?;
             return self.pool_of(network, asked, request.v6);
@@ -128,7 +129,8 @@ impl Plugin {
         }
         let whose = match (request.options.get(MAC_ADDRESS), asked) {
             (Some(mac), _) => owner(mac)?,
-            (None, Some(addr)) => owner(&addr.to_string())?,
+            // What has no MAC address is no endpoint: it is what `--aux-address` names.
+            (None, Some(addr)) => return self.reserve(&name, addr),
             (None, None) => {
                 return Err(no_subnet(
                     "it is not said for which MAC address an address is asked for",
@@ -142,16 +144,39 @@ impl Plugin {
         Ok(given_out(given.ok_or_else(|| no_subnet("vswitchd gave no address"))?))
     }
 
+    /// An address for others, as a part of its subnet, with which it goes. What a network that was there before gives to
+    /// nobody is its own to say.
+    fn reserve(&self, name: &PoolName, addr: IpAddr) -> Result<Address, PluginError> {
+        let is_kept = |kept: &SubnetInfo| kept.subnet == name.subnet;
+        match self.subnet(name)? {
+            Some(own) if own.reserved.iter().any(|span| span.contains(addr)) => {}
+            None if self.daemon.kept()?.iter().any(is_kept) => {
+                let (subnet, reserved) = (Some(name.subnet), vec![Span::one(addr)]);
+                let add = PoolAdd { subnet, reserved, ..PoolAdd::default() };
+                self.daemon.change(Mutation::PoolAdd(Box::new(add)))?;
+            }
+            _ => {
+                return Err(no_subnet(&format!(
+                    "{name} does not reserve {addr}; make the network with `vswitchctl network create --reserve {addr}`, \
+                     or leave --aux-address out"
+                )));
+            }
+        }
+        Ok(given_out(IpCidr { addr, prefix_len: name.subnet.prefix_len() }))
+    }
+
+    /// A subnet of a network that was there before.
+    fn subnet(&self, name: &PoolName) -> Result<Option<SubnetInfo>, PluginError> {
+        let Some(network) = &name.network else { return Ok(None) };
+        let own = self.daemon.networks()?.into_iter().filter(|own| own.name == *network);
+        Ok(own.flat_map(|own| own.subnets).find(|own| own.subnet == name.subnet))
+    }
+
     /// The gateway's address of a subnet: the one that Docker wants, as long as no network has the subnet.
     fn gateway(&self, name: &PoolName, asked: Option<IpAddr>) -> Result<Address, PluginError> {
         let cidr = |addr| IpCidr { addr, prefix_len: name.subnet.prefix_len() };
         let known = match &name.network {
-            Some(network) => {
-                let networks = self.daemon.networks()?;
-                let own = networks.iter().filter(|own| own.name == *network);
-                let subnet = own.flat_map(|own| &own.subnets).find(|own| own.subnet == name.subnet);
-                subnet.and_then(|own| own.gateway)
-            }
+            Some(_) => self.subnet(name)?.and_then(|own| own.gateway),
             None => {
                 let add =
                     PoolAdd { subnet: Some(name.subnet), gateway: asked, ..PoolAdd::default() };

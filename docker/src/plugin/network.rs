@@ -11,7 +11,6 @@ use ctl::{
 };
 use serde_json::{Value, json};
 
-use super::ipam::LOCAL_SPACE;
 use super::{EndpointName, Plugin, PluginError, owner, parse, short};
 use crate::options::NetworkOptions;
 use crate::protocol::Nothing;
@@ -268,8 +267,7 @@ impl Subnets {
             if !data.gateway.is_empty() {
                 all.gateways.push(address(&data.gateway)?);
             }
-            // What our own address driver gave away for others has owners already.
-            for aux in data.aux_addresses.values().filter(|_| data.address_space != LOCAL_SPACE) {
+            for aux in data.aux_addresses.values() {
                 let addr = address(aux)?;
                 all.reserved.extend(Span::between(addr, addr));
             }

@@ -48,9 +48,6 @@ pub struct CreateNetwork {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct IpamData {
-    /// Where the subnet is from.
-    #[serde(deserialize_with = "nullable")]
-    pub address_space: String,
     /// The subnet.
     #[serde(deserialize_with = "nullable")]
     pub pool: String,

@@ -267,7 +267,11 @@ fn an_address_is_given_to_who_asks_and_is_free_again() -> TestResult {
     assert_eq!(first, "10.9.0.65/24", "the first of its part");
     assert_eq!(request("", mac(1))?["Address"], first, "the same for the same");
     assert_ne!(request("", mac(2))?["Address"], first);
+    // What `--aux-address` names is nobody's lease, and goes with the subnet.
     assert_eq!(request("10.9.0.7", json!({}))?["Address"], "10.9.0.7/24");
+    assert_eq!(wire.switch.leases()?.len(), 2);
+    let refused = request("10.9.0.7", mac(4))?;
+    assert!(refused["Error"].as_str().ok_or("no error")?.contains("reserved"), "{refused}");
     let taken = request("10.9.0.65", mac(3))?;
     assert!(taken["Error"].as_str().ok_or("no error")?.contains("10.9.0.65"));
     for address in ["10.9.0.65", "10.9.0.66", "10.9.0.7", "10.9.0.9"] {
@@ -302,6 +306,7 @@ fn failures_are_told_by_each_drivers_own_name() -> TestResult {
         ("IpamDriver.RequestPool", json!({ "Pool": "10.0.0.1/24" }), "Error"),
         ("IpamDriver.RequestPool", json!({ "SubPool": "10.0.0.0/28" }), "Error"),
         ("IpamDriver.RequestPool", json!({ "Options": { "vswitch.network": "none" } }), "Error"),
+        ("IpamDriver.RequestPool", json!({ "Options": { "vswitch.netwrk": "web" } }), "Error"),
         (
             "IpamDriver.RequestAddress",
             json!({ "PoolID": "10.0.0.0/24", "Address": "10.0.0.7" }),
@@ -346,16 +351,14 @@ fn what_is_no_request_is_refused_and_others_are_served_on() -> TestResult {
     for (request, status) in raw {
         assert_eq!(wire.exchange(request)?.0, status);
     }
-    // A connection is kept, and a request may come in pieces.
+    // A request may come in pieces. Its connection is not kept, whatever was asked for.
     let mut stream = wire.connect()?;
-    for piece in ["POST /Plugin.Activate HT", "TP/1.1\r\nContent-Length: 2\r\n\r\n{", "}"].repeat(3)
-    {
+    for piece in ["POST /Plugin.Activate HT", "TP/1.1\r\nContent-Length: 2\r\n\r\n{", "}"] {
         stream.write_all(piece.as_bytes())?;
     }
-    stream.write_all(b"POST /x HTTP/1.1\r\nConnection: close\r\n\r\n")?;
-    let mut answers = String::new();
-    stream.read_to_string(&mut answers)?;
-    assert_eq!((answers.matches("200 OK").count(), answers.matches("404").count()), (3, 1));
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    assert!(answer.contains("200 OK") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
     // Who says nothing is in nobody's way.
     let silent: Vec<_> = (0..20).map(|_| wire.connect()).collect::<Result<_, _>>()?;
     assert_eq!(wire.post("/Plugin.Activate", "")?.0, 200);

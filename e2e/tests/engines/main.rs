@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use ctl::response::LeaseInfo;
+use ctl::response::UnusedInfo;
 use ctl::{IpamFilter, Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, Query};
 use e2e::process::on;
 use e2e::{Docker, Host, Installed, Outcome, Plugin, Podman, Switch};
@@ -178,8 +178,8 @@ fn audit(switch: &Switch) -> Outcome<Vec<String>> {
             }
         }
     }
-    let unused: Vec<LeaseInfo> = switch.ask(Query::IpamAudit(IpamFilter::default()))?;
+    let unused: UnusedInfo = switch.ask(Query::IpamAudit(IpamFilter::default()))?;
     let freed = switch.change(Mutation::IpamFree(IpamFilter::default()))?.removed;
-    assert_eq!(freed.unwrap_or_default(), unused.len());
+    assert_eq!(freed.unwrap_or_default(), unused.leases.len() + unused.pools.len());
     Ok(found)
 }

@@ -1,11 +1,12 @@
 //! The command line: what it understands, what it asks for, what it says about itself.
 
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use ctl::ErrorCode;
 use ctl::wire::{Envelope, request_line};
+use ctl::{ClientError, ErrorCode};
 use serde_json::{Value, json};
 
 use super::aliases::{ALIASES, translate};
@@ -95,13 +96,16 @@ fn the_help_lists_the_exit_code_of_every_error() {
         (ErrorCode::Exists, "4 exists already or is in use"),
         (ErrorCode::InUse, "4 exists already or is in use"),
         (ErrorCode::Host, "5 the kernel refused"),
-        (ErrorCode::Unavailable, "6 vswitchd is not reachable"),
         (ErrorCode::Denied, "7 not permitted"),
+        (ErrorCode::Unavailable, "8 nothing is free, or vswitchd cannot serve it now"),
     ];
     for (code, text) in listed {
         assert!(text.starts_with(&code.exit_code().to_string()), "{code:?}");
         assert!(help.contains(text), "{text}");
     }
+    let silent = ClientError::Silent { patience: Duration::ZERO };
+    assert_eq!(silent.exit_code(), 6);
+    assert!(help.contains("6 vswitchd is not reachable"));
 }
 
 /// That each command line asks for this operation, with these arguments.

@@ -210,11 +210,7 @@ impl Daemon {
                 json(found("network", &name, NetworkInfo::of(self.switch.config(), &name))?)
             }
             Query::IpamList(filter) => json(self.switch.leases(&filter)?),
-            Query::IpamAudit(filter) => {
-                let mut leases = self.switch.leases(&filter)?;
-                leases.retain(|lease| lease.port.is_none());
-                json(leases)
-            }
+            Query::IpamAudit(filter) => json(self.switch.unused(&filter)?),
             Query::NatList => json(self.switch.translations()),
             Query::NatSettings => json(self.switch.config().tracking),
             Query::ServiceList => json(self.switch.services()),

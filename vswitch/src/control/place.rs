@@ -13,7 +13,7 @@
 use ctl::{
     Config, DiffItem, Mutation, NetnsIdentity, NetnsRef, Port, PortKind, PortName, RawNetns,
 };
-use hostnet::Netns;
+use hostnet::{Netlink, Netns};
 
 use super::device::OpenError;
 
@@ -36,6 +36,20 @@ pub fn enter(port: &Port) -> Result<Option<Netns>, OpenError> {
         Ok(Some(found))
     } else {
         Err(OpenError::Another { netns: netns.clone() })
+    }
+}
+
+/// Whether a container's interface is still where it was made, by its name: within a namespace anybody who may can rename it, and
+/// move it away. One that was handed over may be anywhere.
+///
+/// # Errors
+/// [`OpenError`], when the namespace is not there any more.
+pub fn has_interface(port: &Port, index: u32) -> Result<bool, OpenError> {
+    let (Some(netns), (_, name)) = (enter(port)?, port.kind.interface()) else { return Ok(true) };
+    match Netlink::open_in(&netns).and_then(|netlink| netlink.link(name.as_str())) {
+        Ok(link) => Ok(link.index == index),
+        Err(error) if error.is_absence() => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -48,7 +48,8 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
         }
         Mutation::IpamRelease(_) | Mutation::IpamFree(_) => {
             let all = IpamFilter::default();
-            let removed = LeaseInfo::all(old, &all).len() - LeaseInfo::all(next, &all).len();
+            let leases = LeaseInfo::all(old, &all).len() - LeaseInfo::all(next, &all).len();
+            let removed = leases + (old.pools.len() - next.pools.len());
             Changed { removed: Some(removed), ..none }
         }
         Mutation::FlowAdd(rule) => {

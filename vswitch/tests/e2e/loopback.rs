@@ -183,10 +183,19 @@ fn what_is_relayed_at_the_hosts_address_is_for_its_own_programs_alone() -> TestR
 
 fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
     let site = Site::new()?;
-    publish(&site.daemon, "late", "198.51.100.2:9090:10.1.0.2:53/udp", "out")?;
-    let other = datagrams(&site.host, "0.0.0.0:9090".parse()?)?;
-    let link = site.host.link("eth0")?;
-    site.host.netlink()?.add_address(link.index, "198.51.100.2/24".parse()?)?;
+    let (link, netlink) = (site.host.link("eth0")?, site.host.netlink()?);
+    let further = "198.51.100.2/24".parse()?;
+    let forward = "198.51.100.2:9090:10.1.0.2:53/udp";
+    assert!(publish(&site.daemon, "late", forward, "out").is_err(), "nobody has the address");
+    netlink.add_address(link.index, further)?;
+    let publish = || publish(&site.daemon, "late", forward, "out");
+    eventually("the host is followed", || publish().is_ok())?;
+    // It goes, and the rule waits for it; meanwhile another program takes the port.
+    netlink.remove_address(link.index, further)?;
+    let anywhere = "0.0.0.0:9090".parse()?;
+    eventually("the port is relayed no more", || datagrams(&site.host, anywhere).is_ok())?;
+    let other = datagrams(&site.host, anywhere)?;
+    netlink.add_address(link.index, further)?;
     eventually("the host is followed, and said to have the port", || {
         let status = site.daemon.ask::<ctl::response::Status>(Query::Status);
         status.is_ok_and(|status| {

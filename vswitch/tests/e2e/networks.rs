@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use ctl::response::{BridgeInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo};
+use ctl::response::{BridgeInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo, UnusedInfo};
 use ctl::{
     ClientError, Detach, ErrorCode, HostPort, IpCidr, IpamFilter, IpamRelease, IpamRequest,
-    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Port, PortKind,
-    PortSet, Query, RouteAdd, Tap,
+    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, PoolAdd, Port,
+    PortKind, PortSet, Query, RouteAdd, Tap,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 use rustix::process::Signal;
@@ -238,8 +238,13 @@ fn a_dead_containers_addresses_are_free_and_held_ones_stay() -> TestResult {
     drop((dying, holder));
     let left = || leases(&daemon).is_ok_and(|leases| addresses(&leases) == ["10.1.0.2/24"]);
     eventually("the leases are gone, but that which is held", left)?;
-    let audit: Vec<LeaseInfo> = daemon.ask(Query::IpamAudit(IpamFilter::default()))?;
-    assert_eq!(addresses(&audit), ["10.1.0.2/24"]);
+    daemon.change(Mutation::PoolAdd(Box::new(PoolAdd {
+        subnet: Some("10.9.0.0/24".parse()?),
+        ..PoolAdd::default()
+    })))?;
+    let audit: UnusedInfo = daemon.ask(Query::IpamAudit(IpamFilter::default()))?;
+    assert_eq!(addresses(&audit.leases), ["10.1.0.2/24"]);
+    assert_eq!(audit.pools.iter().map(|pool| pool.leases).collect::<Vec<_>>(), [0]);
     let (_next, ip) = joined(&daemon, "web")?;
     assert_eq!(ip.to_string(), "10.1.0.4", "what was given back rests");
     let release = IpamRelease { owner: Some("alice".parse()?), ..IpamRelease::default() };

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ctl::response::{PortState, Status};
 use ctl::{
-    Attach, BridgeName, ClientError, ErrorCode, Mutation, NetdevMode, NetnsRef, NetworkConnect,
-    NetworkCreate, Port, PortAdd, PortKind, Query,
+    Attach, BridgeName, ClientError, Detach, ErrorCode, Mutation, NetdevMode, NetnsRef,
+    NetworkConnect, NetworkCreate, Port, PortAdd, PortKind, Query,
 };
 use hostnet::{Netlink, Netns};
 use netlab::{Container, Need, Test, TestResult, test, transfer};
@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_container_made_anew_is_connected_to_its_network_anew),
         test!(nothing_of_a_container_is_in_the_way_of_the_one_made_anew),
         test!(a_new_container_that_cannot_be_attached_leaves_the_one_before_as_it_was),
+        test!(an_interface_that_was_moved_away_is_missed_when_its_container_is_attached_again),
         test!(a_reference_that_means_another_namespace_is_not_taken_up),
         test!(the_daemons_own_namespace_is_not_taken_for_a_containers),
         test!(after_a_reboot_a_named_namespace_is_attached_again_and_a_path_is_not),
@@ -194,6 +195,26 @@ fn has_given_up(daemon: &Daemon) -> TestResult {
     let [problem] = &status.problems[..] else { return Err(format!("{status:?}").into()) };
     assert!(problem.contains("is another one now"), "{problem}");
     assert!(problem.contains("the port is removed"), "{problem}");
+    Ok(())
+}
+
+fn an_interface_that_was_moved_away_is_missed_when_its_container_is_attached_again() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (web, other) = (Container::new()?, Container::new()?);
+    let attach =
+        || Ok::<_, Box<dyn std::error::Error>>(Mutation::Attach(attach(&web, "10.0.0.2/24")?));
+    daemon.change(attach()?)?;
+    let netlink = Netlink::open_in(web.namespace())?;
+    netlink.move_to(web.link("eth0")?.index, other.namespace(), "eth0")?;
+    match daemon.change(attach()?) {
+        Err(ClientError::Refused(error)) if error.code == ErrorCode::Exists => {
+            assert!(error.message.contains("renamed, or moved away"), "{error}");
+        }
+        answer => return Err(format!("{answer:?}").into()),
+    }
+    let detach = Detach { netns: web.reference(), ifname: "eth0".parse()? };
+    daemon.change(Mutation::Detach(detach))?;
+    assert!(other.link("eth0").is_err(), "a TAP device goes with its port");
     Ok(())
 }
 

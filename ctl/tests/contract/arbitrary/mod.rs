@@ -45,7 +45,7 @@ fn netns() -> impl Strategy<Value = NetnsRef> {
 }
 
 fn mac() -> impl Strategy<Value = MacAddr> {
-    (0u8..4).prop_map(|last| MacAddr::local([0, 0, 0, 0, 0, last]))
+    (0u8..64).prop_map(|last| MacAddr::local([0, 0, 0, 0, 0, last]))
 }
 
 fn mtu() -> impl Strategy<Value = Mtu> {

@@ -12,14 +12,15 @@ pub enum IpamCommand {
     /// List the addresses that are given out
     #[command(after_help = "Examples:\n  vswitchctl ipam list\n  vswitchctl ipam list web")]
     List(IpamFilterOptions),
-    /// Find the addresses that are given out and that no port has, and perhaps free them
+    /// Find the addresses that are given out and that no port has, and the subnets that are kept and that no network has, and perhaps
+    /// free them
     #[command(
         after_help = "Examples:\n  vswitchctl ipam audit\n  vswitchctl ipam audit web --free"
     )]
     Audit {
         #[command(flatten)]
         filter: IpamFilterOptions,
-        /// Free them
+        /// Free them, the subnets too: also one for which somebody is just about to make a network
         #[arg(long)]
         free: bool,
     },

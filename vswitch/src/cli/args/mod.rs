@@ -45,6 +45,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0 done   1 internal error   2 bad request   3 does not exist   4 exists already or is in use
   5 the kernel refused   6 vswitchd is not reachable   7 not permitted
+  8 nothing is free, or vswitchd cannot serve it now
 
 Examples:
   vswitchctl demo

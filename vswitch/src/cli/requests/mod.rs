@@ -50,6 +50,9 @@ pub enum NoRequest {
     /// A rule that cannot be understood.
     #[error("the rule is not understood: {0}")]
     Rule(#[from] FlowSyntax),
+    /// Two notes of one name.
+    #[error("label {0} is given twice; give each key one text")]
+    LabelTwice(String),
     /// A file that cannot be read.
     #[error("cannot read {path}: {source}", path = .path.display())]
     Unreadable {
@@ -84,7 +87,7 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
     Ok(match command {
         Command::Bridge(command) => bridge::request(command),
         Command::Port(command) => port::request(command)?,
-        Command::Network(command) => network::request(command),
+        Command::Network(command) => network::request(command)?,
         Command::Ipam(command) => ipam::request(command),
         Command::Attach(options) => Request::Mutation(container::attach(options)?),
         Command::Detach(options) => Request::Mutation(container::detach(options)),

@@ -1,24 +1,26 @@
 //! Networks.
 
+use std::collections::BTreeMap;
+
 use ctl::{
     HostPort, IfName, Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect,
     NetworkSet, NetworkSettings, Overlay, Query, Request, Shape,
 };
 
-use super::instead;
+use super::{NoRequest, instead};
 use crate::cli::args::{ConnectOptions, NetworkChanges, NetworkCommand, NetworkOptions};
 
-pub(super) fn request(command: &NetworkCommand) -> Request {
+pub(super) fn request(command: &NetworkCommand) -> Result<Request, NoRequest> {
     let mutation = match command {
-        NetworkCommand::List => return Request::Query(Query::NetworkList),
+        NetworkCommand::List => return Ok(Request::Query(Query::NetworkList)),
         NetworkCommand::Inspect { name } => {
-            return Request::Query(Query::NetworkInspect(Named::new(name.clone())));
+            return Ok(Request::Query(Query::NetworkInspect(Named::new(name.clone()))));
         }
-        NetworkCommand::Create(options) => Mutation::NetworkCreate(Box::new(create(options))),
+        NetworkCommand::Create(options) => Mutation::NetworkCreate(Box::new(create(options)?)),
         NetworkCommand::Rm { name, if_exists } => {
             Mutation::NetworkRm(Named { name: name.clone(), if_exists: *if_exists })
         }
-        NetworkCommand::Set(changes) => Mutation::NetworkSet(Box::new(set(changes))),
+        NetworkCommand::Set(changes) => Mutation::NetworkSet(Box::new(set(changes)?)),
         NetworkCommand::Connect(options) => Mutation::NetworkConnect(Box::new(connect(options))),
         NetworkCommand::Disconnect { network, netns, ifname } => {
             Mutation::NetworkDisconnect(NetworkDisconnect {
@@ -28,14 +30,14 @@ pub(super) fn request(command: &NetworkCommand) -> Request {
             })
         }
     };
-    Request::Mutation(mutation)
+    Ok(Request::Mutation(mutation))
 }
 
-fn create(options: &NetworkOptions) -> NetworkCreate {
+fn create(options: &NetworkOptions) -> Result<NetworkCreate, NoRequest> {
     let (local, remotes) = (options.local, options.remotes.clone());
     let via = options.via.clone();
     let vxlan = options.vni.map(|vni| Overlay { vni, local, via, remotes });
-    NetworkCreate {
+    Ok(NetworkCreate {
         name: options.name.clone(),
         settings: NetworkSettings {
             internal: options.internal,
@@ -47,7 +49,7 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
             dns: !options.no_dns,
             resolvers: options.resolvers.clone(),
             dhcp: options.dhcp,
-            labels: options.labels.iter().cloned().collect(),
+            labels: labels(&options.labels)?,
         },
         subnets: options.subnets.clone(),
         ipv6: options.ipv6,
@@ -58,7 +60,18 @@ fn create(options: &NetworkOptions) -> NetworkCreate {
         reserved: options.reserved.clone(),
         avoid: options.avoid.clone(),
         host_port: options.host_port.as_ref().map(host_port),
+    })
+}
+
+/// Each label has one text.
+fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, String>, NoRequest> {
+    let mut labels = BTreeMap::new();
+    for (key, text) in given {
+        if labels.insert(key.clone(), text.clone()).is_some() {
+            return Err(NoRequest::LabelTwice(key.clone()));
+        }
     }
+    Ok(labels)
 }
 
 fn host_port(ifname: &Option<IfName>) -> HostPort {
@@ -74,8 +87,8 @@ fn shape(options: &NetworkOptions) -> Shape {
     }
 }
 
-fn set(changes: &NetworkChanges) -> NetworkSet {
-    NetworkSet {
+fn set(changes: &NetworkChanges) -> Result<NetworkSet, NoRequest> {
+    Ok(NetworkSet {
         name: changes.name.clone(),
         internal: changes.internal,
         isolated: changes.isolated,
@@ -85,12 +98,12 @@ fn set(changes: &NetworkChanges) -> NetworkSet {
         dns: changes.dns,
         resolvers: instead(&changes.resolvers, changes.no_resolvers),
         dhcp: changes.dhcp,
-        labels: changes.labels.iter().cloned().collect(),
+        labels: labels(&changes.labels)?,
         host_port: match &changes.host_port {
             Some(ifname) => Some(Some(host_port(ifname))),
             None => changes.no_host_port.then_some(None),
         },
-    }
+    })
 }
 
 fn connect(options: &ConnectOptions) -> NetworkConnect {

@@ -51,9 +51,8 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
         Command::Vxlan(VxlanCommand::Show { .. }) => vxlan::one(&read(answer)?, style),
         Command::Network(NetworkCommand::List) => network::all(&read::<Vec<NetworkInfo>>(answer)?),
         Command::Network(NetworkCommand::Inspect { .. }) => network::one(&read(answer)?, style),
-        Command::Ipam(IpamCommand::List(_) | IpamCommand::Audit { free: false, .. }) => {
-            network::leases(&read::<Vec<LeaseInfo>>(answer)?)
-        }
+        Command::Ipam(IpamCommand::List(_)) => network::leases(&read::<Vec<LeaseInfo>>(answer)?),
+        Command::Ipam(IpamCommand::Audit { free: false, .. }) => network::unused(&read(answer)?),
         Command::Nat(NatCommand::List) => nat::rules(&read::<Vec<NatInfo>>(answer)?),
         Command::Nat(NatCommand::Timeouts(TimeoutsCommand::Show)) => nat::tracking(&read(answer)?),
         Command::Service(ServiceCommand::List) => service::all(&read::<Vec<ServiceInfo>>(answer)?),

@@ -1,7 +1,7 @@
 //! Networks and addresses.
 
 use ctl::Shape;
-use ctl::response::{EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo};
+use ctl::response::{EndpointInfo, LeaseInfo, NetworkInfo, SubnetInfo, UnusedInfo};
 
 use super::{joined, or_dash};
 use crate::cli::table::{Style, aligned, count, facts};
@@ -125,4 +125,14 @@ pub(super) fn leases(leases: &[LeaseInfo]) -> String {
         ]
     });
     aligned(&["address", "network", "owner", "port", "kept"], &[], rows.collect())
+}
+
+/// What no port has, and, if there are any, the subnets that no network has.
+pub(super) fn unused(unused: &UnusedInfo) -> String {
+    let rows = unused.pools.iter().map(|pool| {
+        let given = u64::try_from(pool.leases).unwrap_or(u64::MAX);
+        vec![pool.subnet.to_string(), or_dash(pool.gateway), count(given)]
+    });
+    let pools = aligned(&["kept subnet", "gateway", "given out"], &[2], rows.collect());
+    leases(&unused.leases) + if unused.pools.is_empty() { "" } else { &pools }
 }

@@ -73,3 +73,12 @@ fn an_address_is_written_as_its_place_asks_for() {
     let said = refused("vswitchctl attach web --network shop --ip 10.0.0.2/24");
     assert!(said.starts_with("write 10.0.0.2, not 10.0.0.2/24"), "{said}");
 }
+
+#[test]
+fn a_label_has_one_text() {
+    for line in ["create web", "set web"] {
+        let line = format!("vswitchctl network {line} --label a=b --label a=c");
+        let said = requests::of(&parse(&line).unwrap().command).unwrap_err().to_string();
+        assert!(said.starts_with("label a is given twice"), "{said}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Networks, and who has which address.
 
-use ctl::response::{LeaseInfo, NetworkInfo};
+use ctl::response::{LeaseInfo, NetworkInfo, SubnetInfo, UnusedInfo};
 use ctl::{CtlError, ErrorCode, IpamFilter};
 
 use crate::control::switch::Switch;
@@ -24,5 +24,16 @@ impl Switch {
             return Err(CtlError::new(ErrorCode::NotFound, message));
         }
         Ok(LeaseInfo::all(config, filter))
+    }
+
+    /// The addresses of some subnets that are given out and that no port has, and the subnets that no network has.
+    ///
+    /// # Errors
+    /// [`CtlError`], when there is no such network.
+    pub fn unused(&self, filter: &IpamFilter) -> Result<UnusedInfo, CtlError> {
+        let mut leases = self.leases(filter)?;
+        leases.retain(|lease| lease.port.is_none());
+        let kept = self.config().pools.iter().filter(|(subnet, _)| filter.means(None, subnet));
+        Ok(UnusedInfo { leases, pools: kept.map(|(_, pool)| SubnetInfo::of(pool)).collect() })
     }
 }

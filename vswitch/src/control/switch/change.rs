@@ -2,7 +2,8 @@
 
 use ctl::response::Changed;
 use ctl::{
-    Batch, Config, CtlError, FdbFilter, FdbKey, Mutation, Named, PortMove, apply, apply_all,
+    Batch, Config, CtlError, ErrorCode, FdbFilter, FdbKey, Mutation, Named, PortMove, PortName,
+    apply, apply_all,
 };
 use flows::Vid;
 
@@ -38,6 +39,9 @@ impl Switch {
         let next = apply(present, mutation)?;
         let subject = subject::of(mutation, present, &next)?;
         let differs = self.advance(next)?;
+        if !differs {
+            self.check_in_place(subject.port.as_ref())?;
+        }
         self.follow_new_hosts();
         let removed = match mutation {
             Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key) || differs)),
@@ -64,6 +68,25 @@ impl Switch {
         Ok(Changed { changed, removed, ..subject })
     }
 
+    /// That a container which is attached already has its interface, so that it is as usable as one that is attached anew.
+    fn check_in_place(&self, name: Option<&PortName>) -> Result<(), CtlError> {
+        let found = name.and_then(|name| Some((name, self.config().ports.get(name)?)));
+        let Some((name, port)) = found else { return Ok(()) };
+        let Some(facts) = self.facts.get(name) else { return Ok(()) };
+        if place::has_interface(port, facts.index).map_err(|error| error.for_port(name))? {
+            return Ok(());
+        }
+        let (netns, ifname) = port.kind.interface();
+        let place = netns.map_or(String::new(), |netns| format!(" in namespace {netns}"));
+        Err(CtlError::new(
+            ErrorCode::Exists,
+            format!(
+                "port {name} is there, but its interface is not {ifname}{place} any more: it was renamed, or moved away; \
+                 undo that, or `detach` it and attach it again"
+            ),
+        ))
+    }
+
     /// Several changes, in one step.
     fn mutate_at_once(&mut self, present: &Config, batch: Batch) -> Result<Changed, CtlError> {
         let steps = apply_all(present, &batch)?;
@@ -73,7 +96,9 @@ impl Switch {
             let subject = subject::of(mutation, before, after)?;
             Ok(Changed { changed: before != after, ..subject })
         });
-        let each = each.collect::<Result<_, CtlError>>()?;
+        let each = each.collect::<Result<Vec<_>, CtlError>>()?;
+        let kept = each.iter().filter(|subject| !subject.changed);
+        kept.map(|subject| subject.port.as_ref()).try_for_each(|port| self.check_in_place(port))?;
         let changed = match steps.into_iter().next_back() {
             Some(last) => self.advance(last)?,
             None => false,

@@ -66,7 +66,12 @@ ADDRESS      NETWORK  OWNER  PORT       KEPT
 10.9.0.2/24  -        bob    shop-eth0  with its port
 ";
     assert_eq!(shown("vswitchctl ipam list", leases.clone()), table);
-    assert_eq!(shown("vswitchctl ipam audit", leases.clone()), table);
+    let pool =
+        json!({ "subnet": "10.9.0.0/24", "gateway": "10.9.0.1", "addresses": 254, "leases": 0 });
+    let unused = |pools: Value| json!({ "leases": leases, "pools": pools });
+    assert_eq!(shown("vswitchctl ipam audit", unused(json!([]))), table);
+    let kept = "KEPT SUBNET  GATEWAY   GIVEN OUT\n10.9.0.0/24  10.9.0.1          0\n";
+    assert_eq!(shown("vswitchctl ipam audit", unused(json!([pool]))), format!("{table}{kept}"));
     let requested = json!({ "changed": true, "leases": leases });
     assert_eq!(shown("vswitchctl ipam request web --owner alice", requested), table);
     let connected = json!({ "changed": false, "port": "shop-eth0", "endpoint": endpoint() });
