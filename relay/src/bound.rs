@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, SockFilter, Type};
 
@@ -52,7 +53,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// A port that nobody else can have any more, and that nobody serves yet.
+/// A port whose clients come here, and that nobody serves yet.
 #[derive(Debug)]
 pub struct Bound {
     pub(crate) listen: Listen,
@@ -74,13 +75,7 @@ impl Bound {
     /// The kernel's: `AddrInUse` when another program has it, `AddrNotAvailable` when the host has no such loopback address.
     pub fn bind(listen: Listen, to: SocketAddr) -> io::Result<Self> {
         let socket = match listen.transport {
-            Transport::Tcp => {
-                let socket = on_loopback(listen.at, Type::STREAM)?;
-                socket.set_reuse_address(true)?;
-                socket.bind(&listen.at.into())?;
-                socket.listen(BACKLOG)?;
-                Socket::Tcp(socket.into())
-            }
+            Transport::Tcp => Socket::Tcp(listener(listen.at)?),
             Transport::Udp => {
                 let socket = on_loopback(listen.at, Type::DGRAM)?;
                 socket.bind(&listen.at.into())?;
@@ -90,10 +85,37 @@ impl Bound {
         Ok(Self { listen, socket, to })
     }
 
-    /// Where it listens.
+    /// Listens for the connections of a port at another one of the same address, so that the port itself can be anybody's: the
+    /// caller has the kernel bring what is sent to `at` to [`Bound::listener`].
+    ///
+    /// # Errors
+    /// The kernel's, as those of [`Bound::bind`]; `AddrInUse` when the address has no port left.
+    pub fn aside(at: SocketAddr, to: SocketAddr) -> io::Result<Self> {
+        let listen = Listen { at, transport: Transport::Tcp };
+        let socket = Socket::Tcp(listener(SocketAddr::new(at.ip(), 0))?);
+        Ok(Self { listen, socket, to })
+    }
+
+    /// The socket that listens for connections.
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        match &self.socket {
+            Socket::Tcp(listener) => Some(listener.as_fd()),
+            Socket::Udp(_) => None,
+        }
+    }
+
+    /// What it listens for.
     pub fn listen(&self) -> Listen {
         self.listen
     }
+}
+
+fn listener(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = on_loopback(at, Type::STREAM)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// A socket that hears what comes by the loopback interface only, and does not wait.

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         test!(containers_of_a_network_reach_each_other_and_stream_whole),
         test!(networks_are_apart_and_a_container_on_two_reaches_both),
         test!(a_published_port_is_reached_from_outside),
+        test!(a_published_port_is_reached_where_the_host_shares_its_interface),
         test!(addresses_are_those_that_were_asked_for),
         test!(containers_that_come_and_go_leave_nothing),
         test!(a_restarted_switch_has_the_same_containers),
@@ -78,6 +79,32 @@ fn a_published_port_is_reached_from_outside() -> TestResult {
     podman.run("rm --force --all --time 0")?;
     assert!(host.fetch("198.51.100.1:8080").is_err());
     Ok(switch.check_left_nothing()?)
+}
+
+/// Podman reserves the ports by listening there itself, after the switch has them; after its restart, too.
+fn a_published_port_is_reached_where_the_host_shares_its_interface() -> TestResult {
+    let host = Host::new()?;
+    let mut switch = Switch::start_sharing(&host, &[])?;
+    let podman = Podman::new(&host)?;
+    podman.network(&switch, "web", WEB)?;
+    podman.container("shop", "--network web -p 8080:80 -p 127.0.0.1:9090:80")?;
+    podman.shell("shop", "mkdir -p /www; echo hello >/www/index.html; httpd -p 80 -h /www")?;
+    let is_reached = || -> TestResult {
+        assert!(host.fetch("198.51.100.1:8080")?.0.ends_with("hello\n"));
+        for at in ["127.0.0.1:8080", "198.51.100.1:8080", "127.0.0.1:9090"] {
+            assert!(host.fetch_by_itself(at)?.ends_with("hello\n"), "{at}");
+        }
+        Ok(())
+    };
+    is_reached()?;
+    switch.end(Signal::KILL)?;
+    let switch = Switch::start_again(&host, &[])?;
+    is_reached()?;
+    podman.run("rm --force --all --time 0")?;
+    for at in ["127.0.0.1:8080", "198.51.100.1:8080", "127.0.0.1:9090"] {
+        assert!(host.fetch_by_itself(at).is_err(), "{at}");
+    }
+    Ok(switch.check_ledger()?)
 }
 
 fn addresses_are_those_that_were_asked_for() -> TestResult {

@@ -31,6 +31,8 @@ pub enum MapKind {
     ArrayOfMaps = 12,
     /// AF_XDP sockets, by number.
     Xsk = 17,
+    /// Sockets, by key. One that is closed is not in it any more.
+    SockHash = 18,
 }
 
 /// A map. It lives until its descriptor is closed and no program that uses it is loaded.

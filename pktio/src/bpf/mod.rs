@@ -2,9 +2,10 @@
 //! files. A [`Link`] is the program's attachment; closing it, also by a crash, detaches the program.
 //!
 //! * [`Code`]: instructions, written one by one.
-//! * [`Program`]: what the kernel's verifier made of them; attached at tcx ([`Program::attach_tcx`]) or at XDP.
+//! * [`Program`]: what the kernel's verifier made of them; attached at tcx ([`Program::attach_tcx`]), at XDP, or where sockets
+//!   are looked up.
 //! * [`Map`]: what programs and the switch share.
-//! * [`XskMap`]: the program of AF_XDP ports; [`ingress_drop`]: that of packet ports.
+//! * [`XskMap`]: the program of AF_XDP ports; [`ingress_drop`]: that of packet ports; [`Steering`]: that of listeners.
 //!
 //! Any thread may call; attaching acts on the network namespace of the calling thread. `unsafe` lives in `sys.rs` only.
 //!
@@ -13,6 +14,7 @@
 pub mod code;
 mod map;
 mod program;
+mod steering;
 mod sys;
 mod xsk;
 
@@ -21,6 +23,7 @@ use std::os::fd::OwnedFd;
 
 pub use map::{Map, MapKind};
 pub use program::{Hook, Program, ProgramKind};
+pub use steering::Steering;
 pub(crate) use xsk::XDP_PASS;
 pub use xsk::XskMap;
 

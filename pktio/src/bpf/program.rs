@@ -1,5 +1,6 @@
 //! [`Program`]: instructions that the kernel verified, and where they are attached.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -11,6 +12,7 @@ use super::{BpfError, Link, XdpAttach};
 const BPF_PROG_LOAD: u32 = 5;
 const BPF_PROG_TEST_RUN: u32 = 10;
 const BPF_LINK_CREATE: u32 = 28;
+const BPF_SK_LOOKUP: u32 = 36;
 const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
@@ -33,6 +35,8 @@ pub enum ProgramKind {
     Classifier = 3,
     /// Says what becomes of a frame before the kernel makes a packet of it. Its context is `struct xdp_md`.
     Xdp = 6,
+    /// Says which socket gets a connection that comes to a namespace. Its context is `struct bpf_sk_lookup`.
+    SocketLookup = 30,
 }
 
 /// Where a [`ProgramKind::Classifier`] is attached to a device (tcx).
@@ -58,9 +62,11 @@ impl Program {
     pub fn load(kind: ProgramKind, code: &[Instruction]) -> Result<Self, BpfError> {
         let count = u32::try_from(code.len()).unwrap_or(u32::MAX);
         let flags = if kind == ProgramKind::Xdp { XDP_HAS_FRAGS } else { 0 };
+        // What it is to be attached to is asked of these alone, of those here.
+        let attached = if kind == ProgramKind::SocketLookup { BPF_SK_LOOKUP } else { 0 };
         let license = c"GPL".to_bytes_with_nul();
         let attributes = || {
-            Attributes::new(&[(0, kind as u32), (4, count), (44, flags)])
+            Attributes::new(&[(0, kind as u32), (4, count), (44, flags), (68, attached)])
                 .input(8, code)
                 .input(16, license)
         };
@@ -97,9 +103,21 @@ impl Program {
         self.attach(interface, BPF_XDP, flags)
     }
 
-    fn attach(&self, interface: u32, kind: u32, flags: u32) -> Result<Link, BpfError> {
+    /// Attaches a [`ProgramKind::SocketLookup`] to the calling thread's network namespace, behind those that are attached
+    /// there already.
+    ///
+    /// # Errors
+    /// [`BpfError`]; nothing is then attached.
+    pub fn attach_lookup(&self) -> Result<Link, BpfError> {
+        let namespace = File::open("/proc/thread-self/ns/net")
+            .map_err(|source| BpfError::kernel("open the network namespace", source))?;
+        self.attach(fd_word(namespace.as_fd()), BPF_SK_LOOKUP, 0)
+    }
+
+    /// `target` is an interface's number, or a descriptor of a namespace.
+    fn attach(&self, target: u32, kind: u32, flags: u32) -> Result<Link, BpfError> {
         let program = fd_word(self.fd.as_fd());
-        let attributes = Attributes::new(&[(0, program), (4, interface), (8, kind), (12, flags)]);
+        let attributes = Attributes::new(&[(0, program), (4, target), (8, kind), (12, flags)]);
         let fd = bpf_fd("attach a program", BPF_LINK_CREATE, attributes)?;
         Ok(Link { _fd: fd })
     }

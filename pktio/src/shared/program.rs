@@ -95,7 +95,7 @@ impl Writer<'_, '_> {
     fn read(&mut self, offset: i32, to: i16, count: i32, failed: Label) {
         let helper = match self.kind {
             ProgramKind::Xdp => XDP_LOAD_BYTES,
-            ProgramKind::SocketFilter | ProgramKind::Classifier => SKB_LOAD_BYTES,
+            _ => SKB_LOAD_BYTES,
         };
         self.code.mov(R1, R6).mov(R2, R7).alu(Alu::Add, R2, offset);
         self.point(R3, to).mov(R4, count).call(helper);

@@ -1,12 +1,15 @@
 //! Programs and maps, in the kernel.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use hostnet::Netlink;
-use netlab::TestResult;
 use netlab::raw::RawSocket;
+use netlab::{Container, TestResult};
 use pktio::bpf::code::{Alu, Code, If, Reg, Size};
-use pktio::bpf::{BpfError, Hook, Map, MapKind, Program, ProgramKind};
+use pktio::bpf::{BpfError, Hook, Map, MapKind, Program, ProgramKind, Steering};
 
 use crate::kernel::{Outcome2, veth};
 use crate::suite::Outcome;
@@ -130,5 +133,45 @@ pub fn a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said() 
     let error = Program::load(ProgramKind::Classifier, &endless.finish()?).err();
     let text = error.ok_or("R3 has nothing")?.to_string();
     assert!(text.contains("R3 !read_ok"), "{text}");
+    Ok(())
+}
+
+pub fn a_connection_is_steered_past_whoever_has_its_port() -> TestResult {
+    let host = Container::new()?;
+    host.run(|| -> Outcome2<()> {
+        for ip in ["127.0.0.1", "::1"] {
+            steers(SocketAddr::new(ip.parse()?, 8080))?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn steers(at: SocketAddr) -> Outcome2<()> {
+    let steering = Steering::new(1)?;
+    let listener = TcpListener::bind(SocketAddr::new(at.ip(), 0))?;
+    steering.steer(at, listener.as_fd())?;
+    let another = TcpListener::bind(SocketAddr::new(at.ip(), 0))?;
+    let further = SocketAddr::new(at.ip(), 8081);
+    assert!(steering.steer(further, another.as_fd()).is_err(), "there is room for one");
+    let holder = TcpListener::bind(at)?;
+    let near = TcpStream::connect(at)?;
+    let (far, from) = listener.accept()?;
+    assert_eq!((far.local_addr()?, from), (at, near.local_addr()?));
+    // Another port is that of whoever listens there.
+    let neighbour = TcpListener::bind(further)?;
+    TcpStream::connect(further)?;
+    neighbour.accept()?;
+    drop(steering);
+    TcpStream::connect(at)?;
+    holder.accept()?;
+    listener.set_nonblocking(true)?;
+    assert!(listener.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
+    // With the listener goes what it gets, though not what others hold.
+    let steering = Steering::new(1)?;
+    steering.steer(at, listener.as_fd())?;
+    drop(listener);
+    TcpStream::connect(at)?;
+    holder.accept()?;
     Ok(())
 }

@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         test!(what_is_relayed_follows_the_hosts_addresses),
         test!(a_datagram_to_a_published_port_of_the_host_is_answered_from_there),
         test!(a_relayed_port_is_there_again_after_a_restart),
+        test!(a_program_gets_a_published_port_and_its_connections_still_go_to_the_container),
         test!(a_port_that_another_program_has_on_the_loopback_refuses_the_rule),
         test!(a_restarted_daemon_waits_for_a_port_that_another_program_has),
         test!(a_port_that_is_published_on_the_loopback_is_nowhere_else),
@@ -184,7 +185,7 @@ fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
     let site = Site::new()?;
     let (link, netlink) = (site.host.link("eth0")?, site.host.netlink()?);
     let further = "198.51.100.2/24".parse()?;
-    let forward = "198.51.100.2:9090:10.1.0.2:80/tcp";
+    let forward = "198.51.100.2:9090:10.1.0.2:53/udp";
     assert!(publish(&site.daemon, "late", forward, "out").is_err(), "nobody has the address");
     netlink.add_address(link.index, further)?;
     let publish = || publish(&site.daemon, "late", forward, "out");
@@ -192,8 +193,8 @@ fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
     // It goes, and the rule waits for it; meanwhile another program takes the port.
     netlink.remove_address(link.index, further)?;
     let anywhere = "0.0.0.0:9090".parse()?;
-    eventually("the port is relayed no more", || listen(&site.host, anywhere).is_ok())?;
-    let other = listen(&site.host, anywhere)?;
+    eventually("the port is relayed no more", || datagrams(&site.host, anywhere).is_ok())?;
+    let other = datagrams(&site.host, anywhere)?;
     netlink.add_address(link.index, further)?;
     eventually("the host is followed, and said to have the port", || {
         let status = site.daemon.ask::<Status>(Query::Status);
@@ -205,8 +206,9 @@ fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
     is_relayed(&site, 0, "198.51.100.2:8080".parse()?)?;
     drop(other);
     let at = "198.51.100.2:9090".parse()?;
-    eventually("the port is relayed", || listen(&site.host, at).is_err())?;
-    is_relayed(&site, 0, at)?;
+    eventually("the port is relayed", || datagrams(&site.host, at).is_err())?;
+    let server = datagrams(&site.inner, "10.1.0.2:53".parse()?)?;
+    answers(&site, (&server, GATEWAY[0].parse()?), at)?;
     assert_eq!(site.daemon.ask::<Status>(Query::Status)?.problems, [], "it went with its cause");
     site.daemon.check_ledger()
 }
@@ -259,6 +261,41 @@ fn a_relayed_port_is_there_again_after_a_restart() -> TestResult {
     site.daemon.check_ledger()
 }
 
+/// As podman does, to reserve it: before a restart of the daemon and through it.
+fn a_program_gets_a_published_port_and_its_connections_still_go_to_the_container() -> TestResult {
+    let mut site = Site::new()?;
+    let at = |number: usize| SocketAddr::new(LOOPBACK[number], 8080);
+    let other: TcpListener = listen(&site.host, "[::]:8080".parse()?)?;
+    let every_address = |site: &Site| -> TestResult {
+        for number in [0, 1] {
+            for ip in own(number)? {
+                is_relayed(site, number, SocketAddr::new(ip, 8080))?;
+            }
+        }
+        Ok(())
+    };
+    every_address(&site)?;
+    let directory = site.daemon.directory().to_owned();
+    site.daemon.end(Signal::KILL)?;
+    // Nothing of the daemon's is left in its way.
+    for number in [0, 1] {
+        let near = connect(&site.host, at(number))??;
+        assert_eq!(other.accept()?.1.port(), near.local_addr()?.port());
+    }
+    site.daemon = Daemon::start_again_on(&site.host, &directory, &[])?;
+    every_address(&site)?;
+    other.set_nonblocking(true)?;
+    assert!(other.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
+    let status: ctl::response::Status = site.daemon.ask(Query::Status)?;
+    assert!(status.problems.is_empty(), "{:?}", status.problems);
+    // With the rule, it has the port for itself.
+    revoke(&site.daemon, "web4")?;
+    connect(&site.host, at(0))??;
+    other.set_nonblocking(false)?;
+    other.accept()?;
+    site.daemon.check_ledger()
+}
+
 /// The names of the rules, and of the bridges.
 fn names(daemon: &Daemon) -> Outcome<(Vec<String>, Vec<String>)> {
     let rules: Vec<NatInfo> = daemon.ask(Query::NatList)?;
@@ -297,20 +334,18 @@ fn a_port_that_another_program_has_on_the_loopback_refuses_the_rule() -> TestRes
 
 fn a_restarted_daemon_waits_for_a_port_that_another_program_has() -> TestResult {
     let mut site = Site::new()?;
+    let server = datagrams(&site.inner, SocketAddr::new(INNER[0].parse()?, 53))?;
+    publish(&site.daemon, "dns", "5353:10.1.0.2:53/udp", "out")?;
+    let (server, [loopback, nic]) = ((&server, GATEWAY[0].parse()?), own(0)?);
     let directory = site.daemon.directory().to_owned();
     site.daemon.end(Signal::TERM)?;
-    let other: TcpListener = listen(&site.host, SocketAddr::new(LOOPBACK[0], 8080))?;
+    let other = datagrams(&site.host, SocketAddr::new(loopback, 5353))?;
     site.daemon = Daemon::start_again_on(&site.host, &directory, &[])?;
-    is_relayed(&site, 1, SocketAddr::new(LOOPBACK[1], 8080))?;
-    // What is reached from outside does not wait.
-    let listener = listen(&site.inner, SocketAddr::new(INNER[0].parse()?, 80))?;
-    connect(&site.world, SocketAddr::new(HOST[0].parse()?, 8080))??;
-    listener.accept()?;
-    drop((listener, other));
-    eventually("the port is relayed", || {
-        listen(&site.host, SocketAddr::new(LOOPBACK[0], 8080)).is_err()
-    })?;
-    is_relayed(&site, 0, SocketAddr::new(LOOPBACK[0], 8080))?;
+    answers(&site, server, SocketAddr::new(nic, 5353))?;
+    drop(other);
+    let at = SocketAddr::new(loopback, 5353);
+    eventually("the port is relayed", || datagrams(&site.host, at).is_err())?;
+    answers(&site, server, at)?;
     site.daemon.check_ledger()
 }
 

@@ -5,18 +5,27 @@
 //! change; what is given up is free for others before the change is answered; and what is new is served when the workers
 //! know where it leads to. A port that is taken where nobody could be refused (the daemon is restarted, the host gets an
 //! address) is tried again every second.
+//!
+//! **Connections are steered.** Where the kernel can ([`Steering`]), a port of TCP is not held: its connections come to a
+//! listener at another port, whoever binds this one. For podman binds the ports that it has published, after all is done,
+//! to reserve them. So another program is only looked for when somebody asks for the port; at a restart it would
+//! be podman. The kernel knows no such thing for answers: a port of UDP is held.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ctl::{BridgeName, Config, CtlError, ErrorCode, Protocol, Relayed, RelayedBy};
+use pktio::bpf::Steering;
 use relay::{Bound, Limits, Listen, Relay, Transport};
 
 use super::Switch;
 use crate::control::problems::Cause;
 use crate::control::station::Station;
+
+/// As many listeners as connections are steered to; further ones hold their ports.
+const STEERED: u32 = 16_384;
 
 /// Where a port of the host leads to, as far as those notice who came by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +49,8 @@ pub(super) struct Listening {
 pub(super) struct Loopback {
     station: Arc<Station>,
     relay: Option<Relay>,
+    /// Nothing in it where the kernel cannot.
+    steering: OnceLock<Option<Steering>>,
     served: BTreeMap<Listen, Lead>,
     /// Ports that another program has.
     taken: BTreeSet<Listen>,
@@ -76,7 +87,7 @@ impl Loopback {
             if self.served.contains_key(listen) || self.taken.contains(listen) {
                 continue;
             }
-            match bind(*listen, lead) {
+            match self.take(*listen, lead, is_asked_for) {
                 Ok(port) => bound.extend(port),
                 Err(error) if is_asked_for => return Err(refusal(*listen, lead, &error)),
                 // The host has another address, and is not to be followed any less: it is tried again.
@@ -89,6 +100,33 @@ impl Loopback {
         Ok(Some(Listening { wanted, bound }))
     }
 
+    /// Takes a port; what comes there goes to where the relay's bridge has it. There is nothing to take on the loopback where
+    /// it is there only with the host's other addresses, and the host has no such address.
+    fn take(&self, listen: Listen, lead: &Lead, is_asked_for: bool) -> io::Result<Option<Bound>> {
+        if !is_asked_for && let Some(steered) = self.steered(listen) {
+            return Ok(Some(steered));
+        }
+        match Bound::bind(listen, Config::relay_target(listen.at)) {
+            Ok(held) => Ok(Some(self.steered(listen).unwrap_or(held))),
+            Err(error) if lead.is_implied && is_no_address(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A listener that the connections to a port come to, whoever has it.
+    fn steered(&self, Listen { at, transport }: Listen) -> Option<Bound> {
+        if transport != Transport::Tcp {
+            return None;
+        }
+        let steering = self.steering.get_or_init(|| {
+            let held = |error: &_| tracing::info!(%error, "the daemon holds the ports it relays");
+            Steering::new(STEERED).inspect_err(held).ok()
+        });
+        let port = Bound::aside(at, Config::relay_target(at)).ok()?;
+        steering.as_ref()?.steer(at, port.listener()?).ok()?;
+        Some(port)
+    }
+
     fn start(&mut self) -> Result<(), CtlError> {
         if self.relay.is_some() {
             return Ok(());
@@ -96,7 +134,7 @@ impl Loopback {
         let host =
             |error: &dyn std::fmt::Display| CtlError::new(ErrorCode::Host, error.to_string());
         let namespace = self.station.namespace().map_err(|error| host(&error))?;
-        let enter = move || namespace.enter().map_err(std::io::Error::other);
+        let enter = move || namespace.enter().map_err(io::Error::other);
         let relay = Relay::start(Limits::of_this_process(), enter);
         self.relay = Some(relay.map_err(|error| host(&error))?);
         Ok(())
@@ -147,7 +185,7 @@ impl Switch {
             if self.loopback.served.contains_key(listen) {
                 continue;
             }
-            match bind(*listen, lead) {
+            match self.loopback.take(*listen, lead, false) {
                 Ok(Some(port)) => {
                     self.loopback.taken.remove(listen);
                     bound.push(port);
@@ -197,22 +235,13 @@ fn leads(config: &Config) -> BTreeMap<Listen, Lead> {
     config.relayed().flat_map(each).collect()
 }
 
-/// Takes a port; what comes there goes to where the relay's bridge has it. There is nothing to take on the loopback where it
-/// is there only with the host's other addresses, and the host has no such address.
-fn bind(listen: Listen, lead: &Lead) -> std::io::Result<Option<Bound>> {
-    match Bound::bind(listen, Config::relay_target(listen.at)) {
-        Err(error) if lead.is_implied && is_no_address(&error) => Ok(None),
-        bound => bound.map(Some),
-    }
-}
-
 /// The host has no such address, or nothing at all of its IP version.
-fn is_no_address(error: &std::io::Error) -> bool {
+fn is_no_address(error: &io::Error) -> bool {
     let no_version = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
     error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_version)
 }
 
-fn refusal(listen: Listen, lead: &Lead, error: &std::io::Error) -> CtlError {
+fn refusal(listen: Listen, lead: &Lead, error: &io::Error) -> CtlError {
     let by = &lead.by;
     if error.kind() == ErrorKind::AddrInUse {
         let elsewhere = match lead.is_implied && listen.at.ip().is_loopback() {
