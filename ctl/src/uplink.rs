@@ -1,9 +1,9 @@
 //! Bridges whose uplink is an interface that the host keeps: what the router is there is what the host is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::check::{MAX_GATEWAYS, check_change, is_link_local};
+use crate::check::{MAX_GATEWAYS, MAX_NEXT_HOPS, check_change, is_link_local};
 use crate::loopback;
 use crate::network::settle;
 use crate::{
@@ -75,7 +75,10 @@ impl Config {
             .routes
             .iter()
             .filter(|(to, via)| has_version(to) && !is_own(to) && via.iter().all(is_near))
-            .map(|(to, via)| (*to, Route { via: via.clone() }))
+            .map(|(to, via)| {
+                let once: BTreeSet<_> = via.iter().copied().collect();
+                (*to, Route { via: once.into_iter().take(MAX_NEXT_HOPS).collect() })
+            })
             .collect();
         if routes.is_empty() {
             next.routes.remove(bridge);

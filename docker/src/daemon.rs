@@ -30,14 +30,16 @@ impl Daemon {
         let begun = Instant::now();
         let ask = || Client::connect(&self.socket)?.ask(request.clone());
         loop {
-            match ask() {
-                Err(ClientError::Unreachable { .. } | ClientError::Lost(_))
-                    if begun.elapsed() < PATIENCE =>
-                {
-                    std::thread::sleep(PAUSE);
-                }
-                answered => return answered,
+            let answered = ask();
+            let may_repeat = match &answered {
+                Err(ClientError::Unreachable { .. }) => true,
+                Err(ClientError::Lost(_)) => !chooses(request),
+                _ => false,
+            };
+            if !may_repeat || begun.elapsed() >= PATIENCE {
+                return answered;
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -85,6 +87,11 @@ impl Daemon {
     pub fn translations(&self) -> Result<Vec<NatInfo>, ClientError> {
         self.query(Query::NatList)
     }
+}
+
+/// Whether the daemon chooses, and would choose anew if it was asked twice.
+fn chooses(request: &Request) -> bool {
+    matches!(request, Request::Mutation(Mutation::PoolAdd(add)) if add.subnet.is_none())
 }
 
 #[cfg(test)]

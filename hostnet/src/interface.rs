@@ -27,6 +27,8 @@ pub struct Interface<'a> {
     /// It says nothing by IPv6 of its own accord: it makes itself no link-local address, until [`readdress`] gives it
     /// one of IPv6.
     pub ipv4_only: bool,
+    /// Of its routes those that another interface has are left out. Otherwise they are an error.
+    pub yields: bool,
 }
 
 impl Interface<'_> {
@@ -60,10 +62,17 @@ pub fn configure(name: &str, wanted: &Interface) -> Result<Link, HostError> {
 
 /// Adds the routes of an interface; those that are there stay, and those of others.
 fn add_routes(netlink: &Netlink, index: u32, wanted: &Interface) -> Result<(), HostError> {
-    wanted.gateways.iter().try_for_each(|gateway| netlink.add_default_route(*gateway, index))?;
+    let unless_taken = |added| match added {
+        Err(HostError::RouteTaken { .. }) if wanted.yields => Ok(()),
+        other => other,
+    };
+    wanted
+        .gateways
+        .iter()
+        .try_for_each(|gateway| unless_taken(netlink.add_default_route(*gateway, index)))?;
     wanted.routes.iter().try_for_each(|TapRoute { to, via }| {
         let to = IpCidr { addr: to.addr(), prefix_len: to.prefix_len() };
-        netlink.add_route(to, *via, index)
+        unless_taken(netlink.add_route(to, *via, index))
     })
 }
 

@@ -194,6 +194,10 @@ fn hops_by(route: &RouteMessage, interface: u32) -> Option<Vec<Hop>> {
     if !is_main || route.header.kind != RouteType::Unicast {
         return None;
     }
+    // A router of the other IP version is none that a router of this switch's has.
+    if route.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::Via(_))) {
+        return None;
+    }
     if route.attributes.contains(&RouteAttribute::Oif(interface)) {
         let is_on_link = route.header.flags.contains(RouteFlags::Onlink);
         return Some(vec![Hop { via: gateway_in(&route.attributes), is_on_link }]);
@@ -202,7 +206,10 @@ fn hops_by(route: &RouteMessage, interface: u32) -> Option<Vec<Hop>> {
         RouteAttribute::MultiPath(hops) => Some(hops),
         _ => None,
     })?;
-    let ours = many.iter().filter(|hop| hop.interface_index == interface);
+    let ours = many.iter().filter(|hop| {
+        let is_other = hop.attributes.iter().any(|it| matches!(it, RouteAttribute::Via(_)));
+        hop.interface_index == interface && !is_other
+    });
     let hops: Vec<_> = ours
         .map(|hop| Hop {
             via: gateway_in(&hop.attributes),

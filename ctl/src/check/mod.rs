@@ -16,6 +16,7 @@ use std::ops::RangeInclusive;
 
 pub(crate) use bridge::MAX_GATEWAYS;
 pub(crate) use nat::check_addressed;
+pub(crate) use route::MAX_NEXT_HOPS;
 
 use crate::flow::FlowRule;
 use crate::loopback;
@@ -72,7 +73,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     }
     if !same_ports {
         port::check_interfaces(config)?;
-        port::check_stations(config)?;
+        port::check_stations(old, config)?;
     }
     if !same_bridges || !same_ports || !same_vxlans {
         loopback::check(config)?;

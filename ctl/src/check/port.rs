@@ -6,9 +6,10 @@ use std::ops::RangeInclusive;
 
 use super::network::check_stranger;
 use super::{IPV6_MTU, MAC_LIMIT, bridge_for_ports, bridge_of, check_range, is_link_local};
+use crate::plan::differing;
 use crate::{
     BridgeName, Config, CtlError, Egress, ErrorCode, IpCidr, Mtu, NatRule, Port, PortKind,
-    PortName, Prefix, Tap, TapRoute,
+    PortName, Prefix, Tap, TapRoute, Vlan,
 };
 
 /// The most queues of one port.
@@ -176,13 +177,25 @@ fn check_route(tap: &Tap, route: &TapRoute) -> Result<(), CtlError> {
     Err(CtlError::invalid(format!("route {route}: {why}; check the addresses")))
 }
 
-/// That no two interfaces have one MAC address where both could be its station.
-pub(super) fn check_stations(config: &Config) -> Result<(), CtlError> {
+/// That no interface gets a MAC address that another one has, where both could be its station. Those that have one already keep
+/// it: a state that was kept is one that a daemon served.
+pub(super) fn check_stations(old: &Config, config: &Config) -> Result<(), CtlError> {
+    if old.ports.is_empty() {
+        return Ok(());
+    }
+    let new: BTreeSet<_> = differing(&old.ports, &config.ports).map(|(name, _)| name).collect();
     let mut owners = BTreeMap::new();
-    for (name, port) in &config.ports {
+    let (before, added): (Vec<_>, Vec<_>) =
+        config.ports.iter().partition(|(name, _)| !new.contains(name));
+    for (name, port) in before.into_iter().chain(added) {
         let PortKind::Tap(Tap { mac: Some(mac), .. }) = &port.kind else { continue };
+        if matches!(port.vlan, Vlan::Trunk { native: None, .. }) {
+            continue;
+        }
         let station = (&port.bridge, port.vlan.untagged(), mac);
-        let Some(other) = owners.insert(station, name) else { continue };
+        let Some(other) = owners.insert(station, name).filter(|_| new.contains(name)) else {
+            continue;
+        };
         let message = format!(
             "MAC address {mac} cannot be both port {other}'s and port {name}'s on bridge {}; choose another one",
             port.bridge

@@ -7,7 +7,7 @@ use super::{check_host, check_number, is_link_local, overlapping, routed};
 use crate::{Bridge, BridgeName, Config, CtlError, NatRule, Prefix, Route, Shape};
 
 /// The most next hops of one route.
-const MAX_NEXT_HOPS: usize = 16;
+pub(crate) const MAX_NEXT_HOPS: usize = 16;
 
 pub(super) fn check(config: &Config) -> Result<(), CtlError> {
     for (on, routes) in &config.routes {

@@ -194,12 +194,24 @@ pub struct Terms {
     pub mtu: u32,
     /// Its container has no use for IPv6.
     pub ipv4_only: bool,
+    /// It was there before: routes that another interface of its container has taken meanwhile do not keep it from being there
+    /// again.
+    pub was_there: bool,
 }
 
 impl Terms {
     /// Those of a port.
     pub fn of(config: &Config, port: &Port) -> Self {
-        Self { mtu: config.mtu_of(port).bytes(), ipv4_only: config.is_ipv4_only(port) }
+        Self {
+            mtu: config.mtu_of(port).bytes(),
+            ipv4_only: config.is_ipv4_only(port),
+            was_there: false,
+        }
+    }
+
+    /// The same, for one that is opened again.
+    pub fn again(self) -> Self {
+        Self { was_there: true, ..self }
     }
 }
 
@@ -335,7 +347,8 @@ fn open_tap(tap: &Tap, place: Option<Netns>, terms: Terms) -> Result<OpenDevice,
         Some(io::ErrorKind::AlreadyExists) => OpenError::Taken { device: tap.ifname.clone() },
         _ => error.into(),
     })?;
-    let wanted = Interface { ipv4_only: terms.ipv4_only, ..addresses(tap) };
+    let wanted =
+        Interface { ipv4_only: terms.ipv4_only, yields: terms.was_there, ..addresses(tap) };
     let link = namespace.run(|| hostnet::configure(name, &wanted).map_err(OpenError::from))?;
     Ok(made(&device, queues, &link))
 }

@@ -129,7 +129,8 @@ impl Switch {
         for (name, port) in &kept.ports {
             let mut port = port.clone();
             let open = |port: &Port| {
-                device::open(port, Terms::of(kept, port), self.home(), &self.questions)
+                let terms = Terms::of(kept, port).again();
+                device::open(port, terms, self.home(), &self.questions)
             };
             match place::renew(&mut port).and_then(|()| open(&port)) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),

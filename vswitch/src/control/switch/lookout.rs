@@ -155,7 +155,7 @@ impl Switch {
         let home = self.home();
         for (name, why) in &mut self.waiting {
             let Some(port) = self.config.ports.get(name) else { continue };
-            let terms = Terms::of(&self.config, port);
+            let terms = Terms::of(&self.config, port).again();
             match device::open(port, terms, home.clone(), &self.questions) {
                 Ok(device) => _ = prepared.opened.insert(name.clone(), device),
                 Err(error) => *why = error.to_string(),

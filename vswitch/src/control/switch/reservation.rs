@@ -57,7 +57,7 @@ impl Reservation {
         }
         if self.ours.is_empty() {
             let present = self.present().map_err(|source| self.failed("read", source))?;
-            self.before = PortRange::without(&present, &std::mem::take(&mut self.left_behind));
+            self.before = PortRange::without(&present, &self.left_behind);
         }
         let all = PortRange::joined([&self.before[..], &ranges].concat());
         let text = all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -65,6 +65,7 @@ impl Reservation {
         let written = std::fs::write(&self.path, text + "\n");
         written.map_err(|source| self.failed("write", source))?;
         self.ours = ranges;
+        self.left_behind.clear();
         Ok(())
     }
 
