@@ -140,7 +140,7 @@ fn a_mac_address_is_one_ports_and_not_the_routers() {
         format!(r#"attach {{"netns":"{netns}","bridge":"br0","mac":"02:00:00:00:00:{mac}"}}"#)
     };
     let config = config_of(&[routed, BRIDGES[1], &attach("web", "02")]);
-    let both = "02:00:00:00:00:02 cannot be both port db-eth0's and port web-eth0's on bridge br0";
+    let both = "02:00:00:00:00:02 cannot be both port web-eth0's and port db-eth0's on bridge br0";
     let port = |vlan: &str| {
         format!(
             r#"port.add {{"name":"db-eth0","port":{{"bridge":"br0","vlan":{vlan},"kind":{{"tap":{{"mac":"02:00:00:00:00:02"}}}}}}}}"#
