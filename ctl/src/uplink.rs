@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::check::{MAX_GATEWAYS, MAX_NEXT_HOPS, check_change, is_link_local};
+use crate::check::{Link, MAX_GATEWAYS, MAX_NEXT_HOPS, check_change};
 use crate::loopback;
 use crate::network::settle;
 use crate::{
@@ -28,13 +28,11 @@ impl Config {
         self.ports.iter().find(|(_, port)| port.shared && port.bridge == *bridge)
     }
 
-    /// The ports outside that a masquerade uses. Those that nobody chose are, on an interface that is shared, ports that
-    /// the host gives to nobody either by itself.
+    /// The ports outside that a masquerade uses.
     pub fn masquerade_ports(&self, rule: &Masquerade) -> PortRange {
-        if rule.chosen_ports().is_some() || self.shared_port(&rule.to).is_none() {
-            rule.ports
-        } else {
-            PortRange::ABOVE_EPHEMERAL
+        match self.shared_port(&rule.to) {
+            Some(_) => rule.ports_of_the_host(),
+            None => rule.ports,
         }
     }
 
@@ -62,19 +60,16 @@ impl Config {
         let Some(present) = next.bridges.get_mut(bridge) else { return Ok(next) };
         present.gateways = gateways(&host.addresses);
         present.gateway_mac = Some(host.mac);
-        let subnets = present.gateways.clone();
-        let is_near = |via: &IpAddr| {
-            is_link_local(*via)
-                || subnets.iter().any(|gateway| gateway.contains(*via))
-                || host.routes.iter().any(|(to, by)| by.is_empty() && to.contains(*via))
-        };
-        let has_version =
-            |to: &Prefix| subnets.iter().any(|own| own.addr.is_ipv4() == to.is_ipv4());
-        let is_own = |to: &Prefix| subnets.iter().any(|gateway| gateway.subnet() == *to);
+        let (present, own) = (&*present, &present.gateways);
+        let link = Link::of(present, host.routes.iter().map(|(to, via)| (to, &**via)));
+        let has_version = |to: &Prefix| own.iter().any(|own| own.addr.is_ipv4() == to.is_ipv4());
+        let is_own = |to: &Prefix| own.iter().any(|gateway| gateway.subnet() == *to);
         let routes: BTreeMap<_, _> = host
             .routes
             .iter()
-            .filter(|(to, via)| has_version(to) && !is_own(to) && via.iter().all(is_near))
+            .filter(|(to, via)| {
+                has_version(to) && !is_own(to) && via.iter().all(|via| link.has(*via))
+            })
             .map(|(to, via)| {
                 let once: BTreeSet<_> = via.iter().copied().collect();
                 (*to, Route { via: once.into_iter().take(MAX_NEXT_HOPS).collect() })

@@ -308,15 +308,15 @@ fn broadcast(addr: Ipv4Addr, prefix_len: u8) -> Option<AddressAttribute> {
     Some(AddressAttribute::Broadcast(Ipv4Addr::from(u32::from(addr) | mask)))
 }
 
-fn is_main(route: &RouteMessage) -> bool {
+pub(crate) fn is_main(route: &RouteMessage) -> bool {
     route.header.table == RouteHeader::RT_TABLE_MAIN
 }
 
-fn leads_through(route: &RouteMessage, interface: u32) -> bool {
+pub(crate) fn leads_through(route: &RouteMessage, interface: u32) -> bool {
     route.attributes.contains(&RouteAttribute::Oif(interface))
 }
 
-fn metric(route: &RouteMessage) -> u32 {
+pub(crate) fn metric(route: &RouteMessage) -> u32 {
     let metric = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Priority(metric) => Some(*metric),
         _ => None,

@@ -1,41 +1,21 @@
 //! Sockets of the host's programs, as the kernel lists them (`/proc/net/tcp`, proc_net_tcp.rst; those of UDP are alike).
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ctl::PortRange;
+use ctl::{PortRange, Protocol};
 
 /// `TCP_TIME_WAIT` (net/tcp_states.h): nobody has it any more.
 const TIME_WAIT: u8 = 6;
-
-/// What a socket speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
 
 /// The sockets of the calling thread's namespace that are bound to, or connected from, one of these ports; those of the
 /// loopback are left out.
 ///
 /// # Errors
 /// The kernel's, when it lists none.
-pub fn at(ports: &[PortRange]) -> io::Result<Vec<(Transport, SocketAddr)>> {
+pub fn at(ports: &[PortRange]) -> io::Result<Vec<(Protocol, SocketAddr)>> {
     let mut found = Vec::new();
-    for (transport, names) in [(Transport::Tcp, ["tcp", "tcp6"]), (Transport::Udp, ["udp", "udp6"])]
-    {
+    for (protocol, names) in [(Protocol::Tcp, ["tcp", "tcp6"]), (Protocol::Udp, ["udp", "udp6"])] {
         for name in names {
             let listed = match std::fs::read_to_string(format!("/proc/thread-self/net/{name}")) {
                 Ok(listed) => listed,
@@ -48,7 +28,7 @@ pub fn at(ports: &[PortRange]) -> io::Result<Vec<(Transport, SocketAddr)>> {
                 !own.ip().to_canonical().is_loopback()
                     && ports.iter().any(|range| range.contains(own.port()))
             });
-            found.extend(meant.map(|own| (transport, own)));
+            found.extend(meant.map(|own| (protocol, own)));
         }
     }
     Ok(found)
@@ -93,10 +73,10 @@ mod tests {
             inside.local_addr().unwrap(),
         ];
         let found = at(&[one(tcp), one(udp)]).unwrap();
-        assert!(found.contains(&(Transport::Tcp, tcp)), "{found:?}");
-        assert!(found.contains(&(Transport::Udp, udp)), "{found:?}");
+        assert!(found.contains(&(Protocol::Tcp, tcp)), "{found:?}");
+        assert!(found.contains(&(Protocol::Udp, udp)), "{found:?}");
         let of_loopback = at(&[one(own)]).unwrap();
-        assert!(!of_loopback.contains(&(Transport::Tcp, own)), "{of_loopback:?}");
+        assert!(!of_loopback.contains(&(Protocol::Tcp, own)), "{of_loopback:?}");
     }
 
     #[test]

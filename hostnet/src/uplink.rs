@@ -13,7 +13,7 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteNextHopFlags, RouteType,
+    RouteAttribute, RouteFlags, RouteMessage, RouteNextHopFlags, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -21,7 +21,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use ctl::{IpCidr, Prefix};
 
 use crate::netlink::parse;
-use crate::route::{destination, family, gateway_in};
+use crate::route::{destination, family, gateway_in, is_main, leads_through, metric};
 use crate::{HostError, Link, MacBytes, Netlink};
 
 /// `RTNLGRP_NEIGH`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`, `RTNLGRP_IPV6_IFADDR`, `RTNLGRP_IPV6_ROUTE`
@@ -190,15 +190,14 @@ struct Hop {
 
 /// The ways of a unicast route of the main table that lead by an interface; nothing, if none does.
 fn hops_by(route: &RouteMessage, interface: u32) -> Option<Vec<Hop>> {
-    let is_main = route.header.table == RouteHeader::RT_TABLE_MAIN;
-    if !is_main || route.header.kind != RouteType::Unicast {
+    if !is_main(route) || route.header.kind != RouteType::Unicast {
         return None;
     }
     // A router of the other IP version is none that a router of this switch's has.
     if route.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::Via(_))) {
         return None;
     }
-    if route.attributes.contains(&RouteAttribute::Oif(interface)) {
+    if leads_through(route, interface) {
         let is_on_link = route.header.flags.contains(RouteFlags::Onlink);
         return Some(vec![Hop { via: gateway_in(&route.attributes), is_on_link }]);
     }
@@ -225,17 +224,6 @@ fn is_of_every_link(to: &Prefix) -> bool {
         IpAddr::V4(ip) => ip.is_multicast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_multicast(),
     }
-}
-
-fn metric(route: &RouteMessage) -> u32 {
-    route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Priority(metric) => Some(*metric),
-            _ => None,
-        })
-        .unwrap_or(0)
 }
 
 /// Tells of what the host knows, in the namespace in which it was opened.

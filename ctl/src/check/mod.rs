@@ -16,7 +16,7 @@ use std::ops::RangeInclusive;
 
 pub(crate) use bridge::MAX_GATEWAYS;
 pub(crate) use nat::check_addressed;
-pub(crate) use route::MAX_NEXT_HOPS;
+pub(crate) use route::{Link, MAX_NEXT_HOPS};
 
 use crate::flow::FlowRule;
 use crate::loopback;

@@ -12,10 +12,14 @@ pub(crate) const MAX_NEXT_HOPS: usize = 16;
 pub(super) fn check(config: &Config) -> Result<(), CtlError> {
     for (on, routes) in &config.routes {
         let bridge = routed(config, on).map_err(|error| error.within("routes on", on))?;
+        let link = Link::of(bridge, routes.iter().map(|(to, route)| (to, &*route.via)));
+        if let Some(to) = link.networks.first().filter(|_| config.shared_port(on).is_none()) {
+            let error = CtlError::invalid("a route needs a next hop: say --via");
+            return Err(error.within("route", format!("{to} on {on}")));
+        }
         for (to, route) in routes {
             let name = format!("{to} on {on}");
-            check_route(config, (on, bridge), (to, route))
-                .map_err(|error| error.within("route", name))?;
+            check_route(&link, to, route).map_err(|error| error.within("route", name))?;
         }
     }
     for (from, reached) in &config.allowed {
@@ -27,28 +31,42 @@ pub(super) fn check(config: &Config) -> Result<(), CtlError> {
     Ok(())
 }
 
-fn check_route(
-    config: &Config,
-    (on, bridge): (&BridgeName, &Bridge),
-    (to, route): (&Prefix, &Route),
-) -> Result<(), CtlError> {
+/// What can be reached from a bridge without a router.
+pub(crate) struct Link<'a> {
+    bridge: &'a Bridge,
+    /// Networks with a route by no router, as only the host has them on a link of its own.
+    networks: Vec<Prefix>,
+}
+
+impl<'a> Link<'a> {
+    /// That of a bridge with these routes.
+    pub(crate) fn of<'b>(
+        bridge: &'a Bridge,
+        routes: impl Iterator<Item = (&'b Prefix, &'b [IpAddr])>,
+    ) -> Self {
+        let networks = routes.filter(|(_, via)| via.is_empty()).map(|(to, _)| *to).collect();
+        Self { bridge, networks }
+    }
+
+    /// Whether an address is one of it.
+    pub(crate) fn has(&self, ip: IpAddr) -> bool {
+        is_link_local(ip)
+            || self.bridge.gateway_for(ip).is_some()
+            || self.networks.iter().any(|network| network.contains(ip))
+    }
+}
+
+fn check_route(link: &Link<'_>, to: &Prefix, route: &Route) -> Result<(), CtlError> {
     if to.addr().is_multicast() || to.addr().is_loopback() {
         return Err(CtlError::invalid("multicast and loopback addresses are not routed"));
     }
-    if bridge.gateways.iter().any(|gateway| gateway.subnet() == *to) {
+    if link.bridge.gateways.iter().any(|gateway| gateway.subnet() == *to) {
         return Err(CtlError::invalid("this is the bridge's own subnet, which needs no route"));
-    }
-    // Which networks are on its links the host says itself.
-    if route.via.is_empty() && config.shared_port(on).is_none() {
-        return Err(CtlError::invalid("a route needs a next hop: say --via"));
     }
     check_number("next hops of one route", route.via.len(), MAX_NEXT_HOPS)?;
     let mut hops = BTreeSet::new();
     for via in &route.via {
-        let is_on_link = |(to, route): (&Prefix, &Route)| route.via.is_empty() && to.contains(*via);
-        if !config.routes.get(on).into_iter().flatten().any(is_on_link) {
-            check_next_hop(bridge, to, *via)?;
-        }
+        check_next_hop(link, to, *via)?;
         if !hops.insert(via) {
             return Err(CtlError::invalid(format!("next hop {via} is given twice")));
         }
@@ -56,7 +74,8 @@ fn check_route(
     Ok(())
 }
 
-fn check_next_hop(bridge: &Bridge, to: &Prefix, via: IpAddr) -> Result<(), CtlError> {
+fn check_next_hop(link: &Link<'_>, to: &Prefix, via: IpAddr) -> Result<(), CtlError> {
+    let bridge = link.bridge;
     check_host("next hop", via)?;
     if via.is_ipv4() != to.is_ipv4() {
         let message = format!("next hop {via} is not of the network's IP version");
@@ -65,7 +84,7 @@ fn check_next_hop(bridge: &Bridge, to: &Prefix, via: IpAddr) -> Result<(), CtlEr
     if bridge.gateways.iter().any(|gateway| gateway.addr == via) {
         return Err(CtlError::invalid(format!("next hop {via} is the router's own address")));
     }
-    if is_link_local(via) || bridge.gateway_for(via).is_some() {
+    if link.has(via) {
         return Ok(());
     }
     let subnets: Vec<_> = bridge.gateways.iter().map(ToString::to_string).collect();

@@ -117,6 +117,12 @@ impl Masquerade {
         Some(self.ports).filter(|ports| *ports != PortRange::UNPRIVILEGED)
     }
 
+    /// The ports outside where the interface is shared with the host: those that nobody chose are ports that the host gives
+    /// to nobody by itself.
+    pub fn ports_of_the_host(&self) -> PortRange {
+        self.chosen_ports().unwrap_or(PortRange::ABOVE_EPHEMERAL)
+    }
+
     /// Whether packets of an IP version are masqueraded.
     pub fn covers(&self, ipv4: bool) -> bool {
         match &self.addresses {

@@ -70,16 +70,16 @@ pub fn lent(config: &Config) -> Vec<PortRange> {
     let shared = config.shared_bridges();
     let ranges = config.nat.values().filter_map(|rule| match rule {
         NatRule::Masquerade(rule) if shared.contains_key(&rule.to) => {
-            Some(config.masquerade_ports(rule))
+            Some(rule.ports_of_the_host())
         }
         _ => None,
     });
     PortRange::joined(ranges.collect())
 }
 
-/// The ports that the switch takes from interfaces that are shared, whoever uses them there: the host is to give them to
-/// nobody by itself, whose answers the switch would get.
-pub fn reserved(config: &Config) -> Vec<PortRange> {
+/// The ports that the switch takes from interfaces that are shared, with those that are lent to masquerading, whoever uses
+/// them there: the host is to give them to nobody by itself, whose answers the switch would get.
+pub fn reserved(config: &Config, lent: &[PortRange]) -> Vec<PortRange> {
     // It is asked for every rule and every service.
     let shared = config.shared_bridges();
     let is_shared = |bridge: &BridgeName| shared.contains_key(bridge);
@@ -97,7 +97,8 @@ pub fn reserved(config: &Config) -> Vec<PortRange> {
         let is_taken = vxlan.via.as_ref().is_some_and(is_shared);
         PortRange::one(vxlan.dstport).filter(|_| is_taken)
     });
-    PortRange::joined(lent(config).into_iter().chain(rules).chain(nodes).chain(tunnels).collect())
+    let lent = lent.iter().copied();
+    PortRange::joined(lent.chain(rules).chain(nodes).chain(tunnels).collect())
 }
 
 #[cfg(test)]
@@ -127,12 +128,12 @@ mod tests {
         for (number, rule) in rules.into_iter().enumerate() {
             config.nat.insert(format!("rule{number}").parse().unwrap(), rule);
         }
-        assert!(reserved(&config).is_empty(), "an interface of the switch's own");
+        assert!(reserved(&config, &lent(&config)).is_empty(), "an interface of the switch's own");
         let device: IfName = "eth0".parse().unwrap();
         let kind = PortKind::Netdev { device, netns: None, mode: NetdevMode::Auto };
         let port = Port { shared: true, ..Port::new("up".parse().unwrap(), kind) };
         config.ports.insert("up0".parse().unwrap(), port);
         let expected = ["40000-40003", "61000-65535"].map(|range| range.parse().unwrap());
-        assert_eq!(reserved(&config), expected);
+        assert_eq!(reserved(&config, &lent(&config)), expected);
     }
 }

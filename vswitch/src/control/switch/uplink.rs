@@ -46,12 +46,13 @@ impl Switch {
 
     /// Takes from the host what is the switch's.
     pub(super) fn widen_claims(&mut self) {
-        let reserved = self.reservation.put(compile::reserved(&self.config));
+        let lent = compile::lent(&self.config);
+        let reserved = self.reservation.put(compile::reserved(&self.config, &lent));
         match reserved {
             Ok(()) => self.problems.keep(|cause| *cause != Cause::Unreserved),
             Err(error) => self.note_standing(Cause::Unreserved, error.to_string()),
         }
-        self.look_for_programs_at_lent_ports();
+        self.look_for_programs_at_lent_ports(lent);
         let widened = self.shared().filter_map(|(name, bridge, _, sharing)| {
             let done = sharing.claim(&compile::claims(&self.config, bridge));
             done.err().map(|error| format!("port {name}: {error}"))
@@ -61,18 +62,17 @@ impl Switch {
     }
 
     /// Says which programs of the host have sockets at ports that masquerading takes from now on.
-    fn look_for_programs_at_lent_ports(&mut self) {
-        let lent = compile::lent(&self.config);
+    fn look_for_programs_at_lent_ports(&mut self, lent: Vec<PortRange>) {
         let new = PortRange::without(&lent, &self.lent);
         self.lent = lent;
         if new.is_empty() {
             return;
         }
         let sockets = hostnet::sockets::at(&new).unwrap_or_default();
-        let Some((transport, first)) = sockets.first() else { return };
+        let Some((protocol, first)) = sockets.first() else { return };
         let ports: Vec<_> = new.iter().map(ToString::to_string).collect();
         self.note_problem(format!(
-            "masquerading takes ports {} of the host's addresses, where programs of the host have sockets ({} of them, such as {first}/{transport}): \
+            "masquerading takes ports {} of the host's addresses, where programs of the host have sockets ({} of them, such as {first}/{protocol}): \
              what comes to these by an interface that is shared does not reach them any more; have them use other ports, or masquerade \
              by others, with `nat masquerade add --ports`",
             ports.join(","),
@@ -82,7 +82,7 @@ impl Switch {
 
     /// Takes what a configuration reserves, and is reserved already, for left behind by a daemon that was killed.
     pub(super) fn inherit_reservation(&mut self, kept: &Config) {
-        self.reservation.inherit(compile::reserved(kept));
+        self.reservation.inherit(compile::reserved(kept, &compile::lent(kept)));
     }
 
     /// Reserves nothing on the host any more.
