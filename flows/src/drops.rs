@@ -172,6 +172,9 @@ drop_reasons! {
     /// From an address that a translation of prefixes has no external one for, where nothing else lets it go.
     NoExternalAddress = 43, "no-external-address",
         "from an address that `nat prefix` has no external one for; the sender was told; `route allow` lets it go as it is";
+    /// For a bridge that its own one may not reach.
+    NotAllowed = 44, "not-allowed",
+        "no rule lets its bridge reach the one that it is for; the sender was told; see `route allow`";
 }
 
 impl From<Refusal> for DropReason {

@@ -58,4 +58,4 @@ pub use neighbors::{
     Resolution, Resolver, Solicitation, Timers,
 };
 pub use prefix::{Prefix, PrefixSet};
-pub use routes::{NextHop, Route, Routes, Target};
+pub use routes::{Inside, NextHop, Route, Routes, Target};

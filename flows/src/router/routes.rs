@@ -2,11 +2,13 @@
 //!
 //! One table per bridge that routes: it holds that bridge's own subnets, the subnets of the bridges that it
 //! may reach, and static routes whose next hops lie there. So what a bridge may not reach is simply not
-//! in its table, and subnets of unrelated bridges may overlap.
+//! in its table, and subnets of unrelated bridges may overlap. One map besides, which all tables share, has the subnets
+//! that somebody of this switch is in: what is for one of them never leaves by a router.
 //!
 //! Built whole by the control thread and immutable then; any thread looks up.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::hash;
 use super::prefix::{Prefix, PrefixMap};
@@ -36,8 +38,8 @@ pub enum Target {
         /// The routers.
         next_hops: Box<[NextHop]>,
     },
-    /// They are answered with "destination unreachable".
-    Unreachable,
+    /// They are for a bridge that this one may not reach.
+    Apart,
     /// They are for all stations of a subnet, and dropped (RFC 2644: no directed broadcasts).
     Broadcast,
 }
@@ -61,7 +63,7 @@ impl Route<'_> {
         match self.target {
             Target::Connected { bridge } => Some(NextHop { bridge: *bridge, ip: destination }),
             Target::Via { .. } => self.next_hop_among(flow_hash, |_| true),
-            Target::Local | Target::Unreachable | Target::Broadcast => None,
+            Target::Local | Target::Apart | Target::Broadcast => None,
         }
     }
 
@@ -77,18 +79,46 @@ impl Route<'_> {
     }
 }
 
+/// The subnets that stations of this switch are in, on whichever bridge.
+#[derive(Debug, Clone, Default)]
+pub struct Inside(PrefixMap<Prefix>);
+
+impl FromIterator<Prefix> for Inside {
+    fn from_iter<I: IntoIterator<Item = Prefix>>(subnets: I) -> Self {
+        Self(subnets.into_iter().map(|subnet| (subnet, subnet)).collect())
+    }
+}
+
 /// The routes of one bridge. Of several routes for one prefix the one that was given last counts.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
     /// Positions in `routes`.
     map: PrefixMap<u32>,
     routes: Vec<(Prefix, Target)>,
+    inside: Arc<Inside>,
 }
 
 impl Routes {
-    /// The route for a destination: that with the longest prefix.
+    /// The same routes, none of which leads away what is for one of these subnets.
+    pub fn around(self, inside: Arc<Inside>) -> Self {
+        Self { inside, ..self }
+    }
+
+    /// The route for a destination: that with the longest prefix. A subnet of this switch that the bridge may not reach counts where
+    /// otherwise a router would be asked that knows less of it, or nobody.
     #[inline]
     pub fn lookup(&self, destination: IpAddr) -> Option<Route<'_>> {
+        let found = self.longest(destination);
+        let bits = match found {
+            Some(Route { prefix, target: Target::Via { .. } }) => Some(prefix.bits()),
+            Some(_) => return found,
+            None => None,
+        };
+        let apart = self.inside.0.get(destination).filter(|subnet| Some(subnet.bits()) > bits);
+        apart.map(|prefix| Route { prefix, target: &Target::Apart }).or(found)
+    }
+
+    fn longest(&self, destination: IpAddr) -> Option<Route<'_>> {
         let at = usize::try_from(self.map.get(destination)?).ok()?;
         let (prefix, target) = self.routes.get(at)?;
         Some(Route { prefix: *prefix, target })
@@ -104,7 +134,7 @@ impl FromIterator<(Prefix, Target)> for Routes {
     fn from_iter<I: IntoIterator<Item = (Prefix, Target)>>(routes: I) -> Self {
         let routes: Vec<_> = routes.into_iter().collect();
         let map = routes.iter().map(|(prefix, _)| *prefix).zip(0u32..).collect();
-        Self { map, routes }
+        Self { map, routes, inside: Arc::default() }
     }
 }
 
@@ -144,7 +174,7 @@ mod tests {
             (prefix("10.0.0.0/24"), Target::Connected { bridge: BridgeIndex(7) }),
             (prefix("10.0.0.1/32"), Target::Local),
             (prefix("10.0.0.255/32"), Target::Broadcast),
-            (prefix("192.168.0.0/16"), Target::Unreachable),
+            (prefix("192.168.0.0/16"), via(&[2])),
         ]
         .into_iter()
         .collect();
@@ -154,8 +184,40 @@ mod tests {
         assert_eq!(found("10.0.0.9").prefix, prefix("10.0.0.0/24"));
         assert_eq!(found("10.0.0.1").target, &Target::Local);
         assert_eq!(found("10.0.0.255").target, &Target::Broadcast);
-        assert_eq!(found("192.168.3.4").next_hop(ip("192.168.3.4"), 0), None);
+        assert_eq!(found("192.168.3.4").next_hop(ip("192.168.3.4"), 0), Some(hop(2)));
         assert!(routes.lookup(ip("fd00::1")).is_none(), "there is no route for IPv6");
+    }
+
+    #[test]
+    fn what_is_for_a_subnet_inside_is_led_away_by_no_router_that_knows_less_of_it() {
+        let inside = ["10.0.0.0/24", "10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24", "fd01::/64"];
+        let routes: Routes = [
+            (prefix("0.0.0.0/0"), via(&[1])),
+            (prefix("10.0.0.0/24"), Target::Connected { bridge: BridgeIndex(7) }),
+            (prefix("10.2.0.0/24"), via(&[2])),
+            (prefix("10.2.0.128/25"), Target::Connected { bridge: BridgeIndex(8) }),
+            (prefix("10.3.0.0/16"), Target::Connected { bridge: BridgeIndex(9) }),
+        ]
+        .into_iter()
+        .collect();
+        let routes = routes.around(Arc::new(inside.map(prefix).into_iter().collect()));
+        for (to, expected) in [
+            ("8.8.8.8", "0.0.0.0/0"),
+            ("10.0.0.9", "10.0.0.0/24"),
+            ("10.1.0.9", "apart"),
+            ("10.2.0.9", "10.2.0.0/24"),
+            ("10.2.0.200", "10.2.0.128/25"),
+            ("10.3.0.9", "10.3.0.0/16"),
+            ("fd01::9", "apart"),
+            ("fd02::9", "none"),
+        ] {
+            let found = match routes.lookup(ip(to)) {
+                Some(Route { target: Target::Apart, .. }) => "apart".to_owned(),
+                Some(route) => route.prefix.to_string(),
+                None => "none".to_owned(),
+            };
+            assert_eq!(found, expected, "{to}");
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn why_says_what_is_missing_until_nothing_is() -> TestResult {
     let TraceOutcome::Dropped { reason, .. } = &closed.forward.outcome else {
         return Err(format!("{:?}", closed.forward).into());
     };
-    assert_eq!(reason, "no-route");
+    assert_eq!(reason, "not-allowed");
 
     allow(&daemon, "a", "b")?;
     for question in ["one two", "one two tcp 80", "10.1.0.2 10.2.0.2 udp 53", "one fd02::2"] {
@@ -187,9 +187,9 @@ fn why_names_what_was_really_lost_between_the_two_and_nothing_else() -> TestResu
     assert!(ping::is_silent(&one, "10.2.0.2".parse()?, silence)?);
     let closed = why(&daemon, "one two")?;
     let [lost] = &closed.lost[..] else { return Err(format!("{closed:?}").into()) };
-    assert_eq!((&*lost.port, &*lost.side, &*lost.reason), ("one", "in", "no-route"));
+    assert_eq!((&*lost.port, &*lost.side, &*lost.reason), ("one", "in", "not-allowed"));
     assert!(lost.summary.contains("icmp 10.1.0.2"), "{}", lost.summary);
-    let remark = "coming in by one, no-route)";
+    let remark = "coming in by one, not-allowed)";
     assert!(closed.sentence.ends_with(remark), "{}", closed.sentence);
     assert_eq!(why(&daemon, "one three")?.lost, []);
     assert_eq!(why(&daemon, "one two tcp 80")?.lost, [], "it was no TCP");

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use ctl::response::{BridgeInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo, UnusedInfo};
+use ctl::response::{
+    BridgeInfo, DropInfo, EndpointInfo, LeaseInfo, NatInfo, NetworkInfo, UnusedInfo, WhyInfo,
+};
 use ctl::{
     Attach, ClientError, Detach, ErrorCode, HostPort, IpCidr, IpamFilter, IpamRelease, IpamRequest,
-    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, PoolAdd, Port,
-    PortKind, PortSet, Query, RouteAdd, Tap, TapRoute, Vlan,
+    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Party, PoolAdd,
+    Port, PortKind, PortSet, Protocol, Query, RouteAdd, Tap, TapRoute, Vlan, Why,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 use rustix::process::Signal;
@@ -26,6 +28,7 @@ pub fn tests() -> Vec<Test> {
         test!(what_a_container_reaches_by_another_interface_it_reaches_by_that_one_still),
         test!(containers_of_an_isolated_network_reach_the_gateway_only),
         test!(a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal),
+        test!(what_is_for_another_network_leaves_by_no_uplink),
         test!(global_addresses_of_ipv6_go_out_as_they_are),
         test!(a_dead_containers_addresses_are_free_and_held_ones_stay),
         test!(a_killed_daemon_comes_back_with_the_same_leases),
@@ -272,9 +275,36 @@ fn a_network_is_masqueraded_towards_the_uplinks_unless_it_is_internal() -> TestR
     internal.settings.internal = true;
     create_as(&daemon, internal)?;
     let hidden = Container::new()?;
-    assert!(connect(&daemon, "db", &hidden, "eth0")?.default_gateways.is_empty());
+    let endpoint = connect(&daemon, "db", &hidden, "eth0")?;
+    assert!(endpoint.default_gateways.is_empty());
     let rules: Vec<NatInfo> = daemon.ask(Query::NatList)?;
     assert_eq!(rules.len(), 1, "nothing of an internal network is masqueraded");
+    let from = Party::Address(endpoint.addresses[0].address.addr);
+    let (to, protocol) = (Party::Address("8.8.8.8".parse()?), Protocol::Icmp);
+    let answer: WhyInfo = daemon.ask(Query::Why(Why { from, to, protocol, port: None }))?;
+    assert!(answer.sentence.contains("network `db` is internal"), "{}", answer.sentence);
+    daemon.check_ledger()
+}
+
+fn what_is_for_another_network_leaves_by_no_uplink() -> TestResult {
+    let daemon = Daemon::start()?;
+    routed_bridge(&daemon, "up", &["192.0.2.1/24"])?;
+    // The world would answer for everybody.
+    let _world = container(&daemon, "world", "up", &["192.0.2.9/24", "10.2.0.2/32"], &[])?;
+    let route =
+        RouteAdd { to: "default".parse()?, on: "up".parse()?, via: vec!["192.0.2.9".parse()?] };
+    daemon.change(Mutation::RouteAdd(route))?;
+    create(&daemon, "web", &["10.1.0.0/24"])?;
+    let (inside, _) = joined(&daemon, "web")?;
+    let other = "10.2.0.2".parse()?;
+    reaches(&inside, "10.2.0.2")?;
+    create(&daemon, "db", &["10.2.0.0/24"])?;
+    let (_db, ip) = joined(&daemon, "db")?;
+    assert_eq!(ip, other);
+    assert!(is_silent(&inside, other)?, "it is not the world's any more");
+    reaches(&inside, "192.0.2.9")?;
+    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    assert!(drops.iter().any(|drop| drop.reason == "not-allowed"), "{drops:?}");
     daemon.check_ledger()
 }
 

@@ -14,8 +14,6 @@ use crate::router::{IcmpError, NextHop, Resolution, Route, Target};
 use crate::session::{Key, Session};
 use crate::{BridgeIndex, DropReason, Endpoint, Finding};
 
-const NO_ROUTE: Refusal = Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable);
-
 impl<W: Witness> Memory<W> {
     /// The next hop of a packet of a session. All that go the same way have the same one.
     pub(super) fn hop_on(
@@ -51,13 +49,7 @@ impl<W: Witness> Memory<W> {
         let next = route.and_then(|route| self.choose(desk, &route, destination, spread));
         let (bridge, prefix) = (case.bridge(), route.map(|route| route.prefix));
         self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
-        let route = route.ok_or(NO_ROUTE)?;
-        match next {
-            Some(next) => Ok(next),
-            None if *route.target == Target::Broadcast => Err(Refusal::Drop(DropReason::Martian)),
-            None if *route.target == Target::Local => Err(Refusal::Local),
-            None => Err(NO_ROUTE),
-        }
+        next.ok_or_else(|| nowhere(route))
     }
 
     /// The next hop of a packet by a certain bridge: that of its session.
@@ -74,7 +66,7 @@ impl<W: Witness> Memory<W> {
         let next = route.and_then(|route| self.choose(desk, &route, destination, spread));
         let prefix = route.map(|route| route.prefix);
         self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
-        next.filter(|next| next.bridge == bridge).ok_or(NO_ROUTE)
+        next.filter(|next| next.bridge == bridge).ok_or_else(|| nowhere(None))
     }
 
     /// The next hop of a flow: another one of the route than it would pick for as long as that does not answer. It goes on
@@ -117,6 +109,18 @@ impl<W: Witness> Memory<W> {
                 Err(Refusal::Tell(DropReason::Unresolved, IcmpError::HostUnreachable))
             }
             Resolution::Busy => Err(Refusal::Drop(DropReason::HoldFull)),
+        }
+    }
+}
+
+/// What becomes of a packet whose route leads to nobody.
+fn nowhere(route: Option<Route>) -> Refusal {
+    match route.map(|route| route.target) {
+        Some(Target::Broadcast) => Refusal::Drop(DropReason::Martian),
+        Some(Target::Local) => Refusal::Local,
+        Some(Target::Apart) => Refusal::Tell(DropReason::NotAllowed, IcmpError::AdminProhibited),
+        Some(Target::Connected { .. } | Target::Via { .. }) | None => {
+            Refusal::Tell(DropReason::NoRoute, IcmpError::NetUnreachable)
         }
     }
 }

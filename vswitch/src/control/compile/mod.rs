@@ -188,8 +188,9 @@ pub fn snapshot(
     has_gate: impl Fn(&PortName) -> bool,
 ) -> Result<Snapshot, SnapshotError> {
     let mut bridges = Vec::new();
+    let inside = Arc::new(routes::inside(config));
     for (name, slot, bridge) in numbering.bridges_of(config) {
-        let router = routes::router_port(config, numbering, (name, slot.index), bridge);
+        let router = routes::router_port(config, numbering, (name, slot.index), bridge, &inside);
         let whole = |own: &ctl::VlanOf| {
             let vid = Vid(own.vlan.number());
             Some(VlanOf { bridge: numbering.bridges.get(&own.bridge)?.index, vid })

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ctl::{Advertise, Bridge, BridgeName, Config, IpCidr, NatRule};
 use flows::router::{
-    AdvertisedPrefix, Advertising, Gateway, GatewayAddress, NextHop, Prefix, Routes, Services,
-    Target,
+    AdvertisedPrefix, Advertising, Gateway, GatewayAddress, Inside, NextHop, Prefix, Routes,
+    Services, Target,
 };
 use flows::{BridgeIndex, RouterPort};
 use pktio::wire::MacAddr;
@@ -21,11 +22,22 @@ pub(super) fn router_port(
     numbering: &Numbering,
     (name, index): (&BridgeName, BridgeIndex),
     bridge: &Bridge,
+    inside: &Arc<Inside>,
 ) -> Option<RouterPort> {
     (!bridge.gateways.is_empty()).then(|| RouterPort {
         gateway: gateway(config, name, bridge),
-        routes: routes(config, numbering, name, index),
+        routes: routes(config, numbering, name, index).around(Arc::clone(inside)),
     })
+}
+
+/// The subnets of all bridges but those that lead out: what is for one of them leaves by no uplink.
+pub(super) fn inside(config: &Config) -> Inside {
+    let leads_out = |name: &BridgeName| {
+        config.routes.get(name).is_some_and(|routes| routes.keys().any(|to| to.prefix_len() == 0))
+    };
+    let inner = config.bridges.iter().filter(|(name, _)| !leads_out(name));
+    let gateways = inner.flat_map(|(_, bridge)| &bridge.gateways).filter_map(gateway_address);
+    gateways.map(|gateway| gateway.subnet()).collect()
 }
 
 /// The station address of a bridge's gateway.

@@ -12,6 +12,7 @@ mod party;
 mod why;
 mod words;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ctl::response::TraceInfo;
@@ -65,10 +66,23 @@ impl Switch {
                 host.bridge
             ))),
             NextStation::None => Err(CtlError::invalid(format!(
-                "the container behind port {name} has no gateway for {to}, and would send nothing; attach \
-                 it with --gateway, or give the whole frame in hexadecimal digits"
+                "nothing would come by port {name}: {}; or give the whole frame in hexadecimal digits",
+                self.no_gateway(&host, to)
             ))),
         }
+    }
+
+    /// Why a container has no way for a packet, and what gives it one.
+    fn no_gateway(&self, host: &Host, to: IpAddr) -> String {
+        let network = self.config().networks.get(&host.bridge);
+        if network.is_some_and(|network| network.settings.internal) {
+            let name = &host.bridge;
+            return format!(
+                "network `{name}` is internal, and its containers have no gateway for {to}; connect the container to another \
+                 network too"
+            );
+        }
+        format!("it has no gateway for {to}; attach it with --gateway")
     }
 
     /// Follows a frame, and tells its way.
@@ -125,7 +139,7 @@ impl Switch {
                 Ok(why::Leg::sent(info, trace, (via, mac)))
             }
             NextStation::Unknown(ip) => Ok(why::Leg::asking(text, ip, &host.bridge)),
-            NextStation::None => Ok(why::Leg::unsent(text, to)),
+            NextStation::None => Ok(why::Leg::unsent(text, self.no_gateway(host, to))),
         }
     }
 }

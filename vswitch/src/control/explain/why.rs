@@ -43,9 +43,8 @@ impl Leg {
     }
 
     /// One whose sender has no way for it.
-    pub(super) fn unsent(packet: String, to: IpAddr) -> Self {
+    pub(super) fn unsent(packet: String, explanation: String) -> Self {
         let stages = vec![container("sends nothing".to_owned(), "its routes".to_owned())];
-        let explanation = format!("it has no gateway for {to}; attach it with --gateway");
         let outcome = TraceOutcome::Dropped { reason: "no-gateway".to_owned(), explanation };
         Self { info: TraceInfo { packet, stages, outcome }, trace: None }
     }
@@ -220,7 +219,9 @@ impl Switch {
             _ => None,
         });
         match (leg.fate(), rule, &leg.info.outcome) {
-            (Some(Fate::Dropped(DropReason::NoRoute)), ..) => self.no_route(&host.bridge, to),
+            (Some(Fate::Dropped(DropReason::NoRoute | DropReason::NotAllowed)), ..) => {
+                self.no_route(&host.bridge, to)
+            }
             (Some(Fate::Dropped(DropReason::RuleDenied)), Some(rule), _) => {
                 format!("rule {rule} denies it; run: vswitchctl flow del {rule}")
             }
@@ -233,7 +234,7 @@ impl Switch {
         }
     }
 
-    /// Why there is no route from a bridge to an address.
+    /// Why there is no way from a bridge to an address.
     fn no_route(&self, from: &BridgeName, to: IpAddr) -> String {
         let bridges = &self.config().bridges;
         let other = |name: &&BridgeName| *name != from;
