@@ -6,7 +6,7 @@ use ctl::ipam::Span;
 use ctl::response::{BridgeInfo, EndpointInfo, NetworkInfo};
 use ctl::{
     BridgeName, Egress, Forward, HostName, Ingress, NatAdd, NatRule, NetworkConnect, NetworkCreate,
-    NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute,
+    NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute, UPLINK_REMEDY,
 };
 
 use crate::runtime::{Bandwidth, PortMapping};
@@ -119,7 +119,7 @@ impl<'a> Wanted<'a> {
                 if is_loopback { std::slice::from_ref(&endpoint.network) } else { outside };
             if outside.is_empty() {
                 let why = format!(
-                    "network {} has no uplink on which they could be published; give one, or name bridges in publishOn",
+                    "network {} has no uplink on which they could be published; {UPLINK_REMEDY}, or name bridges in publishOn",
                     self.network
                 );
                 return Err(CniError::invalid("portMappings", why));

@@ -2,6 +2,7 @@
 //! the same port.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use crate::{
     Attach, Config, CtlError, Detach, ErrorCode, IfName, NetnsRef, NetworkConnect, Port, PortKind,
@@ -88,6 +89,31 @@ impl NetworkConnect {
     /// [`CtlError`], when no valid name comes of it.
     pub fn port_name(&self) -> Result<PortName, CtlError> {
         port_name(&self.netns, &self.ifname)
+    }
+}
+
+impl Config {
+    /// What is to be said of a port's default gateways that are not those of its bridge: they may be routers on the wire. One that the
+    /// bridge's own routes lead to is.
+    pub fn other_routers(&self, port: &Port) -> Vec<String> {
+        let name = self.domain_of(port);
+        let (PortKind::Tap(tap), Some(bridge)) = (&port.kind, self.bridges.get(name)) else {
+            return Vec::new();
+        };
+        let routes = self.routes.get(name);
+        let routers = || routes.into_iter().flatten().flat_map(|(_, route)| &route.via);
+        let note = |gateway: &IpAddr| {
+            let own = bridge.gateways.iter().map(|own| own.addr);
+            let own: Vec<_> = own.filter(|own| own.is_ipv4() == gateway.is_ipv4()).collect();
+            let is_known = own.contains(gateway) || routers().any(|router| router == gateway);
+            (!own.is_empty() && !is_known).then(|| {
+                format!(
+                    "{gateway} is no gateway of bridge {name} ({}): unless a router on it has this address, the container reaches nothing beyond",
+                    list(&own)
+                )
+            })
+        };
+        tap.gateways.iter().filter_map(note).collect()
     }
 }
 

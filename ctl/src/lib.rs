@@ -44,6 +44,7 @@ pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
     RawNetns, RuleName, ServiceName,
 };
+pub use network::UPLINK_REMEDY;
 pub use packet::{FiveTuple, Protocol, Sketch, TcpFlags};
 pub use plan::{Action, plan};
 pub use prefix::{AddressRange, AddressRanges, Destination, PortRange, Prefix};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ctl::response::{BridgeInfo, Changed, NatInfo, NetworkInfo, SubnetInfo, UnusedInfo};
+use ctl::response::{BridgeInfo, Changed, NatInfo, NetworkInfo, PortInfo, SubnetInfo, UnusedInfo};
 use ctl::{BridgeName, Client, ClientError, IpamFilter, Mutation, Named, Query, Request};
 use serde::de::DeserializeOwned;
 
@@ -78,6 +78,14 @@ impl Daemon {
     /// [`ClientError`].
     pub fn bridge(&self, name: &BridgeName) -> Result<BridgeInfo, ClientError> {
         self.query(Query::BridgeShow(Named::new(name.clone())))
+    }
+
+    /// The ports.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ports(&self) -> Result<Vec<PortInfo>, ClientError> {
+        self.query(Query::PortList)
     }
 
     /// The rules of address translation.

@@ -1,5 +1,6 @@
 //! `vswitch-docker`: Docker's network and address plugin, in a process of its own.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ Examples:
   vswitch-docker --plugin /run/docker/plugins/lab.sock --socket /tmp/v.sock   a driver named `lab`
 
 Then:
+  vswitchctl port add world --netdev eth0 --shared     an uplink, for -p
   docker network create -d vswitch --ipam-driver vswitch web
   docker run --network web -p 8080:80 ..."
 )]
@@ -39,10 +41,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     tracing_subscriber::fmt()
         .with_max_level(arguments.log)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal() && !no_color)
         .init();
     match serve(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

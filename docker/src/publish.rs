@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use ctl::response::{EndpointInfo, NatInfo, NetworkInfo};
 use ctl::{
     Batch, BridgeName, ErrorCode, Forward, Mutation, Named, NatAdd, NatRule, PortRange, Protocol,
-    Publish,
+    Publish, UPLINK_REMEDY,
 };
 
 use crate::daemon::Daemon;
@@ -206,9 +206,7 @@ fn no_outside(host_ip: Option<IpAddr>, outsides: &[Outside]) -> String {
     let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
     match host_ip {
         _ if addresses.is_empty() => {
-            "the network has no way out: give vswitchd an uplink, a bridge with an address and a \
-             default route (`vswitchctl route add default`)"
-                .to_owned()
+            format!("the network has no uplink on which it could be published; {UPLINK_REMEDY}")
         }
         Some(host_ip) => format!(
             "{host_ip} is no address of the switch outside ({}), or the container has none of its IP version",

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 fn plugin(arguments: &[&str]) -> (bool, String) {
     let output =
@@ -15,6 +16,24 @@ fn plugin(arguments: &[&str]) -> (bool, String) {
 fn it_says_how_it_is_used() {
     let (done, said) = plugin(&["--help"]);
     assert!(done && said.contains("docker network create -d vswitch"), "{said}");
+}
+
+#[test]
+fn a_log_that_is_kept_has_no_colours() {
+    let directory = std::env::temp_dir().join(format!("vswitch-docker-log-{}", std::process::id()));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vswitch-docker"))
+        .args(["--plugin".as_ref(), directory.join("plugin.sock").as_os_str()])
+        .env_remove("NO_COLOR")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut log).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(log.contains("INFO ready"), "{log:?}");
+    assert!(!log.contains('\x1b'), "{log:?}");
 }
 
 #[test]

@@ -15,23 +15,52 @@ const TIME_WAIT: u8 = 6;
 /// The kernel's, when it lists none.
 pub fn at(ports: &[PortRange]) -> io::Result<Vec<(Protocol, SocketAddr)>> {
     let mut found = Vec::new();
-    for (protocol, names) in [(Protocol::Tcp, ["tcp", "tcp6"]), (Protocol::Udp, ["udp", "udp6"])] {
-        for name in names {
-            let listed = match std::fs::read_to_string(format!("/proc/thread-self/net/{name}")) {
-                Ok(listed) => listed,
-                // A kernel without IPv6 has no such list.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let own = listed.lines().filter_map(local_address);
-            let meant = own.filter(|own| {
-                !own.ip().to_canonical().is_loopback()
-                    && ports.iter().any(|range| range.contains(own.port()))
-            });
-            found.extend(meant.map(|own| (protocol, own)));
-        }
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let listed = listed(protocol)?;
+        let own = listed.lines().filter_map(local_address);
+        let meant = own.filter(|own| {
+            !own.ip().to_canonical().is_loopback()
+                && ports.iter().any(|range| range.contains(own.port()))
+        });
+        found.extend(meant.map(|own| (protocol, own)));
     }
     Ok(found)
+}
+
+/// The kernel's lists of a protocol's sockets, of both IP versions.
+fn listed(protocol: Protocol) -> io::Result<String> {
+    let name = if protocol == Protocol::Udp { "udp" } else { "tcp" };
+    let list =
+        |version: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}{version}"));
+    match list("6") {
+        Ok(six) => Ok(list("")? + &six),
+        // A kernel without IPv6 has no such list.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => list(""),
+        Err(error) => Err(error),
+    }
+}
+
+/// The program that keeps others from an address and port of the calling thread's namespace: its name and process. `None` if that
+/// cannot be told, as of one whose files may not be looked at.
+pub fn program_at(protocol: Protocol, at: SocketAddr) -> Option<(String, u32)> {
+    let is_in_the_way = |own: &SocketAddr| {
+        own.port() == at.port() && (own.ip() == at.ip() || own.ip().is_unspecified())
+    };
+    let listed = listed(protocol).ok()?;
+    let mut lines = listed.lines();
+    let line = lines.find(|line| local_address(line).is_some_and(|own| is_in_the_way(&own)))?;
+    let socket = format!("socket:[{}]", line.split_ascii_whitespace().nth(9)?);
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let process = numbers.find(|process: &u32| has_open(*process, &socket))?;
+    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
+    Some((name.trim_end().to_owned(), process))
+}
+
+fn has_open(process: u32, socket: &str) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let mut files = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    files.any(|file| file.as_os_str() == socket)
 }
 
 /// The local address of a line, unless it is of a connection that is over.
@@ -77,6 +106,21 @@ mod tests {
         assert!(found.contains(&(Protocol::Udp, udp)), "{found:?}");
         let of_loopback = at(&[one(own)]).unwrap();
         assert!(!of_loopback.contains(&(Protocol::Tcp, own)), "{of_loopback:?}");
+    }
+
+    #[test]
+    fn the_program_that_has_a_port_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let (name, process) = program_at(Protocol::Tcp, at).unwrap();
+        assert_eq!(process, std::process::id());
+        let own = std::fs::read_to_string("/proc/self/comm").unwrap();
+        assert_eq!(name, own.trim_end());
+        drop(listener);
+        assert_eq!(program_at(Protocol::Tcp, at), None);
+        let everywhere = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let one = SocketAddr::new(at.ip(), everywhere.local_addr().unwrap().port());
+        assert_eq!(program_at(Protocol::Udp, one), Some((name, process)));
     }
 
     #[test]

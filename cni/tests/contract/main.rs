@@ -35,6 +35,32 @@ fn attachment(container: &str, ifname: &str) -> Attachment {
 }
 
 #[test]
+fn the_help_has_a_configuration_that_works_and_names_every_variable() {
+    let plugin = |option: &str| {
+        let plugin = std::process::Command::new(env!("CARGO_BIN_EXE_vswitch-cni"));
+        let output = { plugin }.arg(option).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+        )
+    };
+    let (done, help) = plugin("--help");
+    assert!(done && VARIABLES.iter().all(|(name, _)| help.contains(name)), "{help}");
+    let list = &help[help.find("{ \"cniVersion\"").unwrap()..=help.rfind('}').unwrap()];
+    let list: Value = serde_json::from_str(list).unwrap();
+    let mut one = list["plugins"][0].clone();
+    for key in ["cniVersion", "name"] {
+        one[key] = list[key].clone();
+    }
+    let read = conf(&one.to_string()).unwrap();
+    assert_eq!(read.keys.name, "web");
+    let (done, version) = plugin("--version");
+    assert!(done && version.contains("CNI 0.3.1, 0.4.0, 1.0.0, 1.1.0"), "{version}");
+    let (done, said) = plugin("--hlep");
+    assert!(!done && said.contains("--help"), "{said}");
+}
+
+#[test]
 fn each_command_needs_the_variables_that_the_specification_says() {
     let needs: [(&str, &[&str]); 6] = [
         ("ADD", &["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"]),

@@ -141,6 +141,7 @@ fn a_port_cannot_be_published_where_there_is_no_outside() -> TestResult {
     let (code, message) = Run::command("ADD", "a", &a, &conf).error()?;
     assert_eq!(code, 7);
     assert!(message.contains("has no uplink"), "{message}");
+    assert!(message.contains("port add world --netdev eth0 --shared"), "{message}");
     host.has_nothing().map_err(Into::into)
 }
 

@@ -2,14 +2,27 @@
 
 use super::otherwise;
 use crate::attach::list;
-use crate::check::{check_addressed, no_bridge};
+use crate::check::{check_addressed, no_bridge, shown};
 use crate::{
-    Config, ConnFilter, CtlError, Masquerade, Named, NatAdd, NatRule, NatSet, Publish, RuleName,
+    Config, ConnFilter, CtlError, ErrorCode, IpCidr, Masquerade, Named, NatAdd, NatRule, NatSet,
+    Publish, RuleName,
 };
 
 pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
     let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
     match config.nat.get(&name) {
+        Some(NatRule::Publish(present)) if clashes(present, &add.rule) => {
+            let Publish { on, forward, .. } = present;
+            Err(CtlError::new(
+                ErrorCode::Exists,
+                format!(
+                    "{} port {} on {on} leads to {} already, by nat rule {name}; publish at another port, or `nat del` it first",
+                    forward.protocol,
+                    forward.ports,
+                    present.target()
+                ),
+            ))
+        }
         Some(present) if *present != add.rule => {
             Err(otherwise("nat rule", &name, "`nat del` it first, or give this one another name"))
         }
@@ -17,10 +30,21 @@ pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
         None => {
             check_addressed(config, &add.rule)
                 .and_then(|()| check_own_address(config, &add.rule))
+                .and_then(|()| check_container(config, &add.rule))
                 .map_err(|error| error.within("nat rule", &name))?;
             config.nat.insert(name, add.rule.clone());
             Ok(())
         }
+    }
+}
+
+/// Whether another rule is for the same ports, so that no other name would help.
+fn clashes(present: &Publish, rule: &NatRule) -> bool {
+    match rule {
+        NatRule::Publish(rule) => {
+            rule != present && rule.on == present.on && rule.forward.overlaps(&present.forward)
+        }
+        NatRule::Masquerade(_) | NatRule::Prefix(_) => false,
     }
 }
 
@@ -47,6 +71,25 @@ fn check_own_address(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
     let own: Vec<_> = bridge.gateways.iter().map(|gateway| gateway.addr).collect();
     Err(CtlError::invalid(format!(
         "{address} is no address of bridge {on} ({}); publish at one that is, or at all of them by naming none",
+        list(&own)
+    )))
+}
+
+/// That the port with which a rule goes has the address that the rule leads to, as far as its addresses are known.
+fn check_container(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
+    let NatRule::Publish(Publish { port: Some(name), forward, .. }) = rule else { return Ok(()) };
+    let container = forward.container;
+    let known = config.ports.get(name).map_or(&[][..], |port| port.kind.addresses());
+    let has_it = |ips: &[IpCidr]| ips.iter().any(|cidr| cidr.addr == container);
+    if known.is_empty() || has_it(known) {
+        return Ok(());
+    }
+    let others = config.ports.iter().filter(|(_, port)| has_it(port.kind.addresses()));
+    let others: Vec<_> = others.map(|(other, _)| format!("port {other}'s")).collect();
+    let whose = if others.is_empty() { "nobody's".to_owned() } else { shown(&others) };
+    let own: Vec<_> = known.iter().map(|cidr| cidr.addr).collect();
+    Err(CtlError::invalid(format!(
+        "{container} is {whose}, and not of port {name} ({}), with which the rule would go; name the port that has it with --port",
         list(&own)
     )))
 }

@@ -14,15 +14,15 @@ use crate::check::{no_network, references, shown};
 use crate::ipam::{IpamError, Pool, Span};
 use crate::network::{dismantle, uplinks};
 use crate::{
-    BridgeName, Config, CtlError, Endpoint, ErrorCode, Named, NatRule, Network, NetworkConnect,
-    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port,
-    PortKind, PortName, Prefix, Shape, Tap, TapRoute,
+    BridgeName, Config, CtlError, Endpoint, ErrorCode, IfName, Named, NatRule, NetnsRef, Network,
+    NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings,
+    Owner, Port, PortKind, PortName, Prefix, Shape, Tap, TapRoute,
 };
 
 pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), CtlError> {
     let name = &create.name;
     if let Some(present) = config.networks.get(name) {
-        same::check(present, create)?;
+        same::check(config, present, create)?;
         return create.host_port.as_ref().map_or(Ok(()), |wanted| host::put(config, name, wanted));
     }
     if config.bridges.contains_key(name) {
@@ -450,12 +450,45 @@ fn has_default_route(config: &Config, connect: &NetworkConnect, gateway: IpAddr)
 pub(super) fn disconnect(config: &mut Config, request: &NetworkDisconnect) -> Result<(), CtlError> {
     let NetworkDisconnect { network: name, netns, ifname } = request;
     let Some(network) = config.networks.get(name) else { return Err(no_network(config, name)) };
-    let is_it = |port: &&PortName| {
-        let port = config.ports.get(*port);
-        port.is_some_and(|port| port.kind.interface() == (Some(netns), ifname))
+    let is_meant = |(_, of, its): &InContainer| {
+        *of == netns && ifname.as_ref().is_none_or(|ifname| ifname == *its)
     };
-    if let Some(port) = network.endpoints.keys().find(is_it).cloned() {
-        remove_port(config, &port);
+    let meant: Vec<_> = containers(config, network).filter(is_meant).collect();
+    match (meant.as_slice(), ifname) {
+        ([(port, ..)], _) => {
+            let port = PortName::clone(port);
+            remove_port(config, &port);
+            Ok(())
+        }
+        ([], Some(_)) => Ok(()),
+        ([], None) => Err(not_connected(config, network, request)),
+        (several, _) => {
+            let ifnames = several.iter().map(|(_, _, ifname)| ifname.to_string());
+            Err(CtlError::invalid(format!(
+                "namespace {netns} is on network {name} by several interfaces: {}; say which with --ifname",
+                shown(&ifnames.collect::<Vec<_>>())
+            )))
+        }
     }
-    Ok(())
+}
+
+/// An endpoint in a container: its port, the container's namespace and the interface there.
+type InContainer<'a> = (&'a PortName, &'a NetnsRef, &'a IfName);
+
+fn containers<'a>(
+    config: &'a Config,
+    network: &'a Network,
+) -> impl Iterator<Item = InContainer<'a>> {
+    network.endpoints.keys().filter_map(|port| {
+        let (netns, ifname) = config.ports.get(port)?.kind.interface();
+        Some((port, netns?, ifname))
+    })
+}
+
+fn not_connected(config: &Config, network: &Network, request: &NetworkDisconnect) -> CtlError {
+    let there = containers(config, network);
+    let there: Vec<_> = there.map(|(_, netns, ifname)| format!("{netns} ({ifname})")).collect();
+    let there = if there.is_empty() { "no container is".to_owned() } else { shown(&there) };
+    let NetworkDisconnect { network, netns, .. } = request;
+    CtlError::not_found(format!("namespace {netns} is not on network {network}; on it: {there}"))
 }

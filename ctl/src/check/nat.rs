@@ -276,13 +276,14 @@ fn check_once(config: &Config) -> Result<(), CtlError> {
 }
 
 /// Ports that are taken, by address and first port, with the last one and the rule.
-type Taken<'a> = BTreeMap<Option<IpAddr>, BTreeMap<u16, (u16, &'a RuleName)>>;
+type Taken<'a> = BTreeMap<Option<IpAddr>, BTreeMap<u16, (u16, (&'a RuleName, &'a Publish))>>;
 
 /// A port outside leads to one container.
 fn check_published_once(config: &Config) -> Result<(), CtlError> {
     let mut taken: BTreeMap<(&BridgeName, Protocol, bool), Taken<'_>> = BTreeMap::new();
     for (name, rule) in &config.nat {
-        let NatRule::Publish(Publish { on, forward, .. }) = rule else { continue };
+        let NatRule::Publish(publish) = rule else { continue };
+        let Publish { on, forward, .. } = publish;
         let Forward { address, ports, container, protocol, .. } = forward;
         let taken = taken.entry((on, *protocol, container.is_ipv4())).or_default();
         let same =
@@ -293,10 +294,18 @@ fn check_published_once(config: &Config) -> Result<(), CtlError> {
                 let (_, (last, owner)) = ranges.range(..=ports.last()).next_back()?;
                 (*last >= ports.first()).then_some(owner)
             });
-        if let Some(owner) = candidates.next() {
-            return Err(clash(owner, name, &format!("{protocol} port {ports} on {on}")));
+        if let Some((other, owner)) = candidates.next() {
+            return Err(CtlError::new(
+                ErrorCode::Exists,
+                format!(
+                    "nat rules {other} (to {}) and {name} (to {}) are both for {protocol} port {ports} on {on}; publish at another port, \
+                 or `nat del` one of them first",
+                    owner.target(),
+                    publish.target()
+                ),
+            ));
         }
-        taken.entry(*address).or_default().insert(ports.first(), (ports.last(), name));
+        taken.entry(*address).or_default().insert(ports.first(), (ports.last(), (name, publish)));
     }
     Ok(())
 }

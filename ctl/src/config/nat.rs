@@ -1,7 +1,7 @@
 //! Address translation: masquerade, published ports, prefixes; and what sessions are kept by.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -200,6 +200,17 @@ pub struct Forward {
     pub container_port: u16,
     /// TCP, UDP or SCTP.
     pub protocol: Protocol,
+}
+
+impl Publish {
+    /// Where it leads, for people.
+    pub(crate) fn target(&self) -> String {
+        let end = SocketAddr::new(self.forward.container, self.forward.container_port);
+        match &self.port {
+            Some(port) => format!("{end} of port {port}"),
+            None => end.to_string(),
+        }
+    }
 }
 
 impl Forward {

@@ -260,6 +260,11 @@ impl Config {
         network.endpoints.contains_key(port).then_some(bridge)
     }
 
+    /// The container on a network that a port is, if it is one.
+    pub fn endpoint(&self, port: &PortName) -> Option<&Endpoint> {
+        self.networks.get(self.network_of(port)?)?.endpoints.get(port)
+    }
+
     /// The containers that are a bridge's by routing alone, with the MAC address of each: all others' addresses of their subnets are
     /// nobody's.
     pub fn parted_on(

@@ -175,6 +175,14 @@ impl PortKind {
             Self::Netdev { device, netns, .. } => (netns.as_ref(), device),
         }
     }
+
+    /// The addresses that are known of the interface: those that it was given here.
+    pub fn addresses(&self) -> &[IpCidr] {
+        match self {
+            Self::Tap(tap) => &tap.ips,
+            Self::Netdev { .. } => &[],
+        }
+    }
 }
 
 /// An interface that the switch makes.

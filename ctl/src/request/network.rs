@@ -213,9 +213,9 @@ pub struct NetworkDisconnect {
     pub network: BridgeName,
     /// The container's namespace.
     pub netns: NetnsRef,
-    /// The name of its interface; `eth0` if not given.
-    #[serde(default)]
-    pub ifname: IfName,
+    /// The name of its interface, which need not be there; without it, it has one on the network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ifname: Option<IfName>,
 }
 
 /// A container to connect to a network by an interface that its engine takes to it, and configures there.

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::flow::FlowId;
-use crate::{Bridge, BridgeName, MacAddr, Port, PortName, RuleName, VlanId};
+use crate::{Bridge, BridgeName, HostName, MacAddr, Port, PortName, RuleName, VlanId};
 
 pub use conn::{ConnInfo, ConnPage, TopInfo, Volume};
 pub use explain::{
@@ -59,6 +59,9 @@ pub struct Changed {
     /// How many entries were removed, if it was about that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<usize>,
+    /// What may be otherwise than meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The answer to each of several changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub each: Vec<Changed>,
@@ -101,6 +104,9 @@ pub struct PortInfo {
     /// The network on which it is a container's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<BridgeName>,
+    /// The names by which others on the network find the container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<HostName>,
     /// Whether it works.
     pub state: PortState,
     /// The MTU in force, in bytes.

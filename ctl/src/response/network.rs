@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::ipam::{Lease, Pool, Span};
 use crate::network::uplinks;
 use crate::{
-    BridgeName, Config, HostName, IfName, IpCidr, IpamFilter, MacAddr, NetnsRef, NetworkSettings,
-    Owner, PortKind, PortName, Prefix, TapRoute,
+    BridgeName, Config, HostName, IfName, IpCidr, IpamFilter, MacAddr, NetnsRef, Network,
+    NetworkSettings, Owner, PortKind, PortName, Prefix, TapRoute,
 };
 
 /// A network.
@@ -105,7 +105,7 @@ pub struct AddressInfo {
 /// An address that is given out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseInfo {
-    /// The address, with the length of its subnet's prefix.
+    /// The address, with the prefix length that an interface has with it: its subnet's, or that of one address (see [`Shape::parts`](crate::Shape::parts)).
     pub address: IpCidr,
     /// The network; none has the subnet yet if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,7 +166,7 @@ impl EndpointInfo {
     pub fn of(config: &Config, port: &PortName) -> Option<Self> {
         let name = config.network_of(port)?;
         let network = config.networks.get(name)?;
-        let endpoint = network.endpoints.get(port)?;
+        let endpoint = config.endpoint(port)?;
         let settings = config.ports.get(port)?;
         let PortKind::Tap(tap) = &settings.kind else { return None };
         let address = |cidr: &IpCidr| AddressInfo {
@@ -194,28 +194,33 @@ impl EndpointInfo {
     }
 }
 
+/// A network with its name.
+type Named<'a> = (&'a BridgeName, &'a Network);
+
 impl LeaseInfo {
     /// All leases of the subnets that a filter means: those of networks first.
     pub fn all(config: &Config, filter: &IpamFilter) -> Vec<Self> {
         let networks = config.networks.iter();
-        let networks = networks
-            .flat_map(|(name, network)| network.pools.values().map(move |pool| (Some(name), pool)));
+        let networks = networks.flat_map(|(name, network)| {
+            network.pools.values().map(move |pool| (Some((name, &**network)), pool))
+        });
         let kept = config.pools.values().map(|pool| (None, pool));
-        let is_meant =
-            |(name, pool): &(Option<&BridgeName>, &Pool)| filter.means(*name, &pool.subnet);
+        let is_meant = |(network, pool): &(Option<Named<'_>>, &Pool)| {
+            filter.means(network.map(|(name, _)| name), &pool.subnet)
+        };
         let pools = networks.chain(kept).filter(is_meant);
         pools
-            .flat_map(|(name, pool)| {
+            .flat_map(|(network, pool)| {
                 let leases = pool.leases().iter();
-                leases.map(move |(addr, lease)| Self::of(name, pool, *addr, lease))
+                leases.map(move |(addr, lease)| Self::of(network, pool, *addr, lease))
             })
             .collect()
     }
 
-    fn of(network: Option<&BridgeName>, pool: &Pool, addr: IpAddr, lease: &Lease) -> Self {
+    fn of(network: Option<Named<'_>>, pool: &Pool, addr: IpAddr, lease: &Lease) -> Self {
         Self {
-            address: pool.cidr(addr),
-            network: network.cloned(),
+            address: network.map_or_else(|| pool.cidr(addr), |(_, of)| of.cidr(pool, addr)),
+            network: network.map(|(name, _)| name.clone()),
             owner: lease.owner.clone(),
             port: lease.port.clone(),
             held: lease.held,

@@ -54,6 +54,39 @@ fn attaching_again_changes_nothing() {
 }
 
 #[test]
+fn a_default_gateway_that_may_be_nobodys_is_told() {
+    let bridges = [
+        r#"bridge.add {"name":"br0","gateways":["10.0.0.1/24","fd00::1/64"]}"#,
+        r#"bridge.add {"name":"staff","gateways":["10.0.20.1/24"],"vlan_of":{"bridge":"br0","vlan":20}}"#,
+        r#"bridge.add {"name":"plain"}"#,
+        r#"route.add {"to":"default","on":"br0","via":["10.0.0.254"]}"#,
+    ];
+    let config = config_of(&bridges);
+    let notes = |bridge: &str, rest: &str| {
+        let text = format!(r#"attach {{"netns":"web","bridge":"{bridge}",{rest}}}"#);
+        config.other_routers(&attach(&text).port())
+    };
+    let odd = notes("br0", r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.9"]"#);
+    let [note] = odd.as_slice() else { panic!("{odd:?}") };
+    assert!(
+        note.starts_with("10.0.0.9 is no gateway of bridge br0 (10.0.0.1): unless a router"),
+        "{note}"
+    );
+    let vlan = r#""ips":["10.0.20.2/24"],"vlan":{"access":20},"gateways""#;
+    assert_eq!(notes("br0", &format!(r#"{vlan}:["10.0.0.1"]"#)).len(), 1);
+    let fine = [
+        ("br0", r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.1","fd00::1"]"#.to_owned()),
+        // The bridge's own routes lead to this router.
+        ("br0", r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.254"]"#.to_owned()),
+        ("br0", format!(r#"{vlan}:["10.0.20.1"]"#)),
+        ("plain", r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.9"]"#.to_owned()),
+    ];
+    for (bridge, rest) in fine {
+        assert_eq!(notes(bridge, &rest), Vec::<String>::new(), "{rest}");
+    }
+}
+
+#[test]
 fn what_attach_cannot_say_is_no_difference() {
     let set = r#"port.set {"name":"web-eth0","isolated":true,"hairpin":true,"mac_limit":5}"#;
     let changed = config_of(&[&BRIDGES[..], &[WEB, set]].concat());

@@ -432,6 +432,36 @@ fn a_container_has_the_routes_that_it_was_connected_with() {
 }
 
 #[test]
+fn a_container_is_disconnected_whatever_its_interface_is_called() {
+    let config =
+        config_of(&[WEB, r#"network.connect {"network":"web","netns":"shop","ifname":"net1"}"#]);
+    let disconnect =
+        |rest: &str| format!(r#"network.disconnect {{"network":"web","netns":{rest}}}"#);
+    assert_eq!(info(&after(&config, &disconnect(r#""shop""#)), "web").endpoints, []);
+    let by_name = disconnect(r#""shop","ifname":"net1""#);
+    let gone = after(&config, &by_name);
+    assert_eq!(after(&gone, &by_name), gone, "what names the interface is safe to repeat");
+    let both = after(&config, SHOP);
+    let unknown = disconnect(r#""shap""#);
+    refuses(
+        &both,
+        &[
+            (
+                &disconnect(r#""shop""#),
+                Invalid,
+                "by several interfaces: eth0, net1; say which with --ifname",
+            ),
+            (
+                &unknown,
+                NotFound,
+                "namespace shap is not on network web; on it: shop (eth0), shop (net1)",
+            ),
+        ],
+    );
+    refuses(&gone, &[(&unknown, NotFound, "on it: no container is")]);
+}
+
+#[test]
 fn a_rule_goes_with_its_port_however_the_port_goes() {
     let publish = |port: &str| {
         format!(
@@ -450,6 +480,71 @@ fn a_rule_goes_with_its_port_however_the_port_goes() {
         assert_eq!(rules(&after(&config, removal)), ["web-to-up"], "{removal}");
     }
     refuses(&before, &[(&publish("other-eth0"), NotFound, "port other-eth0")]);
+}
+
+#[test]
+fn a_rule_that_goes_with_a_port_leads_to_an_address_of_it() {
+    let [bridge, route] = UPLINK;
+    let other = r#"network.connect {"network":"web","netns":"other"}"#;
+    let config = config_of(&[bridge, route, WEB, SHOP, other]);
+    let publish = |container: &str, port: &str| {
+        format!(
+            r#"nat.add {{"rule":{{"publish":{{"on":"up","forward":"8080:{container}:80","port":"{port}"}}}}}}"#
+        )
+    };
+    let not_its = "10.1.0.3 is port other-eth0's, and not of port shop-eth0 (10.1.0.2 fd01::2)";
+    refuses(
+        &config,
+        &[
+            (&publish("10.1.0.3", "shop-eth0"), Invalid, not_its),
+            (&publish("10.1.0.9", "shop-eth0"), Invalid, "10.1.0.9 is nobody's"),
+        ],
+    );
+    after(&config, &publish("10.1.0.2", "shop-eth0"));
+    // Of what is behind an interface of the host no address is known.
+    let netdev =
+        r#"port.add {"name":"vm","port":{"bridge":"web","kind":{"netdev":{"device":"vm0"}}}}"#;
+    after(&after(&config, netdev), &publish("10.1.0.9", "vm"));
+}
+
+#[test]
+fn a_port_that_is_published_already_is_named_with_where_it_leads() {
+    let [bridge, route] = UPLINK;
+    let other = r#"network.connect {"network":"web","netns":"other"}"#;
+    let first = r#"nat.add {"rule":{"publish":{"on":"up","forward":"8080:10.1.0.2:80","port":"shop-eth0"}}}"#;
+    let config = config_of(&[bridge, route, WEB, SHOP, other, first]);
+    let same_name = r#"nat.add {"rule":{"publish":{"on":"up","forward":"8080:10.1.0.3:80"}}}"#;
+    let another = same_name.replace(r#"{"rule""#, r#"{"name":"a","rule""#);
+    let [leads, both] = [
+        "tcp port 8080 on up leads to 10.1.0.2:80 of port shop-eth0 already, by nat rule up-8080-tcp; publish at another port",
+        "nat rules a (to 10.1.0.3:80) and up-8080-tcp (to 10.1.0.2:80 of port shop-eth0) are both for tcp port 8080 on up",
+    ];
+    refuses(&config, &[(same_name, Exists, leads), (&another, Exists, both)]);
+    // Another port by a name that is taken needs another name.
+    let elsewhere = another.replace(r#""a""#, r#""up-8080-tcp""#).replace("8080:", "8081:");
+    refuses(&config, &[(&elsewhere, Exists, "give this one another name")]);
+}
+
+#[test]
+fn a_network_that_is_there_gets_no_interface_of_the_host_by_being_made_again() {
+    let config = config_of(&[WEB]);
+    let with = WEB.replace('}', r#","host_port":{}}"#);
+    refuses(&config, &[(&with, Exists, "`network set --host-port` makes it")]);
+    let set = after(&config, r#"network.set {"name":"web","host_port":{}}"#);
+    assert_eq!(after(&set, &with), set);
+}
+
+#[test]
+fn a_lease_is_shown_as_its_interface_has_it() {
+    let p2p =
+        r#"network.create {"name":"web","subnets":["10.1.0.0/24"],"settings":{"shape":"p2p"}}"#;
+    let config = config_of(&[p2p, SHOP]);
+    let leases = LeaseInfo::all(&config, &IpamFilter::default());
+    let shown: Vec<_> = leases.iter().map(|lease| lease.address.to_string()).collect();
+    assert_eq!(
+        (addresses(&config, "shop-eth0"), shown),
+        (vec!["10.1.0.2/32".to_owned()], vec!["10.1.0.2/32".to_owned()])
+    );
 }
 
 #[test]

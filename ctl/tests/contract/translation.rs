@@ -154,7 +154,14 @@ fn a_port_outside_leads_to_one_container() {
         "192.0.2.9:5010:10.0.0.3/udp",
         "4000-6000:10.0.0.3/udp",
     ] {
-        check_refused(&config, &[(&forward(taken), Exists, "on up; `nat del` one of them first")]);
+        check_refused(
+            &config,
+            &[(
+                &forward(taken),
+                Exists,
+                "on up; publish at another port, or `nat del` one of them first",
+            )],
+        );
     }
     for free in [
         "8080:10.0.0.3/udp",

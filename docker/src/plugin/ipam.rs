@@ -140,8 +140,10 @@ impl Plugin {
         let PoolName { network, subnet } = name;
         let request = IpamRequest { owner: whose, network, subnet: Some(subnet), ip: asked };
         let changed = self.daemon.change(Mutation::IpamRequest(request))?;
-        let given = changed.leases.first().map(|lease| lease.address);
-        Ok(given_out(given.ok_or_else(|| no_subnet("vswitchd gave no address"))?))
+        let given = changed.leases.first().map(|lease| lease.address.addr);
+        let addr = given.ok_or_else(|| no_subnet("vswitchd gave no address"))?;
+        // Docker wants every address with its subnet, be that a link's or not.
+        Ok(given_out(IpCidr { addr, prefix_len: subnet.prefix_len() }))
     }
 
     /// An address for others, as a part of its subnet, with which it goes. What a network that was there before gives to

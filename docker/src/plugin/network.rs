@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ctl::ipam::Span;
-use ctl::response::{EndpointInfo, NetworkInfo};
+use ctl::response::{EndpointInfo, NetworkInfo, PortInfo};
 use ctl::{
-    BridgeName, IpCidr, MacAddr, Mutation, Named, NetworkCreate, NetworkHandover, NetworkSet,
-    PortSet, Prefix,
+    Batch, BridgeName, IpCidr, MacAddr, Mutation, Named, NetworkCreate, NetworkHandover,
+    NetworkSet, PortKind, PortSet, Prefix,
 };
 use serde_json::{Value, json};
 
@@ -119,9 +119,21 @@ impl Plugin {
                 why: format!("Docker's network {other} is on it too; remove that one first"),
             });
         }
+        // Docker's network goes whatever is answered: dockerd only logs why a plugin does not remove it. So its wires go with it.
+        let mut changes = self.wires(&network.name)?;
         let named = Named { name: network.name, if_exists: true };
-        self.daemon.change(Mutation::NetworkRm(named))?;
+        changes.push(Mutation::NetworkRm(named));
+        self.daemon.change(Mutation::Batch(Batch { changes }))?;
         Ok(Nothing {})
+    }
+
+    /// Lets the interfaces of the host go that were put on a network's bridge by hand, which are there without it.
+    fn wires(&self, network: &BridgeName) -> Result<Vec<Mutation>, PluginError> {
+        let mut ports = self.daemon.ports()?;
+        let is_wire = |kind: &PortKind| matches!(kind, PortKind::Netdev { .. });
+        ports.retain(|port| port.settings.bridge == *network && is_wire(&port.settings.kind));
+        let gone = |port: PortInfo| Mutation::PortDel(Named { name: port.name, if_exists: true });
+        Ok(ports.into_iter().map(gone).collect())
     }
 
     fn network(&self, id: &str) -> Result<NetworkInfo, PluginError> {

@@ -4,6 +4,11 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use ctl::response::PortInfo;
+use ctl::{
+    Mutation, NetdevMode, NetworkConnect, NetworkDisconnect, Port, PortAdd, PortKind, Query,
+    RouteDel,
+};
 use e2e::{Host, Outcome, Plugin, Switch};
 use netlab::{Container, Need, Test, TestResult, test};
 use serde_json::{Value, json};
@@ -13,6 +18,8 @@ pub fn tests() -> Vec<Test> {
         test!(the_plugin_says_what_it_is),
         test!(an_endpoint_goes_through_its_whole_life),
         test!(many_ports_are_published_all_or_none),
+        test!(who_publishes_without_an_uplink_is_told_how_to_make_one),
+        test!(a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_both),
         test!(a_network_without_addresses_is_made_for_dockers_null_driver),
         test!(what_is_repeated_or_gone_already_is_no_error),
         test!(an_address_is_given_to_who_asks_and_is_free_again),
@@ -196,6 +203,57 @@ fn many_ports_are_published_all_or_none() -> TestResult {
     // One with a choice has the first that is free, of those of the same request too.
     assert_eq!(program(other.clone(), 20_998..21_000, 21_100)?, json!({}));
     assert_eq!(published(other)?, [21_000, 21_001]);
+    Ok(())
+}
+
+fn who_publishes_without_an_uplink_is_told_how_to_make_one() -> TestResult {
+    let wire = Wire::new()?;
+    wire.create_network(json!({}))?;
+    let route = RouteDel { to: "0.0.0.0/0".parse()?, on: "outside".parse()?, if_exists: false };
+    wire.switch.change(Mutation::RouteDel(route))?;
+    let mut create = endpoint();
+    create["Interface"] = json!({ "Address": "10.9.0.2/24" });
+    wire.call("NetworkDriver.CreateEndpoint", create)?;
+    let mut program = endpoint();
+    program["Options"] = json!({ "com.docker.network.portmap": [{ "Proto": 6, "Port": 80, "HostPort": 8080, "HostPortEnd": 8080 }] });
+    let refused = wire.call("NetworkDriver.ProgramExternalConnectivity", program)?;
+    let said = refused["Err"].as_str().ok_or("it was published")?;
+    assert!(said.contains("`vswitchctl port add world --netdev eth0 --shared`"), "{said}");
+    Ok(())
+}
+
+fn a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_both() -> TestResult
+{
+    let wire = Wire::new()?;
+    wire.create_network(json!({ "com.docker.network.generic": { "vswitch.network": "lan" } }))?;
+    let far = Container::new()?;
+    netlab::topology::veth(&wire.host.namespace, "lan0", &far, "eth0")?;
+    let kind =
+        PortKind::Netdev { device: "lan0".parse()?, netns: None, mode: NetdevMode::default() };
+    let add = PortAdd { name: "lan0".parse()?, port: Port::new("lan".parse()?, kind) };
+    wire.switch.change(Mutation::PortAdd(Box::new(add)))?;
+    let names = || -> Outcome<Vec<String>> {
+        let ports: Vec<PortInfo> = wire.switch.ask(Query::PortList)?;
+        let on_it = ports.iter().filter(|port| port.settings.bridge.as_str() == "lan");
+        Ok(on_it.map(|port| port.name.to_string()).collect())
+    };
+    let bare = Container::new()?;
+    let connect = NetworkConnect::new("lan".parse()?, bare.reference());
+    wire.switch.change(Mutation::NetworkConnect(Box::new(connect)))?;
+    let delete = json!({ "NetworkID": NETWORK });
+    let refused = wire.call("NetworkDriver.DeleteNetwork", delete.clone())?;
+    assert!(
+        refused["Err"].as_str().ok_or("it was removed")?.contains("has endpoints"),
+        "{refused}"
+    );
+    assert_eq!(names()?.len(), 2, "a container of somebody else keeps the network, and its wire");
+    let disconnect =
+        NetworkDisconnect { network: "lan".parse()?, netns: bare.reference(), ifname: None };
+    wire.switch.change(Mutation::NetworkDisconnect(disconnect))?;
+    assert_eq!(names()?, ["lan0"]);
+    wire.done("NetworkDriver.DeleteNetwork", delete)?;
+    assert_eq!((wire.switch.networks()?.len(), names()?.len()), (0, 0));
+    wire.host.namespace.link("lan0")?;
     Ok(())
 }
 

@@ -168,7 +168,8 @@ fn audit(switch: &Switch) -> Outcome<Vec<String>> {
         for endpoint in &network.endpoints {
             match endpoint.netns.clone() {
                 Some(netns) => {
-                    let (network, ifname) = (network.name.clone(), endpoint.ifname.clone());
+                    let network = network.name.clone();
+                    let ifname = Some(endpoint.ifname.clone());
                     let disconnect = NetworkDisconnect { network, netns, ifname };
                     switch.change(Mutation::NetworkDisconnect(disconnect))?;
                 }

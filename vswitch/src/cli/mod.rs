@@ -111,6 +111,9 @@ fn ask(arguments: &Arguments, command: &Command) -> Result<Vec<u8>, Failure> {
         _ => {}
     }
     let answer = client.call(request)?;
+    for note in show::notes(&answer) {
+        let _ = writeln!(io::stderr(), "vswitchctl: note: {note}");
+    }
     if arguments.json {
         return Ok(format!("{}\n", pretty(&answer)).into_bytes());
     }

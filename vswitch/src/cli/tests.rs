@@ -491,6 +491,25 @@ fn a_rule_that_is_not_understood_is_refused_before_anybody_is_asked() {
 }
 
 #[test]
+fn what_removes_is_called_del_and_rm_everywhere() {
+    let names = |command: &clap::Command| -> Vec<String> {
+        let all = command.get_name_and_visible_aliases();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    let removing =
+        commands("", &Arguments::command()).into_iter().filter_map(|(place, command)| {
+            let names = names(&command);
+            names.iter().any(|name| name == "del" || name == "rm").then_some((place, names))
+        });
+    let removing: Vec<_> = removing.collect();
+    assert!(removing.len() >= 10, "{removing:?}");
+    for (place, names) in removing {
+        let both = ["del", "rm"].iter().all(|name| names.iter().any(|own| own == name));
+        assert!(both, "{place}: {names:?}");
+    }
+}
+
+#[test]
 fn every_alias_is_a_command() {
     let places = commands("", &Arguments::command());
     for (alias, names) in ALIASES {

@@ -113,7 +113,9 @@ impl Switch {
         let configured = self.config().mtu_of(&settings).bytes();
         let mtu = self.facts(name).map_or(configured, |facts| facts.mtu);
         let network = self.config().network_of(name).cloned();
-        Some(PortInfo { name: name.clone(), settings, network, state, mtu, device })
+        let endpoint = self.config().endpoint(name);
+        let aliases = endpoint.map_or_else(Vec::new, |endpoint| endpoint.aliases.clone());
+        Some(PortInfo { name: name.clone(), settings, network, aliases, state, mtu, device })
     }
 
     fn device(&self, name: &PortName) -> Option<DeviceInfo> {

@@ -16,8 +16,14 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
         Changed { port: Some(port), endpoint, ..Changed::default() }
     };
     Ok(match mutation {
-        Mutation::PortAdd(add) => Changed { port: Some(add.name.clone()), ..none },
-        Mutation::Attach(attach) => Changed { port: Some(attach.port_name()?), ..none },
+        Mutation::PortAdd(add) => {
+            let notes = next.other_routers(&add.port);
+            Changed { port: Some(add.name.clone()), notes, ..none }
+        }
+        Mutation::Attach(attach) => {
+            let notes = next.other_routers(&attach.port());
+            Changed { port: Some(attach.port_name()?), notes, ..none }
+        }
         Mutation::VxlanAdd(add) => Changed { port: Some(add.name.clone()), ..none },
         Mutation::NatAdd(add) => {
             let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;

@@ -312,6 +312,7 @@ fn a_port_that_another_program_has_on_the_loopback_refuses_the_rule() -> TestRes
     let refused = publish(&site.daemon, "late", "9090:10.1.0.2:80/tcp", "out");
     let error = refused.err().ok_or("it is taken")?.to_string();
     assert!(error.contains("another program on the host has 127.0.0.1:9090/tcp"), "{error}");
+    assert!(error.contains(&format!("process {})", std::process::id())), "{error}");
     assert_eq!(names(&site.daemon)?, before, "nothing has changed");
     drop(other);
     publish(&site.daemon, "late", "9090:10.1.0.2:80/tcp", "out")?;

@@ -167,7 +167,7 @@ fn containers_find_each_other_by_name_as_long_as_they_are_there() -> TestResult 
     }
     let said = ask(&one, gateways[0], "3.0.1.10.in-addr.arpa", PTR)?;
     assert!(said.message.ends_with(b"\x03two\x03web\0"), "{said:?}");
-    let (netns, ifname) = (two.reference(), "eth0".parse()?);
+    let (netns, ifname) = (two.reference(), None);
     let disconnect = NetworkDisconnect { network: "web".parse()?, netns, ifname };
     daemon.change(Mutation::NetworkDisconnect(disconnect))?;
     let said = ask(&one, gateways[0], "two", A)?;

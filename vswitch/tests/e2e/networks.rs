@@ -174,7 +174,7 @@ fn networks_are_apart_and_a_container_on_both_reaches_both() -> TestResult {
     let disconnect = NetworkDisconnect {
         network: "b".parse()?,
         netns: both.reference(),
-        ifname: "eth1".parse()?,
+        ifname: Some("eth1".parse()?),
     };
     assert!(daemon.change(Mutation::NetworkDisconnect(disconnect.clone()))?.changed);
     assert!(!daemon.change(Mutation::NetworkDisconnect(disconnect))?.changed);
@@ -211,11 +211,8 @@ fn what_a_container_reaches_by_another_interface_it_reaches_by_that_one_still() 
     let by_us = netlink.routes_by(container.link("eth0")?.index)?;
     let default = TapRoute { to: "::/0".parse()?, via: "fd01::1".parse()? };
     assert_eq!(by_us, [route("198.51.100.0/24")?, default]);
-    let disconnect = NetworkDisconnect {
-        network: "web".parse()?,
-        netns: container.reference(),
-        ifname: "eth0".parse()?,
-    };
+    let disconnect =
+        NetworkDisconnect { network: "web".parse()?, netns: container.reference(), ifname: None };
     daemon.change(Mutation::NetworkDisconnect(disconnect))?;
     let own = netlink.routes_by(own)?;
     assert_eq!(own, [TapRoute { to: "0.0.0.0/0".parse()?, via: "192.0.2.1".parse()? }]);
@@ -516,7 +513,7 @@ fn the_host_itself_is_on_a_network() -> TestResult {
     let rm = Mutation::NetworkRm(Named::new(name.clone()));
     let refused = daemon.change(rm.clone()).err().ok_or("a container is on it")?.to_string();
     assert!(!refused.contains("host") && refused.contains("endpoints"), "{refused}");
-    let (netns, ifname) = (web.reference(), "eth0".parse()?);
+    let (netns, ifname) = (web.reference(), None);
     let disconnect = NetworkDisconnect { network: name.clone(), netns, ifname };
     daemon.change(Mutation::NetworkDisconnect(disconnect))?;
     daemon.change(rm)?;

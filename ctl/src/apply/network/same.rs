@@ -4,14 +4,23 @@ use std::net::IpAddr;
 
 use crate::attach::{difference, list};
 use crate::ipam::Span;
-use crate::{CtlError, ErrorCode, Network, NetworkCreate, NetworkSettings};
+use crate::{Config, CtlError, ErrorCode, Network, NetworkCreate, NetworkSettings};
 
 /// That a network which is there is the one that is asked for.
 ///
 /// # Errors
 /// [`ErrorCode::Exists`], with all that is otherwise.
-pub(super) fn check(present: &Network, create: &NetworkCreate) -> Result<(), CtlError> {
+pub(super) fn check(
+    config: &Config,
+    present: &Network,
+    create: &NetworkCreate,
+) -> Result<(), CtlError> {
     let mut found = other_settings(&present.settings, &create.settings);
+    if create.host_port.is_some() && config.host_ports(present).next().is_none() {
+        found.push(
+            "without an interface of the host (`network set --host-port` makes it)".to_owned(),
+        );
+    }
     found.extend(other_addresses(present, create));
     if found.is_empty() {
         return Ok(());

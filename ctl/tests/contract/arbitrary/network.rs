@@ -199,9 +199,10 @@ pub fn address_mutation() -> impl Strategy<Value = Mutation> {
             Mutation::NetworkHandover(Box::new(handover))
         },
     );
-    let disconnect = (bridge_name(), netns(), if_name()).prop_map(|(network, netns, ifname)| {
-        Mutation::NetworkDisconnect(NetworkDisconnect { network, netns, ifname })
-    });
+    let disconnect =
+        (bridge_name(), netns(), option::of(if_name())).prop_map(|(network, netns, ifname)| {
+            Mutation::NetworkDisconnect(NetworkDisconnect { network, netns, ifname })
+        });
     prop_oneof![
         6 => connect().prop_map(|connect| Mutation::NetworkConnect(Box::new(connect))),
         3 => handover,

@@ -34,6 +34,7 @@ Examples:
     },
     /// Remove a bridge without ports
     #[command(
+        visible_alias = "rm",
         after_help = "Examples:\n  vswitchctl bridge del br0\n  vswitchctl bridge del br0 --if-exists"
     )]
     Del {

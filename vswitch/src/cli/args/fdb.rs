@@ -35,7 +35,10 @@ Examples:
         vtep: Option<IpAddr>,
     },
     /// Remove a station, entered or learned
-    #[command(after_help = "Examples:\n  vswitchctl fdb del br0 02:00:00:00:00:01")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  vswitchctl fdb del br0 02:00:00:00:00:01"
+    )]
     Del {
         /// The bridge
         bridge: BridgeName,

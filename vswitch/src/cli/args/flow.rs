@@ -34,6 +34,7 @@ Examples:
     },
     /// Remove a rule by its number, or those of just this match
     #[command(
+        visible_alias = "rm",
         after_help = "Examples:\n  vswitchctl flow del 17\n  vswitchctl flow del in_port=web0,tcp,dport=80-90"
     )]
     Del {

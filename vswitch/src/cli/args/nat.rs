@@ -23,6 +23,7 @@ pub enum NatCommand {
     List,
     /// Remove a rule, and end the sessions that depend on it
     #[command(
+        visible_alias = "rm",
         after_help = "Examples:\n  vswitchctl nat del br0-to-up\n  vswitchctl nat del up-8080-tcp --if-exists"
     )]
     Del {

@@ -27,7 +27,10 @@ pub enum NeighborCommand {
         mac: MacAddr,
     },
     /// Remove a neighbour, entered or resolved
-    #[command(after_help = "Examples:\n  vswitchctl neighbor del br0 10.0.0.2")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  vswitchctl neighbor del br0 10.0.0.2"
+    )]
     Del {
         /// The bridge
         bridge: BridgeName,

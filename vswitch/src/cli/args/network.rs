@@ -14,9 +14,9 @@ pub enum NetworkCommand {
     /// Make a network: a bridge with addresses, gateway, a way out and perhaps a tunnel; safe to repeat
     #[command(after_help = "\
 Examples:
-  vswitchctl network create web
-  vswitchctl network create web --subnet 10.1.0.0/24 --subnet fd01::/64 --gateway 10.1.0.254
-  vswitchctl network create web --resolver 192.0.2.53
+  vswitchctl network create shop
+  vswitchctl network create shop --subnet 10.1.0.0/24 --subnet fd01::/64 --gateway 10.1.0.254
+  vswitchctl network create shop --resolver 192.0.2.53
   vswitchctl network create db --internal --ipv6 --label owner=alice
   vswitchctl network create lab --subnet 10.2.0.0/16 --ip-range 10.2.128.0/17 --reserve 10.2.128.1-10.2.128.9
   vswitchctl network create all --subnet 10.3.0.0/24 --vni 7 --remote 192.0.2.2
@@ -24,14 +24,14 @@ Examples:
   vswitchctl network create lan --direct --subnet 192.0.2.0/24 --gateway 192.0.2.254 --ip-range 192.0.2.64/26
   vswitchctl network create dmz --routed --subnet 192.0.2.128/26
   vswitchctl network create pods --p2p --subnet 10.4.0.0/16
-  vswitchctl network create web --host-port
+  vswitchctl network create shop --host-port
   vswitchctl network create a-network-with-a-long-name --host-port web0")]
     Create(Box<NetworkOptions>),
     /// List all networks
     #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl network list")]
     List,
     /// Show one network, and the containers on it
-    #[command(visible_alias = "show", after_help = "Examples:\n  vswitchctl network inspect web")]
+    #[command(visible_alias = "show", after_help = "Examples:\n  vswitchctl network inspect shop")]
     Inspect {
         /// Its name
         name: BridgeName,
@@ -39,7 +39,7 @@ Examples:
     /// Remove a network that no container is on; the host's own interface goes with it
     #[command(
         visible_alias = "del",
-        after_help = "Examples:\n  vswitchctl network rm web\n  vswitchctl network rm web --if-exists"
+        after_help = "Examples:\n  vswitchctl network rm shop\n  vswitchctl network rm shop --if-exists"
     )]
     Rm {
         /// Its name
@@ -54,37 +54,37 @@ Examples:
                         "no_resolvers", "dhcp", "labels", "host_port", "no_host_port"]),
         after_help = "\
 Examples:
-  vswitchctl network set web --isolated true
-  vswitchctl network set web --masquerade false
-  vswitchctl network set web --resolver 192.0.2.53 --resolver 2001:db8::53
+  vswitchctl network set shop --isolated true
+  vswitchctl network set shop --masquerade false
+  vswitchctl network set shop --resolver 192.0.2.53 --resolver 2001:db8::53
   vswitchctl network set all --remote 192.0.2.2 --remote 192.0.2.3
-  vswitchctl network set web --label owner=bob --label note=
-  vswitchctl network set web --host-port
-  vswitchctl network set web --no-host-port"
+  vswitchctl network set shop --label owner=bob --label note=
+  vswitchctl network set shop --host-port
+  vswitchctl network set shop --no-host-port"
     )]
     Set(Box<NetworkChanges>),
     /// Connect a container to a network: an interface, addresses, MTU, default route; safe to repeat
     #[command(after_help = "\
 Examples:
-  vswitchctl network connect web shop
-  vswitchctl network connect web 4711 --ifname eth1 --ip 10.1.0.7 --alias db
-  vswitchctl network connect web /proc/4711/ns/net --owner 0a1b2c/eth0 --no-default-route
-  vswitchctl network connect web vm1 --dhcp
-  vswitchctl network connect web shop --route '10.9.0.0/16 via 10.1.0.9'")]
+  vswitchctl network connect shop web
+  vswitchctl network connect shop 4711 --ifname eth1 --ip 10.1.0.7 --alias db
+  vswitchctl network connect shop /proc/4711/ns/net --owner 0a1b2c/eth0 --no-default-route
+  vswitchctl network connect shop vm1 --dhcp
+  vswitchctl network connect shop web --route '10.9.0.0/16 via 10.1.0.9'")]
     Connect(Box<ConnectOptions>),
-    /// Disconnect a container from a network; safe to repeat
+    /// Disconnect a container from a network; with --ifname safe to repeat
     #[command(after_help = "\
 Examples:
-  vswitchctl network disconnect web shop
-  vswitchctl network disconnect web 4711 --ifname eth1")]
+  vswitchctl network disconnect shop web
+  vswitchctl network disconnect shop 4711 --ifname eth1")]
     Disconnect {
         /// The network
         network: BridgeName,
         /// The container's namespace: a name, a path or a process id
         netns: NetnsRef,
-        /// The interface's name in the container
-        #[arg(long, default_value_t)]
-        ifname: IfName,
+        /// The interface's name in the container [default: that of its only one on the network]
+        #[arg(long)]
+        ifname: Option<IfName>,
     },
 }
 

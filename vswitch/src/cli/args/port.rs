@@ -26,6 +26,7 @@ Examples:
     Add(Box<PortOptions>),
     /// Remove a port
     #[command(
+        visible_alias = "rm",
         after_help = "Examples:\n  vswitchctl port del web0\n  vswitchctl port del web0 --if-exists"
     )]
     Del {

@@ -26,10 +26,13 @@ Examples:
         via: Vec<IpAddr>,
     },
     /// Remove a route
-    #[command(after_help = "\
+    #[command(
+        visible_alias = "rm",
+        after_help = "\
 Examples:
   vswitchctl route del default --on up
-  vswitchctl route del 10.9.0.0/16 --on up --if-exists")]
+  vswitchctl route del 10.9.0.0/16 --on up --if-exists"
+    )]
     Del {
         /// Where it leads to: a network, or `default`
         #[arg(value_name = "PREFIX")]

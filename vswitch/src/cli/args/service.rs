@@ -24,6 +24,7 @@ Examples:
     Add(Box<ServiceOptions>),
     /// Remove a service, and end its sessions
     #[command(
+        visible_alias = "rm",
         after_help = "Examples:\n  vswitchctl service del web\n  vswitchctl service del web --if-exists"
     )]
     Del {
@@ -168,6 +169,7 @@ pub enum BackendCommand {
     Drain(BackendOptions),
     /// Let them serve no more, and end their sessions; safe to repeat
     #[command(
+        visible_alias = "rm",
         after_help = "Examples:\n  vswitchctl service backend del web 10.0.0.2:8080,10.0.0.3:8080"
     )]
     Del(BackendOptions),

@@ -20,6 +20,7 @@ Examples:
     Add(VxlanOptions),
     /// Remove a tunnel
     #[command(
+        visible_alias = "rm",
         after_help = "Examples:\n  vswitchctl vxlan del vx0\n  vswitchctl vxlan del vx0 --if-exists"
     )]
     Del {

@@ -68,7 +68,10 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
         Command::Perf => traffic::perf(&read::<Vec<WorkerPerf>>(answer)?, style),
         Command::Status => status(&read(answer)?, style),
         Command::Version => version(&read(answer)?),
-        Command::Detach(_) => detached(&read(answer)?).to_owned(),
+        Command::Detach(_) => unless_changed(&read(answer)?, "nothing was attached there\n"),
+        Command::Network(NetworkCommand::Disconnect { .. }) => {
+            unless_changed(&read(answer)?, "nothing was connected there\n")
+        }
         _ => changed(&read(answer)?),
     })
 }
@@ -99,7 +102,7 @@ fn changed(answer: &Changed) -> String {
     }
     let port = answer.port.as_ref().map(ToString::to_string);
     let rule = answer.rule.as_ref().map(ToString::to_string);
-    let made = port.or(rule).or(answer.flow.map(|id| id.to_string()));
+    let made = port.or(rule).or(answer.flow.map(|id| format!("rule {id}")));
     match (made, answer.removed, answer.changed) {
         (_, Some(removed), _) => format!("{removed} removed\n"),
         (Some(name), _, true) => format!("{name}\n"),
@@ -108,9 +111,16 @@ fn changed(answer: &Changed) -> String {
     }
 }
 
-/// Nothing to detach is no error, and may be a slip of the pen.
-fn detached(answer: &Changed) -> &'static str {
-    if answer.changed { "" } else { "nothing was attached there\n" }
+/// Nothing to take away is no error, and may be a slip of the pen.
+fn unless_changed(answer: &Changed, nothing: &str) -> String {
+    if answer.changed { "" } else { nothing }.to_owned()
+}
+
+/// What an answer says beside itself, for people: it is in its JSON too.
+pub fn notes(answer: &Value) -> Vec<String> {
+    let each = answer["each"].as_array().into_iter().flatten();
+    let own = answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    own.map(printable).chain(each.flat_map(notes)).collect()
 }
 
 /// A list in one cell.

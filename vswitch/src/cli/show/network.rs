@@ -27,10 +27,9 @@ pub(super) fn all(networks: &[NetworkInfo]) -> String {
 fn way_out(network: &NetworkInfo) -> String {
     match (&network.settings, network.settings.shape) {
         (_, Shape::Direct) => "the wire".to_owned(),
+        (_, Shape::Routed) => "routed".to_owned(),
         (settings, _) if settings.internal => "internal".to_owned(),
-        (settings, shape) if settings.masquerade || shape == Shape::Routed => {
-            joined(&network.uplinks)
-        }
+        (settings, _) if settings.masquerade => joined(&network.uplinks),
         _ => "by hand".to_owned(),
     }
 }

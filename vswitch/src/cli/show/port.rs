@@ -3,7 +3,7 @@
 use ctl::PortKind;
 use ctl::response::{DeviceInfo, PortInfo, PortState, QueueInfo};
 
-use super::{or_dash, yes_or_no};
+use super::{joined, or_dash, yes_or_no};
 use crate::cli::table::{Style, aligned, bytes, facts, printable};
 
 fn state(port: &PortInfo) -> &'static str {
@@ -25,15 +25,17 @@ pub(super) fn all(ports: &[PortInfo]) -> String {
             port.name.to_string(),
             port.settings.bridge.to_string(),
             state(port).to_owned(),
-            device.map_or("-", |d| d.mode.split(' ').next().unwrap_or("-")).to_owned(),
+            device.map_or("-", |d| d.mode.split([' ', ',']).next().unwrap_or("-")).to_owned(),
             place(port),
+            joined(&port.aliases),
             or_dash(device.and_then(|d| d.mac)),
             port.mtu.to_string(),
             port.settings.vlan.to_string(),
         ]
     });
-    let headings = ["port", "bridge", "state", "mode", "interface", "mac", "mtu", "vlan"];
-    aligned(&headings, &[6], rows.collect())
+    let headings =
+        ["port", "bridge", "state", "mode", "interface", "aliases", "mac", "mtu", "vlan"];
+    aligned(&headings, &[7], rows.collect())
 }
 
 pub(super) fn one(port: &PortInfo, style: Style) -> String {
@@ -59,6 +61,7 @@ fn settings(port: &PortInfo) -> Vec<(&'static str, String)> {
         ("  hairpin", yes_or_no(settings.hairpin)),
     ];
     rows.extend(port.network.as_ref().map(|network| ("  network", network.to_string())));
+    rows.extend(port.aliases.iter().map(|alias| ("  alias", alias.to_string())));
     rows.extend(settings.guard.then(|| ("  guard", "its own addresses only".to_owned())));
     rows.extend(settings.egress.map(|egress| {
         let queue = bytes(u64::from(egress.queue_bytes()));

@@ -324,11 +324,39 @@ static       0
 #[test]
 fn ports() {
     let expected = "\
-PORT      BRIDGE  STATE    MODE  INTERFACE  MAC                 MTU  VLAN
-up0       br0     waiting  -     eth1       -                  9000  trunk 10-20 native 1
-web-eth0  br0     up       tap   web:eth0   02:00:00:00:00:01  1500  access 10
+PORT      BRIDGE  STATE    MODE  INTERFACE  ALIASES  MAC                 MTU  VLAN
+up0       br0     waiting  -     eth1       -        -                  9000  trunk 10-20 native 1
+web-eth0  br0     up       tap   web:eth0   -        02:00:00:00:00:01  1500  access 10
 ";
     assert_eq!(shown("vswitchctl port list", json!([waiting(), attached()])), expected);
+}
+
+#[test]
+fn a_container_is_known_among_ports_by_its_aliases_and_a_mode_by_its_first_word() {
+    let mut podman = attached();
+    podman["aliases"] = json!(["shop", "db"]);
+    podman["device"]["mode"] = "gso, shared with the host".into();
+    let list = shown("vswitchctl port list", json!([podman]));
+    assert!(list.contains("  gso   web:eth0   shop db  02:"), "{list}");
+    let one = shown("vswitchctl port show web-eth0", podman);
+    assert!(one.contains("alias      shop\n") && one.contains("alias      db\n"), "{one}");
+}
+
+#[test]
+fn what_may_be_otherwise_than_meant_is_told_beside_the_answer() {
+    let one = json!({ "changed": true, "port": "web-eth0", "notes": ["10.0.0.9\u{7}"] });
+    assert_eq!(super::notes(&one), ["10.0.0.9\\u{7}"]);
+    assert_eq!(shown("vswitchctl attach web --bridge br0", one.clone()), "web-eth0\n");
+    assert_eq!(super::notes(&json!({ "changed": true, "each": [one, {}] })).len(), 1);
+}
+
+#[test]
+fn what_was_there_not_to_be_taken_away_is_told() {
+    let nothing = json!({ "changed": false });
+    let line = "vswitchctl network disconnect shop web --ifname eth1";
+    assert_eq!(shown(line, nothing.clone()), "nothing was connected there\n");
+    assert_eq!(shown("vswitchctl detach web", nothing), "nothing was attached there\n");
+    assert_eq!(shown(line, json!({ "changed": true })), "");
 }
 
 #[test]
@@ -375,8 +403,8 @@ br0     -     02:00:00:00:00:03  vx0   192.0.2.2       1
 }
 
 fn counters(port: Option<&str>) -> Value {
-    let mut counters = json!({ "received": 1000, "received_bytes": 64000, "forwarded": 998,
-        "copies": 0, "dropped_in": 2, "offered": 7, "transmitted": 7, "transmitted_bytes": 700,
+    let mut counters = json!({ "received": 1000, "received_bytes": 64000, "forwarded": 900,
+        "answered": 95, "held": 3, "copies": 0, "dropped_in": 2, "offered": 7, "transmitted": 7, "transmitted_bytes": 700,
         "dropped_out": 0, "missed": 1 });
     if let Some(port) = port {
         counters["port"] = port.into();
@@ -391,9 +419,9 @@ fn frames_and_bytes() {
                 "discrepancy": discrepancy })
     };
     let expected = "\
-PORT      RX     BYTES  FORWARDED  DROPPED  TX  BYTES  DROPPED  MISSED
-p0     1 000  62.5 KiB        998        2   7  700 B        0       1
-(all)  1 000  62.5 KiB        998        2   7  700 B        0       1
+PORT      RX  RX BYTES  FORWARDED  ANSWERED  HELD  DROPPED  TX  TX BYTES  TX DROPPED  MISSED
+p0     1 000  62.5 KiB        900        95     3        2   7     700 B           0       1
+(all)  1 000  62.5 KiB        900        95     3        2   7     700 B           0       1
 every frame is accounted for
 ";
     assert_eq!(shown("vswitchctl stats", answer(Value::Null)), expected);
@@ -468,7 +496,8 @@ fn a_change_is_told_where_there_is_something_to_tell() {
         (json!({ "changed": true, "port": "web-eth0" }), "web-eth0\n"),
         (json!({ "changed": false, "port": "web-eth0" }), "web-eth0 (unchanged)\n"),
         (json!({ "changed": true, "rule": "br0-to-up" }), "br0-to-up\n"),
-        (json!({ "changed": true, "flow": 17 }), "17\n"),
+        (json!({ "changed": true, "flow": 17 }), "rule 17\n"),
+        (json!({ "changed": false, "flow": 17 }), "rule 17 (unchanged)\n"),
         (
             json!({ "changed": true,
                     "flows": { "added": 1, "removed": 2, "changed": 3, "kept": 4 } }),

@@ -13,6 +13,8 @@ pub(super) fn stats(stats: &Stats, style: Style) -> String {
             count(c.received),
             bytes(c.received_bytes),
             count(c.forwarded),
+            count(c.answered),
+            count(c.held),
             count(c.dropped_in),
             count(c.transmitted),
             bytes(c.transmitted_bytes),
@@ -23,9 +25,20 @@ pub(super) fn stats(stats: &Stats, style: Style) -> String {
     let mut rows: Vec<_> =
         stats.ports.iter().map(|port| row(port.port.clone(), &port.counters)).collect();
     rows.push(row("(all)".to_owned(), &stats.total));
-    let headings =
-        ["port", "rx", "bytes", "forwarded", "dropped", "tx", "bytes", "dropped", "missed"];
-    let table = aligned(&headings, &[1, 2, 3, 4, 5, 6, 7, 8], rows);
+    let headings = [
+        "port",
+        "rx",
+        "rx bytes",
+        "forwarded",
+        "answered",
+        "held",
+        "dropped",
+        "tx",
+        "tx bytes",
+        "tx dropped",
+        "missed",
+    ];
+    let table = aligned(&headings, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], rows);
     table + &reconciled(stats.discrepancy.as_deref(), style)
 }
 

@@ -45,7 +45,7 @@ fn commands_about_networks_ask_for_what_they_say() {
         (
             "network disconnect web shop",
             "network.disconnect",
-            json!({ "network": "web", "netns": "shop", "ifname": "eth0" }),
+            json!({ "network": "web", "netns": "shop" }),
         ),
         ("ipam list web", "ipam.list", json!({ "network": "web" })),
         ("ipam audit", "ipam.audit", json!({})),

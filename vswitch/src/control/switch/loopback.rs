@@ -248,9 +248,17 @@ fn refusal(listen: Listen, lead: &Lead, error: &io::Error) -> CtlError {
             true => ", or at an address of its bridge alone",
             false => "",
         };
+        let protocol = match listen.transport {
+            Transport::Tcp => Protocol::Tcp,
+            Transport::Udp => Protocol::Udp,
+        };
+        let program = hostnet::sockets::program_at(protocol, listen.at);
+        let program = program.map_or("`ss -lnp` shows which".to_owned(), |(name, process)| {
+            format!("{name}, process {process}")
+        });
         let message = format!(
-            "{by}: another program on the host has {listen} (`ss -lnp` shows which), so that nothing can be relayed \
-             from there; end it, or publish another port{elsewhere}"
+            "{by}: another program on the host has {listen} ({program}), so that nothing can be relayed from there; end it, or \
+             publish at another port{elsewhere}"
         );
         return CtlError::new(ErrorCode::Exists, message);
     }

@@ -33,8 +33,13 @@ NETWORK  SUBNETS      GATEWAYS  WAY OUT    MTU  CONTAINERS
 web      10.1.0.0/24  10.1.0.1  up        1450           1
 web      10.1.0.0/24  10.1.0.1  internal  1450           0
 web      10.1.0.0/24  10.1.0.1  by hand   1450           0
+web      10.1.0.0/24  10.1.0.1  routed    1450           0
 ";
-    assert_eq!(shown("vswitchctl network list", json!([network(), internal, by_hand])), expected);
+    let mut routed = internal.clone();
+    routed["uplinks"] = json!([]);
+    routed["settings"] = json!({ "shape": "routed", "masquerade": true, "mtu": 1500 });
+    let all = json!([network(), internal, by_hand, routed]);
+    assert_eq!(shown("vswitchctl network list", all), expected);
 }
 
 #[test]
