@@ -6,10 +6,9 @@
 //! know where it leads to. A port that is taken where nobody could be refused (the daemon is restarted, the host gets an
 //! address) is tried again every second.
 //!
-//! **Connections are steered.** Where the kernel can ([`Steering`]), a port of TCP is not held: its connections come to a
-//! listener at another port, whoever binds this one. For podman binds the ports that it has published, after all is done,
-//! to reserve them. So another program is only looked for when somebody asks for the port; at a restart it would
-//! be podman. The kernel knows no such thing for answers: a port of UDP is held.
+//! **Ports are not held.** Where the kernel can steer ([`Steering`]), what is sent to a port comes to a socket at another one
+//! ([`Aside`]), whoever binds this one. For podman binds the ports that it has published, after all is done, to reserve
+//! them. So another program is only looked for when somebody asks for the port; at a restart it would be podman.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -18,13 +17,13 @@ use std::sync::{Arc, OnceLock};
 
 use ctl::{BridgeName, Config, CtlError, ErrorCode, Protocol, Relayed, RelayedBy};
 use pktio::bpf::Steering;
-use relay::{Bound, Limits, Listen, Relay, Transport};
+use relay::{Aside, Bound, Limits, Listen, Relay, Transport};
 
 use super::Switch;
 use crate::control::problems::Cause;
 use crate::control::station::Station;
 
-/// As many listeners as connections are steered to; further ones hold their ports.
+/// As many ports as are steered; further ones are held.
 const STEERED: u32 = 16_384;
 
 /// Where a port of the host leads to, as far as those notice who came by it.
@@ -51,6 +50,7 @@ pub(super) struct Loopback {
     relay: Option<Relay>,
     /// Nothing in it where the kernel cannot.
     steering: OnceLock<Option<Steering>>,
+    aside: Aside,
     served: BTreeMap<Listen, Lead>,
     /// Ports that another program has.
     taken: BTreeSet<Listen>,
@@ -102,28 +102,31 @@ impl Loopback {
 
     /// Takes a port; what comes there goes to where the relay's bridge has it. There is nothing to take on the loopback where
     /// it is there only with the host's other addresses, and the host has no such address.
-    fn take(&self, listen: Listen, lead: &Lead, is_asked_for: bool) -> io::Result<Option<Bound>> {
+    fn take(
+        &mut self,
+        listen: Listen,
+        lead: &Lead,
+        is_asked_for: bool,
+    ) -> io::Result<Option<Bound>> {
         if !is_asked_for && let Some(steered) = self.steered(listen) {
             return Ok(Some(steered));
         }
         match Bound::bind(listen, Config::relay_target(listen.at)) {
-            Ok(held) => Ok(Some(self.steered(listen).unwrap_or(held))),
             Err(error) if lead.is_implied && is_no_address(&error) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if !self.aside.is_at(listen) => Err(error),
+            held => self.steered(listen).map_or(held, Ok).map(Some),
         }
     }
 
-    /// A listener that the connections to a port come to, whoever has it.
-    fn steered(&self, Listen { at, transport }: Listen) -> Option<Bound> {
-        if transport != Transport::Tcp {
-            return None;
-        }
+    /// What comes to a port, whoever has it.
+    fn steered(&mut self, listen: Listen) -> Option<Bound> {
         let steering = self.steering.get_or_init(|| {
             let held = |error: &_| tracing::info!(%error, "the daemon holds the ports it relays");
             Steering::new(STEERED).inspect_err(held).ok()
         });
-        let port = Bound::aside(at, Config::relay_target(at)).ok()?;
-        steering.as_ref()?.steer(at, port.listener()?).ok()?;
+        let steering = steering.as_ref()?;
+        let port = self.aside.bind(listen, Config::relay_target(listen.at)).ok()?;
+        steering.steer(listen.at, port.socket()).ok()?;
         Some(port)
     }
 
