@@ -96,6 +96,14 @@ impl Bound {
         }
     }
 
+    /// Whether the port itself is bound, so that no other program has it.
+    pub fn is_held(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().is_ok_and(|own| own == self.listen.at),
+            Socket::Udp(_, answers) => answers.is_none(),
+        }
+    }
+
     /// What it listens for.
     pub fn listen(&self) -> Listen {
         self.listen

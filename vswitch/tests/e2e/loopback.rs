@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_node_port_is_reached_by_the_hosts_own_addresses),
         test!(what_is_relayed_at_the_hosts_address_is_for_its_own_programs_alone),
         test!(what_is_relayed_follows_the_hosts_addresses),
+        test!(a_program_at_an_address_that_the_host_gets_later_is_said_to_lose_its_own_port),
         test!(a_datagram_to_a_published_port_of_the_host_is_answered_from_there),
         test!(a_relayed_port_is_there_again_after_a_restart),
         test!(a_program_gets_a_published_port_and_its_connections_still_go_to_the_container),
@@ -218,6 +219,26 @@ fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
     let server = datagrams(&site.inner, "10.1.0.2:53".parse()?)?;
     answers(&site, (&server, GATEWAY[0].parse()?), at)?;
     assert_eq!(site.daemon.ask::<Status>(Query::Status)?.problems, [], "it went with its cause");
+    site.daemon.check_ledger()
+}
+
+/// Where the host has it on another interface already, for instance.
+fn a_program_at_an_address_that_the_host_gets_later_is_said_to_lose_its_own_port() -> TestResult {
+    let site = Site::new()?;
+    let netlink = site.host.netlink()?;
+    netlink.add_address(site.host.link("lo")?.index, "198.51.100.2/32".parse()?)?;
+    let at: SocketAddr = "198.51.100.2:8080".parse()?;
+    let _program: TcpListener = listen(&site.host, at)?;
+    netlink.add_address(site.host.link("eth0")?.index, "198.51.100.2/24".parse()?)?;
+    let texts = || -> Outcome<Vec<String>> {
+        let problems = site.daemon.ask::<Status>(Query::Status)?.problems;
+        Ok(problems.into_iter().map(|problem| problem.text).collect())
+    };
+    eventually("it is said", || texts().is_ok_and(|texts| !texts.is_empty()))?;
+    is_relayed(&site, 0, at)?;
+    let texts = texts()?;
+    let [only] = &texts[..] else { return Err(format!("{texts:?}").into()) };
+    assert!(only.starts_with("nat rule web4: a program on the host has 198.51.100.2:8080/tcp"));
     site.daemon.check_ledger()
 }
 

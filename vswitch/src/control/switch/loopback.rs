@@ -41,6 +41,8 @@ struct Lead {
 pub(super) struct Listening {
     wanted: BTreeMap<Listen, Lead>,
     bound: Vec<Bound>,
+    /// Nobody who has one of these ports could be refused for it.
+    is_unasked: bool,
 }
 
 /// What the daemon listens at on the host.
@@ -97,7 +99,7 @@ impl Loopback {
         if !bound.is_empty() {
             self.start()?;
         }
-        Ok(Some(Listening { wanted, bound }))
+        Ok(Some(Listening { wanted, bound, is_unasked: !is_asked_for }))
     }
 
     /// Takes a port; what comes there goes to where the relay's bridge has it. There is nothing to take on the loopback where
@@ -169,8 +171,7 @@ impl Loopback {
     }
 
     /// Serves the ports that were taken for the configuration that is in force now.
-    pub(super) fn serve(&mut self, now: Option<Listening>) {
-        let Some(Listening { mut wanted, bound }) = now else { return };
+    fn serve(&mut self, Listening { mut wanted, bound, .. }: Listening) {
         let Some(relay) = self.relay.as_ref().filter(|_| !bound.is_empty()) else { return };
         for port in &bound {
             let lead = wanted.remove(&port.listen());
@@ -181,6 +182,40 @@ impl Loopback {
 }
 
 impl Switch {
+    /// Serves the ports that were taken for the configuration that is in force now.
+    pub(super) fn serve_loopback(&mut self, now: Option<Listening>) {
+        let Some(listening) = now else { return };
+        self.look_for_programs_passed_by(&listening);
+        self.loopback.serve(listening);
+    }
+
+    /// Says which programs of the host have sockets at addresses that their ports are relayed from now on. Where a port is
+    /// published at one address alone, podman may have bound it there to reserve it.
+    fn look_for_programs_passed_by(&mut self, Listening { wanted, bound, is_unasked }: &Listening) {
+        let is_own = |port: &&Bound| port.is_held() || self.loopback.aside.is_at(port.listen());
+        let implied = |listen: &Listen| wanted.get(listen).is_some_and(|lead| lead.is_implied);
+        let passed: BTreeMap<_, _> = bound
+            .iter()
+            .filter(|port| *is_unasked && !is_own(port) && implied(&port.listen()))
+            .map(|port| (place(port.listen()), port.listen()))
+            .collect();
+        if passed.is_empty() {
+            return;
+        }
+        let sockets = hostnet::sockets::waiting(&passed.keys().copied().collect());
+        for socket in sockets.unwrap_or_default() {
+            let Some((listen, lead)) = passed.get(&socket).and_then(|at| wanted.get_key_value(at))
+            else {
+                continue;
+            };
+            self.note_problem(format!(
+                "{}: a program on the host has {listen} (`ss -lnp` shows which), and what the host itself sends there goes to \
+                 the container from now on; have the program use another port, or publish another one",
+                lead.by
+            ));
+        }
+    }
+
     /// Tries to take the host's ports that are not served.
     pub(super) fn retry_loopback(&mut self) {
         let (wanted, mut bound) = (leads(&self.config), Vec::new());
@@ -208,7 +243,7 @@ impl Switch {
         }
         self.settle_problems();
         match self.loopback.start() {
-            Ok(()) => self.loopback.serve(Some(Listening { wanted, bound })),
+            Ok(()) => self.serve_loopback(Some(Listening { wanted, bound, is_unasked: true })),
             Err(error) => self.note_problem(error.to_string()),
         }
     }
@@ -236,6 +271,15 @@ fn leads(config: &Config) -> BTreeMap<Listen, Lead> {
         relayed.listened().map(lead).collect::<Vec<_>>()
     };
     config.relayed().flat_map(each).collect()
+}
+
+/// What the kernel calls it.
+fn place(Listen { at, transport }: Listen) -> (Protocol, SocketAddr) {
+    let protocol = match transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+    };
+    (protocol, at)
 }
 
 /// The host has no such address, or nothing at all of its IP version.
