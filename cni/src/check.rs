@@ -92,7 +92,7 @@ fn in_switch(
         sandbox,
     )?);
     let rules = switch.rules()?;
-    for add in wanted.publications(&network, endpoint, &switch.bridges()?)? {
+    for add in wanted.publications(&network, endpoint, (&switch.bridges()?, &rules))? {
         if !rules.iter().any(|rule| rule.rule == add.rule) {
             let NatRule::Publish(publish) = &add.rule else { continue };
             found.push(format!("{} is not published on {}", publish.forward, publish.on));

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ctl::ipam::Span;
-use ctl::response::{BridgeInfo, EndpointInfo, NetworkInfo};
+use ctl::response::{BridgeInfo, EndpointInfo, NatInfo, NetworkInfo};
 use ctl::{
     BridgeName, Egress, Forward, HostName, Ingress, NatAdd, NatRule, NetworkConnect, NetworkCreate,
     NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute, UPLINK_REMEDY,
@@ -105,7 +105,7 @@ impl<'a> Wanted<'a> {
         &self,
         present: &NetworkInfo,
         endpoint: &EndpointInfo,
-        bridges: &[BridgeInfo],
+        (bridges, present_rules): (&[BridgeInfo], &[NatInfo]),
     ) -> Result<Vec<NatAdd>, CniError> {
         // Runtimes write zero for a port that is not to be published.
         let mappings = self.conf.runtime.port_mappings.iter().filter(|m| m.host_port != 0);
@@ -134,7 +134,7 @@ impl<'a> Wanted<'a> {
                 let why = "the switch gives the container no address (of hostIP's version) to which it could lead";
                 return Err(CniError::invalid(format!("portMappings, {}", mapping.host_port), why));
             }
-            for on in where_it_is(mapping.host_ip, outside, bridges) {
+            for on in where_it_is(mapping, outside, (bridges, present_rules))? {
                 for addr in &addresses {
                     rules.push(publication(mapping, on, *addr, endpoint)?);
                 }
@@ -277,21 +277,32 @@ fn span(range: &Range) -> Result<Option<Span>, CniError> {
     span.map(Some).ok_or_else(|| CniError::invalid("ipam", format!("{first} is after {last}")))
 }
 
-/// The bridges that have an address; all, if none is said, or if none has it: then the daemon says why not.
+/// The bridges on which a port is to be published: those that have the address, all where none is said.
 fn where_it_is<'a>(
-    address: Option<IpAddr>,
+    mapping: &PortMapping,
     outside: &'a [BridgeName],
-    bridges: &[BridgeInfo],
-) -> Vec<&'a BridgeName> {
+    (bridges, rules): (&[BridgeInfo], &[NatInfo]),
+) -> Result<Vec<&'a BridgeName>, CniError> {
+    let Some(address) = mapping.host_ip.filter(|address| !address.is_loopback()) else {
+        return Ok(outside.iter().collect());
+    };
+    let settings = |on: &BridgeName| Some(&bridges.iter().find(|info| info.name == *on)?.settings);
     let has_it = |on: &&BridgeName| {
-        let mut gateways = bridges
-            .iter()
-            .filter(|info| info.name == **on)
-            .flat_map(|info| &info.settings.gateways);
-        gateways.any(|gateway| Some(gateway.addr) == address)
+        let rules = rules.iter().map(|info| &info.rule);
+        settings(on).is_some_and(|bridge| bridge.leads_from(address, on, rules))
     };
     let having: Vec<_> = outside.iter().filter(has_it).collect();
-    if having.is_empty() { outside.iter().collect() } else { having }
+    if !having.is_empty() {
+        return Ok(having);
+    }
+    let own = |on: &BridgeName| {
+        let gateways = settings(on).into_iter().flat_map(|bridge| &bridge.gateways);
+        let own: Vec<_> = gateways.map(|gateway| gateway.addr.to_string()).collect();
+        format!("{on} ({})", if own.is_empty() { "none".to_owned() } else { own.join(" ") })
+    };
+    let own: Vec<_> = outside.iter().map(own).collect();
+    let why = format!("hostIP {address} is no address of bridge {}", own.join(" or "));
+    Err(CniError::invalid(format!("portMappings, {}", mapping.host_port), why))
 }
 
 fn publication(

@@ -14,6 +14,7 @@ mod error;
 pub mod flow;
 pub mod ipam;
 mod listen;
+mod lock;
 mod loopback;
 mod names;
 mod network;
@@ -39,6 +40,7 @@ pub use config::{
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;
 pub use listen::{ListenError, SocketFile};
+pub use lock::{LockError, hold};
 pub use loopback::{Relayed, RelayedBy};
 pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,

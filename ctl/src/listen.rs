@@ -5,12 +5,14 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::client::connect;
+use crate::lock::{LockError, hold};
 
 /// How long to ask whether somebody listens there. Who does not accept even in that time does, and is busy.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,7 +27,21 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
-    /// Another program listens there.
+    /// A symbolic link is there, which could lead anywhere.
+    #[error("{path}: there is a symbolic link, which is not followed; remove it, or name the path that it leads to", path = .path.display())]
+    Link {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another program has it, or is about to.
+    #[error("{path}: {source}", path = .path.display())]
+    Locked {
+        /// The socket's path.
+        path: PathBuf,
+        /// Who has it.
+        source: LockError,
+    },
+    /// Another program, which knows nothing of the lock, listens there.
     #[error("{path}: another program listens there; end it, or name another path", path = .path.display())]
     Served {
         /// The socket's path.
@@ -43,12 +59,14 @@ pub enum ListenError {
     },
 }
 
-/// The file of a listening socket. Dropping it removes the file, unless something else is there by then.
+/// The file of a listening socket. Dropping it removes the file, unless something else is there by then; the lock beside it,
+/// `PATH.lock`, stays.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     /// The file's device and inode.
     identity: (u64, u64),
+    _lock: OwnedFd,
 }
 
 impl SocketFile {
@@ -65,16 +83,19 @@ impl SocketFile {
     }
 
     /// Listens at `path`, where only the own user may connect. Of what may be there already, a socket at which nobody
-    /// listens any more is replaced, and nothing else.
+    /// listens any more is replaced, and nothing else. Of several programs that begin at once one has it: the lock beside it
+    /// is held from before somebody looks until the file is gone.
     ///
     /// # Errors
     /// [`ListenError`]; what is at `path` is what it was.
     pub fn bind(path: &Path) -> Result<(UnixListener, Self), ListenError> {
+        let lock = hold(&lock_path(path))
+            .map_err(|source| ListenError::Locked { path: path.to_owned(), source })?;
         clear(path)?;
         let listener =
             UnixListener::bind(path).map_err(|source| failed(path, "bind it", source))?;
         let identity = identity(path).map_err(|source| failed(path, "look at it", source))?;
-        let file = Self { path: path.to_owned(), identity };
+        let file = Self { path: path.to_owned(), identity, _lock: lock };
         fs::set_permissions(path, Permissions::from_mode(0o600))
             .map_err(|source| failed(path, "set its permissions", source))?;
         Ok((listener, file))
@@ -89,6 +110,12 @@ impl Drop for SocketFile {
     }
 }
 
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
 fn failed(path: &Path, operation: &'static str, source: io::Error) -> ListenError {
     ListenError::Io { operation, path: path.to_owned(), source }
 }
@@ -98,6 +125,9 @@ fn clear(path: &Path) -> Result<(), ListenError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(path, "look at it", error)),
+        Ok(found) if found.file_type().is_symlink() => {
+            return Err(ListenError::Link { path: path.to_owned() });
+        }
         Ok(found) if !found.file_type().is_socket() => {
             return Err(ListenError::Occupied { path: path.to_owned() });
         }

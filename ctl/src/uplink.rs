@@ -281,9 +281,13 @@ mod tests {
         let removal = Mutation::PortDel(Named { name: "up0".parse().unwrap(), if_exists: false });
         let refused = apply(&config, &removal).unwrap_err();
         assert_eq!(refused.code, crate::ErrorCode::InUse);
-        assert!(refused.to_string().contains("need these: web; remove"), "{refused}");
-        let del = Named { name: "web".parse().unwrap(), if_exists: false };
-        let config = apply(&config, &Mutation::NatDel(del)).unwrap();
+        let both = "need these: up-192.0.2.2-8081-tcp, web; remove";
+        assert!(refused.to_string().contains(both), "{refused}");
+        for name in ["web", "up-192.0.2.2-8081-tcp"] {
+            assert!(apply(&config, &removal).is_err(), "{name} is left");
+            let del = Named { name: name.parse().unwrap(), if_exists: false };
+            config = apply(&config, &Mutation::NatDel(del)).unwrap();
+        }
         apply(&config, &removal).unwrap();
     }
 

@@ -17,7 +17,7 @@ use crate::daemon::Daemon;
 use crate::plugin::{EndpointName, PluginError};
 use crate::protocol::network::PortBinding;
 
-/// How often a free port is chosen, if somebody else takes it before it is published.
+/// How often other ports are chosen where those that no rule has are refused: a program of the host has one, for instance.
 const ATTEMPTS: usize = 10;
 
 /// Where a port may be published: a bridge that leads out, and its addresses.
@@ -54,16 +54,27 @@ pub(crate) fn publish(
     for binding in bindings {
         all.extend(wanted(binding, endpoint, &outsides)?);
     }
-    for _ in 1..ATTEMPTS {
-        match replace(daemon, name, &all, &network.name) {
-            // Somebody else took a port that was free a moment ago.
-            Err(error)
-                if error.code() == Some(ErrorCode::Exists) && all.iter().any(Wanted::is_choice) => {
-            }
+    let (mut refused, mut refusals) = (Vec::new(), 0);
+    loop {
+        let (own, others) = apart(daemon, name)?;
+        let rules = choose(&all, [&others[..], &refused].concat(), &network.name)?;
+        let error = match replace(daemon, name, own, &rules) {
+            Err(error) if error.code() == Some(ErrorCode::Exists) => error,
             done => return done,
+        };
+        let chosen = all.iter().zip(rules).filter(|(wanted, _)| wanted.is_choice());
+        let chosen: Vec<_> = chosen.map(|(_, rule)| rule).collect();
+        let (_, others) = apart(daemon, name)?;
+        // Somebody else took one that was free a moment ago, and will be seen to have it.
+        if chosen.iter().any(|rule| is_taken(rule, &others)) {
+            continue;
         }
+        refusals += 1;
+        if chosen.is_empty() || refusals == ATTEMPTS {
+            return Err(error);
+        }
+        refused.extend(chosen);
     }
-    replace(daemon, name, &all, &network.name)
 }
 
 /// Takes back what an endpoint published.
@@ -75,23 +86,41 @@ pub(crate) fn revoke(daemon: &Daemon, name: &EndpointName) -> Result<(), PluginE
     if own.is_empty() { Ok(()) } else { change(daemon, own.into_iter().map(removal).collect()) }
 }
 
+/// The rules of an endpoint, and all others.
+fn apart(
+    daemon: &Daemon,
+    name: &EndpointName,
+) -> Result<(Vec<NatInfo>, Vec<NatRule>), PluginError> {
+    let prefix = name.rule_prefix();
+    let is_own = |rule: &NatInfo| rule.name.as_str().starts_with(&prefix);
+    let (own, others): (Vec<_>, Vec<_>) = daemon.translations()?.into_iter().partition(is_own);
+    Ok((own, others.into_iter().map(|info| info.rule).collect()))
+}
+
+/// A rule for each port, none of which is for the same as another, or as one of those that have theirs.
+fn choose(
+    all: &[Wanted],
+    mut taken: Vec<NatRule>,
+    to: &BridgeName,
+) -> Result<Vec<NatRule>, PluginError> {
+    let others = taken.len();
+    for wanted in all {
+        taken.push(wanted.choose(&taken, to)?);
+    }
+    Ok(taken.split_off(others))
+}
+
 /// Publishes these ports instead of those before.
 fn replace(
     daemon: &Daemon,
     name: &EndpointName,
-    all: &[Wanted],
-    to: &BridgeName,
+    before: Vec<NatInfo>,
+    rules: &[NatRule],
 ) -> Result<(), PluginError> {
-    let prefix = name.rule_prefix();
-    let is_own = |rule: &NatInfo| rule.name.as_str().starts_with(&prefix);
-    let (own, others): (Vec<_>, Vec<_>) = daemon.translations()?.into_iter().partition(is_own);
-    let mut taken: Vec<_> = others.into_iter().map(|info| info.rule).collect();
-    let mut changes: Vec<_> = own.into_iter().map(removal).collect();
-    for (number, wanted) in all.iter().enumerate() {
-        let rule = wanted.choose(&taken, to)?;
+    let mut changes: Vec<_> = before.into_iter().map(removal).collect();
+    for (number, rule) in rules.iter().enumerate() {
         let add = NatAdd { name: Some(name.rule(number)?), rule: rule.clone() };
         changes.push(Mutation::NatAdd(add));
-        taken.push(rule);
     }
     change(daemon, changes)
 }
@@ -129,10 +158,7 @@ pub(crate) fn published(
 }
 
 fn rules(daemon: &Daemon, name: &EndpointName) -> Result<Vec<NatInfo>, PluginError> {
-    let prefix = name.rule_prefix();
-    let mut rules = daemon.translations()?;
-    rules.retain(|rule| rule.name.as_str().starts_with(&prefix));
-    Ok(rules)
+    Ok(apart(daemon, name)?.0)
 }
 
 fn outsides(daemon: &Daemon, network: &NetworkInfo) -> Result<Vec<Outside>, PluginError> {
@@ -218,6 +244,12 @@ fn no_outside(host_ip: Option<IpAddr>, outsides: &[Outside]) -> String {
     }
 }
 
+/// Whether the port that a rule publishes is that of others already.
+fn is_taken(rule: &NatRule, others: &[NatRule]) -> bool {
+    let NatRule::Publish(Publish { on, forward, .. }) = rule else { return false };
+    others.iter().any(|other| overlaps(other, on, forward))
+}
+
 /// Whether a rule leaves no room for another one.
 fn overlaps(rule: &NatRule, on: &BridgeName, forward: &Forward) -> bool {
     match rule {
@@ -237,11 +269,10 @@ impl Wanted {
     /// The first of its candidates that is free. The only one is tried even if it is not, for what the daemon says about it.
     fn choose(&self, taken: &[NatRule], to: &BridgeName) -> Result<NatRule, PluginError> {
         for port in self.candidates.clone() {
-            let forward = self.at(port)?;
-            let is_free = || !taken.iter().any(|rule| overlaps(rule, &self.on, &forward));
-            if !self.is_choice() || is_free() {
-                let (on, to) = (self.on.clone(), Some(to.clone()));
-                return Ok(NatRule::Publish(Publish { on, forward, to, port: None }));
+            let (on, forward, to) = (self.on.clone(), self.at(port)?, Some(to.clone()));
+            let rule = NatRule::Publish(Publish { on, forward, to, port: None });
+            if !self.is_choice() || !is_taken(&rule, taken) {
+                return Ok(rule);
             }
         }
         Err(PluginError::Publish {

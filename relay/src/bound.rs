@@ -11,19 +11,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use socket2::{Domain, SockFilter, Type};
 
+use crate::aside::Answers;
+
 /// The number of the loopback interface in every namespace (`LOOPBACK_IFINDEX` of the kernel's include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
 /// Where a filter reads the number of the interface by which a packet came (`SKF_AD_OFF + SKF_AD_IFINDEX`, linux/filter.h).
 const INTERFACE: u32 = 0xffff_f008;
 /// What came by the loopback interface, whole (Documentation/networking/filter.rst): `ld`, `jeq`, `ret`, `ret`.
-const BY_LOOPBACK: [SockFilter; 4] = [
+pub(crate) const BY_LOOPBACK: [SockFilter; 4] = [
     SockFilter::new(0x20, 0, 0, INTERFACE),
     SockFilter::new(0x15, 0, 1, LOOPBACK),
     SockFilter::new(0x06, 0, 0, u32::MAX),
     SockFilter::new(0x06, 0, 0, 0),
 ];
 /// Connections that wait to be let in, where the system allows as many (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// What is relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,7 +66,8 @@ pub struct Bound {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpListener),
-    Udp(UdpSocket),
+    /// With who answers, where the socket itself has another port than the one that it is for.
+    Udp(UdpSocket, Option<Answers>),
 }
 
 impl Bound {
@@ -79,28 +82,25 @@ impl Bound {
             Transport::Udp => {
                 let socket = on_loopback(listen.at, Type::DGRAM)?;
                 socket.bind(&listen.at.into())?;
-                Socket::Udp(socket.into())
+                Socket::Udp(socket.into(), None)
             }
         };
         Ok(Self { listen, socket, to })
     }
 
-    /// Listens for the connections of a port at another one of the same address, so that the port itself can be anybody's: the
-    /// caller has the kernel bring what is sent to `at` to [`Bound::listener`].
-    ///
-    /// # Errors
-    /// The kernel's, as those of [`Bound::bind`]; `AddrInUse` when the address has no port left.
-    pub fn aside(at: SocketAddr, to: SocketAddr) -> io::Result<Self> {
-        let listen = Listen { at, transport: Transport::Tcp };
-        let socket = Socket::Tcp(listener(SocketAddr::new(at.ip(), 0))?);
-        Ok(Self { listen, socket, to })
+    /// The socket that connections or datagrams come to.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.as_fd(),
+            Socket::Udp(socket, _) => socket.as_fd(),
+        }
     }
 
-    /// The socket that listens for connections.
-    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+    /// Whether the port itself is bound, so that no other program has it.
+    pub fn is_held(&self) -> bool {
         match &self.socket {
-            Socket::Tcp(listener) => Some(listener.as_fd()),
-            Socket::Udp(_) => None,
+            Socket::Tcp(listener) => listener.local_addr().is_ok_and(|own| own == self.listen.at),
+            Socket::Udp(_, answers) => answers.is_none(),
         }
     }
 

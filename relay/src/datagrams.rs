@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 
+use crate::aside::Answers;
+
 /// The longest datagram.
 const DATAGRAM_BYTES: usize = 65_536;
 /// Datagrams of one socket before it is the others' turn.
@@ -35,7 +37,17 @@ struct Conversation {
 pub(crate) struct Port {
     pub(crate) number: usize,
     pub(crate) near: UdpSocket,
+    pub(crate) answers: Option<Answers>,
     pub(crate) to: SocketAddr,
+}
+
+impl Port {
+    fn answer(&self, payload: &[u8], to: SocketAddr) -> io::Result<()> {
+        match &self.answers {
+            Some(answers) => answers.send(payload, to),
+            None => self.near.send_to(payload, to).map(|_| ()),
+        }
+    }
 }
 
 /// All clients of all UDP ports, by the numbers of their sockets.
@@ -126,7 +138,7 @@ impl Clients {
             match conversation.far.recv(&mut self.buffer) {
                 Ok(bytes) => {
                     conversation.heard = Instant::now();
-                    let _ = port.near.send_to(&self.buffer[..bytes], conversation.client.from);
+                    let _ = port.answer(&self.buffer[..bytes], conversation.client.from);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 // An ICMP error about what was sent: nobody listens there now.

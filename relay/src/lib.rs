@@ -5,10 +5,12 @@
 //! descriptors and nothing else; all are bounded ([`Limits`]).
 //!
 //! The thread lives where it is told to live: what it listens at was bound by the caller, in the host's namespace, and
-//! what it connects to is in the namespace that it enters first. It knows nothing of switches. Sources: splice(2), tcp(7),
+//! what it connects to is in the namespace that it enters first. A port is held ([`Bound::bind`]), or left to whoever has it
+//! ([`Aside`]). It knows nothing of switches. Sources: splice(2), tcp(7),
 //! epoll(7).
 #![forbid(unsafe_code)]
 
+mod aside;
 mod bound;
 mod datagrams;
 mod run;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use mio::{Poll, Waker};
 use rustix::process::{Resource, getrlimit};
 
+pub use aside::Aside;
 pub use bound::{Bound, Listen, Transport};
 use run::{Run, WAKE};
 

@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::bound::{Bound, Listen, Socket};
 use crate::datagrams::{Clients, Port};
-use crate::stream::{Pipes, Progress, Stream};
+use crate::stream::{Pipes, Progress, Stream, abort};
 use crate::{Limits, Order};
 
 /// Somebody ordered something.
@@ -23,6 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where somebody listens for connections.
 struct Door {
+    at: SocketAddr,
     listener: TcpListener,
     to: SocketAddr,
 }
@@ -131,12 +132,14 @@ impl Run {
             Socket::Tcp(listener) => {
                 let mut listener = TcpListener::from_std(listener);
                 let done = registry.register(&mut listener, near, Interest::READABLE);
-                done.map(|()| _ = self.doors.insert(number, Door { listener, to }))
+                done.map(|()| _ = self.doors.insert(number, Door { at: listen.at, listener, to }))
             }
-            Socket::Udp(socket) => {
+            Socket::Udp(socket, answers) => {
                 let mut socket = UdpSocket::from_std(socket);
                 let done = registry.register(&mut socket, near, Interest::READABLE);
-                done.map(|()| _ = self.ports.insert(number, Port { number, near: socket, to }))
+                done.map(|()| {
+                    _ = self.ports.insert(number, Port { number, near: socket, answers, to })
+                })
             }
         };
         match served {
@@ -198,9 +201,13 @@ impl Run {
                 self.crowded.insert(port);
                 return false;
             }
-            let (accepted, to) = (door.listener.accept(), door.to);
+            let (accepted, at, to) = (door.listener.accept(), door.at, door.to);
             match accepted {
-                Ok((near, _)) => self.welcome(port, near, to),
+                Ok((near, _)) if near.local_addr().is_ok_and(|own| is_same(own, at)) => {
+                    self.welcome(port, near, to);
+                }
+                // It was sent to the port that the listener shares with others, which leads nowhere.
+                Ok((near, _)) => abort(&near),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if is_want(&error) => {
                     self.crowded.insert(port);
@@ -249,6 +256,11 @@ impl Run {
             self.clients.forget_silent(self.limits.silence);
         }
     }
+}
+
+/// Whether two are the same address and port.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 /// Whether there are no descriptors left, this process's or the system's, or no memory (accept(2)): who waits goes on

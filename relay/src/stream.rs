@@ -136,7 +136,7 @@ impl Stream {
 }
 
 /// What is closed without lingering is reset (tcp(7), SO_LINGER in socket(7)).
-fn abort(socket: &TcpStream) {
+pub(crate) fn abort(socket: &TcpStream) {
     let _ = set_socket_linger(socket, Some(Duration::ZERO));
 }
 

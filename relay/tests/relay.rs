@@ -5,12 +5,13 @@
     reason = "a test fails by it, also in the functions that tests share"
 )]
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use relay::{Bound, Limits, Listen, Relay, Transport};
+use relay::{Aside, Bound, Limits, Listen, Relay, Transport};
 use rustix::net::sockopt::set_socket_linger;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -159,6 +160,53 @@ fn a_port_that_another_program_has_cannot_be_bound() {
     let at = other.local_addr().unwrap();
     let error = Bound::bind(Listen { at, transport: Transport::Tcp }, at).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
+}
+
+/// Where its ports are bound, and to whose ends it leads.
+fn aside(transport: Transport, to: SocketAddr) -> (Relay, SocketAddr) {
+    let relay = Relay::start(limits(), || Ok(())).unwrap();
+    let mut aside = Aside::default();
+    let mut bind = |port| {
+        let at = SocketAddr::new(to.ip(), port);
+        aside.bind(Listen { at, transport }, to).unwrap()
+    };
+    let ports = vec![bind(1), bind(2), bind(3)];
+    let own: BTreeSet<SocketAddr> = ports.iter().map(own).collect();
+    relay.serve(ports);
+    let [own] = own.into_iter().collect::<Vec<_>>().try_into().unwrap();
+    (relay, own)
+}
+
+fn own(port: &Bound) -> SocketAddr {
+    let own = rustix::net::getsockname(port.socket()).unwrap();
+    own.try_into().unwrap()
+}
+
+#[test]
+fn what_is_sent_to_the_port_that_others_share_is_for_none_of_them() {
+    for ip in ["127.0.0.1", "::1"] {
+        let any = SocketAddr::new(ip.parse().unwrap(), 0);
+        let server = TcpListener::bind(any).unwrap();
+        let (_relay, shared) = aside(Transport::Tcp, server.local_addr().unwrap());
+        // The reset may be there before the client has seen that it is connected.
+        let client = TcpStream::connect_timeout(&shared, SOON);
+        let error = client.and_then(|mut client| client.read(&mut [0; 8])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        server.set_nonblocking(true).unwrap();
+        assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn a_port_that_others_share_is_chosen_anew_when_another_program_has_it() {
+    let (mut aside, to) = (Aside::default(), "127.0.0.1:1".parse().unwrap());
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let listen = Listen { at: to, transport };
+        let first = own(&aside.bind(listen, to).unwrap());
+        assert!(aside.is_at(Listen { at: first, transport }));
+        let _other = Bound::bind(Listen { at: first, transport }, to).unwrap();
+        assert_ne!(own(&aside.bind(listen, to).unwrap()), first);
+    }
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use ctl::response::{NatInfo, PortInfo};
-use ctl::{BridgeAdd, Mutation, Port, PortAdd, PortKind, PortName, Query, RouteAdd, Tap};
+use ctl::{
+    BridgeAdd, Masquerade, Mutation, NatAdd, NatRule, Port, PortAdd, PortKind, PortName, Query,
+    RouteAdd, Tap,
+};
 use netlab::{Container, LabError, Need, Test, TestResult, test};
 use serde_json::{Value, json};
 
@@ -16,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn tests() -> Vec<Test> {
     let tap = [
         test!(a_published_port_is_reached_from_outside_and_sees_who_asks),
+        test!(a_port_is_published_on_the_uplink_that_has_the_address),
         test!(a_port_that_is_taken_is_refused_and_nothing_is_left),
         test!(a_port_cannot_be_published_where_there_is_no_outside),
         test!(a_port_of_the_hosts_loopback_needs_no_outside),
@@ -108,6 +112,53 @@ fn a_published_port_is_reached_from_outside_and_sees_who_asks() -> TestResult {
     assert!(message.contains("is not published on up"), "{message}");
     Run::command("DEL", "a", &a, &conf).result()?;
     assert_eq!(published(&host)?, 0);
+    Ok(())
+}
+
+/// As its own, as one that it answers for, or as one that it masquerades by.
+fn a_port_is_published_on_the_uplink_that_has_the_address() -> TestResult {
+    let host = Host::new()?;
+    let _world = outside(&host)?;
+    let other = BridgeAdd {
+        gateways: vec!["198.51.100.1/24".parse()?],
+        proxy: vec!["198.51.100.64/26".parse()?],
+        ..BridgeAdd::new("other".parse()?)
+    };
+    host.change(Mutation::BridgeAdd(other))?;
+    host.change(Mutation::BridgeAdd(BridgeAdd {
+        gateways: vec!["10.9.0.1/24".parse()?],
+        ..BridgeAdd::new("lab".parse()?)
+    }))?;
+    let pool = Masquerade {
+        addresses: Some("198.51.100.10-198.51.100.12".parse()?),
+        ..Masquerade::new("lab".parse()?, "other".parse()?)
+    };
+    host.change(Mutation::NatAdd(NatAdd { name: None, rule: NatRule::Masquerade(pool) }))?;
+    let conf = with(&host.conf("web", subnet("10.1.0.0/24")), "publishOn", json!(["up", "other"]));
+    let at = |ip: &str| {
+        let one = json!({ "hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ip });
+        with(&conf, "runtimeConfig", mappings(json!([one])))
+    };
+    let a = Container::new()?;
+    for (ip, on) in [
+        ("192.0.2.1", "up"),
+        ("198.51.100.1", "other"),
+        ("198.51.100.70", "other"),
+        ("198.51.100.11", "other"),
+    ] {
+        Run::command("ADD", "a", &a, &at(ip)).result()?;
+        let rules: Vec<NatInfo> = host.ask(Query::NatList)?;
+        let found = rules.iter().filter_map(|rule| match &rule.rule {
+            NatRule::Publish(rule) => Some(rule.on.as_str()),
+            _ => None,
+        });
+        assert_eq!(found.collect::<Vec<_>>(), [on], "{ip}");
+        Run::command("DEL", "a", &a, &at(ip)).result()?;
+    }
+    let (code, message) = Run::command("ADD", "a", &a, &at("203.0.113.7")).error()?;
+    assert_eq!(code, 7, "{message}");
+    let own = "203.0.113.7 is no address of bridge up (192.0.2.1) or other (198.51.100.1)";
+    assert!(message.contains(own), "{message}");
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use super::otherwise;
 use crate::attach::list;
 use crate::check::{check_addressed, no_bridge, shown};
 use crate::{
-    Config, ConnFilter, CtlError, ErrorCode, IpCidr, Masquerade, Named, NatAdd, NatRule, NatSet,
-    Publish, RuleName,
+    Config, ConnFilter, CtlError, ErrorCode, IpCidr, Named, NatAdd, NatRule, NatSet, Publish,
+    RuleName,
 };
 
 pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
@@ -56,16 +56,7 @@ fn check_own_address(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
     let address = forward.address.filter(|_| !publish.is_on_loopback());
     // What is wrong with the rest is told elsewhere.
     let (Some(address), Some(bridge)) = (address, config.bridges.get(on)) else { return Ok(()) };
-    let lends = |rule: &NatRule| match rule {
-        NatRule::Masquerade(Masquerade { to, addresses: Some(lent), .. }) => {
-            to == on && lent.contains(address)
-        }
-        _ => false,
-    };
-    let is_own = bridge.gateways.iter().any(|gateway| gateway.addr == address)
-        || bridge.proxy.iter().any(|proxied| proxied.contains(address))
-        || config.nat.values().any(lends);
-    if is_own {
+    if bridge.leads_from(address, on, config.nat.values()) {
         return Ok(());
     }
     let own: Vec<_> = bridge.gateways.iter().map(|gateway| gateway.addr).collect();

@@ -43,7 +43,8 @@ pub(super) fn check_left_addressed(old: &Config, config: &Config) -> Result<(), 
     };
     for (name, port) in old.ports.iter().filter(|(_, port)| port.shared).filter(goes) {
         let is_left = |(_, rule): &(&RuleName, &NatRule)| {
-            rule.bridges().contains(&&port.bridge) && check_addressed(config, rule).is_err()
+            rule.bridges().contains(&&port.bridge)
+                && (check_addressed(config, rule).is_err() || is_nowhere(config, rule))
         };
         let left = config.nat.iter().filter(is_left).map(|(rule, _)| rule.to_string());
         let left: Vec<_> = left.collect();
@@ -58,6 +59,15 @@ pub(super) fn check_left_addressed(old: &Config, config: &Config) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Whether a rule publishes at an address that does not lead to the switch.
+fn is_nowhere(config: &Config, rule: &NatRule) -> bool {
+    let NatRule::Publish(rule) = rule else { return false };
+    let (on, bridge) = (&rule.on, config.bridges.get(&rule.on));
+    let leads =
+        |address| bridge.is_some_and(|bridge| bridge.leads_from(address, on, config.nat.values()));
+    !rule.is_on_loopback() && rule.forward.address.is_some_and(|address| !leads(address))
 }
 
 /// That a rule has the addresses that packets leave with, or are sent to.

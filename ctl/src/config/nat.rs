@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::names::{BadName, as_string, bad, digits};
-use crate::{AddressRanges, BridgeName, PortName, PortRange, Prefix, Protocol, RuleName};
+use crate::{AddressRanges, Bridge, BridgeName, PortName, PortRange, Prefix, Protocol, RuleName};
 
 /// A rule of address translation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,27 @@ impl NatRule {
             Self::Prefix(rule) => format!("{}-{}", rule.from, rule.inside),
         };
         text.replace([':', '/'], "-").parse()
+    }
+}
+
+impl Bridge {
+    /// Whether an address leads to the switch on this bridge, which has this name: as its own, as one that it answers for, or as
+    /// one that these rules masquerade by.
+    pub fn leads_from<'a>(
+        &self,
+        address: IpAddr,
+        name: &BridgeName,
+        rules: impl IntoIterator<Item = &'a NatRule>,
+    ) -> bool {
+        let lends = |rule: &NatRule| match rule {
+            NatRule::Masquerade(Masquerade { to, addresses: Some(lent), .. }) => {
+                to == name && lent.contains(address)
+            }
+            _ => false,
+        };
+        self.gateways.iter().any(|gateway| gateway.addr == address)
+            || self.proxy.iter().any(|proxied| proxied.contains(address))
+            || rules.into_iter().any(lends)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Barrier;
+use std::thread;
 
 use ctl::{ListenError, SocketFile};
 
@@ -20,7 +22,9 @@ fn only_a_socket_at_which_nobody_listens_is_replaced() {
     // A name of something is that thing, wherever it leads.
     let link = directory.socket().with_extension("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    assert!(matches!(SocketFile::bind(&link), Err(ListenError::Occupied { .. })));
+    let error = SocketFile::bind(&link).unwrap_err();
+    assert!(matches!(error, ListenError::Link { .. }), "{error}");
+    assert!(error.to_string().contains("a symbolic link, which is not followed"), "{error}");
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     assert!(matches!(SocketFile::bind(&path), Err(ListenError::Occupied { .. })));
@@ -33,6 +37,32 @@ fn only_a_socket_at_which_nobody_listens_is_replaced() {
     let (_listener, _file) = SocketFile::bind(&path).unwrap();
     assert!(UnixStream::connect(&path).is_ok());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Each round finds what a dead program left behind, which all of them may replace.
+#[test]
+fn of_several_that_listen_at_once_one_has_the_socket_and_the_others_say_who() {
+    let directory = Directory::new("at-once");
+    let path = directory.socket();
+    for _ in 0..100 {
+        drop(UnixListener::bind(&path).unwrap());
+        let start = Barrier::new(8);
+        let bound: Vec<_> = thread::scope(|scope| {
+            let bind = || {
+                start.wait();
+                SocketFile::bind(&path)
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(bind)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let (served, refused): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+        assert_eq!(served.len(), 1);
+        assert!(UnixStream::connect(&path).is_ok(), "it is not the one who has it");
+        for error in refused {
+            let (error, pid) = (error.unwrap_err().to_string(), std::process::id());
+            assert!(error.contains(&format!("pid {pid}")), "{error}");
+        }
+    }
 }
 
 #[test]

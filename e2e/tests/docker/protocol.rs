@@ -1,7 +1,11 @@
 //! Every method of the protocol by itself, as dockerd would call it.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::sync::Barrier;
+use std::thread;
 use std::time::Duration;
 
 use ctl::response::PortInfo;
@@ -10,7 +14,7 @@ use ctl::{
     RouteDel,
 };
 use e2e::{Host, Outcome, Plugin, Switch};
-use netlab::{Container, Need, Test, TestResult, test};
+use netlab::{Container, LabError, Need, Test, TestResult, test};
 use serde_json::{Value, json};
 
 pub fn tests() -> Vec<Test> {
@@ -20,6 +24,8 @@ pub fn tests() -> Vec<Test> {
         test!(many_ports_are_published_all_or_none),
         test!(who_publishes_without_an_uplink_is_told_how_to_make_one),
         test!(a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_both),
+        test!(containers_that_begin_at_once_get_different_ports_of_a_range),
+        test!(a_port_of_a_range_that_a_program_of_the_host_has_is_passed_by),
         test!(a_network_without_addresses_is_made_for_dockers_null_driver),
         test!(what_is_repeated_or_gone_already_is_no_error),
         test!(an_address_is_given_to_who_asks_and_is_free_again),
@@ -254,6 +260,72 @@ fn a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_b
     wire.done("NetworkDriver.DeleteNetwork", delete)?;
     assert_eq!((wire.switch.networks()?.len(), names()?.len()), (0, 0));
     wire.host.namespace.link("lan0")?;
+    Ok(())
+}
+
+/// Endpoints of a new network, as many as asked for.
+fn endpoints(wire: &Wire, count: u8) -> Outcome<Vec<Value>> {
+    wire.create_network(json!({}))?;
+    let each = (0..count).map(|number| {
+        let id = format!("{number:02x}{}", &ENDPOINT[2..]);
+        let arguments = json!({ "NetworkID": NETWORK, "EndpointID": id });
+        let mut create = arguments.clone();
+        create["Interface"] = json!({ "Address": format!("10.9.0.{}/24", number + 20) });
+        let created = wire.call("NetworkDriver.CreateEndpoint", create)?;
+        assert!(created.get("Err").is_none(), "{created}");
+        Ok(arguments)
+    });
+    each.collect()
+}
+
+/// Publishes port 80 of an endpoint as one of the host's from 8000 on; which, or why not.
+fn publish_one(wire: &Wire, mut arguments: Value, ip: &str, last: u16) -> Outcome<Value> {
+    let asked = arguments.clone();
+    let binding =
+        json!({ "Proto": 6, "HostIP": ip, "Port": 80, "HostPort": 8000, "HostPortEnd": last });
+    arguments["Options"] = json!({ "com.docker.network.portmap": [binding] });
+    let done = wire.call("NetworkDriver.ProgramExternalConnectivity", arguments)?;
+    if done != json!({}) {
+        return Ok(done);
+    }
+    let info = wire.call("NetworkDriver.EndpointOperInfo", asked)?;
+    Ok(info["Value"]["com.docker.network.portmap"][0]["HostPort"].clone())
+}
+
+fn containers_that_begin_at_once_get_different_ports_of_a_range() -> TestResult {
+    const COUNT: u8 = 20;
+    let wire = Wire::new()?;
+    let endpoints = endpoints(&wire, COUNT)?;
+    let last = 8000 + u16::from(COUNT) - 1;
+    let start = Barrier::new(usize::from(COUNT));
+    let got: Vec<Result<Value, String>> = thread::scope(|scope| {
+        let begin = |arguments: &Value| {
+            start.wait();
+            publish_one(&wire, arguments.clone(), "", last).map_err(|error| error.to_string())
+        };
+        let threads: Vec<_> =
+            endpoints.iter().map(|arguments| scope.spawn(move || begin(arguments))).collect();
+        let panicked = |_| Err("it panicked".to_owned());
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    });
+    let got = got.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let ports: BTreeSet<_> = got.iter().filter_map(Value::as_u64).collect();
+    assert!(ports.into_iter().eq(8000..=u64::from(last)), "{got:?}");
+    Ok(())
+}
+
+fn a_port_of_a_range_that_a_program_of_the_host_has_is_passed_by() -> TestResult {
+    let wire = Wire::new()?;
+    let endpoints = endpoints(&wire, 2)?;
+    let failed = |source| LabError::Socket { operation: "listen", source };
+    let _program =
+        wire.host.namespace.run(|| TcpListener::bind("127.0.0.1:8000").map_err(failed))?;
+    let publish =
+        |number: usize, last| publish_one(&wire, endpoints[number].clone(), "127.0.0.1", last);
+    assert_eq!(publish(0, 8001)?, 8001);
+    // There is none left, and the answer says who has them.
+    let refused = publish(1, 8001)?;
+    assert!(refused["Err"].as_str().is_some_and(|said| said.contains("8000")), "{refused}");
     Ok(())
 }
 

@@ -87,7 +87,7 @@ fn a_published_port_is_reached_where_the_host_shares_its_interface() -> TestResu
     let mut switch = Switch::start_sharing(&host, &[])?;
     let podman = Podman::new(&host)?;
     podman.network(&switch, "web", WEB)?;
-    podman.container("shop", "--network web -p 8080:80 -p 127.0.0.1:9090:80")?;
+    podman.container("shop", "--network web -p 8080:80 -p 127.0.0.1:9090:80 -p 5353:53/udp")?;
     podman.shell("shop", "mkdir -p /www; echo hello >/www/index.html; httpd -p 80 -h /www")?;
     let is_reached = || -> TestResult {
         assert!(host.fetch("198.51.100.1:8080")?.0.ends_with("hello\n"));

@@ -79,7 +79,7 @@ fn forwarded(name: &str) -> Query {
 
 #[test]
 fn names_of_containers_are_answered_and_what_they_have_not_is_no_error() {
-    let table: [(&str, Rtype, Rcode, &[&str]); 23] = [
+    let table: [(&str, Rtype, Rcode, &[&str]); 26] = [
         ("db", Rtype::A, Rcode::NOERROR, &["10.1.0.3", "10.1.0.2"]),
         ("DB.Web", Rtype::A, Rcode::NOERROR, &["10.1.0.3", "10.1.0.2"]),
         ("db", Rtype::AAAA, Rcode::NOERROR, &["fd01::2"]),
@@ -87,6 +87,9 @@ fn names_of_containers_are_answered_and_what_they_have_not_is_no_error() {
         ("www.example.com", Rtype::A, Rcode::NOERROR, &["10.1.0.2"]),
         ("b-eth0", Rtype::AAAA, Rcode::NOERROR, &[]),
         ("db", Rtype::MX, Rcode::NOERROR, &[]),
+        ("db", Rtype::DS, Rcode::NOERROR, &[]),
+        ("DB", Rtype::DNSKEY, Rcode::NOERROR, &[]),
+        ("db.web", Rtype::DS, Rcode::NOERROR, &[]),
         ("db", Rtype::from_int(65280), Rcode::NOERROR, &[]),
         ("db", Rtype::ANY, Rcode::NOERROR, &["\"RFC8482\" \"\""]),
         ("nobody", Rtype::A, Rcode::NXDOMAIN, &[]),

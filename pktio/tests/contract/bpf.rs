@@ -1,7 +1,7 @@
 //! Programs and maps, in the kernel.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use netlab::raw::RawSocket;
 use netlab::{Container, TestResult};
 use pktio::bpf::code::{Alu, Code, If, Reg, Size};
 use pktio::bpf::{BpfError, Hook, Map, MapKind, Program, ProgramKind, Steering};
+use socket2::{Domain, Socket, Type};
 
 use crate::kernel::{Outcome2, veth};
 use crate::suite::Outcome;
@@ -133,6 +134,52 @@ pub fn a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said() 
     let error = Program::load(ProgramKind::Classifier, &endless.finish()?).err();
     let text = error.ok_or("R3 has nothing")?.to_string();
     assert!(text.contains("R3 !read_ok"), "{text}");
+    Ok(())
+}
+
+/// Though all of the sockets share one port.
+pub fn a_datagram_is_steered_past_whoever_has_its_port() -> TestResult {
+    let host = Container::new()?;
+    host.run(|| -> Outcome2<()> {
+        for ip in ["127.0.0.1", "::1"] {
+            steers_datagrams(ip.parse()?)?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn steers_datagrams(ip: IpAddr) -> Outcome2<()> {
+    let steering = Steering::new(4)?;
+    let aside = |port| -> std::io::Result<UdpSocket> {
+        let at = SocketAddr::new(ip, port);
+        let socket = Socket::new(Domain::for_address(at), Type::DGRAM, None)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&at.into())?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    let first = aside(0)?;
+    let sockets = [aside(first.local_addr()?.port())?, aside(first.local_addr()?.port())?, first];
+    let ports = [5351, 5352, 5353];
+    for (socket, port) in sockets.iter().zip(ports) {
+        steering.steer(SocketAddr::new(ip, port), socket.as_fd())?;
+    }
+    // The same port of TCP is another one.
+    let at = SocketAddr::new(ip, 5351);
+    let (holder, listener) = (UdpSocket::bind(at)?, TcpListener::bind(at)?);
+    let client = UdpSocket::bind(SocketAddr::new(ip, 0))?;
+    let mut heard = [0; 8];
+    for (socket, port) in sockets.iter().zip(ports) {
+        client.send_to(&port.to_be_bytes(), SocketAddr::new(ip, port))?;
+        assert_eq!(socket.recv_from(&mut heard)?, (2, client.local_addr()?));
+        assert_eq!(heard[..2], port.to_be_bytes());
+    }
+    TcpStream::connect(at)?;
+    listener.accept()?;
+    drop(steering);
+    client.send_to(b"held", at)?;
+    assert_eq!(holder.recv_from(&mut heard)?.0, 4);
     Ok(())
 }
 

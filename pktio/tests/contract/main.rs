@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         test!(a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said)
             .needs(Need::Bpf),
         test!(a_connection_is_steered_past_whoever_has_its_port).needs(Need::Bpf),
+        test!(a_datagram_is_steered_past_whoever_has_its_port).needs(Need::Bpf),
         test!(a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways).needs(Need::Bpf),
         test!(a_port_at_which_the_kernel_refuses_shortcuts_says_why_and_is_one_without)
             .needs(Need::Bpf),
@@ -60,7 +61,8 @@ fn main() -> ExitCode {
 }
 
 use bpf::{
-    a_connection_is_steered_past_whoever_has_its_port, a_map_has_what_was_put_into_it,
+    a_connection_is_steered_past_whoever_has_its_port,
+    a_datagram_is_steered_past_whoever_has_its_port, a_map_has_what_was_put_into_it,
     a_program_at_tcx_obeys_its_map_and_goes_with_its_link,
     a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said,
 };

@@ -25,7 +25,6 @@ mod device;
 mod explain;
 mod feed;
 mod inspect;
-mod lock;
 mod place;
 mod problems;
 mod reception;
@@ -51,7 +50,6 @@ use ctl::{BridgeName, CtlError, ErrorCode, FiveTuple, Named, Query, Request, Tra
 use serde_json::Value;
 
 pub use background::{Background, BackgroundError};
-pub use lock::LockError;
 pub use socket::SocketError;
 pub use store::StoreError;
 

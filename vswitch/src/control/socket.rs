@@ -2,7 +2,6 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -10,20 +9,10 @@ use ctl::{ListenError, SocketFile};
 use mio::net::{UnixListener, UnixStream};
 use rustix::net::sockopt::socket_peercred;
 
-use super::lock::{LockError, hold};
-
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// Another daemon serves it.
-    #[error("control socket {path}: {source}", path = .path.display())]
-    Locked {
-        /// The socket's path.
-        path: PathBuf,
-        /// Who has it.
-        source: LockError,
-    },
     /// Nobody can listen there.
     #[error("control socket {0}")]
     Listen(#[from] ListenError),
@@ -46,20 +35,17 @@ pub struct ControlSocket {
     pub listener: UnixListener,
     group: Option<u32>,
     _file: SocketFile,
-    _lock: OwnedFd,
 }
 
 impl ControlSocket {
-    /// Binds `path` with mode 0600, or 0660 and owned by `group`. The lock beside it decides whose the
-    /// path is, so that a socket that a dead daemon left behind is replaced and a living one's is not.
+    /// Binds `path` with mode 0600, or 0660 and owned by `group`. A socket that a dead daemon left behind
+    /// is replaced, and a living one's is not.
     ///
     /// # Errors
     /// [`SocketError`], when another daemon serves the path or the kernel refuses.
     pub fn bind(path: &Path, group: Option<u32>) -> Result<Self, SocketError> {
         let io = |operation, source| SocketError::Io { operation, path: path.to_owned(), source };
         SocketFile::make_directory(path)?;
-        let lock = hold(&lock_path(path))
-            .map_err(|source| SocketError::Locked { path: path.to_owned(), source })?;
         let (listener, file) = SocketFile::bind(path)?;
         listener.set_nonblocking(true).map_err(|source| io("configure", source))?;
         if let Some(group) = group {
@@ -68,7 +54,7 @@ impl ControlSocket {
             opened.map_err(|source| io("set the permissions of", source))?;
         }
         let listener = UnixListener::from_std(listener);
-        Ok(Self { listener, group, _file: file, _lock: lock })
+        Ok(Self { listener, group, _file: file })
     }
 
     /// Whether the process at the other end may give orders: root, the daemon's own user, or, where a
@@ -82,10 +68,4 @@ impl ControlSocket {
         let ours = rustix::process::geteuid().as_raw();
         if uid == 0 || uid == ours || self.group.is_some() { Ok(()) } else { Err(uid) }
     }
-}
-
-fn lock_path(socket: &Path) -> PathBuf {
-    let mut name = socket.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
 }

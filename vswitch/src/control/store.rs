@@ -15,9 +15,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use ctl::{Action, Config};
-
-use super::lock::{LockError, hold};
+use ctl::{Action, Config, LockError, hold};
 
 /// The file that holds the state.
 const STATE_FILE: &str = "state.json";

@@ -1,6 +1,7 @@
 //! Published ports at the host's own addresses, from which the daemon relays them to the host's own programs: a namespace
 //! is the host.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
@@ -13,6 +14,7 @@ use ctl::{
     Backend, ErrorCode, Mutation, Named, NatAdd, NatRule, Publish, Query, Service, ServiceAdd,
 };
 use netlab::{Container, LabError, Need, Test, TestResult, test};
+use pktio::bpf::Steering;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, eventually};
@@ -31,9 +33,12 @@ pub fn tests() -> Vec<Test> {
         test!(a_node_port_is_reached_by_the_hosts_own_addresses),
         test!(what_is_relayed_at_the_hosts_address_is_for_its_own_programs_alone),
         test!(what_is_relayed_follows_the_hosts_addresses),
+        test!(a_program_at_an_address_that_the_host_gets_later_is_said_to_lose_its_own_port),
         test!(a_datagram_to_a_published_port_of_the_host_is_answered_from_there),
         test!(a_relayed_port_is_there_again_after_a_restart),
         test!(a_program_gets_a_published_port_and_its_connections_still_go_to_the_container),
+        test!(a_program_gets_a_published_port_and_its_datagrams_still_go_to_the_container),
+        test!(all_relayed_ports_together_take_one_of_the_hosts),
         test!(a_port_that_another_program_has_on_the_loopback_refuses_the_rule),
         test!(a_restarted_daemon_waits_for_a_port_that_another_program_has),
         test!(a_port_that_is_published_on_the_loopback_is_nowhere_else),
@@ -182,7 +187,11 @@ fn what_is_relayed_at_the_hosts_address_is_for_its_own_programs_alone() -> TestR
 }
 
 fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
-    let site = Site::new()?;
+    let mut site = Site::new()?;
+    let directory = site.daemon.directory().to_owned();
+    site.daemon.end(Signal::TERM)?;
+    let _crowd = crowd(&site.host)?;
+    site.daemon = Daemon::start_again_on(&site.host, &directory, &[])?;
     let (link, netlink) = (site.host.link("eth0")?, site.host.netlink()?);
     let further = "198.51.100.2/24".parse()?;
     let forward = "198.51.100.2:9090:10.1.0.2:53/udp";
@@ -211,6 +220,33 @@ fn what_is_relayed_follows_the_hosts_addresses() -> TestResult {
     answers(&site, (&server, GATEWAY[0].parse()?), at)?;
     assert_eq!(site.daemon.ask::<Status>(Query::Status)?.problems, [], "it went with its cause");
     site.daemon.check_ledger()
+}
+
+/// Where the host has it on another interface already, for instance.
+fn a_program_at_an_address_that_the_host_gets_later_is_said_to_lose_its_own_port() -> TestResult {
+    let site = Site::new()?;
+    let netlink = site.host.netlink()?;
+    netlink.add_address(site.host.link("lo")?.index, "198.51.100.2/32".parse()?)?;
+    let at: SocketAddr = "198.51.100.2:8080".parse()?;
+    let _program: TcpListener = listen(&site.host, at)?;
+    netlink.add_address(site.host.link("eth0")?.index, "198.51.100.2/24".parse()?)?;
+    let texts = || -> Outcome<Vec<String>> {
+        let problems = site.daemon.ask::<Status>(Query::Status)?.problems;
+        Ok(problems.into_iter().map(|problem| problem.text).collect())
+    };
+    eventually("it is said", || texts().is_ok_and(|texts| !texts.is_empty()))?;
+    is_relayed(&site, 0, at)?;
+    let texts = texts()?;
+    let [only] = &texts[..] else { return Err(format!("{texts:?}").into()) };
+    assert!(only.starts_with("nat rule web4: a program on the host has 198.51.100.2:8080/tcp"));
+    site.daemon.check_ledger()
+}
+
+/// Has the kernel steer nothing to a daemon that is started now, which then holds the ports that it relays: a namespace has room
+/// for so many programs (`netns_bpf_max_progs`, kernel/bpf/net_namespace.c). They go with the answer.
+fn crowd(host: &Container) -> Outcome<Vec<Steering>> {
+    let programs = || std::iter::from_fn(|| Steering::new(1).ok()).collect();
+    Ok(host.run(|| Ok::<_, LabError>(programs()))?)
 }
 
 fn datagrams(on: &Container, at: SocketAddr) -> Outcome<UdpSocket> {
@@ -286,13 +322,86 @@ fn a_program_gets_a_published_port_and_its_connections_still_go_to_the_container
     every_address(&site)?;
     other.set_nonblocking(true)?;
     assert!(other.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
-    let status: ctl::response::Status = site.daemon.ask(Query::Status)?;
+    let status: Status = site.daemon.ask(Query::Status)?;
     assert!(status.problems.is_empty(), "{:?}", status.problems);
     // With the rule, it has the port for itself.
     revoke(&site.daemon, "web4")?;
     connect(&site.host, at(0))??;
     other.set_nonblocking(false)?;
     other.accept()?;
+    site.daemon.check_ledger()
+}
+
+/// As podman does with `-p 5353:53/udp`.
+fn a_program_gets_a_published_port_and_its_datagrams_still_go_to_the_container() -> TestResult {
+    let mut site = Site::new()?;
+    let inner = |number: usize| -> Outcome<_> { Ok(SocketAddr::new(INNER[number].parse()?, 53)) };
+    for number in [0, 1] {
+        let forward = format!("5353:{}/udp", inner(number)?);
+        publish(&site.daemon, &format!("dns{number}"), &forward, "out")?;
+    }
+    let other = datagrams(&site.host, "[::]:5353".parse()?)?;
+    let every_address = |site: &Site| -> TestResult {
+        for number in [0, 1] {
+            let server = datagrams(&site.inner, inner(number)?)?;
+            for ip in own(number)? {
+                let gateway = GATEWAY[number].parse()?;
+                answers(site, (&server, gateway), SocketAddr::new(ip, 5353))?;
+            }
+        }
+        Ok(())
+    };
+    every_address(&site)?;
+    let directory = site.daemon.directory().to_owned();
+    site.daemon.end(Signal::KILL)?;
+    let client = datagrams(&site.host, SocketAddr::new(LOOPBACK[0], 0))?;
+    let mut heard = [0; 8];
+    client.send_to(b"between", SocketAddr::new(LOOPBACK[0], 5353))?;
+    assert_eq!(other.recv_from(&mut heard)?.0, 7);
+    site.daemon = Daemon::start_again_on(&site.host, &directory, &[])?;
+    every_address(&site)?;
+    other.set_nonblocking(true)?;
+    assert!(other.recv(&mut heard).is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
+    let status: Status = site.daemon.ask(Query::Status)?;
+    assert!(status.problems.is_empty(), "{:?}", status.problems);
+    // With the rule, it has the port for itself.
+    revoke(&site.daemon, "dns0")?;
+    other.set_nonblocking(false)?;
+    client.send_to(b"after", SocketAddr::new(LOOPBACK[0], 5353))?;
+    assert_eq!(other.recv_from(&mut heard)?.0, 5);
+    site.daemon.check_ledger()
+}
+
+/// The ports of the host at which somebody listens, of TCP and IPv4.
+fn listened(host: &Container) -> Outcome<BTreeSet<u16>> {
+    let text = host.run(|| std::fs::read_to_string("/proc/thread-self/net/tcp").map_err(io))?;
+    let of_line = |line: &str| {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        let port = words.get(1)?.split_once(':')?.1;
+        (*words.get(3)? == "0A").then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    Ok(text.lines().filter_map(of_line).collect())
+}
+
+fn all_relayed_ports_together_take_one_of_the_hosts() -> TestResult {
+    let site = Site::new()?;
+    publish(&site.daemon, "many", "20000-20199:10.1.0.2:20000/tcp", "out")?;
+    let listened = listened(&site.host)?;
+    let [shared] = listened.into_iter().collect::<Vec<_>>()[..] else {
+        return Err("more than one port".into());
+    };
+    let listener = listen(&site.inner, "10.1.0.2:20123".parse()?)?;
+    let near = connect(&site.host, SocketAddr::new(LOOPBACK[0], 20123))??;
+    carries_both_ways(&near, &listener.accept()?.0)?;
+    // To that one itself leads nothing, until it is published; then it is like any other.
+    let at = SocketAddr::new(LOOPBACK[0], shared);
+    let reset = connect(&site.host, at)?.and_then(|mut near| {
+        near.set_read_timeout(Some(SOON))?;
+        near.read(&mut [0; 8])
+    });
+    assert!(reset.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+    publish(&site.daemon, "same", &format!("{shared}:10.1.0.2:80/tcp"), "out")?;
+    is_relayed(&site, 0, at)?;
     site.daemon.check_ledger()
 }
 
@@ -340,6 +449,7 @@ fn a_restarted_daemon_waits_for_a_port_that_another_program_has() -> TestResult 
     let (server, [loopback, nic]) = ((&server, GATEWAY[0].parse()?), own(0)?);
     let directory = site.daemon.directory().to_owned();
     site.daemon.end(Signal::TERM)?;
+    let _crowd = crowd(&site.host)?;
     let other = datagrams(&site.host, SocketAddr::new(loopback, 5353))?;
     site.daemon = Daemon::start_again_on(&site.host, &directory, &[])?;
     answers(&site, server, SocketAddr::new(nic, 5353))?;

@@ -229,7 +229,7 @@ impl Switch {
         self.put_statics(&before);
         begun.iter().try_for_each(|port| self.fleet.open(*port)).map_err(stuck)?;
         self.widen_claims();
-        self.loopback.serve(listening);
+        self.serve_loopback(listening);
         self.settle_problems();
         names.iter().try_for_each(|name| self.announce(name)).map_err(stuck)
     }

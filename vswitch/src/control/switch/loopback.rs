@@ -6,10 +6,9 @@
 //! know where it leads to. A port that is taken where nobody could be refused (the daemon is restarted, the host gets an
 //! address) is tried again every second.
 //!
-//! **Connections are steered.** Where the kernel can ([`Steering`]), a port of TCP is not held: its connections come to a
-//! listener at another port, whoever binds this one. For podman binds the ports that it has published, after all is done,
-//! to reserve them. So another program is only looked for when somebody asks for the port; at a restart it would
-//! be podman. The kernel knows no such thing for answers: a port of UDP is held.
+//! **Ports are not held.** Where the kernel can steer ([`Steering`]), what is sent to a port comes to a socket at another one
+//! ([`Aside`]), whoever binds this one. For podman binds the ports that it has published, after all is done, to reserve
+//! them. So another program is only looked for when somebody asks for the port; at a restart it would be podman.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -18,13 +17,13 @@ use std::sync::{Arc, OnceLock};
 
 use ctl::{BridgeName, Config, CtlError, ErrorCode, Protocol, Relayed, RelayedBy};
 use pktio::bpf::Steering;
-use relay::{Bound, Limits, Listen, Relay, Transport};
+use relay::{Aside, Bound, Limits, Listen, Relay, Transport};
 
 use super::Switch;
 use crate::control::problems::Cause;
 use crate::control::station::Station;
 
-/// As many listeners as connections are steered to; further ones hold their ports.
+/// As many ports as are steered; further ones are held.
 const STEERED: u32 = 16_384;
 
 /// Where a port of the host leads to, as far as those notice who came by it.
@@ -42,6 +41,8 @@ struct Lead {
 pub(super) struct Listening {
     wanted: BTreeMap<Listen, Lead>,
     bound: Vec<Bound>,
+    /// Nobody who has one of these ports could be refused for it.
+    is_unasked: bool,
 }
 
 /// What the daemon listens at on the host.
@@ -51,6 +52,7 @@ pub(super) struct Loopback {
     relay: Option<Relay>,
     /// Nothing in it where the kernel cannot.
     steering: OnceLock<Option<Steering>>,
+    aside: Aside,
     served: BTreeMap<Listen, Lead>,
     /// Ports that another program has.
     taken: BTreeSet<Listen>,
@@ -97,33 +99,36 @@ impl Loopback {
         if !bound.is_empty() {
             self.start()?;
         }
-        Ok(Some(Listening { wanted, bound }))
+        Ok(Some(Listening { wanted, bound, is_unasked: !is_asked_for }))
     }
 
     /// Takes a port; what comes there goes to where the relay's bridge has it. There is nothing to take on the loopback where
     /// it is there only with the host's other addresses, and the host has no such address.
-    fn take(&self, listen: Listen, lead: &Lead, is_asked_for: bool) -> io::Result<Option<Bound>> {
+    fn take(
+        &mut self,
+        listen: Listen,
+        lead: &Lead,
+        is_asked_for: bool,
+    ) -> io::Result<Option<Bound>> {
         if !is_asked_for && let Some(steered) = self.steered(listen) {
             return Ok(Some(steered));
         }
         match Bound::bind(listen, Config::relay_target(listen.at)) {
-            Ok(held) => Ok(Some(self.steered(listen).unwrap_or(held))),
             Err(error) if lead.is_implied && is_no_address(&error) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if !self.aside.is_at(listen) => Err(error),
+            held => self.steered(listen).map_or(held, Ok).map(Some),
         }
     }
 
-    /// A listener that the connections to a port come to, whoever has it.
-    fn steered(&self, Listen { at, transport }: Listen) -> Option<Bound> {
-        if transport != Transport::Tcp {
-            return None;
-        }
+    /// What comes to a port, whoever has it.
+    fn steered(&mut self, listen: Listen) -> Option<Bound> {
         let steering = self.steering.get_or_init(|| {
             let held = |error: &_| tracing::info!(%error, "the daemon holds the ports it relays");
             Steering::new(STEERED).inspect_err(held).ok()
         });
-        let port = Bound::aside(at, Config::relay_target(at)).ok()?;
-        steering.as_ref()?.steer(at, port.listener()?).ok()?;
+        let steering = steering.as_ref()?;
+        let port = self.aside.bind(listen, Config::relay_target(listen.at)).ok()?;
+        steering.steer(listen.at, port.socket()).ok()?;
         Some(port)
     }
 
@@ -166,8 +171,7 @@ impl Loopback {
     }
 
     /// Serves the ports that were taken for the configuration that is in force now.
-    pub(super) fn serve(&mut self, now: Option<Listening>) {
-        let Some(Listening { mut wanted, bound }) = now else { return };
+    fn serve(&mut self, Listening { mut wanted, bound, .. }: Listening) {
         let Some(relay) = self.relay.as_ref().filter(|_| !bound.is_empty()) else { return };
         for port in &bound {
             let lead = wanted.remove(&port.listen());
@@ -178,6 +182,40 @@ impl Loopback {
 }
 
 impl Switch {
+    /// Serves the ports that were taken for the configuration that is in force now.
+    pub(super) fn serve_loopback(&mut self, now: Option<Listening>) {
+        let Some(listening) = now else { return };
+        self.look_for_programs_passed_by(&listening);
+        self.loopback.serve(listening);
+    }
+
+    /// Says which programs of the host have sockets at addresses that their ports are relayed from now on. Where a port is
+    /// published at one address alone, podman may have bound it there to reserve it.
+    fn look_for_programs_passed_by(&mut self, Listening { wanted, bound, is_unasked }: &Listening) {
+        let is_own = |port: &&Bound| port.is_held() || self.loopback.aside.is_at(port.listen());
+        let implied = |listen: &Listen| wanted.get(listen).is_some_and(|lead| lead.is_implied);
+        let passed: BTreeMap<_, _> = bound
+            .iter()
+            .filter(|port| *is_unasked && !is_own(port) && implied(&port.listen()))
+            .map(|port| (place(port.listen()), port.listen()))
+            .collect();
+        if passed.is_empty() {
+            return;
+        }
+        let sockets = hostnet::sockets::waiting(&passed.keys().copied().collect());
+        for socket in sockets.unwrap_or_default() {
+            let Some((listen, lead)) = passed.get(&socket).and_then(|at| wanted.get_key_value(at))
+            else {
+                continue;
+            };
+            self.note_problem(format!(
+                "{}: a program on the host has {listen} (`ss -lnp` shows which), and what the host itself sends there goes to \
+                 the container from now on; have the program use another port, or publish another one",
+                lead.by
+            ));
+        }
+    }
+
     /// Tries to take the host's ports that are not served.
     pub(super) fn retry_loopback(&mut self) {
         let (wanted, mut bound) = (leads(&self.config), Vec::new());
@@ -205,7 +243,7 @@ impl Switch {
         }
         self.settle_problems();
         match self.loopback.start() {
-            Ok(()) => self.loopback.serve(Some(Listening { wanted, bound })),
+            Ok(()) => self.serve_loopback(Some(Listening { wanted, bound, is_unasked: true })),
             Err(error) => self.note_problem(error.to_string()),
         }
     }
@@ -233,6 +271,15 @@ fn leads(config: &Config) -> BTreeMap<Listen, Lead> {
         relayed.listened().map(lead).collect::<Vec<_>>()
     };
     config.relayed().flat_map(each).collect()
+}
+
+/// What the kernel calls it.
+fn place(Listen { at, transport }: Listen) -> (Protocol, SocketAddr) {
+    let protocol = match transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+    };
+    (protocol, at)
 }
 
 /// The host has no such address, or nothing at all of its IP version.

@@ -1,12 +1,16 @@
-//! One daemon at a time: a lock on a file, held by the kernel for as long as the process lives.
+//! One program at a time: a lock on a file, held by the kernel for as long as the process lives.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+
+/// How long the holder of a lock may take to write down who it is.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a lock is not ours.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 pub enum LockError {
     /// Another process holds it.
     #[error(
-        "in use by another vswitchd (pid {pid}, lock {path}); stop that one, or choose another place",
+        "in use by another program (pid {pid}, lock {path}); stop that one, or choose another place",
         path = .path.display()
     )]
     Held {
@@ -53,13 +57,27 @@ pub fn hold(path: &Path) -> Result<OwnedFd, LockError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let pid = fs::read_to_string(path).unwrap_or_default();
-            return Err(LockError::Held { path: path.to_owned(), pid: pid.trim().to_owned() });
+            return Err(LockError::Held { path: path.to_owned(), pid: holder(path) });
         }
         Err(errno) => return Err(io("take", errno.into())),
     }
     write_pid(&mut file).map_err(|source| io("write", source))?;
     Ok(file.into())
+}
+
+/// Who holds a lock. Who has only just taken it is about to say so.
+fn holder(path: &Path) -> String {
+    let asked = Instant::now();
+    loop {
+        let pid = fs::read_to_string(path).unwrap_or_default();
+        if pid.ends_with('\n') {
+            return pid.trim().to_owned();
+        }
+        if asked.elapsed() > PATIENCE {
+            return "unknown".to_owned();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {
