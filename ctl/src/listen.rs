@@ -89,6 +89,8 @@ impl SocketFile {
     /// # Errors
     /// [`ListenError`]; what is at `path` is what it was.
     pub fn bind(path: &Path) -> Result<(UnixListener, Self), ListenError> {
+        // What is no socket is nobody's to lock.
+        is_socket(path)?;
         let lock = hold(&lock_path(path))
             .map_err(|source| ListenError::Locked { path: path.to_owned(), source })?;
         clear(path)?;
@@ -120,18 +122,25 @@ fn failed(path: &Path, operation: &'static str, source: io::Error) -> ListenErro
     ListenError::Io { operation, path: path.to_owned(), source }
 }
 
-/// Removes the socket that a dead program left behind, and nothing else.
-fn clear(path: &Path) -> Result<(), ListenError> {
+/// Whether there is a socket. Anything else is in the way.
+fn is_socket(path: &Path) -> Result<bool, ListenError> {
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(path, "look at it", error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(path, "look at it", error)),
         Ok(found) if found.file_type().is_symlink() => {
-            return Err(ListenError::Link { path: path.to_owned() });
+            Err(ListenError::Link { path: path.to_owned() })
         }
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(ListenError::Occupied { path: path.to_owned() });
+            Err(ListenError::Occupied { path: path.to_owned() })
         }
-        Ok(_) => {}
+        Ok(_) => Ok(true),
+    }
+}
+
+/// Removes the socket that a dead program left behind, and nothing else.
+fn clear(path: &Path) -> Result<(), ListenError> {
+    if !is_socket(path)? {
+        return Ok(());
     }
     match connect(path, PATIENCE).map_err(|error| (error.kind(), error)) {
         Err((io::ErrorKind::ConnectionRefused, _)) => {

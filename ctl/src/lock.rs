@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// How long the holder of a lock may take to write down who it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -52,6 +52,8 @@ pub fn hold(path: &Path) -> Result<OwnedFd, LockError> {
         .write(true)
         .truncate(false)
         .mode(0o600)
+        // What a link leads to would be emptied.
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .map_err(|source| io("open", source))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

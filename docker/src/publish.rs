@@ -54,10 +54,12 @@ pub(crate) fn publish(
     for binding in bindings {
         all.extend(wanted(binding, endpoint, &outsides)?);
     }
-    let (mut refused, mut refusals) = (Vec::new(), 0);
+    let (mut refused, mut refusals, mut last) = (Vec::new(), 0, None);
     loop {
         let (own, others) = apart(daemon, name)?;
-        let rules = choose(&all, [&others[..], &refused].concat(), &network.name)?;
+        let chosen = choose(&all, [&others[..], &refused].concat(), &network.name);
+        // Who refused the last ones tells more than that none are left.
+        let rules = chosen.map_err(|none_left| last.take().unwrap_or(none_left))?;
         let error = match replace(daemon, name, own, &rules) {
             Err(error) if error.code() == Some(ErrorCode::Exists) => error,
             done => return done,
@@ -74,6 +76,7 @@ pub(crate) fn publish(
             return Err(error);
         }
         refused.extend(chosen);
+        last = Some(error);
     }
 }
 

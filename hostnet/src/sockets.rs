@@ -74,8 +74,10 @@ fn listed(protocol: Protocol) -> io::Result<Vec<Listed>> {
 /// cannot be told, as of one whose files may not be looked at.
 pub fn program_at(protocol: Protocol, at: SocketAddr) -> Option<(String, u32)> {
     let is_in_the_way = |socket: &Listed| {
-        let Listed { own, .. } = socket;
-        own.port() == at.port() && (own.ip() == at.ip() || own.ip().is_unspecified())
+        let own = canonical(socket.own);
+        // One at all addresses of IPv6 mostly has those of IPv4 too.
+        let has_all = own.ip().is_unspecified() && (own.is_ipv6() || at.is_ipv4());
+        own.port() == at.port() && (own.ip() == at.ip() || has_all)
     };
     let socket = listed(protocol).ok()?.into_iter().find(is_in_the_way)?;
     let link = format!("socket:[{}]", socket.inode?);

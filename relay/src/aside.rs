@@ -19,8 +19,10 @@ use socket2::{Domain, Protocol, SockFilter, Type};
 
 use crate::bound::{BACKLOG, BY_LOOPBACK, Bound, Listen, Socket, Transport};
 
-/// `IPPROTO_RAW`: headers are written, and nothing is received.
+/// `IPPROTO_RAW`: headers are written.
 const HEADERS: i32 = 255;
+/// Nothing is received: `ret`.
+const NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 /// What the host says of packets that it sends (`ip_default_ttl`, ip(7)).
 const HOPS: u8 = 64;
 
@@ -57,7 +59,8 @@ impl Aside {
 
     /// Whether these sockets themselves are bound to a port, so that nobody else can be.
     pub fn is_at(&self, listen: Listen) -> bool {
-        self.ports.get(&place(listen)) == Some(&listen.at.port())
+        listen.at.ip() == loopback(listen.at)
+            && self.ports.get(&place(listen)) == Some(&listen.at.port())
     }
 
     fn answers(&mut self, from: SocketAddr) -> io::Result<Answers> {
@@ -66,6 +69,7 @@ impl Aside {
             None => {
                 let (domain, kind) = (Domain::for_address(from), Type::RAW.nonblocking());
                 let sender = socket2::Socket::new(domain, kind, Some(Protocol::from(HEADERS)))?;
+                sender.attach_filter(&NOTHING)?;
                 Arc::clone(self.senders.entry(from.is_ipv4()).or_insert(Arc::new(sender)))
             }
         };
@@ -77,14 +81,17 @@ fn place(listen: Listen) -> (bool, Transport) {
     (listen.at.is_ipv4(), listen.transport)
 }
 
+/// The loopback's address of an IP version.
+fn loopback(at: SocketAddr) -> IpAddr {
+    if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
+}
+
 fn bind(listen: Listen, port: u16) -> io::Result<socket2::Socket> {
-    let (loopback, kind): (IpAddr, _) = match (listen.at, listen.transport) {
-        (SocketAddr::V4(_), Transport::Tcp) => (Ipv4Addr::LOCALHOST.into(), Type::STREAM),
-        (SocketAddr::V4(_), Transport::Udp) => (Ipv4Addr::LOCALHOST.into(), Type::DGRAM),
-        (SocketAddr::V6(_), Transport::Tcp) => (Ipv6Addr::LOCALHOST.into(), Type::STREAM),
-        (SocketAddr::V6(_), Transport::Udp) => (Ipv6Addr::LOCALHOST.into(), Type::DGRAM),
+    let kind = match listen.transport {
+        Transport::Tcp => Type::STREAM,
+        Transport::Udp => Type::DGRAM,
     };
-    let at = SocketAddr::new(loopback, port);
+    let at = SocketAddr::new(loopback(listen.at), port);
     let socket = socket2::Socket::new(Domain::for_address(at), kind.nonblocking(), None)?;
     match listen.transport {
         Transport::Tcp => socket.attach_filter(&BY_LOOPBACK)?,
@@ -93,6 +100,8 @@ fn bind(listen: Listen, port: u16) -> io::Result<socket2::Socket> {
     socket.set_reuse_port(true)?;
     socket.bind(&at.into())?;
     if listen.transport == Transport::Tcp {
+        // What is accepted inherits it: a connection that is over keeps nobody from its port.
+        socket.set_reuse_address(true)?;
         socket.listen(BACKLOG)?;
     }
     Ok(socket)

@@ -66,21 +66,24 @@ fn check_own_address(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
     )))
 }
 
-/// That the port with which a rule goes has the address that the rule leads to, as far as its addresses are known.
+/// That the port with which a rule goes has the address that the rule leads to, and not another one. An address that nobody was given may be
+/// the container's all the same.
 fn check_container(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
-    let NatRule::Publish(Publish { port: Some(name), forward, .. }) = rule else { return Ok(()) };
+    let NatRule::Publish(Publish { port: Some(name), on, forward, .. }) = rule else {
+        return Ok(());
+    };
     let container = forward.container;
     let known = config.ports.get(name).map_or(&[][..], |port| port.kind.addresses());
     let has_it = |ips: &[IpCidr]| ips.iter().any(|cidr| cidr.addr == container);
-    if known.is_empty() || has_it(known) {
-        return Ok(());
-    }
     let others = config.ports.iter().filter(|(_, port)| has_it(port.kind.addresses()));
     let others: Vec<_> = others.map(|(other, _)| format!("port {other}'s")).collect();
-    let whose = if others.is_empty() { "nobody's".to_owned() } else { shown(&others) };
+    if known.is_empty() || has_it(known) || others.is_empty() {
+        return Ok(());
+    }
     let own: Vec<_> = known.iter().map(|cidr| cidr.addr).collect();
     Err(CtlError::invalid(format!(
-        "{container} is {whose}, and not of port {name} ({}), with which the rule would go; name the port that has it with --port",
+        "{container} is {}, and not of port {name} ({}), with which the rule on {on} would go; name the port that has it with --port",
+        shown(&others),
         list(&own)
     )))
 }

@@ -3,7 +3,7 @@
 //! One table per bridge that routes: it holds that bridge's own subnets, the subnets of the bridges that it
 //! may reach, and static routes whose next hops lie there. So what a bridge may not reach is simply not
 //! in its table, and subnets of unrelated bridges may overlap. One map besides, which all tables share, has the subnets
-//! that somebody of this switch is in: what is for one of them never leaves by a router.
+//! that containers are in: what is for one of them never leaves by another bridge or a router.
 //!
 //! Built whole by the control thread and immutable then; any thread looks up.
 
@@ -79,7 +79,7 @@ impl Route<'_> {
     }
 }
 
-/// The subnets that stations of this switch are in, on whichever bridge.
+/// The subnets of the bridges of containers.
 #[derive(Debug, Clone, Default)]
 pub struct Inside(PrefixMap<Prefix>);
 
@@ -96,24 +96,29 @@ pub struct Routes {
     map: PrefixMap<u32>,
     routes: Vec<(Prefix, Target)>,
     inside: Arc<Inside>,
+    own: Option<BridgeIndex>,
 }
 
 impl Routes {
-    /// The same routes, none of which leads away what is for one of these subnets.
-    pub fn around(self, inside: Arc<Inside>) -> Self {
-        Self { inside, ..self }
+    /// The same routes, as those of a bridge from which none leads away what is for one of these subnets.
+    pub fn around(self, own: BridgeIndex, inside: Arc<Inside>) -> Self {
+        Self { inside, own: Some(own), ..self }
     }
 
-    /// The route for a destination: that with the longest prefix. A subnet of this switch that the bridge may not reach counts where
-    /// otherwise a router would be asked that knows less of it, or nobody.
+    /// The route for a destination: that with the longest prefix. A subnet inside that the bridge may not reach counts where
+    /// otherwise somebody would be asked on another bridge, or a router, to whom a shorter prefix leads; or nobody.
     #[inline]
     pub fn lookup(&self, destination: IpAddr) -> Option<Route<'_>> {
         let found = self.longest(destination);
-        let bits = match found {
-            Some(Route { prefix, target: Target::Via { .. } }) => Some(prefix.bits()),
-            Some(_) => return found,
-            None => None,
-        };
+        let leads_away = found.is_none_or(|route| match route.target {
+            Target::Via { .. } => true,
+            Target::Connected { bridge } => Some(*bridge) != self.own,
+            Target::Local | Target::Apart | Target::Broadcast => false,
+        });
+        if !leads_away {
+            return found;
+        }
+        let bits = found.map(|route| route.prefix.bits());
         let apart = self.inside.0.get(destination).filter(|subnet| Some(subnet.bits()) > bits);
         apart.map(|prefix| Route { prefix, target: &Target::Apart }).or(found)
     }
@@ -134,7 +139,7 @@ impl FromIterator<(Prefix, Target)> for Routes {
     fn from_iter<I: IntoIterator<Item = (Prefix, Target)>>(routes: I) -> Self {
         let routes: Vec<_> = routes.into_iter().collect();
         let map = routes.iter().map(|(prefix, _)| *prefix).zip(0u32..).collect();
-        Self { map, routes, inside: Arc::default() }
+        Self { map, routes, inside: Arc::default(), own: None }
     }
 }
 
@@ -190,7 +195,14 @@ mod tests {
 
     #[test]
     fn what_is_for_a_subnet_inside_is_led_away_by_no_router_that_knows_less_of_it() {
-        let inside = ["10.0.0.0/24", "10.1.0.0/24", "10.2.0.0/24", "10.3.0.0/24", "fd01::/64"];
+        let inside = [
+            "10.0.0.0/24",
+            "10.0.0.128/25",
+            "10.1.0.0/24",
+            "10.2.0.0/24",
+            "10.3.0.0/24",
+            "fd01::/64",
+        ];
         let routes: Routes = [
             (prefix("0.0.0.0/0"), via(&[1])),
             (prefix("10.0.0.0/24"), Target::Connected { bridge: BridgeIndex(7) }),
@@ -200,14 +212,17 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let routes = routes.around(Arc::new(inside.map(prefix).into_iter().collect()));
+        let routes =
+            routes.around(BridgeIndex(7), Arc::new(inside.map(prefix).into_iter().collect()));
         for (to, expected) in [
             ("8.8.8.8", "0.0.0.0/0"),
             ("10.0.0.9", "10.0.0.0/24"),
             ("10.1.0.9", "apart"),
             ("10.2.0.9", "10.2.0.0/24"),
             ("10.2.0.200", "10.2.0.128/25"),
-            ("10.3.0.9", "10.3.0.0/16"),
+            ("10.3.0.9", "apart"),
+            ("10.3.1.9", "10.3.0.0/16"),
+            ("10.0.0.129", "10.0.0.0/24"),
             ("fd01::9", "apart"),
             ("fd02::9", "none"),
         ] {

@@ -53,6 +53,11 @@ impl Problems {
         self.0.retain(|(cause, ..)| *cause == Cause::Event || stands(cause));
     }
 
+    /// Whether one with such a cause is there.
+    pub fn stands(&self, is_meant: impl Fn(&Cause) -> bool) -> bool {
+        self.0.iter().any(|(cause, ..)| is_meant(cause))
+    }
+
     /// All of them, the newest last.
     pub fn list(&self) -> Vec<Problem> {
         let shown = |(_, since, text): &(Cause, SystemTime, String)| Problem {
@@ -96,7 +101,9 @@ mod tests {
         problems.note(waiting("up0"), "no eth0".to_owned());
         problems.note(Cause::Event, "lost".to_owned());
         problems.note(Cause::Unreserved, "not reserved".to_owned());
+        assert!(problems.stands(|cause| *cause == waiting("up0")));
         problems.keep(|cause| *cause != waiting("up0"));
+        assert!(!problems.stands(|cause| *cause == waiting("up0")));
         assert_eq!(texts(&problems), ["lost", "not reserved"]);
     }
 

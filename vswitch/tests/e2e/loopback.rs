@@ -38,6 +38,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_relayed_port_is_there_again_after_a_restart),
         test!(a_program_gets_a_published_port_and_its_connections_still_go_to_the_container),
         test!(a_program_gets_a_published_port_and_its_datagrams_still_go_to_the_container),
+        test!(a_port_that_was_used_a_moment_ago_is_published_again),
         test!(all_relayed_ports_together_take_one_of_the_hosts),
         test!(a_port_that_another_program_has_on_the_loopback_refuses_the_rule),
         test!(a_restarted_daemon_waits_for_a_port_that_another_program_has),
@@ -329,6 +330,24 @@ fn a_program_gets_a_published_port_and_its_connections_still_go_to_the_container
     connect(&site.host, at(0))??;
     other.set_nonblocking(false)?;
     other.accept()?;
+    site.daemon.check_ledger()
+}
+
+/// As Docker does when it starts a container again.
+fn a_port_that_was_used_a_moment_ago_is_published_again() -> TestResult {
+    let site = Site::new()?;
+    let target = SocketAddr::new(INNER[0].parse()?, 80);
+    let server = listen(&site.inner, target)?;
+    let near = connect(&site.host, SocketAddr::new(LOOPBACK[0], 8080))??;
+    // Who closes first remembers the connection for a minute: the daemon, for the container.
+    drop(server.accept()?);
+    near.set_read_timeout(Some(SOON))?;
+    assert_eq!((&near).read(&mut [0; 1])?, 0);
+    drop(near);
+    revoke(&site.daemon, "web4")?;
+    publish(&site.daemon, "web4", &format!("8080:{target}/tcp"), "out")?;
+    connect(&site.host, SocketAddr::new(LOOPBACK[0], 8080))??;
+    server.accept()?;
     site.daemon.check_ledger()
 }
 

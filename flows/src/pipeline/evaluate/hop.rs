@@ -10,7 +10,7 @@ use super::super::transform::Hop;
 use super::super::witness::Witness;
 use super::Refusal;
 use crate::router::forward::{Obstacle, check};
-use crate::router::{IcmpError, NextHop, Resolution, Route, Target};
+use crate::router::{IcmpError, NextHop, Prefix, Resolution, Route, Target};
 use crate::session::{Key, Session};
 use crate::{BridgeIndex, DropReason, Endpoint, Finding};
 
@@ -47,7 +47,7 @@ impl<W: Witness> Memory<W> {
         check(frame.data(), case.layers).map_err(obstacle)?;
         let route = router.routes.lookup(destination);
         let next = route.and_then(|route| self.choose(desk, &route, destination, spread));
-        let (bridge, prefix) = (case.bridge(), route.map(|route| route.prefix));
+        let (bridge, prefix) = (case.bridge(), own_prefix(route));
         self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
         next.ok_or_else(|| nowhere(route))
     }
@@ -64,7 +64,7 @@ impl<W: Witness> Memory<W> {
         let router = desk.snapshot.bridge(bridge).and_then(|bridge| bridge.router.as_deref());
         let route = router.and_then(|router| router.routes.lookup(destination));
         let next = route.and_then(|route| self.choose(desk, &route, destination, spread));
-        let prefix = route.map(|route| route.prefix);
+        let prefix = own_prefix(route);
         self.witness.note(|| Finding::Route { bridge, destination, prefix, next });
         next.filter(|next| next.bridge == bridge).ok_or_else(|| nowhere(None))
     }
@@ -111,6 +111,11 @@ impl<W: Witness> Memory<W> {
             Resolution::Busy => Err(Refusal::Drop(DropReason::HoldFull)),
         }
     }
+}
+
+/// The prefix of a route that is among the bridge's.
+fn own_prefix(route: Option<Route>) -> Option<Prefix> {
+    route.filter(|route| *route.target != Target::Apart).map(|route| route.prefix)
 }
 
 /// What becomes of a packet whose route leads to nobody.

@@ -26,16 +26,19 @@ pub(super) fn router_port(
 ) -> Option<RouterPort> {
     (!bridge.gateways.is_empty()).then(|| RouterPort {
         gateway: gateway(config, name, bridge),
-        routes: routes(config, numbering, name, index).around(Arc::clone(inside)),
+        routes: routes(config, numbering, name, index).around(index, Arc::clone(inside)),
     })
 }
 
-/// The subnets of all bridges but those that lead out: what is for one of them leaves by no uplink.
+/// The subnets of networks, and of other bridges that have no routes and nothing of the host's: what is for one of them leaves by
+/// no uplink.
 pub(super) fn inside(config: &Config) -> Inside {
-    let leads_out = |name: &BridgeName| {
-        config.routes.get(name).is_some_and(|routes| routes.keys().any(|to| to.prefix_len() == 0))
+    let shared = config.shared_bridges();
+    let is_inner = |name: &BridgeName| {
+        config.networks.contains_key(name)
+            || !config.routes.contains_key(name) && !shared.contains_key(name)
     };
-    let inner = config.bridges.iter().filter(|(name, _)| !leads_out(name));
+    let inner = config.bridges.iter().filter(|(name, _)| is_inner(name));
     let gateways = inner.flat_map(|(_, bridge)| &bridge.gateways).filter_map(gateway_address);
     gateways.map(|gateway| gateway.subnet()).collect()
 }

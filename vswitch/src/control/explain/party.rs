@@ -101,13 +101,20 @@ impl Switch {
     fn configured(&self, name: &PortName) -> Vec<Host> {
         let Some(port) = self.config().ports.get(name) else { return Vec::new() };
         let PortKind::Tap(tap) = &port.kind else { return Vec::new() };
+        let domain = self.config().domain_of(port);
+        let network = self.config().networks.get(domain);
+        // An engine gives a container the gateways of its network.
+        let gateways = match network.filter(|network| tap.handover && !network.settings.internal) {
+            Some(network) => network.gateways().map(|cidr| cidr.addr).collect(),
+            None => tap.gateways.clone(),
+        };
         let host = |cidr: &IpCidr| Host {
             port: name.clone(),
-            bridge: self.config().domain_of(port).clone(),
+            bridge: domain.clone(),
             mac: tap.mac.map(|mac| MacAddr(mac.0)),
             ip: cidr.addr,
             on_link: tap.ips.clone(),
-            gateways: tap.gateways.clone(),
+            gateways: gateways.clone(),
         };
         tap.ips.iter().map(host).collect()
     }

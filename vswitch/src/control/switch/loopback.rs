@@ -91,7 +91,9 @@ impl Loopback {
             }
             match self.take(*listen, lead, is_asked_for) {
                 Ok(port) => bound.extend(port),
-                Err(error) if is_asked_for => return Err(refusal(*listen, lead, &error)),
+                Err(error) if is_asked_for => {
+                    return Err(refusal(*listen, lead, &error, program_at(*listen)));
+                }
                 // The host has another address, and is not to be followed any less: it is tried again.
                 Err(_) => {}
             }
@@ -231,7 +233,7 @@ impl Switch {
                 Ok(None) => {}
                 Err(error) => {
                     if self.loopback.taken.insert(*listen) {
-                        let problem = refusal(*listen, lead, &error);
+                        let problem = refusal(*listen, lead, &error, None);
                         let problem = format!("{problem}; it is tried again");
                         self.note_standing(Cause::Taken(*listen), problem);
                     }
@@ -288,18 +290,24 @@ fn is_no_address(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_version)
 }
 
-fn refusal(listen: Listen, lead: &Lead, error: &io::Error) -> CtlError {
+/// The program that has a port, and its process. All processes are looked at, so ask for one port only.
+fn program_at(listen: Listen) -> Option<(String, u32)> {
+    let (protocol, at) = place(listen);
+    hostnet::sockets::program_at(protocol, at)
+}
+
+fn refusal(
+    listen: Listen,
+    lead: &Lead,
+    error: &io::Error,
+    program: Option<(String, u32)>,
+) -> CtlError {
     let by = &lead.by;
     if error.kind() == ErrorKind::AddrInUse {
         let elsewhere = match lead.is_implied && listen.at.ip().is_loopback() {
             true => ", or at an address of its bridge alone",
             false => "",
         };
-        let protocol = match listen.transport {
-            Transport::Tcp => Protocol::Tcp,
-            Transport::Udp => Protocol::Udp,
-        };
-        let program = hostnet::sockets::program_at(protocol, listen.at);
         let program = program.map_or("`ss -lnp` shows which".to_owned(), |(name, process)| {
             format!("{name}, process {process}")
         });

@@ -92,9 +92,11 @@ impl Switch {
         }
     }
 
-    /// Makes the bridges of interfaces that were opened lately what the host is there.
+    /// Makes the bridges of interfaces that were opened lately what the host is there; and those that could not follow it, as
+    /// what was in the way may be gone.
     pub(super) fn follow_new_hosts(&mut self) {
-        if std::mem::take(&mut self.has_new_host) {
+        let is_behind = self.problems.stands(|cause| matches!(cause, Cause::Unfollowed(_)));
+        if std::mem::take(&mut self.has_new_host) || is_behind {
             self.follow_hosts();
         }
     }
