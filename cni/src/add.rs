@@ -87,7 +87,7 @@ fn bind(
     endpoint: &EndpointInfo,
 ) -> Result<(), CniError> {
     let shape = wanted.shape(endpoint).map(Mutation::PortSet);
-    let rules = wanted.publications(network, endpoint, (&switch.bridges()?, &switch.rules()?))?;
+    let rules = wanted.publications(network, endpoint, &switch.outside(wanted)?)?;
     let rules = rules.into_iter().map(Mutation::NatAdd);
     switch.change_all(shape.into_iter().chain(rules).collect())
 }

@@ -91,9 +91,9 @@ fn in_switch(
         attachment,
         sandbox,
     )?);
-    let rules = switch.rules()?;
-    for add in wanted.publications(&network, endpoint, (&switch.bridges()?, &rules))? {
-        if !rules.iter().any(|rule| rule.rule == add.rule) {
+    let outside = switch.outside(&wanted)?;
+    for add in wanted.publications(&network, endpoint, &outside)? {
+        if !outside.rules.iter().any(|rule| rule.rule == add.rule) {
             let NatRule::Publish(publish) = &add.rule else { continue };
             found.push(format!("{} is not published on {}", publish.forward, publish.on));
         }

@@ -10,12 +10,20 @@ use ctl::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::wanted::Wanted;
 use crate::{CniError, Label};
 
 /// How long the daemon may take for a change: many containers may be there at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to say that it is there.
 const GREETING: Duration = Duration::from_secs(1);
+
+/// Where ports can be published, and which are.
+#[derive(Debug, Default)]
+pub(crate) struct Outside {
+    pub(crate) bridges: Vec<BridgeInfo>,
+    pub(crate) rules: Vec<NatInfo>,
+}
 
 /// A connection to the daemon.
 #[derive(Debug)]
@@ -91,14 +99,12 @@ impl Switch {
         }
     }
 
-    /// All bridges.
-    pub(crate) fn bridges(&mut self) -> Result<Vec<BridgeInfo>, CniError> {
-        Ok(self.ask(Query::BridgeList)?)
-    }
-
-    /// The rules of address translation.
-    pub(crate) fn rules(&mut self) -> Result<Vec<NatInfo>, CniError> {
-        Ok(self.ask(Query::NatList)?)
+    /// Where ports can be published; nothing, and nobody is asked, if none is to be.
+    pub(crate) fn outside(&mut self, wanted: &Wanted) -> Result<Outside, CniError> {
+        if !wanted.publishes() {
+            return Ok(Outside::default());
+        }
+        Ok(Outside { bridges: self.ask(Query::BridgeList)?, rules: self.ask(Query::NatList)? })
     }
 
     fn ask<T: DeserializeOwned>(&mut self, query: Query) -> Result<T, ClientError> {

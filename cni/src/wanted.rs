@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 
 use ctl::ipam::Span;
-use ctl::response::{BridgeInfo, EndpointInfo, NatInfo, NetworkInfo};
+use ctl::response::{EndpointInfo, NetworkInfo};
 use ctl::{
     BridgeName, Egress, Forward, HostName, Ingress, NatAdd, NatRule, NetworkConnect, NetworkCreate,
     NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute, UPLINK_REMEDY,
 };
 
 use crate::runtime::{Bandwidth, PortMapping};
+use crate::switch::Outside;
 use crate::{
     Address, Args, Attachment, CniError, Dns, Ipam, Label, NetConf, Outcome, Range, Route, Sandbox,
 };
@@ -100,19 +101,27 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    /// The rules that lead ports outside to the endpoint, where bridges have these addresses.
+    /// Whether ports outside are to lead to the endpoint.
+    pub(crate) fn publishes(&self) -> bool {
+        self.mappings().next().is_some()
+    }
+
+    /// Runtimes write zero for a port that is not to be published.
+    fn mappings(&self) -> impl Iterator<Item = &'a PortMapping> {
+        self.conf.runtime.port_mappings.iter().filter(|mapping| mapping.host_port != 0)
+    }
+
+    /// The rules that lead ports outside to the endpoint.
     pub(crate) fn publications(
         &self,
         present: &NetworkInfo,
         endpoint: &EndpointInfo,
-        (bridges, present_rules): (&[BridgeInfo], &[NatInfo]),
+        there: &Outside,
     ) -> Result<Vec<NatAdd>, CniError> {
-        // Runtimes write zero for a port that is not to be published.
-        let mappings = self.conf.runtime.port_mappings.iter().filter(|m| m.host_port != 0);
         let asked = &self.conf.keys.publish_on;
         let outside = if asked.is_empty() { present.uplinks.as_slice() } else { asked };
         let mut rules = Vec::new();
-        for mapping in mappings {
+        for mapping in self.mappings() {
             // On the host's loopback the daemon listens itself, whatever uplinks there are.
             let is_loopback = mapping.host_ip.is_some_and(|address| address.is_loopback());
             let outside =
@@ -134,7 +143,7 @@ impl<'a> Wanted<'a> {
                 let why = "the switch gives the container no address (of hostIP's version) to which it could lead";
                 return Err(CniError::invalid(format!("portMappings, {}", mapping.host_port), why));
             }
-            for on in where_it_is(mapping, outside, (bridges, present_rules))? {
+            for on in where_it_is(mapping, outside, there)? {
                 for addr in &addresses {
                     rules.push(publication(mapping, on, *addr, endpoint)?);
                 }
@@ -281,14 +290,15 @@ fn span(range: &Range) -> Result<Option<Span>, CniError> {
 fn where_it_is<'a>(
     mapping: &PortMapping,
     outside: &'a [BridgeName],
-    (bridges, rules): (&[BridgeInfo], &[NatInfo]),
+    there: &Outside,
 ) -> Result<Vec<&'a BridgeName>, CniError> {
     let Some(address) = mapping.host_ip.filter(|address| !address.is_loopback()) else {
         return Ok(outside.iter().collect());
     };
-    let settings = |on: &BridgeName| Some(&bridges.iter().find(|info| info.name == *on)?.settings);
+    let settings =
+        |on: &BridgeName| Some(&there.bridges.iter().find(|info| info.name == *on)?.settings);
     let has_it = |on: &&BridgeName| {
-        let rules = rules.iter().map(|info| &info.rule);
+        let rules = there.rules.iter().map(|info| &info.rule);
         settings(on).is_some_and(|bridge| bridge.leads_from(address, on, rules))
     };
     let having: Vec<_> = outside.iter().filter(has_it).collect();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netlab::{Container, LabError};
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,12 +25,6 @@ pub enum ProcessError {
         command: String,
         /// What it said.
         said: String,
-    },
-    /// It did not happen.
-    #[error("it did not come true within {} s that {what}", PATIENCE.as_secs())]
-    Late {
-        /// What.
-        what: String,
     },
 }
 
@@ -106,19 +100,12 @@ pub fn on(host: &Container, command: &mut Command) -> Outcome<String> {
     said?
 }
 
-/// Waits for something to become true.
+/// Waits for something to become true, as long as engines may take.
 ///
 /// # Errors
-/// [`ProcessError::Late`].
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Outcome<()> {
-    let begun = Instant::now();
-    while !is_so() {
-        if begun.elapsed() > PATIENCE {
-            return Err(ProcessError::Late { what: what.to_owned() }.into());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
+/// [`LabError::Late`].
+pub fn eventually(what: &str, is_so: impl FnMut() -> bool) -> Outcome<()> {
+    Ok(netlab::within(PATIENCE, what, is_so)?)
 }
 
 /// One of this workspace's programs, which lie beside the test programs' directory. `cargo test --workspace` makes them.

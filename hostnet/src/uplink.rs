@@ -193,8 +193,7 @@ fn hops_by(route: &RouteMessage, interface: u32) -> Option<Vec<Hop>> {
     if !is_main(route) || route.header.kind != RouteType::Unicast {
         return None;
     }
-    // A router of the other IP version is none that a router of this switch's has.
-    if route.attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::Via(_))) {
+    if is_by_other_version(&route.attributes) {
         return None;
     }
     if leads_through(route, interface) {
@@ -205,10 +204,9 @@ fn hops_by(route: &RouteMessage, interface: u32) -> Option<Vec<Hop>> {
         RouteAttribute::MultiPath(hops) => Some(hops),
         _ => None,
     })?;
-    let ours = many.iter().filter(|hop| {
-        let is_other = hop.attributes.iter().any(|it| matches!(it, RouteAttribute::Via(_)));
-        hop.interface_index == interface && !is_other
-    });
+    let ours = many
+        .iter()
+        .filter(|hop| hop.interface_index == interface && !is_by_other_version(&hop.attributes));
     let hops: Vec<_> = ours
         .map(|hop| Hop {
             via: gateway_in(&hop.attributes),
@@ -216,6 +214,11 @@ fn hops_by(route: &RouteMessage, interface: u32) -> Option<Vec<Hop>> {
         })
         .collect();
     (!hops.is_empty()).then_some(hops)
+}
+
+/// Whether a way leads to a router by an address of the other IP version, as no router of this switch's has ways.
+fn is_by_other_version(attributes: &[RouteAttribute]) -> bool {
+    attributes.iter().any(|attribute| matches!(attribute, RouteAttribute::Via(_)))
 }
 
 /// Whether every link has it: link-local addresses of IPv6, and multicast.

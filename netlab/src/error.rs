@@ -31,6 +31,14 @@ pub enum LabError {
         /// How long nothing moved.
         waited: Duration,
     },
+    /// What was waited for did not happen.
+    #[error("it did not come true within {} that {what}", seconds(*.waited))]
+    Late {
+        /// What.
+        what: String,
+        /// For how long it was waited for.
+        waited: Duration,
+    },
     /// No answer to an echo request.
     #[error("{target} does not answer: {attempts} echo requests within {}", seconds(*.waited))]
     Unreachable {

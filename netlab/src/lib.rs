@@ -31,8 +31,10 @@ pub mod tcp;
 pub mod topology;
 pub mod transfer;
 pub mod udp;
+mod waiting;
 
 pub use container::{Container, Inhabitant};
 pub use error::LabError;
 pub use harness::{Need, Test, TestResult, test_main};
 pub use path::{Cores, PATIENCE, Path};
+pub use waiting::{eventually, within};

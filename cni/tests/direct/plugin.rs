@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ctl::response::{ConnPage, FdbInfo, LeaseInfo, NatInfo, NeighborInfo, NetworkInfo, PortInfo};
 use ctl::{Client, ConnList, FdbFilter, IpamFilter, Mutation, NeighborFilter, Query, Request};
-use std::time::{Duration, Instant};
 
 use netlab::Container;
+pub use netlab::eventually;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use vswitch::control::Background;
@@ -221,17 +221,5 @@ pub fn subnet(cidr: &str) -> Value {
 /// Waits until a container's interface is gone. That the daemon closed it is not enough here: it runs in this process, and whenever
 /// another test starts a plugin, the child has a copy of its descriptors until it becomes the plugin.
 pub fn gone(container: &Container, ifname: &str) -> Fallible<()> {
-    eventually("the interface is gone", || container.link(ifname).is_err())
-}
-
-/// Waits for something to become true.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Fallible<()> {
-    let begun = Instant::now();
-    while !is_so() {
-        if begun.elapsed() > Duration::from_secs(10) {
-            return Err(format!("it did not come true that {what}").into());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
+    Ok(eventually("the interface is gone", || container.link(ifname).is_err())?)
 }

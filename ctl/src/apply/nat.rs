@@ -2,7 +2,7 @@
 
 use super::otherwise;
 use crate::attach::list;
-use crate::check::{check_addressed, no_bridge, shown};
+use crate::check::{address_nowhere, check_addressed, no_bridge, shown};
 use crate::{
     Config, ConnFilter, CtlError, ErrorCode, IpCidr, Named, NatAdd, NatRule, NatSet, Publish,
     RuleName,
@@ -52,16 +52,11 @@ fn clashes(present: &Publish, rule: &NatRule) -> bool {
 /// that follows the host's come and go, and its rules wait for them.
 fn check_own_address(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
     let NatRule::Publish(publish) = rule else { return Ok(()) };
-    let Publish { on, forward, .. } = publish;
-    let address = forward.address.filter(|_| !publish.is_on_loopback());
-    // What is wrong with the rest is told elsewhere.
-    let (Some(address), Some(bridge)) = (address, config.bridges.get(on)) else { return Ok(()) };
-    if bridge.leads_from(address, on, config.nat.values()) {
-        return Ok(());
-    }
+    let Some((address, bridge)) = address_nowhere(config, publish) else { return Ok(()) };
     let own: Vec<_> = bridge.gateways.iter().map(|gateway| gateway.addr).collect();
     Err(CtlError::invalid(format!(
-        "{address} is no address of bridge {on} ({}); publish at one that is, or at all of them by naming none",
+        "{address} is no address of bridge {} ({}); publish at one that is, or at all of them by naming none",
+        publish.on,
         list(&own)
     )))
 }

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 pub(crate) use bridge::MAX_GATEWAYS;
-pub(crate) use nat::check_addressed;
+pub(crate) use nat::{address_nowhere, check_addressed};
 pub(crate) use route::{Link, MAX_NEXT_HOPS};
 
 use crate::flow::FlowRule;

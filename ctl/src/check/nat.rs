@@ -42,9 +42,13 @@ pub(super) fn check_left_addressed(old: &Config, config: &Config) -> Result<(), 
         config.bridges.contains_key(bridge) && config.shared_port(bridge).is_none()
     };
     for (name, port) in old.ports.iter().filter(|(_, port)| port.shared).filter(goes) {
+        let is_nowhere = |rule: &NatRule| match rule {
+            NatRule::Publish(rule) => address_nowhere(config, rule).is_some(),
+            NatRule::Masquerade(_) | NatRule::Prefix(_) => false,
+        };
         let is_left = |(_, rule): &(&RuleName, &NatRule)| {
             rule.bridges().contains(&&port.bridge)
-                && (check_addressed(config, rule).is_err() || is_nowhere(config, rule))
+                && (check_addressed(config, rule).is_err() || is_nowhere(rule))
         };
         let left = config.nat.iter().filter(is_left).map(|(rule, _)| rule.to_string());
         let left: Vec<_> = left.collect();
@@ -61,13 +65,15 @@ pub(super) fn check_left_addressed(old: &Config, config: &Config) -> Result<(), 
     Ok(())
 }
 
-/// Whether a rule publishes at an address that does not lead to the switch.
-fn is_nowhere(config: &Config, rule: &NatRule) -> bool {
-    let NatRule::Publish(rule) = rule else { return false };
-    let (on, bridge) = (&rule.on, config.bridges.get(&rule.on));
-    let leads =
-        |address| bridge.is_some_and(|bridge| bridge.leads_from(address, on, config.nat.values()));
-    !rule.is_on_loopback() && rule.forward.address.is_some_and(|address| !leads(address))
+/// The address that a rule publishes at, if it does not lead to the switch, with the bridge on which it would have to.
+pub(crate) fn address_nowhere<'a>(
+    config: &'a Config,
+    rule: &Publish,
+) -> Option<(IpAddr, &'a Bridge)> {
+    let address = rule.forward.address.filter(|_| !rule.is_on_loopback())?;
+    let bridge = config.bridges.get(&rule.on)?;
+    let leads = bridge.leads_from(address, &rule.on, config.nat.values());
+    (!leads).then_some((address, bridge))
 }
 
 /// That a rule has the addresses that packets leave with, or are sent to.

@@ -6,6 +6,7 @@ mod arbitrary;
 mod attach;
 mod client;
 mod config;
+mod endpoints;
 mod flow;
 mod ipam;
 mod lines;

@@ -1,42 +1,38 @@
-//! Networks: what they are made of, who is on them, and that nothing of theirs is changed behind their back.
-
-use std::collections::BTreeMap;
+//! Networks: what they are made of, and that nothing of theirs is changed behind their back.
 
 use ctl::ErrorCode::{Exists, InUse, Invalid, NotFound, Unavailable};
 use ctl::response::{EndpointInfo, LeaseInfo, NetworkInfo};
 use ctl::{BridgeName, Config, IpamFilter, PortName, apply};
-use proptest::collection::vec;
-use proptest::prelude::*;
 
 use crate::apply::{change, config_of, refuses};
-use crate::arbitrary;
 
-const WEB: &str = r#"network.create {"name":"web","subnets":["10.1.0.0/24","fd01::/64"]}"#;
-const SMALL: &str = r#"network.create {"name":"small","subnets":["10.2.0.0/30"]}"#;
-const SHOP: &str = r#"network.connect {"network":"web","netns":"shop"}"#;
-const UPLINK: [&str; 2] = [
+pub(crate) const WEB: &str =
+    r#"network.create {"name":"web","subnets":["10.1.0.0/24","fd01::/64"]}"#;
+pub(crate) const SMALL: &str = r#"network.create {"name":"small","subnets":["10.2.0.0/30"]}"#;
+pub(crate) const SHOP: &str = r#"network.connect {"network":"web","netns":"shop"}"#;
+pub(crate) const UPLINK: [&str; 2] = [
     r#"bridge.add {"name":"up","gateways":["192.0.2.1/24","2001:db8::1/64"]}"#,
     r#"route.add {"to":"default","on":"up","via":["192.0.2.9"]}"#,
 ];
 
-fn after(config: &Config, text: &str) -> Config {
+pub(crate) fn after(config: &Config, text: &str) -> Config {
     apply(config, &change(text)).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn endpoint(config: &Config, port: &str) -> EndpointInfo {
+pub(crate) fn endpoint(config: &Config, port: &str) -> EndpointInfo {
     EndpointInfo::of(config, &port.parse().unwrap()).unwrap()
 }
 
-fn addresses(config: &Config, port: &str) -> Vec<String> {
+pub(crate) fn addresses(config: &Config, port: &str) -> Vec<String> {
     let has = endpoint(config, port).addresses;
     has.iter().map(|one| one.address.to_string()).collect()
 }
 
-fn rules(config: &Config) -> Vec<&str> {
+pub(crate) fn rules(config: &Config) -> Vec<&str> {
     config.nat.keys().map(ctl::RuleName::as_str).collect()
 }
 
-fn info(config: &Config, name: &str) -> NetworkInfo {
+pub(crate) fn info(config: &Config, name: &str) -> NetworkInfo {
     NetworkInfo::of(config, &name.parse().unwrap()).unwrap()
 }
 
@@ -188,119 +184,6 @@ fn the_tunnel_of_a_network_follows_it() {
 }
 
 #[test]
-fn a_container_gets_addresses_gateways_and_a_port() {
-    let config = config_of(&[WEB, SHOP]);
-    let shop = endpoint(&config, "shop-eth0");
-    assert_eq!(addresses(&config, "shop-eth0"), ["10.1.0.2/24", "fd01::2/64"]);
-    let gateways: Vec<_> = shop.default_gateways.iter().map(ToString::to_string).collect();
-    assert_eq!(gateways, ["10.1.0.1", "fd01::1"]);
-    assert_eq!((shop.owner.as_str(), shop.mtu), ("shop-eth0", 1500));
-    assert_eq!(after(&config, SHOP), config, "safe to repeat");
-}
-
-#[test]
-fn connecting_otherwise_is_refused_with_what_differs() {
-    let config = config_of(&[WEB, SMALL, SHOP]);
-    let connect = |rest: &str| SHOP.replace('}', &format!(",{rest}}}"));
-    let cases = [
-        (connect(r#""ips":["10.1.0.9"]"#), Exists, "addresses 10.1.0.2 fd01::2, not 10.1.0.9"),
-        (connect(r#""aliases":["db"]"#), Exists, "aliases none, not db"),
-        (connect(r#""owner":"x""#), Exists, "owner shop-eth0, not x"),
-        (SHOP.replace("web", "small"), Exists, "is on bridge web already"),
-        (SHOP.replace("web", "nowhere"), NotFound, "there are: small, web"),
-    ];
-    refuses(&config, &cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part)));
-}
-
-#[test]
-fn an_address_that_cannot_be_had_leaves_nothing_behind() {
-    let config =
-        config_of(&[WEB, SMALL, SHOP, r#"network.connect {"network":"small","netns":"a"}"#]);
-    let connect = |network: &str, ip: &str| {
-        let ips = if ip.is_empty() { String::new() } else { format!(r#""{ip}""#) };
-        format!(r#"network.connect {{"network":"{network}","netns":"b","ips":[{ips}]}}"#)
-    };
-    let cases = [
-        (connect("web", "10.1.0.2"), Exists, "is shop-eth0's already"),
-        (connect("web", "10.1.0.1"), Invalid, "the gateway's"),
-        (
-            connect("web", "10.9.0.1"),
-            Invalid,
-            "network web: address 10.9.0.1 is in no subnet of it",
-        ),
-        (connect("small", ""), Unavailable, "no address of 10.2.0.0/30 is free"),
-    ];
-    refuses(&config, &cases.each_ref().map(|(text, code, part)| (text.as_str(), *code, *part)));
-}
-
-#[test]
-fn the_first_network_that_leads_out_gives_the_default_route() {
-    let config = config_of(&[
-        r#"network.create {"name":"inner","subnets":["10.4.0.0/24"],"settings":{"internal":true}}"#,
-        r#"network.create {"name":"four","subnets":["10.5.0.0/24"]}"#,
-        WEB,
-        r#"network.connect {"network":"inner","netns":"shop","ifname":"eth0"}"#,
-        r#"network.connect {"network":"four","netns":"shop","ifname":"eth1"}"#,
-        r#"network.connect {"network":"web","netns":"shop","ifname":"eth2"}"#,
-        r#"network.connect {"network":"web","netns":"db","no_default_route":true}"#,
-    ]);
-    let gateways = |port: &str| -> Vec<_> {
-        endpoint(&config, port).default_gateways.iter().map(ToString::to_string).collect()
-    };
-    assert!(gateways("shop-eth0").is_empty() && gateways("db-eth0").is_empty());
-    assert_eq!(gateways("shop-eth1"), ["10.5.0.1"]);
-    assert_eq!(gateways("shop-eth2"), ["fd01::1"], "of the other IP version it is the first");
-}
-
-#[test]
-fn where_other_interfaces_lead_a_network_gives_no_route() {
-    let config = config_of(&[
-        WEB,
-        r#"network.connect {"network":"web","netns":"shop","elsewhere":["0.0.0.0/0","10.8.0.0/16"],
-            "routes":[{"to":"10.8.0.0/16","via":"10.1.0.9"},{"to":"10.9.0.0/16","via":"10.1.0.9"}]}"#,
-    ]);
-    let endpoint = endpoint(&config, "shop-eth0");
-    assert_eq!(
-        endpoint.default_gateways.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["fd01::1"]
-    );
-    let routes: Vec<_> = endpoint.routes.iter().map(|route| route.to.to_string()).collect();
-    assert_eq!(routes, ["10.9.0.0/16"]);
-}
-
-#[test]
-fn what_an_owner_holds_is_what_his_container_gets() {
-    let config = config_of(&[
-        WEB,
-        r#"ipam.request {"owner":"alice","network":"web","ip":"10.1.0.77"}"#,
-        r#"network.connect {"network":"web","netns":"shop","owner":"alice"}"#,
-    ]);
-    assert_eq!(addresses(&config, "shop-eth0"), ["10.1.0.77/24", "fd01::2/64"]);
-    let second = r#"network.connect {"network":"web","netns":"db","owner":"alice"}"#;
-    refuses(&config, &[(second, Exists, "in use by port shop-eth0")]);
-    let gone = after(&config, r#"detach {"netns":"shop"}"#);
-    let left = LeaseInfo::all(&gone, &IpamFilter::default());
-    assert_eq!(left.len(), 1, "{left:?}");
-    assert_eq!((left[0].address.to_string().as_str(), &left[0].port), ("10.1.0.77/24", &None));
-    assert!(LeaseInfo::all(&after(&gone, "ipam.free {}"), &IpamFilter::default()).is_empty());
-}
-
-#[test]
-fn a_removed_port_gives_its_addresses_back() {
-    let config = config_of(&[WEB, SHOP]);
-    let ways = [
-        r#"port.del {"name":"shop-eth0"}"#,
-        r#"detach {"netns":"shop"}"#,
-        r#"network.disconnect {"network":"web","netns":"shop"}"#,
-    ];
-    for way in ways {
-        let gone = after(&config, way);
-        assert!(LeaseInfo::all(&gone, &IpamFilter::default()).is_empty(), "{way}");
-        assert_eq!(addresses(&after(&gone, SHOP), "shop-eth0")[0], "10.1.0.3/24", "it rests");
-    }
-}
-
-#[test]
 fn a_network_in_use_is_not_removed() {
     let owned = r#"network.connect {"network":"web","netns":"db","owner":"0a1b/eth0"}"#;
     let config =
@@ -353,174 +236,6 @@ fn a_part_of_a_bridges_subnet_may_be_kept_for_a_routed_network() {
     refuses(&kept, &[(bridged, Invalid, "subnets that do not overlap")]);
 }
 
-/// That no address is two ports', and none is the gateway's.
-fn check(config: &Config) {
-    for (name, network) in &config.networks {
-        let mut owners = BTreeMap::new();
-        for port in network.endpoints.keys() {
-            for one in EndpointInfo::of(config, port).unwrap().addresses {
-                assert_eq!(owners.insert(one.address.addr, port), None, "{name}: {one:?}");
-                assert_ne!(one.gateway, Some(one.address.addr));
-            }
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn whatever_is_asked_no_address_is_given_twice_and_it_survives_a_restart(
-        mutations in vec(arbitrary::network::mutation(), 0..60),
-    ) {
-        let mut config = Config::default();
-        for mutation in mutations {
-            let Ok(next) = apply(&config, &mutation) else { continue };
-            let again = apply(&next, &mutation);
-            let may_differ = matches!(mutation, ctl::Mutation::PoolAdd(_));
-            prop_assert!(may_differ || again.is_err() || again.is_ok_and(|again| again == next),
-                         "{mutation:?} is not safe to repeat");
-            check(&next);
-            prop_assert_eq!(&Config::from_json(next.to_json().as_bytes()).unwrap(), &next);
-            config = next;
-        }
-    }
-}
-
-#[test]
-fn a_network_without_subnets_gives_no_addresses() {
-    const BARE: &str = r#"network.create {"name":"bare","unnumbered":true}"#;
-    let config = config_of(&[BARE, r#"network.connect {"network":"bare","netns":"shop"}"#]);
-    assert!(info(&config, "bare").subnets.is_empty());
-    assert!(addresses(&config, "shop-eth0").is_empty());
-    assert_eq!(after(&config, BARE), config);
-    refuses(
-        &config,
-        &[
-            (
-                r#"network.create {"name":"bare"}"#,
-                Exists,
-                "otherwise: it has no gateway; it has no subnet",
-            ),
-            (
-                r#"network.create {"name":"b","unnumbered":true,"subnets":["10.1.0.0/24"]}"#,
-                Invalid,
-                "has no subnets",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn a_container_has_the_routes_that_it_was_connected_with() {
-    let routes = r#""routes":[{"to":"10.9.0.0/16","via":"10.1.0.9"}]"#;
-    let connect = format!(r#"network.connect {{"network":"web","netns":"shop",{routes}}}"#);
-    let config = config_of(&[WEB, &connect]);
-    let routes = endpoint(&config, "shop-eth0").routes;
-    assert_eq!(routes, ["10.9.0.0/16 via 10.1.0.9".parse().unwrap()]);
-    let ipv6_only = r#"network.create {"name":"six","subnets":["fd06::/64"]}"#;
-    let config = after(&config, ipv6_only);
-    let to = |network: &str, to: &str, via: &str| {
-        let routes = format!(r#"[{{"to":"{to}","via":"{via}"}}]"#);
-        format!(r#"network.connect {{"network":"{network}","netns":"b","routes":{routes}}}"#)
-    };
-    refuses(
-        &config,
-        &[
-            (&to("web", "10.9.0.0/16", "fd01::9"), Invalid, "its ends are of two"),
-            (&to("six", "10.9.0.0/16", "10.1.0.9"), Invalid, "no address of that IP version"),
-        ],
-    );
-}
-
-#[test]
-fn a_container_is_disconnected_whatever_its_interface_is_called() {
-    let config =
-        config_of(&[WEB, r#"network.connect {"network":"web","netns":"shop","ifname":"net1"}"#]);
-    let disconnect =
-        |rest: &str| format!(r#"network.disconnect {{"network":"web","netns":{rest}}}"#);
-    assert_eq!(info(&after(&config, &disconnect(r#""shop""#)), "web").endpoints, []);
-    let by_name = disconnect(r#""shop","ifname":"net1""#);
-    let gone = after(&config, &by_name);
-    assert_eq!(after(&gone, &by_name), gone, "what names the interface is safe to repeat");
-    let both = after(&config, SHOP);
-    let unknown = disconnect(r#""shap""#);
-    refuses(
-        &both,
-        &[
-            (
-                &disconnect(r#""shop""#),
-                Invalid,
-                "by several interfaces: eth0, net1; say which with --ifname",
-            ),
-            (
-                &unknown,
-                NotFound,
-                "namespace shap is not on network web; on it: shop (eth0), shop (net1)",
-            ),
-        ],
-    );
-    refuses(&gone, &[(&unknown, NotFound, "on it: no container is")]);
-}
-
-#[test]
-fn a_rule_goes_with_its_port_however_the_port_goes() {
-    let publish = |port: &str| {
-        format!(
-            r#"nat.add {{"rule":{{"publish":{{"on":"up","forward":"8080:10.1.0.2:80","port":"{port}"}}}}}}"#
-        )
-    };
-    let [bridge, route] = UPLINK;
-    let before = config_of(&[bridge, route, WEB, SHOP]);
-    let config = after(&before, &publish("shop-eth0"));
-    assert_eq!(rules(&config), ["up-8080-tcp", "web-to-up"]);
-    for removal in [
-        r#"port.del {"name":"shop-eth0"}"#,
-        r#"network.disconnect {"network":"web","netns":"shop"}"#,
-        r#"detach {"netns":"shop"}"#,
-    ] {
-        assert_eq!(rules(&after(&config, removal)), ["web-to-up"], "{removal}");
-    }
-    refuses(&before, &[(&publish("other-eth0"), NotFound, "port other-eth0")]);
-}
-
-#[test]
-fn a_rule_that_goes_with_a_port_leads_to_an_address_of_it() {
-    let [bridge, route] = UPLINK;
-    let other = r#"network.connect {"network":"web","netns":"other"}"#;
-    let config = config_of(&[bridge, route, WEB, SHOP, other]);
-    let publish = |container: &str, port: &str| {
-        format!(
-            r#"nat.add {{"rule":{{"publish":{{"on":"up","forward":"8080:{container}:80","port":"{port}"}}}}}}"#
-        )
-    };
-    let not_its = "10.1.0.3 is port other-eth0's, and not of port shop-eth0 (10.1.0.2 fd01::2)";
-    refuses(&config, &[(&publish("10.1.0.3", "shop-eth0"), Invalid, not_its)]);
-    after(&config, &publish("10.1.0.2", "shop-eth0"));
-    // It may have given itself one more.
-    after(&config, &publish("10.1.0.9", "shop-eth0"));
-    // Of what is behind an interface of the host no address is known.
-    let netdev =
-        r#"port.add {"name":"vm","port":{"bridge":"web","kind":{"netdev":{"device":"vm0"}}}}"#;
-    after(&after(&config, netdev), &publish("10.1.0.9", "vm"));
-}
-
-#[test]
-fn a_port_that_is_published_already_is_named_with_where_it_leads() {
-    let [bridge, route] = UPLINK;
-    let other = r#"network.connect {"network":"web","netns":"other"}"#;
-    let first = r#"nat.add {"rule":{"publish":{"on":"up","forward":"8080:10.1.0.2:80","port":"shop-eth0"}}}"#;
-    let config = config_of(&[bridge, route, WEB, SHOP, other, first]);
-    let same_name = r#"nat.add {"rule":{"publish":{"on":"up","forward":"8080:10.1.0.3:80"}}}"#;
-    let another = same_name.replace(r#"{"rule""#, r#"{"name":"a","rule""#);
-    let [leads, both] = [
-        "tcp port 8080 on up leads to 10.1.0.2:80 of port shop-eth0 already, by nat rule up-8080-tcp; publish at another port",
-        "nat rules a (to 10.1.0.3:80) and up-8080-tcp (to 10.1.0.2:80 of port shop-eth0) are both for tcp port 8080 on up",
-    ];
-    refuses(&config, &[(same_name, Exists, leads), (&another, Exists, both)]);
-    // Another port by a name that is taken needs another name.
-    let elsewhere = another.replace(r#""a""#, r#""up-8080-tcp""#).replace("8080:", "8081:");
-    refuses(&config, &[(&elsewhere, Exists, "give this one another name")]);
-}
-
 #[test]
 fn a_network_that_is_there_gets_no_interface_of_the_host_by_being_made_again() {
     let config = config_of(&[WEB]);
@@ -528,19 +243,6 @@ fn a_network_that_is_there_gets_no_interface_of_the_host_by_being_made_again() {
     refuses(&config, &[(&with, Exists, "`network set --host-port` makes it")]);
     let set = after(&config, r#"network.set {"name":"web","host_port":{}}"#);
     assert_eq!(after(&set, &with), set);
-}
-
-#[test]
-fn a_lease_is_shown_as_its_interface_has_it() {
-    let p2p =
-        r#"network.create {"name":"web","subnets":["10.1.0.0/24"],"settings":{"shape":"p2p"}}"#;
-    let config = config_of(&[p2p, SHOP]);
-    let leases = LeaseInfo::all(&config, &IpamFilter::default());
-    let shown: Vec<_> = leases.iter().map(|lease| lease.address.to_string()).collect();
-    assert_eq!(
-        (addresses(&config, "shop-eth0"), shown),
-        (vec!["10.1.0.2/32".to_owned()], vec!["10.1.0.2/32".to_owned()])
-    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use ctl::ErrorCode::{Exists, Invalid, NotFound};
 use ctl::{Config, Mutation, NatRule, apply};
 
 use crate::apply::{change, config_of, refuses};
+use crate::networks::{SHOP, UPLINK, WEB, after, rules};
 use crate::routing::ROUTED;
 
 fn with(rules: &[&str]) -> Config {
@@ -269,4 +270,64 @@ fn timeouts_are_set_one_by_one() {
             (r#"conn.flush {"bridge":"br9"}"#, NotFound, "br9"),
         ],
     );
+}
+
+#[test]
+fn a_rule_goes_with_its_port_however_the_port_goes() {
+    let publish = |port: &str| {
+        format!(
+            r#"nat.add {{"rule":{{"publish":{{"on":"up","forward":"8080:10.1.0.2:80","port":"{port}"}}}}}}"#
+        )
+    };
+    let [bridge, route] = UPLINK;
+    let before = config_of(&[bridge, route, WEB, SHOP]);
+    let config = after(&before, &publish("shop-eth0"));
+    assert_eq!(rules(&config), ["up-8080-tcp", "web-to-up"]);
+    for removal in [
+        r#"port.del {"name":"shop-eth0"}"#,
+        r#"network.disconnect {"network":"web","netns":"shop"}"#,
+        r#"detach {"netns":"shop"}"#,
+    ] {
+        assert_eq!(rules(&after(&config, removal)), ["web-to-up"], "{removal}");
+    }
+    refuses(&before, &[(&publish("other-eth0"), NotFound, "port other-eth0")]);
+}
+
+#[test]
+fn a_rule_that_goes_with_a_port_leads_to_an_address_of_it() {
+    let [bridge, route] = UPLINK;
+    let other = r#"network.connect {"network":"web","netns":"other"}"#;
+    let config = config_of(&[bridge, route, WEB, SHOP, other]);
+    let publish = |container: &str, port: &str| {
+        format!(
+            r#"nat.add {{"rule":{{"publish":{{"on":"up","forward":"8080:{container}:80","port":"{port}"}}}}}}"#
+        )
+    };
+    let not_its = "10.1.0.3 is port other-eth0's, and not of port shop-eth0 (10.1.0.2 fd01::2)";
+    refuses(&config, &[(&publish("10.1.0.3", "shop-eth0"), Invalid, not_its)]);
+    after(&config, &publish("10.1.0.2", "shop-eth0"));
+    // It may have given itself one more.
+    after(&config, &publish("10.1.0.9", "shop-eth0"));
+    // Of what is behind an interface of the host no address is known.
+    let netdev =
+        r#"port.add {"name":"vm","port":{"bridge":"web","kind":{"netdev":{"device":"vm0"}}}}"#;
+    after(&after(&config, netdev), &publish("10.1.0.9", "vm"));
+}
+
+#[test]
+fn a_port_that_is_published_already_is_named_with_where_it_leads() {
+    let [bridge, route] = UPLINK;
+    let other = r#"network.connect {"network":"web","netns":"other"}"#;
+    let first = r#"nat.add {"rule":{"publish":{"on":"up","forward":"8080:10.1.0.2:80","port":"shop-eth0"}}}"#;
+    let config = config_of(&[bridge, route, WEB, SHOP, other, first]);
+    let same_name = r#"nat.add {"rule":{"publish":{"on":"up","forward":"8080:10.1.0.3:80"}}}"#;
+    let another = same_name.replace(r#"{"rule""#, r#"{"name":"a","rule""#);
+    let [leads, both] = [
+        "tcp port 8080 on up leads to 10.1.0.2:80 of port shop-eth0 already, by nat rule up-8080-tcp; publish at another port",
+        "nat rules a (to 10.1.0.3:80) and up-8080-tcp (to 10.1.0.2:80 of port shop-eth0) are both for tcp port 8080 on up",
+    ];
+    refuses(&config, &[(same_name, Exists, leads), (&another, Exists, both)]);
+    // Another port by a name that is taken needs another name.
+    let elsewhere = another.replace(r#""a""#, r#""up-8080-tcp""#).replace("8080:", "8081:");
+    refuses(&config, &[(&elsewhere, Exists, "give this one another name")]);
 }

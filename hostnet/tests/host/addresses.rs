@@ -1,11 +1,11 @@
 //! Addresses and routes, and what an interface makes of them.
 
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ctl::IpCidr;
 use hostnet::{HostError, Interface};
-use netlab::{Container, LabError, PATIENCE, Path, Test, TestResult, tcp, test};
+use netlab::{Container, LabError, Path, Test, TestResult, tcp, test};
 
 use crate::wire;
 
@@ -217,18 +217,6 @@ fn source(
     Ok(container.netlink()?.source_address(peer)?.map(|source| source.to_string()))
 }
 
-/// Waits a while for something to come true.
-fn eventually(mut is_so: impl FnMut() -> bool) -> bool {
-    let begun = Instant::now();
-    while !is_so() {
-        if begun.elapsed() > PATIENCE {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    true
-}
-
 fn the_host_sends_from_where_its_routes_lead() -> TestResult {
     let (a, _b) = wire()?;
     let given = ["10.0.0.1/24", "10.1.0.1/24", "fd00::1/64", "fd01::1/64"];
@@ -245,7 +233,7 @@ fn the_host_sends_from_where_its_routes_lead() -> TestResult {
     }
     // Until the kernel is sure of its link-local address it would take another one.
     let is_link_local = || source(&a, Some("fe80::9")).is_ok_and(|source| source.is_none());
-    assert!(eventually(is_link_local), "nobody beyond the link can send there");
+    netlab::eventually("nobody beyond the link can send there", is_link_local)?;
     assert_eq!(source(&a, None)?, None, "no default route, and several addresses");
     a.netlink()?.add_default_route("fd01::9".parse()?, index)?;
     assert_eq!(source(&a, None)?.as_deref(), Some("fd01::1"));

@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::Map;
+use super::{Helper, Map};
 
 /// One instruction (`struct bpf_insn`).
 #[repr(C)]
@@ -208,9 +208,9 @@ impl Code {
         self.push(0, (0, 0), 0, 0)
     }
 
-    /// Calls a helper of the kernel by its number (`enum bpf_func_id`).
-    pub fn call(&mut self, helper: i32) -> &mut Self {
-        self.push(0x85, (0, 0), 0, helper)
+    /// Calls a function of the kernel.
+    pub fn call(&mut self, helper: Helper) -> &mut Self {
+        self.push(0x85, (0, 0), 0, helper as i32)
     }
 
     /// `return r0`.
@@ -275,7 +275,10 @@ mod tests {
         let mut code = Code::new();
         code.mov(Reg::R0, 2).mov(Reg::R6, Reg::R1).alu(Alu::And, Reg::R2, 0xff);
         code.load(Size::Word, Reg::R2, Reg::R1, 16).store(Size::Byte, Reg::R10, -8, 7);
-        code.store(Size::Double, Reg::R10, -16, Reg::R3).swap(Reg::R4, 16).call(51).exit();
+        code.store(Size::Double, Reg::R10, -16, Reg::R3)
+            .swap(Reg::R4, 16)
+            .call(Helper::RedirectMap)
+            .exit();
         let bytes =
             |code, registers, offset, immediate| Instruction { code, registers, offset, immediate };
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The few programs that the switch loads into the kernel, by `bpf(2)` itself: no compiler, no object
 //! files. A [`Link`] is the program's attachment; closing it, also by a crash, detaches the program.
 //!
-//! * [`Code`]: instructions, written one by one.
+//! * [`Code`]: instructions, written one by one; [`Helper`]: what of the kernel they call.
 //! * [`Program`]: what the kernel's verifier made of them; attached at tcx ([`Program::attach_tcx`]), at XDP, or where sockets
 //!   are looked up.
 //! * [`Map`]: what programs and the switch share.
@@ -12,6 +12,7 @@
 //! Sources: `linux/bpf.h`, `Documentation/bpf/` of the kernel.
 
 pub mod code;
+mod kernel;
 mod map;
 mod program;
 mod steering;
@@ -21,16 +22,14 @@ mod xsk;
 use std::io;
 use std::os::fd::OwnedFd;
 
+pub(crate) use kernel::XDP_PASS;
+pub use kernel::{Helper, TCX_DROP, TCX_NEXT};
 pub use map::{Map, MapKind};
 pub use program::{Hook, Program, ProgramKind};
 pub use steering::Steering;
-pub(crate) use xsk::XDP_PASS;
 pub use xsk::XskMap;
 
 use code::{Code, CodeError, Reg};
-
-/// `TCX_DROP`, the verdict that drops a frame at tc ingress.
-const TCX_DROP: i32 = 2;
 
 /// Why a program or a map is not in the kernel.
 #[derive(Debug, thiserror::Error)]

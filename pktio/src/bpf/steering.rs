@@ -6,8 +6,9 @@ use std::os::fd::BorrowedFd;
 
 use super::code::Reg::{R0, R1, R2, R3, R6, R7, R10};
 use super::code::{Alu, Code, CodeError, If, Instruction, Size};
+use super::kernel::SK_PASS;
 use super::sys::fd_word;
-use super::{BpfError, Link, Map, MapKind, Program, ProgramKind};
+use super::{BpfError, Helper, Link, Map, MapKind, Program, ProgramKind};
 
 // struct bpf_sk_lookup
 const FAMILY: i16 = 8;
@@ -16,13 +17,6 @@ const LOCAL_IP4: i16 = 40;
 const LOCAL_IP6: i16 = 44;
 const LOCAL_PORT: i16 = 60;
 
-// enum bpf_func_id
-const MAP_LOOKUP_ELEM: i32 = 1;
-const SK_RELEASE: i32 = 86;
-const SK_ASSIGN: i32 = 124;
-
-/// `SK_PASS`: the socket that was assigned has it or, if none was, whichever the kernel finds.
-const SK_PASS: i32 = 1;
 /// `BPF_SK_LOOKUP_F_NO_REUSEPORT`: this socket, and none of those that share its port.
 const NO_REUSEPORT: i32 = 1 << 1;
 /// An address of IPv6 or an IPv4-mapped one, a port and a protocol, all as the context has them.
@@ -88,9 +82,9 @@ fn steer(map: &Map) -> Result<Vec<Instruction>, CodeError> {
         code.load(Size::Word, R2, R6, LOCAL_IP6 + word).store(Size::Word, R10, KEY + word, R2);
     }
     code.place(look).map(R1, map).mov(R2, R10).alu(Alu::Add, R2, i32::from(KEY));
-    code.call(MAP_LOOKUP_ELEM).jump_if(If::Equal, R0, 0, pass);
-    code.mov(R7, R0).mov(R1, R6).mov(R2, R7).mov(R3, NO_REUSEPORT).call(SK_ASSIGN);
-    code.mov(R1, R7).call(SK_RELEASE);
+    code.call(Helper::MapLookup).jump_if(If::Equal, R0, 0, pass);
+    code.mov(R7, R0).mov(R1, R6).mov(R2, R7).mov(R3, NO_REUSEPORT).call(Helper::SkAssign);
+    code.mov(R1, R7).call(Helper::SkRelease);
     code.place(pass).mov(R0, SK_PASS).exit();
     code.finish()
 }

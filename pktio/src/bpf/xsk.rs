@@ -4,14 +4,10 @@ use std::os::fd::BorrowedFd;
 
 use super::code::{Code, Reg, Size};
 use super::sys::fd_word;
-use super::{BpfError, Map, MapKind, Program, ProgramKind};
+use super::{BpfError, Helper, Map, MapKind, Program, ProgramKind, XDP_PASS};
 
-/// `XDP_PASS`, the verdict for frames of a queue that nobody listens to.
-pub(crate) const XDP_PASS: i32 = 2;
 /// `offsetof(struct xdp_md, rx_queue_index)`.
 const RX_QUEUE_INDEX: i16 = 16;
-/// `BPF_FUNC_redirect_map`.
-const REDIRECT_MAP: i32 = 51;
 
 /// A map from receive queue to AF_XDP socket, for programs that steer by it.
 #[derive(Debug)]
@@ -49,6 +45,6 @@ impl XskMap {
     /// `return redirect_map(map, ctx->rx_queue_index, XDP_PASS)`.
     pub(crate) fn steer(&self, code: &mut Code, context: Reg) {
         code.load(Size::Word, Reg::R2, context, RX_QUEUE_INDEX);
-        code.map(Reg::R1, &self.map).mov(Reg::R3, XDP_PASS).call(REDIRECT_MAP).exit();
+        code.map(Reg::R1, &self.map).mov(Reg::R3, XDP_PASS).call(Helper::RedirectMap).exit();
     }
 }

@@ -11,17 +11,10 @@
 use super::claims::{FRAGMENTS_NS, MAX_EXTENSIONS, REPLIES, V6_REPLIES};
 use crate::bpf::code::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use crate::bpf::code::{Alu, Code, If, Label, Size};
-use crate::bpf::{Map, ProgramKind};
+use crate::bpf::{Helper, Map, ProgramKind};
 use crate::wire::ETHERNET_BYTES;
 use crate::wire::field::{ethertype, icmp, ipv4, ipv6, protocol};
 
-// enum bpf_func_id
-const MAP_LOOKUP: i32 = 1;
-const MAP_UPDATE: i32 = 2;
-const MAP_DELETE: i32 = 3;
-const CLOCK_NS: i32 = 5;
-const SKB_LOAD_BYTES: i32 = 26;
-const XDP_LOAD_BYTES: i32 = 189;
 /// `offsetof(struct __sk_buff, vlan_present)`.
 const VLAN_PRESENT: i16 = 20;
 
@@ -94,8 +87,8 @@ impl Writer<'_, '_> {
     /// Copies `count` bytes from `R7 + offset` to the stack; to `failed` if they are not there.
     fn read(&mut self, offset: i32, to: i16, count: i32, failed: Label) {
         let helper = match self.kind {
-            ProgramKind::Xdp => XDP_LOAD_BYTES,
-            _ => SKB_LOAD_BYTES,
+            ProgramKind::Xdp => Helper::XdpLoadBytes,
+            _ => Helper::SkbLoadBytes,
         };
         self.code.mov(R1, R6).mov(R2, R7).alu(Alu::Add, R2, offset);
         self.point(R3, to).mov(R4, count).call(helper);
@@ -110,7 +103,7 @@ impl Writer<'_, '_> {
     /// `R0 = lookup(map, key)`.
     fn lookup(&mut self, map: &Map, key: i16) {
         self.point(R2, key);
-        self.code.map(R1, map).call(MAP_LOOKUP);
+        self.code.map(R1, map).call(Helper::MapLookup);
     }
 
     /// Frames to the interface itself, without a tag, of IP. `R8` says which.
@@ -329,7 +322,7 @@ impl Writer<'_, '_> {
         let pass = self.pass;
         self.lookup(self.maps.fragments, at::DATAGRAM);
         self.code.jump_if(If::Equal, R0, 0, pass).load(Size::Double, R7, R0, 0);
-        self.code.call(CLOCK_NS).alu(Alu::Sub, R0, R7);
+        self.code.call(Helper::KtimeGetNs).alu(Alu::Sub, R0, R7);
         // The bound does not fit a number: 30 s in units of 2^10 ns do.
         self.code.alu(Alu::ShiftRight, R0, 10);
         let bound = i32::try_from(FRAGMENTS_NS >> 10).unwrap_or(i32::MAX);
@@ -337,15 +330,15 @@ impl Writer<'_, '_> {
     }
 
     fn remember(&mut self) {
-        self.code.call(CLOCK_NS).store(Size::Double, R10, at::NUMBER, R0);
+        self.code.call(Helper::KtimeGetNs).store(Size::Double, R10, at::NUMBER, R0);
         self.point(R2, at::DATAGRAM);
         self.point(R3, at::NUMBER).mov(R4, 0);
-        self.code.map(R1, self.maps.fragments).call(MAP_UPDATE);
+        self.code.map(R1, self.maps.fragments).call(Helper::MapUpdate);
     }
 
     fn forget(&mut self) {
         self.point(R2, at::DATAGRAM);
-        self.code.map(R1, self.maps.fragments).call(MAP_DELETE);
+        self.code.map(R1, self.maps.fragments).call(Helper::MapDelete);
     }
 }
 

@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use super::claims::{Claims, Endpoint, PORTS_BYTES};
 use super::program::{Maps, decide};
 use crate::bpf::code::{Code, Reg};
-use crate::bpf::{BpfError, Hook, Link, Map, MapKind, Program, ProgramKind, XDP_PASS, XskMap};
+use crate::bpf::{
+    BpfError, Hook, Link, Map, MapKind, Program, ProgramKind, TCX_DROP, TCX_NEXT, XDP_PASS, XskMap,
+};
 use crate::sys;
 use crate::wire::MacAddr;
 
@@ -21,9 +23,6 @@ const CLAIM_KEY_BYTES: u32 = 20;
 const DATAGRAM_KEY_BYTES: u32 = 40;
 const _: () = assert!(CLAIM_BYTES == CLAIM_KEY_BYTES as usize && PORTS_BYTES == 8192);
 
-/// `TCX_NEXT`, `TCX_DROP` (linux/bpf.h).
-const TCX_NEXT: i32 = -1;
-const TCX_DROP: i32 = 2;
 /// All of a packet.
 const WHOLE: i32 = i32::MAX;
 

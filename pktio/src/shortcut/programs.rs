@@ -3,9 +3,9 @@
 mod datagrams;
 
 use super::{BYTES, FRAMES, INTERFACE, MTU, REWRITING, SEEN, UNTIL};
-use crate::bpf::Map;
 use crate::bpf::code::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use crate::bpf::code::{Alu, Code, CodeError, If, Instruction, Label, Reg, Size};
+use crate::bpf::{Helper, Map, TCX_DROP};
 
 // struct __sk_buff (linux/bpf.h)
 const LEN: i16 = 0;
@@ -18,15 +18,6 @@ const CB: i16 = 48;
 const MARK: [i16; 2] = [CB + 4, CB + 8];
 const NUMBER: i16 = CB + 12;
 
-// enum bpf_func_id
-const MAP_LOOKUP_ELEM: i32 = 1;
-const SKB_LOAD_BYTES: i32 = 26;
-const SKB_CHANGE_TYPE: i32 = 32;
-const REDIRECT_PEER: i32 = 155;
-const KTIME_GET_COARSE_NS: i32 = 160;
-
-/// `TCX_DROP`.
-const TCX_DROP: i32 = 2;
 /// `PACKET_HOST` (linux/if_packet.h).
 const PACKET_HOST: i32 = 0;
 
@@ -57,7 +48,7 @@ pub(super) fn filter(
     read_tag(&mut code, leave); // R7 = tag
     read_key(&mut code, gate, leave); // R8 = type
     code.store(Size::Word, R10, INDEX, 0).map(R1, in_force);
-    address(&mut code, R2, INDEX).call(MAP_LOOKUP_ELEM);
+    address(&mut code, R2, INDEX).call(Helper::MapLookup);
     code.jump_if(If::Equal, R0, 0, leave).mov(R9, R0); // R9 = table
     find(&mut code).jump_if(If::NotEqual, R0, 0, found);
     datagrams::read(&mut code, leave);
@@ -65,7 +56,7 @@ pub(super) fn filter(
     code.place(found).mov(R9, R0); // R9 = entry
     measure(&mut code, leave); // R2 = bytes of the longest packet
     code.load(Size::Word, R3, R9, MTU).jump_if(If::Above, R2, R3, leave);
-    code.call(KTIME_GET_COARSE_NS);
+    code.call(Helper::KtimeGetCoarseNs);
     code.load(Size::Double, R1, R9, UNTIL).jump_if(If::Above, R0, R1, leave);
     code.store(Size::Double, R9, SEEN, R0);
     count(&mut code);
@@ -83,7 +74,7 @@ pub(super) fn filter(
 /// `R0 = R9[key]`.
 fn find(code: &mut Code) -> &mut Code {
     code.mov(R1, R9);
-    address(code, R2, KEY).call(MAP_LOOKUP_ELEM)
+    address(code, R2, KEY).call(Helper::MapLookup)
 }
 
 /// The program at tcx: a frame with the mark goes where it is said, in the form that is said; any other ends here.
@@ -96,15 +87,15 @@ pub(super) fn obey(secret: [i32; 2], rewritings: &Map) -> Result<Vec<Instruction
     }
     code.load(Size::Word, R7, R6, NUMBER).jump_if(If::Equal, R7, 0, as_it_is);
     code.store(Size::Word, R10, INDEX, R7).map(R1, rewritings);
-    address(&mut code, R2, INDEX).call(MAP_LOOKUP_ELEM);
+    address(&mut code, R2, INDEX).call(Helper::MapLookup);
     code.jump_if(If::Equal, R0, 0, end).mov(R8, R0);
     datagrams::rewrite(&mut code, end);
     // Wherever it comes next, it is a frame like any other.
     code.place(as_it_is).mov(R1, 0).store(Size::Word, R6, MARK[0], R1);
     // Here it is for another station than the host end. Kernels before 6.16 leave it so, and the container's stack would not
     // have it; later ones do this by themselves (`skb_scrub_packet` in `skb_do_redirect`).
-    code.mov(R1, R6).mov(R2, PACKET_HOST).call(SKB_CHANGE_TYPE);
-    code.load(Size::Word, R1, R6, CB).mov(R2, 0).call(REDIRECT_PEER).exit();
+    code.mov(R1, R6).mov(R2, PACKET_HOST).call(Helper::SkbChangeType);
+    code.load(Size::Word, R1, R6, CB).mov(R2, 0).call(Helper::RedirectPeer).exit();
     code.place(end).mov(R0, TCX_DROP).exit();
     code.finish()
 }
@@ -130,7 +121,7 @@ fn read_tag(code: &mut Code, leave: Label) {
 fn read_key(code: &mut Code, gate: u32, leave: Label) {
     const TAGS: [u16; 2] = [0x8100, 0x88a8];
     code.mov(R1, R6).mov(R2, 0);
-    address(code, R3, KEY).mov(R4, ETHERNET_BYTES).call(SKB_LOAD_BYTES);
+    address(code, R3, KEY).mov(R4, ETHERNET_BYTES).call(Helper::SkbLoadBytes);
     code.jump_if(If::NotEqual, R0, 0, leave).load(Size::Half, R8, R10, KEY + 12);
     for tag in TAGS {
         code.jump_if(If::Equal, R8, from_wire(tag), leave);
@@ -165,7 +156,7 @@ fn measure(code: &mut Code, leave: Label) {
 /// `R1` = the byte at `R2` of the frame.
 fn peek(code: &mut Code, leave: Label) -> &mut Code {
     code.mov(R1, R6);
-    address(code, R3, PEEK).mov(R4, 1).call(SKB_LOAD_BYTES);
+    address(code, R3, PEEK).mov(R4, 1).call(Helper::SkbLoadBytes);
     code.jump_if(If::NotEqual, R0, 0, leave).load(Size::Byte, R1, R10, PEEK)
 }
 

@@ -9,17 +9,13 @@ use hostnet::Netlink;
 use netlab::raw::RawSocket;
 use netlab::{Container, TestResult};
 use pktio::bpf::code::{Alu, Code, If, Reg, Size};
-use pktio::bpf::{BpfError, Hook, Map, MapKind, Program, ProgramKind, Steering};
+use pktio::bpf::{
+    BpfError, Helper, Hook, Map, MapKind, Program, ProgramKind, Steering, TCX_DROP, TCX_NEXT,
+};
 use socket2::{Domain, Socket, Type};
 
 use crate::kernel::{Outcome2, veth};
 use crate::suite::Outcome;
-
-/// `BPF_FUNC_map_lookup_elem`.
-const LOOKUP: i32 = 1;
-/// `TCX_NEXT` and `TCX_DROP`.
-const NEXT: i32 = -1;
-const DROP: i32 = 2;
 
 /// A program that counts frames in the first entry of an array, and returns the verdict in the second.
 fn counting(map: &Map) -> Result<Program, BpfError> {
@@ -27,7 +23,7 @@ fn counting(map: &Map) -> Result<Program, BpfError> {
     let none = code.label();
     let entry = |code: &mut Code, number| {
         code.store(Size::Word, Reg::R10, -4, number).mov(Reg::R2, Reg::R10);
-        code.alu(Alu::Add, Reg::R2, -4).map(Reg::R1, map).call(LOOKUP);
+        code.alu(Alu::Add, Reg::R2, -4).map(Reg::R1, map).call(Helper::MapLookup);
         code.jump_if(If::Equal, Reg::R0, 0, none);
     };
     entry(&mut code, 0);
@@ -35,13 +31,13 @@ fn counting(map: &Map) -> Result<Program, BpfError> {
     code.store(Size::Double, Reg::R0, 0, Reg::R1);
     entry(&mut code, 1);
     code.load(Size::Double, Reg::R0, Reg::R0, 0).exit();
-    code.place(none).mov(Reg::R0, NEXT).exit();
+    code.place(none).mov(Reg::R0, TCX_NEXT).exit();
     Program::load(ProgramKind::Classifier, &code.finish()?)
 }
 
 fn array() -> Result<Map, BpfError> {
     let map = Map::new(MapKind::Array, 4, 8, 2)?;
-    map.update(&1u32.to_ne_bytes(), &i64::from(NEXT).to_ne_bytes())?;
+    map.update(&1u32.to_ne_bytes(), &i64::from(TCX_NEXT).to_ne_bytes())?;
     Ok(map)
 }
 
@@ -79,9 +75,9 @@ pub fn a_program_at_tcx_obeys_its_map_and_goes_with_its_link() -> TestResult {
     let egress = attached(Hook::Egress)?;
     outside.send(&frame(2))?;
     assert_eq!((next()?, count(&map)?), (2, 2));
-    map.update(&1u32.to_ne_bytes(), &i64::from(DROP).to_ne_bytes())?;
+    map.update(&1u32.to_ne_bytes(), &i64::from(TCX_DROP).to_ne_bytes())?;
     assert!(outside.send(&frame(3)).is_err(), "whoever sends is told");
-    map.update(&1u32.to_ne_bytes(), &i64::from(NEXT).to_ne_bytes())?;
+    map.update(&1u32.to_ne_bytes(), &i64::from(TCX_NEXT).to_ne_bytes())?;
     outside.send(&frame(4))?;
     assert_eq!((next()?, count(&map)?), (4, 4), "the third was dropped");
     drop(egress);
@@ -125,9 +121,9 @@ pub fn a_map_has_what_was_put_into_it() -> TestResult {
 pub fn a_program_runs_without_a_device_and_what_the_verifier_dislikes_is_said() -> TestResult {
     let map = array()?;
     let program = counting(&map)?;
-    assert_eq!(program.run(&[0; 60])?, NEXT.cast_unsigned());
-    map.update(&1u32.to_ne_bytes(), &i64::from(DROP).to_ne_bytes())?;
-    assert_eq!(program.run(&[0; 60])?, DROP.cast_unsigned());
+    assert_eq!(program.run(&[0; 60])?, TCX_NEXT.cast_unsigned());
+    map.update(&1u32.to_ne_bytes(), &i64::from(TCX_DROP).to_ne_bytes())?;
+    assert_eq!(program.run(&[0; 60])?, TCX_DROP.cast_unsigned());
     assert_eq!(count(&map)?, 2);
     let mut endless = Code::new();
     endless.mov(Reg::R0, Reg::R3).exit();

@@ -10,7 +10,7 @@ use hostnet::Netlink;
 use netlab::raw::RawSocket;
 use netlab::{Container, TestResult};
 use pktio::bpf::code::{Code, Reg};
-use pktio::bpf::{BpfError, Hook, Link, Program, ProgramKind};
+use pktio::bpf::{BpfError, Hook, Link, Program, ProgramKind, TCX_NEXT};
 use pktio::packet::PacketPort;
 use pktio::shortcut::{Key, Route, Shortcuts, Table, Tally};
 use pktio::wire::MacAddr;
@@ -168,7 +168,6 @@ pub fn a_shortcut_ends_by_itself_when_its_time_is_over() -> TestResult {
 
 /// Attaches a program that leaves every frame to the next one. (None is attached twice.)
 fn pass(interface: u32) -> Result<Link, BpfError> {
-    const TCX_NEXT: i32 = -1;
     let mut code = Code::new();
     code.mov(Reg::R0, TCX_NEXT).exit();
     Program::load(ProgramKind::Classifier, &code.finish()?)?.attach_tcx(interface, Hook::Ingress)

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ctl::response::{BridgeInfo, PortInfo, Stats, Status, Version};
 use ctl::{
@@ -13,11 +13,9 @@ use ctl::{
 };
 use hostnet::{Interface, Netlink, Netns};
 use netlab::{Container, LabError, TestResult};
+pub use netlab::{eventually, within};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::fd::AsFd;
-
-/// How long anything may take to come true.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 thread_local! {
     static OFFLOADED: Cell<bool> = const { Cell::new(false) };
@@ -247,30 +245,6 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
         .args(if OFFLOADED.get() { ["--offload", "ebpf"].as_slice() } else { &[] })
         .args(arguments);
     command
-}
-
-/// Waits for something to become true.
-pub fn eventually(
-    what: &str,
-    is_so: impl FnMut() -> bool,
-) -> Result<(), Box<dyn std::error::Error>> {
-    within(PATIENCE, what, is_so)
-}
-
-/// Waits so long for something to become true.
-pub fn within(
-    patience: Duration,
-    what: &str,
-    mut is_so: impl FnMut() -> bool,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let begun = Instant::now();
-    while !is_so() {
-        if begun.elapsed() > patience {
-            return Err(format!("it did not come true that {what}").into());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(())
 }
 
 /// Checks that something takes less than a second, which `attempt` measures. On a busy machine the kernel itself may take

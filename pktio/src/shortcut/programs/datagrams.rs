@@ -9,11 +9,6 @@ use super::super::rewriting::{ADDRESSES, HEADER, IS_IPV6, OWN, PORTS, PSEUDO, ki
 use super::*;
 use crate::wire::field::{ipv4, ipv6, udp};
 
-// enum bpf_func_id
-const SKB_STORE_BYTES: i32 = 9;
-const L4_CSUM_REPLACE: i32 = 11;
-const CSUM_UPDATE: i32 = 40;
-
 /// `BPF_F_INVALIDATE_HASH`: the flow is another one.
 const INVALIDATE_HASH: i32 = 1 << 1;
 /// `BPF_F_PSEUDO_HDR`: what changes is in a checksum that is half done, too.
@@ -86,7 +81,7 @@ fn read_v6(code: &mut Code, leave: Label) {
 fn load_packet(code: &mut Code, header_bytes: i16, leave: Label) {
     let bytes = i32::from(header_bytes + PORTS_BYTES);
     code.mov(R1, R6).mov(R2, ETHERNET_BYTES);
-    address(code, R3, PACKET).mov(R4, bytes).call(SKB_LOAD_BYTES);
+    address(code, R3, PACKET).mov(R4, bytes).call(Helper::SkbLoadBytes);
     code.jump_if(If::NotEqual, R0, 0, leave);
 }
 
@@ -157,7 +152,7 @@ fn rewrite_v6(code: &mut Code, end: Label) {
     write(code, Size::Double, (ADDRESSES, IP + at(ipv6::ADDRESSES.start)), 32);
     store_frame(code, IPV6_BYTES, end);
     // Where a device has summed up the whole packet. The kernel took off what the header of IPv4 would have made up for.
-    code.mov(R1, R6).load(Size::Word, R2, R8, HEADER).call(CSUM_UPDATE);
+    code.mov(R1, R6).load(Size::Word, R2, R8, HEADER).call(Helper::CsumUpdate);
 }
 
 /// Changes the checksum of UDP by what the addresses and the ports change it by.
@@ -166,7 +161,7 @@ fn update_checksum(code: &mut Code, header_bytes: i16, end: Label) {
     for (change, flags) in [(PSEUDO, PSEUDO_HEADER | UDP_CHECKSUM), (OWN, UDP_CHECKSUM)] {
         let same = code.label();
         code.load(Size::Word, R4, R8, change).jump_if(If::Equal, R4, 0, same);
-        code.mov(R1, R6).mov(R2, checksum).mov(R3, 0).mov(R5, flags).call(L4_CSUM_REPLACE);
+        code.mov(R1, R6).mov(R2, checksum).mov(R3, 0).mov(R5, flags).call(Helper::L4CsumReplace);
         code.jump_if(If::NotEqual, R0, 0, end).place(same);
     }
 }
@@ -174,7 +169,7 @@ fn update_checksum(code: &mut Code, header_bytes: i16, end: Label) {
 /// The frame up to its ports, on the stack.
 fn load_frame(code: &mut Code, header_bytes: i16, end: Label) {
     code.mov(R1, R6).mov(R2, 0);
-    address(code, R3, FRAME).mov(R4, frame_bytes(header_bytes)).call(SKB_LOAD_BYTES);
+    address(code, R3, FRAME).mov(R4, frame_bytes(header_bytes)).call(Helper::SkbLoadBytes);
     code.jump_if(If::NotEqual, R0, 0, end);
 }
 
@@ -184,7 +179,7 @@ fn store_frame(code: &mut Code, header_bytes: i16, end: Label) {
     write(code, Size::Word, (PORTS, IP + header_bytes), PORTS_BYTES);
     code.mov(R1, R6).mov(R2, 0);
     address(code, R3, FRAME).mov(R4, frame_bytes(header_bytes));
-    code.mov(R5, INVALIDATE_HASH).call(SKB_STORE_BYTES);
+    code.mov(R5, INVALIDATE_HASH).call(Helper::SkbStoreBytes);
     code.jump_if(If::NotEqual, R0, 0, end);
 }
 
