@@ -2,6 +2,7 @@
 //! traffic. All of it happens in a private network that ends with the test program. Every test that
 //! moves traffic ends by checking that the drop ledger reconciles.
 
+mod advice;
 mod bridging;
 mod capture;
 mod checks;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         explain::tests(),
         capture::tests(),
         control::tests(),
+        advice::tests(),
         readme::tests(),
         demo::tests(),
     ];
