@@ -18,6 +18,7 @@ mod matrix;
 mod names;
 mod native;
 mod networks;
+mod notes;
 mod offload;
 mod places;
 mod readme;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         stations::tests(),
         routing::tests(),
         networks::tests(),
+        notes::tests(),
         names::tests(),
         shapes::tests(),
         offload::tests(),
@@ -80,9 +82,9 @@ fn main() -> ExitCode {
         native::tests(),
         rules::tests(),
         explain::tests(),
+        advice::tests(),
         capture::tests(),
         control::tests(),
-        advice::tests(),
         readme::tests(),
         demo::tests(),
     ];
