@@ -6,7 +6,7 @@ use ctl::response::{Changed, EndpointInfo, WhyInfo};
 use ctl::{Masquerade, Mutation, NatAdd, NatRule, NetworkConnect, NetworkCreate};
 use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, eventually};
 use crate::explain::{trace, two_bridges, why};
 use crate::routing::container;
 use crate::uplink::{HOST, Outcome, Site, WORLD, io};
@@ -119,6 +119,9 @@ fn what_was_lost_of_another_protocol_or_the_other_way_is_no_such_packet() -> Tes
     // To whom it seems to be, and to itself: each replaces what was lost before for that reason.
     sends(&world, "10.2.0.1:9")?;
     sends(&world, "10.1.0.2:53")?;
+    eventually("the datagram is lost", || {
+        lost("world inner udp 53").is_ok_and(|all| all.len() == 1)
+    })?;
     let [datagram] = &lost("world inner udp 53")?[..] else { return Err("it was lost".into()) };
     assert!(datagram.summary.contains("10.1.0.2 port 53") && !datagram.is_answer, "{datagram:?}");
     for question in ["inner world", "inner world udp 53", "world inner", "world inner udp 54"] {
