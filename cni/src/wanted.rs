@@ -6,7 +6,7 @@ use ctl::ipam::Span;
 use ctl::response::{EndpointInfo, NetworkInfo};
 use ctl::{
     BridgeName, Egress, Forward, HostName, Ingress, NatAdd, NatRule, NetworkConnect, NetworkCreate,
-    NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute, UPLINK_REMEDY,
+    NetworkSettings, Overlay, PortRange, PortSet, Prefix, Publish, Rate, TapRoute,
 };
 
 use crate::runtime::{Bandwidth, PortMapping};
@@ -127,11 +127,10 @@ impl<'a> Wanted<'a> {
             let outside =
                 if is_loopback { std::slice::from_ref(&endpoint.network) } else { outside };
             if outside.is_empty() {
-                let why = format!(
-                    "network {} has no uplink on which they could be published; {UPLINK_REMEDY}, or name bridges in publishOn",
-                    self.network
-                );
-                return Err(CniError::invalid("portMappings", why));
+                let NetworkSettings { internal, shape, .. } = &present.settings;
+                let is_answered = shape.is_bridged() && !internal;
+                let others = if is_answered { ", or name bridges in publishOn" } else { "" };
+                return Err(CniError::invalid("portMappings", present.no_uplink() + others));
             }
             let of_version = |addr: &IpAddr| match mapping.host_ip {
                 Some(host) => host.is_ipv4() == addr.is_ipv4(),

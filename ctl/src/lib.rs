@@ -18,6 +18,7 @@ mod lock;
 mod loopback;
 mod names;
 mod network;
+mod notes;
 mod packet;
 mod plan;
 mod prefix;
@@ -46,7 +47,6 @@ pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
     RawNetns, RuleName, ServiceName,
 };
-pub use network::UPLINK_REMEDY;
 pub use packet::{FiveTuple, Protocol, Sketch, TcpFlags};
 pub use plan::{Action, plan};
 pub use prefix::{AddressRange, AddressRanges, Destination, PortRange, Prefix};

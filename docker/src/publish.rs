@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use ctl::response::{EndpointInfo, NatInfo, NetworkInfo};
 use ctl::{
     Batch, BridgeName, ErrorCode, Forward, Mutation, Named, NatAdd, NatRule, PortRange, Protocol,
-    Publish, UPLINK_REMEDY,
+    Publish,
 };
 
 use crate::daemon::Daemon;
@@ -52,7 +52,7 @@ pub(crate) fn publish(
     let outsides = outsides(daemon, network)?;
     let mut all = Vec::new();
     for binding in bindings {
-        all.extend(wanted(binding, endpoint, &outsides)?);
+        all.extend(wanted(binding, (network, endpoint), &outsides)?);
     }
     let (mut refused, mut refusals, mut last) = (Vec::new(), 0, None);
     loop {
@@ -177,7 +177,7 @@ fn outsides(daemon: &Daemon, network: &NetworkInfo) -> Result<Vec<Outside>, Plug
 /// versions agree.
 fn wanted(
     binding: &PortBinding,
-    endpoint: &EndpointInfo,
+    (network, endpoint): (&NetworkInfo, &EndpointInfo),
     outsides: &[Outside],
 ) -> Result<Vec<Wanted>, PluginError> {
     let refuse = |why: String| {
@@ -226,17 +226,15 @@ fn wanted(
         };
         all.extend(outsides.iter().filter(has_it).map(|outside| wanted(&outside.bridge)));
     }
-    if all.is_empty() { refuse(no_outside(host_ip, outsides)) } else { Ok(all) }
+    if all.is_empty() { refuse(no_outside(network, host_ip, outsides)) } else { Ok(all) }
 }
 
 /// Why a port can be published nowhere.
-fn no_outside(host_ip: Option<IpAddr>, outsides: &[Outside]) -> String {
+fn no_outside(network: &NetworkInfo, host_ip: Option<IpAddr>, outsides: &[Outside]) -> String {
     let addresses = outsides.iter().flat_map(|outside| &outside.addresses);
     let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
     match host_ip {
-        _ if addresses.is_empty() => {
-            format!("the network has no uplink on which it could be published; {UPLINK_REMEDY}")
-        }
+        _ if addresses.is_empty() => network.no_uplink(),
         Some(host_ip) => format!(
             "{host_ip} is no address of the switch outside ({}), or the container has none of its IP version",
             addresses.join(", ")

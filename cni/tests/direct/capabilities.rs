@@ -193,6 +193,16 @@ fn a_port_cannot_be_published_where_there_is_no_outside() -> TestResult {
     assert_eq!(code, 7);
     assert!(message.contains("has no uplink"), "{message}");
     assert!(message.contains("port add world --netdev eth0 --shared"), "{message}");
+    for (key, value, fits) in [
+        ("internal", json!(true), "network web is internal"),
+        ("shape", json!("routed"), "at their own addresses"),
+        ("ipMasq", json!(false), "`vswitchctl nat publish add"),
+    ] {
+        host.change(Mutation::NetworkRm(ctl::Named::new("web".parse()?)))?;
+        let (code, message) = Run::command("ADD", "a", &a, &with(&conf, key, value)).error()?;
+        assert_eq!(code, 7);
+        assert!(message.contains(fits) && !message.contains("--shared"), "{message}");
+    }
     host.has_nothing().map_err(Into::into)
 }
 

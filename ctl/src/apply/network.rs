@@ -1,5 +1,6 @@
 //! Changes of networks, and who is on them.
 
+mod apart;
 mod same;
 
 use std::collections::BTreeSet;
@@ -60,6 +61,7 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
         let kept = config.pools.remove(&subnet);
         network.pools.insert(subnet, pool(kept, subnet, create));
     }
+    apart::check(config, name, &network)?;
     config.networks.insert(name.clone(), Arc::new(network));
     create.host_port.as_ref().map_or(Ok(()), |wanted| host::put(config, name, wanted))
 }

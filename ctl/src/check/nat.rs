@@ -83,12 +83,11 @@ pub(crate) fn address_nowhere<'a>(
 pub(crate) fn check_addressed(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
     match rule {
         NatRule::Publish(Publish { on, forward, .. }) if forward.address.is_none() => {
-            check_has_address(bridge_of(config, on)?, on, forward.container.is_ipv4())
+            check_has_address(config, on, forward.container.is_ipv4())
         }
         NatRule::Masquerade(rule) if rule.addresses.is_none() => {
-            let to = bridge_of(config, &rule.to)?;
             let mut versions = [true, false].into_iter().filter(|ipv4| rule.covers(*ipv4));
-            versions.try_for_each(|ipv4| check_has_address(to, &rule.to, ipv4))
+            versions.try_for_each(|ipv4| check_has_address(config, &rule.to, ipv4))
         }
         _ => Ok(()),
     }
@@ -145,16 +144,22 @@ fn check_masquerade(config: &Config, rule: &Masquerade) -> Result<(), CtlError> 
 }
 
 /// That there is an address of ours for packets to leave with.
-fn check_has_address(bridge: &Bridge, name: &BridgeName, ipv4: bool) -> Result<(), CtlError> {
+fn check_has_address(config: &Config, name: &BridgeName, ipv4: bool) -> Result<(), CtlError> {
     let usable = |addr: IpAddr| addr.is_ipv4() == ipv4 && !super::is_link_local(addr);
-    if bridge.gateways.iter().any(|gateway| usable(gateway.addr)) {
+    if bridge_of(config, name)?.gateways.iter().any(|gateway| usable(gateway.addr)) {
         return Ok(());
     }
     let version = if ipv4 { "IPv4" } else { "IPv6" };
-    Err(CtlError::invalid(format!(
-        "bridge {name} has no {version} address to use; give it one with `bridge set {name} --gateway`, \
-         or name the addresses of the rule"
-    )))
+    let remedy = match config.shared_port(name) {
+        Some((port, _)) => format!(
+            "its addresses are the host's on the interface behind port {port}: give the host one there (`ip address add`), unless it has \
+             one, and `vswitchctl status` says why the bridge does not follow"
+        ),
+        None => format!(
+            "give it one with `bridge set {name} --gateway`, or name the addresses of the rule"
+        ),
+    };
+    Err(CtlError::invalid(format!("bridge {name} has no {version} address to use; {remedy}")))
 }
 
 /// Ranges that hold a subnet's first or last address would hand these out.

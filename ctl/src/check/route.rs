@@ -111,12 +111,29 @@ pub(super) fn check_joined(config: &Config) -> Result<(), CtlError> {
         let Some([(one, first), (other, second)]) = overlapping(subnets.collect()) else {
             continue;
         };
+        let remedy = parting(config, [first, second]);
         return Err(CtlError::invalid(format!(
-            "from bridge {from}, {one} on {first} and {other} on {second} cannot be told apart; \
-             give bridges that a rule joins subnets that do not overlap"
+            "from bridge {from}, {one} on {first} and {other} on {second} cannot be told apart; {remedy}"
         )));
     }
     Ok(())
+}
+
+/// How two bridges get subnets that can be told apart. Where those of one are the host's, the other is to have another one.
+fn parting(config: &Config, both: [&BridgeName; 2]) -> String {
+    let (hosts, others): (Vec<_>, Vec<_>) =
+        both.into_iter().partition(|name| config.shared_port(name).is_some());
+    match (&hosts[..], &others[..]) {
+        ([hosts], [other]) if config.networks.contains_key(*other) => format!(
+            "{hosts} has the host's, so make network {other} with another --subnet (`network rm` it first if it is there)"
+        ),
+        ([hosts], [other]) => {
+            format!(
+                "{hosts} has the host's, so give {other} another one, with `bridge set {other} --gateway`"
+            )
+        }
+        _ => "give bridges that a rule joins subnets that do not overlap".to_owned(),
+    }
 }
 
 /// The subnets that a bridge's addresses are of. Those of a routed network are known one by one, and may be among those of an

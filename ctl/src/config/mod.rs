@@ -291,10 +291,14 @@ impl Config {
 
     /// Whether the stations of a bridge find services that name no bridges.
     pub fn finds_all(&self, name: &BridgeName) -> bool {
-        let is_internal = self.networks.get(name).is_some_and(|network| network.settings.internal);
         let has_gateway = self.bridges.get(name).is_some_and(|bridge| !bridge.gateways.is_empty());
         // The daemon's own asks for no service.
-        has_gateway && !is_internal && !name.is_loopback()
+        has_gateway && !self.is_internal(name) && !name.is_loopback()
+    }
+
+    /// Whether a bridge is that of an internal network.
+    pub fn is_internal(&self, name: &BridgeName) -> bool {
+        self.networks.get(name).is_some_and(|network| network.settings.internal)
     }
 
     /// Whether the same networks are internal as with another configuration.

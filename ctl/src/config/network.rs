@@ -166,6 +166,33 @@ pub struct Endpoint {
     pub aliases: Vec<HostName>,
 }
 
+impl Endpoint {
+    /// Whether it, on this network and by this port, is called so: by an alias, alone or followed by the network's name, by what its owner
+    /// is called, or by a number of its engine's in either.
+    fn is_called(&self, name: &str, network: &BridgeName, port: &PortName) -> bool {
+        let is_alias = |alias: &HostName| {
+            let rest = name.strip_prefix(alias.as_str());
+            rest.is_some_and(|rest| {
+                rest.is_empty() || rest.strip_prefix('.') == Some(network.as_str())
+            })
+        };
+        let mut parts = self.owner.as_str().split(['/', ':']).chain(port.as_str().split('-'));
+        self.aliases.iter().any(is_alias)
+            || self.owner.as_str() == name
+            || parts.any(|part| are_one_number(name, part))
+    }
+}
+
+/// As many digits of its numbers as an engine shows to people.
+const SHORT: usize = 12;
+
+/// Whether both are the same number of an engine's, whole or as it is shown to people.
+fn are_one_number(one: &str, other: &str) -> bool {
+    let is_number =
+        |text: &str| text.len() >= SHORT && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_number(one) && is_number(other) && (one.starts_with(other) || other.starts_with(one))
+}
+
 impl Network {
     /// Its gateways, as the bridge has them.
     pub fn gateways(&self) -> impl Iterator<Item = IpCidr> + '_ {
@@ -263,6 +290,16 @@ impl Config {
     /// The container on a network that a port is, if it is one.
     pub fn endpoint(&self, port: &PortName) -> Option<&Endpoint> {
         self.networks.get(self.network_of(port)?)?.endpoints.get(port)
+    }
+
+    /// The ports of the containers on networks that are called so, though their ports are not.
+    pub fn endpoints_called<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a PortName> {
+        let all = self.networks.iter().flat_map(|(network, it)| {
+            it.endpoints.iter().map(move |(port, endpoint)| (network, port, endpoint))
+        });
+        let called =
+            all.filter(move |(network, port, endpoint)| endpoint.is_called(name, network, port));
+        called.map(|(_, port, _)| port)
     }
 
     /// The containers that are a bridge's by routing alone, with the MAC address of each: all others' addresses of their subnets are

@@ -105,10 +105,11 @@ fn icmp() -> Protocol {
     Protocol::Icmp
 }
 
-/// One end of a conversation: a container, by its port's name or its own, or an address.
+/// One end of a conversation: a container, by its port's name, its own or another that it is called by, or an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Party {
-    /// The container behind the port of this name, or the attached one whose namespace has it.
+    /// The container behind the port of this name, or the attached one whose namespace has it, or the one on a network that is called
+    /// so ([`Config::endpoints_called`](crate::Config::endpoints_called)).
     Name(PortName),
     /// Whoever has an address.
     Address(IpAddr),

@@ -114,4 +114,7 @@ pub struct LostPacket {
     pub milliseconds_ago: u64,
     /// Its headers, for people.
     pub summary: String,
+    /// It answers, and is none of who begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_answer: bool,
 }

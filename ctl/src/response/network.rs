@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::ipam::{Lease, Pool, Span};
-use crate::network::uplinks;
+use crate::network::{UPLINK_REMEDY, uplinks};
 use crate::{
     BridgeName, Config, HostName, IfName, IpCidr, IpamFilter, MacAddr, NetnsRef, Network,
-    NetworkSettings, Owner, PortKind, PortName, Prefix, TapRoute,
+    NetworkSettings, Owner, PortKind, PortName, Prefix, Shape, TapRoute,
 };
 
 /// A network.
@@ -143,6 +143,38 @@ impl NetworkInfo {
             uplinks: uplinks.filter(|_| has_way_out).collect(),
             endpoints: network.endpoints.keys().filter_map(endpoint).collect(),
         })
+    }
+
+    /// Why it has no uplink on which ports could be published, and what to do, for who asks for that.
+    pub fn no_uplink(&self) -> String {
+        let (name, NetworkSettings { internal, masquerade, shape, .. }) =
+            (&self.name, &self.settings);
+        let has_gateway = self.subnets.iter().any(|subnet| subnet.gateway.is_some());
+        let why = match shape {
+            _ if *internal => {
+                "is internal, and its containers answer nobody outside; connect the container to another network too, or publish at \
+                 127.0.0.1, for programs of the host"
+            }
+            Shape::Routed => {
+                "is routed, and its containers are reached from outside at their own addresses; leave the published port out"
+            }
+            Shape::Direct => {
+                "is direct, and its containers are reached on its wire at their own addresses; leave the published port out"
+            }
+            _ if !has_gateway => {
+                "has no gateway, which alone could lead to its containers; make it with one, or connect the container to another network too"
+            }
+            _ if !masquerade => {
+                "is not masqueraded, and who makes its way out by hand publishes by hand: `vswitchctl nat publish add \
+                 8080:CONTAINER-IP:80/tcp --on BRIDGE`"
+            }
+            _ => {
+                return format!(
+                    "network {name} has no uplink on which it could be published; {UPLINK_REMEDY}"
+                );
+            }
+        };
+        format!("network {name} {why}")
     }
 }
 

@@ -13,6 +13,7 @@ mod lines;
 mod listen;
 mod names;
 mod networks;
+mod notes;
 mod packets;
 mod plan;
 mod protocol;

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::apply::config_of;
 use crate::arbitrary::vlan_numbers;
 
 pub fn accepts<T>(texts: &[&str])
@@ -190,5 +191,43 @@ fn one_namespace_has_one_name() {
     }
     for kept in ["/run/netns/7", "/run/netns/..", "/run/netns/a/b", "/proc/self/ns/net"] {
         assert_eq!(kept.parse::<NetnsRef>().unwrap().path(), Path::new(kept));
+    }
+}
+
+#[test]
+fn a_container_is_called_by_its_aliases_and_by_what_its_engine_calls_it() {
+    let config = config_of(&[
+        r#"network.create {"name":"web","subnets":["10.1.0.0/24"]}"#,
+        r#"network.create {"name":"db","subnets":["10.2.0.0/24"]}"#,
+        r#"network.connect {"network":"web","netns":"a","aliases":["shop","shop.example"]}"#,
+        r#"network.connect {"network":"web","netns":"b","aliases":["shop"],"owner":"cni/web/0a1b2c3d4e5f6071/eth0"}"#,
+        r#"network.connect {"network":"db","netns":"c","owner":"alice"}"#,
+        r#"network.handover {"network":"db","port":"docker-3f4442aa0bb3","ifname":"vsw3f4442aa0bb","mac":"02:00:00:00:00:07","owner":"docker:02:00:00:00:00:07"}"#,
+    ]);
+    let called = |name: &str| -> Vec<_> {
+        config.endpoints_called(name).map(|port| port.as_str()).collect()
+    };
+    assert_eq!(called("shop"), ["a-eth0", "b-eth0"]);
+    assert_eq!(called("shop.web"), ["a-eth0", "b-eth0"]);
+    assert_eq!(called("shop.example"), ["a-eth0"]);
+    assert_eq!(called("alice"), ["c-eth0"]);
+    for number in ["0a1b2c3d4e5f", "0a1b2c3d4e5f6071"] {
+        assert_eq!(called(number), ["b-eth0"], "{number}");
+    }
+    for number in ["3f4442aa0bb3", "3f4442aa0bb3999999999999"] {
+        assert_eq!(called(number), ["docker-3f4442aa0bb3"], "{number}");
+    }
+    for nobody in [
+        "sho",
+        "shopping",
+        "shop.db",
+        "shop.",
+        "docker",
+        "cni",
+        "eth0",
+        "0a1b2c3d4e5",
+        "3f4442aa0bb4",
+    ] {
+        assert_eq!(called(nobody), Vec::<&str>::new(), "{nobody}");
     }
 }

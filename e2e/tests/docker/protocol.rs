@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         test!(an_endpoint_goes_through_its_whole_life),
         test!(many_ports_are_published_all_or_none),
         test!(who_publishes_without_an_uplink_is_told_how_to_make_one),
+        test!(who_publishes_on_a_network_without_a_way_out_is_told_why),
         test!(a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_both),
         test!(containers_that_begin_at_once_get_different_ports_of_a_range),
         test!(a_port_of_a_range_that_a_program_of_the_host_has_is_passed_by),
@@ -226,6 +227,31 @@ fn who_publishes_without_an_uplink_is_told_how_to_make_one() -> TestResult {
     let said = refused["Err"].as_str().ok_or("it was published")?;
     assert!(said.contains("`vswitchctl port add world --netdev eth0 --shared`"), "{said}");
     Ok(())
+}
+
+fn who_publishes_on_a_network_without_a_way_out_is_told_why() -> TestResult {
+    let cases = [
+        (json!({ "com.docker.network.internal": true }), "is internal"),
+        (generic("vswitch.shape", "routed"), "at their own addresses"),
+        (generic("vswitch.masquerade", "false"), "`vswitchctl nat publish add"),
+    ];
+    for (options, fits) in cases {
+        let wire = Wire::new()?;
+        wire.create_network(options)?;
+        let mut create = endpoint();
+        create["Interface"] = json!({ "Address": "10.9.0.2/24" });
+        wire.call("NetworkDriver.CreateEndpoint", create)?;
+        let mut program = endpoint();
+        program["Options"] = json!({ "com.docker.network.portmap": [{ "Proto": 6, "Port": 80, "HostPort": 8080, "HostPortEnd": 8080 }] });
+        let refused = wire.call("NetworkDriver.ProgramExternalConnectivity", program)?;
+        let said = refused["Err"].as_str().ok_or("it was published")?;
+        assert!(said.contains(fits) && !said.contains("--shared"), "{said}");
+    }
+    Ok(())
+}
+
+fn generic(option: &str, value: &str) -> Value {
+    json!({ "com.docker.network.generic": { option: value } })
 }
 
 fn a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_both() -> TestResult

@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_port_of_the_hosts_loopback_leads_to_the_container_and_is_nowhere_else),
         test!(a_port_published_on_the_hosts_own_interface_is_reached_by_its_loopback_too),
         test!(a_port_that_cannot_be_published_is_refused_and_leaves_nothing),
+        test!(on_an_internal_network_nothing_is_published_and_the_container_starts),
     ])
 }
 
@@ -156,7 +157,6 @@ fn a_port_published_on_the_hosts_own_interface_is_reached_by_its_loopback_too() 
 fn a_port_that_cannot_be_published_is_refused_and_leaves_nothing() -> TestResult {
     let scene = Scene::new()?;
     scene.network("web", "")?;
-    scene.network("inner", "--internal")?;
     scene.docker.container("first", "--network web -p 8080:80")?;
     let before = scene.switch.translations()?;
     let cases = [
@@ -171,5 +171,14 @@ fn a_port_that_cannot_be_published_is_refused_and_leaves_nothing() -> TestResult
         assert_eq!(scene.switch.translations()?, before, "{name}");
         assert_eq!(scene.switch.containers()?.len(), 1);
     }
+    Ok(())
+}
+
+/// As with Docker's own drivers: Docker does not ask for it.
+fn on_an_internal_network_nothing_is_published_and_the_container_starts() -> TestResult {
+    let scene = Scene::new()?;
+    scene.network("inner", "--internal")?;
+    scene.docker.container("alpha", "--network inner -p 8080:80 -p 127.0.0.1:8081:80")?;
+    assert_eq!(scene.switch.translations()?, []);
     Ok(())
 }

@@ -6,6 +6,11 @@ use flows::Tuple;
 use pktio::wire::field::{ethertype, protocol};
 use pktio::wire::{EthernetHeader, Fragment, Layers};
 
+/// A ping.
+pub const ECHO_REQUEST: &str = "icmp echo request";
+/// What answers a ping.
+pub const ECHO_REPLY: &str = "icmp echo reply";
+
 /// What a frame is, by its first bytes. Says no more than they do.
 pub fn headers(frame: &[u8]) -> String {
     let Some(header) = EthernetHeader::read(frame) else {
@@ -39,7 +44,7 @@ fn network(frame: &[u8]) -> Option<String> {
     let name = match layers.protocol {
         protocol::TCP => "tcp".to_owned(),
         protocol::UDP => "udp".to_owned(),
-        protocol::ICMP | protocol::ICMPV6 => "icmp".to_owned(),
+        protocol::ICMP | protocol::ICMPV6 => icmp(frame, &layers).to_owned(),
         other => format!("protocol {other}"),
     };
     let fragment = if layers.fragment == Fragment::Whole { "" } else { " fragment" };
@@ -47,6 +52,26 @@ fn network(frame: &[u8]) -> Option<String> {
         Some((from, to)) => format!("{name} {src} port {from} > {dst} port {to}{fragment}"),
         None => format!("{name} {src} > {dst}{fragment}"),
     })
+}
+
+/// What a message of ICMP is, as far as people send it by hand. Not of what is cut off, or a later fragment.
+fn icmp(frame: &[u8], layers: &Layers) -> &'static str {
+    let kind = frame.get(usize::from(layers.l4)).filter(|_| layers.fragment != Fragment::Later);
+    match (layers.protocol, kind) {
+        (protocol::ICMP, Some(8)) | (protocol::ICMPV6, Some(128)) => ECHO_REQUEST,
+        (protocol::ICMP, Some(0)) | (protocol::ICMPV6, Some(129)) => ECHO_REPLY,
+        _ => "icmp",
+    }
+}
+
+/// Between whom a conversation is. The numbers that stand for ports in one of ICMP tell people nothing.
+pub fn conversation(tuple: &Tuple) -> String {
+    match tuple.protocol {
+        protocol::ICMP | protocol::ICMPV6 => {
+            format!("icmp {} > {}", tuple.source.ip, tuple.destination.ip)
+        }
+        _ => tuple.to_string(),
+    }
 }
 
 /// The longest frame, so that any length field fits.
@@ -80,6 +105,32 @@ mod tests {
         let expected = "02:00:00:00:00:01 > 02:00:00:00:00:02 \
                         tcp 10.0.0.1 port 1234 > 10.0.0.2 port 80";
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_ping_and_its_answer_are_called_so_and_have_no_ports() {
+        let echo = etherparse::IcmpEchoHeader { id: 49_152, seq: 1 };
+        let line = |kind: etherparse::Icmpv4Type, bytes: usize| {
+            let mut frame = Vec::new();
+            let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]);
+            let builder = builder.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).icmpv4(kind);
+            builder.write(&mut frame, &[0; 500]).unwrap();
+            headers(&frame[..bytes])
+        };
+        let asked = line(etherparse::Icmpv4Type::EchoRequest(echo), 96);
+        assert!(asked.ends_with(" icmp echo request 10.0.0.1 > 10.0.0.2"), "{asked}");
+        let answered = line(etherparse::Icmpv4Type::EchoReply(echo), 96);
+        assert!(answered.ends_with(" icmp echo reply 10.0.0.1 > 10.0.0.2"), "{answered}");
+        let cut = line(etherparse::Icmpv4Type::EchoRequest(echo), 34);
+        assert!(cut.ends_with(" icmp 10.0.0.1 > 10.0.0.2"), "{cut}");
+        let tuple = Tuple {
+            protocol: protocol::ICMP,
+            source: flows::Endpoint::new([10, 0, 0, 1], 49_152),
+            destination: flows::Endpoint::new([10, 0, 0, 2], 8),
+        };
+        assert_eq!(conversation(&tuple), "icmp 10.0.0.1 > 10.0.0.2");
+        let tcp = conversation(&Tuple { protocol: protocol::TCP, ..tuple });
+        assert_eq!(tcp, "tcp 10.0.0.1:49152 > 10.0.0.2:8");
     }
 
     #[test]

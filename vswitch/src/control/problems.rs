@@ -53,6 +53,12 @@ impl Problems {
         self.0.retain(|(cause, ..)| *cause == Cause::Event || stands(cause));
     }
 
+    /// What is the matter by a cause that stands.
+    pub fn about(&self, cause: &Cause) -> Option<&str> {
+        let stands = self.0.iter().find(|(known, ..)| known == cause);
+        stands.map(|(.., text)| text.as_str())
+    }
+
     /// Whether one with such a cause is there.
     pub fn stands(&self, is_meant: impl Fn(&Cause) -> bool) -> bool {
         self.0.iter().any(|(cause, ..)| is_meant(cause))
@@ -102,8 +108,10 @@ mod tests {
         problems.note(Cause::Event, "lost".to_owned());
         problems.note(Cause::Unreserved, "not reserved".to_owned());
         assert!(problems.stands(|cause| *cause == waiting("up0")));
+        assert_eq!(problems.about(&waiting("up0")), Some("no eth0"));
         problems.keep(|cause| *cause != waiting("up0"));
         assert!(!problems.stands(|cause| *cause == waiting("up0")));
+        assert_eq!(problems.about(&waiting("up0")), None);
         assert_eq!(texts(&problems), ["lost", "not reserved"]);
     }
 

@@ -27,11 +27,16 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
         Mutation::VxlanAdd(add) => Changed { port: Some(add.name.clone()), ..none },
         Mutation::NatAdd(add) => {
             let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
-            Changed { rule: Some(name), ..none }
+            let notes = next.notes_on_publishing(&add.rule);
+            Changed { rule: Some(name), notes, ..none }
+        }
+        Mutation::RouteAllow(allowance) => {
+            Changed { notes: next.notes_on_allowing(allowance), ..none }
         }
         Mutation::NetworkCreate(create) => {
             let network = NetworkInfo::of(next, &create.name).map(Box::new);
-            Changed { network, ..none }
+            let notes = next.notes_on_subnets(&create.name);
+            Changed { network, notes, ..none }
         }
         Mutation::NetworkConnect(connect) => connected(connect.port_name()?),
         Mutation::NetworkHandover(handover) => connected(handover.port.clone()),

@@ -33,7 +33,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Bridges `a` and `b` with gateways.
-fn two_bridges(daemon: &Daemon) -> TestResult {
+pub fn two_bridges(daemon: &Daemon) -> TestResult {
     routed_bridge(daemon, "a", &["10.1.0.1/24", "fd01::1/64"])?;
     routed_bridge(daemon, "b", &["10.2.0.1/24", "fd02::1/64"])?;
     Ok(())
@@ -46,11 +46,15 @@ fn question(text: &str) -> Result<Why, Box<dyn std::error::Error>> {
     Ok(Why { from: words[0].parse()?, to: words[1].parse()?, protocol, port })
 }
 
-fn why(daemon: &Daemon, text: &str) -> Result<WhyInfo, Box<dyn std::error::Error>> {
+pub fn why(daemon: &Daemon, text: &str) -> Result<WhyInfo, Box<dyn std::error::Error>> {
     Ok(daemon.ask(Query::Why(question(text)?))?)
 }
 
-fn trace(daemon: &Daemon, port: &str, like: &str) -> Result<TraceInfo, Box<dyn std::error::Error>> {
+pub fn trace(
+    daemon: &Daemon,
+    port: &str,
+    like: &str,
+) -> Result<TraceInfo, Box<dyn std::error::Error>> {
     let packet = Packet::Like(like.parse()?);
     let trace = Trace { port: port.parse()?, packet, live: None, patience: None };
     let mut traces: Vec<TraceInfo> = daemon.ask(Query::Trace(trace))?;
@@ -96,6 +100,8 @@ fn why_says_what_is_missing_until_nothing_is() -> TestResult {
     assert!(!lost.reaches);
     assert!(lost.sentence.contains("but the answer is lost"), "{}", lost.sentence);
     assert!(lost.sentence.contains("attach it with --gateway"), "{}", lost.sentence);
+    let answer = lost.back.ok_or("there is no account of the answer")?.packet;
+    assert_eq!(answer, "icmp echo reply 10.2.0.3 > 10.1.0.2");
     let gateway = why(&daemon, "one 10.1.0.1")?;
     assert!(gateway.reaches, "{gateway:?}");
     daemon.check_ledger()
@@ -188,7 +194,7 @@ fn why_names_what_was_really_lost_between_the_two_and_nothing_else() -> TestResu
     let closed = why(&daemon, "one two")?;
     let [lost] = &closed.lost[..] else { return Err(format!("{closed:?}").into()) };
     assert_eq!((&*lost.port, &*lost.side, &*lost.reason), ("one", "in", "not-allowed"));
-    assert!(lost.summary.contains("icmp 10.1.0.2"), "{}", lost.summary);
+    assert!(lost.summary.contains("icmp echo request 10.1.0.2"), "{}", lost.summary);
     let remark = "coming in by one, not-allowed)";
     assert!(closed.sentence.ends_with(remark), "{}", closed.sentence);
     assert_eq!(why(&daemon, "one three")?.lost, []);

@@ -2,6 +2,7 @@
 //! traffic. All of it happens in a private network that ends with the test program. Every test that
 //! moves traffic ends by checking that the drop ledger reconciles.
 
+mod advice;
 mod bridging;
 mod capture;
 mod checks;
@@ -17,6 +18,7 @@ mod matrix;
 mod names;
 mod native;
 mod networks;
+mod notes;
 mod offload;
 mod places;
 mod readme;
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         stations::tests(),
         routing::tests(),
         networks::tests(),
+        notes::tests(),
         names::tests(),
         shapes::tests(),
         offload::tests(),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         native::tests(),
         rules::tests(),
         explain::tests(),
+        advice::tests(),
         capture::tests(),
         control::tests(),
         readme::tests(),

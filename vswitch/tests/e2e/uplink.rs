@@ -22,7 +22,7 @@ use crate::routing::{container, reaches, routed_bridge};
 const SOON: Duration = Duration::from_secs(5);
 /// The host's addresses, the world's, and a container's.
 pub const HOST: [&str; 2] = ["192.0.2.2", "2001:db8:9::2"];
-const WORLD: [&str; 2] = ["192.0.2.9", "2001:db8:9::9"];
+pub const WORLD: [&str; 2] = ["192.0.2.9", "2001:db8:9::9"];
 pub const INNER: [&str; 2] = ["10.1.0.2", "fd01::2"];
 /// Where masquerading gets its ports from, on an interface that is shared.
 const MASQUERADED: std::ops::RangeInclusive<u16> = 61000..=65535;
@@ -86,7 +86,7 @@ impl Site {
     }
 }
 
-fn shared(bridge: &str, mode: NetdevMode) -> Outcome<Port> {
+pub fn shared(bridge: &str, mode: NetdevMode) -> Outcome<Port> {
     let kind = PortKind::Netdev { device: "eth0".parse()?, netns: None, mode };
     Ok(Port { shared: true, ..Port::new(bridge.parse()?, kind) })
 }

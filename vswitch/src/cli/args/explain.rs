@@ -33,9 +33,9 @@ pub struct TraceOptions {
 /// Two ends of a conversation.
 #[derive(Debug, Args)]
 pub struct WhyOptions {
-    /// Who begins: a port or a container, by name, or an address
+    /// Who begins: a port or a container, by name or alias, or an address
     pub from: Party,
-    /// To whom: a port or a container, by name, or an address
+    /// To whom: a port or a container, by name or alias, or an address
     pub to: Party,
     /// By which protocol
     #[arg(default_value = "icmp")]

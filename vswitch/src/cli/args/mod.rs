@@ -210,6 +210,7 @@ Examples:
 Examples:
   vswitchctl why web-eth0 db-eth0
   vswitchctl why web-eth0 db-eth0 tcp 5432
+  vswitchctl why web db.shop tcp 5432
   vswitchctl why 10.0.0.2 192.0.2.7 udp 53")]
     Why(WhyOptions),
     /// Frames and bytes by port

@@ -77,7 +77,7 @@ pub(super) fn why(why: &WhyInfo, style: Style) -> String {
 }
 
 fn lost(packet: &LostPacket) -> String {
-    let LostPacket { port, side, reason, explanation, milliseconds_ago, summary } = packet;
+    let LostPacket { port, side, reason, explanation, milliseconds_ago, summary, .. } = packet;
     let ago = duration(*milliseconds_ago);
     let line = format!("{ago} ago at {port} ({side}), {reason}: {summary}; {explanation}");
     format!("  {}\n", printable(&line))

@@ -47,7 +47,7 @@ impl Switch {
                 "real packets are followed already, by another `trace --live`; end that first";
             return Err(CtlError::new(ErrorCode::Unavailable, message.to_owned()));
         }
-        let selection = like(self.index_of(&trace.port)?, sketch);
+        let selection = like(self.index_of(self.port_meant(&trace.port))?, sketch);
         let tables = Arc::clone(self.fleet_ref().tables());
         self.withdraw_shortcuts()?;
         let mut told = Vec::new();

@@ -7,6 +7,7 @@ use ctl::response::LostPacket;
 use ctl::{CtlError, Protocol, Why};
 use flows::{DropSide, Ledger, Nanos, Offender, PortIndex, Tuple};
 
+use super::packet::{Turn, echo};
 use super::why::Ends;
 use crate::control::describe;
 use crate::control::switch::Switch;
@@ -14,7 +15,7 @@ use crate::control::switch::Switch;
 /// What is longer ago has nothing to do with the question any more.
 const LATELY: Duration = Duration::from_secs(300);
 
-/// The packets that a question is about, whichever way they go.
+/// The packets that a question is about: those that ask, and their answers.
 pub(super) struct Question<'a> {
     why: &'a Why,
     ends: &'a Ends,
@@ -27,18 +28,26 @@ impl<'a> Question<'a> {
         Self { why, ends, known_as }
     }
 
-    /// Whether it is about a packet. With a port, it is about no others.
-    fn is_about(&self, packet: &Tuple) -> bool {
-        self.is_way(packet) || self.is_way(&packet.reversed())
+    /// Which of them a packet is, if it is one.
+    fn turn_of(&self, packet: Tuple) -> Option<Turn> {
+        let turns = [(Turn::Question, packet), (Turn::Answer, packet.reversed())];
+        turns.into_iter().find(|(_, asking)| self.asks(asking)).map(|(turn, _)| turn)
     }
 
-    fn is_way(&self, packet: &Tuple) -> bool {
+    fn asks(&self, packet: &Tuple) -> bool {
         let Tuple { protocol, source, destination } = packet;
         let is_from = source.ip == self.ends.from.ip || Some(source.ip) == self.known_as;
         let is_to = destination.ip == self.ends.to;
-        let is_asked =
-            |port| Protocol::of(*protocol) == self.why.protocol && destination.port == port;
-        is_from && is_to && self.why.port.is_none_or(is_asked)
+        let is_meant = Protocol::of(*protocol) == self.why.protocol;
+        is_from && is_to && is_meant && self.port().is_none_or(|port| destination.port == port)
+    }
+
+    /// The port at which it asks, if the protocol has any: of a ping what stands for it, see [`Tuple`].
+    fn port(&self) -> Option<u16> {
+        match self.why.protocol {
+            Protocol::Icmp => Some(echo(Turn::Question, self.ends.to.is_ipv4()).into()),
+            protocol => self.why.port.filter(|_| protocol.has_ports()),
+        }
     }
 }
 
@@ -52,23 +61,23 @@ impl Switch {
     pub(super) fn lost_lately(&self, ledger: &Ledger, question: &Question) -> Vec<LostPacket> {
         let now = self.fleet_ref().clock().now();
         let is_lately = |offender: &&Offender| now.since(offender.at) < LATELY;
-        let is_meant = |offender: &&Offender| {
-            self.is_near(question.ends, offender.port)
-                && describe::tuple(offender.headers())
-                    .is_some_and(|tuple| question.is_about(&tuple))
+        let meant = |offender: &'_ &Offender| {
+            let tuple = describe::tuple(offender.headers())?;
+            question.turn_of(tuple).filter(|_| self.is_near(question.ends, offender.port))
         };
+        let offenders = ledger.offenders().iter().filter(is_lately);
         let mut lost: Vec<_> =
-            ledger.offenders().iter().filter(is_lately).filter(is_meant).collect();
-        lost.sort_by_key(|offender| std::cmp::Reverse(offender.at));
+            offenders.filter_map(|offender| Some((offender, meant(&offender)?))).collect();
+        lost.sort_by_key(|(offender, _)| std::cmp::Reverse(offender.at));
         // Of several workers only the last is of interest.
         let mut kinds = Vec::new();
-        lost.retain(|offender| {
-            let kind = (offender.port, offender.side, offender.reason);
+        lost.retain(|(offender, turn)| {
+            let kind = (offender.port, offender.side, offender.reason, *turn);
             let is_new = !kinds.contains(&kind);
             kinds.push(kind);
             is_new
         });
-        lost.into_iter().map(|offender| self.lost(offender, now)).collect()
+        lost.into_iter().map(|(offender, turn)| self.lost(offender, turn, now)).collect()
     }
 
     /// Whether a port is on a bridge of either end: elsewhere the same addresses may be others'.
@@ -84,7 +93,7 @@ impl Switch {
         ends.host.as_ref().is_none_or(|host| is_own(&host.bridge) || is_own(&ends.from.bridge))
     }
 
-    fn lost(&self, offender: &Offender, now: Nanos) -> LostPacket {
+    fn lost(&self, offender: &Offender, turn: Turn, now: Nanos) -> LostPacket {
         let name = self.numbering().port_name(offender.port);
         let ago = now.since(offender.at).as_millis();
         LostPacket {
@@ -97,16 +106,19 @@ impl Switch {
             explanation: offender.reason.explain().to_owned(),
             milliseconds_ago: u64::try_from(ago).unwrap_or(u64::MAX),
             summary: describe::headers(offender.headers()),
+            is_answer: turn == Turn::Answer,
         }
     }
 }
 
 /// What to add to the answer for a tired person.
 pub(super) fn remark(lost: &[LostPacket]) -> String {
-    let Some(LostPacket { port, side, reason, milliseconds_ago, .. }) = lost.first() else {
+    let Some(LostPacket { port, side, reason, milliseconds_ago, is_answer, .. }) = lost.first()
+    else {
         return String::new();
     };
+    let what = if *is_answer { "answer to such a packet" } else { "such packet" };
     let way = if side == "in" { "coming in by" } else { "going out by" };
     let seconds = milliseconds_ago / 1000;
-    format!(" (the last such packet that was really lost: {seconds} s ago, {way} {port}, {reason})")
+    format!(" (the last {what} that was really lost: {seconds} s ago, {way} {port}, {reason})")
 }

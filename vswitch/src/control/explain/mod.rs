@@ -2,9 +2,10 @@
 //!
 //! Both rehearse packets: on the control thread, by the workers' own code and on their tables, without
 //! consequences ([`Tracer`]). `party`: who is meant, and how he would send; `packet`: what he would send; `words`:
-//! what was found, for people; `why`: there and back, in one sentence; `lost`: and what was
-//! really lost of that; `live`: real packets instead, and what becomes of them.
+//! what was found, for people; `why`: there and back, in one sentence; `advice`: why not, and what to do; `lost`: and
+//! what was really lost of that; `live`: real packets instead, and what becomes of them.
 
+mod advice;
 mod live;
 mod lost;
 mod packet;
@@ -22,7 +23,7 @@ use pktio::wire::MacAddr;
 
 use super::switch::Switch;
 pub use live::Live;
-use packet::{Turn, frame};
+use packet::{Turn, frame, summary};
 use party::{Host, NextStation};
 
 /// Who sends when nothing is known of who would.
@@ -34,10 +35,11 @@ impl Switch {
     /// # Errors
     /// [`CtlError`], when there is no such port, or it is not known to whom its container would send.
     pub fn trace(&self, trace: &Trace) -> Result<Vec<TraceInfo>, CtlError> {
-        let port = self.index_of(&trace.port)?;
+        let name = self.port_meant(&trace.port);
+        let port = self.index_of(name)?;
         let bytes = match &trace.packet {
             Packet::Bytes(frame) => frame.bytes().to_vec(),
-            Packet::Like(sketch) => self.made_like(&trace.port, port, sketch)?,
+            Packet::Like(sketch) => self.made_like(name, port, sketch)?,
         };
         Ok(vec![self.follow(&mut self.tracer()?, port, &bytes)?.0])
     }
@@ -74,8 +76,7 @@ impl Switch {
 
     /// Why a container has no way for a packet, and what gives it one.
     fn no_gateway(&self, host: &Host, to: IpAddr) -> String {
-        let network = self.config().networks.get(&host.bridge);
-        if network.is_some_and(|network| network.settings.internal) {
+        if self.config().is_internal(&host.bridge) {
             let name = &host.bridge;
             return format!(
                 "network `{name}` is internal, and its containers have no gateway for {to}; connect the container to another \
@@ -131,7 +132,7 @@ impl Switch {
         host: &Host,
         (sketch, turn): (&Sketch, Turn),
     ) -> Result<why::Leg, CtlError> {
-        let (text, to) = (sketch.to_string(), sketch.tuple.destination.ip());
+        let (text, to) = (summary(sketch, turn), sketch.tuple.destination.ip());
         match self.next_station(host, to) {
             NextStation::Known(via, mac) => {
                 let bytes = frame(sketch, turn, (host.mac.unwrap_or(SOMEBODY), mac));

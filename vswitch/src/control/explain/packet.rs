@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use ctl::{Protocol, Sketch};
+use ctl::{FiveTuple, Protocol, Sketch};
 use pktio::wire::field::{ethertype, ipv4, put_be16};
 use pktio::wire::{Layers, MacAddr, checksum};
+
+use crate::control::describe;
 
 /// IPv4 "don't fragment".
 const DONT_FRAGMENT: u16 = 0x4000;
@@ -18,6 +20,27 @@ pub enum Turn {
     Question,
     /// The answer to an ICMP query.
     Answer,
+}
+
+/// The type of a message of ICMP.
+pub fn echo(turn: Turn, is_ipv4: bool) -> u8 {
+    match (is_ipv4, turn) {
+        (true, Turn::Question) => 8,
+        (true, Turn::Answer) => 0,
+        (false, Turn::Question) => 128,
+        (false, Turn::Answer) => 129,
+    }
+}
+
+/// A packet that nobody sends, for people.
+pub fn summary(sketch: &Sketch, turn: Turn) -> String {
+    let FiveTuple { protocol, source, destination } = sketch.tuple;
+    let name = match turn {
+        _ if protocol != Protocol::Icmp => return sketch.to_string(),
+        Turn::Question => describe::ECHO_REQUEST,
+        Turn::Answer => describe::ECHO_REPLY,
+    };
+    format!("{name} {} > {}", source.ip(), destination.ip())
 }
 
 /// The frame of a sketched packet from one station to another, with all checksums but SCTP's, which nobody on the
@@ -87,12 +110,7 @@ fn transport(sketch: &Sketch, turn: Turn) -> Vec<u8> {
         }
         Protocol::Sctp => bytes.extend([0; 8]),
         Protocol::Icmp => {
-            let kind = match (sketch.tuple.source.is_ipv4(), turn) {
-                (true, Turn::Question) => 8,
-                (true, Turn::Answer) => 0,
-                (false, Turn::Question) => 128,
-                (false, Turn::Answer) => 129,
-            };
+            let kind = echo(turn, sketch.tuple.source.is_ipv4());
             let id = if from == 0 { QUERY } else { from };
             bytes = vec![kind, 0, 0, 0];
             bytes.extend(id.to_be_bytes());
@@ -158,6 +176,16 @@ mod tests {
                 assert_eq!(ports, (source.port(), destination.port()), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_packet_that_nobody_sends_is_told_in_the_words_of_its_protocol() {
+        let told = |text: &str, turn| summary(&text.parse().unwrap(), turn);
+        let ping = "icmp 10.0.0.2:49152 > 10.1.0.3:49152";
+        assert_eq!(told(ping, Turn::Question), "icmp echo request 10.0.0.2 > 10.1.0.3");
+        assert_eq!(told(ping, Turn::Answer), "icmp echo reply 10.0.0.2 > 10.1.0.3");
+        let tcp = "tcp 10.0.0.2:80 > 10.1.0.3:4000 flags=syn+ack";
+        assert_eq!(told(tcp, Turn::Answer), tcp);
     }
 
     #[test]

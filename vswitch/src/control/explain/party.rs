@@ -59,10 +59,7 @@ impl Switch {
             Party::Name(name) => {
                 let ports = self.ports_of(name);
                 if ports.is_empty() {
-                    return Err(CtlError::not_found(format!(
-                        "no port and no attached container is named {name}; `port list` shows those \
-                         that are"
-                    )));
+                    return Err(self.nobody_called(name));
                 }
                 Ok(ports.into_iter().flat_map(|port| self.hosts_behind(port)).collect())
             }
@@ -74,7 +71,33 @@ impl Switch {
         }
     }
 
-    /// The port of this name, or all ports of the container of this name.
+    /// That a name is no container's.
+    fn nobody_called(&self, name: &PortName) -> CtlError {
+        let is_network =
+            self.config().networks.keys().any(|network| network.as_str() == name.as_str());
+        let message = if is_network {
+            format!(
+                "{name} is a network; name a container on it, which `network inspect {name}` shows"
+            )
+        } else {
+            format!(
+                "no port and no attached container is named {name}, and no network knows one by this alias; `port list` shows those that \
+                 there are"
+            )
+        };
+        CtlError::not_found(message)
+    }
+
+    /// The port that a name means where one port is meant: that of the only container which is called so has that container's name too.
+    pub(super) fn port_meant<'a>(&'a self, name: &'a PortName) -> &'a PortName {
+        match self.ports_of(name)[..] {
+            [only] => only,
+            _ => name,
+        }
+    }
+
+    /// The port of this name, or all ports of the container that is called so: by the name of its namespace, or otherwise on its
+    /// networks.
     fn ports_of(&self, name: &PortName) -> Vec<&PortName> {
         let ports = &self.config().ports;
         if let Some((port, _)) = ports.get_key_value(name) {
@@ -85,7 +108,10 @@ impl Switch {
             PortKind::Tap(tap) => tap.netns.as_ref().is_some_and(is_named),
             PortKind::Netdev { .. } => false,
         };
-        ports.iter().filter(|(_, port)| is_meant(port)).map(|(name, _)| name).collect()
+        let attached = ports.iter().filter(|(_, port)| is_meant(port)).map(|(name, _)| name);
+        let attached: Vec<_> = attached.collect();
+        let called = || self.config().endpoints_called(name.as_str()).collect();
+        if attached.is_empty() { called() } else { attached }
     }
 
     pub(super) fn hosts_behind(&self, port: &PortName) -> Vec<Host> {

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ctl::response::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
-use ctl::{BridgeName, CtlError, FiveTuple, Party, Protocol, Sketch, TcpFlags, Why};
-use flows::{DropReason, Fate, Finding, PortIndex, Trace, Tuple};
+use ctl::{BridgeName, CtlError, FiveTuple, Party, Protocol, Sketch, Why};
+use flows::{Fate, Finding, PortIndex, Trace, Tuple};
 use pktio::wire::{EthernetHeader, Layers, MacAddr};
 
 use super::lost::{Question, remark};
@@ -18,7 +18,7 @@ const EPHEMERAL: u16 = 49_152;
 
 /// The way in one direction.
 pub(super) struct Leg {
-    info: TraceInfo,
+    pub(super) info: TraceInfo,
     /// `None` when the container would send nothing.
     trace: Option<Trace>,
 }
@@ -49,11 +49,11 @@ impl Leg {
         Self { info: TraceInfo { packet, stages, outcome }, trace: None }
     }
 
-    fn fate(&self) -> Option<Fate> {
+    pub(super) fn fate(&self) -> Option<Fate> {
         self.trace.as_ref().map(|trace| trace.fate)
     }
 
-    fn findings(&self) -> impl Iterator<Item = &Finding> {
+    pub(super) fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.trace.iter().flat_map(|trace| &trace.findings)
     }
 
@@ -125,18 +125,12 @@ impl Switch {
     /// Who is meant, by addresses of one IP version: IPv4 if there is a choice.
     fn ends(&self, why: &Why) -> Result<Ends, CtlError> {
         let (begins, meant) = (self.hosts_of(&why.from)?, self.hosts_of(&why.to)?);
-        let unknown = |party: &Party| {
-            CtlError::not_found(format!(
-                "nothing is known of any address of {party}; name an address that a port was given, or that \
-                 somebody has used lately"
-            ))
-        };
         if begins.is_empty() {
-            return Err(unknown(&why.from));
+            return Err(self.unknown(&why.from));
         }
         let targets: Vec<(IpAddr, Option<Host>)> = match &why.to {
             Party::Address(ip) => vec![(*ip, meant.into_iter().next())],
-            Party::Name(_) if meant.is_empty() => return Err(unknown(&why.to)),
+            Party::Name(_) if meant.is_empty() => return Err(self.unknown(&why.to)),
             Party::Name(_) => meant.into_iter().map(|host| (host.ip, Some(host))).collect(),
         };
         let pairs = begins.iter().flat_map(|from| targets.iter().map(move |to| (from, to)));
@@ -164,11 +158,12 @@ impl Switch {
             source: SocketAddr::new(destination.ip, own),
             destination: SocketAddr::new(source.ip, source.port),
         };
-        let flags = "syn+ack".parse().unwrap_or(TcpFlags::SYN);
-        Some((
-            self.host_at(port, mac, destination.ip)?,
-            Sketch { flags, ..Sketch::first_of(tuple) },
-        ))
+        let first = Sketch::first_of(tuple);
+        let flags = match protocol {
+            Protocol::Tcp => "syn+ack".parse().unwrap_or(first.flags),
+            _ => first.flags,
+        };
+        Some((self.host_at(port, mac, destination.ip)?, Sketch { flags, ..first }))
     }
 
     /// The answer for a tired person.
@@ -190,7 +185,7 @@ impl Switch {
                 format!("{from} reaches {to}{by}{known_as}, and the answer comes back")
             }
             (Some(back), Some(host)) => {
-                let reason = self.reason(&host, ends.from.ip, back);
+                let reason = self.reason(why, (&host, ends.from.ip), back);
                 format!("{from} reaches {to}{by}{known_as}, but the answer is lost: {reason}")
             }
             _ if there.fate() == Some(Fate::Answered) => {
@@ -207,53 +202,9 @@ impl Switch {
                 )
             }
             _ => {
-                format!("{from} cannot reach {to}{by}: {}", self.reason(&ends.from, ends.to, there))
+                let reason = self.reason(why, (&ends.from, ends.to), there);
+                format!("{from} cannot reach {to}{by}: {reason}")
             }
-        }
-    }
-
-    /// Why a packet of a host goes no further, and what to do.
-    fn reason(&self, host: &Host, to: IpAddr, leg: &Leg) -> String {
-        let rule = leg.findings().find_map(|found| match found {
-            Finding::Rule { decided: Some((id, _)) } => Some(id.0),
-            _ => None,
-        });
-        match (leg.fate(), rule, &leg.info.outcome) {
-            (Some(Fate::Dropped(DropReason::NoRoute | DropReason::NotAllowed)), ..) => {
-                self.no_route(&host.bridge, to)
-            }
-            (Some(Fate::Dropped(DropReason::RuleDenied)), Some(rule), _) => {
-                format!("rule {rule} denies it; run: vswitchctl flow del {rule}")
-            }
-            (_, _, TraceOutcome::Dropped { reason, explanation }) if reason == "no-gateway" => {
-                format!("{} sends nothing, because {explanation}", host.port)
-            }
-            (Some(Fate::Dropped(reason)), ..) => reason.explain().to_owned(),
-            (_, _, TraceOutcome::Held { until }) => format!("it waits until {until}"),
-            _ => "it goes to somebody else".to_owned(),
-        }
-    }
-
-    /// Why there is no way from a bridge to an address.
-    fn no_route(&self, from: &BridgeName, to: IpAddr) -> String {
-        let bridges = &self.config().bridges;
-        let other = |name: &&BridgeName| *name != from;
-        let subnet =
-            bridges.iter().find(|(name, bridge)| other(name) && bridge.gateway_for(to).is_some());
-        if let Some((there, _)) = subnet {
-            return format!(
-                "bridge `{from}` may not reach `{there}`; run: vswitchctl route allow {from} {there}"
-            );
-        }
-        let hosts = self.hosts_of(&Party::Address(to)).unwrap_or_default();
-        match hosts.iter().map(|host| &host.bridge).find(other) {
-            Some(there) => format!(
-                "bridge `{there}` has no gateway in the subnet of {to}; run: vswitchctl bridge set {there} \
-                 --gateway CIDR"
-            ),
-            None => format!(
-                "no route leads from bridge `{from}` to {to}; `vswitchctl route list` shows those that there are"
-            ),
         }
     }
 }

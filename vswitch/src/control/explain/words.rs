@@ -3,7 +3,7 @@
 use ctl::response::{TraceInfo, TraceOutcome, TraceStage};
 use flows::router::{NeighborState, NextHop, Outcome};
 use flows::rules::{RuleId, Verdict};
-use flows::session::{Direction, NewSession};
+use flows::session::Direction;
 use flows::{Acquaintance, BridgeIndex, Endpoint, Fate, Finding, PortIndex, Trace, Vid, fdb};
 use pktio::wire::MacAddr;
 
@@ -71,7 +71,8 @@ impl Switch {
                 };
                 let age = session.age_seconds;
                 let because = format!("{}, begun {age} s ago", session.state_name());
-                ("session", format!("{way} {}", session.initiator.tuple), Some(because))
+                let conversation = describe::conversation(&session.initiator.tuple);
+                ("session", format!("{way} {conversation}"), Some(because))
             }
             Finding::Inward { external, internal, bridge } => {
                 let decision = format!("for {internal} on {}", self.bridge_named(*bridge));
@@ -102,10 +103,11 @@ impl Switch {
                 ("masquerade", decision, None)
             }
             Finding::Begins { new, refused } => {
-                let NewSession { initiator, responder, .. } = new;
+                let [asks, answers] =
+                    [new.initiator, new.responder].map(|end| describe::conversation(&end.tuple));
                 let decision = match refused {
                     Some(why) => why.to_string(),
-                    None => format!("begins {}; answers {}", initiator.tuple, responder.tuple),
+                    None => format!("begins {asks}; answers {answers}"),
                 };
                 ("session", decision, None)
             }

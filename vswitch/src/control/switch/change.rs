@@ -9,6 +9,7 @@ use flows::Vid;
 
 use super::Switch;
 use super::commit::stuck;
+use crate::control::problems::Cause;
 use crate::control::{choices, place, subject};
 use crate::worker::WorkerId;
 
@@ -37,12 +38,13 @@ impl Switch {
 
     fn mutate_once(&mut self, present: &Config, mutation: &Mutation) -> Result<Changed, CtlError> {
         let next = apply(present, mutation)?;
-        let subject = subject::of(mutation, present, &next)?;
+        let mut subject = subject::of(mutation, present, &next)?;
         let differs = self.advance(next)?;
         if !differs {
             self.check_in_place(subject.port.as_ref())?;
         }
         self.follow_new_hosts();
+        self.note_following(&mut subject);
         let removed = match mutation {
             Mutation::FdbDel(key) => Some(usize::from(self.forget_station(key) || differs)),
             Mutation::FdbFlush(filter) => Some(self.flush_stations(filter)),
@@ -66,6 +68,13 @@ impl Switch {
             _ => {}
         }
         Ok(Changed { changed, removed, ..subject })
+    }
+
+    /// Says of a port whose bridge is to be what the host is, and cannot, what is in its way.
+    fn note_following(&self, subject: &mut Changed) {
+        let cause = subject.port.clone().map(Cause::Unfollowed);
+        let obstacle = cause.and_then(|cause| self.problems.about(&cause));
+        subject.notes.extend(obstacle.map(str::to_owned));
     }
 
     /// That a container which is attached already has its interface, so that it is as usable as one that is attached anew.
@@ -96,7 +105,7 @@ impl Switch {
             let subject = subject::of(mutation, before, after)?;
             Ok(Changed { changed: before != after, ..subject })
         });
-        let each = each.collect::<Result<Vec<_>, CtlError>>()?;
+        let mut each = each.collect::<Result<Vec<_>, CtlError>>()?;
         let kept = each.iter().filter(|subject| !subject.changed);
         kept.map(|subject| subject.port.as_ref()).try_for_each(|port| self.check_in_place(port))?;
         let changed = match steps.into_iter().next_back() {
@@ -104,6 +113,7 @@ impl Switch {
             None => false,
         };
         self.follow_new_hosts();
+        each.iter_mut().for_each(|subject| self.note_following(subject));
         Ok(Changed { changed, each, ..Changed::default() })
     }
 

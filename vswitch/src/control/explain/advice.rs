@@ -1,0 +1,173 @@
+//! Why a packet goes no further, and what to do about it.
+
+use std::net::IpAddr;
+
+use ctl::response::TraceOutcome;
+use ctl::{
+    BridgeName, CtlError, Forward, NatRule, Party, PortKind, PortRange, Protocol, Publish, Why,
+};
+use flows::{DropReason, Fate, Finding};
+
+use super::party::Host;
+use super::why::Leg;
+use crate::control::switch::Switch;
+
+impl Switch {
+    /// That nothing is known of an end, and who could be named instead.
+    pub(super) fn unknown(&self, party: &Party) -> CtlError {
+        if let Party::Address(ip) = party
+            && let Some(up) = self.shared_with(*ip)
+        {
+            return CtlError::invalid(format!(
+                "{ip} is the host's own, on `{up}`: its programs reach published ports there and at 127.0.0.1, and containers by an interface \
+                 of the host on their network, which `vswitchctl network set NETWORK --host-port` makes; name that one's address"
+            ));
+        }
+        CtlError::not_found(format!(
+            "nothing is known of any address of {party}; name an address that a port was given, or that somebody has used lately"
+        ))
+    }
+
+    /// Why a packet of a host goes no further, and what to do.
+    pub(super) fn reason(&self, why: &Why, (host, to): (&Host, IpAddr), leg: &Leg) -> String {
+        let rule = leg.findings().find_map(|found| match found {
+            Finding::Rule { decided: Some((id, _)) } => Some(id.0),
+            _ => None,
+        });
+        match (leg.fate(), rule, &leg.info.outcome) {
+            (Some(Fate::Dropped(DropReason::NoRoute | DropReason::NotAllowed)), ..) => {
+                self.no_route(why, &host.bridge, to)
+            }
+            (Some(Fate::Dropped(DropReason::RuleDenied)), Some(rule), _) => {
+                format!("rule {rule} denies it; run: vswitchctl flow del {rule}")
+            }
+            (_, _, TraceOutcome::Dropped { reason, explanation }) if reason == "no-gateway" => {
+                format!("{} sends nothing, because {explanation}", host.port)
+            }
+            (Some(Fate::Dropped(reason)), ..) => {
+                let is_nowhere = matches!(reason, DropReason::NotTranslated | DropReason::Unserved);
+                let hosts = is_nowhere.then(|| self.not_published(&host.bridge, to)).flatten();
+                hosts.unwrap_or_else(|| reason.explain().to_owned())
+            }
+            (_, _, TraceOutcome::Held { until }) => format!("it waits until {until}"),
+            _ => "it goes to somebody else".to_owned(),
+        }
+    }
+
+    /// Why there is no way from a bridge to an address.
+    fn no_route(&self, why: &Why, from: &BridgeName, to: IpAddr) -> String {
+        let config = self.config();
+        if let Some(hosts) = self.not_published(from, to) {
+            return hosts;
+        }
+        let other = |name: &&BridgeName| *name != from;
+        let subnet = config
+            .bridges
+            .iter()
+            .find(|(name, bridge)| other(name) && bridge.gateway_for(to).is_some());
+        match subnet {
+            Some((there, _)) if config.shared_port(from).is_some() => {
+                return self.only_published(why, from, (there, to));
+            }
+            Some((there, _)) => {
+                return format!(
+                    "bridge `{from}` may not reach `{there}`; run: vswitchctl route allow {from} {there}"
+                );
+            }
+            None => {}
+        }
+        let hosts = self.hosts_of(&Party::Address(to)).unwrap_or_default();
+        match hosts.iter().map(|host| &host.bridge).find(other) {
+            Some(there) => format!(
+                "bridge `{there}` has no gateway in the subnet of {to}; run: vswitchctl bridge set {there} \
+                 --gateway CIDR"
+            ),
+            None => format!(
+                "no route leads from bridge `{from}` to {to}; `vswitchctl route list` shows those that there are"
+            ),
+        }
+    }
+
+    /// The bridge on which an address is the host's, by an interface that the host shares.
+    fn shared_with(&self, ip: IpAddr) -> Option<&BridgeName> {
+        let mut shared = self.config().shared_bridges().into_iter();
+        shared.find(|(_, own)| own.contains(&ip)).map(|(name, _)| name)
+    }
+
+    /// Why nobody gets to the host's own address, and how else to get to the host; `None` where it is nobody's such address.
+    fn not_published(&self, from: &BridgeName, to: IpAddr) -> Option<String> {
+        let up = self.shared_with(to)?;
+        if up == from {
+            return Some(
+                "nothing is published there, and what comes there is the host's to answer"
+                    .to_owned(),
+            );
+        }
+        let config = self.config();
+        let on_it = config.ports.values().filter(|port| config.domain_of(port) == from);
+        let mut ips = on_it.flat_map(|port| match &port.kind {
+            PortKind::Tap(tap) if tap.is_hosts() => &tap.ips[..],
+            _ => &[],
+        });
+        let own = ips.find(|own| own.addr.is_ipv4() == to.is_ipv4());
+        let instead = match own {
+            Some(own) => format!("the host is {} here", own.addr),
+            None if config.networks.contains_key(from) => format!(
+                "give the host an interface here, and use its address; run: vswitchctl network set {from} --host-port"
+            ),
+            None => format!(
+                "give the host an interface here, and use its address; run: vswitchctl port add {from}-host --bridge {from} --host IFNAME \
+                 --ip CIDR"
+            ),
+        };
+        Some(format!(
+            "{to} is the host's own, on `{up}`, and nothing but published ports is reached there; {instead}"
+        ))
+    }
+
+    /// Why nobody beyond an interface of the host's gets to a container by its own address, and by which he does.
+    fn only_published(
+        &self,
+        why: &Why,
+        on: &BridgeName,
+        (there, to): (&BridgeName, IpAddr),
+    ) -> String {
+        let because =
+            format!("beyond `{on}`, an interface of the host's, only published ports are reached");
+        if self.config().is_internal(there) {
+            return format!(
+                "{because}, and network `{there}` is internal, so that its containers answer nobody there; connect the container to \
+                 another network too, and publish the port there"
+            );
+        }
+        if let Some(at) = self.published_at(why, on, to) {
+            return format!("{because}; this one is, at {at}");
+        }
+        let asked = why.port.filter(|_| why.protocol.has_ports());
+        let (what, protocol, outside, container_port) = match asked {
+            Some(port) => ("run", why.protocol, port, port),
+            None => ("publish one, such as by", Protocol::Tcp, 8080, 80),
+        };
+        let Some(ports) = PortRange::one(outside) else { return because };
+        let forward = Forward { address: None, ports, container: to, container_port, protocol };
+        format!("{because}; {what}: vswitchctl nat publish add {forward} --on {on}")
+    }
+
+    /// Where the port that is asked for is published already.
+    fn published_at(&self, why: &Why, on: &BridgeName, to: IpAddr) -> Option<String> {
+        let port = why.port?;
+        let outside = |rule: &Publish| {
+            let Forward { ports, container, container_port, protocol, .. } = rule.forward;
+            let is_it = rule.on == *on && container == to && protocol == why.protocol;
+            let number = port.checked_sub(container_port)?.checked_add(ports.first())?;
+            (is_it && ports.contains(number)).then_some((rule.forward.address, number))
+        };
+        let (address, number) = self.config().nat.values().find_map(|rule| match rule {
+            NatRule::Publish(rule) => outside(rule),
+            NatRule::Masquerade(_) | NatRule::Prefix(_) => None,
+        })?;
+        let own = self.config().bridges.get(on)?.gateways.iter().map(|own| own.addr);
+        let first = address.or_else(|| own.into_iter().find(|own| own.is_ipv4() == to.is_ipv4()));
+        Some(format!("{} port {number} of {}", why.protocol, first?))
+    }
+}

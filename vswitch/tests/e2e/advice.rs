@@ -1,0 +1,164 @@
+//! What `why` advises, beside an interface that the host keeps and elsewhere, and what it does not speak of.
+
+use std::net::UdpSocket;
+
+use ctl::response::{Changed, EndpointInfo, WhyInfo};
+use ctl::{Masquerade, Mutation, NatAdd, NatRule, NetworkConnect, NetworkCreate};
+use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
+
+use crate::daemon::{Daemon, eventually};
+use crate::explain::{trace, two_bridges, why};
+use crate::routing::container;
+use crate::uplink::{HOST, Outcome, Site, WORLD, io};
+
+pub fn tests() -> Vec<Test> {
+    let beside_the_host = [
+        test!(why_advises_to_publish_where_nothing_else_is_reached_from_outside),
+        test!(why_advises_an_interface_of_the_host_to_who_asks_for_the_hosts_address),
+    ];
+    let beside_the_host = beside_the_host.into_iter().map(|test| test.needs(Need::Bpf));
+    let others = [
+        test!(what_was_lost_of_another_protocol_or_the_other_way_is_no_such_packet),
+        test!(a_container_is_explained_by_its_alias_and_a_network_is_none),
+    ];
+    beside_the_host.chain(others).map(|test| test.needs(Need::Tun)).collect()
+}
+
+/// Makes a network.
+pub fn network(daemon: &Daemon, name: &str, subnet: &str, internal: bool) -> Outcome<Changed> {
+    let mut create = NetworkCreate::new(name.parse()?);
+    create.subnets = vec![subnet.parse()?];
+    create.settings.internal = internal;
+    Ok(daemon.change(Mutation::NetworkCreate(Box::new(create)))?)
+}
+
+/// A container on a network, called so.
+pub fn joined(daemon: &Daemon, network: &str, alias: &str) -> Outcome<(Container, EndpointInfo)> {
+    let container = Container::new()?;
+    let connect = NetworkConnect {
+        aliases: vec![alias.parse()?],
+        ..NetworkConnect::new(network.parse()?, container.reference())
+    };
+    let changed = daemon.change(Mutation::NetworkConnect(Box::new(connect)))?;
+    container.await_ready("eth0")?;
+    Ok((container, *changed.endpoint.ok_or("no endpoint in the answer")?))
+}
+
+fn why_advises_to_publish_where_nothing_else_is_reached_from_outside() -> TestResult {
+    let site = Site::new()?;
+    // From then on the world is known.
+    ping::ping(&site.inner, WORLD[0].parse()?, &ping::Options::default())?;
+    let says = |question: &str, end: &str| -> TestResult {
+        let answer: WhyInfo = why(&site.daemon, question)?;
+        assert!(
+            !answer.reaches && answer.sentence.contains(end),
+            "{question}: {}",
+            answer.sentence
+        );
+        assert!(!answer.sentence.contains("route allow"), "{question}: {}", answer.sentence);
+        Ok(())
+    };
+    let run = "run: vswitchctl nat publish add 81:10.1.0.2:81/tcp --on out";
+    says(&format!("{} inner tcp 81", WORLD[0]), run)?;
+    says("up0 10.1.0.2 tcp 81", run)?;
+    says("up0 10.1.0.2", "such as by: vswitchctl nat publish add 8080:10.1.0.2:80/tcp --on out")?;
+    says("up0 inner tcp 80", "this one is, at tcp port 8080 of 192.0.2.2")?;
+    assert!(why(&site.daemon, &format!("up0 {} tcp 8080", HOST[0]))?.reaches);
+    says(&format!("up0 {} tcp 22", HOST[0]), "is the host's to answer")?;
+    network(&site.daemon, "db", "10.2.0.0/24", true)?;
+    let (_db, endpoint) = joined(&site.daemon, "db", "db")?;
+    says(&format!("up0 {} tcp 80", endpoint.port), "network `db` is internal")?;
+    // The host's own programs come by no uplink.
+    let hosts = why(&site.daemon, &format!("{} inner", HOST[0])).err().ok_or("it is no station")?;
+    assert!(hosts.to_string().contains("`vswitchctl network set NETWORK --host-port`"), "{hosts}");
+    site.daemon.check_ledger()
+}
+
+fn why_advises_an_interface_of_the_host_to_who_asks_for_the_hosts_address() -> TestResult {
+    let site = Site::new()?;
+    let index = site.host.link("eth0")?.index;
+    site.host.netlink()?.add_default_route(WORLD[0].parse()?, index)?;
+    network(&site.daemon, "web", "10.3.0.0/24", false)?;
+    let (_web, _) = joined(&site.daemon, "web", "web")?;
+    for question in [format!("web {}", HOST[0]), format!("web {} tcp 22", HOST[0])] {
+        let answer = why(&site.daemon, &question)?;
+        let run = "run: vswitchctl network set web --host-port";
+        assert!(!answer.reaches && answer.sentence.ends_with(run), "{}", answer.sentence);
+    }
+    let answer = why(&site.daemon, &format!("inner {} tcp 22", HOST[0]))?;
+    assert!(answer.sentence.contains("vswitchctl port add inside-host"), "{}", answer.sentence);
+    let set = serde_json::json!({ "name": "web", "host_port": {} });
+    let set = Mutation::NetworkSet(Box::new(serde_json::from_value(set)?));
+    site.daemon.change(set)?;
+    let answer = why(&site.daemon, &format!("web {} tcp 22", HOST[0]))?;
+    assert!(answer.sentence.ends_with("the host is 10.3.0.3 here"), "{}", answer.sentence);
+    assert!(why(&site.daemon, "web 10.3.0.3 tcp 22")?.reaches);
+    assert!(why(&site.daemon, &format!("web {} tcp 8080", HOST[0]))?.reaches, "it is published");
+    site.daemon.check_ledger()
+}
+
+fn sends(from: &Container, to: &str) -> TestResult {
+    let sent = from.run(|| -> Result<usize, LabError> {
+        let socket = UdpSocket::bind("0.0.0.0:0").map_err(io)?;
+        socket.send_to(b"hello", to).map_err(io)
+    });
+    assert_eq!(sent?, 5);
+    Ok(())
+}
+
+fn what_was_lost_of_another_protocol_or_the_other_way_is_no_such_packet() -> TestResult {
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
+    let inner = container(&daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let world = container(&daemon, "world", "b", &["10.2.0.9/24"], &["10.2.0.1"])?;
+    let rule = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    ping::ping(&inner, "10.2.0.9".parse()?, &ping::Options::default())?;
+    let lost = |question: &str| -> Outcome<Vec<_>> { Ok(why(&daemon, question)?.lost) };
+    let silence = std::time::Duration::from_millis(100);
+    // To whom it seems to be, and to itself: each replaces what was lost before for that reason.
+    sends(&world, "10.2.0.1:9")?;
+    sends(&world, "10.1.0.2:53")?;
+    eventually("the datagram is lost", || {
+        lost("world inner udp 53").is_ok_and(|all| all.len() == 1)
+    })?;
+    let [datagram] = &lost("world inner udp 53")?[..] else { return Err("it was lost".into()) };
+    assert!(datagram.summary.contains("10.1.0.2 port 53") && !datagram.is_answer, "{datagram:?}");
+    for question in ["inner world", "inner world udp 53", "world inner", "world inner udp 54"] {
+        assert_eq!(lost(question)?, [], "{question}");
+    }
+    assert!(ping::is_silent(&world, "10.1.0.2".parse()?, silence)?);
+    let [ping] = &lost("world inner")?[..] else { return Err("the ping was lost".into()) };
+    assert!(ping.summary.ends_with("icmp echo request 10.2.0.9 > 10.1.0.2"), "{ping:?}");
+    for question in ["inner world", "inner world tcp 80", "world inner tcp 80"] {
+        assert_eq!(lost(question)?, [], "{question}");
+    }
+    let rule = "100 icmp,src=10.2.0.9,state=established drop".parse()?;
+    daemon.change(Mutation::FlowAdd(Box::new(rule)))?;
+    assert!(ping::is_silent(&inner, "10.2.0.9".parse()?, silence)?);
+    let closed = why(&daemon, "inner world")?;
+    assert!(matches!(&closed.lost[..], [lost] if lost.is_answer), "{closed:?}");
+    assert!(closed.sentence.contains("(the last answer to such a packet that"), "{closed:?}");
+    daemon.check_ledger()
+}
+
+fn a_container_is_explained_by_its_alias_and_a_network_is_none() -> TestResult {
+    let daemon = Daemon::start()?;
+    network(&daemon, "web", "10.1.0.0/24", false)?;
+    let (_shop, shop) = joined(&daemon, "web", "shop")?;
+    let (_db, _) = joined(&daemon, "web", "db.internal")?;
+    for question in ["shop db.internal", "shop.web db.internal.web tcp 80"] {
+        assert!(why(&daemon, question)?.reaches, "{question}");
+    }
+    let like = format!("tcp {}:4000 > 10.1.0.1:80", shop.addresses[0].address.addr);
+    let traces = [trace(&daemon, "shop", &like)?, trace(&daemon, shop.port.as_str(), &like)?];
+    assert_eq!(traces[0], traces[1]);
+    for (question, part) in [
+        ("shop web", "web is a network; name a container on it"),
+        ("shop nobody", "no port and no attached container is named nobody"),
+    ] {
+        let refused = why(&daemon, question).err().ok_or("somebody is called so")?.to_string();
+        assert!(refused.contains(part), "{refused}");
+    }
+    daemon.check_ledger()
+}

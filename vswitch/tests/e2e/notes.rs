@@ -1,0 +1,82 @@
+//! What is said of a change at once, since it will not do what was meant.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use ctl::response::{Changed, Status};
+use ctl::{Allowance, Mutation, Named, NatAdd, NatRule, NetdevMode, PortAdd, Publish, Query};
+use netlab::{Container, Need, Test, TestResult, ping, test};
+
+use crate::advice::{joined, network};
+use crate::daemon::Daemon;
+use crate::routing::{container, routed_bridge};
+use crate::uplink::{HOST, Outcome, WORLD, shared};
+
+pub fn tests() -> Vec<Test> {
+    let shared = test!(a_network_in_the_way_of_an_uplink_is_named_at_once).needs(Need::Bpf);
+    let others = [
+        test!(what_an_internal_network_does_not_answer_is_noted),
+        test!(a_subnet_of_two_networks_is_noted),
+    ];
+    others.into_iter().chain([shared]).map(|test| test.needs(Need::Tun)).collect()
+}
+
+fn published(daemon: &Daemon, on: &str, forward: &str) -> Outcome<Changed> {
+    let (on, forward) = (on.parse()?, forward.parse()?);
+    let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
+    Ok(daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?)
+}
+
+fn a_network_in_the_way_of_an_uplink_is_named_at_once() -> TestResult {
+    let (host, world) = (Container::new()?, Container::new()?);
+    host.netlink()?.create_veth("eth0", "eth0", Some(world.namespace().as_fd()))?;
+    world.address("eth0", &[&format!("{}/24", WORLD[0])])?;
+    let index = host.address("eth0", &[&format!("{}/24", HOST[0])])?.index;
+    host.await_ready("eth0")?;
+    host.netlink()?.add_default_route(WORLD[0].parse()?, index)?;
+    let daemon = Daemon::start_on(&host, &[])?;
+    network(&daemon, "web", "192.0.2.0/24", false)?;
+    network(&daemon, "shop", "10.1.0.0/24", false)?;
+    let port = shared("out", NetdevMode::Auto)?;
+    let add = Mutation::PortAdd(Box::new(PortAdd { name: "up0".parse()?, port }));
+    let notes = daemon.change(add)?.notes;
+    let [note] = &notes[..] else { return Err(format!("{notes:?}").into()) };
+    assert!(note.starts_with("port up0: its bridge cannot follow the host"), "{note}");
+    assert!(note.contains("make network web with another --subnet"), "{note}");
+    let refused = published(&daemon, "out", "80:10.1.0.2/tcp").err().ok_or("it has no address")?;
+    let said = refused.to_string();
+    assert!(said.contains("`vswitchctl status`") && !said.contains("bridge set"), "{said}");
+    // What is to be done helps.
+    daemon.change(Mutation::NetworkRm(Named::new("web".parse()?)))?;
+    assert_eq!(daemon.ask::<Status>(Query::Status)?.problems, []);
+    assert_eq!(published(&daemon, "out", "80:10.1.0.2/tcp")?.notes, Vec::<String>::new());
+    daemon.check_ledger()
+}
+
+fn what_an_internal_network_does_not_answer_is_noted() -> TestResult {
+    let daemon = Daemon::start()?;
+    routed_bridge(&daemon, "a", &["10.1.0.1/24"])?;
+    network(&daemon, "db", "10.3.0.0/24", true)?;
+    let (_db, endpoint) = joined(&daemon, "db", "db")?;
+    let one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let allow = Allowance { from: "a".parse()?, to: "db".parse()? };
+    let allowed = daemon.change(Mutation::RouteAllow(allow))?;
+    let db = endpoint.addresses[0].address.addr;
+    let public = published(&daemon, "a", &format!("80:{db}/tcp"))?;
+    for notes in [&allowed.notes, &public.notes] {
+        assert!(
+            matches!(&notes[..], [note] if note.contains("network db is internal")),
+            "{notes:?}"
+        );
+    }
+    assert!(ping::is_silent(&one, db, Duration::from_millis(500))?, "so it is");
+    daemon.check_ledger()
+}
+
+fn a_subnet_of_two_networks_is_noted() -> TestResult {
+    let daemon = Daemon::start()?;
+    assert_eq!(network(&daemon, "one", "10.1.0.0/24", false)?.notes, Vec::<String>::new());
+    let notes = network(&daemon, "two", "10.1.0.0/24", false)?.notes;
+    assert!(matches!(&notes[..], [note] if note.contains("of network one")), "{notes:?}");
+    Ok(())
+}
