@@ -18,6 +18,7 @@ mod lock;
 mod loopback;
 mod names;
 mod network;
+mod notes;
 mod packet;
 mod plan;
 mod prefix;
@@ -56,9 +57,9 @@ pub use request::{
     ConnState, ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace,
     Frame, HostPort, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
     NeighborAdd, NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect,
-    NetworkHandover, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query,
-    Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet, TopBy,
-    Trace, VxlanAdd, VxlanSet, Why,
+    NetworkHandover, NetworkRm, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet,
+    Query, Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet,
+    TopBy, Trace, VxlanAdd, VxlanSet, Why,
 };
 pub use uplink::HostUplink;
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -15,6 +15,7 @@ mod networks;
 mod packets;
 mod plan;
 mod protocol;
+mod removal;
 mod routing;
 mod rules;
 mod services;

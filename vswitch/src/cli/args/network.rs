@@ -39,7 +39,12 @@ Examples:
     /// Remove a network that no container is on; the host's own interface goes with it
     #[command(
         visible_alias = "del",
-        after_help = "Examples:\n  vswitchctl network rm shop\n  vswitchctl network rm shop --if-exists"
+        aliases = ["delete", "remove"],
+        after_help = "\
+Examples:
+  vswitchctl network rm shop
+  vswitchctl network rm shop --if-exists
+  vswitchctl network rm shop --force"
     )]
     Rm {
         /// Its name
@@ -56,6 +61,9 @@ Examples:
 Examples:
   vswitchctl network set shop --isolated true
   vswitchctl network set shop --masquerade false
+        /// Remove what refers to it too: routes, rules, services, and interfaces of the host on its bridge
+        #[arg(long)]
+        force: bool,
   vswitchctl network set shop --resolver 192.0.2.53 --resolver 2001:db8::53
   vswitchctl network set all --remote 192.0.2.2 --remote 192.0.2.3
   vswitchctl network set shop --label owner=bob --label note=
@@ -72,7 +80,7 @@ Examples:
   vswitchctl network connect shop vm1 --dhcp
   vswitchctl network connect shop web --route '10.9.0.0/16 via 10.1.0.9'")]
     Connect(Box<ConnectOptions>),
-    /// Disconnect a container from a network; with --ifname safe to repeat
+    /// Disconnect a container from a network; safe to repeat
     #[command(after_help = "\
 Examples:
   vswitchctl network disconnect shop web
