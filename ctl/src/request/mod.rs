@@ -155,7 +155,7 @@ pub enum Mutation {
     /// Changes a bridge.
     #[serde(rename = "bridge.set")]
     BridgeSet(BridgeSet),
-    /// Makes a port.
+    /// Makes a port; safe to repeat.
     #[serde(rename = "port.add")]
     PortAdd(Box<PortAdd>),
     /// Removes a port.

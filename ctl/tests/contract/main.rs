@@ -16,6 +16,7 @@ mod packets;
 mod plan;
 mod protocol;
 mod removal;
+mod repeated;
 mod routing;
 mod rules;
 mod services;

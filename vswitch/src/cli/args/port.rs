@@ -13,7 +13,7 @@ use super::change;
 /// What to do with ports.
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
-    /// Make a port: a new interface (--tap), or one that exists already (--netdev)
+    /// Make a port: a new interface (--tap), or one that exists already (--netdev); safe to repeat
     #[command(after_help = "\
 Examples:
   vswitchctl port add web0 --bridge br0 --tap --netns web --ip 10.0.0.2/24 --gateway 10.0.0.1
