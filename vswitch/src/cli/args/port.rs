@@ -27,6 +27,7 @@ Examples:
     /// Remove a port
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl port del web0\n  vswitchctl port del web0 --if-exists"
     )]
     Del {
@@ -37,7 +38,7 @@ Examples:
         if_exists: bool,
     },
     /// List all ports
-    #[command(after_help = "Examples:\n  vswitchctl port list")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl port list")]
     List,
     /// Show one port: its device, offloads and workers
     #[command(after_help = "Examples:\n  vswitchctl port show web0")]
