@@ -9,6 +9,7 @@ mod control;
 mod daemon;
 mod demo;
 mod explain;
+mod first_steps;
 mod foreign;
 mod handover;
 mod lifecycle;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         routing::tests(),
         networks::tests(),
         names::tests(),
+        first_steps::tests(),
         shapes::tests(),
         offload::tests(),
         sessions::tests(),

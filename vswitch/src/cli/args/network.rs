@@ -28,7 +28,16 @@ Examples:
   vswitchctl network create a-network-with-a-long-name --host-port web0")]
     Create(Box<NetworkOptions>),
     /// List all networks
-    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl network list")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+The way out is by the uplinks: bridges with an address and a default route, such as `vswitchctl port add world --netdev
+eth0 --shared` makes. \"no uplink\": there is none yet, and the network will follow the first that comes. \"internal\" has
+none by its own will, \"by hand\" is what `nat` and `route` say, and \"the wire\" and \"routed\" are shapes.
+
+Examples:
+  vswitchctl network list"
+    )]
     List,
     /// Show one network, and the containers on it
     #[command(visible_alias = "show", after_help = "Examples:\n  vswitchctl network inspect shop")]
@@ -52,6 +61,9 @@ Examples:
         /// Succeed if it does not exist
         #[arg(long)]
         if_exists: bool,
+        /// Remove what refers to it too: routes, rules, services, and interfaces of the host on its bridge
+        #[arg(long)]
+        force: bool,
     },
     /// Change a network; what is not given stays
     #[command(
@@ -61,9 +73,6 @@ Examples:
 Examples:
   vswitchctl network set shop --isolated true
   vswitchctl network set shop --masquerade false
-        /// Remove what refers to it too: routes, rules, services, and interfaces of the host on its bridge
-        #[arg(long)]
-        force: bool,
   vswitchctl network set shop --resolver 192.0.2.53 --resolver 2001:db8::53
   vswitchctl network set all --remote 192.0.2.2 --remote 192.0.2.3
   vswitchctl network set shop --label owner=bob --label note=

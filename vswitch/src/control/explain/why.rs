@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ctl::response::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
-use ctl::{BridgeName, CtlError, FiveTuple, Party, Protocol, Sketch, TcpFlags, Why};
+use ctl::response::{NetworkInfo, TraceInfo, TraceOutcome, TraceStage, WhyInfo};
+use ctl::{BridgeName, CtlError, FiveTuple, Party, Protocol, Sketch, TcpFlags, UPLINK_REMEDY, Why};
 use flows::{DropReason, Fate, Finding, PortIndex, Trace, Tuple};
 use pktio::wire::{EthernetHeader, Layers, MacAddr};
 
@@ -251,10 +251,20 @@ impl Switch {
                 "bridge `{there}` has no gateway in the subnet of {to}; run: vswitchctl bridge set {there} \
                  --gateway CIDR"
             ),
+            None if self.has_no_uplink(from) => format!(
+                "no route leads from network `{from}` to {to}, as there is no uplink yet by which it could leave; {UPLINK_REMEDY}"
+            ),
             None => format!(
                 "no route leads from bridge `{from}` to {to}; `vswitchctl route list` shows those that there are"
             ),
         }
+    }
+
+    /// Whether a network would have a way out if there was any.
+    fn has_no_uplink(&self, network: &BridgeName) -> bool {
+        let info = NetworkInfo::of(self.config(), network);
+        let leads_out = self.config().networks.get(network).is_some_and(|it| it.masquerades());
+        leads_out && info.is_some_and(|info| info.uplinks.is_empty())
     }
 }
 
