@@ -5,8 +5,8 @@
 #   attach-container.sh NETWORK CONTAINER [OPTION...]
 #   attach-container.sh shop web --ifname eth1 --ip 10.210.0.9 --alias db
 #
-# ENGINE is the engine's client: docker (the default) or podman. Options are those of `vswitchctl network connect`. The
-# interface, its address and its port go with the container.
+# ENGINE is the engine's client: docker (the default) or podman. Options are those of `vswitchctl network connect`. Others on the
+# network find the container by the name that was given here. The interface, its address and its port go with the container.
 set -euo pipefail
 
 network=${1:?which network?} container=${2:?which container?}
@@ -19,4 +19,4 @@ if [ "$pid" -eq 0 ]; then
     printf '%s: container %s does not run\n' "${0##*/}" "$container" >&2
     exit 1
 fi
-exec "${VSWITCHCTL:-vswitchctl}" network connect "$network" "$pid" "$@"
+exec "${VSWITCHCTL:-vswitchctl}" network connect "$network" "$pid" --alias "$container" "$@"

@@ -1,6 +1,8 @@
 //! Attaching a container: a TAP port that is named after the container, so that the same request finds
 //! the same port.
 
+mod same;
+
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -8,6 +10,7 @@ use crate::{
     Attach, Config, CtlError, Detach, ErrorCode, IfName, NetnsRef, NetworkConnect, Port, PortKind,
     PortName, RawNetns, Tap,
 };
+pub(crate) use same::differences;
 
 /// The most bytes of a port's name.
 const LONGEST_NAME: usize = 64;
@@ -35,21 +38,17 @@ impl Attach {
         Port { vlan: self.vlan.clone(), mtu: self.mtu, ..port }
     }
 
-    /// In what a container's port is not as it is asked for here. What this request cannot say, such as
-    /// isolation, is no difference, and neither is an address that was chosen for it.
-    fn differences(&self, port: &Port, tap: &Tap) -> Vec<String> {
-        let mtu = |mtu: Option<_>| mtu.map_or("the bridge's".to_owned(), |mtu| format!("{mtu}"));
-        [
-            difference("bridge", &port.bridge, &self.bridge),
-            self.mac.zip(tap.mac).and_then(|(asked, has)| difference("MAC", has, asked)),
-            difference("addresses", list(&tap.ips), list(&self.ips)),
-            difference("gateways", list(&tap.gateways), list(&self.gateways)),
-            difference("VLANs", &port.vlan, &self.vlan),
-            difference("MTU", mtu(port.mtu), mtu(self.mtu)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+    /// The port that it makes of one that is there. What this request cannot say, such as isolation, stays as it is.
+    fn over(&self, port: &Port, tap: &Tap) -> Port {
+        let Port { bridge, kind, vlan, mtu, .. } = self.port();
+        let kind = match kind {
+            PortKind::Tap(own) => {
+                let (routes, queues, handover) = (tap.routes.clone(), tap.queues, tap.handover);
+                PortKind::Tap(Tap { routes, queues, handover, ..own })
+            }
+            netdev @ PortKind::Netdev { .. } => netdev,
+        };
+        Port { bridge, kind, vlan, mtu, ..port.clone() }
     }
 }
 
@@ -128,7 +127,7 @@ pub(crate) fn attach(config: &mut Config, attach: &Attach) -> Result<(), CtlErro
     let taken = |why: String| Err(CtlError::new(ErrorCode::Exists, why));
     match &existing.kind {
         PortKind::Tap(tap) if existing.kind.interface() == wanted.kind.interface() => {
-            let differences = attach.differences(existing, tap);
+            let differences = differences(existing, &attach.over(existing, tap));
             if differences.is_empty() {
                 return Ok(());
             }

@@ -47,6 +47,7 @@ pub use names::{
     BadName, BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName,
     RawNetns, RuleName, ServiceName,
 };
+pub use network::UPLINK_REMEDY;
 pub use packet::{FiveTuple, Protocol, Sketch, TcpFlags};
 pub use plan::{Action, plan};
 pub use prefix::{AddressRange, AddressRanges, Destination, PortRange, Prefix};
@@ -56,9 +57,9 @@ pub use request::{
     ConnState, ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace,
     Frame, HostPort, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
     NeighborAdd, NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect,
-    NetworkHandover, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet, Query,
-    Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet, TopBy,
-    Trace, VxlanAdd, VxlanSet, Why,
+    NetworkHandover, NetworkRm, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet,
+    Query, Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet,
+    TopBy, Trace, VxlanAdd, VxlanSet, Why,
 };
 pub use uplink::HostUplink;
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -1,7 +1,7 @@
 //! One program at a time: a lock on a file, held by the kernel for as long as the process lives.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -67,13 +67,14 @@ pub fn hold(path: &Path) -> Result<OwnedFd, LockError> {
     Ok(file.into())
 }
 
-/// Who holds a lock. Who has only just taken it is about to say so.
+/// Who holds a lock. Who has only just taken it is about to say so; until then the file names who had it before, and has ended.
 fn holder(path: &Path) -> String {
     let asked = Instant::now();
     loop {
-        let pid = fs::read_to_string(path).unwrap_or_default();
-        if pid.ends_with('\n') {
-            return pid.trim().to_owned();
+        let written = fs::read_to_string(path).unwrap_or_default();
+        let pid = written.strip_suffix('\n').filter(|pid| is_running(pid));
+        if let Some(pid) = pid {
+            return pid.to_owned();
         }
         if asked.elapsed() > PATIENCE {
             return "unknown".to_owned();
@@ -82,9 +83,17 @@ fn holder(path: &Path) -> String {
     }
 }
 
+/// Whether there is a process of this number.
+fn is_running(pid: &str) -> bool {
+    let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && Path::new("/proc").join(pid).exists()
+}
+
+/// Over what was there, so that the file names somebody at any moment.
 fn write_pid(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())
+    file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+    let end = file.stream_position()?;
+    file.set_len(end)
 }
 
 #[cfg(test)]
@@ -93,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_lock_is_refused_while_held_and_granted_after() {
-        let directory = tempdir();
+        let directory = tempdir("held");
         let path = directory.join("lock");
         let held = hold(&path).unwrap();
         let refused = hold(&path).unwrap_err();
@@ -103,8 +112,29 @@ mod tests {
         fs::remove_dir_all(directory).unwrap();
     }
 
-    fn tempdir() -> PathBuf {
-        let path = std::env::temp_dir().join(format!("vswitch-lock-{}", std::process::id()));
+    #[test]
+    fn who_had_a_lock_before_and_has_ended_is_not_said_to_hold_it() {
+        let directory = tempdir("ended");
+        let path = directory.join("lock");
+        let mut before = std::process::Command::new("true").spawn().unwrap();
+        before.wait().unwrap();
+        let held = hold(&path).unwrap();
+        // Another one that has taken it, and has not said so yet.
+        fs::write(&path, format!("{}\n", before.id())).unwrap();
+        assert!(hold(&path).unwrap_err().to_string().contains("pid unknown"));
+        let late = std::thread::spawn({
+            let path = path.clone();
+            move || hold(&path).unwrap_err().to_string()
+        });
+        fs::write(&path, format!("{}\n", std::process::id())).unwrap();
+        let told = late.join().unwrap();
+        assert!(told.contains(&format!("pid {}", std::process::id())), "{told}");
+        drop(held);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    fn tempdir(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("vswitch-lock-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         path
     }

@@ -57,7 +57,7 @@ pub(crate) fn dismantle(config: &mut Config, name: &BridgeName, network: &Networ
 }
 
 /// How a switch gets an uplink, for who is told that there is none.
-pub(crate) const UPLINK_REMEDY: &str = "share the host's interface (`vswitchctl port add world --netdev eth0 --shared`), or give a bridge an \
+pub const UPLINK_REMEDY: &str = "share the host's interface (`vswitchctl port add world --netdev eth0 --shared`), or give a bridge an \
                                  interface of its own, an address and a default route";
 
 /// The bridges by which there is a way out: where a default route leads, and the switch has an address that

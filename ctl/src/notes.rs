@@ -1,6 +1,11 @@
 //! What is to be said of a change that is made all the same: it may be otherwise than meant.
 
-use crate::{Allowance, BridgeName, Config, NatRule, Network, Prefix};
+use crate::attach::attached;
+use crate::check::shown;
+use crate::{
+    Allowance, BridgeName, Config, Detach, NatRule, Network, NetworkDisconnect, PortKind, Prefix,
+    Publish,
+};
 
 impl Config {
     /// What is to be said of a network whose subnets other networks have as well. They are apart, so that it works, as long as nobody
@@ -21,19 +26,26 @@ impl Config {
         pairs.map(note).collect()
     }
 
-    /// What is to be said of a port that is published of a container which does not answer.
+    /// What is to be said of a port that is published of a container which does not answer, or is not there.
     pub fn notes_on_publishing(&self, rule: &NatRule) -> Vec<String> {
         let NatRule::Publish(rule) = rule else { return Vec::new() };
-        let home = self.container_bridge(rule).filter(|_| !rule.is_on_loopback());
-        let Some(home) = home.filter(|home| self.is_internal(home)) else { return Vec::new() };
+        self.leads_to_silence(rule).into_iter().chain(self.leads_to_nobody(rule)).collect()
+    }
+
+    /// What is to be said of a port of a container on an internal network.
+    fn leads_to_silence(&self, rule: &Publish) -> Option<String> {
+        let home = self.container_bridge(rule).filter(|_| !rule.is_on_loopback())?;
+        if !self.is_internal(home) {
+            return None;
+        }
         let served = match self.shared_port(&rule.on) {
             Some(_) => "only programs of the host itself get an answer",
             None => "nobody gets an answer",
         };
-        vec![format!(
+        Some(format!(
             "network {home} is internal, and its containers have no route to who is outside: at this port {served}; connect the \
              container to another network too, and publish the port of its address there"
-        )]
+        ))
     }
 
     /// What is to be said of a way to or from containers that have no route there.
@@ -47,6 +59,55 @@ impl Config {
             )
         };
         internal.map(note).collect()
+    }
+
+    /// What is to be said of somebody who is not there to be detached: who is.
+    pub fn not_attached(&self, detach: &Detach) -> Option<String> {
+        if attached(self, detach).is_some() {
+            return None;
+        }
+        let Detach { netns, ifname } = detach;
+        let places = self.ports.values().filter_map(|port| {
+            let (netns, ifname) = port.kind.interface();
+            netns.map(|netns| format!("{netns} ({ifname})"))
+        });
+        let places: Vec<_> = places.collect();
+        let there = if places.is_empty() { "nobody is".to_owned() } else { shown(&places) };
+        Some(format!("namespace {netns} was not attached by {ifname}; attached: {there}"))
+    }
+
+    /// What is to be said of somebody who is not on a network to be disconnected: who is.
+    pub fn not_connected(&self, request: &NetworkDisconnect) -> Option<String> {
+        let NetworkDisconnect { network, netns, ifname } = request;
+        let containers = || self.networks.get(network).map(|of| self.containers_on(of));
+        if containers()?.any(|(_, netns, ifname)| request.means(netns, ifname)) {
+            return None;
+        }
+        let by = ifname.as_ref().map_or(String::new(), |ifname| format!(" by {ifname}"));
+        let places = containers()?.map(|(_, netns, ifname)| format!("{netns} ({ifname})"));
+        let places: Vec<_> = places.collect();
+        let there = if places.is_empty() { "no container is".to_owned() } else { shown(&places) };
+        Some(format!("namespace {netns} was not on network {network}{by}; on it: {there}"))
+    }
+
+    /// What is to be said of a port that leads to an address which nobody was given: rules may be there before their containers.
+    /// Where somebody is whose addresses are not known, it may be his.
+    fn leads_to_nobody(&self, rule: &Publish) -> Option<String> {
+        let (to, container) = (self.container_bridge(rule)?, rule.forward.container);
+        let whole = self.bridges.get(to)?.vlan_of.as_ref().map_or(to, |vlan| &vlan.bridge);
+        let may_have_it = |kind: &PortKind| {
+            let ips = kind.addresses();
+            ips.is_empty() || ips.iter().any(|cidr| cidr.addr == container)
+        };
+        let is_known = self.bridges.get(to)?.neighbors.iter().any(|known| known.ip == container);
+        let is_somebodys = is_known
+            || self.vxlans_of(whole).next().is_some()
+            || self.ports_of(whole).any(|(_, port)| may_have_it(&port.kind));
+        (!is_somebodys).then(|| {
+            format!(
+                "nobody on {to} has {container} now; the port leads there when somebody gets it"
+            )
+        })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ctl::response::{BridgeInfo, Changed, NatInfo, NetworkInfo, PortInfo, SubnetInfo, UnusedInfo};
-use ctl::{BridgeName, Client, ClientError, IpamFilter, Mutation, Named, Query, Request};
+use ctl::response::{BridgeInfo, Changed, NatInfo, NetworkInfo, SubnetInfo, UnusedInfo};
+use ctl::{Client, ClientError, IpamFilter, Mutation, Query, Request};
 use serde::de::DeserializeOwned;
 
 /// How long a daemon that does not listen, or ends before it answers, is waited for: it may be restarting. dockerd waits 30 s for a plugin.
@@ -72,20 +72,12 @@ impl Daemon {
         Ok(unused.pools)
     }
 
-    /// A bridge.
+    /// The bridges.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn bridge(&self, name: &BridgeName) -> Result<BridgeInfo, ClientError> {
-        self.query(Query::BridgeShow(Named::new(name.clone())))
-    }
-
-    /// The ports.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub fn ports(&self) -> Result<Vec<PortInfo>, ClientError> {
-        self.query(Query::PortList)
+    pub fn bridges(&self) -> Result<Vec<BridgeInfo>, ClientError> {
+        self.query(Query::BridgeList)
     }
 
     /// The rules of address translation.

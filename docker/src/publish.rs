@@ -1,29 +1,28 @@
 //! Published ports: rules of address translation that are named after the endpoint, so that all of them are found.
 //!
 //! A port is published on every bridge by which the container's network has a way out, or, if an address outside is
-//! given, on the one that has it; at an address of the host's loopback, there alone. The client's address stays what it
-//! is, but on the loopback; there is no iptables, and no proxy of Docker's.
+//! given, on the one where it leads to the switch; at an address of the host's loopback, there alone. The client's
+//! address stays what it is, but on the loopback; there is no iptables, and no proxy of Docker's.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use ctl::response::{EndpointInfo, NatInfo, NetworkInfo};
+use ctl::response::{BridgeInfo, EndpointInfo, NatInfo, NetworkInfo};
 use ctl::{
-    Batch, BridgeName, ErrorCode, Forward, Mutation, Named, NatAdd, NatRule, PortRange, Protocol,
-    Publish,
+    Batch, BridgeName, ErrorCode, Forward, Mutation, Named, NatAdd, NatRule, PortName, PortRange,
+    Protocol, Publish,
 };
 
 use crate::daemon::Daemon;
 use crate::plugin::{EndpointName, PluginError};
 use crate::protocol::network::PortBinding;
 
-/// How often other ports are chosen where those that no rule has are refused: a program of the host has one, for instance.
-const ATTEMPTS: usize = 10;
-
-/// Where a port may be published: a bridge that leads out, and its addresses.
-struct Outside {
-    bridge: BridgeName,
-    addresses: Vec<IpAddr>,
+/// For whom ports are published, and where that may be.
+struct Places<'a> {
+    network: &'a NetworkInfo,
+    endpoint: &'a EndpointInfo,
+    bridges: Vec<BridgeInfo>,
+    rules: Vec<NatRule>,
 }
 
 /// A port to publish at one place.
@@ -34,6 +33,9 @@ struct Wanted {
     container_port: u16,
     protocol: Protocol,
     candidates: RangeInclusive<u16>,
+    /// The container's network and port.
+    to: BridgeName,
+    port: PortName,
 }
 
 /// Publishes the ports of an endpoint, and no others, in one step however many they are.
@@ -49,35 +51,41 @@ pub(crate) fn publish(
     if bindings.is_empty() {
         return revoke(daemon, name);
     }
-    let outsides = outsides(daemon, network)?;
+    let places = Places::of(daemon, network, endpoint)?;
     let mut all = Vec::new();
     for binding in bindings {
-        all.extend(wanted(binding, (network, endpoint), &outsides)?);
+        all.extend(wanted(binding, &places)?);
     }
-    let (mut refused, mut refusals, mut last) = (Vec::new(), 0, None);
+    let (mut refused, mut last) = (Vec::new(), None);
     loop {
         let (own, others) = apart(daemon, name)?;
-        let chosen = choose(&all, [&others[..], &refused].concat(), &network.name);
+        let chosen = choose(&all, [&others[..], &refused].concat());
         // Who refused the last ones tells more than that none are left.
         let rules = chosen.map_err(|none_left| last.take().unwrap_or(none_left))?;
         let error = match replace(daemon, name, own, &rules) {
             Err(error) if error.code() == Some(ErrorCode::Exists) => error,
             done => return done,
         };
-        let chosen = all.iter().zip(rules).filter(|(wanted, _)| wanted.is_choice());
-        let chosen: Vec<_> = chosen.map(|(_, rule)| rule).collect();
         let (_, others) = apart(daemon, name)?;
+        let choices = || all.iter().zip(&rules).enumerate().filter(|(_, (one, _))| one.is_choice());
         // Somebody else took one that was free a moment ago, and will be seen to have it.
-        if chosen.iter().any(|rule| is_taken(rule, &others)) {
+        if choices().any(|(_, (_, rule))| is_taken(rule, &others)) {
             continue;
         }
-        refusals += 1;
-        if chosen.is_empty() || refusals == ATTEMPTS {
-            return Err(error);
-        }
-        refused.extend(chosen);
+        // One that no rule has may be refused: a program of the host has it, for instance.
+        let told = error.to_string();
+        let mut blamed = choices().filter(|(number, _)| names(&told, name, *number));
+        let Some((_, (_, rule))) = blamed.next() else { return Err(error) };
+        refused.push(rule.clone());
         last = Some(error);
     }
+}
+
+/// Whether the daemon blames a rule of an endpoint for what it refuses.
+fn names(told: &str, name: &EndpointName, number: usize) -> bool {
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
+    let mut words = told.split(|letter| !is_of_name(letter));
+    name.rule(number).is_ok_and(|rule| words.any(|word| word == rule.as_str()))
 }
 
 /// Takes back what an endpoint published.
@@ -101,14 +109,10 @@ fn apart(
 }
 
 /// A rule for each port, none of which is for the same as another, or as one of those that have theirs.
-fn choose(
-    all: &[Wanted],
-    mut taken: Vec<NatRule>,
-    to: &BridgeName,
-) -> Result<Vec<NatRule>, PluginError> {
+fn choose(all: &[Wanted], mut taken: Vec<NatRule>) -> Result<Vec<NatRule>, PluginError> {
     let others = taken.len();
     for wanted in all {
-        taken.push(wanted.choose(&taken, to)?);
+        taken.push(wanted.choose(&taken)?);
     }
     Ok(taken.split_off(others))
 }
@@ -164,22 +168,71 @@ fn rules(daemon: &Daemon, name: &EndpointName) -> Result<Vec<NatInfo>, PluginErr
     Ok(apart(daemon, name)?.0)
 }
 
-fn outsides(daemon: &Daemon, network: &NetworkInfo) -> Result<Vec<Outside>, PluginError> {
-    let outside = |bridge: &BridgeName| {
-        let gateways = daemon.bridge(bridge)?.settings.gateways;
-        let addresses = gateways.iter().map(|gateway| gateway.addr).collect();
-        Ok(Outside { bridge: bridge.clone(), addresses })
-    };
-    network.uplinks.iter().map(outside).collect()
+impl<'a> Places<'a> {
+    fn of(
+        daemon: &Daemon,
+        network: &'a NetworkInfo,
+        endpoint: &'a EndpointInfo,
+    ) -> Result<Self, PluginError> {
+        let bridges = daemon.bridges()?;
+        let rules = daemon.translations()?.into_iter().map(|info| info.rule).collect();
+        Ok(Self { network, endpoint, bridges, rules })
+    }
+
+    fn uplinks(&self) -> impl Iterator<Item = &BridgeInfo> {
+        self.bridges.iter().filter(|bridge| self.network.uplinks.contains(&bridge.name))
+    }
+
+    /// Where a port is published for an address of the container: on the uplinks, or, if an address outside is given, where
+    /// that leads to the switch, be it an uplink or not.
+    fn at(&self, address: Option<IpAddr>, container: IpAddr) -> Vec<&BridgeName> {
+        let has_version = |bridge: &&BridgeInfo| {
+            let mut gateways = bridge.settings.gateways.iter();
+            gateways.any(|gateway| gateway.addr.is_ipv4() == container.is_ipv4())
+        };
+        let Some(address) = address else {
+            return self.uplinks().filter(has_version).map(|bridge| &bridge.name).collect();
+        };
+        if address.is_loopback() {
+            // No uplink is asked: the daemon listens on the host's loopback.
+            return vec![&self.endpoint.network];
+        }
+        let leads =
+            |bridge: &&BridgeInfo| bridge.settings.leads_from(address, &bridge.name, &self.rules);
+        let uplinks: Vec<_> = self.uplinks().filter(leads).map(|bridge| &bridge.name).collect();
+        if !uplinks.is_empty() || self.network.settings.internal {
+            return uplinks;
+        }
+        let is_outside = |bridge: &&BridgeInfo| bridge.name != self.endpoint.network;
+        self.bridges.iter().filter(is_outside).filter(leads).map(|bridge| &bridge.name).collect()
+    }
+
+    /// Why a port can be published nowhere.
+    fn nowhere(&self, host_ip: Option<IpAddr>) -> String {
+        let gateways = self.uplinks().flat_map(|bridge| &bridge.settings.gateways);
+        let own: Vec<_> = gateways.map(|gateway| gateway.addr.to_string()).collect();
+        let own = own.join(", ");
+        let has_version = |ip: &IpAddr| {
+            let mut addresses = self.endpoint.addresses.iter();
+            addresses.any(|one| one.address.addr.is_ipv4() == ip.is_ipv4())
+        };
+        match host_ip {
+            _ if own.is_empty() => self.network.no_uplink(),
+            Some(ip) if !has_version(&ip) => {
+                format!("the container has no address of the IP version of {ip}")
+            }
+            Some(ip) if !ip.is_unspecified() => format!(
+                "{ip} is no address of the switch outside ({own}); publish at one that is, or at all by naming none; if {ip} is \
+                 the host's on another interface, share that one too, with `vswitchctl port add NAME --netdev INTERFACE --shared`"
+            ),
+            _ => format!("the container has no address of the IP version of {own}"),
+        }
+    }
 }
 
-/// Where a port is to be published: at each outside and for each of the container's addresses, as far as the IP
-/// versions agree.
-fn wanted(
-    binding: &PortBinding,
-    (network, endpoint): (&NetworkInfo, &EndpointInfo),
-    outsides: &[Outside],
-) -> Result<Vec<Wanted>, PluginError> {
+/// Where a port is to be published: at each place and for each of the container's addresses, as far as the IP versions
+/// agree.
+fn wanted(binding: &PortBinding, places: &Places<'_>) -> Result<Vec<Wanted>, PluginError> {
     let refuse = |why: String| {
         let PortBinding { host_ip, host_port, port, .. } = binding;
         Err(PluginError::Publish { what: format!("{host_ip}:{host_port}:{port}"), why })
@@ -198,15 +251,14 @@ fn wanted(
         (0, _) => PortRange::CHOSEN.first()..=PortRange::CHOSEN.last(),
         (first, last) => first..=last.max(first),
     };
+    let EndpointInfo { network, port, addresses, .. } = places.endpoint;
+    let containers = addresses.iter().map(|info| info.address.addr);
+    // `0.0.0.0` is every address of IPv4, `::` of IPv6, and nothing is both.
+    let of_version =
+        |addr: &IpAddr| host_ip.is_none_or(|host_ip| host_ip.is_ipv4() == addr.is_ipv4());
+    let address = host_ip.filter(|addr| !addr.is_unspecified());
     let mut all = Vec::new();
-    for address in &endpoint.addresses {
-        let container = address.address.addr;
-        let of_version = |addr: &IpAddr| addr.is_ipv4() == container.is_ipv4();
-        // `0.0.0.0` is every address of IPv4, `::` of IPv6, and nothing is both.
-        if host_ip.is_some_and(|addr| !of_version(&addr)) {
-            continue;
-        }
-        let address = host_ip.filter(|addr| !addr.is_unspecified());
+    for container in containers.filter(of_version) {
         let wanted = |on: &BridgeName| Wanted {
             on: on.clone(),
             address,
@@ -214,35 +266,12 @@ fn wanted(
             container_port: binding.port,
             protocol,
             candidates: candidates.clone(),
+            to: network.clone(),
+            port: port.clone(),
         };
-        if address.is_some_and(|address| address.is_loopback()) {
-            // No uplink is asked: the daemon listens on the host's loopback.
-            all.push(wanted(&endpoint.network));
-            continue;
-        }
-        let has_it = |outside: &&Outside| match address {
-            Some(address) => outside.addresses.contains(&address),
-            None => outside.addresses.iter().any(of_version),
-        };
-        all.extend(outsides.iter().filter(has_it).map(|outside| wanted(&outside.bridge)));
+        all.extend(places.at(address, container).into_iter().map(wanted));
     }
-    if all.is_empty() { refuse(no_outside(network, host_ip, outsides)) } else { Ok(all) }
-}
-
-/// Why a port can be published nowhere.
-fn no_outside(network: &NetworkInfo, host_ip: Option<IpAddr>, outsides: &[Outside]) -> String {
-    let addresses = outsides.iter().flat_map(|outside| &outside.addresses);
-    let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
-    match host_ip {
-        _ if addresses.is_empty() => network.no_uplink(),
-        Some(host_ip) => format!(
-            "{host_ip} is no address of the switch outside ({}), or the container has none of its IP version",
-            addresses.join(", ")
-        ),
-        None => {
-            format!("the container has no address of the IP version of {}", addresses.join(", "))
-        }
-    }
+    if all.is_empty() { refuse(places.nowhere(host_ip)) } else { Ok(all) }
 }
 
 /// Whether the port that a rule publishes is that of others already.
@@ -268,10 +297,11 @@ impl Wanted {
     }
 
     /// The first of its candidates that is free. The only one is tried even if it is not, for what the daemon says about it.
-    fn choose(&self, taken: &[NatRule], to: &BridgeName) -> Result<NatRule, PluginError> {
+    fn choose(&self, taken: &[NatRule]) -> Result<NatRule, PluginError> {
         for port in self.candidates.clone() {
-            let (on, forward, to) = (self.on.clone(), self.at(port)?, Some(to.clone()));
-            let rule = NatRule::Publish(Publish { on, forward, to, port: None });
+            let (on, forward) = (self.on.clone(), self.at(port)?);
+            let (to, its) = (Some(self.to.clone()), Some(self.port.clone()));
+            let rule = NatRule::Publish(Publish { on, forward, to, port: its });
             if !self.is_choice() || !is_taken(&rule, taken) {
                 return Ok(rule);
             }

@@ -346,7 +346,7 @@ fn look_up(name: &str, kind: DnsQueryType) -> Result<IpAddress, dns::GetQueryRes
     let socket = client.sockets.add(dns::Socket::new(&[GATEWAY.into()], Vec::new()));
     let resolver = client.sockets.get_mut::<dns::Socket>(socket);
     let query = resolver.start_query(client.interface.context(), name, kind).unwrap();
-    let directory = Directory::of(&"web".parse::<BridgeName>().unwrap(), &network());
+    let directory = Directory::of(&"web".parse::<BridgeName>().unwrap(), &network(), |_| None);
     let responder = Responder { directory: &directory, forwarding: Forwarding::On };
     client.talk(|asked| {
         assert_eq!(asked.to, SocketAddr::new(GATEWAY.into(), PORT));

@@ -198,7 +198,7 @@ fn a_port_cannot_be_published_where_there_is_no_outside() -> TestResult {
         ("shape", json!("routed"), "at their own addresses"),
         ("ipMasq", json!(false), "`vswitchctl nat publish add"),
     ] {
-        host.change(Mutation::NetworkRm(ctl::Named::new("web".parse()?)))?;
+        host.change(Mutation::NetworkRm(ctl::NetworkRm::new("web".parse()?)))?;
         let (code, message) = Run::command("ADD", "a", &a, &with(&conf, key, value)).error()?;
         assert_eq!(code, 7);
         assert!(message.contains(fits) && !message.contains("--shared"), "{message}");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::check::no_port;
+use crate::check::{no_port, shown};
 use crate::flow::{FlowId, FlowRule, diff};
 use crate::{Config, CtlError, ErrorCode, FlowKey, FlowReplace};
 
@@ -43,10 +43,22 @@ pub(super) fn del(config: &mut Config, key: &FlowKey) -> Result<(), CtlError> {
         return Ok(());
     }
     let what = match key {
-        FlowKey::Id(id) => format!("rule {id} does not exist"),
+        FlowKey::Id(id) => format!("rule {id} does not exist{}", of_priority(config, *id)),
         FlowKey::Match(matches) => format!("no rule has just the match {matches}"),
     };
     Err(CtlError::not_found(format!("{what}; `flow list` shows those that there are")))
+}
+
+/// The rules whose priority was taken for the number of one.
+fn of_priority(config: &Config, id: FlowId) -> String {
+    let has_it = |(_, rule): &(&FlowId, &FlowRule)| rule.priority == id.number();
+    let meant: Vec<_> = config.flows.iter().filter(has_it).map(|(id, _)| id).collect();
+    match meant.as_slice() {
+        [] => String::new(),
+        meant => {
+            format!(" (a rule is known by its number; priority {id} is that of {})", shown(meant))
+        }
+    }
 }
 
 pub(super) fn replace(config: &mut Config, replace: &FlowReplace) -> Result<(), CtlError> {

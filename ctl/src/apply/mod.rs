@@ -100,7 +100,7 @@ fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
         Mutation::FlowDel(key) => flow::del(&mut next, key)?,
         Mutation::FlowReplace(rules) => flow::replace(&mut next, rules)?,
         Mutation::NetworkCreate(create) => network::create(&mut next, create)?,
-        Mutation::NetworkRm(named) => network::rm(&mut next, named)?,
+        Mutation::NetworkRm(request) => network::rm(&mut next, request)?,
         Mutation::NetworkSet(set) => network::set(&mut next, set)?,
         Mutation::NetworkConnect(connect) => network::connect(&mut next, connect)?,
         Mutation::NetworkHandover(handover) => network::handover(&mut next, handover)?,

@@ -1,6 +1,7 @@
 //! Changes of networks, and who is on them.
 
 mod apart;
+mod removal;
 mod same;
 
 use std::collections::BTreeSet;
@@ -11,14 +12,16 @@ use super::host;
 use super::ipam::{free_subnet, new_pool};
 use super::port::remove_port;
 use crate::attach::{difference, list};
-use crate::check::{no_network, references, shown};
+use crate::check::{check_room, no_network, shown};
 use crate::ipam::{IpamError, Pool, Span};
 use crate::network::{dismantle, uplinks};
 use crate::{
-    BridgeName, Config, CtlError, Endpoint, ErrorCode, IfName, Named, NatRule, NetnsRef, Network,
-    NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings,
-    Owner, Port, PortKind, PortName, Prefix, Shape, Tap, TapRoute,
+    BridgeName, Config, CtlError, Endpoint, ErrorCode, NatRule, Network, NetworkConnect,
+    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port,
+    PortKind, PortName, Prefix, Shape, Tap, TapRoute,
 };
+
+pub(super) use removal::rm;
 
 pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), CtlError> {
     let name = &create.name;
@@ -98,6 +101,7 @@ fn check_one_gateway_each(subnets: &BTreeSet<Prefix>, gateways: &[IpAddr]) -> Re
 fn subnets(config: &Config, create: &NetworkCreate) -> Result<BTreeSet<Prefix>, CtlError> {
     let mut subnets = BTreeSet::new();
     for subnet in &create.subnets {
+        check_room(subnet).map_err(|error| error.within("subnet", subnet))?;
         if let Some(other) = subnets.iter().find(|other: &&Prefix| other.overlaps(subnet)) {
             let message = format!("subnets {other} and {subnet} overlap; give the larger one only");
             return Err(CtlError::invalid(message));
@@ -194,31 +198,6 @@ pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError>
     }
     // What was entered by hand about its stations stays.
     config.bridges.extend(entered.map(|bridge| (set.name.clone(), bridge)));
-    Ok(())
-}
-
-pub(super) fn rm(config: &mut Config, named: &Named<BridgeName>) -> Result<(), CtlError> {
-    host::remove(config, &named.name);
-    let Some(network) = config.networks.get(&named.name).cloned() else {
-        return if named.if_exists { Ok(()) } else { Err(no_network(config, &named.name)) };
-    };
-    let in_use = |by: &str, users: Vec<String>, remedy: &str| {
-        let message = format!("network {} {by} {}; {remedy}", named.name, shown(&users));
-        Err(CtlError::new(ErrorCode::InUse, message))
-    };
-    if !network.endpoints.is_empty() {
-        let endpoints = network.endpoints.iter().map(|(port, endpoint)| {
-            let owner = endpoint.owner.as_str();
-            if owner == port.as_str() { owner.to_owned() } else { format!("{port} ({owner})") }
-        });
-        return in_use("has endpoints:", endpoints.collect(), "`network disconnect` them first");
-    }
-    dismantle(config, &named.name, &network);
-    let references = references(config, &named.name);
-    if !references.is_empty() {
-        return in_use("is in use by", references, "remove these first");
-    }
-    config.networks.remove(&named.name);
     Ok(())
 }
 
@@ -450,47 +429,24 @@ fn has_default_route(config: &Config, connect: &NetworkConnect, gateway: IpAddr)
 }
 
 pub(super) fn disconnect(config: &mut Config, request: &NetworkDisconnect) -> Result<(), CtlError> {
-    let NetworkDisconnect { network: name, netns, ifname } = request;
+    let NetworkDisconnect { network: name, netns, .. } = request;
     let Some(network) = config.networks.get(name) else { return Err(no_network(config, name)) };
-    let is_meant = |(_, of, its): &InContainer| {
-        *of == netns && ifname.as_ref().is_none_or(|ifname| ifname == *its)
-    };
-    let meant: Vec<_> = containers(config, network).filter(is_meant).collect();
-    match (meant.as_slice(), ifname) {
-        ([(port, ..)], _) => {
+    let there = config.containers_on(network);
+    let meant: Vec<_> = there.filter(|(_, netns, ifname)| request.means(netns, ifname)).collect();
+    match meant.as_slice() {
+        // Who is gone already is disconnected; the answer says who is there.
+        [] => Ok(()),
+        [(port, ..)] => {
             let port = PortName::clone(port);
             remove_port(config, &port);
             Ok(())
         }
-        ([], Some(_)) => Ok(()),
-        ([], None) => Err(not_connected(config, network, request)),
-        (several, _) => {
-            let ifnames = several.iter().map(|(_, _, ifname)| ifname.to_string());
+        several => {
+            let ifnames: Vec<_> = several.iter().map(|(_, _, ifname)| ifname).collect();
             Err(CtlError::invalid(format!(
                 "namespace {netns} is on network {name} by several interfaces: {}; say which with --ifname",
-                shown(&ifnames.collect::<Vec<_>>())
+                shown(&ifnames)
             )))
         }
     }
-}
-
-/// An endpoint in a container: its port, the container's namespace and the interface there.
-type InContainer<'a> = (&'a PortName, &'a NetnsRef, &'a IfName);
-
-fn containers<'a>(
-    config: &'a Config,
-    network: &'a Network,
-) -> impl Iterator<Item = InContainer<'a>> {
-    network.endpoints.keys().filter_map(|port| {
-        let (netns, ifname) = config.ports.get(port)?.kind.interface();
-        Some((port, netns?, ifname))
-    })
-}
-
-fn not_connected(config: &Config, network: &Network, request: &NetworkDisconnect) -> CtlError {
-    let there = containers(config, network);
-    let there: Vec<_> = there.map(|(_, netns, ifname)| format!("{netns} ({ifname})")).collect();
-    let there = if there.is_empty() { "no container is".to_owned() } else { shown(&there) };
-    let NetworkDisconnect { network, netns, .. } = request;
-    CtlError::not_found(format!("namespace {netns} is not on network {network}; on it: {there}"))
 }

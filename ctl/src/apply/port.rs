@@ -1,16 +1,15 @@
 //! Changes of ports.
 
 use super::{fdb, host};
-use crate::attach::attached;
+use crate::attach::{attached, differences};
 use crate::check::no_port;
 use crate::{
     Bridge, Config, CtlError, Detach, ErrorCode, Named, Port, PortAdd, PortKind, PortName, PortSet,
 };
 
 pub(super) fn add(config: &mut Config, add: &PortAdd) -> Result<(), CtlError> {
-    if config.ports.contains_key(&add.name) {
-        let message = format!("port {} exists already; change it with `port set`", add.name);
-        return Err(CtlError::new(ErrorCode::Exists, message));
+    if let Some(present) = config.ports.get(&add.name) {
+        return check_same(config, present, add);
     }
     // Nobody else is on its bridge, which is what the host is: nothing could be said of it before.
     if add.port.shared && !config.bridges.contains_key(&add.port.bridge) {
@@ -19,6 +18,21 @@ pub(super) fn add(config: &mut Config, add: &PortAdd) -> Result<(), CtlError> {
     let port = host::enter(config, &add.name, add.port.clone())?;
     config.ports.insert(add.name.clone(), port);
     Ok(())
+}
+
+/// That a port which is there is the one that is asked for.
+fn check_same(config: &Config, present: &Port, add: &PortAdd) -> Result<(), CtlError> {
+    let asked = host::enter(&mut config.clone(), &add.name, add.port.clone())?;
+    let found = differences(present, &asked);
+    if found.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "port {} exists already, otherwise: {}; change it with `port set`, or `port del` it first",
+        add.name,
+        found.join("; ")
+    );
+    Err(CtlError::new(ErrorCode::Exists, message))
 }
 
 pub(super) fn del(config: &mut Config, named: &Named<PortName>) -> Result<(), CtlError> {

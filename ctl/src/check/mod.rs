@@ -6,6 +6,7 @@ mod flow;
 mod nat;
 mod network;
 mod port;
+mod references;
 mod route;
 mod service;
 mod vxlan;
@@ -16,14 +17,13 @@ use std::ops::RangeInclusive;
 
 pub(crate) use bridge::MAX_GATEWAYS;
 pub(crate) use nat::{address_nowhere, check_addressed};
+pub(crate) use network::check_room;
+pub(crate) use references::{Reference, references};
 pub(crate) use route::{Link, MAX_NEXT_HOPS};
 
-use crate::flow::FlowRule;
 use crate::loopback;
 use crate::plan::differing;
-use crate::{
-    Bridge, BridgeName, Config, CtlError, NatRule, PortName, Prefix, Service, Table, VlanOf,
-};
+use crate::{Bridge, BridgeName, Config, CtlError, PortName, Prefix, Table, VlanOf};
 
 /// More stations than this on one bridge are more than the switch has memory for.
 const MAC_LIMIT: RangeInclusive<u32> = 1..=1_048_576;
@@ -141,9 +141,10 @@ fn check_numbers(config: &Config) -> Result<(), CtlError> {
 const SHOWN: usize = 10;
 
 /// Names of what a message is about, for people.
-pub(crate) fn shown(names: &[String]) -> String {
+pub(crate) fn shown(names: &[impl Display]) -> String {
     let more = if names.len() > SHOWN { ", ..." } else { "" };
-    names[..names.len().min(SHOWN)].join(", ") + more
+    let shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
+    shown.join(", ") + more
 }
 
 /// That a bridge does not exist, and which do.
@@ -179,33 +180,6 @@ pub(crate) fn no_port(config: &Config, name: &PortName) -> CtlError {
 /// That a tunnel does not exist.
 pub(crate) fn no_vxlan(name: &PortName) -> CtlError {
     CtlError::not_found(format!("vxlan {name} does not exist; `vxlan list` shows those that do"))
-}
-
-/// What needs a bridge, by kind and name.
-pub(crate) fn references(config: &Config, bridge: &BridgeName) -> Vec<String> {
-    let ports = config.ports_of(bridge).map(|(name, _)| format!("port {name}"));
-    let vxlans = config
-        .vxlans_of(bridge)
-        .chain(config.vxlans_over(bridge))
-        .map(|(name, _)| format!("vxlan {name}"));
-    let vlans = config.vlans_of(bridge).map(|(name, _)| format!("bridge {name}"));
-    let routes = config.routes.get(bridge).into_iter().flatten();
-    let routes = routes.map(|(to, _)| format!("route {to} on {bridge}"));
-    let allowed = config.allowed.iter().flat_map(|(from, reached)| {
-        let concerned = reached.iter().filter(move |to| from == bridge || *to == bridge);
-        concerned.map(move |to| format!("route allow {from} {to}"))
-    });
-    let concerned = |rule: &NatRule| rule.bridges().contains(&bridge);
-    let nat = config.nat.iter().filter(|(_, rule)| concerned(rule));
-    let nat = nat.map(|(name, _)| format!("nat rule {name}"));
-    let named = |rule: &FlowRule| rule.matches.criteria().bridge.as_ref() == Some(bridge);
-    let flows = config.flows.iter().filter(|(_, rule)| named(rule));
-    let flows = flows.map(|(id, _)| format!("rule {id}"));
-    let concerned = |service: &Service| service.bridges().any(|name| name == bridge);
-    let services = config.services.iter().filter(|(_, service)| concerned(service));
-    let services = services.map(|(name, _)| format!("service {name}"));
-    let rules = allowed.chain(nat).chain(services).chain(flows);
-    ports.chain(vxlans).chain(vlans).chain(routes).chain(rules).collect()
 }
 
 /// A bridge that has to be there.

@@ -205,7 +205,8 @@ fn check_publish(config: &Config, rule: &Publish) -> Result<(), CtlError> {
         Some(to) => to,
         None => only_holder(config, rule)?,
     };
-    match routed(config, to)?.gateway_for(container) {
+    routed(config, to)?;
+    match config.gateway_for(to, container) {
         None => Err(CtlError::invalid(format!(
             "container {container} is in no subnet of bridge {to}'s gateways; see `bridge show {to}`"
         ))),

@@ -165,9 +165,7 @@ fn check_own(subnet: &Prefix, pool: &Pool) -> Result<(), CtlError> {
     if addr.is_loopback() || addr.is_multicast() || addr.is_unspecified() {
         return Err(CtlError::invalid("containers cannot have addresses of it"));
     }
-    if Span::hosts(subnet).count() < 2 {
-        return Err(CtlError::invalid("it has no room for a gateway and a container"));
-    }
+    check_room(subnet)?;
     check_number("ranges in one subnet", pool.ranges.len().max(pool.reserved.len()), MAX_RANGES)?;
     let all = Span::of(subnet);
     let within = |span: &Span| all.contains(span.first()) && all.contains(span.last());
@@ -183,6 +181,21 @@ fn check_own(subnet: &Prefix, pool: &Pool) -> Result<(), CtlError> {
         )),
         None => Ok(()),
     }
+}
+
+/// That a subnet is more than one address, as which one is read that is written without the length of its prefix.
+///
+/// # Errors
+/// [`CtlError`], with how it is written.
+pub(crate) fn check_room(subnet: &Prefix) -> Result<(), CtlError> {
+    if Span::hosts(subnet).count() > 1 {
+        return Ok(());
+    }
+    let usual = if subnet.is_ipv4() { 24 } else { 64 };
+    let example = Prefix::of(subnet.addr(), usual).unwrap_or(*subnet);
+    Err(CtlError::invalid(format!(
+        "it has no room for a gateway and a container; write a subnet with the length of its prefix, such as {example}"
+    )))
 }
 
 /// The gateway may be among what is reserved.

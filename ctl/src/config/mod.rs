@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::check;
 use crate::ipam::Pool;
 use crate::network::settle;
-use crate::{BridgeName, CtlError, Mtu, PortName, Prefix, RuleName, ServiceName};
+use crate::{BridgeName, CtlError, IpCidr, Mtu, PortName, Prefix, RuleName, ServiceName};
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor, VlanOf};
 pub use flows::Flows;
@@ -312,6 +312,17 @@ impl Config {
         !other.networks.diff(&self.networks).any(differs)
     }
 
+    /// The router's address for whoever has an address on a bridge: that in whose subnet it is. The subnets of containers that have no
+    /// link in common are no link's, but their network's.
+    pub fn gateway_for(&self, name: &BridgeName, addr: IpAddr) -> Option<IpCidr> {
+        let of_link = self.bridges.get(name)?.gateway_for(addr).copied();
+        of_link.or_else(|| {
+            let network = self.networks.get(name).filter(|of| of.settings.shape.parts())?;
+            let pool = network.pool_of(addr)?;
+            Some(network.cidr(pool, pool.gateway?))
+        })
+    }
+
     /// The bridges on which a service's backend with this address can be: the one that the service names, or those in whose
     /// subnets it is.
     pub fn backend_bridges<'a>(
@@ -319,10 +330,10 @@ impl Config {
         service: &'a Service,
         ip: IpAddr,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
-        let holds = move |(name, bridge): &(&BridgeName, &Bridge)| {
-            service.to.as_ref().is_none_or(|to| to == *name) && bridge.gateway_for(ip).is_some()
+        let holds = move |name: &&BridgeName| {
+            service.to.as_ref().is_none_or(|to| to == *name) && self.gateway_for(name, ip).is_some()
         };
-        self.bridges.iter().filter(holds).map(|(name, _)| name)
+        self.bridges.keys().filter(holds)
     }
 
     /// The bridges of a service's backends.
@@ -339,10 +350,10 @@ impl Config {
         &'a self,
         rule: &'a Publish,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
-        let holds = |(name, bridge): &(&BridgeName, &Bridge)| {
+        let holds = |name: &&BridgeName| {
             (**name != rule.on || rule.is_on_loopback())
-                && bridge.gateway_for(rule.forward.container).is_some()
+                && self.gateway_for(name, rule.forward.container).is_some()
         };
-        self.bridges.iter().filter(holds).map(|(name, _)| name)
+        self.bridges.keys().filter(holds)
     }
 }

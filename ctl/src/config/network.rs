@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::ipam::{Pool, PoolChange, differing, put};
 use crate::names::bad;
 use crate::{
-    BridgeName, Config, HostName, IpCidr, MacAddr, Mtu, Owner, PortKind, PortName, Prefix, Vni,
-    Vxlan,
+    BridgeName, Config, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortKind,
+    PortName, Prefix, Vni, Vxlan,
 };
 
 /// A network: a bridge of the same name with gateways, masquerading and a tunnel as these settings say
@@ -61,6 +61,16 @@ pub struct NetworkSettings {
     /// What its owner notes about it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+impl NetworkSettings {
+    /// What the labels begin with that say which of Docker's networks it is; Docker's number of that follows.
+    pub const DOCKER_LABEL: &str = "docker.network/";
+
+    /// Docker's networks that it is, by Docker's numbers.
+    pub fn docker_networks(&self) -> impl Iterator<Item = &str> {
+        self.labels.keys().filter_map(|key| key.strip_prefix(Self::DOCKER_LABEL))
+    }
 }
 
 impl Default for NetworkSettings {
@@ -300,6 +310,17 @@ impl Config {
         let called =
             all.filter(move |(network, port, endpoint)| endpoint.is_called(name, network, port));
         called.map(|(_, port, _)| port)
+    }
+
+    /// The containers on a network of which it is known where they are: the port of each, its namespace and the interface there.
+    pub(crate) fn containers_on<'a>(
+        &'a self,
+        network: &'a Network,
+    ) -> impl Iterator<Item = (&'a PortName, &'a NetnsRef, &'a IfName)> + 'a {
+        network.endpoints.keys().filter_map(|port| {
+            let (netns, ifname) = self.ports.get(port)?.kind.interface();
+            Some((port, netns?, ifname))
+        })
     }
 
     /// The containers that are a bridge's by routing alone, with the MAC address of each: all others' addresses of their subnets are

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::names::bad;
-use crate::{BridgeName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Prefix, Rate, Vlan};
+use crate::{
+    BridgeName, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Prefix, Rate, RawNetns, Vlan,
+};
 
 /// A port of a bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +83,20 @@ impl Port {
             shared: false,
             ingress: None,
             place: None,
+        }
+    }
+}
+
+impl Port {
+    /// The name in `/run/netns` by which its container was attached, if it can be that of a host: names with dots are others'.
+    pub fn namespace_name(&self) -> Option<HostName> {
+        let netns = match &self.kind {
+            PortKind::Tap(tap) if tap.handover => None,
+            kind => kind.interface().0,
+        };
+        match netns?.raw() {
+            RawNetns::Name(name) if !name.contains('.') => name.parse().ok(),
+            _ => None,
         }
     }
 }

@@ -32,7 +32,8 @@ pub use ipam::{IpamFilter, IpamRelease, IpamRequest, PoolAdd};
 pub use nat::{NatAdd, NatSet, TimeoutsSet};
 pub use neighbor::{NeighborAdd, NeighborFilter, NeighborKey};
 pub use network::{
-    HostPort, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet,
+    HostPort, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkRm,
+    NetworkSet,
 };
 pub use port::{Attach, Detach, PortAdd, PortMove, PortSet};
 pub use route::{Allowance, RouteAdd, RouteDel};
@@ -154,7 +155,7 @@ pub enum Mutation {
     /// Changes a bridge.
     #[serde(rename = "bridge.set")]
     BridgeSet(BridgeSet),
-    /// Makes a port.
+    /// Makes a port; safe to repeat.
     #[serde(rename = "port.add")]
     PortAdd(Box<PortAdd>),
     /// Removes a port.
@@ -216,7 +217,7 @@ pub enum Mutation {
     NetworkCreate(Box<NetworkCreate>),
     /// Removes a network without containers, and what belongs to it.
     #[serde(rename = "network.rm")]
-    NetworkRm(Named<BridgeName>),
+    NetworkRm(NetworkRm),
     /// Changes a network.
     #[serde(rename = "network.set")]
     NetworkSet(Box<NetworkSet>),

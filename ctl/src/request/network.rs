@@ -148,6 +148,27 @@ impl NetworkSet {
     }
 }
 
+/// A network to remove.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkRm {
+    /// Its name.
+    pub name: BridgeName,
+    /// It is no error if it does not exist.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub if_exists: bool,
+    /// What refers to it goes with it: routes, rules, services, and interfaces on its bridge that are there without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+impl NetworkRm {
+    /// A network that is there, and that nothing refers to.
+    pub fn new(name: BridgeName) -> Self {
+        Self { name, if_exists: false, force: false }
+    }
+}
+
 /// A container to connect to a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,9 +234,16 @@ pub struct NetworkDisconnect {
     pub network: BridgeName,
     /// The container's namespace.
     pub netns: NetnsRef,
-    /// The name of its interface, which need not be there; without it, it has one on the network.
+    /// The name of its interface; without it, it has no more than one on the network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ifname: Option<IfName>,
+}
+
+impl NetworkDisconnect {
+    /// Whether it means this interface of a namespace.
+    pub(crate) fn means(&self, netns: &NetnsRef, ifname: &IfName) -> bool {
+        self.netns == *netns && self.ifname.as_ref().is_none_or(|own| own == ifname)
+    }
 }
 
 /// A container to connect to a network by an interface that its engine takes to it, and configures there.

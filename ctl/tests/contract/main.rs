@@ -17,6 +17,8 @@ mod notes;
 mod packets;
 mod plan;
 mod protocol;
+mod removal;
+mod repeated;
 mod routing;
 mod rules;
 mod services;

@@ -97,3 +97,16 @@ fn a_rule_outlives_the_port_that_it_names() {
         "actions":"allow"}]}"#;
     assert_eq!(apply(&detached, &change(kept)).unwrap().flows.len(), 1);
 }
+
+#[test]
+fn a_priority_that_was_taken_for_a_rules_number_is_told() {
+    let config = config_of(&RULES);
+    let told = "rule 100 does not exist (a rule is known by its number; priority 100 is that of 0)";
+    refuses(
+        &config,
+        &[
+            (r#"flow.del {"id":100}"#, NotFound, told),
+            (r#"flow.del {"id":99}"#, NotFound, "rule 99 does not exist; `flow list`"),
+        ],
+    );
+}

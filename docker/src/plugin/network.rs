@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ctl::ipam::Span;
-use ctl::response::{EndpointInfo, NetworkInfo, PortInfo};
+use ctl::response::{EndpointInfo, NetworkInfo};
 use ctl::{
-    Batch, BridgeName, IpCidr, MacAddr, Mutation, Named, NetworkCreate, NetworkHandover,
-    NetworkSet, PortKind, PortSet, Prefix,
+    BridgeName, IpCidr, MacAddr, Mutation, Named, NetworkCreate, NetworkHandover, NetworkRm,
+    NetworkSet, NetworkSettings, PortSet, Prefix,
 };
 use serde_json::{Value, json};
 
@@ -24,8 +24,6 @@ use crate::publish;
 pub(super) const CAPABILITIES: Capabilities =
     Capabilities { scope: "local", connectivity_scope: "local", gw_alloc_checker: false };
 
-/// What the labels of a network begin with that is one of Docker's; Docker's number of it follows.
-const LABEL: &str = "docker.network/";
 /// The label's text where the network was made for Docker, and goes with Docker's.
 const OWN: &str = "own";
 /// The label's text where the network was there before.
@@ -34,12 +32,7 @@ const SHARED: &str = "shared";
 const DST_PREFIX: &str = "eth";
 
 fn label(id: &str) -> String {
-    format!("{LABEL}{id}")
-}
-
-/// Docker's networks that a network is.
-fn engines(network: &NetworkInfo) -> impl Iterator<Item = &str> {
-    network.settings.labels.keys().filter_map(|key| key.strip_prefix(LABEL))
+    format!("{}{id}", NetworkSettings::DOCKER_LABEL)
 }
 
 impl Plugin {
@@ -113,32 +106,24 @@ impl Plugin {
             self.set_label(network.name, id, "")?;
             return Ok(Nothing {});
         }
-        if let Some(other) = engines(&network).find(|other| *other != id.as_str()) {
+        if let Some(other) = network.settings.docker_networks().find(|other| *other != id.as_str())
+        {
             return Err(PluginError::Different {
                 network: network.name.to_string(),
                 why: format!("Docker's network {other} is on it too; remove that one first"),
             });
         }
-        // Docker's network goes whatever is answered: dockerd only logs why a plugin does not remove it. So its wires go with it.
-        let mut changes = self.wires(&network.name)?;
-        let named = Named { name: network.name, if_exists: true };
-        changes.push(Mutation::NetworkRm(named));
-        self.daemon.change(Mutation::Batch(Batch { changes }))?;
+        // Docker's network goes whatever is answered: dockerd only logs why a plugin does not remove it. So what refers to it goes too.
+        let rm = NetworkRm { if_exists: true, force: true, ..NetworkRm::new(network.name) };
+        let changed = self.daemon.change(Mutation::NetworkRm(rm))?;
+        changed.notes.iter().for_each(|note| tracing::warn!("{note}"));
         Ok(Nothing {})
-    }
-
-    /// Lets the interfaces of the host go that were put on a network's bridge by hand, which are there without it.
-    fn wires(&self, network: &BridgeName) -> Result<Vec<Mutation>, PluginError> {
-        let mut ports = self.daemon.ports()?;
-        let is_wire = |kind: &PortKind| matches!(kind, PortKind::Netdev { .. });
-        ports.retain(|port| port.settings.bridge == *network && is_wire(&port.settings.kind));
-        let gone = |port: PortInfo| Mutation::PortDel(Named { name: port.name, if_exists: true });
-        Ok(ports.into_iter().map(gone).collect())
     }
 
     fn network(&self, id: &str) -> Result<NetworkInfo, PluginError> {
         let networks = self.daemon.networks()?;
-        let found = networks.into_iter().find(|network| engines(network).any(|own| own == id));
+        let is_it = |network: &NetworkInfo| network.settings.docker_networks().any(|own| own == id);
+        let found = networks.into_iter().find(is_it);
         found.ok_or_else(|| PluginError::NoNetwork { id: id.chars().take(100).collect() })
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ctl::response::PortInfo;
 use ctl::{
-    Mutation, NetdevMode, NetworkConnect, NetworkDisconnect, Port, PortAdd, PortKind, Query,
-    RouteDel,
+    Allowance, BridgeAdd, Mutation, NatAdd, NatRule, NetdevMode, NetworkConnect, NetworkDisconnect,
+    Port, PortAdd, PortKind, Publish, Query, RouteDel,
 };
 use e2e::{Host, Outcome, Plugin, Switch};
 use netlab::{Container, LabError, Need, Test, TestResult, test};
@@ -25,6 +25,8 @@ pub fn tests() -> Vec<Test> {
         test!(who_publishes_without_an_uplink_is_told_how_to_make_one),
         test!(who_publishes_on_a_network_without_a_way_out_is_told_why),
         test!(a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_both),
+        test!(what_refers_to_dockers_network_goes_with_it_and_the_log_names_it),
+        test!(a_port_is_published_at_any_address_that_leads_to_the_switch),
         test!(containers_that_begin_at_once_get_different_ports_of_a_range),
         test!(a_port_of_a_range_that_a_program_of_the_host_has_is_passed_by),
         test!(a_network_without_addresses_is_made_for_dockers_null_driver),
@@ -289,6 +291,48 @@ fn a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_b
     Ok(())
 }
 
+fn what_refers_to_dockers_network_goes_with_it_and_the_log_names_it() -> TestResult {
+    let wire = Wire::new()?;
+    wire.create_network(json!({ "com.docker.network.generic": { "vswitch.network": "lan" } }))?;
+    let allow = Allowance { from: "outside".parse()?, to: "lan".parse()? };
+    wire.switch.change(Mutation::RouteAllow(allow))?;
+    let forward = "8080:10.9.0.9:80/tcp".parse()?;
+    let publish = Publish { on: "outside".parse()?, forward, to: None, port: None };
+    let rule = NatAdd { name: Some("by-hand".parse()?), rule: NatRule::Publish(publish) };
+    wire.switch.change(Mutation::NatAdd(rule))?;
+    wire.done("NetworkDriver.DeleteNetwork", json!({ "NetworkID": NETWORK }))?;
+    assert_eq!((wire.switch.networks()?.len(), wire.switch.translations()?.len()), (0, 0));
+    let log = std::fs::read_to_string(wire.host.directory().join("vswitchd.log"))?;
+    for what in ["route allow outside lan", "nat rule by-hand"] {
+        assert!(log.contains(&format!("{what} went with network lan")), "{log}");
+    }
+    Ok(())
+}
+
+fn a_port_is_published_at_any_address_that_leads_to_the_switch() -> TestResult {
+    let wire = Wire::new()?;
+    let endpoints = endpoints(&wire, 1)?;
+    let mut side = BridgeAdd::new("side".parse()?);
+    side.gateways = vec!["192.0.2.1/24".parse()?];
+    side.proxy = vec!["192.0.2.64/28".parse()?];
+    wire.switch.change(Mutation::BridgeAdd(side))?;
+    // Neither is an uplink's own address.
+    for address in ["192.0.2.1", "192.0.2.70"] {
+        assert_eq!(publish_one(&wire, endpoints[0].clone(), address, 8000)?, 8000, "{address}");
+        let rules = wire.switch.translations()?;
+        let on = rules.iter().find_map(|info| match &info.rule {
+            NatRule::Publish(rule) => Some(rule.on.as_str()),
+            _ => None,
+        });
+        assert_eq!(on, Some("side"), "{address}");
+    }
+    let refused = publish_one(&wire, endpoints[0].clone(), "203.0.113.9", 8000)?;
+    let told = refused["Err"].as_str().ok_or("it was published")?;
+    assert!(told.contains("203.0.113.9 is no address of the switch outside"), "{told}");
+    assert!(told.contains("port add NAME --netdev INTERFACE --shared"), "{told}");
+    Ok(())
+}
+
 /// Endpoints of a new network, as many as asked for.
 fn endpoints(wire: &Wire, count: u8) -> Outcome<Vec<Value>> {
     wire.create_network(json!({}))?;
@@ -344,14 +388,16 @@ fn a_port_of_a_range_that_a_program_of_the_host_has_is_passed_by() -> TestResult
     let wire = Wire::new()?;
     let endpoints = endpoints(&wire, 2)?;
     let failed = |source| LabError::Socket { operation: "listen", source };
-    let _program =
-        wire.host.namespace.run(|| TcpListener::bind("127.0.0.1:8000").map_err(failed))?;
+    let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).map_err(failed);
+    let taken = 8000..8020;
+    let programs = taken.clone().map(|port| wire.host.namespace.run(|| bind(port)));
+    let _programs = programs.collect::<Result<Vec<_>, _>>()?;
     let publish =
         |number: usize, last| publish_one(&wire, endpoints[number].clone(), "127.0.0.1", last);
-    assert_eq!(publish(0, 8001)?, 8001);
+    assert_eq!(publish(0, taken.end)?, taken.end, "a range is tried to its end");
     // There is none left, and the answer says who has them.
-    let refused = publish(1, 8001)?;
-    assert!(refused["Err"].as_str().is_some_and(|said| said.contains("8000")), "{refused}");
+    let refused = publish(1, taken.end)?;
+    assert!(refused["Err"].as_str().is_some_and(|said| said.contains("8019")), "{refused}");
     Ok(())
 }
 

@@ -216,6 +216,7 @@ fn a_running_container_of_docker_is_attached_by_name() -> TestResult {
     let mut command = script(&switch, "attach-container.sh", "shop plain --ip 10.1.0.9")?;
     let said = on(&host.namespace, command.env("ENGINE", docker.client_words()))?;
     assert!(said.contains("10.1.0.9/24"), "{said}");
+    assert_eq!(switch.networks()?[0].endpoints[0].aliases[0].as_str(), "plain");
     docker.shell("plain", "ping -c 1 -w 5 10.1.0.1")?;
     docker.run("kill plain")?;
     let mut late = script(&switch, "attach-container.sh", "shop plain")?;

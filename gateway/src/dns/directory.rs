@@ -1,16 +1,17 @@
 //! [`Directory`]: the names of a network's containers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ctl::{BridgeName, Network, Prefix};
+use ctl::{BridgeName, HostName, Network, PortName, Prefix};
 use domain::base::iana::Rtype;
 use domain::base::name::{Label, Name, ToLabelIter, ToName};
 
 type OwnedName = Name<Vec<u8>>;
 
-/// The names of a network's containers: each is found by its aliases and by the name of its port, alone and followed by
-/// the name of the network. Made from the configuration, and good for as long as that stays the same.
+/// The names of a network's containers: each is found by its aliases, by the name by which it was attached, unless that is an alias or
+/// a port, and by the name of its port, alone and followed by the name of the network. Made from the
+/// configuration, and good for as long as that stays the same.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
     /// Names differ in more than the case of their letters (RFC 4343).
@@ -35,16 +36,29 @@ pub(super) enum Entry<'a> {
 }
 
 impl Directory {
-    /// The names on a network.
-    pub fn of(name: &BridgeName, network: &Network) -> Self {
+    /// The names on a network; `namespace` says by which name a port's container was attached.
+    pub fn of(
+        name: &BridgeName,
+        network: &Network,
+        namespace: impl Fn(&PortName) -> Option<HostName>,
+    ) -> Self {
         let subnets = network.pools.keys().copied().collect();
         let zone = name.as_str().parse().ok();
         let zone = zone.filter(|zone: &OwnedName| labels(zone).count() == 1);
         let mut directory = Self { subnets, zone, ..Self::default() };
+        let parsed = |text: &str| text.trim_end_matches('.').parse::<OwnedName>().ok();
+        let given = network.endpoints.iter().flat_map(|(port, endpoint)| {
+            let aliases = endpoint.aliases.iter().map(HostName::as_str);
+            aliases.chain([port.as_str()]).filter_map(parsed)
+        });
+        let given: HashSet<_> = given.collect();
         for (port, endpoint) in &network.endpoints {
             let addresses: Vec<_> = network.addresses_of(port).map(|(cidr, _)| cidr.addr).collect();
-            let aliases = endpoint.aliases.iter().map(|alias| alias.as_str());
-            for alias in aliases.chain([port.as_str()]) {
+            let is_free =
+                |name: &HostName| parsed(name.as_str()).is_some_and(|it| !given.contains(&it));
+            let namespace = namespace(port).filter(is_free);
+            let names = endpoint.aliases.iter().chain(&namespace).map(HostName::as_str);
+            for alias in names.chain([port.as_str()]) {
                 directory.enter(alias, name.as_str(), &addresses);
             }
         }

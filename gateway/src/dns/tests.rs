@@ -32,7 +32,7 @@ fn network() -> Network {
 }
 
 fn directory() -> Directory {
-    Directory::of(&"web".parse::<BridgeName>().unwrap(), &network())
+    Directory::of(&"web".parse::<BridgeName>().unwrap(), &network(), |_| None)
 }
 
 /// A query as a resolver sends it.
@@ -123,6 +123,30 @@ fn names_of_containers_are_answered_and_what_they_have_not_is_no_error() {
 }
 
 #[test]
+fn a_container_is_found_by_the_name_by_which_it_was_attached_unless_that_is_given_to_others() {
+    let attached_as = |name: &'static str| {
+        let name =
+            move |port: &ctl::PortName| (port.as_str() == "b-eth0").then(|| name.parse().unwrap());
+        Directory::of(&"web".parse().unwrap(), &network(), name)
+    };
+    let asked = |directory: &Directory, name: &str, rtype: Rtype| {
+        let responder = Responder { directory, forwarding: Forwarding::On };
+        match responder.attend(&query(name, rtype, None), Transport::Udp) {
+            Verdict::Answer(answer) => records(&Message::from_octets(answer).unwrap()),
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    let shop = attached_as("Shop");
+    for name in ["shop", "shop.web", "b-eth0"] {
+        assert_eq!(asked(&shop, name, Rtype::A), ["10.1.0.3"], "{name}");
+    }
+    assert_eq!(asked(&shop, "3.0.1.10.in-addr.arpa", Rtype::PTR), ["db.web."], "its alias first");
+    // Names that were given on purpose are nobody else's.
+    assert_eq!(asked(&attached_as("A-eth0"), "a-eth0", Rtype::A), ["10.1.0.2"]);
+    assert_eq!(asked(&attached_as("db"), "db", Rtype::AAAA), ["fd01::2"]);
+}
+
+#[test]
 fn what_is_not_of_the_network_is_forwarded_or_refused() {
     for (name, rtype) in [
         ("example.com", Rtype::A),
@@ -152,7 +176,7 @@ fn what_is_not_of_the_network_is_forwarded_or_refused() {
 
 #[test]
 fn a_network_that_is_called_as_a_domain_shares_that_with_the_world() {
-    let directory = Directory::of(&"example.com".parse().unwrap(), &network());
+    let directory = Directory::of(&"example.com".parse().unwrap(), &network(), |_| None);
     let responder = Responder { directory: &directory, forwarding: Forwarding::On };
     let attend = |name| responder.attend(&query(name, Rtype::A, None), Transport::Udp);
     for name in ["mail.example.com", "example.com", "a.b.example.com", "com.com"] {
@@ -226,7 +250,7 @@ fn crowd(last: u8) -> Directory {
         "endpoints": { "a": { "owner": "a" } },
     }))
     .unwrap();
-    Directory::of(&"web".parse().unwrap(), &network)
+    Directory::of(&"web".parse().unwrap(), &network, |_| None)
 }
 
 #[test]

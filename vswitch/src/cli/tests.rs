@@ -490,23 +490,45 @@ fn a_rule_that_is_not_understood_is_refused_before_anybody_is_asked() {
     assert!(file.contains("cannot read /no/such/file"), "{file}");
 }
 
+/// The commands that have one of these names, with all names of each.
+fn called(wanted: &[&str]) -> Vec<(String, Vec<String>)> {
+    let all = commands("", &Arguments::command()).into_iter().map(|(place, command)| {
+        let names = std::iter::once(command.get_name()).chain(command.get_all_aliases());
+        (place, names.map(str::to_owned).collect::<Vec<_>>())
+    });
+    all.filter(|(_, names)| names.iter().any(|name| wanted.contains(&name.as_str()))).collect()
+}
+
 #[test]
-fn what_removes_is_called_del_and_rm_everywhere() {
-    let names = |command: &clap::Command| -> Vec<String> {
-        let all = command.get_name_and_visible_aliases();
-        all.into_iter().map(str::to_owned).collect()
-    };
-    let removing =
-        commands("", &Arguments::command()).into_iter().filter_map(|(place, command)| {
-            let names = names(&command);
-            names.iter().any(|name| name == "del" || name == "rm").then_some((place, names))
-        });
-    let removing: Vec<_> = removing.collect();
-    assert!(removing.len() >= 10, "{removing:?}");
-    for (place, names) in removing {
-        let both = ["del", "rm"].iter().all(|name| names.iter().any(|own| own == name));
-        assert!(both, "{place}: {names:?}");
+fn a_word_that_works_somewhere_works_everywhere() {
+    let families: [&[&str]; 2] = [&["del", "rm", "delete", "remove"], &["list", "ls"]];
+    for family in families {
+        let places = called(family);
+        assert!(places.len() >= 10, "{places:?}");
+        for (place, names) in places {
+            let has_all = family.iter().all(|name| names.iter().any(|own| own == name));
+            assert!(has_all, "{place}: {names:?}");
+        }
     }
+}
+
+#[test]
+fn the_obvious_word_leads_to_what_is_meant() {
+    let nat = json!({ "name": "up-8080-tcp" });
+    each_asks(&[
+        ("nat publish del up-8080-tcp", "nat.del", nat.clone()),
+        ("nat masquerade rm up-8080-tcp", "nat.del", nat.clone()),
+        (
+            "nat prefix delete up-8080-tcp --if-exists",
+            "nat.del",
+            json!({ "name": "up-8080-tcp", "if_exists": true }),
+        ),
+        ("nat remove up-8080-tcp", "nat.del", nat),
+        ("route disallow br0 br1", "route.deny", json!({ "from": "br0", "to": "br1" })),
+        ("network delete web", "network.rm", json!({ "name": "web" })),
+        ("network rm web --force", "network.rm", json!({ "name": "web", "force": true })),
+        ("conn ls", "conn.list", json!({ "filter": {}, "limit": 1000 })),
+    ]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub fn complete(mutation: Mutation, config: &Config) -> Mutation {
         Mutation::PortAdd(mut add) => {
             add.port.place = None;
             if let PortKind::Tap(tap) = &mut add.port.kind {
-                tap.mac = tap.mac.or_else(fresh_mac);
+                tap.mac = tap.mac.or_else(|| mac_for(Some(add.name.clone()), config));
             }
             Mutation::PortAdd(add)
         }

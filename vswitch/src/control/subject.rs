@@ -24,6 +24,12 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let notes = next.other_routers(&attach.port());
             Changed { port: Some(attach.port_name()?), notes, ..none }
         }
+        Mutation::Detach(detach) => {
+            Changed { notes: old.not_attached(detach).into_iter().collect(), ..none }
+        }
+        Mutation::NetworkDisconnect(request) => {
+            Changed { notes: old.not_connected(request).into_iter().collect(), ..none }
+        }
         Mutation::VxlanAdd(add) => Changed { port: Some(add.name.clone()), ..none },
         Mutation::NatAdd(add) => {
             let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
@@ -37,6 +43,11 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let network = NetworkInfo::of(next, &create.name).map(Box::new);
             let notes = next.notes_on_subnets(&create.name);
             Changed { network, notes, ..none }
+        }
+        Mutation::NetworkRm(rm) if rm.force => {
+            let gone = old.strangers_on(&rm.name).into_iter();
+            let notes = gone.map(|what| format!("{what} went with network {}", rm.name)).collect();
+            Changed { notes, ..none }
         }
         Mutation::NetworkConnect(connect) => connected(connect.port_name()?),
         Mutation::NetworkHandover(handover) => connected(handover.port.clone()),

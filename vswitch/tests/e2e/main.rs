@@ -10,6 +10,7 @@ mod control;
 mod daemon;
 mod demo;
 mod explain;
+mod first_steps;
 mod foreign;
 mod handover;
 mod lifecycle;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         networks::tests(),
         notes::tests(),
         names::tests(),
+        first_steps::tests(),
         shapes::tests(),
         offload::tests(),
         sessions::tests(),

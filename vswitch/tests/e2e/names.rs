@@ -17,7 +17,7 @@ use crate::routing::reaches;
 /// Longer than all resolvers together are waited for.
 const PATIENCE: Duration = Duration::from_secs(6);
 /// The types of records that are asked for.
-const A: u16 = 1;
+pub const A: u16 = 1;
 const AAAA: u16 = 28;
 const PTR: u16 = 12;
 
@@ -80,7 +80,7 @@ fn query(name: &str, rtype: u16) -> Vec<u8> {
 
 /// What a resolver says: the code, how many records, and the last bytes, which are the last record's.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
+pub struct Said {
     code: u8,
     records: u8,
     is_cut: bool,
@@ -94,14 +94,14 @@ impl Said {
         Ok(Self { code, records, is_cut: header[2] & 2 != 0, message })
     }
 
-    fn address(&self) -> Option<Ipv4Addr> {
+    pub fn address(&self) -> Option<Ipv4Addr> {
         let bytes = self.message.last_chunk::<4>().filter(|_| self.records > 0)?;
         Some(Ipv4Addr::from(*bytes))
     }
 }
 
 /// Asks from a container over UDP.
-fn ask(from: &Container, server: IpAddr, name: &str, rtype: u16) -> Fallible<Said> {
+pub fn ask(from: &Container, server: IpAddr, name: &str, rtype: u16) -> Fallible<Said> {
     Said::of(try_ask(from, server, name, rtype)?)
 }
 

@@ -9,8 +9,8 @@ use ctl::response::{
 };
 use ctl::{
     Attach, ClientError, Detach, ErrorCode, HostPort, IpCidr, IpamFilter, IpamRelease, IpamRequest,
-    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkSet, Party, PoolAdd,
-    Port, PortKind, PortSet, Protocol, Query, RouteAdd, Tap, TapRoute, Vlan, Why,
+    Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRm, NetworkSet,
+    Party, PoolAdd, Port, PortKind, PortSet, Protocol, Query, RouteAdd, Tap, TapRoute, Vlan, Why,
 };
 use netlab::{Container, Need, Path, Test, TestResult, ping, test};
 use rustix::process::Signal;
@@ -177,7 +177,8 @@ fn networks_are_apart_and_a_container_on_both_reaches_both() -> TestResult {
         ifname: Some("eth1".parse()?),
     };
     assert!(daemon.change(Mutation::NetworkDisconnect(disconnect.clone()))?.changed);
-    assert!(!daemon.change(Mutation::NetworkDisconnect(disconnect))?.changed);
+    let again = daemon.change(Mutation::NetworkDisconnect(disconnect))?;
+    assert_eq!((again.changed, again.notes.len()), (false, 1));
     assert!(both.link("eth1").is_err());
     reaches(&both, &here.to_string())?;
     daemon.check_ledger()
@@ -386,7 +387,7 @@ fn a_container_that_died_with_the_daemon_leaves_no_lease() -> TestResult {
     drop(dying);
     let daemon = Daemon::start_in(daemon.directory(), &[])?;
     assert_eq!(leases(&daemon)?, []);
-    daemon.change(Mutation::NetworkRm(Named::new("web".parse()?)))?;
+    daemon.change(Mutation::NetworkRm(NetworkRm::new("web".parse()?)))?;
     Ok(())
 }
 
@@ -395,12 +396,12 @@ fn a_network_with_containers_is_not_removed() -> TestResult {
     create(&daemon, "web", &["10.1.0.0/24"])?;
     let (container, _) = joined(&daemon, "web")?;
     let name: ctl::BridgeName = "web".parse()?;
-    let rm = || daemon.change(Mutation::NetworkRm(Named::new(name.clone())));
+    let rm = || daemon.change(Mutation::NetworkRm(NetworkRm::new(name.clone())));
     match rm() {
         Err(ClientError::Refused(error)) => {
             assert_eq!(error.code, ErrorCode::InUse);
-            let port = &daemon.ports()?[0].name;
-            assert!(error.message.contains(port.as_str()), "{error}");
+            let remedy = format!("network disconnect web {}", container.reference());
+            assert!(error.message.contains(&remedy), "{error}");
         }
         other => return Err(format!("{other:?}").into()),
     }
@@ -510,7 +511,7 @@ fn the_host_itself_is_on_a_network() -> TestResult {
     let set = NetworkSet { host_port, ..NetworkSet::new(name.clone()) };
     daemon.change(Mutation::NetworkSet(Box::new(set)))?;
     // Containers keep a network from being removed; the host does not.
-    let rm = Mutation::NetworkRm(Named::new(name.clone()));
+    let rm = Mutation::NetworkRm(NetworkRm::new(name.clone()));
     let refused = daemon.change(rm.clone()).err().ok_or("a container is on it")?.to_string();
     assert!(!refused.contains("host") && refused.contains("endpoints"), "{refused}");
     let (netns, ifname) = (web.reference(), None);

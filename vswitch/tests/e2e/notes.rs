@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ctl::response::{Changed, Status};
-use ctl::{Allowance, Mutation, Named, NatAdd, NatRule, NetdevMode, PortAdd, Publish, Query};
+use ctl::{Allowance, Mutation, NatAdd, NatRule, NetdevMode, NetworkRm, PortAdd, Publish, Query};
 use netlab::{Container, Need, Test, TestResult, ping, test};
 
 use crate::advice::{joined, network};
@@ -47,7 +47,7 @@ fn a_network_in_the_way_of_an_uplink_is_named_at_once() -> TestResult {
     let said = refused.to_string();
     assert!(said.contains("`vswitchctl status`") && !said.contains("bridge set"), "{said}");
     // What is to be done helps.
-    daemon.change(Mutation::NetworkRm(Named::new("web".parse()?)))?;
+    daemon.change(Mutation::NetworkRm(NetworkRm::new("web".parse()?)))?;
     assert_eq!(daemon.ask::<Status>(Query::Status)?.problems, []);
     assert_eq!(published(&daemon, "out", "80:10.1.0.2/tcp")?.notes, Vec::<String>::new());
     daemon.check_ledger()

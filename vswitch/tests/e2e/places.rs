@@ -30,10 +30,10 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// A name in `/run/netns`, for as long as this lives.
-struct Name(String);
+pub struct Name(String);
 
 impl Name {
-    fn of(container: &Container) -> Result<Self, Box<dyn std::error::Error>> {
+    pub fn of(container: &Container) -> Result<Self, Box<dyn std::error::Error>> {
         let name = unique("place");
         container.namespace().give_name(&name)?;
         Ok(Self(name))
@@ -45,7 +45,7 @@ impl Name {
         Ok(container.namespace().give_name(&self.0)?)
     }
 
-    fn reference(&self) -> Result<NetnsRef, ctl::BadName> {
+    pub fn reference(&self) -> Result<NetnsRef, ctl::BadName> {
         self.0.parse()
     }
 }

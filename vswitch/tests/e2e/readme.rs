@@ -16,22 +16,13 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// The commands of the README in order, without their comments; but those that wait for traffic or for another
-/// program, and the one about a network that podman made. What is said wherever a reader may begin, as how the uplink is made, is
-/// typed once.
+/// program, and the one about a network that podman made.
 fn commands() -> Vec<String> {
-    const UPLINK: &str = "port add world ";
     let waits = ["capture ", "--live", "network inspect web"];
     let typed = README.lines().filter_map(|line| line.strip_prefix("# vswitchctl "));
     let bare = typed.map(|command| command.split("  #").next().unwrap_or_default().trim());
     let bare = bare.map(|command| command.split(" # ").next().unwrap_or_default().to_owned());
-    let typed = bare.filter(|command| !waits.iter().any(|word| command.contains(word)));
-    let mut commands: Vec<String> = Vec::new();
-    for command in typed {
-        if !command.starts_with(UPLINK) || !commands.contains(&command) {
-            commands.push(command);
-        }
-    }
-    commands
+    bare.filter(|command| !waits.iter().any(|word| command.contains(word))).collect()
 }
 
 /// Types a command on a host.

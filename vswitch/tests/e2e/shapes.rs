@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ctl::response::EndpointInfo;
 use ctl::{
-    BridgeAdd, MacAddr, Mutation, NetdevMode, NetworkConnect, NetworkCreate, PortKind, RouteAdd,
-    Shape,
+    Backend, BridgeAdd, MacAddr, Mutation, NatAdd, NatRule, NetdevMode, NetworkConnect,
+    NetworkCreate, PortKind, Publish, RouteAdd, Service, ServiceAdd, Shape,
 };
 use netlab::raw::RawSocket;
 use netlab::topology::LinuxBridge;
@@ -15,6 +15,8 @@ use netlab::{Container, Need, Path, Test, TestResult, ping, test, transfer};
 
 use crate::daemon::{Daemon, port};
 use crate::routing::reaches;
+use crate::services::talk;
+use crate::uplink::{connect, listen};
 
 /// Longer than an answer takes.
 const SILENT: Duration = Duration::from_millis(500);
@@ -29,6 +31,7 @@ pub fn tests() -> Vec<Test> {
         test!(nothing_but_routed_packets_crosses_between_the_wire_and_a_routed_container),
         test!(p2p_containers_reach_each_other_by_their_gateway_only),
         test!(p2p_containers_go_out_masqueraded),
+        test!(a_p2p_container_is_reached_by_published_ports_and_services),
         test!(a_shape_refuses_what_does_not_go_with_it),
     ]
     .into_iter()
@@ -45,7 +48,7 @@ struct Wire {
     world: Container,
     router: Container,
     _segment: LinuxBridge,
-    _host: Container,
+    host: Container,
 }
 
 impl Wire {
@@ -60,7 +63,7 @@ impl Wire {
         }
         router.address("lo", &["198.51.100.1/32"])?;
         let daemon = Daemon::start_on(&host, &[])?;
-        Ok(Self { daemon, world, router, _segment: segment, _host: host })
+        Ok(Self { daemon, world, router, _segment: segment, host })
     }
 
     /// Makes the host's interface a port of a bridge.
@@ -333,6 +336,41 @@ fn p2p_containers_go_out_masqueraded() -> TestResult {
     let (_near, far) = Path::new(&one.container, &wire.world, [192, 0, 2, 9]).tcp()?;
     assert_eq!(far.peer_addr()?.ip(), "192.0.2.1".parse::<IpAddr>()?);
     assert!(ping::is_silent(&wire.world, one.ip(), SILENT)?);
+    wire.daemon.check_ledger()
+}
+
+fn a_p2p_container_is_reached_by_published_ports_and_services() -> TestResult {
+    let wire = Wire::p2p()?;
+    let (one, two) = (wire.join("pods")?, wire.join("pods")?);
+    let publish = |on: &str, forward: &str| -> TestResult {
+        let (on, forward) = (on.parse()?, forward.parse()?);
+        let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
+        wire.daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+        Ok(())
+    };
+    publish("up", "8080:10.1.0.2:80")?;
+    publish("up", "8080:[fd01::2]:80")?;
+    publish("pods", "127.0.0.1:9000:10.1.0.2:80")?;
+    let backends = vec![Backend { at: "10.1.0.2:80".parse()?, draining: false }];
+    let service = Service { backends, ..Service::new("10.96.0.10:80/tcp".parse()?) };
+    let add = ServiceAdd { name: "web".parse()?, service };
+    wire.daemon.change(Mutation::ServiceAdd(Box::new(add)))?;
+    let listener = listen(&one.container, "[::]:80".parse()?)?;
+    // From outside, from the next container, from itself, and from a program of the host.
+    for (client, at, seen) in [
+        (&wire.world, "192.0.2.1:8080", "192.0.2.9"),
+        (&wire.world, "[2001:db8::1]:8080", "2001:db8::9"),
+        (&two.container, "192.0.2.1:8080", "10.1.0.1"),
+        (&two.container, "10.96.0.10:80", "10.1.0.1"),
+        (&one.container, "10.96.0.10:80", "10.1.0.1"),
+        (&wire.host, "127.0.0.1:9000", "10.1.0.1"),
+    ] {
+        let mut near = connect(client, at.parse()?)?.map_err(|error| format!("{at}: {error}"))?;
+        let (mut far, from) = listener.accept()?;
+        assert_eq!(from.ip().to_canonical(), seen.parse::<IpAddr>()?, "{at}");
+        talk(&mut near, &mut far)?;
+        talk(&mut far, &mut near)?;
+    }
     wire.daemon.check_ledger()
 }
 

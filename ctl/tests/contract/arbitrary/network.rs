@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ctl::ipam::Span;
 use ctl::{
     HostName, HostPort, IpamFilter, IpamRelease, IpamRequest, Mutation, NetworkConnect,
-    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Overlay, Owner,
-    PoolAdd, Prefix, Query, Shape,
+    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkRm, NetworkSet, NetworkSettings,
+    Overlay, Owner, PoolAdd, Prefix, Query, Shape,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -217,7 +217,9 @@ pub fn mutation() -> impl Strategy<Value = Mutation> {
     let creates = prop_oneof![create(), simple()];
     prop_oneof![
         3 => creates.prop_map(|create| Mutation::NetworkCreate(Box::new(create))),
-        1 => named(bridge_name()).prop_map(Mutation::NetworkRm),
+        1 => (bridge_name(), any::<bool>(), any::<bool>()).prop_map(|(name, if_exists, force)| {
+            Mutation::NetworkRm(NetworkRm { name, if_exists, force })
+        }),
         1 => set().prop_map(|set| Mutation::NetworkSet(Box::new(set))),
         1 => pool().prop_map(|pool| Mutation::PoolAdd(Box::new(pool))),
         1 => named(subnet()).prop_map(Mutation::PoolDel),

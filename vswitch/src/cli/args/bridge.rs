@@ -35,6 +35,7 @@ Examples:
     /// Remove a bridge without ports
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl bridge del br0\n  vswitchctl bridge del br0 --if-exists"
     )]
     Del {
@@ -45,7 +46,7 @@ Examples:
         if_exists: bool,
     },
     /// List all bridges
-    #[command(after_help = "Examples:\n  vswitchctl bridge list")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl bridge list")]
     List,
     /// Show one bridge
     #[command(after_help = "Examples:\n  vswitchctl bridge show br0")]

@@ -7,11 +7,14 @@ use ctl::{BridgeName, ConnState, FiveTuple, Limit, Prefix, Protocol, TopBy};
 #[derive(Debug, Subcommand)]
 pub enum ConnCommand {
     /// List sessions
-    #[command(after_help = "\
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
 Examples:
   vswitchctl conn list
   vswitchctl conn list --from 10.0.0.2 --proto tcp --port 443 --state established
-  vswitchctl --json conn list --bridge br0 --limit 10000 | jq '.sessions | length'")]
+  vswitchctl --json conn list --bridge br0 --limit 10000 | jq '.sessions | length'"
+    )]
     List {
         #[command(flatten)]
         filter: ConnFilterOptions,

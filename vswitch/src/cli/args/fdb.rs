@@ -37,6 +37,7 @@ Examples:
     /// Remove a station, entered or learned
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl fdb del br0 02:00:00:00:00:01"
     )]
     Del {

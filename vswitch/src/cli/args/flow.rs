@@ -32,9 +32,10 @@ Examples:
         #[arg(required = true, value_name = "RULE")]
         rule: Vec<String>,
     },
-    /// Remove a rule by its number, or those of just this match
+    /// Remove a rule by its number (not its priority), or those of just this match
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl flow del 17\n  vswitchctl flow del in_port=web0,tcp,dport=80-90"
     )]
     Del {
@@ -44,6 +45,7 @@ Examples:
     },
     /// List the rules, and how much they were used
     #[command(
+        visible_alias = "ls",
         after_help = "Examples:\n  vswitchctl flow list\n  vswitchctl flow list --limit 10000 --after 999"
     )]
     List {

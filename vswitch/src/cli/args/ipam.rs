@@ -10,7 +10,10 @@ use ctl::{BridgeName, Owner, Prefix};
 #[derive(Debug, Subcommand)]
 pub enum IpamCommand {
     /// List the addresses that are given out
-    #[command(after_help = "Examples:\n  vswitchctl ipam list\n  vswitchctl ipam list web")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  vswitchctl ipam list\n  vswitchctl ipam list web"
+    )]
     List(IpamFilterOptions),
     /// Find the addresses that are given out and that no port has, and the subnets that are kept and that no network has, and perhaps
     /// free them

@@ -19,20 +19,15 @@ pub enum NatCommand {
     #[command(subcommand)]
     Prefix(PrefixCommand),
     /// List all rules
-    #[command(after_help = "Examples:\n  vswitchctl nat list")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl nat list")]
     List,
     /// Remove a rule, and end the sessions that depend on it
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl nat del br0-to-up\n  vswitchctl nat del up-8080-tcp --if-exists"
     )]
-    Del {
-        /// Its name, as `nat list` shows it
-        name: RuleName,
-        /// Succeed if it does not exist
-        #[arg(long)]
-        if_exists: bool,
-    },
+    Del(RuleRemoval),
     /// How long silent sessions are kept
     #[command(subcommand)]
     Timeouts(TimeoutsCommand),
@@ -43,6 +38,16 @@ pub enum NatCommand {
         #[arg(long, value_name = "BOOL", required = true, action = ArgAction::Set)]
         window_checks: bool,
     },
+}
+
+/// A rule to remove.
+#[derive(Debug, Args)]
+pub struct RuleRemoval {
+    /// Its name, as `nat list` shows it
+    pub name: RuleName,
+    /// Succeed if it does not exist
+    #[arg(long)]
+    pub if_exists: bool,
 }
 
 /// What to do with masquerade.
@@ -56,6 +61,13 @@ Examples:
   vswitchctl nat masquerade add --from br0 --to up --except 10.0.0.0/8 --except 192.168.0.0/16
   vswitchctl nat masquerade add --from br0 --to up --ipv6 --filtering endpoint-independent --port-quota 1000")]
     Add(Box<MasqueradeOptions>),
+    /// Remove a rule, like `nat del`
+    #[command(
+        visible_alias = "rm",
+        aliases = ["delete", "remove"],
+        after_help = "Examples:\n  vswitchctl nat masquerade del br0-to-up"
+    )]
+    Del(RuleRemoval),
 }
 
 /// A masquerade to add.
@@ -119,6 +131,13 @@ Examples:
         #[arg(long)]
         name: Option<RuleName>,
     },
+    /// Remove a rule, like `nat del`
+    #[command(
+        visible_alias = "rm",
+        aliases = ["delete", "remove"],
+        after_help = "Examples:\n  vswitchctl nat publish del up-8080-tcp"
+    )]
+    Del(RuleRemoval),
 }
 
 /// What to do with prefixes.
@@ -143,6 +162,13 @@ Examples:
         #[arg(long)]
         name: Option<RuleName>,
     },
+    /// Remove a rule, like `nat del`
+    #[command(
+        visible_alias = "rm",
+        aliases = ["delete", "remove"],
+        after_help = "Examples:\n  vswitchctl nat prefix del br0-fd00-1---48"
+    )]
+    Del(RuleRemoval),
 }
 
 /// What to do with timeouts.

@@ -29,6 +29,7 @@ pub enum NeighborCommand {
     /// Remove a neighbour, entered or resolved
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl neighbor del br0 10.0.0.2"
     )]
     Del {

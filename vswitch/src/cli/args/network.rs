@@ -28,7 +28,16 @@ Examples:
   vswitchctl network create a-network-with-a-long-name --host-port web0")]
     Create(Box<NetworkOptions>),
     /// List all networks
-    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl network list")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+The way out is by the uplinks: bridges with an address and a default route, such as `vswitchctl port add world --netdev
+eth0 --shared` makes. \"no uplink\": there is none yet, and the network will follow the first that comes. \"internal\" has
+none by its own will, \"by hand\" is what `nat` and `route` say, and \"the wire\" and \"routed\" are shapes.
+
+Examples:
+  vswitchctl network list"
+    )]
     List,
     /// Show one network, and the containers on it
     #[command(visible_alias = "show", after_help = "Examples:\n  vswitchctl network inspect shop")]
@@ -39,7 +48,12 @@ Examples:
     /// Remove a network that no container is on; the host's own interface goes with it
     #[command(
         visible_alias = "del",
-        after_help = "Examples:\n  vswitchctl network rm shop\n  vswitchctl network rm shop --if-exists"
+        aliases = ["delete", "remove"],
+        after_help = "\
+Examples:
+  vswitchctl network rm shop
+  vswitchctl network rm shop --if-exists
+  vswitchctl network rm shop --force"
     )]
     Rm {
         /// Its name
@@ -47,6 +61,9 @@ Examples:
         /// Succeed if it does not exist
         #[arg(long)]
         if_exists: bool,
+        /// Remove what refers to it too: routes, rules, services, and interfaces of the host on its bridge
+        #[arg(long)]
+        force: bool,
     },
     /// Change a network; what is not given stays
     #[command(
@@ -72,7 +89,7 @@ Examples:
   vswitchctl network connect shop vm1 --dhcp
   vswitchctl network connect shop web --route '10.9.0.0/16 via 10.1.0.9'")]
     Connect(Box<ConnectOptions>),
-    /// Disconnect a container from a network; with --ifname safe to repeat
+    /// Disconnect a container from a network; safe to repeat
     #[command(after_help = "\
 Examples:
   vswitchctl network disconnect shop web

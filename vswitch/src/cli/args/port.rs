@@ -13,7 +13,7 @@ use super::change;
 /// What to do with ports.
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
-    /// Make a port: a new interface (--tap), or one that exists already (--netdev)
+    /// Make a port: a new interface (--tap), or one that exists already (--netdev); safe to repeat
     #[command(after_help = "\
 Examples:
   vswitchctl port add web0 --bridge br0 --tap --netns web --ip 10.0.0.2/24 --gateway 10.0.0.1
@@ -27,6 +27,7 @@ Examples:
     /// Remove a port
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl port del web0\n  vswitchctl port del web0 --if-exists"
     )]
     Del {
@@ -37,7 +38,7 @@ Examples:
         if_exists: bool,
     },
     /// List all ports
-    #[command(after_help = "Examples:\n  vswitchctl port list")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl port list")]
     List,
     /// Show one port: its device, offloads and workers
     #[command(after_help = "Examples:\n  vswitchctl port show web0")]

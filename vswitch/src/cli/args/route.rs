@@ -28,6 +28,7 @@ Examples:
     /// Remove a route
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "\
 Examples:
   vswitchctl route del default --on up
@@ -45,7 +46,7 @@ Examples:
         if_exists: bool,
     },
     /// List all routes, and which bridges may reach which
-    #[command(after_help = "Examples:\n  vswitchctl route list")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl route list")]
     List,
     /// Let the containers of one bridge reach those of another; safe to repeat
     #[command(after_help = "Examples:\n  vswitchctl route allow br0 br1")]
@@ -56,7 +57,10 @@ Examples:
         to: BridgeName,
     },
     /// Take that back; safe to repeat
-    #[command(after_help = "Examples:\n  vswitchctl route deny br0 br1")]
+    #[command(
+        visible_alias = "disallow",
+        after_help = "Examples:\n  vswitchctl route deny br0 br1"
+    )]
     Deny {
         /// The bridge of those that begin
         from: BridgeName,

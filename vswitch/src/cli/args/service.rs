@@ -25,6 +25,7 @@ Examples:
     /// Remove a service, and end its sessions
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl service del web\n  vswitchctl service del web --if-exists"
     )]
     Del {
@@ -35,7 +36,7 @@ Examples:
         if_exists: bool,
     },
     /// List all services
-    #[command(after_help = "Examples:\n  vswitchctl service list")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl service list")]
     List,
     /// Show one service, and how its backends do
     #[command(after_help = "Examples:\n  vswitchctl service show web")]
@@ -170,6 +171,7 @@ pub enum BackendCommand {
     /// Let them serve no more, and end their sessions; safe to repeat
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl service backend del web 10.0.0.2:8080,10.0.0.3:8080"
     )]
     Del(BackendOptions),

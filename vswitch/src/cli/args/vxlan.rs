@@ -21,6 +21,7 @@ Examples:
     /// Remove a tunnel
     #[command(
         visible_alias = "rm",
+        aliases = ["delete", "remove"],
         after_help = "Examples:\n  vswitchctl vxlan del vx0\n  vswitchctl vxlan del vx0 --if-exists"
     )]
     Del {
@@ -31,7 +32,7 @@ Examples:
         if_exists: bool,
     },
     /// List all tunnels
-    #[command(after_help = "Examples:\n  vswitchctl vxlan list")]
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl vxlan list")]
     List,
     /// Show one tunnel, and the hosts behind it
     #[command(after_help = "Examples:\n  vswitchctl vxlan show vx0")]

@@ -26,8 +26,11 @@ pub(super) fn request(command: &NatCommand) -> Request {
             add(name, NatRule::Prefix(prefix))
         }
         NatCommand::List => Request::Query(Query::NatList),
-        NatCommand::Del { name, if_exists } => {
-            let named = Named { name: name.clone(), if_exists: *if_exists };
+        NatCommand::Del(removal)
+        | NatCommand::Masquerade(MasqueradeCommand::Del(removal))
+        | NatCommand::Publish(PublishCommand::Del(removal))
+        | NatCommand::Prefix(PrefixCommand::Del(removal)) => {
+            let named = Named { name: removal.name.clone(), if_exists: removal.if_exists };
             Request::Mutation(Mutation::NatDel(named))
         }
         NatCommand::Timeouts(TimeoutsCommand::Show) => Request::Query(Query::NatSettings),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ctl::{
-    HostPort, IfName, Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect,
+    HostPort, IfName, Mutation, Named, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRm,
     NetworkSet, NetworkSettings, Overlay, Query, Request, Shape,
 };
 
@@ -17,8 +17,9 @@ pub(super) fn request(command: &NetworkCommand) -> Result<Request, NoRequest> {
             return Ok(Request::Query(Query::NetworkInspect(Named::new(name.clone()))));
         }
         NetworkCommand::Create(options) => Mutation::NetworkCreate(Box::new(create(options)?)),
-        NetworkCommand::Rm { name, if_exists } => {
-            Mutation::NetworkRm(Named { name: name.clone(), if_exists: *if_exists })
+        NetworkCommand::Rm { name, if_exists, force } => {
+            let (name, if_exists, force) = (name.clone(), *if_exists, *force);
+            Mutation::NetworkRm(NetworkRm { name, if_exists, force })
         }
         NetworkCommand::Set(changes) => Mutation::NetworkSet(Box::new(set(changes)?)),
         NetworkCommand::Connect(options) => Mutation::NetworkConnect(Box::new(connect(options))),

@@ -68,10 +68,6 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
         Command::Perf => traffic::perf(&read::<Vec<WorkerPerf>>(answer)?, style),
         Command::Status => status(&read(answer)?, style),
         Command::Version => version(&read(answer)?),
-        Command::Detach(_) => unless_changed(&read(answer)?, "nothing was attached there\n"),
-        Command::Network(NetworkCommand::Disconnect { .. }) => {
-            unless_changed(&read(answer)?, "nothing was connected there\n")
-        }
         _ => changed(&read(answer)?),
     })
 }
@@ -109,11 +105,6 @@ fn changed(answer: &Changed) -> String {
         (Some(name), _, false) => format!("{name} (unchanged)\n"),
         (None, ..) => String::new(),
     }
-}
-
-/// Nothing to take away is no error, and may be a slip of the pen.
-fn unless_changed(answer: &Changed, nothing: &str) -> String {
-    if answer.changed { "" } else { nothing }.to_owned()
 }
 
 /// What an answer says beside itself, for people: it is in its JSON too.

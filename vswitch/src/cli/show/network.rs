@@ -29,8 +29,12 @@ fn way_out(network: &NetworkInfo) -> String {
         (_, Shape::Direct) => "the wire".to_owned(),
         (_, Shape::Routed) => "routed".to_owned(),
         (settings, _) if settings.internal => "internal".to_owned(),
-        (settings, _) if settings.masquerade => joined(&network.uplinks),
-        _ => "by hand".to_owned(),
+        (settings, _) if !settings.masquerade => "by hand".to_owned(),
+        _ if network.subnets.iter().all(|subnet| subnet.gateway.is_none()) => {
+            "no gateway".to_owned()
+        }
+        _ if network.uplinks.is_empty() => "no uplink".to_owned(),
+        _ => joined(&network.uplinks),
     }
 }
 

@@ -351,15 +351,6 @@ fn what_may_be_otherwise_than_meant_is_told_beside_the_answer() {
 }
 
 #[test]
-fn what_was_there_not_to_be_taken_away_is_told() {
-    let nothing = json!({ "changed": false });
-    let line = "vswitchctl network disconnect shop web --ifname eth1";
-    assert_eq!(shown(line, nothing.clone()), "nothing was connected there\n");
-    assert_eq!(shown("vswitchctl detach web", nothing), "nothing was attached there\n");
-    assert_eq!(shown(line, json!({ "changed": true })), "");
-}
-
-#[test]
 fn one_port() {
     let expected = "\
 web-eth0 up

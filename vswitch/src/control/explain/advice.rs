@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use ctl::response::TraceOutcome;
+use ctl::response::{NetworkInfo, TraceOutcome};
 use ctl::{
-    BridgeName, CtlError, Forward, NatRule, Party, PortKind, PortRange, Protocol, Publish, Why,
+    BridgeName, CtlError, Forward, NatRule, Party, PortKind, PortRange, Protocol, Publish,
+    UPLINK_REMEDY, Why,
 };
 use flows::{DropReason, Fate, Finding};
 
@@ -61,15 +62,12 @@ impl Switch {
             return hosts;
         }
         let other = |name: &&BridgeName| *name != from;
-        let subnet = config
-            .bridges
-            .iter()
-            .find(|(name, bridge)| other(name) && bridge.gateway_for(to).is_some());
-        match subnet {
-            Some((there, _)) if config.shared_port(from).is_some() => {
+        let mut others = config.bridges.keys().filter(other);
+        match others.find(|name| config.gateway_for(name, to).is_some()) {
+            Some(there) if config.shared_port(from).is_some() => {
                 return self.only_published(why, from, (there, to));
             }
-            Some((there, _)) => {
+            Some(there) => {
                 return format!(
                     "bridge `{from}` may not reach `{there}`; run: vswitchctl route allow {from} {there}"
                 );
@@ -82,10 +80,20 @@ impl Switch {
                 "bridge `{there}` has no gateway in the subnet of {to}; run: vswitchctl bridge set {there} \
                  --gateway CIDR"
             ),
+            None if self.has_no_uplink(from) => format!(
+                "no route leads from network `{from}` to {to}, as there is no uplink yet by which it could leave; {UPLINK_REMEDY}"
+            ),
             None => format!(
                 "no route leads from bridge `{from}` to {to}; `vswitchctl route list` shows those that there are"
             ),
         }
+    }
+
+    /// Whether a network would have a way out if there was any.
+    fn has_no_uplink(&self, network: &BridgeName) -> bool {
+        let info = NetworkInfo::of(self.config(), network);
+        let leads_out = self.config().networks.get(network).is_some_and(|it| it.masquerades());
+        leads_out && info.is_some_and(|info| info.uplinks.is_empty())
     }
 
     /// The bridge on which an address is the host's, by an interface that the host shares.

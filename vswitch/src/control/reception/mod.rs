@@ -25,7 +25,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ctl::{BridgeName, Network, PortName};
+use ctl::{BridgeName, Config, Network, PortName};
 use flows::service::CHECK_PORTS;
 use flows::{PortIndex, Vid, Visitor};
 use gateway::dhcp;
@@ -181,7 +181,7 @@ impl Reception {
         let settings = &network.settings;
         let has_way_out = !settings.internal || !settings.resolvers.is_empty();
         let forwarding = if has_way_out { Forwarding::On } else { Forwarding::Off };
-        let directory = self.directory(&caller.network, network);
+        let directory = self.directory(switch.config(), &caller.network, network);
         match (Responder { directory, forwarding }).attend(message, transport) {
             Verdict::Answer(answer) => Some(answer),
             Verdict::Forward(query) => {
@@ -193,8 +193,14 @@ impl Reception {
     }
 
     /// The names of a network, made anew when it has changed.
-    fn directory(&mut self, name: &BridgeName, network: &Arc<Network>) -> &Directory {
-        let made = || (Arc::clone(network), Directory::of(name, network));
+    fn directory(
+        &mut self,
+        config: &Config,
+        name: &BridgeName,
+        network: &Arc<Network>,
+    ) -> &Directory {
+        let namespace = |port: &PortName| config.ports.get(port)?.namespace_name();
+        let made = || (Arc::clone(network), Directory::of(name, network, namespace));
         let entry = self.directories.entry(name.clone()).or_insert_with(made);
         if !Arc::ptr_eq(&entry.0, network) {
             *entry = made();

@@ -43,6 +43,20 @@ web      10.1.0.0/24  10.1.0.1  routed    1450           0
 }
 
 #[test]
+fn a_network_without_a_way_out_says_what_it_lacks() {
+    let mut alone = network();
+    alone["uplinks"] = json!([]);
+    let mut unnumbered = alone.clone();
+    unnumbered["subnets"] = json!([]);
+    for (network, lacks) in [(alone, "no uplink"), (unnumbered, "no gateway")] {
+        let list = shown("vswitchctl network list", json!([network]));
+        assert!(list.contains(&format!("  {lacks}  ")), "{list}");
+        let one = shown("vswitchctl network inspect web", network);
+        assert!(one.contains(&format!("  way out   {lacks}\n")), "{one}");
+    }
+}
+
+#[test]
 fn one_network() {
     let expected = "\
 web
