@@ -13,7 +13,9 @@ const NETWORK: &str = r#"{
 
 fuzz_target!(|data: &[u8]| {
     let network = serde_json::from_str(NETWORK).expect("a network");
-    let directory = Directory::of(&"web".parse().expect("a name"), &network);
+    let directory = Directory::of(&"web".parse().expect("a name"), &network, |_| {
+        Some("web-1".parse().expect("a name"))
+    });
     for (transport, limit) in [(Transport::Udp, 1232), (Transport::Tcp, 65535)] {
         for forwarding in [Forwarding::On, Forwarding::Off] {
             let responder = Responder { directory: &directory, forwarding };
