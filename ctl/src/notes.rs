@@ -3,33 +3,37 @@
 use crate::attach::attached;
 use crate::check::shown;
 use crate::{
-    Allowance, BridgeName, Config, Detach, NatRule, Network, NetworkDisconnect, PortKind, Prefix,
-    Publish,
+    Allowance, BridgeName, Config, Detach, NatRule, NetworkDisconnect, NetworkSet, PortKind,
+    PortName, Prefix, Publish,
 };
 
 impl Config {
     /// What is to be said of a network whose subnets other networks have as well. They are apart, so that it works, as long as nobody
     /// wants more.
     pub fn notes_on_subnets(&self, name: &BridgeName) -> Vec<String> {
-        let others = self.networks.iter().filter(|(other, _)| *other != name);
-        let own = self.networks.get(name);
-        let pairs = others.flat_map(|(other, theirs)| {
-            let shared = own.into_iter().flat_map(|own| in_common(own, theirs));
-            shared.map(move |(own, theirs)| (own, other, theirs))
-        });
-        let note = |(own, other, theirs): (&Prefix, &BridgeName, &Prefix)| {
-            format!(
-                "{own} overlaps {theirs} of network {other}: the two are apart, no rule can join them (`route allow`), and a rule that leads \
-                 to an address of both has to say which network it means (`--to`)"
-            )
+        let Some(own) = self.networks.get(name) else { return Vec::new() };
+        let note = |subnet: &Prefix| {
+            let others = self.networks.iter().filter(|(other, _)| *other != name);
+            let theirs =
+                others.flat_map(|(other, it)| it.pools.keys().map(move |its| (other, its)));
+            let theirs = theirs.filter(|(_, its)| subnet.overlaps(its));
+            let theirs: Vec<_> =
+                theirs.map(|(other, its)| format!("{its} of network {other}")).collect();
+            (!theirs.is_empty()).then(|| {
+                format!(
+                    "{subnet} overlaps {}: they are apart, no rule can join them (`route allow`), and a rule that leads to an address of \
+                     several has to say which network it means (`--to`)",
+                    shown(&theirs)
+                )
+            })
         };
-        pairs.map(note).collect()
+        own.pools.keys().filter_map(note).collect()
     }
 
     /// What is to be said of a port that is published of a container which does not answer, or is not there.
     pub fn notes_on_publishing(&self, rule: &NatRule) -> Vec<String> {
         let NatRule::Publish(rule) = rule else { return Vec::new() };
-        self.leads_to_silence(rule).into_iter().chain(self.leads_to_nobody(rule)).collect()
+        self.leads_to_silence(rule).or_else(|| self.leads_to_nobody(rule)).into_iter().collect()
     }
 
     /// What is to be said of a port of a container on an internal network.
@@ -58,7 +62,51 @@ impl Config {
                  (`network connect --route`); connect them to {other} too, or `network set {name} --internal false` and connect them anew"
             )
         };
-        internal.map(note).collect()
+        let untranslated = self.leaves_untranslated(from, to);
+        internal.map(note).chain(untranslated).collect()
+    }
+
+    /// What is to be said of a way to an interface that the host shares, where the packets would keep the containers' addresses.
+    fn leaves_untranslated(&self, from: &BridgeName, to: &BridgeName) -> Option<String> {
+        self.shared_port(to)?;
+        let is_masqueraded = self.nat.values().any(
+            |rule| matches!(rule, NatRule::Masquerade(rule) if rule.from == *from && rule.to == *to),
+        );
+        (!is_masqueraded).then(|| {
+            format!(
+                "packets from {from} leave by {to} with the containers' own addresses, and answers to these do not come to the switch on an \
+                 interface that the host shares; run: vswitchctl nat masquerade add --from {from} --to {to}"
+            )
+        })
+    }
+
+    /// What is to be said of a network that is internal from now on, or no more: who has not the routes that go with that.
+    pub fn notes_on_opening(&self, set: &NetworkSet, old: &Self) -> Vec<String> {
+        let name = &set.name;
+        let is_internal = self.is_internal(name);
+        let Some(network) = self.networks.get(name) else { return Vec::new() };
+        if old.is_internal(name) == is_internal {
+            return Vec::new();
+        }
+        let is_left = |port: &&PortName| match self.ports.get(*port).map(|port| &port.kind) {
+            Some(PortKind::Tap(tap)) => !tap.is_hosts() && (tap.handover || !is_internal),
+            _ => false,
+        };
+        let left: Vec<_> =
+            network.endpoints.keys().filter(is_left).map(ToString::to_string).collect();
+        if left.is_empty() {
+            return Vec::new();
+        }
+        let lacks = match is_internal {
+            true => {
+                "keep the default route that their engine gave them, and are reached and reach out by it"
+            }
+            false => "have no default route by it",
+        };
+        vec![format!(
+            "containers that are on network {name} already {lacks}; disconnect and connect them anew: {}",
+            shown(&left)
+        )]
     }
 
     /// What is to be said of somebody who is not there to be detached: who is.
@@ -105,17 +153,8 @@ impl Config {
             || self.ports_of(whole).any(|(_, port)| may_have_it(&port.kind));
         (!is_somebodys).then(|| {
             format!(
-                "nobody on {to} has {container} now; the port leads there when somebody gets it"
+                "the switch has given {container} to nobody on {to} yet; the port leads there when somebody has it"
             )
         })
     }
-}
-
-/// The subnets of one network and of another that overlap.
-fn in_common<'a>(
-    one: &'a Network,
-    other: &'a Network,
-) -> impl Iterator<Item = (&'a Prefix, &'a Prefix)> {
-    let pairs = one.pools.keys().flat_map(|own| other.pools.keys().map(move |their| (own, their)));
-    pairs.filter(|(own, their)| own.overlaps(their))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ctl::response::{BridgeInfo, Changed, NatInfo, NetworkInfo, SubnetInfo, UnusedInfo};
-use ctl::{Client, ClientError, IpamFilter, Mutation, Query, Request};
+use ctl::{BridgeName, Client, ClientError, IpamFilter, Mutation, Named, Query, Request};
 use serde::de::DeserializeOwned;
 
 /// How long a daemon that does not listen, or ends before it answers, is waited for: it may be restarting. dockerd waits 30 s for a plugin.
@@ -78,6 +78,14 @@ impl Daemon {
     /// [`ClientError`].
     pub fn bridges(&self) -> Result<Vec<BridgeInfo>, ClientError> {
         self.query(Query::BridgeList)
+    }
+
+    /// A bridge.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn bridge(&self, name: &BridgeName) -> Result<BridgeInfo, ClientError> {
+        self.query(Query::BridgeShow(Named::new(name.clone())))
     }
 
     /// The rules of address translation.

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use ctl::response::{BridgeInfo, EndpointInfo, NatInfo, NetworkInfo};
 use ctl::{
@@ -16,6 +17,9 @@ use ctl::{
 use crate::daemon::Daemon;
 use crate::plugin::{EndpointName, PluginError};
 use crate::protocol::network::PortBinding;
+
+/// How long free ports are looked for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// For whom ports are published, and where that may be.
 struct Places<'a> {
@@ -51,14 +55,15 @@ pub(crate) fn publish(
     if bindings.is_empty() {
         return revoke(daemon, name);
     }
-    let places = Places::of(daemon, network, endpoint)?;
+    let places = Places::of(daemon, (network, endpoint), bindings)?;
     let mut all = Vec::new();
     for binding in bindings {
         all.extend(wanted(binding, &places)?);
     }
     let (mut refused, mut last) = (Vec::new(), None);
+    let (begun, mut present) = (Instant::now(), apart(daemon, name)?);
     loop {
-        let (own, others) = apart(daemon, name)?;
+        let (own, others) = present;
         let chosen = choose(&all, [&others[..], &refused].concat());
         // Who refused the last ones tells more than that none are left.
         let rules = chosen.map_err(|none_left| last.take().unwrap_or(none_left))?;
@@ -66,10 +71,15 @@ pub(crate) fn publish(
             Err(error) if error.code() == Some(ErrorCode::Exists) => error,
             done => return done,
         };
-        let (_, others) = apart(daemon, name)?;
+        // Docker waits for half a minute, and must not hear of a port then that nobody waits for any more.
+        if begun.elapsed() > PATIENCE {
+            return Err(error);
+        }
+        present = apart(daemon, name)?;
+        let others = &present.1;
         let choices = || all.iter().zip(&rules).enumerate().filter(|(_, (one, _))| one.is_choice());
         // Somebody else took one that was free a moment ago, and will be seen to have it.
-        if choices().any(|(_, (_, rule))| is_taken(rule, &others)) {
+        if choices().any(|(_, (_, rule))| is_taken(rule, others)) {
             continue;
         }
         // One that no rule has may be refused: a program of the host has it, for instance.
@@ -169,14 +179,23 @@ fn rules(daemon: &Daemon, name: &EndpointName) -> Result<Vec<NatInfo>, PluginErr
 }
 
 impl<'a> Places<'a> {
+    /// What is asked of the daemon: its uplinks or, where a port is for one address outside, all that could have it.
     fn of(
         daemon: &Daemon,
-        network: &'a NetworkInfo,
-        endpoint: &'a EndpointInfo,
+        (network, endpoint): (&'a NetworkInfo, &'a EndpointInfo),
+        bindings: &[PortBinding],
     ) -> Result<Self, PluginError> {
-        let bridges = daemon.bridges()?;
-        let rules = daemon.translations()?.into_iter().map(|info| info.rule).collect();
-        Ok(Self { network, endpoint, bridges, rules })
+        let is_at_one = |binding: &PortBinding| {
+            let address = binding.host_ip.parse::<IpAddr>();
+            address.is_ok_and(|address| !address.is_unspecified() && !address.is_loopback())
+        };
+        if bindings.iter().any(is_at_one) {
+            let rules = daemon.translations()?.into_iter().map(|info| info.rule).collect();
+            return Ok(Self { network, endpoint, bridges: daemon.bridges()?, rules });
+        }
+        let uplinks = network.uplinks.iter().map(|uplink| daemon.bridge(uplink));
+        let bridges = uplinks.collect::<Result<_, _>>()?;
+        Ok(Self { network, endpoint, bridges, rules: Vec::new() })
     }
 
     fn uplinks(&self) -> impl Iterator<Item = &BridgeInfo> {
@@ -217,15 +236,17 @@ impl<'a> Places<'a> {
             addresses.any(|one| one.address.addr.is_ipv4() == ip.is_ipv4())
         };
         match host_ip {
-            _ if own.is_empty() => self.network.no_uplink(),
             Some(ip) if !has_version(&ip) => {
                 format!("the container has no address of the IP version of {ip}")
             }
+            _ if own.is_empty() => self.network.no_uplink(),
             Some(ip) if !ip.is_unspecified() => format!(
                 "{ip} is no address of the switch outside ({own}); publish at one that is, or at all by naming none; if {ip} is \
                  the host's on another interface, share that one too, with `vswitchctl port add NAME --netdev INTERFACE --shared`"
             ),
-            _ => format!("the container has no address of the IP version of {own}"),
+            _ => format!(
+                "the switch has no address outside ({own}) of the IP version of one of the container's"
+            ),
         }
     }
 }

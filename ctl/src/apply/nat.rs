@@ -2,26 +2,16 @@
 
 use super::otherwise;
 use crate::attach::list;
-use crate::check::{address_nowhere, check_addressed, no_bridge, shown};
+use crate::check::{address_nowhere, check_addressed, no_bridge, published_already, shown};
 use crate::{
-    Config, ConnFilter, CtlError, ErrorCode, IpCidr, Named, NatAdd, NatRule, NatSet, Publish,
-    RuleName,
+    Config, ConnFilter, CtlError, IpCidr, Named, NatAdd, NatRule, NatSet, Publish, RuleName,
 };
 
 pub(super) fn add(config: &mut Config, add: &NatAdd) -> Result<(), CtlError> {
     let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
     match config.nat.get(&name) {
         Some(NatRule::Publish(present)) if clashes(present, &add.rule) => {
-            let Publish { on, forward, .. } = present;
-            Err(CtlError::new(
-                ErrorCode::Exists,
-                format!(
-                    "{} port {} on {on} leads to {} already, by nat rule {name}; publish at another port, or `nat del` it first",
-                    forward.protocol,
-                    forward.ports,
-                    present.target()
-                ),
-            ))
+            Err(published_already((&name, present)))
         }
         Some(present) if *present != add.rule => {
             Err(otherwise("nat rule", &name, "`nat del` it first, or give this one another name"))

@@ -150,6 +150,15 @@ fn pool(kept: Option<Pool>, subnet: Prefix, create: &NetworkCreate) -> Pool {
     pool
 }
 
+/// Takes the default routes by a network from its containers. Those of who was handed over are his engine's.
+fn close(config: &mut Config, network: &Network) {
+    for port in network.endpoints.keys() {
+        if let Some(PortKind::Tap(tap)) = config.ports.get_mut(port).map(|port| &mut port.kind) {
+            tap.gateways.clear();
+        }
+    }
+}
+
 pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError> {
     match &set.host_port {
         Some(Some(wanted)) => host::put(config, &set.name, wanted)?,
@@ -163,6 +172,9 @@ pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError>
     dismantle(config, &set.name, &present);
     let mut network = Network::clone(&present);
     let settings = &mut network.settings;
+    if set.internal == Some(true) && !settings.internal {
+        close(config, &present);
+    }
     settings.internal = set.internal.unwrap_or(settings.internal);
     settings.masquerade = set.masquerade.unwrap_or(settings.masquerade);
     settings.mtu = set.mtu.unwrap_or(settings.mtu);

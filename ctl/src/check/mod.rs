@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 pub(crate) use bridge::MAX_GATEWAYS;
-pub(crate) use nat::{address_nowhere, check_addressed};
+pub(crate) use nat::{address_nowhere, check_addressed, published_already};
 pub(crate) use network::check_room;
 pub(crate) use references::{Reference, references};
 pub(crate) use route::{Link, MAX_NEXT_HOPS};
@@ -92,7 +92,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
         nat::check(config, rule).map_err(|error| error.within("nat rule", name))?;
     }
     if !same_nat {
-        nat::check_apart(config)?;
+        nat::check_apart(old, config)?;
     }
     loopback::check_once(old, config)?;
     nat::check_timeouts(config)?;

@@ -94,9 +94,9 @@ pub(crate) fn check_addressed(config: &Config, rule: &NatRule) -> Result<(), Ctl
 }
 
 /// That no two rules are for the same packets.
-pub(super) fn check_apart(config: &Config) -> Result<(), CtlError> {
+pub(super) fn check_apart(old: &Config, config: &Config) -> Result<(), CtlError> {
     check_once(config)?;
-    check_published_once(config)?;
+    check_published_once(old, config)?;
     check_prefixes_once(config)
 }
 
@@ -300,8 +300,20 @@ fn check_once(config: &Config) -> Result<(), CtlError> {
 /// Ports that are taken, by address and first port, with the last one and the rule.
 type Taken<'a> = BTreeMap<Option<IpAddr>, BTreeMap<u16, (u16, (&'a RuleName, &'a Publish))>>;
 
+/// That a port leads to somebody already, by this rule.
+pub(crate) fn published_already((name, present): (&RuleName, &Publish)) -> CtlError {
+    let Publish { on, forward: Forward { protocol, ports, .. }, .. } = present;
+    let to = present.target();
+    CtlError::new(
+        ErrorCode::Exists,
+        format!(
+            "{protocol} port {ports} on {on} leads to {to} already, by nat rule {name}; publish at another port, or `nat del` it first"
+        ),
+    )
+}
+
 /// A port outside leads to one container.
-fn check_published_once(config: &Config) -> Result<(), CtlError> {
+fn check_published_once(old: &Config, config: &Config) -> Result<(), CtlError> {
     let mut taken: BTreeMap<(&BridgeName, Protocol, bool), Taken<'_>> = BTreeMap::new();
     for (name, rule) in &config.nat {
         let NatRule::Publish(publish) = rule else { continue };
@@ -317,15 +329,11 @@ fn check_published_once(config: &Config) -> Result<(), CtlError> {
                 (*last >= ports.first()).then_some(owner)
             });
         if let Some((other, owner)) = candidates.next() {
-            return Err(CtlError::new(
-                ErrorCode::Exists,
-                format!(
-                    "nat rules {other} (to {}) and {name} (to {}) are both for {protocol} port {ports} on {on}; publish at another port, \
-                 or `nat del` one of them first",
-                    owner.target(),
-                    publish.target()
-                ),
-            ));
+            let (new, present) = match old.nat.contains_key(name) {
+                true => (*other, (name, publish)),
+                false => (name, (*other, *owner)),
+            };
+            return Err(published_already(present).within("nat rule", new));
         }
         taken.entry(*address).or_default().insert(ports.first(), (ports.last(), (name, publish)));
     }

@@ -1,12 +1,13 @@
 //! [`Reference`]: what needs a bridge, so that as long as it is there the bridge is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
 use crate::flow::{FlowId, FlowRule};
 use crate::{
     Allowance, BridgeName, Config, Destination, FlowKey, Mutation, Named, NatRule, PortName,
-    Prefix, Publish, RouteDel, RuleName, Service, ServiceBackends, ServiceName, Target,
+    Prefix, Publish, RouteDel, RuleName, Service, ServiceBackends, ServiceName, ServiceSet, Target,
 };
 
 /// What needs a bridge.
@@ -20,6 +21,8 @@ pub(crate) enum Reference {
     Allowance(Allowance),
     Nat(RuleName),
     Service(ServiceName),
+    /// A service that it finds, as these others do.
+    Finding(ServiceName, BTreeSet<BridgeName>),
     /// A service that does not name the bridge, but has a backend on it.
     Backend(ServiceName, SocketAddr),
     Rule(FlowId),
@@ -35,6 +38,7 @@ impl fmt::Display for Reference {
             Self::Allowance(Allowance { from, to }) => write!(f, "route allow {from} {to}"),
             Self::Nat(name) => write!(f, "nat rule {name}"),
             Self::Service(name) => write!(f, "service {name}"),
+            Self::Finding(name, _) => write!(f, "service {name} (--on)"),
             Self::Backend(name, at) => write!(f, "backend {at} of service {name}"),
             Self::Rule(id) => write!(f, "rule {id}"),
         }
@@ -55,6 +59,9 @@ impl Reference {
             Self::Allowance(allowance) => Mutation::RouteDeny(allowance),
             Self::Nat(name) => Mutation::NatDel(Named::new(name)),
             Self::Service(name) => Mutation::ServiceDel(Named::new(name)),
+            Self::Finding(name, others) => {
+                Mutation::ServiceSet(ServiceSet { on: Some(others), ..ServiceSet::of(name) })
+            }
             Self::Backend(name, at) => {
                 let target = Target { ip: at.ip(), port: Some(at.port()) };
                 let (add, drain, del) = (Vec::new(), Vec::new(), vec![target]);
@@ -103,8 +110,12 @@ fn of_service(
     service: &Service,
     bridge: &BridgeName,
 ) -> Vec<Reference> {
-    if service.bridges().any(|own| own == bridge) {
+    let others: BTreeSet<_> = service.on.iter().filter(|on| *on != bridge).cloned().collect();
+    if service.to.as_ref() == Some(bridge) || others.is_empty() && service.on.contains(bridge) {
         return vec![Reference::Service(name.clone())];
+    }
+    if service.on.contains(bridge) {
+        return vec![Reference::Finding(name.clone(), others)];
     }
     let holds = |ip| config.gateway_for(bridge, ip).is_some();
     let is_there = |ip| holds(ip) && config.backend_bridges(service, ip).eq([bridge]);

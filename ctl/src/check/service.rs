@@ -40,7 +40,8 @@ pub(super) fn check(config: &Config, service: &Service) -> Result<(), CtlError> 
     }
     for name in config.bridges_finding(service) {
         check_dns(config, service, name)?;
-        if let Some(gateway) = config.gateway_for(name, vip) {
+        let gateways = config.bridges.get(name).and_then(|bridge| bridge.gateway_for(vip));
+        if let Some(gateway) = gateways {
             return Err(CtlError::invalid(format!(
                 "{vip} is in subnet {} of bridge {name}, which finds the service; use an address of no bridge's",
                 gateway.subnet()

@@ -316,11 +316,18 @@ impl Config {
     /// link in common are no link's, but their network's.
     pub fn gateway_for(&self, name: &BridgeName, addr: IpAddr) -> Option<IpCidr> {
         let of_link = self.bridges.get(name)?.gateway_for(addr).copied();
-        of_link.or_else(|| {
-            let network = self.networks.get(name).filter(|of| of.settings.shape.parts())?;
-            let pool = network.pool_of(addr)?;
-            Some(network.cidr(pool, pool.gateway?))
-        })
+        of_link.or_else(|| self.networks.get(name)?.gateway_of_parted(addr))
+    }
+
+    /// The bridges with a gateway for whoever has an address. Where that is of a network whose containers have no link in common, the
+    /// links whose subnets have it as well, such as an uplink's, are not among them.
+    fn homes_for(&self, addr: IpAddr) -> impl Iterator<Item = &BridgeName> {
+        let parted = self.networks.iter().filter(|(_, it)| it.gateway_of_parted(addr).is_some());
+        let parted: Vec<_> = parted.map(|(name, _)| name).collect();
+        let links =
+            self.bridges.iter().filter(move |(_, bridge)| bridge.gateway_for(addr).is_some());
+        let links = parted.is_empty().then(|| links.map(|(name, _)| name));
+        parted.into_iter().chain(links.into_iter().flatten())
     }
 
     /// The bridges on which a service's backend with this address can be: the one that the service names, or those in whose
@@ -330,10 +337,9 @@ impl Config {
         service: &'a Service,
         ip: IpAddr,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
-        let holds = move |name: &&BridgeName| {
-            service.to.as_ref().is_none_or(|to| to == *name) && self.gateway_for(name, ip).is_some()
-        };
-        self.bridges.keys().filter(holds)
+        let named = service.to.as_ref().filter(|to| self.gateway_for(to, ip).is_some());
+        let found = service.to.is_none().then(|| self.homes_for(ip));
+        named.into_iter().chain(found.into_iter().flatten())
     }
 
     /// The bridges of a service's backends.
@@ -350,10 +356,7 @@ impl Config {
         &'a self,
         rule: &'a Publish,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
-        let holds = |name: &&BridgeName| {
-            (**name != rule.on || rule.is_on_loopback())
-                && self.gateway_for(name, rule.forward.container).is_some()
-        };
-        self.bridges.keys().filter(holds)
+        self.homes_for(rule.forward.container)
+            .filter(|name| **name != rule.on || rule.is_on_loopback())
     }
 }

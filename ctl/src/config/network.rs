@@ -210,6 +210,15 @@ impl Network {
         pools.filter_map(|pool| Some(self.cidr(pool, pool.gateway?)))
     }
 
+    /// The gateway of the subnet in which an address is, where that subnet is no link's.
+    pub(crate) fn gateway_of_parted(&self, addr: IpAddr) -> Option<IpCidr> {
+        if !self.settings.shape.parts() {
+            return None;
+        }
+        let pool = self.pool_of(addr)?;
+        Some(self.cidr(pool, pool.gateway?))
+    }
+
     /// An address of a pool as an interface has it: in the pool's subnet, or by itself where that is no link's.
     pub(crate) fn cidr(&self, pool: &Pool, addr: IpAddr) -> IpCidr {
         let alone = IpCidr { addr, prefix_len: Prefix::host(addr).prefix_len() };

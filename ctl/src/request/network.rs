@@ -97,7 +97,7 @@ impl NetworkCreate {
 pub struct NetworkSet {
     /// Its name.
     pub name: BridgeName,
-    /// See [`NetworkSettings`]; containers that are connected keep their routes.
+    /// See [`NetworkSettings`]; containers that are connected lose their default routes by the network, and get none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub internal: Option<bool>,
     /// See [`NetworkSettings`]; for all containers, those that are connected too.

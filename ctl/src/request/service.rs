@@ -46,6 +46,22 @@ pub struct ServiceSet {
     pub health: Option<Option<HealthCheck>>,
 }
 
+impl ServiceSet {
+    /// No change yet.
+    pub fn of(name: ServiceName) -> Self {
+        Self {
+            name,
+            balance: None,
+            affinity: None,
+            node_port: None,
+            on: None,
+            max_fails: None,
+            fail_timeout: None,
+            health: None,
+        }
+    }
+}
+
 /// Backends of a service that come, drain and go, in one step; safe to repeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

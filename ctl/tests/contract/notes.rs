@@ -147,3 +147,41 @@ fn who_publishes_where_there_is_no_uplink_is_told_what_fits_the_network() {
         assert!(info.no_uplink().contains(part), "{request}: {}", info.no_uplink());
     }
 }
+
+#[test]
+fn a_network_that_becomes_internal_takes_the_default_routes_of_its_containers() {
+    let connect = r#"network.connect {"network":"web","netns":"shop"}"#;
+    let handover = r#"network.handover {"network":"web","port":"docker-3f4442aa0bb3","ifname":"vsw3f4442aa0bb3","mac":"02:00:00:00:00:01"}"#;
+    let config = config_of(&[&[WEB, connect, handover], &UPLINK[..]].concat());
+    let set = |value: bool| format!(r#"network.set {{"name":"web","internal":{value}}}"#);
+    let notes = |old: &Config, text: &str| {
+        let Mutation::NetworkSet(set) = change(text) else { panic!("{text}") };
+        let next = apply(old, &change(text)).unwrap();
+        (next.notes_on_opening(&set, old), next)
+    };
+    let gateways = |config: &Config| {
+        let port = &config.ports[&"shop-eth0".parse::<ctl::PortName>().unwrap()];
+        let ctl::PortKind::Tap(tap) = &port.kind else { panic!("{port:?}") };
+        tap.gateways.len()
+    };
+    assert_eq!(gateways(&config), 1);
+    let (told, closed) = notes(&config, &set(true));
+    assert_eq!(gateways(&closed), 0);
+    let [told] = &told[..] else { panic!("{told:?}") };
+    assert!(told.contains("keep the default route") && told.ends_with("docker-3f4442aa0bb3"));
+    let (told, open) = notes(&closed, &set(false));
+    assert_eq!(gateways(&open), 0);
+    let [told] = &told[..] else { panic!("{told:?}") };
+    assert!(told.contains("have no default route") && told.contains("shop-eth0"), "{told}");
+    assert!(notes(&open, &set(false)).0.is_empty());
+}
+
+#[test]
+fn what_would_leave_a_shared_interface_untranslated_is_noted() {
+    let bridge = r#"bridge.add {"name":"br0","gateways":["10.9.0.1/24"]}"#;
+    let config =
+        config_of(&[SHARED, bridge]).following(&name("out"), &host("192.0.2.2/24", "192.0.2.9"));
+    let allow = r#"route.allow {"from":"br0","to":"out"}"#;
+    let [note] = &notes_on(&config.unwrap(), allow)[..] else { panic!("no note") };
+    assert!(note.ends_with("vswitchctl nat masquerade add --from br0 --to out"), "{note}");
+}

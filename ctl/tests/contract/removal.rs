@@ -94,3 +94,18 @@ fn what_refers_to_a_network_goes_with_it_by_force() {
     let none = r#"network.rm {"name":"none","force":true,"if_exists":true}"#;
     assert_eq!(after(&bare, none), bare);
 }
+
+#[test]
+fn what_others_have_with_a_network_is_left_to_them_by_force() {
+    let service = r#"service.add {"name":"s","service":{"listen":"10.96.0.9:80/tcp","backends":[{"at":"192.0.2.9:80"}],"on":["lan","web"]}}"#;
+    let config = config_of(&[WEB, LAN, service]);
+    let left = r#"service.set {"name":"s","on":["lan"]}"#;
+    assert_eq!(after(&config, FORCE), after(&after(&config, left), RM));
+    let over = r#"network.create {"name":"over","subnets":["10.3.0.0/24"],
+        "settings":{"vxlan":{"vni":7,"local":"10.1.0.1","via":"web"}}}"#;
+    refuses(&config_of(&[WEB, over]), &[(FORCE, InUse, "network web is in use by vxlan over")]);
+    // A bridge that is no network's, and what is on it, stays as it is.
+    let none = r#"network.rm {"name":"lan","force":true,"if_exists":true}"#;
+    assert_eq!(after(&config, none), config);
+    assert!(config.strangers_on(&"lan".parse().unwrap()).is_empty());
+}

@@ -112,7 +112,7 @@ fn a_published_port_that_leads_to_nobody_is_told_unless_somebody_may_have_the_ad
     };
     let config = config_of(&[outside, WEB, BRIDGE, SHOP]);
     assert!(to(&config, "10.1.0.2").is_empty());
-    let told = "nobody on web has 10.1.0.7 now; the port leads there when somebody gets it";
+    let told = "the switch has given 10.1.0.7 to nobody on web yet; the port leads there when somebody has it";
     assert_eq!(to(&config, "10.1.0.7"), [told]);
     assert_eq!(to(&config, "10.0.0.7").len(), 1);
     for somebody in [

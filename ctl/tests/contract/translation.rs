@@ -324,10 +324,45 @@ fn a_port_that_is_published_already_is_named_with_where_it_leads() {
     let another = same_name.replace(r#"{"rule""#, r#"{"name":"a","rule""#);
     let [leads, both] = [
         "tcp port 8080 on up leads to 10.1.0.2:80 of port shop-eth0 already, by nat rule up-8080-tcp; publish at another port",
-        "nat rules a (to 10.1.0.3:80) and up-8080-tcp (to 10.1.0.2:80 of port shop-eth0) are both for tcp port 8080 on up",
+        "nat rule a: tcp port 8080 on up leads to 10.1.0.2:80 of port shop-eth0 already, by nat rule up-8080-tcp",
     ];
     refuses(&config, &[(same_name, Exists, leads), (&another, Exists, both)]);
     // Another port by a name that is taken needs another name.
     let elsewhere = another.replace(r#""a""#, r#""up-8080-tcp""#).replace("8080:", "8081:");
     refuses(&config, &[(&elsewhere, Exists, "give this one another name")]);
+}
+
+#[test]
+fn a_container_without_a_link_in_common_is_found_by_its_networks_subnet() {
+    let [bridge, route] = UPLINK;
+    let parted = |name: &str, shape: &str, subnet: &str| {
+        format!(
+            r#"network.create {{"name":"{name}","subnets":["{subnet}"],"settings":{{"shape":"{shape}"}}}}"#
+        )
+    };
+    let (pods, dmz) =
+        (parted("pods", "p2p", "10.4.0.0/24"), parted("dmz", "routed", "192.0.2.128/26"));
+    let config = config_of(&[bridge, route, &pods, &dmz]);
+    let publish = |address: &str, container: &str| {
+        format!(
+            r#"nat.add {{"rule":{{"publish":{{"on":"dmz","forward":"{address}8080:{container}:80"}}}}}}"#
+        )
+    };
+    // An address of the routed network is of the uplink's subnet as well, and nobody's there.
+    for container in ["10.4.0.2", "192.0.2.130"] {
+        after(&config, &publish("127.0.0.1:", container));
+    }
+    let backend = |at: &str| {
+        format!(
+            r#"service.add {{"name":"s","service":{{"listen":"10.96.0.1:80/tcp","backends":[{{"at":"{at}:80"}}]}}}}"#
+        )
+    };
+    for at in ["10.4.0.2", "192.0.2.130", "192.0.2.7"] {
+        after(&config, &backend(at));
+    }
+    refuses(&config, &[(&backend("10.4.1.2"), Invalid, "is in the subnet of no bridge")]);
+    // A rule that leads there keeps others from its subnet.
+    let led = after(&config, &backend("10.4.0.2"));
+    let again = parted("twin", "p2p", "10.4.0.0/16");
+    refuses(&led, &[(&again, Exists, "service s leads to 10.4.0.2 on network pods")]);
 }

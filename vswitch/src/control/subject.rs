@@ -44,6 +44,7 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let notes = next.notes_on_subnets(&create.name);
             Changed { network, notes, ..none }
         }
+        Mutation::NetworkSet(set) => Changed { notes: next.notes_on_opening(set, old), ..none },
         Mutation::NetworkRm(rm) if rm.force => {
             let gone = old.strangers_on(&rm.name).into_iter();
             let notes = gone.map(|what| format!("{what} went with network {}", rm.name)).collect();

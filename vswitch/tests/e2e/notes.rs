@@ -4,7 +4,10 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ctl::response::{Changed, Status};
-use ctl::{Allowance, Mutation, NatAdd, NatRule, NetdevMode, NetworkRm, PortAdd, Publish, Query};
+use ctl::{
+    Allowance, Mutation, NatAdd, NatRule, NetdevMode, NetworkRm, NetworkSet, PortAdd, Publish,
+    Query,
+};
 use netlab::{Container, Need, Test, TestResult, ping, test};
 
 use crate::advice::{joined, network};
@@ -17,6 +20,7 @@ pub fn tests() -> Vec<Test> {
     let others = [
         test!(what_an_internal_network_does_not_answer_is_noted),
         test!(a_subnet_of_two_networks_is_noted),
+        test!(a_network_that_becomes_internal_takes_its_containers_way_out),
     ];
     others.into_iter().chain([shared]).map(|test| test.needs(Need::Tun)).collect()
 }
@@ -49,7 +53,8 @@ fn a_network_in_the_way_of_an_uplink_is_named_at_once() -> TestResult {
     // What is to be done helps.
     daemon.change(Mutation::NetworkRm(NetworkRm::new("web".parse()?)))?;
     assert_eq!(daemon.ask::<Status>(Query::Status)?.problems, []);
-    assert_eq!(published(&daemon, "out", "80:10.1.0.2/tcp")?.notes, Vec::<String>::new());
+    let notes = published(&daemon, "out", "80:10.1.0.2/tcp")?.notes;
+    assert!(matches!(&notes[..], [note] if note.contains("to nobody on shop yet")), "{notes:?}");
     daemon.check_ledger()
 }
 
@@ -79,4 +84,26 @@ fn a_subnet_of_two_networks_is_noted() -> TestResult {
     let notes = network(&daemon, "two", "10.1.0.0/24", false)?.notes;
     assert!(matches!(&notes[..], [note] if note.contains("of network one")), "{notes:?}");
     Ok(())
+}
+
+fn a_network_that_becomes_internal_takes_its_containers_way_out() -> TestResult {
+    let daemon = Daemon::start()?;
+    network(&daemon, "web", "10.3.0.0/24", false)?;
+    let (container, _) = joined(&daemon, "web", "shop")?;
+    let leads_out = || -> Outcome<bool> {
+        Ok(container.netlink()?.source_address(Some("198.51.100.1".parse()?))?.is_some())
+    };
+    assert!(leads_out()?);
+    let set = |internal: bool| -> Outcome<Vec<String>> {
+        let set = NetworkSet { internal: Some(internal), ..NetworkSet::new("web".parse()?) };
+        Ok(daemon.change(Mutation::NetworkSet(set))?.notes)
+    };
+    assert_eq!(set(true)?, Vec::<String>::new());
+    assert!(!leads_out()?, "it has no default route any more");
+    let notes = set(false)?;
+    assert!(
+        matches!(&notes[..], [note] if note.contains("disconnect and connect them anew")),
+        "{notes:?}"
+    );
+    daemon.check_ledger()
 }

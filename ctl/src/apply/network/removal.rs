@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::apply::host;
-use crate::apply::port::remove_port;
+use crate::apply::{changed, host};
 use crate::check::{Reference, no_network, references, shown};
-use crate::network::dismantle;
+use crate::network::{dismantle, protect};
 use crate::{
     BridgeName, Config, CtlError, Endpoint, ErrorCode, IfName, NetnsRef, Network, NetworkRm, Owner,
     PortKind, PortName, Tap,
@@ -28,40 +27,58 @@ pub(in crate::apply) fn rm(config: &mut Config, request: &NetworkRm) -> Result<(
 
 /// What refers to a bridge and is neither its network's nor goes with the containers on it.
 fn strangers(config: &Config, name: &BridgeName) -> Vec<Reference> {
-    let mut rest = config.clone();
-    let endpoints = config.networks.get(name).into_iter().flat_map(|it| it.endpoints.keys());
-    endpoints.for_each(|port| remove_port(&mut rest, port));
+    let network = config.networks.get(name);
+    let is_containers = |port: &PortName| network.is_some_and(|it| it.endpoints.contains_key(port));
     let is_its = |reference: &Reference| match reference {
+        Reference::Port(port) => is_containers(port),
         Reference::Vxlan(vxlan) => config.network_of_vxlan(vxlan) == Some(name),
-        Reference::Nat(rule) => {
-            config.nat.get(rule).and_then(|rule| config.network_of_rule(rule)) == Some(name)
-        }
+        Reference::Nat(rule) => config.nat.get(rule).is_some_and(|rule| {
+            config.network_of_rule(rule) == Some(name) || rule.port().is_some_and(is_containers)
+        }),
         _ => false,
     };
-    references(&rest, name).into_iter().filter(|reference| !is_its(reference)).collect()
+    references(config, name).into_iter().filter(|reference| !is_its(reference)).collect()
 }
 
 impl Config {
-    /// What refers to a network and is none of it, for people.
+    /// What refers to a network and is none of it, for people, with what refers to its VLANs.
     pub fn strangers_on(&self, network: &BridgeName) -> Vec<String> {
-        strangers(self, network).iter().map(ToString::to_string).collect()
+        if !self.networks.contains_key(network) {
+            return Vec::new();
+        }
+        let mut all = strangers(self, network);
+        for (vlan, _) in self.vlans_of(network) {
+            let more: Vec<_> =
+                strangers(self, vlan).into_iter().filter(|it| !all.contains(it)).collect();
+            all.extend(more);
+        }
+        all.iter().map(ToString::to_string).collect()
     }
 }
 
-/// Takes away what refers to a bridge, but for interfaces that are there by their ports only: these are somebody's.
+/// Takes away what refers to a bridge. What is another network's stays, and so do interfaces that are there by their ports only: these
+/// are somebody's.
 fn clear(config: &mut Config, name: &BridgeName) -> Result<(), CtlError> {
-    let goes_along = |config: &Config, reference: &Reference| match reference {
-        Reference::Port(port) => {
-            config.ports.get(port).is_some_and(|port| matches!(port.kind, PortKind::Netdev { .. }))
-        }
-        _ => true,
-    };
-    // One may go with another.
-    while let Some(next) = strangers(config, name).into_iter().find(|it| goes_along(config, it)) {
-        if let Reference::Vlan(vlan) = &next {
+    for reference in strangers(config, name) {
+        if let Reference::Vlan(vlan) = &reference {
             clear(config, vlan)?;
         }
-        *config = crate::apply::changed(config, &next.removal())?;
+        let stays = match &reference {
+            Reference::Port(port) => {
+                !config.ports.get(port).is_some_and(|it| matches!(it.kind, PortKind::Netdev { .. }))
+            }
+            _ => false,
+        };
+        let removal = reference.removal();
+        if stays || protect(config, &removal).is_err() {
+            continue;
+        }
+        match changed(config, &removal) {
+            Ok(next) => *config = next,
+            // It went with another one.
+            Err(error) if error.code == ErrorCode::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

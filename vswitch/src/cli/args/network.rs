@@ -190,7 +190,7 @@ pub struct NetworkOptions {
 pub struct NetworkChanges {
     /// Its name
     pub name: BridgeName,
-    /// Whether it has no way out; containers that are connected keep their routes
+    /// Whether it has no way out; containers that are connected lose their default routes by it, and get none
     #[arg(long, value_name = "BOOL")]
     pub internal: Option<bool>,
     /// Whether its containers do not reach each other

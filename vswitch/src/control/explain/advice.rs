@@ -67,6 +67,9 @@ impl Switch {
             Some(there) if config.shared_port(from).is_some() => {
                 return self.only_published(why, from, (there, to));
             }
+            Some(there) if config.shared_port(there).is_some() => {
+                return self.not_masqueraded(from, there);
+            }
             Some(there) => {
                 return format!(
                     "bridge `{from}` may not reach `{there}`; run: vswitchctl route allow {from} {there}"
@@ -80,13 +83,43 @@ impl Switch {
                 "bridge `{there}` has no gateway in the subnet of {to}; run: vswitchctl bridge set {there} \
                  --gateway CIDR"
             ),
-            None if self.has_no_uplink(from) => format!(
-                "no route leads from network `{from}` to {to}, as there is no uplink yet by which it could leave; {UPLINK_REMEDY}"
-            ),
+            None if self.has_no_uplink(from) => {
+                format!(
+                    "no route leads from network `{from}` to {to}, as {}",
+                    self.lack_of_uplink()
+                )
+            }
             None => format!(
                 "no route leads from bridge `{from}` to {to}; `vswitchctl route list` shows those that there are"
             ),
         }
+    }
+
+    /// Why there is no uplink, and how there is one.
+    fn lack_of_uplink(&self) -> String {
+        let shared = self.config().ports.iter().find(|(_, port)| port.shared);
+        match shared {
+            Some((name, _)) => format!(
+                "the host has no default route by the interface that port {name} shares; `ip route` on the host shows its routes"
+            ),
+            None => format!("there is no uplink yet by which it could leave; {UPLINK_REMEDY}"),
+        }
+    }
+
+    /// Why packets do not leave by an interface that the host shares, which they do with its addresses only.
+    fn not_masqueraded(&self, from: &BridgeName, there: &BridgeName) -> String {
+        if self.config().is_internal(from) {
+            return format!(
+                "network `{from}` is internal; connect the container to another network too, or run: vswitchctl network set {from} \
+                 --internal false"
+            );
+        }
+        if self.has_no_uplink(from) {
+            return format!("network `{from}` has no way out, as {}", self.lack_of_uplink());
+        }
+        format!(
+            "bridge `{from}` may not reach `{there}`; run: vswitchctl nat masquerade add --from {from} --to {there}"
+        )
     }
 
     /// Whether a network would have a way out if there was any.
@@ -123,10 +156,15 @@ impl Switch {
             None if config.networks.contains_key(from) => format!(
                 "give the host an interface here, and use its address; run: vswitchctl network set {from} --host-port"
             ),
-            None => format!(
-                "give the host an interface here, and use its address; run: vswitchctl port add {from}-host --bridge {from} --host IFNAME \
-                 --ip CIDR"
-            ),
+            None => {
+                let vlan = config.bridges.get(from).and_then(|bridge| bridge.vlan_of.as_ref());
+                let place = vlan
+                    .map_or(from.to_string(), |of| format!("{} --access {}", of.bridge, of.vlan));
+                format!(
+                    "give the host an interface here, and use its address; run: vswitchctl port add {from}-host --bridge {place} --host IFNAME \
+                     --ip CIDR"
+                )
+            }
         };
         Some(format!(
             "{to} is the host's own, on `{up}`, and nothing but published ports is reached there; {instead}"
@@ -148,7 +186,7 @@ impl Switch {
                  another network too, and publish the port there"
             );
         }
-        if let Some(at) = self.published_at(why, on, to) {
+        if let Some(at) = self.published_at(why, on, (there, to)) {
             return format!("{because}; this one is, at {at}");
         }
         let asked = why.port.filter(|_| why.protocol.has_ports());
@@ -156,17 +194,39 @@ impl Switch {
             Some(port) => ("run", why.protocol, port, port),
             None => ("publish one, such as by", Protocol::Tcp, 8080, 80),
         };
-        let Some(ports) = PortRange::one(outside) else { return because };
+        let Some(ports) = self.free_port(on, protocol, outside) else { return because };
         let forward = Forward { address: None, ports, container: to, container_port, protocol };
-        format!("{because}; {what}: vswitchctl nat publish add {forward} --on {on}")
+        let rule = Publish { on: on.clone(), forward, to: None, port: None };
+        let (forward, is_one) = (&rule.forward, self.config().container_bridge(&rule).is_some());
+        let which = if is_one { String::new() } else { format!(" --to {there}") };
+        format!("{because}; {what}: vswitchctl nat publish add {forward} --on {on}{which}")
+    }
+
+    /// The first port from one on that no rule publishes on a bridge.
+    fn free_port(&self, on: &BridgeName, protocol: Protocol, from: u16) -> Option<PortRange> {
+        let published = self.config().nat.values().filter_map(|rule| match rule {
+            NatRule::Publish(rule) if rule.on == *on && rule.forward.protocol == protocol => {
+                Some(rule.forward.ports)
+            }
+            _ => None,
+        });
+        let published: Vec<_> = published.collect();
+        let is_free = |port: &u16| !published.iter().any(|ports| ports.contains(*port));
+        (from..=u16::MAX).find(is_free).and_then(PortRange::one)
     }
 
     /// Where the port that is asked for is published already.
-    fn published_at(&self, why: &Why, on: &BridgeName, to: IpAddr) -> Option<String> {
+    fn published_at(
+        &self,
+        why: &Why,
+        on: &BridgeName,
+        (there, to): (&BridgeName, IpAddr),
+    ) -> Option<String> {
         let port = why.port?;
         let outside = |rule: &Publish| {
             let Forward { ports, container, container_port, protocol, .. } = rule.forward;
-            let is_it = rule.on == *on && container == to && protocol == why.protocol;
+            let is_his = container == to && self.config().container_bridge(rule) == Some(there);
+            let is_it = rule.on == *on && is_his && protocol == why.protocol;
             let number = port.checked_sub(container_port)?.checked_add(ports.first())?;
             (is_it && ports.contains(number)).then_some((rule.forward.address, number))
         };

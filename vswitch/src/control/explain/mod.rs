@@ -83,6 +83,13 @@ impl Switch {
                  network too"
             );
         }
+        if self.config().network_of(&host.port).is_some() {
+            return format!(
+                "it has no gateway for {to}, since it was connected where it had another way out, or none was wanted; disconnect it from \
+                 network `{}` and connect it anew",
+                host.bridge
+            );
+        }
         format!("it has no gateway for {to}; attach it with --gateway")
     }
 

@@ -136,8 +136,9 @@ impl Switch {
         let pairs = begins.iter().flat_map(|from| targets.iter().map(move |to| (from, to)));
         let mut fitting: Vec<_> =
             pairs.filter(|(from, (to, _))| from.ip.is_ipv4() == to.is_ipv4()).collect();
-        fitting.sort_by_key(|(from, (to, _))| {
-            (!from.ip.is_ipv4(), is_local(from.ip) != is_local(*to))
+        fitting.sort_by_key(|(from, (to, host))| {
+            let is_elsewhere = host.as_ref().is_some_and(|host| host.bridge != from.bridge);
+            (!from.ip.is_ipv4(), is_local(from.ip) != is_local(*to), is_elsewhere)
         });
         let (from, (to, host)) = fitting.into_iter().next().ok_or_else(|| {
             let (from, to) = (&why.from, &why.to);
