@@ -96,7 +96,7 @@ fn a_network_that_becomes_internal_takes_its_containers_way_out() -> TestResult 
     assert!(leads_out()?);
     let set = |internal: bool| -> Outcome<Vec<String>> {
         let set = NetworkSet { internal: Some(internal), ..NetworkSet::new("web".parse()?) };
-        Ok(daemon.change(Mutation::NetworkSet(set))?.notes)
+        Ok(daemon.change(Mutation::NetworkSet(Box::new(set)))?.notes)
     };
     assert_eq!(set(true)?, Vec::<String>::new());
     assert!(!leads_out()?, "it has no default route any more");
