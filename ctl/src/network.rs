@@ -74,15 +74,18 @@ fn is_uplink(config: &Config, name: &BridgeName, bridge: &Bridge) -> bool {
 
 impl Config {
     /// The bridges that packets of a bridge may go out to as they are: those that it is allowed to reach, and from a network
-    /// that is routed the uplinks, and back. From one with global addresses of IPv6 the uplinks too, where IPv4 is masqueraded.
+    /// that is routed the uplinks of the switch's own, and back. From one with global addresses of IPv6 the uplinks too, where IPv4 is masqueraded.
     pub fn reached_from<'a>(
         &'a self,
         from: &'a BridgeName,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
         let allowed = self.allowed.get(from).into_iter().flatten();
-        let leaves = |network: &&Arc<Network>| is_routed(network) || goes_out_by_ipv6(network);
-        let routed = self.networks.get(from).filter(leaves);
-        let out = routed.into_iter().flat_map(|_| uplinks(self).map(|(uplink, _)| uplink));
+        let leaves = |network: &Network, uplink: &BridgeName| {
+            goes_out_by_ipv6(network) || is_routed(network) && self.shared_port(uplink).is_none()
+        };
+        let out = self.networks.get(from).into_iter().flat_map(move |network| {
+            uplinks(self).map(|(uplink, _)| uplink).filter(move |uplink| leaves(network, uplink))
+        });
         allowed.chain(out).chain(self.routed_behind(from))
     }
 
@@ -93,14 +96,15 @@ impl Config {
         networks.flat_map(|network| self.parted_on(network)).map(|(ip, _)| ip)
     }
 
-    /// The networks that are routed to an uplink.
+    /// The networks that are routed to an uplink. On an interface that the host shares nobody answers for their addresses.
     fn routed_behind<'a>(
         &'a self,
         name: &'a BridgeName,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
         let mut routed = self.networks.iter().filter(|(_, network)| is_routed(network)).peekable();
         let bridge = routed.peek().and_then(|_| self.bridges.get(name));
-        let uplink = bridge.filter(|bridge| is_uplink(self, name, bridge));
+        let uplink = bridge
+            .filter(|bridge| is_uplink(self, name, bridge) && self.shared_port(name).is_none());
         routed.filter(move |_| uplink.is_some()).map(|(name, _)| name)
     }
 }
@@ -197,7 +201,7 @@ pub(crate) fn protect(config: &Config, mutation: &Mutation) -> Result<(), CtlErr
                 Some(network) => of(
                     format!("nat rule {}", named.name),
                     network,
-                    "take it away with `network set --masquerade false`",
+                    &format!("take it away with `network set {network} --masquerade false`"),
                 ),
                 None => Ok(()),
             }
@@ -206,7 +210,7 @@ pub(crate) fn protect(config: &Config, mutation: &Mutation) -> Result<(), CtlErr
             Some(network) => of(
                 format!("what {network} is masqueraded as"),
                 network,
-                "to say it by hand, `network set --masquerade false` first",
+                &format!("to say it by hand, `network set {network} --masquerade false` first"),
             ),
             None => Ok(()),
         },

@@ -252,7 +252,12 @@ mod tests {
             via: vec!["203.0.113.9".parse().unwrap()],
         };
         let config = apply(&config, &Mutation::RouteAdd(route)).unwrap();
-        apply(&config, &Mutation::NetworkCreate(Box::new(create))).unwrap();
+        let config = apply(&config, &Mutation::NetworkCreate(Box::new(create))).unwrap();
+        // What left by the shared one would have addresses for which nobody answers there.
+        let (dmz, own) = ("dmz".parse().unwrap(), "own".parse().unwrap());
+        assert_eq!(config.reached_from(&dmz).collect::<Vec<_>>(), [&own]);
+        assert_eq!(config.reached_from(&own).collect::<Vec<_>>(), [&dmz]);
+        assert_eq!(config.reached_from(&up).next(), None);
     }
 
     #[test]
