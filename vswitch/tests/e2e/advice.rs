@@ -61,7 +61,8 @@ fn why_advises_to_publish_where_nothing_else_is_reached_from_outside() -> TestRe
     let run = "run: vswitchctl nat publish add 81:10.1.0.2:81/tcp --on out";
     says(&format!("{} inner tcp 81", WORLD[0]), run)?;
     says("up0 10.1.0.2 tcp 81", run)?;
-    says("up0 10.1.0.2", "such as by: vswitchctl nat publish add 8080:10.1.0.2:80/tcp --on out")?;
+    // Port 8080 leads to it already.
+    says("up0 10.1.0.2", "such as by: vswitchctl nat publish add 8081:10.1.0.2:80/tcp --on out")?;
     says("up0 inner tcp 80", "this one is, at tcp port 8080 of 192.0.2.2")?;
     assert!(why(&site.daemon, &format!("up0 {} tcp 8080", HOST[0]))?.reaches);
     says(&format!("up0 {} tcp 22", HOST[0]), "is the host's to answer")?;
