@@ -102,7 +102,11 @@ fn notes_on(config: &Config, request: &str) -> Vec<String> {
 
 #[test]
 fn what_leads_to_an_internal_network_is_noted_where_nobody_is_answered() {
-    let config = config_of(&[&[WEB, CLOSED, SHARED], &UPLINK[..]].concat());
+    let connect = [
+        r#"network.connect {"network":"web","netns":"shop"}"#,
+        r#"network.connect {"network":"db","netns":"db"}"#,
+    ];
+    let config = config_of(&[&[WEB, CLOSED, SHARED], &UPLINK[..], &connect[..]].concat());
     let publish = |rest: &str| format!(r#"nat.add {{"rule":{{"publish":{{{rest}}}}}}}"#);
     let cases = [
         (publish(r#""on":"up","forward":"80:10.2.0.2/tcp""#), "nobody gets an answer"),
