@@ -3,8 +3,8 @@
 use crate::attach::attached;
 use crate::check::shown;
 use crate::{
-    Allowance, BridgeName, Config, Detach, NatRule, NetworkDisconnect, NetworkSet, PortKind,
-    PortName, Prefix, Publish,
+    Allowance, BridgeName, Config, Detach, IfName, NatRule, NetnsRef, NetworkDisconnect,
+    NetworkSet, PortKind, PortName, Prefix, Publish,
 };
 
 impl Config {
@@ -117,10 +117,9 @@ impl Config {
         let Detach { netns, ifname } = detach;
         let places = self.ports.values().filter_map(|port| {
             let (netns, ifname) = port.kind.interface();
-            netns.map(|netns| format!("{netns} ({ifname})"))
+            Some((netns?, ifname))
         });
-        let places: Vec<_> = places.collect();
-        let there = if places.is_empty() { "nobody is".to_owned() } else { shown(&places) };
+        let there = listed(places, "nobody is");
         Some(format!("namespace {netns} was not attached by {ifname}; attached: {there}"))
     }
 
@@ -132,9 +131,8 @@ impl Config {
             return None;
         }
         let by = ifname.as_ref().map_or(String::new(), |ifname| format!(" by {ifname}"));
-        let places = containers()?.map(|(_, netns, ifname)| format!("{netns} ({ifname})"));
-        let places: Vec<_> = places.collect();
-        let there = if places.is_empty() { "no container is".to_owned() } else { shown(&places) };
+        let places = containers()?.map(|(_, netns, ifname)| (netns, ifname));
+        let there = listed(places, "no container is");
         Some(format!("namespace {netns} was not on network {network}{by}; on it: {there}"))
     }
 
@@ -157,4 +155,10 @@ impl Config {
             )
         })
     }
+}
+
+/// The interfaces of containers, each with its namespace, or that there are none.
+fn listed<'a>(places: impl Iterator<Item = (&'a NetnsRef, &'a IfName)>, none: &str) -> String {
+    let places: Vec<_> = places.map(|(netns, ifname)| format!("{netns} ({ifname})")).collect();
+    if places.is_empty() { none.to_owned() } else { shown(&places) }
 }

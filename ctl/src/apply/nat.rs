@@ -60,9 +60,12 @@ fn check_container(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
     let container = forward.container;
     let known = config.ports.get(name).map_or(&[][..], |port| port.kind.addresses());
     let has_it = |ips: &[IpCidr]| ips.iter().any(|cidr| cidr.addr == container);
+    if known.is_empty() || has_it(known) {
+        return Ok(());
+    }
     let others = config.ports.iter().filter(|(_, port)| has_it(port.kind.addresses()));
     let others: Vec<_> = others.map(|(other, _)| format!("port {other}'s")).collect();
-    if known.is_empty() || has_it(known) || others.is_empty() {
+    if others.is_empty() {
         return Ok(());
     }
     let own: Vec<_> = known.iter().map(|cidr| cidr.addr).collect();

@@ -60,7 +60,7 @@ impl Reference {
             Self::Nat(name) => Mutation::NatDel(Named::new(name)),
             Self::Service(name) => Mutation::ServiceDel(Named::new(name)),
             Self::Finding(name, others) => {
-                Mutation::ServiceSet(ServiceSet { on: Some(others), ..ServiceSet::of(name) })
+                Mutation::ServiceSet(ServiceSet { on: Some(others), ..ServiceSet::new(name) })
             }
             Self::Backend(name, at) => {
                 let target = Target { ip: at.ip(), port: Some(at.port()) };
@@ -110,12 +110,13 @@ fn of_service(
     service: &Service,
     bridge: &BridgeName,
 ) -> Vec<Reference> {
-    let others: BTreeSet<_> = service.on.iter().filter(|on| *on != bridge).cloned().collect();
-    if service.to.as_ref() == Some(bridge) || others.is_empty() && service.on.contains(bridge) {
-        return vec![Reference::Service(name.clone())];
-    }
-    if service.on.contains(bridge) {
-        return vec![Reference::Finding(name.clone(), others)];
+    if service.bridges().any(|own| own == bridge) {
+        let others: BTreeSet<_> = service.on.iter().filter(|on| *on != bridge).cloned().collect();
+        let is_whole = service.to.as_ref() == Some(bridge) || others.is_empty();
+        return vec![match is_whole {
+            true => Reference::Service(name.clone()),
+            false => Reference::Finding(name.clone(), others),
+        }];
     }
     let holds = |ip| config.gateway_for(bridge, ip).is_some();
     let is_there = |ip| holds(ip) && config.backend_bridges(service, ip).eq([bridge]);

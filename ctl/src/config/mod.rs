@@ -27,6 +27,7 @@ pub use health::{HealthCheck, Probe};
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
+pub(crate) use network::short;
 pub use network::{Endpoint, Network, NetworkChange, NetworkSettings, Overlay, Shape};
 pub use port::{Egress, Ingress, NetdevMode, NetnsIdentity, Port, PortKind, Tap, TapRoute};
 pub use service::{Affinity, Backend, Balance, Listen, Service, Target};

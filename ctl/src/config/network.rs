@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::ipam::{Pool, PoolChange, differing, put};
 use crate::names::bad;
 use crate::{
-    BridgeName, Config, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortKind,
-    PortName, Prefix, Vni, Vxlan,
+    BridgeName, Config, HostName, IfName, IpCidr, MacAddr, Mtu, NetnsRef, Owner, PortName, Prefix,
+    Vni, Vxlan,
 };
 
 /// A network: a bridge of the same name with gateways, masquerading and a tunnel as these settings say
@@ -196,6 +196,11 @@ impl Endpoint {
 /// As many digits of its numbers as an engine shows to people.
 const SHORT: usize = 12;
 
+/// As much of an engine's number as it shows to people, and takes from them.
+pub(crate) fn short(number: &str) -> &str {
+    number.get(..SHORT).unwrap_or(number)
+}
+
 /// Whether both are the same number of an engine's, whole or as it is shown to people.
 fn are_one_number(one: &str, other: &str) -> bool {
     let is_number =
@@ -340,10 +345,7 @@ impl Config {
     ) -> impl Iterator<Item = (IpAddr, Option<MacAddr>)> + '_ {
         let network = self.networks.get(bridge).filter(|of| of.settings.shape.parts());
         let ports = network.into_iter().flat_map(|network| network.endpoints.keys());
-        let taps = ports.filter_map(|name| match &self.ports.get(name)?.kind {
-            PortKind::Tap(tap) => Some(tap),
-            PortKind::Netdev { .. } => None,
-        });
+        let taps = ports.filter_map(|name| self.ports.get(name)?.kind.tap());
         taps.flat_map(|tap| tap.ips.iter().map(|cidr| (cidr.addr, tap.mac)))
     }
 

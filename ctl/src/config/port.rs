@@ -85,9 +85,7 @@ impl Port {
             place: None,
         }
     }
-}
 
-impl Port {
     /// The name in `/run/netns` by which its container was attached, if it can be that of a host: names with dots are others'.
     pub fn namespace_name(&self) -> Option<HostName> {
         let netns = match &self.kind {
@@ -172,6 +170,14 @@ pub enum PortKind {
 }
 
 impl PortKind {
+    /// The interface, if the switch makes it.
+    pub fn tap(&self) -> Option<&Tap> {
+        match self {
+            Self::Tap(tap) => Some(tap),
+            Self::Netdev { .. } => None,
+        }
+    }
+
     /// Whether one device can be behind either: all but addresses can only be given when it is made.
     pub fn is_same_device(&self, other: &Self) -> bool {
         match (self, other) {

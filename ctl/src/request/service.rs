@@ -48,7 +48,7 @@ pub struct ServiceSet {
 
 impl ServiceSet {
     /// No change yet.
-    pub fn of(name: ServiceName) -> Self {
+    pub fn new(name: ServiceName) -> Self {
         Self {
             name,
             balance: None,

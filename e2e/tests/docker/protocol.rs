@@ -215,18 +215,23 @@ fn many_ports_are_published_all_or_none() -> TestResult {
     Ok(())
 }
 
-fn who_publishes_without_an_uplink_is_told_how_to_make_one() -> TestResult {
-    let wire = Wire::new()?;
-    wire.create_network(json!({}))?;
-    let route = RouteDel { to: "0.0.0.0/0".parse()?, on: "outside".parse()?, if_exists: false };
-    wire.switch.change(Mutation::RouteDel(route))?;
+/// What is said when the endpoint publishes a port and cannot.
+fn refused_port(wire: &Wire) -> Outcome<String> {
     let mut create = endpoint();
     create["Interface"] = json!({ "Address": "10.9.0.2/24" });
     wire.call("NetworkDriver.CreateEndpoint", create)?;
     let mut program = endpoint();
     program["Options"] = json!({ "com.docker.network.portmap": [{ "Proto": 6, "Port": 80, "HostPort": 8080, "HostPortEnd": 8080 }] });
     let refused = wire.call("NetworkDriver.ProgramExternalConnectivity", program)?;
-    let said = refused["Err"].as_str().ok_or("it was published")?;
+    Ok(refused["Err"].as_str().ok_or("it was published")?.to_owned())
+}
+
+fn who_publishes_without_an_uplink_is_told_how_to_make_one() -> TestResult {
+    let wire = Wire::new()?;
+    wire.create_network(json!({}))?;
+    let route = RouteDel { to: "0.0.0.0/0".parse()?, on: "outside".parse()?, if_exists: false };
+    wire.switch.change(Mutation::RouteDel(route))?;
+    let said = refused_port(&wire)?;
     assert!(said.contains("`vswitchctl port add world --netdev eth0 --shared`"), "{said}");
     Ok(())
 }
@@ -240,13 +245,7 @@ fn who_publishes_on_a_network_without_a_way_out_is_told_why() -> TestResult {
     for (options, fits) in cases {
         let wire = Wire::new()?;
         wire.create_network(options)?;
-        let mut create = endpoint();
-        create["Interface"] = json!({ "Address": "10.9.0.2/24" });
-        wire.call("NetworkDriver.CreateEndpoint", create)?;
-        let mut program = endpoint();
-        program["Options"] = json!({ "com.docker.network.portmap": [{ "Proto": 6, "Port": 80, "HostPort": 8080, "HostPortEnd": 8080 }] });
-        let refused = wire.call("NetworkDriver.ProgramExternalConnectivity", program)?;
-        let said = refused["Err"].as_str().ok_or("it was published")?;
+        let said = refused_port(&wire)?;
         assert!(said.contains(fits) && !said.contains("--shared"), "{said}");
     }
     Ok(())

@@ -125,8 +125,7 @@ impl Scene {
 
     /// Changes how the servers are checked.
     pub fn check_by(&self, health: Option<HealthCheck>) -> Outcome<()> {
-        let plain = serde_json::from_str(r#"{"name":"web"}"#)?;
-        let set = ServiceSet { health: Some(health), ..plain };
+        let set = ServiceSet { health: Some(health), ..ServiceSet::new("web".parse()?) };
         self.daemon.change(Mutation::ServiceSet(set))?;
         Ok(())
     }
@@ -325,7 +324,7 @@ fn a_node_port_is_reached_by_the_gateways_address() -> TestResult {
     let inside = connect(&scene.servers[0].container, "10.1.0.1:30080")?;
     scene.taken()?;
     drop(inside);
-    let set = ServiceSet { node_port: Some(None), ..serde_json::from_str(r#"{"name":"web"}"#)? };
+    let set = ServiceSet { node_port: Some(None), ..ServiceSet::new("web".parse()?) };
     scene.daemon.change(Mutation::ServiceSet(set))?;
     assert!(is_refused(&scene.client, "192.0.2.1:30080")?);
     scene.daemon.check_ledger()

@@ -10,11 +10,8 @@ use crate::{BridgeName, Config, CtlError, ErrorCode, NatRule, Network, Prefix};
 /// [`ErrorCode::Exists`], with the rule and the network that has the address.
 pub(super) fn check(config: &Config, name: &BridgeName, network: &Network) -> Result<(), CtlError> {
     let subnet_of = |ip: &IpAddr| {
-        let of_link = network.gateways().find(|own| own.contains(*ip)).map(|own| own.subnet());
-        of_link.or_else(|| {
-            network.gateway_of_parted(*ip)?;
-            Some(network.pool_of(*ip)?.subnet)
-        })
+        let subnet = network.pool_of(*ip)?.subnet;
+        network.gateways().any(|own| subnet.contains(own.addr)).then_some(subnet)
     };
     let Some((rule, ip, holder, subnet)) =
         published(config, &subnet_of).or_else(|| served(config, &subnet_of))

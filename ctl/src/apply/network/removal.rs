@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::apply::{changed, host};
 use crate::check::{Reference, no_network, references, shown};
+use crate::config::short;
 use crate::network::{dismantle, protect};
 use crate::{
     BridgeName, Config, CtlError, Endpoint, ErrorCode, IfName, NetnsRef, Network, NetworkRm, Owner,
-    PortKind, PortName, Tap,
+    PortName, Tap,
 };
 
 pub(in crate::apply) fn rm(config: &mut Config, request: &NetworkRm) -> Result<(), CtlError> {
@@ -63,14 +64,10 @@ fn clear(config: &mut Config, name: &BridgeName) -> Result<(), CtlError> {
         if let Reference::Vlan(vlan) = &reference {
             clear(config, vlan)?;
         }
-        let stays = match &reference {
-            Reference::Port(port) => {
-                !config.ports.get(port).is_some_and(|it| matches!(it.kind, PortKind::Netdev { .. }))
-            }
-            _ => false,
-        };
+        let is_made_here =
+            matches!(&reference, Reference::Port(port) if tap(config, port).is_some());
         let removal = reference.removal();
-        if stays || protect(config, &removal).is_err() {
+        if is_made_here || protect(config, &removal).is_err() {
             continue;
         }
         match changed(config, &removal) {
@@ -182,21 +179,13 @@ impl<'a> Containers<'a> {
 }
 
 fn tap<'a>(config: &'a Config, port: &PortName) -> Option<&'a Tap> {
-    match &config.ports.get(port)?.kind {
-        PortKind::Tap(tap) => Some(tap),
-        PortKind::Netdev { .. } => None,
-    }
+    config.ports.get(port)?.kind.tap()
 }
 
 /// The network and the container of an owner that `vswitch-cni` wrote, `cni/NETWORK/CONTAINER/INTERFACE`.
 fn by_cni(owner: &Owner) -> Option<(&str, &str)> {
     let mut parts = owner.as_str().strip_prefix("cni/")?.split('/');
     parts.next().zip(parts.next())
-}
-
-/// As much of an engine's number as it shows to people, and takes from them.
-fn short(number: &str) -> &str {
-    number.get(..12).unwrap_or(number)
 }
 
 /// A word of a command, as a shell reads it.

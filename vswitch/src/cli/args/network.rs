@@ -33,7 +33,8 @@ Examples:
         after_help = "\
 The way out is by the uplinks: bridges with an address and a default route, such as `vswitchctl port add world --netdev
 eth0 --shared` makes. \"no uplink\": there is none yet, and the network will follow the first that comes. \"internal\" has
-none by its own will, \"by hand\" is what `nat` and `route` say, and \"the wire\" and \"routed\" are shapes.
+none by its own will, \"no gateway\" has nobody who could lead there, \"by hand\" is what `nat` and `route` say, and
+\"the wire\" and \"routed\" are shapes.
 
 Examples:
   vswitchctl network list"
