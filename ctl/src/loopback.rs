@@ -79,12 +79,15 @@ impl Relayed<'_> {
     }
 
     /// Whether both say the same about the same ports.
-    fn agrees_with(&self, other: &Self) -> bool {
-        let meaning = |rule: &Publish| (rule.forward.container, rule.forward.container_port);
+    fn agrees_with(&self, other: &Self, config: &Config) -> bool {
+        let meaning = |rule: &Publish| {
+            let Forward { container, container_port, .. } = rule.forward;
+            (container, container_port, config.container_bridge(rule).cloned())
+        };
         self.ports == other.ports
             && match (self.by, other.by) {
                 (RelayedBy::Rule(_, own), RelayedBy::Rule(_, others)) => {
-                    meaning(own) == meaning(others) && own.to == others.to
+                    meaning(own) == meaning(others)
                 }
                 (RelayedBy::Service(own, _), RelayedBy::Service(others, _)) => own == others,
                 _ => false,
@@ -318,7 +321,7 @@ pub(crate) fn check_once(old: &Config, config: &Config) -> Result<(), CtlError> 
     let mut widest: Option<Relayed<'_>> = None;
     for one in relayed {
         if let Some(other) = widest.filter(|other| place(other) == place(&one)) {
-            if one.ports.overlaps(&other.ports) && !one.agrees_with(&other) {
+            if one.ports.overlaps(&other.ports) && !one.agrees_with(&other, config) {
                 let Relayed { by, ports, protocol, .. } = one;
                 let message = format!(
                     "{} and {by} both lead from {protocol} port {ports} of the host's loopback; publish one of them \

@@ -66,6 +66,12 @@ pub(crate) fn uplinks(config: &Config) -> impl Iterator<Item = (&BridgeName, &Br
     config.bridges.iter().filter(|(name, bridge)| is_uplink(config, name, bridge))
 }
 
+/// The uplinks that are the switch's own, by which packets leave with the addresses of containers too: to these nobody's answers
+/// come to the switch on an interface that the host shares.
+pub(crate) fn own_uplinks(config: &Config) -> impl Iterator<Item = &BridgeName> + '_ {
+    uplinks(config).map(|(name, _)| name).filter(|name| config.shared_port(name).is_none())
+}
+
 fn is_uplink(config: &Config, name: &BridgeName, bridge: &Bridge) -> bool {
     let mut routes = config.routes.get(name).into_iter().flatten();
     let leads_out = routes.any(|(to, _)| to.is_ipv4() && to.prefix_len() == 0);
@@ -74,18 +80,15 @@ fn is_uplink(config: &Config, name: &BridgeName, bridge: &Bridge) -> bool {
 
 impl Config {
     /// The bridges that packets of a bridge may go out to as they are: those that it is allowed to reach, and from a network
-    /// that is routed the uplinks of the switch's own, and back. From one with global addresses of IPv6 the uplinks too, where IPv4 is masqueraded.
+    /// that is routed the uplinks of the switch's own, and back. From one with global addresses of IPv6 these too, where IPv4 is masqueraded.
     pub fn reached_from<'a>(
         &'a self,
         from: &'a BridgeName,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
         let allowed = self.allowed.get(from).into_iter().flatten();
-        let leaves = |network: &Network, uplink: &BridgeName| {
-            goes_out_by_ipv6(network) || is_routed(network) && self.shared_port(uplink).is_none()
-        };
-        let out = self.networks.get(from).into_iter().flat_map(move |network| {
-            uplinks(self).map(|(uplink, _)| uplink).filter(move |uplink| leaves(network, uplink))
-        });
+        let leaves = |network: &&Arc<Network>| is_routed(network) || goes_out_by_ipv6(network);
+        let untranslated = self.networks.get(from).filter(leaves);
+        let out = untranslated.into_iter().flat_map(|_| own_uplinks(self));
         allowed.chain(out).chain(self.routed_behind(from))
     }
 
@@ -96,16 +99,14 @@ impl Config {
         networks.flat_map(|network| self.parted_on(network)).map(|(ip, _)| ip)
     }
 
-    /// The networks that are routed to an uplink. On an interface that the host shares nobody answers for their addresses.
+    /// The networks that are routed to an uplink.
     fn routed_behind<'a>(
         &'a self,
         name: &'a BridgeName,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
         let mut routed = self.networks.iter().filter(|(_, network)| is_routed(network)).peekable();
-        let bridge = routed.peek().and_then(|_| self.bridges.get(name));
-        let uplink = bridge
-            .filter(|bridge| is_uplink(self, name, bridge) && self.shared_port(name).is_none());
-        routed.filter(move |_| uplink.is_some()).map(|(name, _)| name)
+        let is_own = routed.peek().is_some() && own_uplinks(self).any(|uplink| uplink == name);
+        routed.filter(move |_| is_own).map(|(name, _)| name)
     }
 }
 
@@ -131,16 +132,19 @@ fn bridge(network: &Network, present: Option<&Bridge>) -> Bridge {
 }
 
 /// One masquerade for each uplink. Unique local addresses of IPv6 are nothing outside, and are hidden too where the
-/// uplink has an IPv6 address; others are routed as they are.
+/// uplink has an IPv6 address; others are routed as they are, but by an interface that the host shares, where answers to them
+/// would not come to the switch.
 fn masquerades(config: &Config, name: &BridgeName, network: &Network) -> Vec<Masquerade> {
     if !network.masquerades() {
         return Vec::new();
     }
-    let is_local = |addr: IpAddr| matches!(addr, IpAddr::V6(addr) if addr.is_unique_local());
-    let hides_ipv6 = network.gateways().any(|gateway| is_local(gateway.addr));
-    let rule = |(to, uplink): (&BridgeName, &Bridge)| Masquerade {
-        ipv6: hides_ipv6 && has_address(uplink, false),
-        ..Masquerade::new(name.clone(), to.clone())
+    let rule = |(to, uplink): (&BridgeName, &Bridge)| {
+        let is_shared = config.shared_port(to).is_some();
+        let is_hidden =
+            |addr: IpAddr| matches!(addr, IpAddr::V6(addr) if is_shared || addr.is_unique_local());
+        let hides_ipv6 = network.gateways().any(|gateway| is_hidden(gateway.addr));
+        let ipv6 = hides_ipv6 && has_address(uplink, false);
+        Masquerade { ipv6, ..Masquerade::new(name.clone(), to.clone()) }
     };
     uplinks(config).map(rule).collect()
 }

@@ -3,11 +3,34 @@
 use crate::attach::attached;
 use crate::check::shown;
 use crate::{
-    Allowance, BridgeName, Config, Detach, IfName, NatRule, NetnsRef, NetworkDisconnect,
-    NetworkSet, PortKind, PortName, Prefix, Publish,
+    Allowance, BridgeName, Config, Detach, IfName, IpCidr, NatRule, NetnsRef, NetworkDisconnect,
+    NetworkSet, Port, PortKind, PortName, Prefix, Publish, RuleName,
 };
 
 impl Config {
+    /// What is to be said of a port that has an address which another one has too.
+    pub fn notes_on_addresses(&self, name: &PortName, port: &Port) -> Vec<String> {
+        let on = self.domain_of(port);
+        let note = |cidr: &IpCidr| {
+            let has_it = |(other, it): &(&PortName, &Port)| {
+                *other != name
+                    && self.domain_of(it) == on
+                    && it.kind.addresses().iter().any(|its| its.addr == cidr.addr)
+            };
+            let others =
+                self.ports.iter().filter(has_it).map(|(other, _)| format!("port {other}'s"));
+            let others: Vec<_> = others.collect();
+            (!others.is_empty()).then(|| {
+                format!(
+                    "{} is {} on bridge {on} too: packets to it go to whichever answered last; give one of them another",
+                    cidr.addr,
+                    shown(&others)
+                )
+            })
+        };
+        port.kind.addresses().iter().filter_map(note).collect()
+    }
+
     /// What is to be said of a network whose subnets other networks have as well. They are apart, so that it works, as long as nobody
     /// wants more.
     pub fn notes_on_subnets(&self, name: &BridgeName) -> Vec<String> {
@@ -34,6 +57,20 @@ impl Config {
     pub fn notes_on_publishing(&self, rule: &NatRule) -> Vec<String> {
         let NatRule::Publish(rule) = rule else { return Vec::new() };
         self.leads_to_silence(rule).or_else(|| self.leads_to_nobody(rule)).into_iter().collect()
+    }
+
+    /// What is to be said of a port that is published no more, while the container's engine believes that it is.
+    pub fn notes_on_unpublishing(&self, name: &RuleName) -> Vec<String> {
+        let port = self.nat.get(name).and_then(NatRule::port);
+        let is_engines = |kind: &PortKind| matches!(kind, PortKind::Tap(tap) if tap.handover);
+        let engines =
+            port.filter(|port| self.ports.get(*port).is_some_and(|it| is_engines(&it.kind)));
+        let note = |port: &PortName| {
+            format!(
+                "the engine of port {port} had published this, and shows it as published until the container is stopped; started again, it is"
+            )
+        };
+        engines.map(note).into_iter().collect()
     }
 
     /// What is to be said of a port of a container on an internal network.

@@ -261,6 +261,32 @@ mod tests {
     }
 
     #[test]
+    fn global_addresses_of_ipv6_are_hidden_where_answers_to_them_would_be_the_hosts() {
+        let up: BridgeName = "up".parse().unwrap();
+        let mut create = crate::NetworkCreate::new("web".parse().unwrap());
+        create.subnets = vec!["10.1.0.0/24".parse().unwrap(), "2001:db8:7::/64".parse().unwrap()];
+        let config = apply(&shared(), &Mutation::NetworkCreate(Box::new(create))).unwrap();
+        let rules = |config: &Config| -> Vec<(BridgeName, bool)> {
+            let rules = config.nat.values().filter_map(|rule| match rule {
+                crate::NatRule::Masquerade(rule) => Some((rule.to.clone(), rule.ipv6)),
+                _ => None,
+            });
+            rules.collect()
+        };
+        let web: BridgeName = "web".parse().unwrap();
+        let here = config.following(&up, &host()).unwrap();
+        let has_ipv6 = host().addresses.iter().any(|cidr| cidr.addr.is_ipv6());
+        assert!(has_ipv6, "the host has an address to hide them behind");
+        assert_eq!(rules(&here), [(up.clone(), true)]);
+        assert_eq!(here.reached_from(&web).next(), None, "nothing leaves untranslated");
+        // Without an IPv6 address of the host's, IPv6 has no way out there.
+        let addresses = host().addresses.into_iter().filter(|cidr| cidr.addr.is_ipv4()).collect();
+        let only_v4 = config.following(&up, &HostUplink { addresses, ..host() }).unwrap();
+        assert_eq!(rules(&only_v4), [(up, false)]);
+        assert_eq!(only_v4.reached_from(&web).next(), None);
+    }
+
+    #[test]
     fn a_port_that_goes_takes_along_what_the_bridge_had_of_the_host() {
         let up: BridgeName = "up".parse().unwrap();
         let next = shared().following(&up, &host()).unwrap();

@@ -8,8 +8,8 @@ use super::otherwise;
 use super::port::remove_port;
 use crate::check::no_network;
 use crate::{
-    BridgeName, Config, CtlError, Endpoint, HostPort, IfName, Network, Port, PortKind, PortName,
-    Tap,
+    BridgeName, Config, CtlError, Endpoint, ErrorCode, HostPort, IfName, Network, Port, PortKind,
+    PortName, Tap,
 };
 
 /// Gives the host an interface on a network, unless it has just this one.
@@ -23,8 +23,7 @@ pub(super) fn put(
     let Some(network) = config.networks.get(name) else { return Err(no_network(config, name)) };
     if let Some((_, tap)) = config.host_ports(network).find(|(own, _)| **own == port) {
         let has_it = tap.ifname == ifname && wanted.mac.is_none_or(|mac| tap.mac == Some(mac));
-        let remedy = "`port del` it first";
-        return if has_it { Ok(()) } else { Err(otherwise("port", &port, remedy)) };
+        return if has_it { Ok(()) } else { Err(is_there_otherwise(name, tap)) };
     }
     if config.has_port(&port) {
         return Err(otherwise("port", &port, "`port del` it first"));
@@ -33,6 +32,17 @@ pub(super) fn put(
     let made = enter(config, &port, Port::new(name.clone(), kind))?;
     config.ports.insert(port, made);
     Ok(())
+}
+
+/// That the host is on a network by another interface than the one that is asked for.
+fn is_there_otherwise(network: &BridgeName, tap: &Tap) -> CtlError {
+    let mac = tap.mac.map_or(String::new(), |mac| format!(" with MAC address {mac}"));
+    let message = format!(
+        "the host is on network {network} already, by interface {}{mac}; to have another, run first: vswitchctl network set {network} \
+         --no-host-port",
+        tap.ifname
+    );
+    CtlError::new(ErrorCode::Exists, message)
 }
 
 /// What the interface is called: like the network, if nobody said otherwise.

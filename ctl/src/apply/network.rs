@@ -14,7 +14,7 @@ use super::port::remove_port;
 use crate::attach::{difference, list};
 use crate::check::{check_room, no_network, shown};
 use crate::ipam::{IpamError, Pool, Span};
-use crate::network::{dismantle, uplinks};
+use crate::network::{dismantle, own_uplinks};
 use crate::{
     BridgeName, Config, CtlError, Endpoint, ErrorCode, NatRule, Network, NetworkConnect,
     NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port,
@@ -44,7 +44,7 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
             "a direct network has the subnet of its wire; give it with --subnet, or --unnumbered if others give addresses there",
         ));
     }
-    if create.settings.shape == Shape::Routed {
+    if create.settings.shape == Shape::Routed && !create.settings.internal {
         check_answered(config)?;
     }
     if !create.settings.dns && !create.settings.resolvers.is_empty() {
@@ -73,9 +73,8 @@ pub(super) fn create(config: &mut Config, create: &NetworkCreate) -> Result<(), 
 /// answers for its own addresses only.
 fn check_answered(config: &Config) -> Result<(), CtlError> {
     let mut shared = config.ports.iter().filter(|(_, port)| port.shared);
-    let has_own = uplinks(config).any(|(name, _)| config.shared_port(name).is_none());
     match shared.next() {
-        Some((port, _)) if !has_own => Err(CtlError::invalid(format!(
+        Some((port, _)) if own_uplinks(config).next().is_none() => Err(CtlError::invalid(format!(
             "nobody outside would find a routed network: the host answers on the interface of port {port}, which it shares, and for \
              its own addresses only; give the switch an uplink of its own first, or make a network that is masqueraded"
         ))),

@@ -132,6 +132,12 @@ fn one_port_of_the_loopback_leads_to_one_container() {
         let published = publish(&config, "other", forward, "own");
         assert_eq!(published.is_ok(), is_possible, "{forward}: {:?}", published.err());
     }
+    // The same place, whether the rule names its bridge or leaves it to be found.
+    let forward = "127.0.0.2:8080-8089:10.0.0.2:80/tcp".parse().unwrap();
+    let to = Some("inside".parse().unwrap());
+    let rule = Publish { on: "own".parse().unwrap(), forward, to, port: None };
+    let add = NatAdd { name: None, rule: NatRule::Publish(rule) };
+    apply(&config, &Mutation::NatAdd(add)).unwrap();
 }
 
 #[test]

@@ -122,6 +122,8 @@ pub struct PortInfo {
 pub enum PortState {
     /// It does.
     Up,
+    /// Its device is there, and somebody has switched it off.
+    Down,
     /// Its device is not there (yet), for this reason; it is opened when it appears.
     Waiting(String),
 }

@@ -87,6 +87,25 @@ fn a_default_gateway_that_may_be_nobodys_is_told() {
 }
 
 #[test]
+fn an_address_that_another_port_of_the_bridge_has_is_told() {
+    let one = r#"attach {"netns":"web","bridge":"br0","ips":["10.0.0.2/24"]}"#;
+    let config = config_of(&[r#"bridge.add {"name":"br0"}"#, r#"bridge.add {"name":"br1"}"#, one]);
+    let notes = |netns: &str, bridge: &str, ip: &str| {
+        let text = format!(r#"attach {{"netns":"{netns}","bridge":"{bridge}","ips":["{ip}/24"]}}"#);
+        let request = attach(&text);
+        config.notes_on_addresses(&request.port_name().unwrap(), &request.port())
+    };
+    let told = notes("db", "br0", "10.0.0.2");
+    let [note] = &told[..] else { panic!("{told:?}") };
+    assert!(note.starts_with("10.0.0.2 is port web-eth0's on bridge br0 too"), "{note}");
+    for (netns, bridge, ip) in
+        [("web", "br0", "10.0.0.2"), ("db", "br1", "10.0.0.2"), ("db", "br0", "10.0.0.3")]
+    {
+        assert_eq!(notes(netns, bridge, ip), Vec::<String>::new(), "{netns} on {bridge}");
+    }
+}
+
+#[test]
 fn what_attach_cannot_say_is_no_difference() {
     let set = r#"port.set {"name":"web-eth0","isolated":true,"hairpin":true,"mac_limit":5}"#;
     let changed = config_of(&[&BRIDGES[..], &[WEB, set]].concat());

@@ -281,7 +281,7 @@ fn the_host_itself_is_on_a_network_and_keeps_nobody_from_removing_it() {
     let other = r#"network.create {"name":"web","settings":{"isolated":true},"host_port":{"ifname":"other"}}"#;
     refuses(
         &config,
-        &[(taken, Exists, "is web-host's already"), (other, Exists, "`port del` it first")],
+        &[(taken, Exists, "is web-host's already"), (other, Exists, "by interface web;")],
     );
     let long = r#"network.create {"name":"a-network-with-a-long-name","host_port":{}}"#;
     let kernels = r#"network.create {"name":"all","host_port":{}}"#;

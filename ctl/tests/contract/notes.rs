@@ -189,3 +189,25 @@ fn what_would_leave_a_shared_interface_untranslated_is_noted() {
     let [note] = &notes_on(&config.unwrap(), allow)[..] else { panic!("no note") };
     assert!(note.ends_with("vswitchctl nat masquerade add --from br0 --to out"), "{note}");
 }
+
+#[test]
+fn a_port_that_an_engine_published_is_shown_by_it_when_the_rule_is_gone() {
+    let handover = r#"network.handover {"network":"web","port":"docker-3f4442aa0bb3","ifname":"vsw3f4442aa0bb3","mac":"02:00:00:00:00:01"}"#;
+    let published = |port: &str, rest: &str| {
+        format!(
+            r#"nat.add {{"name":"of-{port}","rule":{{"publish":{{"on":"up","forward":"{port}:10.1.0.2:80/tcp"{rest}}}}}}}"#
+        )
+    };
+    let its = published("8080", r#","port":"docker-3f4442aa0bb3""#);
+    let config =
+        config_of(&[&[WEB, handover][..], &UPLINK[..], &[&its, &published("8081", "")]].concat());
+    let notes = |rule: &str| config.notes_on_unpublishing(&rule.parse().unwrap());
+    let [note] = &notes("of-8080")[..] else { panic!("{:?}", notes("of-8080")) };
+    assert!(
+        note.starts_with("the engine of port docker-3f4442aa0bb3 had published this"),
+        "{note}"
+    );
+    for other in ["of-8081", "nobodys"] {
+        assert_eq!(notes(other), Vec::<String>::new(), "{other}");
+    }
+}

@@ -79,6 +79,8 @@ pub struct Facts {
     pub is_veth: bool,
     /// The number of the gate by which the kernel can carry frames of this port by itself, or why it cannot.
     pub gate: Result<u32, Cow<'static, str>>,
+    /// Whether it is switched on, as far as was heard.
+    pub is_up: bool,
     /// Whether what the kernel sends to the container arrives: the other end is there, and on.
     is_far_end_ready: bool,
     /// The longest packet that the interface takes by now, whoever has changed it.
@@ -108,6 +110,7 @@ impl Facts {
 
     /// Takes up what the kernel says of the interface now.
     pub fn heed(&mut self, link: &Link) {
+        self.is_up = link.up;
         self.is_far_end_ready = link.ready && link.is_pair_apart;
         self.mtu_now = link.mtu;
     }
@@ -490,6 +493,7 @@ fn facts_of(link: &Link) -> Facts {
         is_bound: false,
         is_veth: is_veth(link),
         gate: Err("a TAP interface has no other end in the kernel".into()),
+        is_up: true,
         is_far_end_ready: link.ready && link.is_pair_apart,
         mtu_now: link.mtu,
         offloads: Vec::new(),

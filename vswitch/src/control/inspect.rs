@@ -105,13 +105,15 @@ impl Switch {
     /// One port.
     pub fn port(&self, name: &PortName) -> Option<PortInfo> {
         let settings = self.config().ports.get(name)?.clone();
+        let facts = self.facts(name);
         let state = match self.why_waiting(name) {
             Some(why) => PortState::Waiting(why.to_owned()),
+            None if facts.is_some_and(|facts| !facts.is_up) => PortState::Down,
             None => PortState::Up,
         };
         let device = self.device(name);
         let configured = self.config().mtu_of(&settings).bytes();
-        let mtu = self.facts(name).map_or(configured, |facts| facts.mtu);
+        let mtu = facts.map_or(configured, |facts| facts.mtu);
         let network = self.config().network_of(name).cloned();
         let endpoint = self.config().endpoint(name);
         let aliases = endpoint.map_or_else(Vec::new, |endpoint| endpoint.aliases.clone());

@@ -19,6 +19,8 @@ pub enum Cause {
     Event,
     /// A port, or a tunnel, waits.
     Waiting(PortName),
+    /// Somebody has switched a port's interface off.
+    Down(PortName),
     /// The bridge of a shared interface cannot follow the host.
     Unfollowed(PortName),
     /// Another program has a port of the host.

@@ -2,7 +2,7 @@
 
 use ctl::flow::diff;
 use ctl::response::{Changed, EndpointInfo, FlowChanges, LeaseInfo, NetworkInfo, SubnetInfo};
-use ctl::{Config, CtlError, DiffItem, IpamFilter, Mutation, PortName, Prefix};
+use ctl::{Config, CtlError, DiffItem, IpamFilter, Mutation, Port, PortName, Prefix};
 
 /// The answer to a change, as far as the configurations before and after it tell: the names and numbers that were
 /// chosen, and what was removed.
@@ -17,12 +17,13 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
     };
     Ok(match mutation {
         Mutation::PortAdd(add) => {
-            let notes = next.other_routers(&add.port);
+            let notes = on_port(next, &add.name, &add.port);
             Changed { port: Some(add.name.clone()), notes, ..none }
         }
         Mutation::Attach(attach) => {
-            let notes = next.other_routers(&attach.port());
-            Changed { port: Some(attach.port_name()?), notes, ..none }
+            let name = attach.port_name()?;
+            let notes = on_port(next, &name, &attach.port());
+            Changed { port: Some(name), notes, ..none }
         }
         Mutation::Detach(detach) => {
             Changed { notes: old.not_attached(detach).into_iter().collect(), ..none }
@@ -35,6 +36,9 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;
             let notes = next.notes_on_publishing(&add.rule);
             Changed { rule: Some(name), notes, ..none }
+        }
+        Mutation::NatDel(named) => {
+            Changed { notes: old.notes_on_unpublishing(&named.name), ..none }
         }
         Mutation::RouteAllow(allowance) => {
             Changed { notes: next.notes_on_allowing(allowance), ..none }
@@ -92,4 +96,11 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
         }
         _ => none,
     })
+}
+
+/// What is to be said of a port with the addresses and gateways that it is given.
+fn on_port(config: &Config, name: &PortName, port: &Port) -> Vec<String> {
+    let mut notes = config.other_routers(port);
+    notes.extend(config.notes_on_addresses(name, port));
+    notes
 }

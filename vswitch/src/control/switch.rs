@@ -224,10 +224,11 @@ impl Switch {
 
     /// Forgets problems whose cause is gone.
     fn settle_problems(&mut self) {
-        let Self { problems, waiting, config, loopback, .. } = self;
+        let Self { problems, waiting, facts, config, loopback, .. } = self;
         problems.keep(|cause| match cause {
             Cause::Waiting(name) => waiting.contains_key(name),
             Cause::Unfollowed(name) => config.has_port(name),
+            Cause::Down(name) => facts.get(name).is_some_and(|facts| !facts.is_up),
             Cause::Taken(listen) => loopback.is_taken(listen),
             Cause::Event | Cause::Unreserved => true,
         });

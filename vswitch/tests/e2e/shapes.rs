@@ -14,6 +14,7 @@ use netlab::topology::LinuxBridge;
 use netlab::{Container, Need, Path, Test, TestResult, ping, test, transfer};
 
 use crate::daemon::{Daemon, port};
+use crate::explain::why;
 use crate::routing::reaches;
 use crate::services::talk;
 use crate::uplink::{connect, listen};
@@ -207,6 +208,8 @@ fn a_direct_container_is_a_station_of_the_wire() -> TestResult {
     let (one, two) = (wire.join("lan")?, wire.join("lan")?);
     assert_eq!(one.addresses(), ["192.0.2.64/24", "2001:db8::d:0/64"]);
     assert_eq!(one.endpoint.default_gateways[0], "192.0.2.254".parse::<IpAddr>()?);
+    let unknown = why(&wire.daemon, &format!("{} 192.0.2.9 tcp 80", one.ip()))?.sentence;
+    assert!(unknown.starts_with("it is not known yet whether"), "{unknown}");
     let heard = RawSocket::open(&wire.world, "eth0")?;
     reaches(&one.container, "192.0.2.9")?;
     reaches(&wire.world, &two.ip().to_string())?;
@@ -263,6 +266,12 @@ fn a_routed_container_is_behind_the_uplinks_mac_address() -> TestResult {
     let (_near, far) = Path::new(&one.container, &wire.world, [192, 0, 2, 9]).tcp()?;
     assert_eq!(far.peer_addr()?.ip(), one.ip(), "nothing is translated");
     transfer::tcp(&Path::new(&wire.world, &two.container, two.ip()), 1 << 20, 1)?;
+    for (from, to) in
+        [(one.ip().to_string(), "192.0.2.9"), ("192.0.2.9".to_owned(), &*two.ip().to_string())]
+    {
+        let both = why(&wire.daemon, &format!("{from} {to} tcp 80"))?;
+        assert!(both.reaches, "the uplink answers for containers: {both:?}");
+    }
     let (own, its) = (one.mac()?, two.mac()?);
     let (mut from_uplink, uplink) = (0, wire.uplink_mac()?);
     for frame in heard.drain(|_| true)? {

@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Test> {
         test!(the_host_keeps_an_interface_that_is_shared_by_xdp),
         test!(a_host_whose_switch_is_killed_has_its_interface_back),
         test!(what_the_host_has_is_followed),
+        test!(an_interface_that_is_switched_off_is_told),
         test!(an_interface_that_is_called_something_else_is_waited_for_and_the_status_says_so_once),
         test!(a_host_with_an_address_by_itself_is_followed),
         test!(a_published_port_is_at_every_address_of_the_host),
@@ -260,6 +261,29 @@ fn what_the_host_has_is_followed() -> TestResult {
     })?;
     reaches(&site.inner, "203.0.113.7")?;
     site.daemon.check_ledger()
+}
+
+fn an_interface_that_is_switched_off_is_told() -> TestResult {
+    let site = Site::new()?;
+    let (netlink, link) = (site.host.netlink()?, site.host.link("eth0")?);
+    let state = || -> Outcome<PortState> {
+        let port: ctl::response::PortInfo =
+            site.daemon.ask(Query::PortShow(Named::new("up0".parse()?)))?;
+        Ok(port.state)
+    };
+    let problems = || -> Outcome<usize> {
+        let status: Status = site.daemon.ask(Query::Status)?;
+        let told = "port up0: its interface eth0 is switched off";
+        Ok(status.problems.iter().filter(|problem| problem.text.starts_with(told)).count())
+    };
+    assert_eq!((state()?, problems()?), (PortState::Up, 0));
+    netlink.set_up(link.index, false)?;
+    eventually("the port is down", || state().is_ok_and(|state| state == PortState::Down))?;
+    assert_eq!(problems()?, 1);
+    netlink.set_up(link.index, true)?;
+    eventually("the port is up", || state().is_ok_and(|state| state == PortState::Up))?;
+    assert_eq!(problems()?, 0);
+    Ok(())
 }
 
 /// As clouds give them: an address alone, and a router that the link is said to have.

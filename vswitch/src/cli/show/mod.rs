@@ -17,8 +17,8 @@ use std::fmt::Write;
 use ctl::ClientError;
 use ctl::response::{
     BridgeInfo, Changed, ConnInfo, DropInfo, FdbInfo, LeaseInfo, NatInfo, NeighborInfo,
-    NetworkInfo, PortInfo, ServiceInfo, Status, TableInfo, TopInfo, TraceInfo, Version, VxlanInfo,
-    WorkerPerf,
+    NetworkInfo, PortInfo, PortState, ServiceInfo, Status, TableInfo, TopInfo, TraceInfo, Version,
+    VxlanInfo, WorkerPerf,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -123,6 +123,25 @@ fn joined<T: ToString>(items: &[T]) -> String {
 /// A value in a cell, or that there is none.
 fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Whether a port or a tunnel works, in one word.
+fn state_word(state: &PortState) -> &'static str {
+    match state {
+        PortState::Up => "up",
+        PortState::Down => "down",
+        PortState::Waiting(_) => "waiting",
+    }
+}
+
+/// Whether it works, and why not.
+fn state(state: &PortState, style: Style) -> String {
+    let word = state_word(state);
+    match state {
+        PortState::Up => style.good(word),
+        PortState::Down => style.bad(&format!("{word}: its interface is switched off")),
+        PortState::Waiting(why) => style.bad(&format!("{word}: {}", printable(why))),
+    }
 }
 
 fn yes_or_no(is_so: bool) -> String {

@@ -1,17 +1,10 @@
 //! Ports.
 
 use ctl::PortKind;
-use ctl::response::{DeviceInfo, PortInfo, PortState, QueueInfo};
+use ctl::response::{DeviceInfo, PortInfo, QueueInfo};
 
-use super::{joined, or_dash, yes_or_no};
-use crate::cli::table::{Style, aligned, bytes, facts, printable};
-
-fn state(port: &PortInfo) -> &'static str {
-    match port.state {
-        PortState::Up => "up",
-        PortState::Waiting(_) => "waiting",
-    }
-}
+use super::{joined, or_dash, state, state_word, yes_or_no};
+use crate::cli::table::{Style, aligned, bytes, facts};
 
 fn place(port: &PortInfo) -> String {
     let (netns, interface) = port.settings.kind.interface();
@@ -24,7 +17,7 @@ pub(super) fn all(ports: &[PortInfo]) -> String {
         vec![
             port.name.to_string(),
             port.settings.bridge.to_string(),
-            state(port).to_owned(),
+            state_word(&port.state).to_owned(),
             device.map_or("-", |d| d.mode.split([' ', ',']).next().unwrap_or("-")).to_owned(),
             place(port),
             joined(&port.aliases),
@@ -39,10 +32,7 @@ pub(super) fn all(ports: &[PortInfo]) -> String {
 }
 
 pub(super) fn one(port: &PortInfo, style: Style) -> String {
-    let state = match &port.state {
-        PortState::Up => style.good("up"),
-        PortState::Waiting(why) => style.bad(&format!("waiting: {}", printable(why))),
-    };
+    let state = state(&port.state, style);
     let mut rows = settings(port);
     if let Some(device) = &port.device {
         rows.extend(device_facts(device));

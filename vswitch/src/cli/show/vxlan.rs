@@ -2,20 +2,19 @@
 
 use std::net::SocketAddr;
 
-use ctl::response::{PortState, VtepInfo, VxlanInfo};
+use ctl::response::{VtepInfo, VxlanInfo};
 
-use super::{joined, yes_or_no};
-use crate::cli::table::{Style, aligned, count, facts, printable};
+use super::{joined, state, state_word, yes_or_no};
+use crate::cli::table::{Style, aligned, count, facts};
 
 pub(super) fn all(vxlans: &[VxlanInfo]) -> String {
     let rows = vxlans.iter().map(|vxlan| {
         let settings = &vxlan.settings;
-        let state = if vxlan.state == PortState::Up { "up" } else { "waiting" };
         let remotes: Vec<_> = vxlan.vteps.iter().map(|vtep| vtep.remote).collect();
         vec![
             vxlan.name.to_string(),
             settings.bridge.to_string(),
-            state.to_owned(),
+            state_word(&vxlan.state).to_owned(),
             settings.vni.to_string(),
             SocketAddr::new(settings.local, settings.dstport).to_string(),
             vxlan.inner_mtu.to_string(),
@@ -28,10 +27,7 @@ pub(super) fn all(vxlans: &[VxlanInfo]) -> String {
 
 pub(super) fn one(vxlan: &VxlanInfo, style: Style) -> String {
     let settings = &vxlan.settings;
-    let state = match &vxlan.state {
-        PortState::Up => style.good("up"),
-        PortState::Waiting(why) => style.bad(&format!("waiting: {}", printable(why))),
-    };
+    let state = state(&vxlan.state, style);
     let underlay = settings.underlay_mtu;
     let via = settings.via.as_ref().map(|via| ("  via", format!("bridge {via}")));
     let rows = [

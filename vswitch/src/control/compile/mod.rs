@@ -26,6 +26,7 @@ use pktio::wire::MacAddr;
 use crate::worker::Shape;
 pub use claims::{claims, lent, reserved};
 pub use neighbors::put_neighbors;
+pub use routes::gateway;
 use rules::Rules;
 pub use services::Running;
 pub use tunnels::{Overlay, SegmentSlot, TunnelEndpoint, VtepSlot, endpoint_of, inner_mtu};

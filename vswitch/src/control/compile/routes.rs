@@ -70,7 +70,8 @@ pub(super) fn reachable<'a>(
     by(true).chain(by(false)).collect()
 }
 
-fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
+/// What the router is to the stations of a bridge.
+pub fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
     let own = bridge.gateways.iter().filter_map(gateway_address).collect();
     let proxied =
         bridge.proxy.iter().filter_map(|prefix| Prefix::new(prefix.addr(), prefix.prefix_len()));

@@ -9,6 +9,7 @@ use ctl::{BridgeName, CtlError, IpCidr, NetnsRef, Party, Port, PortKind, PortNam
 use flows::{PortIndex, Vid};
 use pktio::wire::MacAddr;
 
+use crate::control::compile;
 use crate::control::switch::Switch;
 
 /// A container with one of its addresses.
@@ -202,10 +203,9 @@ impl Switch {
     /// Who answers for an address on a bridge.
     fn station(&self, name: &BridgeName, ip: IpAddr) -> Option<MacAddr> {
         let bridge = self.config().bridges.get(name)?;
-        let is_router = bridge.gateways.iter().any(|cidr| cidr.addr == ip)
-            || bridge.proxy.iter().any(|prefix| prefix.contains(ip));
-        if is_router {
-            return Some(MacAddr(bridge.router_mac(name).0));
+        let gateway = compile::gateway(self.config(), name, bridge);
+        if gateway.is_own(ip) || gateway.proxy.contains(ip) {
+            return Some(gateway.mac);
         }
         let is_here = |(_, port): &(_, &Port)| self.config().domain_of(port) == name;
         let here = self.config().ports.iter().filter(is_here);

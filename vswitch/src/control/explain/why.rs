@@ -202,10 +202,15 @@ impl Switch {
                     "the packets of {from} leave by {ports}{known_as}; who is there is not known"
                 )
             }
-            _ => {
-                let reason = self.reason(why, (&ends.from, ends.to), there);
-                format!("{from} cannot reach {to}{by}: {reason}")
-            }
+            _ => match &there.info.outcome {
+                TraceOutcome::Held { until } => format!(
+                    "it is not known yet whether {from} reaches {to}{by}: it waits until {until}"
+                ),
+                _ => {
+                    let reason = self.reason(why, (&ends.from, ends.to), there);
+                    format!("{from} cannot reach {to}{by}: {reason}")
+                }
+            },
         }
     }
 }
