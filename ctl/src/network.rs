@@ -4,38 +4,48 @@
 //! tunnels and rules shows and carries out these. [`settle`] makes them what the networks and the uplinks say, after
 //! every change; [`protect`] refuses changes of them that do not go through the network.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::check::is_link_local;
+use crate::check::is_unique_local;
 use crate::{
     Bridge, BridgeName, Config, CtlError, ErrorCode, Masquerade, Mutation, NatRule, Network,
-    PortName, RuleName, Shape,
+    PortName, Prefix, RuleName, Shape,
 };
 
 /// Makes what belongs to the networks what it should be.
 pub(crate) fn settle(config: &mut Config) {
     let networks = config.networks.clone();
     for (name, network) in &networks {
-        let bridge = bridge(network, config.bridges.get(name));
-        config.bridges.insert(name.clone(), bridge);
+        let present = config.bridges.get(name);
+        let wanted = bridge(network, present);
+        if present != Some(&wanted) {
+            config.bridges.insert(name.clone(), wanted);
+        }
         let overlay = network.settings.vxlan.as_ref();
         if let Some(vxlan) = overlay.and_then(|overlay| overlay.vxlan(name.clone())) {
             config.vxlans.insert(name.clone().into(), vxlan);
         }
     }
-    let wanted: Vec<_> =
-        networks.iter().flat_map(|(name, network)| masquerades(config, name, network)).collect();
-    let stays = |rule: &NatRule| match rule {
-        NatRule::Masquerade(rule) => !is_networks(config, rule) || wanted.contains(rule),
-        NatRule::Publish(_) | NatRule::Prefix(_) => true,
-    };
-    let gone: Vec<_> = config.nat.iter().filter(|(_, rule)| !stays(rule)).collect();
-    let gone: Vec<_> = gone.into_iter().map(|(name, _)| name.clone()).collect();
+    let ways_out: Vec<_> = uplinks(config).map(|way| WayOut::of(config, way)).collect();
+    let wanted = networks.iter().flat_map(|(name, network)| masquerades(&ways_out, name, network));
+    let mut wanted: BTreeMap<_, _> =
+        wanted.map(|rule| ((rule.from.clone(), rule.to.clone()), rule)).collect();
+    let mut gone = Vec::new();
+    for (name, rule) in &config.nat {
+        let NatRule::Masquerade(rule) = rule else { continue };
+        let ends = (rule.from.clone(), rule.to.clone());
+        let is_wanted = wanted.get(&ends) == Some(rule);
+        if is_wanted {
+            wanted.remove(&ends);
+        } else if is_networks(config, rule) {
+            gone.push(name.clone());
+        }
+    }
     gone.iter().for_each(|name| drop(config.nat.remove(name)));
-    for rule in wanted.into_iter().map(NatRule::Masquerade) {
-        let is_there = config.nat.values().any(|present| *present == rule);
-        if let Some(name) = (!is_there).then(|| free_name(config, &rule)).flatten() {
+    for rule in wanted.into_values().map(NatRule::Masquerade) {
+        if let Some(name) = free_name(config, &rule) {
             config.nat.insert(name, rule);
         }
     }
@@ -63,19 +73,22 @@ pub const UPLINK_REMEDY: &str = "share the host's interface (`vswitchctl port ad
 /// The bridges by which there is a way out: where a default route leads, and the switch has an address that
 /// containers can be masqueraded as.
 pub(crate) fn uplinks(config: &Config) -> impl Iterator<Item = (&BridgeName, &Bridge)> + '_ {
-    config.bridges.iter().filter(|(name, bridge)| is_uplink(config, name, bridge))
+    config.routes.keys().filter_map(|name| uplink(config, name))
+}
+
+/// A bridge, if it is one of these.
+fn uplink<'a>(config: &'a Config, name: &BridgeName) -> Option<(&'a BridgeName, &'a Bridge)> {
+    let leads_out = |to: &Prefix| to.is_ipv4() && to.prefix_len() == 0;
+    if !config.routes.get(name)?.keys().any(leads_out) || config.networks.contains_key(name) {
+        return None;
+    }
+    config.bridges.get_key_value(name).filter(|(_, bridge)| bridge.outside(true).is_some())
 }
 
 /// The uplinks that are the switch's own, by which packets leave with the addresses of containers too: to these nobody's answers
 /// come to the switch on an interface that the host shares.
 pub(crate) fn own_uplinks(config: &Config) -> impl Iterator<Item = &BridgeName> + '_ {
     uplinks(config).map(|(name, _)| name).filter(|name| config.shared_port(name).is_none())
-}
-
-fn is_uplink(config: &Config, name: &BridgeName, bridge: &Bridge) -> bool {
-    let mut routes = config.routes.get(name).into_iter().flatten();
-    let leads_out = routes.any(|(to, _)| to.is_ipv4() && to.prefix_len() == 0);
-    leads_out && !config.networks.contains_key(name) && has_address(bridge, true)
 }
 
 impl Config {
@@ -104,9 +117,9 @@ impl Config {
         &'a self,
         name: &'a BridgeName,
     ) -> impl Iterator<Item = &'a BridgeName> + 'a {
-        let mut routed = self.networks.iter().filter(|(_, network)| is_routed(network)).peekable();
-        let is_own = routed.peek().is_some() && own_uplinks(self).any(|uplink| uplink == name);
-        routed.filter(move |_| is_own).map(|(name, _)| name)
+        let own = uplink(self, name).filter(|(name, _)| self.shared_port(name).is_none());
+        let networks = own.into_iter().flat_map(|_| &self.networks);
+        networks.filter(|(_, network)| is_routed(network)).map(|(name, _)| name)
     }
 }
 
@@ -116,7 +129,7 @@ fn is_routed(network: &Network) -> bool {
 
 /// Whether a network that is masqueraded has addresses of IPv6 that need not be.
 fn goes_out_by_ipv6(network: &Network) -> bool {
-    let is_global = |addr| matches!(addr, IpAddr::V6(addr) if !addr.is_unique_local());
+    let is_global = |addr: IpAddr| addr.is_ipv6() && !is_unique_local(addr);
     network.masquerades() && network.gateways().any(|gateway| is_global(gateway.addr))
 }
 
@@ -131,27 +144,39 @@ fn bridge(network: &Network, present: Option<&Bridge>) -> Bridge {
     }
 }
 
-/// One masquerade for each uplink. Unique local addresses of IPv6 are nothing outside, and are hidden too where the
-/// uplink has an IPv6 address; others are routed as they are, but by an interface that the host shares, where answers to them
-/// would not come to the switch.
-fn masquerades(config: &Config, name: &BridgeName, network: &Network) -> Vec<Masquerade> {
+/// An uplink, as far as masquerading goes.
+struct WayOut<'a> {
+    bridge: &'a BridgeName,
+    /// The host shares its interface: answers to addresses of containers do not come to the switch there.
+    is_shared: bool,
+    /// What IPv6 leaves with.
+    ipv6: Option<IpAddr>,
+}
+
+impl<'a> WayOut<'a> {
+    fn of(config: &Config, (name, bridge): (&'a BridgeName, &Bridge)) -> Self {
+        let is_shared = config.shared_port(name).is_some();
+        Self { bridge: name, is_shared, ipv6: bridge.outside(false) }
+    }
+
+    /// Whether an address of IPv6 leaves by it behind another one: unique local ones, which are nothing outside, and where answers
+    /// to it would not come back global ones too. These are not hidden behind what is nothing outside itself.
+    fn hides(&self, inside: IpAddr) -> bool {
+        let hidden_by = |own| is_unique_local(inside) || self.is_shared && !is_unique_local(own);
+        inside.is_ipv6() && self.ipv6.is_some_and(hidden_by)
+    }
+}
+
+/// One masquerade for each uplink.
+fn masquerades(ways_out: &[WayOut<'_>], name: &BridgeName, network: &Network) -> Vec<Masquerade> {
     if !network.masquerades() {
         return Vec::new();
     }
-    let rule = |(to, uplink): (&BridgeName, &Bridge)| {
-        let is_shared = config.shared_port(to).is_some();
-        let is_hidden =
-            |addr: IpAddr| matches!(addr, IpAddr::V6(addr) if is_shared || addr.is_unique_local());
-        let hides_ipv6 = network.gateways().any(|gateway| is_hidden(gateway.addr));
-        let ipv6 = hides_ipv6 && has_address(uplink, false);
-        Masquerade { ipv6, ..Masquerade::new(name.clone(), to.clone()) }
+    let rule = |way: &WayOut<'_>| Masquerade {
+        ipv6: network.gateways().any(|gateway| way.hides(gateway.addr)),
+        ..Masquerade::new(name.clone(), way.bridge.clone())
     };
-    uplinks(config).map(rule).collect()
-}
-
-fn has_address(bridge: &Bridge, ipv4: bool) -> bool {
-    let mut addresses = bridge.gateways.iter().map(|gateway| gateway.addr);
-    addresses.any(|addr| addr.is_ipv4() == ipv4 && !is_link_local(addr))
+    ways_out.iter().map(rule).collect()
 }
 
 fn is_networks(config: &Config, rule: &Masquerade) -> bool {

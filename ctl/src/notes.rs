@@ -10,11 +10,12 @@ use crate::{
 impl Config {
     /// What is to be said of a port that has an address which another one has too.
     pub fn notes_on_addresses(&self, name: &PortName, port: &Port) -> Vec<String> {
-        let on = self.domain_of(port);
+        let segment = |port: &Port| (port.bridge.clone(), port.vlan.untagged());
+        let own = segment(port);
         let note = |cidr: &IpCidr| {
             let has_it = |(other, it): &(&PortName, &Port)| {
                 *other != name
-                    && self.domain_of(it) == on
+                    && segment(it) == own
                     && it.kind.addresses().iter().any(|its| its.addr == cidr.addr)
             };
             let others =
@@ -22,9 +23,10 @@ impl Config {
             let others: Vec<_> = others.collect();
             (!others.is_empty()).then(|| {
                 format!(
-                    "{} is {} on bridge {on} too: packets to it go to whichever answered last; give one of them another",
+                    "{} is {} on bridge {} too: packets to it go to whichever answered last; give one of them another",
                     cidr.addr,
-                    shown(&others)
+                    shown(&others),
+                    port.bridge
                 )
             })
         };
@@ -59,7 +61,7 @@ impl Config {
         self.leads_to_silence(rule).or_else(|| self.leads_to_nobody(rule)).into_iter().collect()
     }
 
-    /// What is to be said of a port that is published no more, while the container's engine believes that it is.
+    /// What is to be said of a port that is published no more, of which the container's engine may believe that it is.
     pub fn notes_on_unpublishing(&self, name: &RuleName) -> Vec<String> {
         let port = self.nat.get(name).and_then(NatRule::port);
         let is_engines = |kind: &PortKind| matches!(kind, PortKind::Tap(tap) if tap.handover);
@@ -67,7 +69,7 @@ impl Config {
             port.filter(|port| self.ports.get(*port).is_some_and(|it| is_engines(&it.kind)));
         let note = |port: &PortName| {
             format!(
-                "the engine of port {port} had published this, and shows it as published until the container is stopped; started again, it is"
+                "if the engine of port {port} published this, it still shows it, and publishes it anew when the container is started again"
             )
         };
         engines.map(note).into_iter().collect()

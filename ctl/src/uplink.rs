@@ -275,15 +275,33 @@ mod tests {
         };
         let web: BridgeName = "web".parse().unwrap();
         let here = config.following(&up, &host()).unwrap();
-        let has_ipv6 = host().addresses.iter().any(|cidr| cidr.addr.is_ipv6());
-        assert!(has_ipv6, "the host has an address to hide them behind");
         assert_eq!(rules(&here), [(up.clone(), true)]);
         assert_eq!(here.reached_from(&web).next(), None, "nothing leaves untranslated");
-        // Without an IPv6 address of the host's, IPv6 has no way out there.
-        let addresses = host().addresses.into_iter().filter(|cidr| cidr.addr.is_ipv4()).collect();
-        let only_v4 = config.following(&up, &HostUplink { addresses, ..host() }).unwrap();
-        assert_eq!(rules(&only_v4), [(up, false)]);
-        assert_eq!(only_v4.reached_from(&web).next(), None);
+        // Without an IPv6 address of the host's that counts beyond the site, IPv6 has no way out there.
+        for own in [vec!["192.0.2.2/24"], vec!["192.0.2.2/24", "fd00::2/64"]] {
+            let addresses = own.iter().map(|cidr| cidr.parse().unwrap()).collect();
+            let bare = config.following(&up, &HostUplink { addresses, ..host() }).unwrap();
+            assert_eq!(rules(&bare), [(up.clone(), false)], "{own:?}");
+            assert_eq!(bare.reached_from(&web).next(), None);
+        }
+        // By an uplink of the switch's own they leave as they are.
+        let mut own = crate::BridgeAdd::new("own".parse().unwrap());
+        own.gateways = ["203.0.113.1/24", "fd00:5::1/64", "2001:db8:5::1/64"]
+            .map(|cidr| cidr.parse().unwrap())
+            .to_vec();
+        let both = apply(&here, &Mutation::BridgeAdd(own)).unwrap();
+        let on: BridgeName = "own".parse().unwrap();
+        let via = vec!["203.0.113.9".parse().unwrap()];
+        let route = crate::RouteAdd { to: crate::Destination::Default, on: on.clone(), via };
+        let both = apply(&both, &Mutation::RouteAdd(route)).unwrap();
+        assert_eq!(rules(&both), [(on.clone(), false), (up, true)]);
+        assert_eq!(both.reached_from(&web).collect::<Vec<_>>(), [&on]);
+        let outside = both.bridges[&on].outside(false);
+        assert_eq!(
+            outside,
+            Some("2001:db8:5::1".parse().unwrap()),
+            "not what is nobody's beyond the site"
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) fn put(
     let Some(network) = config.networks.get(name) else { return Err(no_network(config, name)) };
     if let Some((_, tap)) = config.host_ports(network).find(|(own, _)| **own == port) {
         let has_it = tap.ifname == ifname && wanted.mac.is_none_or(|mac| tap.mac == Some(mac));
-        return if has_it { Ok(()) } else { Err(is_there_otherwise(name, tap)) };
+        return if has_it { Ok(()) } else { Err(is_there_otherwise(name, &port, tap)) };
     }
     if config.has_port(&port) {
         return Err(otherwise("port", &port, "`port del` it first"));
@@ -35,11 +35,10 @@ pub(super) fn put(
 }
 
 /// That the host is on a network by another interface than the one that is asked for.
-fn is_there_otherwise(network: &BridgeName, tap: &Tap) -> CtlError {
+fn is_there_otherwise(network: &BridgeName, port: &PortName, tap: &Tap) -> CtlError {
     let mac = tap.mac.map_or(String::new(), |mac| format!(" with MAC address {mac}"));
     let message = format!(
-        "the host is on network {network} already, by interface {}{mac}; to have another, run first: vswitchctl network set {network} \
-         --no-host-port",
+        "the host is on network {network} already, by interface {}{mac}; to have another, run first: vswitchctl port del {port}",
         tap.ifname
     );
     CtlError::new(ErrorCode::Exists, message)

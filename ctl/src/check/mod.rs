@@ -221,6 +221,11 @@ fn check_host(what: &str, addr: IpAddr) -> Result<(), CtlError> {
     Ok(())
 }
 
+/// Whether an address is one of IPv6 that is nobody's beyond the site (RFC 4193).
+pub(crate) fn is_unique_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(addr) if addr.is_unique_local())
+}
+
 /// Whether every IPv6 interface has this address's subnet.
 pub(crate) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local())

@@ -145,8 +145,7 @@ fn check_masquerade(config: &Config, rule: &Masquerade) -> Result<(), CtlError> 
 
 /// That there is an address of ours for packets to leave with.
 fn check_has_address(config: &Config, name: &BridgeName, ipv4: bool) -> Result<(), CtlError> {
-    let usable = |addr: IpAddr| addr.is_ipv4() == ipv4 && !super::is_link_local(addr);
-    if bridge_of(config, name)?.gateways.iter().any(|gateway| usable(gateway.addr)) {
+    if bridge_of(config, name)?.outside(ipv4).is_some() {
         return Ok(());
     }
     let version = if ipv4 { "IPv4" } else { "IPv6" };

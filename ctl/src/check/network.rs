@@ -62,6 +62,9 @@ fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Resul
 fn check_resolvers(config: &Config, network: &Network) -> Result<(), CtlError> {
     let resolvers = &network.settings.resolvers;
     check_number("resolvers of one network", resolvers.len(), MAX_RESOLVERS)?;
+    if resolvers.is_empty() {
+        return Ok(());
+    }
     let mut gateways = config.bridges.iter().flat_map(|(bridge, settings)| {
         settings.gateways.iter().map(move |gateway| (bridge, gateway.addr))
     });

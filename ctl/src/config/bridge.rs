@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{is_link_local, is_unique_local};
 use crate::names::{BadName, bad, digits, fnv1a};
 use crate::{BridgeName, IpCidr, MacAddr, Mtu, PortName, Prefix, VlanId};
 
@@ -69,6 +70,14 @@ impl Bridge {
             let [_, _, rest @ ..] = fnv1a(name.as_str()).to_be_bytes();
             MacAddr::local(rest)
         })
+    }
+
+    /// The address of an IP version that packets leave with which are masqueraded: of IPv6 a unique local one only where there is no
+    /// other, as it is nobody's beyond the site.
+    pub fn outside(&self, ipv4: bool) -> Option<IpAddr> {
+        let own = self.gateways.iter().map(|gateway| gateway.addr);
+        let usable = own.filter(|addr| addr.is_ipv4() == ipv4 && !is_link_local(*addr));
+        usable.min_by_key(|addr| is_unique_local(*addr))
     }
 
     /// The subnets that the router is in, each with its address there. A further address of a subnet, given by itself, is in

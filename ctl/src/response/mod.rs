@@ -122,7 +122,7 @@ pub struct PortInfo {
 pub enum PortState {
     /// It does.
     Up,
-    /// Its device is there, and somebody has switched it off.
+    /// Its device, an interface that is there without the switch, was switched off by somebody.
     Down,
     /// Its device is not there (yet), for this reason; it is opened when it appears.
     Waiting(String),
@@ -328,6 +328,9 @@ pub struct Status {
     pub bridges: usize,
     /// Number of ports that work.
     pub ports_up: usize,
+    /// Number of ports whose interface somebody has switched off.
+    #[serde(default)]
+    pub ports_down: usize,
     /// Number of ports that wait for their device.
     pub ports_waiting: usize,
     /// The state directory, if there is one.

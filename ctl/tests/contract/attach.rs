@@ -103,6 +103,17 @@ fn an_address_that_another_port_of_the_bridge_has_is_told() {
     {
         assert_eq!(notes(netns, bridge, ip), Vec::<String>::new(), "{netns} on {bridge}");
     }
+    // Each VLAN is by itself.
+    let tagged = |netns: &str, vlan: u16| {
+        let ips = r#""ips":["10.0.0.2/24"]"#;
+        format!(r#"attach {{"netns":"{netns}","bridge":"br1",{ips},"vlan":{{"access":{vlan}}}}}"#)
+    };
+    let config = apply(&config, &change(&tagged("a", 10))).unwrap();
+    for (vlan, expected) in [(10, 1), (20, 0)] {
+        let request = attach(&tagged("b", vlan));
+        let told = config.notes_on_addresses(&request.port_name().unwrap(), &request.port());
+        assert_eq!(told.len(), expected, "{told:?}");
+    }
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn what_would_leave_a_shared_interface_untranslated_is_noted() {
 }
 
 #[test]
-fn a_port_that_an_engine_published_is_shown_by_it_when_the_rule_is_gone() {
+fn an_engine_may_show_a_port_of_its_container_that_is_published_no_more() {
     let handover = r#"network.handover {"network":"web","port":"docker-3f4442aa0bb3","ifname":"vsw3f4442aa0bb3","mac":"02:00:00:00:00:01"}"#;
     let published = |port: &str, rest: &str| {
         format!(
@@ -203,10 +203,7 @@ fn a_port_that_an_engine_published_is_shown_by_it_when_the_rule_is_gone() {
         config_of(&[&[WEB, handover][..], &UPLINK[..], &[&its, &published("8081", "")]].concat());
     let notes = |rule: &str| config.notes_on_unpublishing(&rule.parse().unwrap());
     let [note] = &notes("of-8080")[..] else { panic!("{:?}", notes("of-8080")) };
-    assert!(
-        note.starts_with("the engine of port docker-3f4442aa0bb3 had published this"),
-        "{note}"
-    );
+    assert!(note.starts_with("if the engine of port docker-3f4442aa0bb3 published this"), "{note}");
     for other in ["of-8081", "nobodys"] {
         assert_eq!(notes(other), Vec::<String>::new(), "{other}");
     }

@@ -9,6 +9,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ctl::{
     Config, CtlError, ErrorCode, IfName, MacAddr, NetdevMode, NetnsRef, Port, PortKind, PortName,
@@ -79,8 +80,8 @@ pub struct Facts {
     pub is_veth: bool,
     /// The number of the gate by which the kernel can carry frames of this port by itself, or why it cannot.
     pub gate: Result<u32, Cow<'static, str>>,
-    /// Whether it is switched on, as far as was heard.
-    pub is_up: bool,
+    /// Since when it is switched off, if it is, as far as was heard.
+    pub down_since: Option<SystemTime>,
     /// Whether what the kernel sends to the container arrives: the other end is there, and on.
     is_far_end_ready: bool,
     /// The longest packet that the interface takes by now, whoever has changed it.
@@ -110,7 +111,7 @@ impl Facts {
 
     /// Takes up what the kernel says of the interface now.
     pub fn heed(&mut self, link: &Link) {
-        self.is_up = link.up;
+        self.down_since = (!link.up).then(|| self.down_since.unwrap_or_else(SystemTime::now));
         self.is_far_end_ready = link.ready && link.is_pair_apart;
         self.mtu_now = link.mtu;
     }
@@ -493,7 +494,7 @@ fn facts_of(link: &Link) -> Facts {
         is_bound: false,
         is_veth: is_veth(link),
         gate: Err("a TAP interface has no other end in the kernel".into()),
-        is_up: true,
+        down_since: None,
         is_far_end_ready: link.ready && link.is_pair_apart,
         mtu_now: link.mtu,
         offloads: Vec::new(),

@@ -108,7 +108,7 @@ impl Switch {
         let facts = self.facts(name);
         let state = match self.why_waiting(name) {
             Some(why) => PortState::Waiting(why.to_owned()),
-            None if facts.is_some_and(|facts| !facts.is_up) => PortState::Down,
+            None if facts.is_some_and(|facts| facts.down_since.is_some()) => PortState::Down,
             None => PortState::Up,
         };
         let device = self.device(name);

@@ -271,6 +271,7 @@ impl Daemon {
         let config = self.switch.config();
         let waits = |name: &&ctl::PortName| self.switch.why_waiting(name).is_some();
         let ports_waiting = config.ports.keys().filter(waits).count();
+        let ports_down = self.switch.down().count();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -281,7 +282,8 @@ impl Daemon {
             },
             cores: self.options.fleet.cores.clone(),
             bridges: config.bridges.len(),
-            ports_up: config.ports.len() - ports_waiting,
+            ports_up: config.ports.len() - ports_waiting - ports_down,
+            ports_down,
             ports_waiting,
             state_directory: self.options.state.as_ref().map(|path| path.display().to_string()),
             discrepancy,

@@ -19,8 +19,6 @@ pub enum Cause {
     Event,
     /// A port, or a tunnel, waits.
     Waiting(PortName),
-    /// Somebody has switched a port's interface off.
-    Down(PortName),
     /// The bridge of a shared interface cannot follow the host.
     Unfollowed(PortName),
     /// Another program has a port of the host.
@@ -68,12 +66,13 @@ impl Problems {
 
     /// All of them, the newest last.
     pub fn list(&self) -> Vec<Problem> {
-        let shown = |(_, since, text): &(Cause, SystemTime, String)| Problem {
-            since: humantime::format_rfc3339_seconds(*since).to_string(),
-            text: text.clone(),
-        };
-        self.0.iter().map(shown).collect()
+        self.0.iter().map(|(_, since, text)| problem(*since, text.clone())).collect()
     }
+}
+
+/// A problem as it is told.
+pub fn problem(since: SystemTime, text: String) -> Problem {
+    Problem { since: humantime::format_rfc3339_seconds(since).to_string(), text }
 }
 
 #[cfg(test)]

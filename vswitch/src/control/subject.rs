@@ -20,6 +20,11 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let notes = on_port(next, &add.name, &add.port);
             Changed { port: Some(add.name.clone()), notes, ..none }
         }
+        Mutation::PortSet(set) => {
+            let port = next.ports.get(&set.name).filter(|_| set.ips.is_some());
+            let notes = port.map_or_else(Vec::new, |port| on_port(next, &set.name, port));
+            Changed { notes, ..none }
+        }
         Mutation::Attach(attach) => {
             let name = attach.port_name()?;
             let notes = on_port(next, &name, &attach.port());

@@ -24,6 +24,7 @@ mod uplink;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ctl::response::Problem;
 use ctl::{Config, CtlError, FdbFilter, Port, PortName, PortRange, Table};
@@ -36,7 +37,7 @@ use super::compile::rules::Rules;
 use super::compile::{BridgeSlot, Numbering};
 use super::device::{self, Facts, Terms};
 use super::place;
-use super::problems::{Cause, Problems};
+use super::problems::{Cause, Problems, problem};
 use super::store::Store;
 use crate::fleet::Fleet;
 use crate::random::random;
@@ -224,11 +225,10 @@ impl Switch {
 
     /// Forgets problems whose cause is gone.
     fn settle_problems(&mut self) {
-        let Self { problems, waiting, facts, config, loopback, .. } = self;
+        let Self { problems, waiting, config, loopback, .. } = self;
         problems.keep(|cause| match cause {
             Cause::Waiting(name) => waiting.contains_key(name),
             Cause::Unfollowed(name) => config.has_port(name),
-            Cause::Down(name) => facts.get(name).is_some_and(|facts| !facts.is_up),
             Cause::Taken(listen) => loopback.is_taken(listen),
             Cause::Event | Cause::Unreserved => true,
         });
@@ -291,7 +291,25 @@ impl Switch {
 
     /// What is wrong, and what went wrong since the start.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        self.problems.list()
+        let mut problems = self.problems.list();
+        problems.extend(self.down().filter_map(|(name, since)| {
+            Some(problem(since, format!("port {name}: {}", self.why_down(name)?)))
+        }));
+        problems
+    }
+
+    /// What is to be said of a port whose interface somebody has switched off.
+    pub(super) fn why_down(&self, name: &PortName) -> Option<String> {
+        self.facts.get(name)?.down_since?;
+        let (_, interface) = self.config.ports.get(name)?.kind.interface();
+        Some(format!(
+            "its interface {interface} is switched off, and carries nothing; `ip link set {interface} up` where it is"
+        ))
+    }
+
+    /// The ports whose interfaces somebody has switched off, and since when they are.
+    pub(super) fn down(&self) -> impl Iterator<Item = (&PortName, SystemTime)> {
+        self.facts.iter().filter_map(|(name, facts)| Some((name, facts.down_since?)))
     }
 }
 

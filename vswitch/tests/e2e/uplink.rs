@@ -6,11 +6,13 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::Duration;
 
-use ctl::response::{BackendInfo, BackendState, Checks, PortState, ServiceInfo, Status};
+use ctl::response::{
+    BackendInfo, BackendState, Checks, NetworkInfo, PortState, ServiceInfo, Status,
+};
 use ctl::{
     Backend, BridgeSet, HealthCheck, Masquerade, Mutation, Named, NatAdd, NatRule, NetdevMode,
-    Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd, Service, ServiceAdd, Tap, Vxlan,
-    VxlanAdd,
+    NetworkConnect, NetworkCreate, Port, PortKind, PrefixTranslation, Publish, Query, RouteAdd,
+    Service, ServiceAdd, Tap, Vxlan, VxlanAdd,
 };
 use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, transfer};
 use rustix::process::Signal;
@@ -34,6 +36,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_host_whose_switch_is_killed_has_its_interface_back),
         test!(what_the_host_has_is_followed),
         test!(an_interface_that_is_switched_off_is_told),
+        test!(global_addresses_of_ipv6_leave_masqueraded_where_the_host_shares_its_interface),
         test!(an_interface_that_is_called_something_else_is_waited_for_and_the_status_says_so_once),
         test!(a_host_with_an_address_by_itself_is_followed),
         test!(a_published_port_is_at_every_address_of_the_host),
@@ -280,10 +283,41 @@ fn an_interface_that_is_switched_off_is_told() -> TestResult {
     netlink.set_up(link.index, false)?;
     eventually("the port is down", || state().is_ok_and(|state| state == PortState::Down))?;
     assert_eq!(problems()?, 1);
+    let status: Status = site.daemon.ask(Query::Status)?;
+    assert_eq!(
+        (status.ports_up, status.ports_down),
+        (2, 1),
+        "the container, its relay, and this one"
+    );
     netlink.set_up(link.index, true)?;
     eventually("the port is up", || state().is_ok_and(|state| state == PortState::Up))?;
     assert_eq!(problems()?, 0);
     Ok(())
+}
+
+fn global_addresses_of_ipv6_leave_masqueraded_where_the_host_shares_its_interface() -> TestResult {
+    let site = Site::new()?;
+    let index = site.host.link("eth0")?.index;
+    site.host.netlink()?.add_default_route(WORLD[0].parse()?, index)?;
+    let mut create = NetworkCreate::new("web".parse()?);
+    create.subnets = vec!["10.7.0.0/24".parse()?, "2001:db8:7::/64".parse()?];
+    site.daemon.change(Mutation::NetworkCreate(Box::new(create)))?;
+    eventually("the network has a way out", || {
+        let named = "web".parse().map_err(drop).map(Named::new).map(Query::NetworkInspect);
+        let info: Result<NetworkInfo, _> =
+            named.and_then(|query| site.daemon.ask(query).map_err(drop));
+        info.is_ok_and(|info| !info.uplinks.is_empty())
+    })?;
+    let shop = Container::new()?;
+    let connect = NetworkConnect::new("web".parse()?, shop.reference());
+    site.daemon.change(Mutation::NetworkConnect(Box::new(connect)))?;
+    shop.await_ready("eth0")?;
+    let at = SocketAddr::new(WORLD[1].parse()?, 80);
+    let listener = listen(&site.world, at)?;
+    self::connect(&shop, at)??;
+    let (_, client) = listener.accept()?;
+    assert_eq!(client.ip(), HOST[1].parse::<IpAddr>()?, "the answer comes to the host's address");
+    site.daemon.check_ledger()
 }
 
 /// As clouds give them: an address alone, and a router that the link is said to have.

@@ -148,6 +148,15 @@ fn yes_or_no(is_so: bool) -> String {
     if is_so { "yes" } else { "no" }.to_owned()
 }
 
+/// How many ports work, and how many do not.
+fn ports(status: &Status) -> String {
+    let Status { ports_up, ports_down, ports_waiting, .. } = status;
+    match ports_down {
+        0 => format!("{ports_up} up, {ports_waiting} waiting"),
+        down => format!("{ports_up} up, {down} down, {ports_waiting} waiting"),
+    }
+}
+
 fn status(status: &Status, style: Style) -> String {
     let cores: Vec<_> = status.cores.iter().map(ToString::to_string).collect();
     let mut rows = vec![
@@ -155,7 +164,7 @@ fn status(status: &Status, style: Style) -> String {
         ("up for", duration(status.uptime_seconds.saturating_mul(1000))),
         ("workers", format!("{} on cores {}, {}", cores.len(), cores.join(" "), status.poll)),
         ("bridges", status.bridges.to_string()),
-        ("ports", format!("{} up, {} waiting", status.ports_up, status.ports_waiting)),
+        ("ports", ports(status)),
         ("state", status.state_directory.clone().unwrap_or_else(|| "not kept".to_owned())),
     ];
     rows.extend(status.tables.iter().map(|table| (table.name.as_str(), fill(table))));

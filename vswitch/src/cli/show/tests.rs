@@ -472,7 +472,10 @@ state     /var/lib/vswitch
 every frame is accounted for
 problem: port up0: gone\\r\\n (since 2026-01-02T03:04:05Z)
 ";
-    assert_eq!(shown("vswitchctl status", answer), expected);
+    assert_eq!(shown("vswitchctl status", answer.clone()), expected);
+    let mut answer = answer;
+    answer["ports_down"] = json!(3);
+    assert!(shown("vswitchctl status", answer).contains("2 up, 3 down, 1 waiting"));
 }
 
 #[test]

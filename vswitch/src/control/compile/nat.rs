@@ -204,12 +204,11 @@ fn addresses_on<'a>(
     bridge.gateways.iter().map(|cidr| cidr.addr).chain(pool_addresses(config, name))
 }
 
-/// The pools of a rule: its addresses, or the first of each version of the gateway outside.
+/// The pools of a rule: its addresses, or one of each version of the gateway outside.
 pub(super) fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<Pool> {
     let of_gateway = |is_ipv4: bool| {
-        let bridge = config.bridges.get(&rule.to)?;
-        let own = bridge.gateways.iter().find(|cidr| cidr.addr.is_ipv4() == is_ipv4)?;
-        Some(own.addr..=own.addr)
+        let own = config.bridges.get(&rule.to)?.outside(is_ipv4)?;
+        Some(own..=own)
     };
     // One for each IP version.
     let pools: Vec<Vec<_>> = match &rule.addresses {

@@ -30,7 +30,8 @@ pub(super) fn open(
     let home = facts.is_bound.then_some(home.worker);
     // It is the host's, whatever it is, and does not go with a container.
     let gate = Err("the host keeps the interface".into());
-    let facts = Facts { sharing: Some(sharing), is_veth: false, gate, ..facts };
+    let mut facts = Facts { sharing: Some(sharing), is_veth: false, gate, ..facts };
+    facts.heed(&link);
     Ok(OpenDevice { queues, facts, home })
 }
 

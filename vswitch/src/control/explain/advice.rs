@@ -50,7 +50,6 @@ impl Switch {
                 let hosts = is_nowhere.then(|| self.not_published(&host.bridge, to)).flatten();
                 hosts.unwrap_or_else(|| reason.explain().to_owned())
             }
-            (_, _, TraceOutcome::Held { until }) => format!("it waits until {until}"),
             _ => "it goes to somebody else".to_owned(),
         }
     }

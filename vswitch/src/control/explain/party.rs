@@ -204,7 +204,8 @@ impl Switch {
     fn station(&self, name: &BridgeName, ip: IpAddr) -> Option<MacAddr> {
         let bridge = self.config().bridges.get(name)?;
         let gateway = compile::gateway(self.config(), name, bridge);
-        if gateway.is_own(ip) || gateway.proxy.contains(ip) {
+        let is_there = !bridge.gateways.is_empty();
+        if is_there && (gateway.is_own(ip) || gateway.proxy.contains(ip)) {
             return Some(gateway.mac);
         }
         let is_here = |(_, port): &(_, &Port)| self.config().domain_of(port) == name;

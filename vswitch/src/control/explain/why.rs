@@ -108,9 +108,16 @@ impl Switch {
         };
         let home = self.index_of(&ends.from.port)?;
         let returns = back.as_ref().is_some_and(|back| back.arrival(Some(home)).is_some());
-        let reaches = returns || there.fate() == Some(Fate::Answered);
         let answerer = answerer.map(|(host, _)| host);
-        let sentence = self.sentence(why, &ends, &there, (returns, back.as_ref(), answerer));
+        let off = [Some(&there), back.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|leg| self.lost_beyond(leg));
+        let reaches = off.is_none() && (returns || there.fate() == Some(Fate::Answered));
+        let sentence = match off {
+            Some(why_down) => format!("{} cannot reach {}: {why_down}", why.from, why.to),
+            None => self.sentence(why, &ends, &there, (returns, back.as_ref(), answerer)),
+        };
         let lost = self.lost_lately(&losses, &Question::new(why, &ends, there.known_as()));
         let sentence = sentence + &remark(&lost);
         Ok(WhyInfo {
@@ -145,6 +152,13 @@ impl Switch {
             CtlError::invalid(format!("{from} and {to} have no addresses of one IP version"))
         })?;
         Ok(Ends { from: from.clone(), to: *to, host: host.clone() })
+    }
+
+    /// Why what leaves by a port is lost there, if it is: somebody has switched its interface off.
+    fn lost_beyond(&self, leg: &Leg) -> Option<String> {
+        let TraceOutcome::Sent { ports, .. } = &leg.info.outcome else { return None };
+        let [only] = &ports[..] else { return None };
+        Some(format!("it leaves by port {only}, and {}", self.why_down(only)?))
     }
 
     /// Who gets a frame that leaves by a port, and what he answers.
@@ -184,6 +198,14 @@ impl Switch {
         match (back, answerer) {
             (Some(_), _) if returns => {
                 format!("{from} reaches {to}{by}{known_as}, and the answer comes back")
+            }
+            (
+                Some(Leg { info: TraceInfo { outcome: TraceOutcome::Held { until }, .. }, .. }),
+                _,
+            ) => {
+                format!(
+                    "{from} reaches {to}{by}{known_as}; it is not known yet whether the answer comes back: it waits until {until}"
+                )
             }
             (Some(back), Some(host)) => {
                 let reason = self.reason(why, (&host, ends.from.ip), back);

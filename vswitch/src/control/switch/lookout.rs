@@ -8,7 +8,6 @@ use pktio::PortFault;
 use super::Switch;
 use super::commit::{Prepared, stuck};
 use crate::control::device::{self, Facts, Terms};
-use crate::control::problems::Cause;
 use crate::control::watch::{DELETED, Found};
 use crate::fleet::Fault;
 
@@ -72,7 +71,6 @@ impl Switch {
         if let Err(error) = closed {
             self.note_problem(format!("port {name}: {error}"));
         }
-        self.settle_problems();
     }
 
     /// An interface of the daemon's own namespace is gone. Its packet socket does not always say so: an
@@ -137,20 +135,9 @@ impl Switch {
         }
     }
 
-    /// The interface of a port is like this now.
-    pub(super) fn heed_changed_device(&mut self, name: &PortName, link: &Link) {
+    fn heed_changed_device(&mut self, name: &PortName, link: &Link) {
         let Some(facts) = self.facts.get_mut(name) else { return };
-        let was_up = facts.is_up;
         facts.heed(link);
-        if was_up && !link.up {
-            let problem = format!(
-                "port {name}: its interface {interface} is switched off, and carries nothing; `ip link set {interface} up` where it is",
-                interface = link.name
-            );
-            self.note_standing(Cause::Down(name.clone()), problem);
-        }
-        self.settle_problems();
-        let Some(facts) = self.facts.get(name) else { return };
         if facts.open_gate().is_none() {
             self.keep_shortcuts_that_hold();
         }

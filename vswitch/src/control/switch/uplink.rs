@@ -149,7 +149,6 @@ impl Switch {
         uplink: Uplink,
         sharing: &Sharing,
     ) -> Result<(), String> {
-        self.heed_changed_device(name, &uplink.link);
         let Some(mac) = uplink.link.mac else { return Ok(()) };
         let is_resized = self.facts.get_mut(name).is_some_and(|facts| {
             let before = std::mem::replace(&mut facts.mtu, uplink.link.mtu);
