@@ -9,10 +9,11 @@
 //! a million steps, in the worker that hands it over. And these containers are silent (`silent_container`).
 
 use std::error::Error;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use ctl::response::BridgeInfo;
-use ctl::{Mutation, Named, Query};
+use ctl::{Mutation, Named, NetworkCreate, Query, RouteAdd};
 use hostnet::Interface;
 use netlab::Container;
 use netlab::load::{self, Load};
@@ -30,6 +31,9 @@ use crate::subject::{INTERFACE, Rig, Switch, Wish, catalogue, mac, translator, v
 /// The time in which a frame of each flow is sent, and a second one, at the rates of this switch.
 const TURNS_OF_A_FLOW: Duration = Duration::from_micros(6);
 
+/// That of the first network; the others' follow.
+const FIRST_SUBNET: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
+
 /// Adds items, and returns how long that took: without waiting whether more arrives.
 type Grow = fn(&mut Bench, u32, u32) -> Result<Duration, Box<dyn Error>>;
 
@@ -46,7 +50,7 @@ struct Dimension {
     flows: fn(u32) -> u32,
 }
 
-const DIMENSIONS: [Dimension; 5] = [
+const DIMENSIONS: [Dimension; 6] = [
     Dimension {
         name: "ports",
         about: "TAP ports, each into a container of its own, on one bridge",
@@ -64,9 +68,17 @@ const DIMENSIONS: [Dimension; 5] = [
         flows: |_| 1,
     },
     Dimension {
-        name: "networks",
+        name: "bridges",
         about: "bridges without ports",
         most: 10_000,
+        start: bridged,
+        grow: add_bridges,
+        flows: |_| 1,
+    },
+    Dimension {
+        name: "networks",
+        about: "networks without containers, each with a gateway and masqueraded to one uplink",
+        most: 1000,
         start: bridged,
         grow: add_networks,
         flows: |_| 1,
@@ -272,8 +284,24 @@ fn add_veths(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn 
     })
 }
 
-fn add_networks(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
+fn add_bridges(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
     each(from..to, |number| bench.control.bridge(&format!("net{number}"), 1500, &[]))
+}
+
+fn add_networks(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {
+    if from == 0 {
+        bench.control.bridge("up", 1500, &["192.0.2.1/24".parse()?])?;
+        let (to, on) = ("default".parse()?, "up".parse()?);
+        let route = RouteAdd { to, on, via: vec!["192.0.2.254".parse()?] };
+        bench.control.change(Mutation::RouteAdd(route))?;
+    }
+    each(from..to, |number| {
+        let subnet = Ipv4Addr::from_bits(FIRST_SUBNET.to_bits() + number * 16);
+        let subnets = vec![format!("{subnet}/28").parse()?];
+        let create =
+            NetworkCreate { subnets, ..NetworkCreate::new(format!("net{number}").parse()?) };
+        bench.control.change(Mutation::NetworkCreate(Box::new(create)))
+    })
 }
 
 fn add_stations(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {

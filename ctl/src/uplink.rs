@@ -7,8 +7,7 @@ use crate::check::{Link, MAX_GATEWAYS, MAX_NEXT_HOPS, check_change};
 use crate::loopback;
 use crate::network::settle;
 use crate::{
-    BridgeName, Config, CtlError, ErrorCode, IpCidr, MacAddr, Masquerade, Port, PortName,
-    PortRange, Prefix, Route,
+    BridgeName, Config, CtlError, ErrorCode, IpCidr, MacAddr, Port, PortName, Prefix, Route,
 };
 
 /// What the host has on an interface that it shares.
@@ -26,14 +25,6 @@ impl Config {
     /// The port by which a bridge shares an interface with the host.
     pub fn shared_port(&self, bridge: &BridgeName) -> Option<(&PortName, &Port)> {
         self.ports.iter().find(|(_, port)| port.shared && port.bridge == *bridge)
-    }
-
-    /// The ports outside that a masquerade uses.
-    pub fn masquerade_ports(&self, rule: &Masquerade) -> PortRange {
-        match self.shared_port(&rule.to) {
-            Some(_) => rule.ports_of_the_host(),
-            None => rule.ports,
-        }
     }
 
     /// That a bridge's addresses and routes are not the host's, which alone changes them.
@@ -338,16 +329,5 @@ mod tests {
             config = apply(&config, &Mutation::NatDel(del)).unwrap();
         }
         apply(&config, &removal).unwrap();
-    }
-
-    #[test]
-    fn masquerading_keeps_to_ports_that_the_host_does_not_give_away() {
-        let (up, inside): (BridgeName, BridgeName) = ("up".parse().unwrap(), "in".parse().unwrap());
-        let rule = Masquerade::new(inside.clone(), up.clone());
-        assert_eq!(shared().masquerade_ports(&rule), PortRange::ABOVE_EPHEMERAL);
-        let chosen = Masquerade { ports: "50000-50999".parse().unwrap(), ..rule };
-        assert_eq!(shared().masquerade_ports(&chosen), chosen.ports);
-        let elsewhere = Masquerade::new(up, inside);
-        assert_eq!(shared().masquerade_ports(&elsewhere), PortRange::UNPRIVILEGED);
     }
 }

@@ -144,6 +144,11 @@ impl Masquerade {
         self.chosen_ports().unwrap_or(PortRange::ABOVE_EPHEMERAL)
     }
 
+    /// The ports outside, where the interface is shared with the host or not.
+    pub fn ports_outside(&self, is_shared: bool) -> PortRange {
+        if is_shared { self.ports_of_the_host() } else { self.ports }
+    }
+
     /// Whether packets of an IP version are masqueraded.
     pub fn covers(&self, ipv4: bool) -> bool {
         match &self.addresses {

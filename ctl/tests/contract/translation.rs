@@ -1,7 +1,7 @@
 //! Address translation, and what sessions are kept by.
 
 use ctl::ErrorCode::{Exists, Invalid, NotFound};
-use ctl::{Config, Mutation, NatRule, apply};
+use ctl::{Config, Masquerade, Mutation, NatRule, PortRange, apply};
 
 use crate::apply::{change, config_of, refuses};
 use crate::networks::{SHOP, UPLINK, WEB, after, rules};
@@ -361,4 +361,13 @@ fn a_container_without_a_link_in_common_is_found_by_its_networks_subnet() {
     let led = after(&config, &backend("10.4.0.2"));
     let again = parted("twin", "p2p", "10.4.0.0/16");
     refuses(&led, &[(&again, Exists, "service s leads to 10.4.0.2 on network pods")]);
+}
+
+#[test]
+fn masquerading_keeps_to_ports_that_the_host_does_not_give_away() {
+    let rule = Masquerade::new("in".parse().unwrap(), "up".parse().unwrap());
+    assert_eq!(rule.ports_outside(true), PortRange::ABOVE_EPHEMERAL);
+    assert_eq!(rule.ports_outside(false), PortRange::UNPRIVILEGED);
+    let chosen = Masquerade { ports: "50000-50999".parse().unwrap(), ..rule };
+    assert_eq!(chosen.ports_outside(true), chosen.ports);
 }

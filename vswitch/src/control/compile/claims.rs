@@ -14,6 +14,7 @@ pub fn claims(config: &Config, bridge: &BridgeName) -> Claims {
     let mut claims = Claims::default();
     let own = config.bridges.get(bridge).into_iter().flat_map(|bridge| &bridge.gateways);
     let own: Vec<IpAddr> = own.map(|gateway| gateway.addr).collect();
+    let is_shared = config.shared_port(bridge).is_some();
     for rule in config.nat.values() {
         match rule {
             NatRule::Publish(rule) if rule.on == *bridge => {
@@ -28,8 +29,8 @@ pub fn claims(config: &Config, bridge: &BridgeName) -> Claims {
                 }
             }
             NatRule::Masquerade(rule) if rule.to == *bridge => {
-                let ports = config.masquerade_ports(rule);
-                let pools = pools(config, rule, flows::Zone(0));
+                let ports = rule.ports_outside(is_shared);
+                let pools = pools(config, rule, flows::Zone(0), ports);
                 for ip in pools.iter().flat_map(|pool| pool.addresses().collect::<Vec<_>>()) {
                     translated(ip)
                         .into_iter()

@@ -7,6 +7,7 @@ mod routes;
 pub mod rules;
 mod services;
 mod tunnels;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use routes::gateway;
 use rules::Rules;
 pub use services::Running;
 pub use tunnels::{Overlay, SegmentSlot, TunnelEndpoint, VtepSlot, endpoint_of, inner_mtu};
+pub use ways::Ways;
 
 /// A bridge's number and its forwarding database, which outlive configurations. A VLAN that the router takes for a
 /// bridge has the database of the bridge that it is of.
@@ -190,8 +192,10 @@ pub fn snapshot(
 ) -> Result<Snapshot, SnapshotError> {
     let mut bridges = Vec::new();
     let inside = Arc::new(routes::inside(config));
+    let ways = Ways::of(config);
     for (name, slot, bridge) in numbering.bridges_of(config) {
-        let router = routes::router_port(config, numbering, (name, slot.index), bridge, &inside);
+        let ends = (name, slot.index);
+        let router = routes::router_port((config, &ways), numbering, ends, bridge, &inside);
         let whole = |own: &ctl::VlanOf| {
             let vid = Vid(own.vlan.number());
             Some(VlanOf { bridge: numbering.bridges.get(&own.bridge)?.index, vid })
@@ -224,7 +228,7 @@ pub fn snapshot(
         let is_inspected = inspected.contains(&port.bridge);
         put(&mut ports, index.slot(), PortConfig { is_inspected, ..port });
     }
-    let translation = nat::translation(config, numbering, mappings);
+    let translation = nat::translation(config, &ways, numbering, mappings);
     let snapshot = Snapshot::new(generation, ports, bridges)?;
     let tunnels = Arc::new(tunnels::tunnels(config, numbering));
     let snapshot = snapshot.with_translation(Arc::new(translation)).with_rules(rules.set());

@@ -4,30 +4,34 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ctl::{Bridge, BridgeName, Config, NatRule, PrefixTranslation, RelayedBy, RuleName};
+use ctl::{BridgeName, Config, NatRule, PortRange, PrefixTranslation, RelayedBy, RuleName};
 use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
 use flows::router::Prefix;
 use flows::service::Services;
 use flows::session::{TcpPolicy, Timeouts};
 use flows::{BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Zone};
 
-use super::routes::reachable;
+use super::ways::Ways;
 use super::{Numbering, services};
 
 /// Compiles the address translation. The mappings that exist stay.
-pub(super) fn translation(
-    config: &Config,
+pub(super) fn translation<'a>(
+    config: &'a Config,
+    ways: &Ways<'a>,
     numbering: &Numbering,
     mappings: &Mappings,
 ) -> Translation {
     let index = |name: &BridgeName| numbering.bridges.get(name).map(|slot| slot.index);
+    // It is asked for every rule.
+    let shared = config.shared_bridges();
     let (mut masquerades, mut prefixes) = (Vec::new(), Vec::new());
     for (name, rule) in &config.nat {
         let usage = numbering.usage(name);
         match rule {
             NatRule::Masquerade(rule) => {
                 let Some((from, to)) = index(&rule.from).zip(index(&rule.to)) else { continue };
-                for pool in pools(config, rule, to.into()) {
+                let ports = rule.ports_outside(shared.contains_key(&rule.to));
+                for pool in pools(config, rule, to.into(), ports) {
                     let (filtering, usage) = (filtering(rule.filtering), Arc::clone(&usage));
                     let except = rule.except.iter();
                     let except = except.filter_map(|to| Prefix::new(to.addr(), to.prefix_len()));
@@ -59,7 +63,7 @@ pub(super) fn translation(
     });
     Translation {
         mappings: mappings.with_addresses(lent),
-        owners: owners(config, numbering),
+        owners: owners(config, ways, numbering),
         masquerades,
         hairpins,
         published,
@@ -141,8 +145,8 @@ fn behind_gateways(
     let Some(slot) = numbering.bridges.get(to) else { return Vec::new() };
     let gateways = config.bridges.get(to).into_iter().flat_map(|bridge| &bridge.gateways);
     let ports = match config.shared_port(to) {
-        Some(_) => ctl::PortRange::ABOVE_EPHEMERAL,
-        None => ctl::PortRange::UNPRIVILEGED,
+        Some(_) => PortRange::ABOVE_EPHEMERAL,
+        None => PortRange::UNPRIVILEGED,
     };
     let ports = ports.first()..=ports.last();
     let hidden = gateways.filter_map(|cidr| {
@@ -178,34 +182,13 @@ fn hairpins(
     homes.flat_map(|(name, slot)| behind_gateways(config, numbering, slot.index, name)).collect()
 }
 
-/// The addresses on a bridge that masquerading uses beside the gateway's own.
-pub(super) fn pool_addresses(config: &Config, bridge: &BridgeName) -> BTreeSet<IpAddr> {
-    let mut addresses = BTreeSet::new();
-    for rule in config.nat.values() {
-        let NatRule::Masquerade(rule) = rule else { continue };
-        if rule.to == *bridge {
-            let pools = pools(config, rule, Zone(0));
-            addresses.extend(pools.iter().flat_map(|pool| pool.addresses().collect::<Vec<_>>()));
-        }
-    }
-    let of_gateway = config.bridges.get(bridge).filter(|_| !addresses.is_empty());
-    if let Some(bridge) = of_gateway {
-        bridge.gateways.iter().for_each(|cidr| _ = addresses.remove(&cidr.addr));
-    }
-    addresses
-}
-
-/// The addresses of the switch on a bridge: those of its gateway, and what masquerading uses beside them.
-fn addresses_on<'a>(
-    config: &'a Config,
-    name: &'a BridgeName,
-    bridge: &'a Bridge,
-) -> impl Iterator<Item = IpAddr> + 'a {
-    bridge.gateways.iter().map(|cidr| cidr.addr).chain(pool_addresses(config, name))
-}
-
-/// The pools of a rule: its addresses, or one of each version of the gateway outside.
-pub(super) fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<Pool> {
+/// The pools of a rule: its addresses, or one of each version of the gateway outside, with these ports.
+pub(super) fn pools(
+    config: &Config,
+    rule: &ctl::Masquerade,
+    zone: Zone,
+    ports: PortRange,
+) -> Vec<Pool> {
     let of_gateway = |is_ipv4: bool| {
         let own = config.bridges.get(&rule.to)?.outside(is_ipv4)?;
         Some(own..=own)
@@ -223,7 +206,6 @@ pub(super) fn pools(config: &Config, rule: &ctl::Masquerade, zone: Zone) -> Vec<
             .map(|own| vec![own])
             .collect(),
     };
-    let ports = config.masquerade_ports(rule);
     let ports = ports.first()..=ports.last();
     let default = Quota::default();
     let quota = Quota {
@@ -246,16 +228,19 @@ fn filtering(filtering: ctl::Filtering) -> Filtering {
 
 /// Where the stations of each bridge find the addresses of the switch that they can reach. Of equal
 /// addresses a bridge's own counts.
-fn owners(config: &Config, numbering: &Numbering) -> HashMap<(BridgeIndex, IpAddr), BridgeIndex> {
+fn owners<'a>(
+    config: &'a Config,
+    ways: &Ways<'a>,
+    numbering: &Numbering,
+) -> HashMap<(BridgeIndex, IpAddr), BridgeIndex> {
     let mut owners = HashMap::new();
-    for (from, slot, bridge) in numbering.bridges_of(config) {
-        for (owner, is_ipv4) in reachable(config, from) {
-            let other = numbering.bridges.get(owner).zip(config.bridges.get(owner));
-            let Some((at, other)) = other else { continue };
-            let others = addresses_on(config, owner, other).filter(|ip| ip.is_ipv4() == is_ipv4);
+    for (from, slot, _) in numbering.bridges_of(config) {
+        for (owner, is_ipv4) in ways.reachable(from) {
+            let Some(at) = numbering.bridges.get(owner) else { continue };
+            let others = ways.addresses_on(owner).filter(|ip| ip.is_ipv4() == is_ipv4);
             owners.extend(others.map(|ip| ((slot.index, ip), at.index)));
         }
-        let own = addresses_on(config, from, bridge);
+        let own = ways.addresses_on(from);
         owners.extend(own.map(|ip| ((slot.index, ip), slot.index)));
     }
     // What is published at the host's addresses the daemon relays to these.

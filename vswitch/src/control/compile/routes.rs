@@ -1,11 +1,10 @@
 //! Gateways, and where packets of each bridge go.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ctl::{Advertise, Bridge, BridgeName, Config, IpCidr, NatRule};
+use ctl::{Advertise, Bridge, BridgeName, Config, IpCidr};
 use flows::router::{
     AdvertisedPrefix, Advertising, Gateway, GatewayAddress, Inside, NextHop, Prefix, Routes,
     Services, Target,
@@ -14,19 +13,19 @@ use flows::{BridgeIndex, RouterPort};
 use pktio::wire::MacAddr;
 
 use super::Numbering;
-use super::nat::pool_addresses;
+use super::ways::Ways;
 
 /// The router's interface on a bridge; `None` when it has no gateway addresses.
-pub(super) fn router_port(
-    config: &Config,
+pub(super) fn router_port<'a>(
+    (config, ways): (&'a Config, &Ways<'a>),
     numbering: &Numbering,
-    (name, index): (&BridgeName, BridgeIndex),
+    (name, index): (&'a BridgeName, BridgeIndex),
     bridge: &Bridge,
     inside: &Arc<Inside>,
 ) -> Option<RouterPort> {
     (!bridge.gateways.is_empty()).then(|| RouterPort {
-        gateway: gateway(config, name, bridge),
-        routes: routes(config, numbering, name, index).around(index, Arc::clone(inside)),
+        gateway: gateway(config, ways, name, bridge),
+        routes: routes((config, ways), numbering, name, index).around(index, Arc::clone(inside)),
     })
 }
 
@@ -48,35 +47,13 @@ pub(super) fn gateway_mac(name: &BridgeName, bridge: &Bridge) -> MacAddr {
     if bridge.gateways.is_empty() { MacAddr::default() } else { MacAddr(bridge.router_mac(name).0) }
 }
 
-/// The bridges that packets of a bridge may go out to, each with an IP version (`true`: IPv4): those that it is allowed to
-/// reach, by both, and those where it is translated, by what is.
-pub(super) fn reachable<'a>(
-    config: &'a Config,
-    from: &'a BridgeName,
-) -> BTreeSet<(&'a BridgeName, bool)> {
-    let translated = |is_ipv4: bool| {
-        config.nat.values().filter_map(move |rule| match rule {
-            NatRule::Masquerade(rule) if rule.from == *from && rule.covers(is_ipv4) => {
-                Some(&rule.to)
-            }
-            NatRule::Prefix(rule) if rule.from == *from && !is_ipv4 => Some(&rule.to),
-            _ => None,
-        })
-    };
-    let by = |is_ipv4| {
-        let to = config.reached_from(from).chain(translated(is_ipv4));
-        to.map(move |to| (to, is_ipv4))
-    };
-    by(true).chain(by(false)).collect()
-}
-
 /// What the router is to the stations of a bridge.
-pub fn gateway(config: &Config, name: &BridgeName, bridge: &Bridge) -> Gateway {
+pub fn gateway(config: &Config, ways: &Ways<'_>, name: &BridgeName, bridge: &Bridge) -> Gateway {
     let own = bridge.gateways.iter().filter_map(gateway_address).collect();
     let proxied =
         bridge.proxy.iter().filter_map(|prefix| Prefix::new(prefix.addr(), prefix.prefix_len()));
     // Addresses that masquerading uses are the switch's too, though no gateway's.
-    let lent = pool_addresses(config, name).into_iter();
+    let lent = ways.lent_on(name);
     Gateway {
         mac: gateway_mac(name, bridge),
         addresses: own,
@@ -121,20 +98,30 @@ fn advertising(bridge: &Bridge, wanted: &Advertise) -> Advertising {
 }
 
 /// The routes of a bridge. Of equal prefixes the last one counts: the bridge's own.
-fn routes(config: &Config, numbering: &Numbering, name: &BridgeName, own: BridgeIndex) -> Routes {
+fn routes<'a>(
+    (config, ways): (&'a Config, &Ways<'a>),
+    numbering: &Numbering,
+    name: &'a BridgeName,
+    own: BridgeIndex,
+) -> Routes {
     let mut routes = Vec::new();
-    for (other, is_ipv4) in reachable(config, name) {
+    for (other, is_ipv4) in ways.reachable(name) {
         if let Some(slot) = numbering.bridges.get(other) {
-            let lies = lying_on(config, other, slot.index).into_iter();
+            let lies = lying_on(config, ways, other, slot.index).into_iter();
             routes.extend(lies.filter(|(prefix, _)| prefix.ip().is_ipv4() == is_ipv4));
         }
     }
-    routes.extend(lying_on(config, name, own));
+    routes.extend(lying_on(config, ways, name, own));
     routes.into_iter().collect()
 }
 
 /// What lies on a bridge: networks behind its routers, its subnets, and the switch itself.
-fn lying_on(config: &Config, name: &BridgeName, index: BridgeIndex) -> Vec<(Prefix, Target)> {
+fn lying_on(
+    config: &Config,
+    ways: &Ways<'_>,
+    name: &BridgeName,
+    index: BridgeIndex,
+) -> Vec<(Prefix, Target)> {
     let mut routes = Vec::new();
     let Some(bridge) = config.bridges.get(name) else { return routes };
     for (prefix, route) in config.routes.get(name).into_iter().flatten() {
@@ -155,8 +142,7 @@ fn lying_on(config: &Config, name: &BridgeName, index: BridgeIndex) -> Vec<(Pref
     }
     let parted = config.parted_on(name).map(|(ip, _)| Prefix::host(ip));
     routes.extend(parted.map(|host| (host, Target::Connected { bridge: index })));
-    let lent = pool_addresses(config, name);
-    for ip in addresses.iter().map(|address| address.ip()).chain(lent) {
+    for ip in addresses.iter().map(|address| address.ip()).chain(ways.lent_on(name)) {
         routes.push((Prefix::host(ip), Target::Local));
     }
     routes

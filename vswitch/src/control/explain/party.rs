@@ -9,7 +9,7 @@ use ctl::{BridgeName, CtlError, IpCidr, NetnsRef, Party, Port, PortKind, PortNam
 use flows::{PortIndex, Vid};
 use pktio::wire::MacAddr;
 
-use crate::control::compile;
+use crate::control::compile::{self, Ways};
 use crate::control::switch::Switch;
 
 /// A container with one of its addresses.
@@ -203,7 +203,7 @@ impl Switch {
     /// Who answers for an address on a bridge.
     fn station(&self, name: &BridgeName, ip: IpAddr) -> Option<MacAddr> {
         let bridge = self.config().bridges.get(name)?;
-        let gateway = compile::gateway(self.config(), name, bridge);
+        let gateway = compile::gateway(self.config(), &Ways::of(self.config()), name, bridge);
         let is_there = !bridge.gateways.is_empty();
         if is_there && (gateway.is_own(ip) || gateway.proxy.contains(ip)) {
             return Some(gateway.mac);
