@@ -155,7 +155,8 @@ macro_rules! test {
 
 /// Runs the tests as `cargo test` expects. Call it as the whole of `main`, while there is one thread.
 pub fn test_main(tests: impl IntoIterator<Item = Test>) -> ExitCode {
-    let arguments = Arguments::from_args();
+    // By `cargo bench`, too, what is here is run: it would be taken for no benchmark, and left out.
+    let arguments = Arguments { bench: false, ..Arguments::from_args() };
     if !arguments.list
         && let Err(error) = hostnet::sandbox::enter()
     {
