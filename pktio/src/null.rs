@@ -44,10 +44,12 @@ impl Port for NullPort {
                 (self.next, self.begin) = (0, 0);
             }
             let Some(&end) = self.ends.get(self.next) else { break };
-            let Some(frame) = pool.frame_from(&self.template[self.begin..end]) else { break };
-            (self.next, self.begin) = (self.next + 1, end);
+            let frame = &self.template[self.begin..end];
+            if !out.push_copy(frame, pool) {
+                break;
+            }
             bytes += frame.len();
-            out.push(frame);
+            (self.next, self.begin) = (self.next + 1, end);
         }
         Ok(out.len() - before)
     }

@@ -55,6 +55,15 @@ struct Entry<T> {
     value: T,
 }
 
+impl<T> Entry<T> {
+    /// The value, now that it is used.
+    #[inline]
+    fn used(&mut self) -> &mut T {
+        self.is_used = true;
+        &mut self.value
+    }
+}
+
 /// A flow that is looked for: its key with what both finding and putting need.
 #[derive(Debug, Clone, Copy)]
 pub struct Sought {
@@ -104,10 +113,10 @@ impl<T: Copy> FlowCache<T> {
     /// What is known of a flow.
     #[inline]
     pub fn find(&mut self, flow: &Sought) -> Option<&mut T> {
-        let number = self.number_of(flow)?;
-        let entry = self.entries.get_mut(number)?;
-        entry.is_used = true;
-        Some(&mut entry.value)
+        if !self.is_at(flow.expected, flow) {
+            return self.search(flow).map(|number| self.entries[number].used());
+        }
+        Some(self.entries[flow.expected].used())
     }
 
     /// Remembers a flow, in place of what was known of it.
@@ -150,8 +159,13 @@ impl<T: Copy> FlowCache<T> {
     /// The number of a flow's entry.
     #[inline]
     fn number_of(&self, flow: &Sought) -> Option<usize> {
-        let is_it = |number: &usize| self.entries.get(*number).is_some_and(|it| it.key == flow.key);
-        Some(flow.expected).filter(is_it).or_else(|| self.search(flow))
+        if self.is_at(flow.expected, flow) { Some(flow.expected) } else { self.search(flow) }
+    }
+
+    /// Whether an entry is a flow's.
+    #[inline]
+    fn is_at(&self, number: usize, flow: &Sought) -> bool {
+        self.entries.get(number).is_some_and(|entry| entry.key == flow.key)
     }
 
     /// The number of the entry of a flow that is not where it was expected.

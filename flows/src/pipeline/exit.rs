@@ -8,7 +8,7 @@
 use std::num::NonZeroU32;
 
 use pktio::PktBuf;
-use pktio::wire::EthernetHeader;
+use pktio::wire::{EthernetHeader, Layers};
 
 use super::bridge::{Sender, fits, may_leave};
 use super::desk::Desk;
@@ -29,10 +29,11 @@ pub(super) struct Exit {
 impl Desk<'_> {
     /// The port by which a packet of a known flow leaves, if nothing is in its way. If something is, or may be, it
     /// has to go the whole way.
-    #[inline]
+    #[inline(always)]
     pub(super) fn exit(
         &self,
         case: &Case,
+        layers: &Layers,
         frame: &PktBuf,
         by: &mut Transform,
     ) -> Option<PortIndex> {
@@ -48,9 +49,9 @@ impl Desk<'_> {
             by.exit = self.find_exit(bridge, case, frame, by);
         }
         let Exit { location, mtu_bytes } = by.exit.as_ref()?;
-        let is_sound = || has_sound_header(frame.data(), case.layers);
+        let data = frame.data();
         let is_routed = matches!(by.way, Way::Route(_));
-        let may_go = !is_routed || is_sound() && !expires(frame.data(), case.layers);
+        let may_go = !is_routed || has_sound_header(data, layers) && !expires(data, layers);
         (!by.has_steps && may_go && fits(frame, mtu_bytes.get())).then_some(location.port)
     }
 

@@ -1,6 +1,6 @@
 //! Looking into packets: those for the gateway, and those that rules apply to.
 //!
-//! A packet whose flow is known is transformed as was decided about the first one ([`Transform`]); the
+//! A packet whose flow is [known](super::known) is transformed as was decided about the first one ([`Transform`]); the
 //! first one of a flow, and what belongs to none, is [evaluated](super::evaluate).
 
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ use crate::cache::Sought;
 use crate::nat::{Datagram, FragmentLimits, Fragments};
 use crate::offer::Offers;
 use crate::router::{ErrorLimiter, ErrorRate, Hold, HoldLimits, Resolver, VisitLimiter};
-use crate::session::{Direction, Key, Packet, Session, SessionRef, Verdict};
+use crate::session::{Direction, Packet, Session, SessionRef, Verdict};
 use crate::{BridgeIndex, DropReason, PortIndex, RouterPort, Tables, Tuple, Vid};
 
 /// Neighbours that one worker asks for at a time.
@@ -164,7 +164,7 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Decides about a frame by more than its addresses on the link.
-    #[inline]
+    #[inline(never)]
     pub(super) fn inspect(
         &mut self,
         desk: &mut Desk,
@@ -184,9 +184,7 @@ impl<W: Witness> Memory<W> {
             Ok(Some(layers)) if is_routed || from.port.is_inspected => {
                 let case = Case { from, vid, layers, is_routed, part_of: None };
                 match layers.fragment {
-                    Fragment::Whole => {
-                        self.inspect_packet(desk, flows, &case, frame, flow.as_ref());
-                    }
+                    Fragment::Whole => self.decide(desk, flows, &case, frame, flow.as_ref()),
                     _ => self.inspect_fragment(desk, flows, &case, frame),
                 }
             }
@@ -216,11 +214,11 @@ impl<W: Witness> Memory<W> {
                     self.settled.push((ingress, waited));
                 }
             }
-            return self.inspect_packet(desk, flows, case, frame, None);
+            return self.decide(desk, flows, case, frame, None);
         }
         if let Some(tuple) = self.fragments.tuple_of(&datagram, desk.now) {
             let case = Case { part_of: Some(tuple), ..*case };
-            return self.inspect_packet(desk, flows, &case, frame, None);
+            return self.decide(desk, flows, &case, frame, None);
         }
         if !case.from.restore(&mut frame, case.vid) {
             return desk.refuse(frame, DropReason::NoBuffer);
@@ -229,52 +227,6 @@ impl<W: Witness> Memory<W> {
             Ok(()) => desk.hold(case.from.index),
             Err(frame) => desk.refuse(frame, DropReason::FragmentsFull),
         }
-    }
-
-    /// Decides about an IP packet.
-    #[inline]
-    fn inspect_packet(
-        &mut self,
-        desk: &mut Desk,
-        flows: &mut Flows,
-        case: &Case,
-        frame: PktBuf,
-        flow: Option<&Sought>,
-    ) {
-        if !W::ASKS_WHY
-            && let Some(transform) = flow.and_then(|flow| flows.find(flow))
-            && self.holds(desk, case, &frame, transform)
-        {
-            match self.track(desk, case, &frame, transform) {
-                Verdict::Valid => return self.carry_on(desk, case, frame, transform),
-                Verdict::Invalid(_) => return self.misfit(desk, case, frame, transform),
-                Verdict::Superseding | Verdict::Ended => {}
-            }
-        }
-        self.decide(desk, flows, case, frame, flow);
-    }
-
-    /// Carries out what is known of a packet's flow.
-    #[inline]
-    fn carry_on(&mut self, desk: &mut Desk, case: &Case, mut frame: PktBuf, by: &mut Transform) {
-        let Some(to) = desk.exit(case, &frame, by) else {
-            return self.apply(desk, case, frame, by);
-        };
-        if let Some(rule) = by.rule {
-            self.count(desk, rule, &frame);
-        }
-        let may_offer = case.from.port.takes_shortcuts && self.offers.has_room(desk.now);
-        let candidate = may_offer.then(|| desk.candidate(case, &frame, by, to)).flatten();
-        if let Way::Route(hop) = &by.way
-            && let Err(reason) = self.renew(&mut frame, case, hop, by.change())
-        {
-            return desk.refuse(frame, reason);
-        }
-        if let Some(candidate) = candidate {
-            self.offer(desk, case, &frame, candidate);
-        }
-        desk.count_sent(Sender::Router);
-        desk.offer(Sender::Router, to, frame);
     }
 
     /// Decides about a packet by the slow path, and remembers what comes out.
@@ -313,7 +265,13 @@ impl<W: Witness> Memory<W> {
 
     /// A packet that does not fit its session is lost, unless a rule for such packets lets it pass.
     #[cold]
-    fn misfit(&mut self, desk: &mut Desk, case: &Case, frame: PktBuf, transform: &Transform) {
+    pub(super) fn misfit(
+        &mut self,
+        desk: &mut Desk,
+        case: &Case,
+        frame: PktBuf,
+        transform: &Transform,
+    ) {
         match self.consult(desk, case, &frame, None, Standing::Misfit) {
             Ok(Ruling { rule, has_steps, .. }) => {
                 let transform = Transform { rule, has_steps, ..*transform };
@@ -381,8 +339,14 @@ impl<W: Witness> Memory<W> {
     }
 
     /// Tells a packet's session of it.
-    #[inline]
-    fn track(&self, desk: &Desk, case: &Case, frame: &PktBuf, transform: &Transform) -> Verdict {
+    #[inline(always)]
+    pub(super) fn track(
+        &self,
+        desk: &Desk,
+        case: &Case,
+        frame: &PktBuf,
+        transform: &Transform,
+    ) -> Verdict {
         let Some(whose) = transform.session else { return Verdict::Valid };
         if let protocol::TCP | protocol::ICMP | protocol::ICMPV6 = case.layers.protocol {
             return self.track_closely(desk, case, frame, whose);
@@ -410,36 +374,15 @@ impl<W: Witness> Memory<W> {
         verdict
     }
 
-    /// Whether everything that a decision was made from is as it was.
-    #[inline]
-    fn holds(&mut self, desk: &Desk, case: &Case, frame: &PktBuf, transform: &Transform) -> bool {
-        let hop_holds = match &transform.way {
-            Way::Route(hop) => self.tables.neighbors.is_current(hop.neighbor, desk.now),
-            Way::Bridge | Way::Port(_) => true,
-            Way::Nowhere(_) => !self.has_session(case, frame),
-        };
-        hop_holds
-            && transform.generation == desk.snapshot.generation()
-            && !(transform.awaits_answer && self.is_answered(desk, transform))
-    }
-
-    /// Whether a session takes a packet in.
-    #[inline(never)]
-    fn has_session(&mut self, case: &Case, frame: &PktBuf) -> bool {
-        let key = case.tuple(frame).map(|tuple| Key::new(case.bridge(), tuple));
-        key.is_some_and(|key| self.witness.find(&self.tables, &key).is_some())
-    }
-
-    #[cold]
-    fn is_answered(&self, desk: &Desk, transform: &Transform) -> bool {
-        let session = transform.session.map(|(session, _)| session);
-        let session = session.and_then(|at| self.tables.sessions.get(at, desk.now.seconds()));
-        session.is_some_and(|session| session.is_replied)
-    }
-
     /// Carries out a decision.
     #[inline(never)]
-    fn apply(&mut self, desk: &mut Desk, case: &Case, mut frame: PktBuf, by: &Transform) {
+    pub(super) fn apply(
+        &mut self,
+        desk: &mut Desk,
+        case: &Case,
+        mut frame: PktBuf,
+        by: &Transform,
+    ) {
         let Case { from, layers, mut vid, .. } = *case;
         if let Some(rule) = by.rule {
             self.count(desk, rule, &frame);

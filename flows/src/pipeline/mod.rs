@@ -9,8 +9,8 @@
 //! ```
 //!
 //! One straight line per frame, no callback and no queue between the stages. Plain bridging ([`bridge`])
-//! needs no more than the first look; what is for the gateway, or comes in where rules apply, is looked into
-//! ([`inspect`]).
+//! needs no more than the first look; what is for the gateway, or comes in where rules apply, is looked into: of flows that are
+//! [known] all is decided already, of others it is asked ([`inspect`]).
 //!
 //! A burst is gone over twice: first every frame is looked at, so that the table accesses of several
 //! frames overlap, then every frame is delivered.
@@ -28,6 +28,7 @@ mod follower;
 mod gateway;
 mod housekeep;
 mod inspect;
+mod known;
 mod rehearsal;
 mod route;
 mod ruling;
@@ -55,6 +56,7 @@ use crate::{
 use bridge::{Ingress, Sender, Step};
 use desk::Desk;
 use inspect::Memory;
+use known::Known;
 use sight::Sight;
 use transform::Flows;
 use witness::{Nobody, Witness};
@@ -290,7 +292,7 @@ impl<W: Witness> Memory<W> {
         }
         let mut frames = burst.drain(..);
         for (step, sight) in steps.iter().zip(&sights) {
-            let Some(frame) = frames.next() else { break };
+            let Some(mut frame) = frames.next() else { break };
             match *step {
                 Step::Forward(to, vid) => {
                     self.witness.note(|| desk.link(from.port.bridge, &frame, vid));
@@ -307,7 +309,16 @@ impl<W: Witness> Memory<W> {
                     let result = desk.flood(Sender::Port(&from), from.bridge, frame, vid);
                     desk.settle(result);
                 }
-                Step::Inspect(_) => self.inspect(desk, flows, &from, frame, sight),
+                Step::Inspect(_) => match self.recall(desk, flows, &from, &mut frame, sight) {
+                    Known::Leaves(to) => {
+                        desk.count_sent(Sender::Router);
+                        desk.offer(Sender::Router, to, frame);
+                    }
+                    Known::Nothing => self.inspect(desk, flows, &from, frame, sight),
+                    Known::Longer(case, by) => self.apply(desk, &case, frame, by),
+                    Known::Misfit(case, by) => self.misfit(desk, &case, frame, by),
+                    Known::Refused(reason) => desk.refuse(frame, reason),
+                },
                 Step::Drop(reason) => desk.refuse(frame, reason),
             }
         }

@@ -62,7 +62,7 @@ impl<W: Witness> Memory<W> {
             let error = IcmpError::TooBig { mtu_bytes: mtu_bytes.unwrap_or(u32::MAX) };
             return self.refuse(desk, *case, frame, Refusal::Tell(DropReason::TooBig, error));
         }
-        if let Err(reason) = self.renew(&mut frame, case, hop, change) {
+        if let Err(reason) = self.renew(&mut frame, case, case.layers, hop, change) {
             return desk.refuse(frame, reason);
         }
         self.witness.note(|| desk.link(hop.bridge, &frame, bridge.vid()));
@@ -81,15 +81,15 @@ impl<W: Witness> Memory<W> {
         &mut self,
         frame: &mut PktBuf,
         case: &Case,
+        layers: &Layers,
         hop: &Hop,
         change: Change,
     ) -> Result<(), DropReason> {
-        let is_v4 = case.layers.network == Network::V4;
-        if is_v4 && change.is_of_addresses() && !is_atomic(frame.data(), case.layers) && !W::IS_DRY
-        {
+        let is_v4 = layers.network == Network::V4;
+        if is_v4 && change.is_of_addresses() && !is_atomic(frame.data(), layers) && !W::IS_DRY {
             return self.renew_datagram(frame, case, hop, change);
         }
-        renew(frame, case, hop, change)
+        renew(frame, layers, hop, change)
     }
 
     /// The same with an IPv4 packet that may be fragmented, or is: among those with its new addresses it has a number that
@@ -104,7 +104,7 @@ impl<W: Witness> Memory<W> {
     ) -> Result<(), DropReason> {
         let layers = case.layers;
         let datagram = Datagram::of(case.bridge().into(), frame.data(), layers);
-        renew(frame, case, hop, change)?;
+        renew(frame, layers, hop, change)?;
         let numbers = &self.tables.identifications;
         let draw = || numbers.draw(frame.data(), layers, datagrams(frame, layers));
         let id = datagram.and_then(|datagram| self.fragments.renumbered(&datagram, draw));
@@ -225,14 +225,14 @@ fn lost(why: Unbroken) -> DropReason {
 
 /// Gives a packet its new addresses, one hop less, and the stations of its next link.
 #[inline(always)]
-fn renew(frame: &mut PktBuf, case: &Case, hop: &Hop, change: Change) -> Result<(), DropReason> {
+fn renew(frame: &mut PktBuf, layers: &Layers, hop: &Hop, change: Change) -> Result<(), DropReason> {
     let changed = match change {
         Change::Hop => {
-            decrement(frame.data_mut(), case.layers);
+            decrement(frame.data_mut(), layers);
             Ok(())
         }
-        Change::Rewrite(rewrite) => rewrite.apply(frame, case.layers),
-        Change::Quote(embedded, was) => translate(frame, case.layers, embedded, &was, true),
+        Change::Rewrite(rewrite) => rewrite.apply(frame, layers),
+        Change::Quote(embedded, was) => translate(frame, layers, embedded, &was, true),
     };
     changed.map_err(|error| match error {
         Unapplied::HopLimit => DropReason::TtlExpired,

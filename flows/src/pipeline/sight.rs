@@ -33,7 +33,7 @@ impl Sight {
 impl Ingress<'_> {
     /// Looks into a frame. What is seen is written where it stays: to build it elsewhere and copy it costs more than
     /// to find it out, since a copy of what has just been written has to wait for that.
-    #[inline]
+    #[inline(always)]
     pub(super) fn look_into(
         &self,
         frame: &mut PktBuf,

@@ -170,7 +170,7 @@ impl Record<'_> {
     }
 
     /// Counts a packet of a direction.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count(self, direction: Direction, tag: Tag, bytes: u32) {
         let at = line(direction) + TRAFFIC;
         let words = [self.load(at), self.load(at + 1)];
@@ -179,11 +179,15 @@ impl Record<'_> {
                 self.store(at, upper);
                 self.store(at + 1, lower);
             }
-            None => {
-                let traffic = Traffic::from_words(words, tag).with_packet(bytes);
-                self.set_traffic(direction, traffic, tag);
-            }
+            None => self.count_closely(direction, tag, bytes),
         }
+    }
+
+    /// Counts the first packet of a direction, and one of very many.
+    #[inline(never)]
+    fn count_closely(self, direction: Direction, tag: Tag, bytes: u32) {
+        let traffic = self.traffic(direction, tag).with_packet(bytes);
+        self.set_traffic(direction, traffic, tag);
     }
 
     /// What is known of the numbers of a TCP sender.

@@ -8,8 +8,8 @@ const BYTES: u64 = (1 << 47) - 1;
 const BYTES_SHIFT: u32 = Tag::BITS;
 const PACKETS: u64 = (1 << 36) - 1;
 const PACKETS_SHIFT: u32 = BYTES_SHIFT + 47;
-/// The bits above both counts.
-const CARRIES: u128 = 1 << PACKETS_SHIFT | 1 << (PACKETS_SHIFT + 36);
+/// The highest bit of the packets, within the upper word, and of the bytes, within the lower.
+const MANY: [u64; 2] = [1 << (PACKETS_SHIFT + 35 - u64::BITS), 1 << (PACKETS_SHIFT - 1)];
 /// Within the upper word.
 const END_SHIFT: u32 = 25;
 const HAS_END: u64 = 1 << 57;
@@ -67,16 +67,14 @@ impl Traffic {
     }
 
     /// What the words of a session of that tag become with one packet more, if that is a matter of adding: they
-    /// count this session already, and no count begins anew.
+    /// count this session already, and no count is near the one at which it begins anew.
     #[inline]
     pub(super) fn with_packet_added(words: [u64; 2], tag: Tag, bytes: u32) -> Option<[u64; 2]> {
         let [upper, lower] = words;
+        let is_anothers = upper >> TAG_SHIFT ^ tag.0 | lower & TAG ^ tag.0;
+        let are_many = upper & MANY[0] | lower & MANY[1];
         let packet = u128::from(bytes) << BYTES_SHIFT | 1 << PACKETS_SHIFT;
-        let sum = joined(words) + packet;
-        let is_counted = upper >> TAG_SHIFT == tag.0 && lower & TAG == tag.0;
-        // What is carried out of a count would be found in the bit above it.
-        let carries = (sum ^ joined(words) ^ packet) & CARRIES;
-        (is_counted && carries == 0).then(|| halves(sum))
+        (is_anothers | are_many == 0).then(|| halves(joined(words) + packet))
     }
 
     /// With one packet more.
@@ -114,12 +112,12 @@ mod tests {
         let tag = Tag::of(7);
         for end in [None, Some(0), END, Some(u32::MAX)] {
             for (packets, bytes) in
-                [(0, 0), (1, 60), (PACKETS, 0), (0, BYTES), (0x7ff, BYTES - 1514)]
+                [(0, 0), (1, 60), (PACKETS, 0), (0, BYTES), (0x7ff, BYTES / 2), (PACKETS / 2, 1)]
             {
                 let traffic = Traffic { end, volume: Volume { packets, bytes } };
                 let words = traffic.into_words(tag);
                 let slowly = traffic.with_packet(1514).into_words(tag);
-                let is_adding = packets < PACKETS && bytes + 1514 <= BYTES;
+                let is_adding = packets <= PACKETS / 2 && bytes <= BYTES / 2;
                 let expected = is_adding.then_some(slowly);
                 assert_eq!(Traffic::with_packet_added(words, tag, 1514), expected);
                 assert_eq!(Traffic::with_packet_added(words, Tag::of(8), 1514), None);

@@ -57,6 +57,8 @@ impl Arena {
     pub(super) fn leak(small: u32, slabs: u32) -> std::io::Result<&'static Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
         let bytes = small as usize * SMALL_BYTES + slabs as usize * SLAB_STRIDE;
+        // Frames count their bytes from the arena's first, in 32 bits.
+        u32::try_from(bytes).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
         let base = unsafe {
@@ -94,44 +96,39 @@ impl Arena {
         (self.base, self.small as usize * SMALL_BYTES)
     }
 
-    /// The address of byte `start` of a slot.
-    ///
-    /// # Safety
-    /// The slot is one of this arena's, and `start + len` is within its capacity.
+    /// Where a slot begins, in bytes from the arena's first.
     #[inline]
-    unsafe fn at(&self, slot: u32, start: usize, len: usize) -> NonNull<u8> {
+    #[allow(clippy::cast_possible_truncation, reason = "an arena has less than 4 GiB")]
+    pub(super) fn start_of(&self, slot: u32) -> u32 {
+        const SMALL: u32 = SMALL_BYTES as u32;
+        const STRIDE: u32 = SLAB_STRIDE as u32;
         debug_assert!(slot < self.small + self.slabs, "slot {slot} lies outside the arena");
-        debug_assert!(start + len <= self.capacity(slot), "{start}+{len} lie outside slot {slot}");
-        let offset = if slot < self.small {
-            slot as usize * SMALL_BYTES
+        if slot < self.small {
+            slot * SMALL
         } else {
-            self.small as usize * SMALL_BYTES + (slot - self.small) as usize * SLAB_STRIDE
-        };
-        // SAFETY: by contract the result lies inside the mapping.
-        unsafe { self.base.add(offset + start) }
+            self.small * SMALL + (slot - self.small) * STRIDE
+        }
     }
 
-    /// The bytes `start..start + len` of a slot.
+    /// The `len` bytes from byte `at` of the arena on.
     ///
     /// # Safety
-    /// The caller owns the slot, `start + len` is within its capacity, and nobody writes to it while
-    /// the result lives.
+    /// They are within the capacity of one slot, which the caller owns, and nobody writes to it while the result lives.
     #[inline]
-    pub(super) unsafe fn bytes(&self, slot: u32, start: usize, len: usize) -> &[u8] {
+    pub(super) unsafe fn bytes(&self, at: usize, len: usize) -> &[u8] {
         // SAFETY: in bounds and unaliased by contract; initialised, since anonymous memory is zeroed.
-        unsafe { std::slice::from_raw_parts(self.at(slot, start, len).as_ptr(), len) }
+        unsafe { std::slice::from_raw_parts(self.base.add(at).as_ptr(), len) }
     }
 
-    /// The bytes `start..start + len` of a slot, to write.
+    /// The `len` bytes from byte `at` of the arena on, to write.
     ///
     /// # Safety
-    /// The caller owns the slot exclusively for as long as the result lives, and `start + len` is within
-    /// its capacity.
+    /// They are within the capacity of one slot, which the caller owns exclusively for as long as the result lives.
     #[allow(clippy::mut_from_ref, reason = "exclusive access is the caller's, by slot ownership")]
     #[inline]
-    pub(super) unsafe fn bytes_mut(&self, slot: u32, start: usize, len: usize) -> &mut [u8] {
+    pub(super) unsafe fn bytes_mut(&self, at: usize, len: usize) -> &mut [u8] {
         // SAFETY: as in `bytes`, with exclusive ownership by contract.
-        unsafe { std::slice::from_raw_parts_mut(self.at(slot, start, len).as_ptr(), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(at).as_ptr(), len) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::RangeBounds;
 
-use super::PktBuf;
+use super::{PktBuf, Pool};
 
 /// The most frames that a port hands over at once.
 pub const BURST_FRAMES: usize = 64;
@@ -31,6 +31,20 @@ impl Burst {
     #[inline]
     pub fn push(&mut self, frame: PktBuf) {
         self.frames.push(frame);
+    }
+
+    /// Appends a frame that holds `bytes`. It is filled where it stays: to fill it elsewhere and move it costs more than to
+    /// fill it. False, and nothing is appended, when no buffer is free or they are longer than a super-frame.
+    #[must_use]
+    #[inline(always)]
+    pub fn push_copy(&mut self, bytes: &[u8], pool: &mut Pool) -> bool {
+        let Some(empty) = pool.take_for(bytes.len()) else { return false };
+        self.frames.push(empty);
+        let is_filled = self.frames.last_mut().is_some_and(|frame| frame.fill_from(bytes));
+        if !is_filled {
+            self.frames.pop();
+        }
+        is_filled
     }
 
     /// Removes and yields the frames of `range`, in order.

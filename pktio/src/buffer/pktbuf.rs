@@ -19,8 +19,9 @@ use crate::offload::Offload;
 pub struct PktBuf {
     arena: &'static Arena,
     slot: u32,
-    /// Every method keeps `start + len` within the slot's capacity: the accessors' safety rests on it.
-    start: u32,
+    /// The frame's first byte, counted from the arena's, so that it is found by an addition. Every method keeps `at` and
+    /// `at + len` within the slot: the accessors' safety rests on it.
+    at: u32,
     len: u32,
     /// Checksum and segmentation state; offsets count from the first byte of [`PktBuf::data`].
     pub offload: Offload,
@@ -33,39 +34,42 @@ impl PktBuf {
     /// Takes ownership of `slot`: an empty frame behind the usual headroom.
     #[inline]
     pub(crate) fn own(arena: &'static Arena, slot: u32) -> Self {
-        Self { arena, slot, start: HEADROOM, len: 0, offload: Offload::NONE }
+        let at = arena.start_of(slot) + HEADROOM;
+        Self { arena, slot, at, len: 0, offload: Offload::NONE }
     }
 
     /// The frame's bytes.
     #[inline]
     pub fn data(&self) -> &[u8] {
-        // SAFETY: `self` owns the slot, keeps `start + len` inside it, and is borrowed.
-        unsafe { self.arena.bytes(self.slot, self.start as usize, self.len as usize) }
+        // SAFETY: `self` owns the slot, keeps the frame inside it, and is borrowed.
+        unsafe { self.arena.bytes(self.at as usize, self.len as usize) }
     }
 
     /// The frame's bytes, to edit in place.
     #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
-        // SAFETY: `self` owns the slot, keeps `start + len` inside it, and is borrowed exclusively.
-        unsafe { self.arena.bytes_mut(self.slot, self.start as usize, self.len as usize) }
+        // SAFETY: `self` owns the slot, keeps the frame inside it, and is borrowed exclusively.
+        unsafe { self.arena.bytes_mut(self.at as usize, self.len as usize) }
     }
 
     /// Everything from `prefix` bytes before the frame's start to the slot's end: where a port that
     /// puts a header in front of the frame (virtio-net) receives to. Follow with [`PktBuf::set_len`].
     pub fn receive_area(&mut self, prefix: usize) -> &mut [u8] {
-        let from = (self.start as usize).saturating_sub(prefix);
-        let len = self.arena.capacity(self.slot) - from;
-        // SAFETY: `self` owns the slot, keeps `start + len` inside it, and is borrowed exclusively.
-        unsafe { self.arena.bytes_mut(self.slot, from, len) }
+        let prefix = prefix.min(self.headroom());
+        let (from, len) = (self.at as usize - prefix, self.room() + prefix);
+        // SAFETY: `self` owns the slot, of which these bytes are the rest, and is borrowed exclusively.
+        unsafe { self.arena.bytes_mut(from, len) }
     }
 
     /// `prefix` followed by the frame, contiguous: the prefix is written to the headroom, and the frame
     /// itself stays as it is. `None` when the headroom is too short.
     pub fn with_prefix(&mut self, prefix: &[u8]) -> Option<&[u8]> {
-        let from = (self.start as usize).checked_sub(prefix.len())?;
-        // SAFETY: `self` owns the slot, keeps `start + len` inside it, and is borrowed exclusively.
-        let whole =
-            unsafe { self.arena.bytes_mut(self.slot, from, prefix.len() + self.len as usize) };
+        if prefix.len() > self.headroom() {
+            return None;
+        }
+        let from = self.at as usize - prefix.len();
+        // SAFETY: `self` owns the slot, whose headroom and frame these bytes are, and is borrowed exclusively.
+        let whole = unsafe { self.arena.bytes_mut(from, prefix.len() + self.len as usize) };
         whole[..prefix.len()].copy_from_slice(prefix);
         Some(whole)
     }
@@ -86,28 +90,35 @@ impl PktBuf {
     /// [`PktBuf::receive_area`]. Cut to what the slot holds.
     #[inline]
     pub fn set_len(&mut self, len: usize) {
-        let room = self.arena.capacity(self.slot) - self.start as usize;
-        self.len = u32::try_from(len.min(room)).unwrap_or(u32::MAX);
+        self.len = u32::try_from(len.min(self.room())).unwrap_or(0);
     }
 
     /// Free bytes in front of the frame.
     #[inline]
     pub fn headroom(&self) -> usize {
-        self.start as usize
+        (self.at - self.arena.start_of(self.slot)) as usize
     }
 
     /// Free bytes behind the frame.
     #[inline]
     pub fn tailroom(&self) -> usize {
-        self.arena.capacity(self.slot) - (self.start + self.len) as usize
+        self.room() - self.len()
+    }
+
+    /// Bytes from the frame's first to the slot's end.
+    #[inline]
+    fn room(&self) -> usize {
+        self.arena.capacity(self.slot) - self.headroom()
     }
 
     /// Grows the frame by `bytes` at its front; the checksum position moves with it. The new bytes hold
     /// whatever was there. False, and unchanged, when the headroom is too short.
     #[must_use]
     pub fn grow_front(&mut self, bytes: u16) -> bool {
-        let Some(start) = self.start.checked_sub(u32::from(bytes)) else { return false };
-        self.start = start;
+        if usize::from(bytes) > self.headroom() {
+            return false;
+        }
+        self.at -= u32::from(bytes);
         self.len += u32::from(bytes);
         self.offload.shift_right(bytes);
         true
@@ -118,7 +129,7 @@ impl PktBuf {
     #[must_use]
     pub fn shrink_front(&mut self, bytes: u16) -> bool {
         let Some(len) = self.len.checked_sub(u32::from(bytes)) else { return false };
-        self.start += u32::from(bytes);
+        self.at += u32::from(bytes);
         self.len = len;
         self.offload.shift_left(bytes);
         true
@@ -126,12 +137,12 @@ impl PktBuf {
 
     /// Replaces the contents by `bytes`. False, and unchanged, when the slot is too small.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn fill_from(&mut self, bytes: &[u8]) -> bool {
-        if bytes.len() > self.arena.capacity(self.slot) - self.start as usize {
+        if bytes.len() > self.room() {
             return false;
         }
-        self.set_len(bytes.len());
+        self.len = u32::try_from(bytes.len()).unwrap_or(0);
         self.data_mut().copy_from_slice(bytes);
         true
     }
@@ -158,17 +169,12 @@ impl PktBuf {
         self.slot
     }
 
-    /// Offset of the frame's first byte in its slot.
-    pub(crate) fn start(&self) -> usize {
-        self.start as usize
-    }
-
     /// Places the frame at `start..start + len` of its slot, as AF_XDP delivered it. Values outside the
     /// slot leave an empty frame.
     pub(crate) fn place(&mut self, start: usize, len: usize) {
         let fits = start + len <= self.arena.capacity(self.slot);
         let (start, len) = if fits { (start, len) } else { (HEADROOM_BYTES, 0) };
-        self.start = u32::try_from(start).unwrap_or(0);
+        self.at = self.arena.start_of(self.slot) + u32::try_from(start).unwrap_or(0);
         self.len = u32::try_from(len).unwrap_or(0);
     }
 

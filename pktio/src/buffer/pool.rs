@@ -103,7 +103,7 @@ impl Pool {
     }
 
     /// An empty frame with room for `bytes`, of the smaller class that holds them.
-    #[inline]
+    #[inline(always)]
     pub fn take_for(&mut self, bytes: usize) -> Option<PktBuf> {
         if bytes <= SMALL_BYTES - HEADROOM_BYTES { self.take_small() } else { self.take_slab() }
     }

@@ -27,7 +27,8 @@ impl MacAddr {
     /// 802.1Q, table 8-1).
     #[inline]
     pub fn is_reserved(self) -> bool {
-        self.0[..5] == [0x01, 0x80, 0xc2, 0, 0] && self.0[5] < 0x10
+        // Nearly all addresses are none of a group, which is seen by one bit.
+        self.is_group() && self.0[..5] == [0x01, 0x80, 0xc2, 0, 0] && self.0[5] < 0x10
     }
 
     /// The address as a number below 2^48.

@@ -10,6 +10,10 @@ const MAX_EXTENSIONS: usize = 8;
 /// VLAN tags beyond this many are not followed.
 const MAX_TAGS: usize = 2;
 
+/// Where the headers of a packet without tags and options are.
+const PLAIN_L3: u16 = 14;
+const PLAIN_L4: u16 = PLAIN_L3 + 20;
+
 /// What is wrong with a frame's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -103,11 +107,9 @@ impl Layers {
     /// of UDP or TCP. All that is asked of it is asked at once. `None` says nothing about the frame: parse it.
     #[inline]
     pub fn plain(frame: &[u8]) -> Option<Self> {
-        const L3: u16 = 14;
-        const L4: u16 = L3 + 20;
         let header: &[u8; ETHERNET_BYTES + ipv4::MIN_BYTES + udp::BYTES] = frame.first_chunk()?;
         let field = |at| be16(header, ETHERNET_BYTES + at);
-        let end = u32::from(L3) + u32::from(field(ipv4::TOTAL_LENGTH)?);
+        let end = u32::from(PLAIN_L3) + u32::from(field(ipv4::TOTAL_LENGTH)?);
         let protocol = header[ETHERNET_BYTES + ipv4::PROTOCOL];
         let is_plain = be16(header, ETHERNET_BYTES - 2)? == ethertype::IPV4
             && header[ETHERNET_BYTES] == 0x45
@@ -115,11 +117,27 @@ impl Layers {
             && (header.len()..=frame.len()).contains(&(end as usize))
             && match protocol {
                 protocol::UDP => true,
-                protocol::TCP => tcp_bytes(&frame[..end as usize], L4.into()).is_some(),
+                protocol::TCP => tcp_bytes(&frame[..end as usize], PLAIN_L4.into()).is_some(),
                 _ => false,
             };
         let (network, fragment) = (Network::V4, Fragment::Whole);
-        is_plain.then_some(Self { network, l3: L3, l4: L4, end, protocol, fragment })
+        is_plain.then_some(Self { network, l3: PLAIN_L3, l4: PLAIN_L4, end, protocol, fragment })
+    }
+
+    /// The same, if they are those of [a plain packet](Layers::plain): all that such packets share is then known when this is
+    /// compiled.
+    #[inline(always)]
+    pub fn as_plain(&self) -> Option<Self> {
+        let Self { end, protocol, .. } = *self;
+        let plain = Self {
+            network: Network::V4,
+            l3: PLAIN_L3,
+            l4: PLAIN_L4,
+            end,
+            protocol,
+            fragment: Fragment::Whole,
+        };
+        (*self == plain).then_some(plain)
     }
 
     /// Parses the packet that an ICMP error quotes from `l3` to the end of `frame`. It may be cut off

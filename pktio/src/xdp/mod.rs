@@ -331,7 +331,7 @@ impl XdpPort {
             }
         }
         let len = u32::try_from(piece.len()).unwrap_or(0);
-        let start = piece.start();
+        let start = piece.headroom();
         let address = self.held.lend(piece, start);
         self.rings.tx.push(Descriptor { address, len, options });
     }

@@ -52,7 +52,7 @@ impl Delta {
     }
 
     /// As [`Delta::apply_to_checksum`], where 0 means that there is none (RFC 768).
-    #[inline]
+    #[inline(always)]
     pub(super) fn apply_to_udp_checksum(self, high: &mut u8, low: &mut u8) {
         let checksum = u16::from_be_bytes([*high, *low]);
         if checksum != 0 {

@@ -212,7 +212,7 @@ impl Rewrite {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_hop(&self, header: &[u8]) -> Result<(), Unapplied> {
         let (at, bytes) = match self.network {
             Network::V4 => (ipv4::TTL, ipv4::MIN_BYTES),
@@ -224,7 +224,7 @@ impl Rewrite {
     }
 
     /// Rewrites an IP header, whose length has been checked.
-    #[inline]
+    #[inline(always)]
     fn edit_header(&self, header: &mut [u8]) {
         match self.network {
             Network::V4 => {
