@@ -59,6 +59,7 @@ pub use snapshot::{
 };
 pub use tables::{TableSizes, Tables};
 pub use translation::{
-    Filtering, Home, Inward, Masquerade, Outward, PrefixRule, Translation, Undelivered, Usage,
+    Filtering, Home, Inward, Masquerade, Masquerades, Outward, PrefixRule, Translation,
+    Undelivered, Usage,
 };
 pub use tuple::{Endpoint, Tuple};

@@ -1,5 +1,7 @@
 //! [`Translation`]: the address translation of a configuration.
 
+mod masquerades;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use crate::router::PrefixSet;
 use crate::service::{Backend, Choice, Listener, Service, Services};
 use crate::session::{Key, Session, TcpPolicy, Timeouts};
 use crate::{BridgeIndex, Endpoint, Nanos, Tuple, Zone};
+
+pub use masquerades::Masquerades;
 
 /// Who may answer through a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,9 +158,9 @@ pub struct Translation {
     /// Which endpoints are taken.
     pub mappings: Mappings,
     /// Masquerading rules; the first that fits counts.
-    pub masquerades: Vec<Masquerade>,
+    pub masquerades: Masquerades,
     /// What stations whose ports are published, or that serve, are hidden behind when they reach each other by these.
-    pub hairpins: Vec<Masquerade>,
+    pub hairpins: Masquerades,
     /// Published ports, by the bridge on which the world finds them.
     pub published: Published,
     /// Where the stations of published ports are.
@@ -179,8 +183,8 @@ impl Default for Translation {
     fn default() -> Self {
         Self {
             mappings: Mappings::new(1, 0),
-            masquerades: Vec::new(),
-            hairpins: Vec::new(),
+            masquerades: Masquerades::default(),
+            hairpins: Masquerades::default(),
             published: Published::default(),
             homes: HashMap::new(),
             services: Arc::default(),
@@ -265,16 +269,16 @@ impl Translation {
         let fits = |rule: &&Masquerade| {
             rule.pool.zone() == to.into() && rule.is_ipv4() == destination.is_ipv4()
         };
-        let rule = self.masquerades.iter().filter(|rule| rule.from == from).find(fits);
+        let rule = self.masquerades.of(from).find(fits);
         rule.filter(|rule| !rule.except.contains(destination))
     }
 
     /// The pool for packets that go back to the bridge that they came from. Who calls a neighbour's mapping is seen by his
     /// own (RFC 4787 REQ-9a); by a published port and a service he stays on the bridge, and is seen as its gateway.
     fn hairpin(&self, bridge: BridgeIndex, is_ipv4: bool, is_mapped: bool) -> Option<&Masquerade> {
-        let fits = |rule: &&Masquerade| rule.from == bridge && rule.is_ipv4() == is_ipv4;
-        let outside = || self.masquerades.iter().find(fits);
-        let beside = || self.hairpins.iter().find(fits);
+        let fits = |rule: &&Masquerade| rule.is_ipv4() == is_ipv4;
+        let outside = || self.masquerades.of(bridge).find(fits);
+        let beside = || self.hairpins.of(bridge).find(fits);
         if is_mapped { outside().or_else(beside) } else { beside().or_else(outside) }
     }
 
@@ -381,11 +385,9 @@ impl Translation {
 
     /// The rule by which an inside has mappings at an address outside.
     pub fn rule_of(&self, inside: Zone, outside: Zone, external: IpAddr) -> Option<&Masquerade> {
-        self.masquerades.iter().find(|rule| {
-            Zone::from(rule.from) == inside
-                && rule.pool.zone() == outside
-                && rule.pool.has_address(external)
-        })
+        let fits =
+            |rule: &&Masquerade| rule.pool.zone() == outside && rule.pool.has_address(external);
+        self.masquerades.of(BridgeIndex(inside.0)).find(fits)
     }
 
     /// Whether what comes in by the bridge of a zone is addressed to an endpoint that somebody may be
@@ -394,10 +396,7 @@ impl Translation {
     pub fn may_be_claimed(&self, key: Key) -> bool {
         let Tuple { protocol, destination, .. } = key.tuple;
         matches!(protocol, protocol::TCP | protocol::UDP)
-            && self
-                .masquerades
-                .iter()
-                .any(|rule| rule.pool.zone() == key.zone && rule.pool.contains(destination))
+            && self.masquerades.may_hold(key.zone, destination)
     }
 
     /// Whether a packet from outside of all sessions is for its destination itself: nothing is published there, and

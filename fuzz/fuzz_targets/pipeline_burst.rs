@@ -105,7 +105,9 @@ fn translation() -> Option<Translation> {
     let own = |from: BridgeIndex| ((from, GATEWAYS[usize::from(from.0)].into()), from);
     Some(Translation {
         mappings: Mappings::new(8, 1).with_addresses([(outside, external)]),
-        masquerades: vec![Masquerade::new(INSIDE, pool, Filtering::EndpointIndependent)],
+        masquerades: [Masquerade::new(INSIDE, pool, Filtering::EndpointIndependent)]
+            .into_iter()
+            .collect(),
         published: Published::new(vec![rule]).ok()?,
         homes: HashMap::from([(rule, Home { bridge: INSIDE, usage: Arc::new(Usage::of(0)) })]),
         services: Services::new([service()]).into(),

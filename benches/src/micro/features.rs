@@ -360,7 +360,7 @@ fn snapshot(case: Features) -> Result<Snapshot, Box<dyn Error>> {
     )?;
     Ok(snapshot.with_translation(Arc::new(Translation {
         mappings: Mappings::new(1024, 7).with_addresses([(OUTSIDE.into(), address)]),
-        masquerades: vec![Masquerade::new(INSIDE, pool, Filtering::ByAddress)],
+        masquerades: [Masquerade::new(INSIDE, pool, Filtering::ByAddress)].into_iter().collect(),
         ..Translation::default()
     })))
 }

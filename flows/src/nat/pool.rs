@@ -130,6 +130,11 @@ impl Pool {
         self.zone
     }
 
+    /// The ports of each address.
+    pub fn ports(&self) -> RangeInclusive<u16> {
+        self.first_port..=self.last_port
+    }
+
     /// How much one internal address may use.
     pub fn quota(&self) -> Quota {
         self.quota
@@ -150,7 +155,7 @@ impl Pool {
 
     /// Whether an external endpoint can be one of the pool's.
     pub fn contains(&self, external: Endpoint) -> bool {
-        (self.first_port..=self.last_port).contains(&external.port) && self.has_address(external.ip)
+        self.ports().contains(&external.port) && self.has_address(external.ip)
     }
 
     fn address(&self, mut step: u16) -> IpAddr {
@@ -173,7 +178,7 @@ impl Pool {
     /// section 4.2.1), then others that the hash chooses, of the same class (REQ-3a) and first those of the
     /// same parity (REQ-4). Where the pool has none of the class, any will do.
     pub(super) fn candidates(&self, port: u16, hash: u64) -> impl Iterator<Item = u16> + Clone {
-        let preserved = (self.first_port..=self.last_port).contains(&port).then_some(port);
+        let preserved = self.ports().contains(&port).then_some(port);
         let rows = rows(self.of_class(port), hash);
         let others = (0..2).flat_map(move |other_parity| {
             rows.into_iter().flat_map(move |(start, count)| {

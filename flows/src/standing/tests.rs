@@ -79,7 +79,7 @@ fn masquerade(filtering: Filtering) -> Translation {
     let rule = Masquerade { usage, ..Masquerade::new(INSIDE, pool, filtering) };
     Translation {
         mappings: Mappings::new(16, 1).with_addresses([(OUTSIDE.into(), world)]),
-        masquerades: vec![rule],
+        masquerades: [rule].into_iter().collect(),
         owners: HashMap::from([((OUTSIDE, world), OUTSIDE), ((INSIDE, world), OUTSIDE)]),
         ..Translation::default()
     }
@@ -87,7 +87,7 @@ fn masquerade(filtering: Filtering) -> Translation {
 
 /// Claims the port of a masqueraded endpoint, as the pipeline does.
 fn claim(translation: &Translation, internal: &str) -> Endpoint {
-    let offer = (&translation.masquerades[0].pool, &translation.published);
+    let offer = (&translation.masquerades.iter().next().unwrap().pool, &translation.published);
     let internal = endpoint(internal);
     translation.mappings.claim(INSIDE.into(), TCP, internal, offer, NOW).unwrap().external
 }

@@ -41,7 +41,7 @@ fn masquerading() -> Translation {
     let pool = pool.unwrap();
     Translation {
         mappings: Mappings::new(16, 1).with_addresses([(OUTSIDE.into(), external)]),
-        masquerades: vec![Masquerade::new(INSIDE, pool, Filtering::ByAddress)],
+        masquerades: [Masquerade::new(INSIDE, pool, Filtering::ByAddress)].into_iter().collect(),
         owners: HashMap::from([INSIDE, OUTSIDE].map(|from| ((from, external), OUTSIDE))),
         ..Translation::default()
     }

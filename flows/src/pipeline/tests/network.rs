@@ -233,9 +233,9 @@ impl Plan {
         }
         Translation {
             mappings: mappings.with_addresses(lent),
-            masquerades,
+            masquerades: masquerades.into_iter().collect(),
             prefixes: self.renamed.iter().map(|rename| self.prefix_rule(rename)).collect(),
-            hairpins,
+            hairpins: hairpins.into_iter().collect(),
             published,
             homes,
             services: Services::new(self.services.clone()).into(),

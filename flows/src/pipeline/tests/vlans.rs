@@ -360,7 +360,9 @@ fn a_vlan_is_masqueraded_as_the_gateway_of_another() {
     let pool = Addresses::new(zone, external..=external, 1024..=u16::MAX, Quota::default());
     let translation = Translation {
         mappings: Mappings::new(64, 1).with_addresses([(zone, external)]),
-        masquerades: vec![Masquerade::new(BridgeIndex(TEN), pool.unwrap(), Filtering::ByAddress)],
+        masquerades: [Masquerade::new(BridgeIndex(TEN), pool.unwrap(), Filtering::ByAddress)]
+            .into_iter()
+            .collect(),
         owners: HashMap::from([((BridgeIndex(TWENTY), external), BridgeIndex(TWENTY))]),
         ..Translation::default()
     };

@@ -64,8 +64,8 @@ pub(super) fn translation<'a>(
     Translation {
         mappings: mappings.with_addresses(lent),
         owners: owners(config, ways, numbering),
-        masquerades,
-        hairpins,
+        masquerades: masquerades.into_iter().collect(),
+        hairpins: hairpins.into_iter().collect(),
         published,
         homes,
         services,
