@@ -347,6 +347,6 @@ impl Fdb {
 
 /// The key of a station; never 0, which marks an empty slot.
 #[inline]
-fn key(mac: MacAddr, vid: Vid) -> u64 {
+pub(crate) fn key(mac: MacAddr, vid: Vid) -> u64 {
     mac.to_bits() << 16 | u64::from(vid.0) << 1 | 1
 }

@@ -11,7 +11,7 @@ use pktio::{Csum, PktBuf};
 
 use super::desk::Desk;
 use super::vlan;
-use crate::fdb::Learned;
+use crate::fdb::{self, Learned};
 use crate::{
     BridgeDomain, BridgeIndex, DropReason, Horizon, PortConfig, PortIndex, RouterPort, Seconds,
     Snapshot, Vid,
@@ -34,8 +34,8 @@ pub(super) enum Step {
     Forward(PortIndex, Vid),
     /// It goes to every other port of the VLAN.
     Flood(Vid),
-    /// It is to be decided about by what is in it: for the gateway, or because rules apply.
-    Inspect(Vid),
+    /// It is to be decided about by what is in it: for the gateway, which it may be addressed to, or because rules apply.
+    Inspect { vid: Vid, is_gateways: bool },
     /// Nowhere.
     Drop(DropReason),
 }
@@ -105,15 +105,10 @@ impl<'a> Ingress<'a> {
         self.bridge.fdb.warm(header.dst, vid);
     }
 
-    /// Classifies, learns and looks up. Whom the frame before this one in the burst taught is `heard`: mostly it
-    /// is the same one again.
+    /// Classifies, learns and looks up. Whom the frame before this one in the burst taught is `heard`, by its
+    /// [key](fdb::key), or 0: mostly it is the same one again.
     #[inline(always)]
-    pub(super) fn look(
-        &self,
-        frame: &PktBuf,
-        now: Seconds,
-        heard: &mut Option<(MacAddr, Vid)>,
-    ) -> Step {
+    pub(super) fn look(&self, frame: &PktBuf, now: Seconds, heard: &mut u64) -> Step {
         let data = frame.data();
         let Some(header) = EthernetHeader::read(data) else { return Step::Drop(DropReason::Runt) };
         let EthernetHeader { dst, src, .. } = header;
@@ -131,21 +126,22 @@ impl<'a> Ingress<'a> {
             Err(reason) => return Step::Drop(reason),
         };
         let fdb = &self.bridge.fdb;
-        if self.port.mac_limit > 0 && *heard != Some((src, vid)) {
+        let station = fdb::key(src, vid);
+        if self.port.mac_limit > 0 && *heard != station {
             let limits = Snapshot::limits(self.bridge, self.port);
             let learned = fdb.learn(src, vid, self.index, now, limits);
             if learned == Learned::Moved {
                 self.has_moved.set(true);
             }
-            *heard = (learned != Learned::Refused).then_some((src, vid));
+            *heard = if learned == Learned::Refused { 0 } else { station };
         }
-        let port = self.port;
-        if port.is_inspected || port.guard.is_some() || self.is_gateways(dst, vid) {
-            return Step::Inspect(vid);
+        let (port, is_gateways) = (self.port, self.is_gateways(dst, vid));
+        if port.is_inspected || port.guard.is_some() || is_gateways {
+            return Step::Inspect { vid, is_gateways };
         }
         if dst.is_group() {
             return if self.concerns_gateway(&header, vid) {
-                Step::Inspect(vid)
+                Step::Inspect { vid, is_gateways }
             } else {
                 Step::Flood(vid)
             };

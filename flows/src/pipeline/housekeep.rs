@@ -1,6 +1,7 @@
 //! What a worker does beside packets: it asks for neighbours, and sees to the packets that wait for them.
 
 use pktio::PktBuf;
+use pktio::wire::EthernetHeader;
 
 use super::bridge::Ingress;
 use super::desk::Desk;
@@ -82,7 +83,10 @@ impl<W: Witness> Memory<W> {
         };
         let vid = from.vid_of(&frame).unwrap_or(Vid::NONE);
         let mut sight = Sight::NONE;
-        from.look_into(&mut frame, vid, (flows, desk.snapshot.key_fields()), &mut sight);
+        let header = EthernetHeader::read(frame.data());
+        let is_gateways = header.is_some_and(|header| from.is_gateways(header.dst, vid));
+        let known = (&*flows, desk.snapshot.key_fields());
+        from.look_into(&mut frame, (vid, is_gateways), known, &mut sight);
         self.inspect(desk, flows, &from, frame, &sight);
     }
 }

@@ -61,13 +61,25 @@ impl<W: Witness> Memory<W> {
         let done = match layers.as_plain() {
             // Where everything is, the compiler knows.
             Some(plain) => self.carry_out(desk, &case, &plain, frame, by),
-            None => self.carry_out(desk, &case, layers, frame, by),
+            None => self.carry_out_elsewhere(desk, &case, frame, by),
         };
         match done {
             Some(Ok(to)) => Known::Leaves(to),
             Some(Err(reason)) => Known::Refused(reason),
             None => Known::Longer(case, by),
         }
+    }
+
+    /// The same for all other packets, apart from those.
+    #[inline(never)]
+    fn carry_out_elsewhere(
+        &mut self,
+        desk: &mut Desk,
+        case: &Case,
+        frame: &mut PktBuf,
+        by: &mut Transform,
+    ) -> Option<Result<PortIndex, DropReason>> {
+        self.carry_out(desk, case, case.layers, frame, by)
     }
 
     /// Makes a packet what it is when it leaves, and says by which port; or why it does not. `None`, and nothing is done, when

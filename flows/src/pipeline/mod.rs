@@ -309,7 +309,7 @@ impl<W: Witness> Memory<W> {
                     let result = desk.flood(Sender::Port(&from), from.bridge, frame, vid);
                     desk.settle(result);
                 }
-                Step::Inspect(_) => match self.recall(desk, flows, &from, &mut frame, sight) {
+                Step::Inspect { .. } => match self.recall(desk, flows, &from, &mut frame, sight) {
                     Known::Leaves(to) => {
                         desk.count_sent(Sender::Router);
                         desk.offer(Sender::Router, to, frame);
@@ -348,12 +348,12 @@ impl<W: Witness> Memory<W> {
         if from.bridge.fdb.is_large() {
             burst.iter().for_each(|frame| from.warm(frame));
         }
-        let mut heard = None;
+        let mut heard = 0;
         steps.extend(burst.iter().map(|frame| from.look(frame, desk.seconds, &mut heard)));
         if let Some(meter) = &from.port.meter {
             police::<W>(meter, desk.now, burst, steps);
         }
-        if steps.iter().any(|step| matches!(step, Step::Inspect(_))) {
+        if steps.iter().any(|step| matches!(step, Step::Inspect { .. })) {
             self.look_into(desk, flows, from, burst, steps, sights);
         }
     }
@@ -372,7 +372,9 @@ impl<W: Witness> Memory<W> {
         let known = (flows, desk.snapshot.key_fields());
         for ((frame, step), sight) in burst.iter_mut().zip(steps).zip(&mut *sights) {
             match step {
-                Step::Inspect(vid) => from.look_into(frame, *vid, known, sight),
+                Step::Inspect { vid, is_gateways } => {
+                    from.look_into(frame, (*vid, *is_gateways), known, sight);
+                }
                 _ => sight.flow = None,
             }
         }

@@ -4,7 +4,7 @@
 //! asked for, each for all frames of the burst, so that they are near when the frame is decided about.
 
 use pktio::PktBuf;
-use pktio::wire::{EthernetHeader, Layers, MacAddr};
+use pktio::wire::Layers;
 
 use super::bridge::Ingress;
 use super::transform::Flows;
@@ -37,15 +37,13 @@ impl Ingress<'_> {
     pub(super) fn look_into(
         &self,
         frame: &mut PktBuf,
-        vid: Vid,
+        (vid, is_gateways): (Vid, bool),
         known: (&Flows, KeyFields),
         sight: &mut Sight,
     ) {
         sight.vid = vid;
         sight.flow = None;
-        sight.is_routed = self.domain(vid).is_some_and(|(_, domain)| {
-            domain.router.is_some() && destination(frame) == Some(domain.gateway_mac)
-        });
+        sight.is_routed = is_gateways && self.router(vid).is_some();
         match Layers::plain(frame.data()) {
             Some(layers) if self.port.guard.is_none() => {
                 sight.layers = Ok(Some(layers));
@@ -92,8 +90,4 @@ impl Ingress<'_> {
             sight.flow = key.map(|key| flows.prepare(key));
         }
     }
-}
-
-fn destination(frame: &PktBuf) -> Option<MacAddr> {
-    Some(EthernetHeader::read(frame.data())?.dst)
 }
