@@ -184,7 +184,7 @@ struct Micro {
     /// Only cases with one of these in their names, as `flows-1000` or `sessions: found`
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
-    /// Count instructions too, by valgrind's callgrind
+    /// Count instructions too, by valgrind's callgrind: seconds for each case, minutes for one of a million flows
     #[arg(long)]
     instructions: bool,
     /// Seconds of each case

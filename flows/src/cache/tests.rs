@@ -17,27 +17,77 @@ struct Shape {
     hosts: [u8; 2],
     ports: [u16; 2],
     v6: bool,
-    tcp: bool,
+    transport: Transport,
     syn: bool,
     dscp: u8,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Tcp,
+    Udp,
+    /// An echo request; the first port is its identifier.
+    Ping,
+}
+
+impl Shape {
+    /// The same, with what another one has where the mask says so.
+    fn with(self, other: &Self, mask: u16) -> Self {
+        let is_others = |bit: u32| mask >> bit & 1 == 1;
+        let pick = |bit, own: u16, others| if is_others(bit) { others } else { own };
+        let both = |bit, own: [u8; 2], others: [u8; 2]| {
+            [(bit, 0), (bit + 1, 1)]
+                .map(|(bit, at)| if is_others(bit) { others[at] } else { own[at] })
+        };
+        Self {
+            port: pick(0, self.port, other.port),
+            vid: pick(1, self.vid, other.vid),
+            macs: both(2, self.macs, other.macs),
+            hosts: both(4, self.hosts, other.hosts),
+            ports: [pick(6, self.ports[0], other.ports[0]), pick(7, self.ports[1], other.ports[1])],
+            v6: if is_others(8) { other.v6 } else { self.v6 },
+            transport: if is_others(9) { other.transport } else { self.transport },
+            syn: if is_others(10) { other.syn } else { self.syn },
+            dscp: if is_others(11) { other.dscp } else { self.dscp },
+        }
+    }
+
+    /// The ports, or what stands for them: the sequence number of a ping says nothing.
+    fn ends(&self) -> [u16; 2] {
+        let [first, second] = self.ports;
+        if self.transport == Transport::Ping { [first, 0] } else { [first, second] }
+    }
+}
+
 fn packet(shape: Shape) -> Vec<u8> {
-    let mac = |last| [2, 0, 0, 0, 0, last];
+    // What differs may be in the first byte or in the last one.
+    let mac = |at: u8| [0x02 | (at & 2) << 2, 0, 0, 0, 0, at & 1];
     let ethernet = PacketBuilder::ethernet2(mac(shape.macs[0]), mac(shape.macs[1]));
     let [from, to] = shape.hosts;
     let mut bytes = Vec::new();
     let ip = if shape.v6 {
-        ethernet.ipv6([from; 16], [to; 16], 64)
+        let address = |host: u8| {
+            let mut address = [0xfd; 16];
+            (address[1], address[15]) = (host >> 1, host & 1);
+            address
+        };
+        ethernet.ipv6(address(from), address(to), 64)
     } else {
-        ethernet.ipv4([10, 0, 0, from], [10, 0, 0, to], 64)
+        ethernet.ipv4([10 + (from >> 1), 0, 0, from & 1], [10 + (to >> 1), 0, 0, to & 1], 64)
     };
     let [source, destination] = shape.ports;
-    if shape.tcp {
-        let tcp = ip.tcp(source, destination, 1, 500);
-        if shape.syn { tcp.syn() } else { tcp.ack(7) }.write(&mut bytes, &[1, 2]).unwrap();
-    } else {
-        ip.udp(source, destination).write(&mut bytes, &[1, 2]).unwrap();
+    match shape.transport {
+        Transport::Tcp => {
+            let tcp = ip.tcp(source, destination, 1, 500);
+            if shape.syn { tcp.syn() } else { tcp.ack(7) }.write(&mut bytes, &[1, 2]).unwrap();
+        }
+        Transport::Udp => ip.udp(source, destination).write(&mut bytes, &[1, 2]).unwrap(),
+        Transport::Ping if shape.v6 => {
+            ip.icmpv6_echo_request(source, destination).write(&mut bytes, &[1, 2]).unwrap();
+        }
+        Transport::Ping => {
+            ip.icmpv4_echo_request(source, destination).write(&mut bytes, &[1, 2]).unwrap();
+        }
     }
     if shape.v6 {
         bytes[14] |= shape.dscp >> 2;
@@ -55,38 +105,35 @@ fn key(shape: Shape, fields: KeyFields) -> FlowKey {
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
-    let two = 0u8..2;
-    (
-        0u16..2,
-        0u16..2,
-        [two.clone(), two.clone()],
-        [two.clone(), two],
-        [0u16..2, 0..2],
-        any::<[bool; 3]>(),
-        0u8..2,
-    )
-        .prop_map(|(port, vid, macs, hosts, ports, [v6, tcp, syn], dscp)| Shape {
+    let number = || prop::sample::select(vec![0u16, 1, 0x100]);
+    let transport = prop::sample::select(vec![Transport::Tcp, Transport::Udp, Transport::Ping]);
+    let ends = ([0u8..4, 0..4], [0u8..4, 0..4], [number(), number()]);
+    (number(), number(), ends, any::<[bool; 2]>(), transport, 0u8..2).prop_map(
+        |(port, vid, (macs, hosts, ports), [v6, syn], transport, dscp)| Shape {
             port,
             vid,
             macs,
             hosts,
             ports,
             v6,
-            tcp,
+            transport,
             syn,
             dscp,
-        })
+        },
+    )
 }
 
 proptest! {
     #[test]
     fn keys_are_equal_exactly_when_everything_that_matters_is(
-        a in shapes(), b in shapes(), by_flags: bool, by_dscp: bool
+        a in shapes(), other in shapes(), mask: u16, by_flags: bool, by_dscp: bool
     ) {
+        let b = a.with(&other, mask);
         let fields = KeyFields { tcp_flags: if by_flags { 0x02 } else { 0 }, dscp: by_dscp };
-        let same = (a.port, a.vid, a.macs, a.hosts, a.ports, a.v6, a.tcp)
-            == (b.port, b.vid, b.macs, b.hosts, b.ports, b.v6, b.tcp)
-            && (!by_flags || !a.tcp || a.syn == b.syn)
+        let is_tcp = a.transport == Transport::Tcp;
+        let same = (a.port, a.vid, a.macs, a.hosts, a.ends(), a.v6, a.transport)
+            == (b.port, b.vid, b.macs, b.hosts, b.ends(), b.v6, b.transport)
+            && (!by_flags || !is_tcp || a.syn == b.syn)
             && (!by_dscp || a.dscp == b.dscp);
         prop_assert_eq!(key(a, fields) == key(b, fields), same);
     }
@@ -100,7 +147,8 @@ proptest! {
         let mut model = HashMap::new();
         for (at, (port, operation)) in operations.into_iter().enumerate() {
             let shape = |port| Shape {
-                port, vid: 0, macs: [0, 1], hosts: [0, 1], ports: [1, 2], v6: port % 2 == 0, tcp: true,
+                port, vid: 0, macs: [0, 1], hosts: [0, 1], ports: [1, 2], v6: port % 2 == 0,
+                transport: Transport::Tcp,
                 syn: false, dscp: 0,
             };
             let sought = |cache: &FlowCache<_>, port| {
@@ -138,7 +186,7 @@ fn every_seed_spreads_flows_that_differ_little() {
         hosts: [0, 1],
         ports: [port, 53],
         v6: false,
-        tcp: false,
+        transport: Transport::Udp,
         syn: false,
         dscp: 0,
     };
@@ -163,7 +211,7 @@ fn flows_fit_up_to_the_capacity_and_the_unused_go_first() {
             hosts: [0, 1],
             ports: [1, 2],
             v6: false,
-            tcp: false,
+            transport: Transport::Udp,
             syn: false,
             dscp: 0,
         };

@@ -31,7 +31,9 @@ pub(super) enum Known<'a> {
 }
 
 impl<W: Witness> Memory<W> {
-    /// Carries out what is known of the flow of a frame that was looked into.
+    /// Carries out what is known of the flow of a frame that was looked into. What is for an endpoint of a tunnel needs no
+    /// question here: whether it is one follows from the flow's key and the configuration, so that nothing is known of its
+    /// flow that holds.
     #[inline(always)]
     pub(super) fn recall<'a>(
         &mut self,

@@ -3,7 +3,7 @@
 //! ```text
 //!   frame ──► look (source, VLAN, learn, look up) ──► forward or flood ──► outbox
 //!                │                    │                      ^
-//!             drop(reason)         inspect ──► flow cache ───┤ apply the transform
+//!             drop(reason)        look into ─► flow cache ───┤ carry out what is known
 //!                                                 │ miss     │
 //!                                              evaluate ─────┘
 //! ```

@@ -13,7 +13,7 @@ use crate::{BridgeIndex, Endpoint, Zone};
 pub struct Masquerades {
     /// By bridge, in order within each.
     rules: Box<[Masquerade]>,
-    /// The ports of all pools together at each address outside. Networks by the thousand mostly have the same ones.
+    /// The ports of all pools together at each address outside, in order, with others between them.
     ports: HashMap<(Zone, IpAddr), Vec<RangeInclusive<u16>>>,
 }
 
@@ -31,8 +31,9 @@ impl Masquerades {
 
     /// Whether somebody may be seen as an endpoint outside.
     pub fn may_hold(&self, outside: Zone, external: Endpoint) -> bool {
-        let ports = self.ports.get(&(outside, external.ip));
-        ports.is_some_and(|ports| ports.iter().any(|range| range.contains(&external.port)))
+        let Some(ranges) = self.ports.get(&(outside, external.ip)) else { return false };
+        let at = ranges.partition_point(|range| *range.end() < external.port);
+        ranges.get(at).is_some_and(|range| range.contains(&external.port))
     }
 }
 
@@ -43,14 +44,24 @@ impl FromIterator<Masquerade> for Masquerades {
         let mut ports = HashMap::<_, Vec<_>>::new();
         for pool in rules.iter().map(|rule| &rule.pool) {
             for ip in pool.addresses() {
-                let there = ports.entry((pool.zone(), ip)).or_default();
-                if !there.contains(&pool.ports()) {
-                    there.push(pool.ports());
-                }
+                ports.entry((pool.zone(), ip)).or_default().push(pool.ports());
             }
         }
+        ports.values_mut().for_each(merge);
         Self { rules, ports }
     }
+}
+
+/// Puts ranges in order, and those together between which there is nothing.
+fn merge(ranges: &mut Vec<RangeInclusive<u16>>) {
+    ranges.sort_by_key(|range| *range.start());
+    ranges.dedup_by(|next, range| {
+        let is_one = *next.start() <= range.end().saturating_add(1);
+        if is_one {
+            *range = *range.start()..=*range.end().max(next.end());
+        }
+        is_one
+    });
 }
 
 #[cfg(test)]
@@ -76,6 +87,11 @@ mod tests {
             rule(3, (2, 3), 1..=1023),
             rule(2, (2, 1), 2000..=2999),
             rule(3, (9, 1), 5..=5),
+            rule(4, (9, 1), 2000..=3000),
+            rule(5, (9, 1), 1024..=2500),
+            rule(5, (9, 1), 1..=4),
+            rule(6, (10, 1), 3000..=65535),
+            rule(6, (10, 1), 65535..=65535),
         ]
         .into_iter()
         .collect()
@@ -91,18 +107,17 @@ mod tests {
         assert_eq!(firsts(3), ["192.0.2.1", "192.0.2.2", "192.0.2.9"]);
         assert_eq!(firsts(1), ["192.0.2.1"]);
         assert_eq!(firsts(2), ["192.0.2.2"]);
-        assert_eq!([firsts(0), firsts(4)], [const { Vec::<String>::new() }; 2]);
-        assert_eq!(rules.iter().count(), 5);
+        assert_eq!([firsts(0), firsts(7)], [const { Vec::<String>::new() }; 2]);
+        assert_eq!(rules.iter().count(), 10);
     }
 
     #[test]
     fn an_endpoint_may_be_held_that_some_pool_has() {
         let rules = some();
         for zone in [OUTSIDE, BridgeIndex(8)].map(Zone::from) {
-            for (last, port) in [1, 2, 3, 4, 5, 9, 10]
-                .into_iter()
-                .flat_map(|last| [1, 5, 1023, 1024, 2000, 3000, 65535].map(|port| (last, port)))
-            {
+            for (last, port) in [1, 2, 3, 4, 5, 9, 10].into_iter().flat_map(|last| {
+                [1, 5, 6, 1023, 1024, 1999, 2000, 3000, 3001, 65535].map(|port| (last, port))
+            }) {
                 let external = Endpoint::new(IpAddr::from([192, 0, 2, last]), port);
                 let has =
                     |rule: &Masquerade| rule.pool.zone() == zone && rule.pool.contains(external);

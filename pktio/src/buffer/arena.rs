@@ -53,12 +53,10 @@ impl Arena {
     /// Maps and leaks an arena.
     ///
     /// # Errors
-    /// The kernel's error when the mapping is refused.
+    /// The kernel's error when the mapping is refused. It [can have](Self::can_have) so many slots.
     pub(super) fn leak(small: u32, slabs: u32) -> std::io::Result<&'static Self> {
         use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
-        let bytes = small as usize * SMALL_BYTES + slabs as usize * SLAB_STRIDE;
-        // Frames count their bytes from the arena's first, in 32 bits.
-        u32::try_from(bytes).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+        let bytes = Self::bytes_of(small, slabs);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
         let base = unsafe {
@@ -67,6 +65,16 @@ impl Arena {
         let base = NonNull::new(base.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
         let returns = ReturnStack::new((small + slabs) as usize);
         Ok(Box::leak(Box::new(Self { base, small, slabs, returns, lent: AtomicU32::new(0) })))
+    }
+
+    /// Bytes of an arena of so many slots.
+    fn bytes_of(small: u32, slabs: u32) -> usize {
+        small as usize * SMALL_BYTES + slabs as usize * SLAB_STRIDE
+    }
+
+    /// Whether an arena can have so many slots: frames count their bytes from its first, in 32 bits.
+    pub(super) fn can_have(small: u32, slabs: u32) -> bool {
+        u32::try_from(Self::bytes_of(small, slabs)).is_ok()
     }
 
     /// Number of small slots; slots below it are small, the others slabs.

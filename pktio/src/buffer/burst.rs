@@ -81,3 +81,28 @@ impl std::ops::DerefMut for Burst {
         &mut self.frames
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PoolConfig;
+
+    #[test]
+    fn a_copy_is_appended_whole_or_not_at_all() {
+        let mut pool = Pool::new(PoolConfig { small: 2, slabs: 1 }).unwrap();
+        let free = pool.free();
+        let mut burst = Burst::new();
+        assert!(!burst.push_copy(&vec![1; 70_000], &mut pool), "longer than a super-frame");
+        assert!(burst.is_empty());
+        assert!(burst.push_copy(&[2; 60], &mut pool));
+        assert!(burst.push_copy(&[3; 9000], &mut pool));
+        assert!(!burst.push_copy(&[4; 9000], &mut pool), "no slab is left");
+        assert!(burst.push_copy(&[5; 1514], &mut pool));
+        assert!(!burst.push_copy(&[6; 60], &mut pool), "no small slot is left");
+        let frames: Vec<_> = burst.iter().map(|frame| frame.data().to_vec()).collect();
+        assert_eq!(frames, [vec![2; 60], vec![3; 9000], vec![5; 1514]]);
+        pool.recycle_all(&mut burst);
+        pool.reclaim();
+        assert_eq!(pool.free(), free);
+    }
+}

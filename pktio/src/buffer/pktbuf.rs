@@ -9,7 +9,7 @@ use crate::offload::Offload;
 ///
 /// ```text
 ///   slot:  | headroom ......... | data (the frame, without FCS) | tailroom |
-///          0                  start                       start + len   capacity
+///                               at                       at + len
 /// ```
 ///
 /// Not `Clone`: a copy is explicit ([`Pool::copy`](super::Pool::copy)). Dropping it on any thread
@@ -41,6 +41,7 @@ impl PktBuf {
     /// The frame's bytes.
     #[inline]
     pub fn data(&self) -> &[u8] {
+        self.check();
         // SAFETY: `self` owns the slot, keeps the frame inside it, and is borrowed.
         unsafe { self.arena.bytes(self.at as usize, self.len as usize) }
     }
@@ -48,6 +49,7 @@ impl PktBuf {
     /// The frame's bytes, to edit in place.
     #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
+        self.check();
         // SAFETY: `self` owns the slot, keeps the frame inside it, and is borrowed exclusively.
         unsafe { self.arena.bytes_mut(self.at as usize, self.len as usize) }
     }
@@ -67,6 +69,7 @@ impl PktBuf {
         if prefix.len() > self.headroom() {
             return None;
         }
+        self.check();
         let from = self.at as usize - prefix.len();
         // SAFETY: `self` owns the slot, whose headroom and frame these bytes are, and is borrowed exclusively.
         let whole = unsafe { self.arena.bytes_mut(from, prefix.len() + self.len as usize) };
@@ -103,6 +106,18 @@ impl PktBuf {
     #[inline]
     pub fn tailroom(&self) -> usize {
         self.room() - self.len()
+    }
+
+    /// That the frame lies within its slot, which every method sees to.
+    #[inline]
+    fn check(&self) {
+        debug_assert!(
+            self.at >= self.arena.start_of(self.slot) && self.len() <= self.room(),
+            "the frame of {} bytes from {} on is not in slot {}",
+            self.len,
+            self.at,
+            self.slot,
+        );
     }
 
     /// Bytes from the frame's first to the slot's end.

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use super::arena::{HEADROOM_BYTES, SMALL_BYTES};
 use super::{Arena, Burst, PktBuf};
 
-/// How much packet memory a pool has. Memory is touched, and so becomes resident, only when it is used.
+/// How much packet memory a pool has: less than 4 GiB together. Memory is touched, and so becomes resident, only when it is
+/// used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolConfig {
     /// Number of MTU-sized slots ([`SMALL_BYTES`] each, headroom included).
@@ -38,6 +39,17 @@ pub enum PoolError {
         /// The kernel's error.
         source: std::io::Error,
     },
+    /// More than a pool can have.
+    #[error(
+        "{small} small frames of 2 KiB and {slabs} super-frames of 64 KiB are more than the 4 GiB of one worker; \
+         ask for fewer buffers"
+    )]
+    TooLarge {
+        /// Small slots asked for.
+        small: u32,
+        /// Slabs asked for.
+        slabs: u32,
+    },
 }
 
 /// The free slots of one arena, in LIFO order. Owned by one worker; frames taken from it may travel to,
@@ -61,13 +73,16 @@ impl Pool {
     /// A pool with memory of its own, fresh or from a pool that was dropped.
     ///
     /// # Errors
-    /// [`PoolError::Map`] when the kernel refuses the memory.
+    /// [`PoolError::Map`] when the kernel refuses the memory, [`PoolError::TooLarge`] when that is too much for one pool.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
         if let Some(mut pool) = Self::adopt_idle(config) {
             pool.reclaim();
             return Ok(pool);
         }
         let PoolConfig { small, slabs } = config;
+        if !Arena::can_have(small, slabs) {
+            return Err(PoolError::TooLarge { small, slabs });
+        }
         let arena =
             Arena::leak(small, slabs).map_err(|source| PoolError::Map { small, slabs, source })?;
         // Reversed, so that the first slot taken is the first one in memory.
@@ -248,6 +263,22 @@ mod tests {
         assert_eq!(frame.offload.csum, Csum::Partial { start: 34, offset: 16 });
         assert!(!frame.grow_front(300));
         assert!(!frame.shrink_front(61));
+    }
+
+    #[test]
+    fn a_pool_has_less_than_four_gigabytes() {
+        for config in [
+            PoolConfig { small: 1 << 21, slabs: 0 },
+            PoolConfig { small: 0, slabs: 1 << 16 },
+            PoolConfig { small: u32::MAX, slabs: u32::MAX },
+        ] {
+            assert!(matches!(Pool::new(config), Err(PoolError::TooLarge { .. })), "{config:?}");
+        }
+        // Where the last slot ends is still counted right.
+        let mut pool = Pool::new(PoolConfig { small: 2_000_000, slabs: 256 }).unwrap();
+        assert_eq!(pool.frame_from(&[7; 60_000]).unwrap().data(), [7; 60_000]);
+        pool.small.swap(0, 1_999_999);
+        assert_eq!(pool.frame_from(&[9; 60]).unwrap().data(), [9; 60]);
     }
 
     #[test]

@@ -124,8 +124,8 @@ impl Layers {
         is_plain.then_some(Self { network, l3: PLAIN_L3, l4: PLAIN_L4, end, protocol, fragment })
     }
 
-    /// The same, if they are those of [a plain packet](Layers::plain): all that such packets share is then known when this is
-    /// compiled.
+    /// The same, if they are where those of [a plain packet](Layers::plain) are, whatever its protocol: where that is is then
+    /// known when this is compiled.
     #[inline(always)]
     pub fn as_plain(&self) -> Option<Self> {
         let Self { end, protocol, .. } = *self;

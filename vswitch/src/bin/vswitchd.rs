@@ -60,7 +60,7 @@ struct Arguments {
 
     /// MTU-sized buffers of each worker
     #[arg(long, value_name = "COUNT", default_value_t = 16384,
-          value_parser = clap::value_parser!(u32).range(256..=4_194_304))]
+          value_parser = clap::value_parser!(u32).range(256..=2_000_000))]
     buffers: u32,
 
     /// Sessions that there is room for

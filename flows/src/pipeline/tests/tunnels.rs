@@ -50,9 +50,31 @@ fn router(host: u8) -> RouterPort {
     RouterPort { gateway, routes }
 }
 
+/// The configuration of a host with these endpoints.
+fn snapshot(
+    number: u8,
+    generation: Generation,
+    fdb: &Arc<Fdb>,
+    endpoints: Vec<(SocketAddr, PortIndex)>,
+) -> Snapshot {
+    let other = 3 - number;
+    let domain = BridgeDomain {
+        gateway_mac: mac(number),
+        router: Some(Arc::new(router(number))),
+        endpoints,
+        ..BridgeDomain::new(Arc::clone(fdb), 100)
+    };
+    let port = PortConfig { mac_limit: 100, ..PortConfig::new(BRIDGE) };
+    let guard = Guard { mac: mac(other), addresses: vec![address(other, true)] };
+    let guard = Some(Arc::new(guard));
+    let ports = vec![Some(port.clone()), Some(PortConfig { guard, ..port })];
+    Snapshot::new(generation, ports, vec![Some(domain)]).unwrap()
+}
+
 /// A host.
 struct Host {
     number: u8,
+    fdb: Arc<Fdb>,
     pipeline: Pipeline,
     pool: Pool,
     outboxes: Outboxes,
@@ -71,19 +93,11 @@ impl Host {
             assert!(tables.neighbors.add_static(BRIDGE, address(other, is_v4), mac(other)));
         }
         let at = |(is_v4, port)| (SocketAddr::new(address(number, is_v4), 4789), port);
-        let domain = BridgeDomain {
-            gateway_mac: mac(number),
-            router: Some(Arc::new(router(number))),
-            endpoints: [(true, ENDPOINTS[0]), (false, ENDPOINTS[1])].map(at).to_vec(),
-            ..BridgeDomain::new(Arc::clone(&fdb), 100)
-        };
-        let port = PortConfig { mac_limit: 100, ..PortConfig::new(BRIDGE) };
-        let guard = Guard { mac: mac(other), addresses: vec![address(other, true)] };
-        let guard = Some(Arc::new(guard));
-        let ports = vec![Some(port.clone()), Some(PortConfig { guard, ..port })];
-        let snapshot = Snapshot::new(Generation(1), ports, vec![Some(domain)]).unwrap();
+        let endpoints = [(true, ENDPOINTS[0]), (false, ENDPOINTS[1])].map(at).to_vec();
+        let snapshot = snapshot(number, Generation(1), &fdb, endpoints);
         Self {
             number,
+            fdb,
             pipeline: Pipeline::new(Arc::new(snapshot), tables),
             pool: Pool::new(POOL).unwrap(),
             outboxes: Outboxes::new(),
@@ -226,6 +240,23 @@ fn check_outer(bytes: &[u8], is_v4: bool) {
         }
         _ => panic!("not of its version"),
     }
+}
+
+#[test]
+fn a_known_flow_is_an_endpoints_as_soon_as_it_is_one() {
+    let mut host = Host::new(1);
+    let packet = Packet::new(Kind::Udp, "192.0.2.2:50000", "192.0.2.2:4790");
+    let frame = packet.frame(mac(2), mac(1));
+    for _ in 0..3 {
+        let frame = host.pool.frame_from(&frame).unwrap();
+        assert!(host.receive(WIRE, frame).is_empty());
+    }
+    assert_eq!(host.ledger.port(PortIndex(WIRE)).forwarded, 3, "the router sends it back");
+    let endpoint = (SocketAddr::new(address(2, true), 4790), ENDPOINTS[0]);
+    let snapshot = snapshot(1, Generation(2), &host.fdb, vec![endpoint]);
+    host.pipeline.adopt(Arc::new(snapshot));
+    let frame = host.pool.frame_from(&frame).unwrap();
+    assert_eq!(host.receive(WIRE, frame).len(), 1);
 }
 
 proptest! {
