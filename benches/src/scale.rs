@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use ctl::response::BridgeInfo;
-use ctl::{Mutation, Named, NetworkCreate, Query, RouteAdd};
+use ctl::{Batch, Mutation, Named, NetworkCreate, Query, RouteAdd};
 use hostnet::Interface;
 use netlab::Container;
 use netlab::load::{self, Load};
@@ -31,6 +31,8 @@ use crate::subject::{INTERFACE, Rig, Switch, Wish, catalogue, mac, translator, v
 /// The time in which a frame of each flow is sent, and a second one, at the rates of this switch.
 const TURNS_OF_A_FLOW: Duration = Duration::from_micros(6);
 
+/// Networks that one request makes: every request is compiled, and looks at all networks that are there.
+const NETWORKS_AT_ONCE: usize = 100;
 /// That of the first network; the others' follow.
 const FIRST_SUBNET: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
 
@@ -77,8 +79,8 @@ const DIMENSIONS: [Dimension; 6] = [
     },
     Dimension {
         name: "networks",
-        about: "networks without containers, each with a gateway and masqueraded to one uplink",
-        most: 1000,
+        about: "networks without containers, each with a gateway and masqueraded to one uplink, made by the hundred",
+        most: 10_000,
         start: bridged,
         grow: add_networks,
         flows: |_| 1,
@@ -295,13 +297,18 @@ fn add_networks(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<d
         let route = RouteAdd { to, on, via: vec!["192.0.2.254".parse()?] };
         bench.control.change(Mutation::RouteAdd(route))?;
     }
-    each(from..to, |number| {
-        let subnet = Ipv4Addr::from_bits(FIRST_SUBNET.to_bits() + number * 16);
-        let subnets = vec![format!("{subnet}/28").parse()?];
-        let create =
-            NetworkCreate { subnets, ..NetworkCreate::new(format!("net{number}").parse()?) };
-        bench.control.change(Mutation::NetworkCreate(Box::new(create)))
+    each((from..to).step_by(NETWORKS_AT_ONCE), |first| {
+        let numbers = (first..to).take(NETWORKS_AT_ONCE);
+        let changes = numbers.map(network).collect::<Result<_, _>>()?;
+        bench.control.change(Mutation::Batch(Batch { changes }))
     })
+}
+
+fn network(number: u32) -> Result<Mutation, Box<dyn Error>> {
+    let subnet = Ipv4Addr::from_bits(FIRST_SUBNET.to_bits() + number * 16);
+    let subnets = vec![format!("{subnet}/28").parse()?];
+    let create = NetworkCreate { subnets, ..NetworkCreate::new(format!("net{number}").parse()?) };
+    Ok(Mutation::NetworkCreate(Box::new(create)))
 }
 
 fn add_stations(bench: &mut Bench, from: u32, to: u32) -> Result<Duration, Box<dyn Error>> {

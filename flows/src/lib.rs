@@ -59,7 +59,7 @@ pub use snapshot::{
 };
 pub use tables::{TableSizes, Tables};
 pub use translation::{
-    Filtering, Home, Inward, Masquerade, Masquerades, Outward, PrefixRule, Translation,
+    Filtering, Home, Inward, Masquerade, Masquerades, Outward, Owners, PrefixRule, Translation,
     Undelivered, Usage,
 };
 pub use tuple::{Endpoint, Tuple};

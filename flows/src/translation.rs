@@ -1,6 +1,7 @@
 //! [`Translation`]: the address translation of a configuration.
 
 mod masquerades;
+mod owners;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,6 +17,7 @@ use crate::session::{Key, Session, TcpPolicy, Timeouts};
 use crate::{BridgeIndex, Endpoint, Nanos, Tuple, Zone};
 
 pub use masquerades::Masquerades;
+pub use owners::Owners;
 
 /// Who may answer through a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -169,9 +171,8 @@ pub struct Translation {
     pub services: Arc<Services>,
     /// Translation of prefixes; the first rule that fits counts.
     pub prefixes: Vec<PrefixRule>,
-    /// The bridge on which the stations of a bridge find an address of the switch: a gateway's or a
-    /// pool's.
-    pub owners: HashMap<(BridgeIndex, IpAddr), BridgeIndex>,
+    /// Whose the addresses of the switch are.
+    pub owners: Owners,
     /// How strictly TCP is tracked.
     pub tcp: TcpPolicy,
     /// How long silent sessions live.
@@ -189,7 +190,7 @@ impl Default for Translation {
             homes: HashMap::new(),
             services: Arc::default(),
             prefixes: Vec::new(),
-            owners: HashMap::new(),
+            owners: Owners::default(),
             tcp: TcpPolicy::default(),
             timeouts: Timeouts::default(),
         }
@@ -285,15 +286,7 @@ impl Translation {
     /// What the world knows a published endpoint by, on the bridge of `outside`.
     fn published_as(&self, outside: Zone, protocol: u8, internal: Endpoint) -> Option<Endpoint> {
         let known = self.published.external_of(outside, protocol, internal)?;
-        let is_ipv4 = internal.ip.is_ipv4();
-        let own = || {
-            let bridge = BridgeIndex(outside.0);
-            let own = self
-                .owners
-                .iter()
-                .filter(|((from, _), owner)| *from == bridge && **owner == bridge);
-            own.map(|((_, ip), _)| *ip).filter(|ip| ip.is_ipv4() == is_ipv4).min()
-        };
+        let own = || self.owners.first_on(BridgeIndex(outside.0), internal.ip.is_ipv4());
         Some(Endpoint { ip: known.address.or_else(own)?, port: known.port })
     }
 
@@ -379,8 +372,7 @@ impl Translation {
 
     /// The bridge on which the destination of a packet is an address of the switch.
     fn owner(&self, key: &Key) -> Option<Zone> {
-        let place = (BridgeIndex(key.zone.0), key.tuple.destination.ip);
-        self.owners.get(&place).map(|owner| (*owner).into())
+        self.owners.of(BridgeIndex(key.zone.0), key.tuple.destination.ip).map(Zone::from)
     }
 
     /// The rule by which an inside has mappings at an address outside.
@@ -444,7 +436,7 @@ impl Translation {
 
     /// The bridge on which an address that packets of a zone are sent to is external.
     fn outside_of(&self, zone: Zone, external: IpAddr) -> Zone {
-        self.owners.get(&(BridgeIndex(zone.0), external)).map_or(zone, |owner| (*owner).into())
+        self.owners.of(BridgeIndex(zone.0), external).map_or(zone, Zone::from)
     }
 }
 

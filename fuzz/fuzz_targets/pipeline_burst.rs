@@ -111,7 +111,7 @@ fn translation() -> Option<Translation> {
         published: Published::new(vec![rule]).ok()?,
         homes: HashMap::from([(rule, Home { bridge: INSIDE, usage: Arc::new(Usage::of(0)) })]),
         services: Services::new([service()]).into(),
-        owners: HashMap::from([owner(INSIDE), owner(OUTSIDE), own(INSIDE)]),
+        owners: [owner(INSIDE), owner(OUTSIDE), own(INSIDE)].into_iter().collect(),
         ..Translation::default()
     })
 }

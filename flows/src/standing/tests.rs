@@ -80,7 +80,7 @@ fn masquerade(filtering: Filtering) -> Translation {
     Translation {
         mappings: Mappings::new(16, 1).with_addresses([(OUTSIDE.into(), world)]),
         masquerades: [rule].into_iter().collect(),
-        owners: HashMap::from([((OUTSIDE, world), OUTSIDE), ((INSIDE, world), OUTSIDE)]),
+        owners: [OUTSIDE, INSIDE].map(|from| ((from, world), OUTSIDE)).into_iter().collect(),
         ..Translation::default()
     }
 }
@@ -98,7 +98,7 @@ fn publish(internal: &str) -> Translation {
     Translation {
         published: Published::new(vec![rule]).unwrap(),
         homes: HashMap::from([(rule, home)]),
-        owners: HashMap::from([((OUTSIDE, ip("192.0.2.1")), OUTSIDE)]),
+        owners: [((OUTSIDE, ip("192.0.2.1")), OUTSIDE)].into_iter().collect(),
         ..Translation::default()
     }
 }

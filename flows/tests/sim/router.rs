@@ -1,6 +1,5 @@
 //! What makes a switch a router between two bridges: its hosts on one, the next switch on the other.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -42,7 +41,7 @@ fn masquerading() -> Translation {
     Translation {
         mappings: Mappings::new(16, 1).with_addresses([(OUTSIDE.into(), external)]),
         masquerades: [Masquerade::new(INSIDE, pool, Filtering::ByAddress)].into_iter().collect(),
-        owners: HashMap::from([INSIDE, OUTSIDE].map(|from| ((from, external), OUTSIDE))),
+        owners: [INSIDE, OUTSIDE].map(|from| ((from, external), OUTSIDE)).into_iter().collect(),
         ..Translation::default()
     }
 }

@@ -8,7 +8,7 @@
 //!   UNRELATED   10.0.0.1/24     fd00::1/64       ports 4, 5: .2, .3
 //! ```
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -224,7 +224,7 @@ impl Plan {
         let lent = lent.flat_map(|rule| {
             rule.pool.addresses().map(|ip| (rule.pool.zone(), ip)).collect::<Vec<_>>()
         });
-        let mut owners = HashMap::new();
+        let mut owners = Vec::new();
         for from in BRIDGES {
             for owner in self.reachable(from).into_iter().chain([from]) {
                 let found = |ip| ((BridgeIndex(from), ip), BridgeIndex(owner));
@@ -240,7 +240,7 @@ impl Plan {
             homes,
             services: Services::new(self.services.clone()).into(),
             timeouts: self.timeouts,
-            owners,
+            owners: owners.into_iter().collect(),
             ..Translation::default()
         }
     }

@@ -7,7 +7,6 @@
 //!   VLAN 30   has no router  port 0, a trunk            port 4
 //! ```
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -363,7 +362,7 @@ fn a_vlan_is_masqueraded_as_the_gateway_of_another() {
         masquerades: [Masquerade::new(BridgeIndex(TEN), pool.unwrap(), Filtering::ByAddress)]
             .into_iter()
             .collect(),
-        owners: HashMap::from([((BridgeIndex(TWENTY), external), BridgeIndex(TWENTY))]),
+        owners: [((BridgeIndex(TWENTY), external), BridgeIndex(TWENTY))].into_iter().collect(),
         ..Translation::default()
     };
     let mut rig = Rig::new(&[(TEN, TWENTY)], translation);

@@ -9,7 +9,9 @@ use flows::nat::{Mappings, Nptv6, Pool, Publish, Published, Quota};
 use flows::router::Prefix;
 use flows::service::Services;
 use flows::session::{TcpPolicy, Timeouts};
-use flows::{BridgeIndex, Endpoint, Filtering, Home, Masquerade, PrefixRule, Translation, Zone};
+use flows::{
+    BridgeIndex, Endpoint, Filtering, Home, Masquerade, Owners, PrefixRule, Translation, Zone,
+};
 
 use super::ways::Ways;
 use super::{Numbering, services};
@@ -228,12 +230,8 @@ fn filtering(filtering: ctl::Filtering) -> Filtering {
 
 /// Where the stations of each bridge find the addresses of the switch that they can reach. Of equal
 /// addresses a bridge's own counts.
-fn owners<'a>(
-    config: &'a Config,
-    ways: &Ways<'a>,
-    numbering: &Numbering,
-) -> HashMap<(BridgeIndex, IpAddr), BridgeIndex> {
-    let mut owners = HashMap::new();
+fn owners<'a>(config: &'a Config, ways: &Ways<'a>, numbering: &Numbering) -> Owners {
+    let mut owners = Vec::new();
     for (from, slot, _) in numbering.bridges_of(config) {
         for (owner, is_ipv4) in ways.reachable(from) {
             let Some(at) = numbering.bridges.get(owner) else { continue };
@@ -250,7 +248,7 @@ fn owners<'a>(
             owners.extend(own.into_iter().map(|ip| ((station.index, ip), at.index)));
         }
     }
-    owners
+    owners.into_iter().collect()
 }
 
 fn timeouts(wanted: &ctl::Timeouts) -> Timeouts {
