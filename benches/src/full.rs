@@ -25,8 +25,8 @@ const PARTS: [&[&str]; 9] = [
 /// Of everything that is installed, what it is chosen by.
 const OF_ALL: &str = "sessions,tcp,udp64,rr,crr";
 /// Of the main subjects, the rest.
-const OF_MAIN: &str = "latency,tcp-back,tcp4,tcp64,udp256,udp512,udp1024,udp1518,udp9000,imix,flows1k,\
-                       flows50k,udp-gso,rr-traffic";
+const OF_MAIN: &str = "latency,tcp-back,tcp4,tcp64,udp128,udp256,udp512,udp1024,udp1280,udp1518,\
+                       udp9000,imix,flows1k,flows50k,udp-gso,rr-traffic";
 const MAIN: &str = "bridge,veth,tap,gso,xdp,offload,ovs-tso,nft-nat,nat,linux-vxlan,vxlan";
 const SWITCHES: &str = "bridge,tap,gso,xdp,offload";
 const LEARNERS: &str = "bridge,tap,gso,xdp,nft-nat,nat";
