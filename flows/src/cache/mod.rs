@@ -113,6 +113,7 @@ impl<T: Copy> FlowCache<T> {
     /// What is known of a flow.
     #[inline]
     pub fn find(&mut self, flow: &Sought) -> Option<&mut T> {
+        // By itself, so that the number is checked once where it is the expected one, as it nearly always is.
         if !self.is_at(flow.expected, flow) {
             return self.search(flow).map(|number| self.entries[number].used());
         }

@@ -87,7 +87,7 @@ fn masquerade(filtering: Filtering) -> Translation {
 
 /// Claims the port of a masqueraded endpoint, as the pipeline does.
 fn claim(translation: &Translation, internal: &str) -> Endpoint {
-    let offer = (&translation.masquerades.iter().next().unwrap().pool, &translation.published);
+    let offer = (&translation.masquerades.of(INSIDE).next().unwrap().pool, &translation.published);
     let internal = endpoint(internal);
     translation.mappings.claim(INSIDE.into(), TCP, internal, offer, NOW).unwrap().external
 }

@@ -18,11 +18,6 @@ pub struct Masquerades {
 }
 
 impl Masquerades {
-    /// All rules.
-    pub fn iter(&self) -> impl Iterator<Item = &Masquerade> {
-        self.rules.iter()
-    }
-
     /// Those that hide the stations of a bridge, in order.
     pub fn of(&self, inside: BridgeIndex) -> impl Iterator<Item = &Masquerade> {
         let first = self.rules.partition_point(|rule| rule.from < inside);
@@ -108,7 +103,7 @@ mod tests {
         assert_eq!(firsts(1), ["192.0.2.1"]);
         assert_eq!(firsts(2), ["192.0.2.2"]);
         assert_eq!([firsts(0), firsts(7)], [const { Vec::<String>::new() }; 2]);
-        assert_eq!(rules.iter().count(), 10);
+        assert_eq!(rules.rules.len(), 10);
     }
 
     #[test]
@@ -121,7 +116,11 @@ mod tests {
                 let external = Endpoint::new(IpAddr::from([192, 0, 2, last]), port);
                 let has =
                     |rule: &Masquerade| rule.pool.zone() == zone && rule.pool.contains(external);
-                assert_eq!(rules.may_hold(zone, external), rules.iter().any(has), "{external:?}");
+                assert_eq!(
+                    rules.may_hold(zone, external),
+                    rules.rules.iter().any(has),
+                    "{external:?}"
+                );
             }
         }
     }
