@@ -34,6 +34,9 @@ const WAYS: usize = 8;
 const NUMBER_BITS: u32 = 24;
 const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 
+/// The entries of so many flows, and their sessions, are in the second cache or nearer.
+const NEAR_FLOWS: usize = 4096;
+
 /// A worker's flow cache. See the module's documentation.
 #[derive(Debug)]
 pub struct FlowCache<T> {
@@ -95,7 +98,7 @@ impl<T: Copy> FlowCache<T> {
     }
 
     /// Reads the bucket of a flow, and asks for the entry that is probably the flow's.
-    #[inline]
+    #[inline(always)]
     pub fn approach(&self, flow: &mut Sought) {
         let candidate = self.candidates(flow.hash).next();
         flow.expected = candidate.unwrap_or(NOWHERE);
@@ -140,6 +143,12 @@ impl<T: Copy> FlowCache<T> {
             self.entries[number] = entry;
         }
         self.buckets.wrapping_mut(bucket_of(hash))[way] = word(hash, number);
+    }
+
+    /// Whether so many flows are known that what belongs to them is in no near cache.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        self.len() > NEAR_FLOWS
     }
 
     /// Flows that are known.

@@ -27,8 +27,9 @@ pub(super) struct Ingress<'a> {
     pub(super) has_moved: Cell<bool>,
 }
 
-/// What the first look at a frame finds out.
+/// What the first look at a frame finds out. Of eight bytes, so that one is found by a shift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(8))]
 pub(super) enum Step {
     /// It goes to one port, in the form that its VLAN policy wants.
     Forward(PortIndex, Vid),

@@ -85,8 +85,8 @@ impl<W: Witness> Memory<W> {
         let mut sight = Sight::NONE;
         let header = EthernetHeader::read(frame.data());
         let is_gateways = header.is_some_and(|header| from.is_gateways(header.dst, vid));
-        let known = (&*flows, desk.snapshot.key_fields());
-        from.look_into(&mut frame, (vid, is_gateways), known, &mut sight);
+        let fields = desk.snapshot.key_fields();
+        from.look_into(&mut frame, (vid, is_gateways), flows, fields, &mut sight);
         self.inspect(desk, flows, &from, frame, &sight);
     }
 }

@@ -293,7 +293,7 @@ impl<W: Witness> Memory<W> {
             let decision = self.evaluate(desk, case, frame)?;
             let verdict = match decision.is_tracked {
                 true => Verdict::Valid,
-                false => self.track(desk, case, frame, &decision.transform),
+                false => self.track(desk, || *case, frame, &decision.transform),
             };
             match verdict {
                 Verdict::Valid => {
@@ -340,20 +340,25 @@ impl<W: Witness> Memory<W> {
 
     /// Tells a packet's session of it.
     #[inline(always)]
-    pub(super) fn track(
+    pub(super) fn track<'a>(
         &self,
         desk: &Desk,
-        case: &Case,
+        case: impl Fn() -> Case<'a>,
         frame: &PktBuf,
         transform: &Transform,
     ) -> Verdict {
-        let Some(whose) = transform.session else { return Verdict::Valid };
-        if let protocol::TCP | protocol::ICMP | protocol::ICMPV6 = case.layers.protocol {
-            return self.track_closely(desk, case, frame, whose);
+        let Some((session, direction)) = &transform.session else { return Verdict::Valid };
+        match case().layers.protocol {
+            protocol::TCP | protocol::ICMP | protocol::ICMPV6 => {
+                self.track_closely(desk, &case(), frame, (*session, *direction))
+            }
+            _ => {
+                let packet = Packet::plain(frame.len());
+                let policy = desk.snapshot.translation().tcp;
+                let whose = (*session, *direction);
+                self.witness.track(&self.tables, whose, &packet, desk.seconds, policy)
+            }
         }
-        let packet = Packet::plain(frame.len());
-        let policy = desk.snapshot.translation().tcp;
-        self.witness.track(&self.tables, whose, &packet, desk.seconds, policy)
     }
 
     /// Tells a session of a packet whose transport header matters to it.

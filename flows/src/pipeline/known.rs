@@ -13,7 +13,7 @@ use super::inspect::{Case, Memory};
 use super::sight::Sight;
 use super::transform::{Flows, Transform, Way};
 use super::witness::Witness;
-use crate::session::{Key, Verdict};
+use crate::session::Verdict;
 use crate::{DropReason, PortIndex};
 
 /// What is to be done with a frame.
@@ -51,85 +51,65 @@ impl<W: Witness> Memory<W> {
         }
         let Some(by) = flows.find(flow) else { return Known::Nothing };
         let Sight { vid, is_routed, .. } = *sight;
-        let case = Case { from, vid, layers, is_routed, part_of: None };
-        if !self.holds(desk, &case, frame, by) {
+        let case = || Case { from, vid, layers, is_routed, part_of: None };
+        let holds = by.generation == desk.snapshot.generation()
+            && !(by.awaits_answer && self.is_answered(desk, by))
+            && (self.has_exit(desk, from, by) || self.find_exit(desk, &case(), frame, by));
+        if !holds {
             return Known::Nothing;
         }
-        match self.track(desk, &case, frame, by) {
+        match self.track(desk, case, frame, by) {
             Verdict::Valid => {}
-            Verdict::Invalid(_) => return Known::Misfit(case, by),
+            Verdict::Invalid(_) => return Known::Misfit(case(), by),
             Verdict::Superseding | Verdict::Ended => return Known::Nothing,
         }
-        let done = match layers.as_plain() {
+        match layers.as_plain() {
             // Where everything is, the compiler knows.
-            Some(plain) => self.carry_out(desk, &case, &plain, frame, by),
-            None => self.carry_out_elsewhere(desk, &case, frame, by),
-        };
-        match done {
-            Some(Ok(to)) => Known::Leaves(to),
-            Some(Err(reason)) => Known::Refused(reason),
-            None => Known::Longer(case, by),
+            Some(plain) => self.carry_out(desk, case, &plain, frame, by),
+            None => self.carry_out_elsewhere(desk, case(), frame, by),
         }
     }
 
     /// The same for all other packets, apart from those.
     #[inline(never)]
-    fn carry_out_elsewhere(
+    fn carry_out_elsewhere<'a>(
         &mut self,
         desk: &mut Desk,
-        case: &Case,
+        case: Case<'a>,
         frame: &mut PktBuf,
-        by: &mut Transform,
-    ) -> Option<Result<PortIndex, DropReason>> {
-        self.carry_out(desk, case, case.layers, frame, by)
+        by: &'a Transform,
+    ) -> Known<'a> {
+        self.carry_out(desk, || case, case.layers, frame, by)
     }
 
-    /// Makes a packet what it is when it leaves, and says by which port; or why it does not. `None`, and nothing is done, when
-    /// there is more to it.
+    /// Makes a packet what it is when it leaves, and says by which port; or why it does not. Nothing is done when there is more
+    /// to it.
     #[inline(always)]
-    fn carry_out(
+    fn carry_out<'a>(
         &mut self,
         desk: &mut Desk,
-        case: &Case,
+        case: impl Fn() -> Case<'a>,
         layers: &Layers,
         frame: &mut PktBuf,
-        by: &mut Transform,
-    ) -> Option<Result<PortIndex, DropReason>> {
-        let to = desk.exit(case, layers, frame, by)?;
+        by: &'a Transform,
+    ) -> Known<'a> {
+        let Some(exit) = by.exit.as_ref().filter(|exit| exit.takes(frame, layers, by)) else {
+            return Known::Longer(case(), by);
+        };
+        let to = exit.port;
         if let Some(rule) = by.rule {
             self.count(desk, rule, frame);
         }
-        let may_offer = case.from.port.takes_shortcuts && self.offers.has_room(desk.now);
-        let candidate = may_offer.then(|| desk.candidate(case, frame, by, to)).flatten();
-        if let Way::Route(hop) = &by.way
-            && let Err(reason) = self.renew(frame, case, layers, hop, by.change())
-        {
-            return Some(Err(reason));
+        let Way::Route(hop) = &by.way else { return Known::Leaves(to) };
+        let may_offer = case().from.port.takes_shortcuts && self.offers.has_room(desk.now);
+        let candidate = may_offer.then(|| desk.candidate(&case(), frame, by, to)).flatten();
+        if let Err(reason) = self.renew(frame, &case, layers, hop, by.change()) {
+            return Known::Refused(reason);
         }
         if let Some(candidate) = candidate {
-            self.offer(desk, case, frame, candidate);
+            self.offer(desk, &case(), frame, candidate);
         }
-        Some(Ok(to))
-    }
-
-    /// Whether everything that a decision was made from is as it was.
-    #[inline]
-    fn holds(&mut self, desk: &Desk, case: &Case, frame: &PktBuf, transform: &Transform) -> bool {
-        let hop_holds = match &transform.way {
-            Way::Route(hop) => self.tables.neighbors.is_current(hop.neighbor, desk.now),
-            Way::Bridge | Way::Port(_) => true,
-            Way::Nowhere(_) => !self.has_session(case, frame),
-        };
-        hop_holds
-            && transform.generation == desk.snapshot.generation()
-            && !(transform.awaits_answer && self.is_answered(desk, transform))
-    }
-
-    /// Whether a session takes a packet in.
-    #[inline(never)]
-    fn has_session(&mut self, case: &Case, frame: &PktBuf) -> bool {
-        let key = case.tuple(frame).map(|tuple| Key::new(case.bridge(), tuple));
-        key.is_some_and(|key| self.witness.find(&self.tables, &key).is_some())
+        Known::Leaves(to)
     }
 
     #[cold]

@@ -369,11 +369,11 @@ impl<W: Witness> Memory<W> {
         steps: &[Step],
         sights: &mut [Sight],
     ) {
-        let known = (flows, desk.snapshot.key_fields());
+        let fields = desk.snapshot.key_fields();
         for ((frame, step), sight) in burst.iter_mut().zip(steps).zip(&mut *sights) {
             match step {
                 Step::Inspect { vid, is_gateways } => {
-                    from.look_into(frame, (*vid, *is_gateways), known, sight);
+                    from.look_into(frame, (*vid, *is_gateways), flows, fields, sight);
                 }
                 _ => sight.flow = None,
             }
@@ -381,6 +381,9 @@ impl<W: Witness> Memory<W> {
         let sights = &mut sights[..steps.len()];
         for flow in sights.iter_mut().filter_map(|sight| sight.flow.as_mut()) {
             flows.approach(flow);
+        }
+        if !flows.is_large() {
+            return;
         }
         for flow in sights.iter().filter_map(|sight| sight.flow.as_ref()) {
             if let Some((session, from)) = flows.guess(flow).and_then(|known| known.session) {

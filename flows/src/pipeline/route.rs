@@ -62,7 +62,7 @@ impl<W: Witness> Memory<W> {
             let error = IcmpError::TooBig { mtu_bytes: mtu_bytes.unwrap_or(u32::MAX) };
             return self.refuse(desk, *case, frame, Refusal::Tell(DropReason::TooBig, error));
         }
-        if let Err(reason) = self.renew(&mut frame, case, case.layers, hop, change) {
+        if let Err(reason) = self.renew(&mut frame, || *case, case.layers, hop, change) {
             return desk.refuse(frame, reason);
         }
         self.witness.note(|| desk.link(hop.bridge, &frame, bridge.vid()));
@@ -77,17 +77,17 @@ impl<W: Witness> Memory<W> {
 
     /// Gives a packet its new addresses, one hop less, and the stations of its next link.
     #[inline(always)]
-    pub(super) fn renew(
+    pub(super) fn renew<'a>(
         &mut self,
         frame: &mut PktBuf,
-        case: &Case,
+        case: impl Fn() -> Case<'a>,
         layers: &Layers,
         hop: &Hop,
         change: Change,
     ) -> Result<(), DropReason> {
         let is_v4 = layers.network == Network::V4;
         if is_v4 && change.is_of_addresses() && !is_atomic(frame.data(), layers) && !W::IS_DRY {
-            return self.renew_datagram(frame, case, hop, change);
+            return self.renew_datagram(frame, &case(), hop, change);
         }
         renew(frame, layers, hop, change)
     }

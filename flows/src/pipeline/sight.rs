@@ -38,7 +38,8 @@ impl Ingress<'_> {
         &self,
         frame: &mut PktBuf,
         (vid, is_gateways): (Vid, bool),
-        known: (&Flows, KeyFields),
+        flows: &Flows,
+        fields: KeyFields,
         sight: &mut Sight,
     ) {
         sight.vid = vid;
@@ -47,18 +48,24 @@ impl Ingress<'_> {
         match Layers::plain(frame.data()) {
             Some(layers) if self.port.guard.is_none() => {
                 sight.layers = Ok(Some(layers));
-                self.recognise(frame, &layers, known, sight);
+                self.recognise(frame, &layers, flows, fields, sight);
             }
-            _ => self.look_closely(frame, known, sight),
+            _ => self.look_closely(frame, flows, fields, sight),
         }
     }
 
     /// Looks into a frame that needs more than a glance.
     #[inline(never)]
-    fn look_closely(&self, frame: &mut PktBuf, known: (&Flows, KeyFields), sight: &mut Sight) {
+    fn look_closely(
+        &self,
+        frame: &mut PktBuf,
+        flows: &Flows,
+        fields: KeyFields,
+        sight: &mut Sight,
+    ) {
         sight.layers = self.layers(frame, sight.is_routed);
         if let Ok(Some(layers)) = sight.layers {
-            self.recognise(frame, &layers, known, sight);
+            self.recognise(frame, &layers, flows, fields, sight);
         }
     }
 
@@ -82,7 +89,8 @@ impl Ingress<'_> {
         &self,
         frame: &PktBuf,
         layers: &Layers,
-        (flows, fields): (&Flows, KeyFields),
+        flows: &Flows,
+        fields: KeyFields,
         sight: &mut Sight,
     ) {
         if sight.is_routed || self.port.is_inspected {

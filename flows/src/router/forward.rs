@@ -113,9 +113,10 @@ fn has_sound_options(frame: &[u8], l3: usize) -> bool {
 /// Whether the sum of an IPv4 header without options is right.
 #[inline(always)]
 fn is_sound(header: &[u8; ipv4::MIN_BYTES]) -> bool {
-    // The sum of 16-bit words is that of 32-bit words, folded, in whatever order their bytes are (RFC 1071, section 2).
+    // The sum of 16-bit words is that of 32-bit words, folded, in whatever order their bytes are (RFC 1071, section 2). What it
+    // is folded to is 0xffff where it is a multiple of that and not 0, as no header's is.
     let (words, _) = header.as_chunks();
-    fold(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()) == 0xffff
+    words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>() % 0xffff == 0
 }
 
 /// Addresses that no packet on the wire may have: "this network", loopback, reserved; the unspecified

@@ -5,8 +5,7 @@
 //! anew when its next hop is known: nothing that was decided before could have become wrong meanwhile.
 //!
 //! Bounded twice: of packets to one neighbour the latest wait, and all together take only so many
-//! buffers. One per worker; nothing is shared. A worker looks after it when
-//! [`Neighbors::revision`](super::Neighbors::revision) moved.
+//! buffers. One per worker; nothing is shared. A worker looks after it in each turn in which something waits.
 
 use std::net::IpAddr;
 use std::time::Duration;

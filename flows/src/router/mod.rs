@@ -26,9 +26,8 @@
 //! * [`fragment`]: IPv4 packets that are longer than the next link takes.
 //!
 //! A worker's turn ends with [`Resolver::due`] if it is not idle, each question sent as
-//! [`Gateway::solicit`] makes it, and, if [`Neighbors::revision`] moved, [`Hold::release`];
-//! [`Hold::expire`] now and then. What is released starts over in the pipeline: a next hop that failed is
-//! answered for there.
+//! [`Gateway::solicit`] makes it, and, while packets wait, [`Hold::release`] and [`Hold::expire`]. What is released
+//! starts over in the pipeline: a next hop that failed is answered for there.
 //!
 //! No clock and no I/O; frames are built in buffers of the caller's pool. The codecs of ARP, Neighbor
 //! Discovery and IP headers are smoltcp's.

@@ -41,6 +41,12 @@ impl Binding {
         }
     }
 
+    /// Whether what is decided by it holds for a while.
+    pub(super) fn is_in_use(self) -> bool {
+        use NeighborState::{Permanent, Probe, Reachable};
+        matches!(self.state(), Some(Permanent | Reachable | Probe))
+    }
+
     #[inline]
     pub(super) fn version(self) -> u16 {
         let [.., high, low] = (self.0 & VERSION).to_be_bytes();

@@ -83,6 +83,28 @@ fn loom_two_workers_learn_one_neighbour_once() {
 }
 
 #[test]
+fn loom_what_is_remembered_of_a_neighbour_that_changed_is_known_to_be_old() {
+    loom::model(|| {
+        let neighbors = neighbors();
+        neighbors.learn(BRIDGE, A, &Claim::asking(MAC_A), NOW);
+        neighbors.learn(BRIDGE, A, &Claim::answering(MAC_A), NOW);
+        let Lookup::Known(Neighbor { version, .. }) = neighbors.lookup(BRIDGE, A, NOW) else {
+            panic!("it is known")
+        };
+        let reader = {
+            let neighbors = Arc::clone(&neighbors);
+            loom::thread::spawn(move || {
+                let revision = neighbors.revision();
+                (neighbors.lasts(version, NOW).is_some(), revision)
+            })
+        };
+        neighbors.learn(BRIDGE, A, &Claim::answering(MAC_B), NOW);
+        let (lasts, revision) = reader.join().unwrap();
+        assert!(!lasts || revision != neighbors.revision());
+    });
+}
+
+#[test]
 fn loom_one_of_two_workers_asks() {
     loom::model(|| {
         let neighbors = neighbors();

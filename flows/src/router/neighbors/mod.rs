@@ -45,7 +45,10 @@
 //!   mean that key and binding belong together (short of 8192 incarnations within one lookup).
 //! * The times are relaxed, and may lag behind the binding or be those of an entry that has just gone. At
 //!   worst a question is asked a second early or late.
-//! * The revision and the losses are relaxed: they only say that looking again may be worth it.
+//! * Whoever remembers how long an entry [lasts](Neighbors::lasts) reads the revision first. It moves on, by a release, after
+//!   every exchange that ends what was said. So what was found before such a change is remembered with an earlier revision,
+//!   and who sees the later one looks again.
+//! * The losses are relaxed: they only say that looking again may be worth it.
 
 mod binding;
 mod resolver;
@@ -261,23 +264,8 @@ impl Neighbors {
         matches!(state, Some(NeighborState::Failed | NeighborState::Retry))
     }
 
-    /// Whether what was decided by a neighbour's entry still holds, and nothing has to be done about the
-    /// entry: two loads. When not, look up again.
-    #[inline]
-    pub fn is_current(&self, version: NeighborVersion, now: Nanos) -> bool {
-        let binding = self.table.binding(version.slot);
-        let age_ms = || self.table.times(version.slot).age_ms(millis(now));
-        binding.version() == version.version
-            && match binding.state() {
-                Some(NeighborState::Permanent) => true,
-                Some(NeighborState::Reachable) => age_ms() <= self.timers.reachable_ms,
-                Some(NeighborState::Probe) => !self.is_orphaned(age_ms()),
-                _ => false,
-            }
-    }
-
-    /// Whose entry this is, and until when what was decided by it holds if nothing more is heard of the neighbour. `None` when it
-    /// does not hold now.
+    /// Whose entry this is, and until when what was decided by it holds, and nothing has to be done about it, if nothing more is
+    /// heard of the neighbour: the [revision](Self::revision) says so. `None` when it does not hold now: look up again.
     pub fn lasts(&self, version: NeighborVersion, now: Nanos) -> Option<(NextHop, Nanos)> {
         let key = self.table.key(version.slot);
         let (binding, times) = (self.table.binding(version.slot), self.table.times(version.slot));
@@ -306,7 +294,6 @@ impl Neighbors {
             self.table.stamp(slot, times);
             if self.table.replace(slot, binding, new) {
                 if binding.version() != new.version() {
-                    self.table.revise();
                     self.note_loss(binding);
                 }
                 return Heard::Learned;
@@ -327,7 +314,6 @@ impl Neighbors {
         if writer.insert(key, mac, state, times, self.capacity).is_none() {
             return Heard::Refused;
         }
-        self.table.revise();
         Heard::Learned
     }
 
@@ -355,9 +341,7 @@ impl Neighbors {
         let mut writer = self.table.write();
         writer.remove_if(&key, |_| true);
         let state = NeighborState::Permanent;
-        let added = writer.insert(&key, mac, state, Times::at(0, 0), u32::MAX);
-        self.table.revise();
-        added.is_some()
+        writer.insert(&key, mac, state, Times::at(0, 0), u32::MAX).is_some()
     }
 
     /// Removes a neighbour. False when it was not there.
@@ -420,8 +404,10 @@ impl Neighbors {
         self.len() == 0
     }
 
-    /// Moves on whenever a neighbour came to be known or failed: time to look after held packets.
-    pub fn revision(&self) -> u64 {
+    /// Another one whenever an entry that frames could be sent by has changed or gone: what was decided by one holds
+    /// [as long](Self::lasts) as this is the same.
+    #[inline]
+    pub fn revision(&self) -> u32 {
         self.table.revision()
     }
 

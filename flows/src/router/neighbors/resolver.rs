@@ -198,7 +198,6 @@ impl Neighbors {
     fn fail(&self, slot: Slot, binding: Binding, now_ms: u64) {
         self.table.stamp(slot, Times::at(now_ms, 0));
         if self.table.replace(slot, binding, binding.in_state(NeighborState::Failed)) {
-            self.table.revise();
             self.note_loss(binding);
         }
     }

@@ -66,7 +66,7 @@ pub(super) struct Table {
     seed: u64,
     writer: AtomicBool,
     entries: AtomicU32,
-    revision: AtomicU64,
+    revision: AtomicU32,
     losses: AtomicU64,
 }
 
@@ -80,7 +80,7 @@ impl Table {
             seed,
             writer: AtomicBool::new(false),
             entries: AtomicU32::new(0),
-            revision: AtomicU64::new(0),
+            revision: AtomicU32::new(0),
             losses: AtomicU64::new(0),
         }
     }
@@ -93,12 +93,10 @@ impl Table {
         self.entries.load(Ordering::Relaxed)
     }
 
-    pub(super) fn revision(&self) -> u64 {
-        self.revision.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn revise(&self) {
-        self.revision.fetch_add(1, Ordering::Relaxed);
+    /// Another one whenever an entry that frames could be sent by has changed or gone.
+    #[inline]
+    pub(super) fn revision(&self) -> u32 {
+        self.revision.load(Ordering::Acquire)
     }
 
     pub(super) fn losses(&self) -> u64 {
@@ -176,7 +174,11 @@ impl Table {
     /// Replaces a binding unless it changed meanwhile.
     pub(super) fn replace(&self, slot: Slot, old: Binding, new: Binding) -> bool {
         let cell = &self.cell(slot)[BINDING];
-        cell.compare_exchange(old.0, new.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let done = cell.compare_exchange(old.0, new.0, Ordering::Relaxed, Ordering::Relaxed);
+        if done.is_ok() && old != new && old.is_in_use() {
+            self.revision.fetch_add(1, Ordering::Release);
+        }
+        done.is_ok()
     }
 
     /// The right to insert and remove, if nobody has it.

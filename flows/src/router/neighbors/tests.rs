@@ -59,9 +59,7 @@ fn an_unknown_neighbour_is_asked_for_three_times_and_then_fails() {
     for (ms, questions) in [(1, 1), (500, 0), (1001, 1), (1500, 0), (2001, 1), (3000, 0)] {
         assert_eq!(due(&mut resolver, &neighbors, ms), vec![None; questions], "at {ms} ms");
     }
-    let revision = neighbors.revision();
     assert!(due(&mut resolver, &neighbors, 3001).is_empty());
-    assert_ne!(neighbors.revision(), revision, "those who wait are told");
     assert!(resolver.is_idle());
     assert_eq!(resolve(&mut resolver, &neighbors, 1, 3002), Resolution::Unreachable);
     assert_eq!(resolve(&mut resolver, &neighbors, 1, 4001), Resolution::Pending, "a new attempt");
@@ -73,9 +71,7 @@ fn an_answer_makes_a_neighbour_reachable() {
     let (neighbors, mut resolver) = (neighbors(), Resolver::new(8));
     resolve(&mut resolver, &neighbors, 1, 0);
     due(&mut resolver, &neighbors, 0);
-    let revision = neighbors.revision();
     assert_eq!(learn(&neighbors, 1, Claim::answering(mac(1)), 5), Heard::Learned);
-    assert_ne!(neighbors.revision(), revision);
     assert_eq!(state(&neighbors, 1, 5), Some(NeighborState::Reachable));
     assert_eq!(known(&neighbors, 1, 6).unwrap().mac, mac(1));
     assert!(due(&mut resolver, &neighbors, 2000).is_empty() && resolver.is_idle());
@@ -93,11 +89,11 @@ fn a_stale_neighbour_is_used_and_asked_after() {
     };
     assert_eq!(state(&neighbors, 1, 30_001), Some(NeighborState::Probe));
     assert_eq!(due(&mut resolver, &neighbors, 30_001), [Some(mac(1))]);
-    assert!(neighbors.is_current(neighbor.version, at(30_500)), "flows go on meanwhile");
+    assert!(neighbors.lasts(neighbor.version, at(30_500)).is_some(), "flows go on meanwhile");
     learn(&neighbors, 1, Claim::answering(mac(1)), 30_600);
     assert_eq!(state(&neighbors, 1, 60_600), Some(NeighborState::Reachable));
-    assert!(neighbors.is_current(neighbor.version, at(60_600)));
-    assert!(!neighbors.is_current(neighbor.version, at(60_601)), "to be asked after again");
+    assert!(neighbors.lasts(neighbor.version, at(60_600)).is_some());
+    assert_eq!(neighbors.lasts(neighbor.version, at(60_601)), None, "to be asked after again");
 }
 
 #[test]
@@ -110,7 +106,7 @@ fn a_neighbour_in_use_that_goes_away_fails_after_everybody_was_asked() {
         [0, 1000, 2000].into_iter().flat_map(|ms| due(&mut resolver, &neighbors, ms)).collect();
     assert_eq!(asked, [Some(mac(1)), Some(mac(1)), None]);
     due(&mut resolver, &neighbors, 3000);
-    assert!(!neighbors.is_current(version, at(3000)));
+    assert_eq!(neighbors.lasts(version, at(3000)), None);
     assert_eq!(resolve(&mut resolver, &neighbors, 1, 3000), Resolution::Unreachable);
 }
 
@@ -124,9 +120,38 @@ fn a_neighbour_that_comes_back_with_its_old_mac_is_told_of() {
     }
     assert_eq!(resolve(&mut resolver, &neighbors, 1, 4000), Resolution::Pending);
     assert_eq!(neighbors.entries(at(4000))[0].mac, None);
-    let revision = neighbors.revision();
     learn(&neighbors, 1, Claim::answering(mac(1)), 4010);
-    assert_ne!(neighbors.revision(), revision, "packets wait for it");
+    assert_eq!(known(&neighbors, 1, 4010).map(|neighbor| neighbor.mac), Some(mac(1)));
+}
+
+#[test]
+fn the_revision_moves_when_an_entry_in_use_changes_or_goes_and_not_before() {
+    let (neighbors, mut resolver) = (neighbors(), Resolver::new(8));
+    let first = neighbors.revision();
+    resolve(&mut resolver, &neighbors, 1, 0);
+    learn(&neighbors, 1, Claim::answering(mac(1)), 5);
+    // It is heard again, and others come and fail: what was decided by it holds.
+    learn(&neighbors, 1, Claim::answering(mac(1)), 10);
+    resolve(&mut resolver, &neighbors, 2, 10);
+    for ms in [10, 1010, 2010, 3010] {
+        due(&mut resolver, &neighbors, ms);
+    }
+    assert_eq!(state(&neighbors, 2, 3010), Some(NeighborState::Failed));
+    assert_eq!(neighbors.revision(), first);
+    let mut seen = vec![first];
+    let changed = |what: &str, seen: &mut Vec<u32>| {
+        assert!(!seen.contains(&neighbors.revision()), "{what}");
+        seen.push(neighbors.revision());
+    };
+    resolve(&mut resolver, &neighbors, 1, 30_011);
+    changed("it is asked after", &mut seen);
+    learn(&neighbors, 1, Claim::answering(mac(1)), 30_020);
+    changed("it answered", &mut seen);
+    learn(&neighbors, 1, Claim::announcing(mac(3)), 30_030);
+    changed("it has another MAC", &mut seen);
+    learn(&neighbors, 1, Claim::answering(mac(3)), 30_040);
+    assert!(neighbors.remove(BRIDGE, host(1)));
+    changed("it is gone", &mut seen);
 }
 
 #[test]
@@ -138,7 +163,7 @@ fn another_mac_moves_the_version() {
     learn(&neighbors, 1, Claim::answering(mac(1)), 10);
     assert_eq!(known(&neighbors, 1, 10), Some(before));
     learn(&neighbors, 1, Claim::announcing(mac(2)), 20);
-    assert!(!neighbors.is_current(before.version, at(20)));
+    assert_eq!(neighbors.lasts(before.version, at(20)), None);
     assert_eq!(known(&neighbors, 1, 20).unwrap().mac, mac(2));
 }
 
