@@ -249,9 +249,13 @@ impl Ledger {
     #[inline]
     pub fn port_mut(&mut self, port: PortIndex) -> &mut PortBooks {
         let slot = port.slot();
-        if slot >= self.ports.len() {
-            self.reserve(slot + 1);
-        }
+        if slot < self.ports.len() { &mut self.ports[slot] } else { self.open(slot) }
+    }
+
+    /// The books of a port that had none.
+    #[cold]
+    fn open(&mut self, slot: usize) -> &mut PortBooks {
+        self.reserve(slot + 1);
         &mut self.ports[slot]
     }
 

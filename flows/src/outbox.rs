@@ -56,7 +56,8 @@ impl Outboxes {
     pub fn push(&mut self, port: PortIndex, frame: PktBuf) {
         self.waiting_bytes += frame.len();
         let outbox = self.put(port, frame);
-        if !std::mem::replace(&mut outbox.is_dirty, true) {
+        if !outbox.is_dirty {
+            outbox.is_dirty = true;
             self.dirty.push(port);
         }
     }
@@ -78,7 +79,9 @@ impl Outboxes {
         }
         let outbox = &mut self.boxes[slot];
         outbox.frames.push(frame);
-        self.full |= outbox.frames.len() >= BURST_FRAMES;
+        if outbox.frames.len() >= BURST_FRAMES {
+            self.full = true;
+        }
         outbox
     }
 
