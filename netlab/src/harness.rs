@@ -98,12 +98,14 @@ pub struct Test {
     /// What is done first, on the test's thread.
     before: fn(),
     needs: Vec<Need>,
+    /// Why it is not run anywhere, if it is not.
+    left_out: Option<&'static str>,
 }
 
 impl Test {
     /// A test. [`test!`](crate::test) makes one of a function.
     pub fn new(name: &'static str, run: fn() -> TestResult) -> Self {
-        Self { name: name.to_owned(), run, before: || {}, needs: Vec::new() }
+        Self { name: name.to_owned(), run, before: || {}, needs: Vec::new(), left_out: None }
     }
 
     /// The same test, which cannot do without something.
@@ -117,6 +119,12 @@ impl Test {
     #[must_use]
     pub fn under(self, circumstances: &str, before: fn()) -> Self {
         Self { name: format!("{circumstances}::{}", self.name), before, ..self }
+    }
+
+    /// The same test, which is listed as ignored for this reason.
+    #[must_use]
+    pub fn left_out(self, reason: &'static str) -> Self {
+        Self { left_out: Some(reason), ..self }
     }
 
     /// Its name.
@@ -135,6 +143,9 @@ impl Test {
 
     fn into_trial(self) -> Trial {
         let Self { run, before, .. } = self;
+        if let Some(reason) = self.left_out {
+            return Trial::ignorable_test(self.name, move || Ok(Completion::ignored_with(reason)));
+        }
         match self.needs.iter().find_map(|need| need.missing()) {
             None => Trial::test(self.name, move || Self::run(before, run)),
             Some(reason) => {

@@ -77,6 +77,8 @@ fn why_advises_to_publish_where_nothing_else_is_reached_from_outside() -> TestRe
 
 fn why_advises_an_interface_of_the_host_to_who_asks_for_the_hosts_address() -> TestResult {
     let site = Site::new()?;
+    // From then on the container is known.
+    ping::ping(&site.inner, WORLD[0].parse()?, &ping::Options::default())?;
     let index = site.host.link("eth0")?.index;
     site.host.netlink()?.add_default_route(WORLD[0].parse()?, index)?;
     network(&site.daemon, "web", "10.3.0.0/24", false)?;

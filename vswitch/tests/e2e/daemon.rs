@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ctl::response::{BridgeInfo, PortInfo, Stats, Status, Version};
+use ctl::response::{BridgeInfo, PortInfo, Stats, Status, Version, VxlanInfo};
 use ctl::{
     BridgeAdd, Client, ClientError, IfName, Mutation, Named, NetdevMode, Port, PortAdd, PortKind,
     Query, Request, Tap,
@@ -160,8 +160,14 @@ impl Daemon {
             return Ok(port);
         };
         let bridge: BridgeInfo = self.ask(Query::BridgeShow(Named::new(port.bridge.clone())))?;
-        let mtu = port.mtu.unwrap_or(bridge.settings.mtu).bytes();
-        let (place, device, netlink) = (Netns::open(netns)?, unique("veth"), Netlink::open()?);
+        let tunnels: Vec<VxlanInfo> = self.ask(Query::VxlanList)?;
+        let tunnels = tunnels.iter().filter(|tunnel| tunnel.settings.bridge == port.bridge);
+        let carried = tunnels.map(|tunnel| tunnel.inner_mtu).min().unwrap_or(u32::MAX);
+        let mtu = port.mtu.unwrap_or(bridge.settings.mtu).bytes().min(carried);
+        // Where the daemon is, which may be on a host of its own.
+        let host = Netns::open(&format!("/proc/{}/ns/net", self.pid()).parse()?)?;
+        let (place, device) = (Netns::open(netns)?, unique("veth"));
+        let netlink = Netlink::open_in(&host)?;
         netlink.create_veth(&device, tap.ifname.as_str(), Some(place.as_fd()))?;
         netlink.set_mtu(netlink.link(&device)?.index, mtu)?;
         let wanted = Interface {

@@ -14,11 +14,13 @@ use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
 use crate::daemon::{Daemon, eventually};
 use crate::lifecycle::attach;
-use crate::routing::{container, routed_bridge};
+use crate::places::Name;
+use crate::routing::{container, reaches, routed_bridge};
 
 pub fn tests() -> Vec<Test> {
     [
         test!(why_says_what_is_missing_until_nothing_is),
+        test!(why_says_that_an_answer_is_lost_for_want_of_a_gateway),
         test!(why_knows_a_container_by_its_own_name),
         test!(why_follows_translations_there_and_back),
         test!(a_trace_names_every_decision_and_makes_none),
@@ -66,14 +68,19 @@ fn allow(daemon: &Daemon, from: &str, to: &str) -> TestResult {
     Ok(())
 }
 
+/// Each speaks with its gateway: of an interface that the switch did not make, it knows the addresses that it has heard from.
+fn are_known(containers: &[(&Container, &str)]) -> TestResult {
+    containers.iter().try_for_each(|(container, gateway)| reaches(container, gateway))
+}
+
 fn why_says_what_is_missing_until_nothing_is() -> TestResult {
     let daemon = Daemon::start()?;
     two_bridges(&daemon)?;
     let gateways = ["10.1.0.1", "fd01::1"];
     let one = container(&daemon, "one", "a", &["10.1.0.2/24", "fd01::2/64"], &gateways)?;
     let gateways = ["10.2.0.1", "fd02::1"];
-    let _two = container(&daemon, "two", "b", &["10.2.0.2/24", "fd02::2/64"], &gateways)?;
-    let _lost = container(&daemon, "lost", "b", &["10.2.0.3/24"], &[])?;
+    let two = container(&daemon, "two", "b", &["10.2.0.2/24", "fd02::2/64"], &gateways)?;
+    are_known(&[(&one, "10.1.0.1"), (&one, "fd01::1"), (&two, "10.2.0.1"), (&two, "fd02::1")])?;
 
     let closed = why(&daemon, "one two")?;
     assert!(!closed.reaches);
@@ -95,6 +102,18 @@ fn why_says_what_is_missing_until_nothing_is() -> TestResult {
     ping::ping(&one, "10.2.0.2".parse()?, &ping::Options::default())?;
     let back = why(&daemon, "two one")?;
     assert!(back.sentence.ends_with("run: vswitchctl route allow b a"), "{}", back.sentence);
+    let gateway = why(&daemon, "one 10.1.0.1")?;
+    assert!(gateway.reaches, "{gateway:?}");
+    daemon.check_ledger()
+}
+
+fn why_says_that_an_answer_is_lost_for_want_of_a_gateway() -> TestResult {
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
+    let _one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let _two = container(&daemon, "two", "b", &["10.2.0.2/24"], &["10.2.0.1"])?;
+    let _lost = container(&daemon, "lost", "b", &["10.2.0.3/24"], &[])?;
+    allow(&daemon, "a", "b")?;
     assert!(why(&daemon, "two lost")?.reaches, "they are neighbours");
     let lost = why(&daemon, "one lost")?;
     assert!(!lost.reaches);
@@ -102,24 +121,23 @@ fn why_says_what_is_missing_until_nothing_is() -> TestResult {
     assert!(lost.sentence.contains("attach it with --gateway"), "{}", lost.sentence);
     let answer = lost.back.ok_or("there is no account of the answer")?.packet;
     assert_eq!(answer, "icmp echo reply 10.2.0.3 > 10.1.0.2");
-    let gateway = why(&daemon, "one 10.1.0.1")?;
-    assert!(gateway.reaches, "{gateway:?}");
     daemon.check_ledger()
 }
 
 fn why_knows_a_container_by_its_own_name() -> TestResult {
     let daemon = Daemon::start()?;
     let (web, db) = (Container::new()?, Container::new()?);
-    std::fs::create_dir_all("/run/netns")?;
-    for (container, name, ip) in [(&web, "why-web", "10.0.0.2/24"), (&db, "why-db", "10.0.0.3/24")]
+    let names = [Name::of(&web)?, Name::of(&db)?];
+    for (container, name, ip) in [(&web, &names[0], "10.0.0.2/24"), (&db, &names[1], "10.0.0.3/24")]
     {
-        std::os::unix::fs::symlink(container.reference().path(), format!("/run/netns/{name}"))?;
-        let request = Attach { netns: name.parse()?, ..attach(container, ip)? };
+        let request = Attach { netns: name.reference()?, ..attach(container, ip)? };
         daemon.change(Mutation::Attach(request))?;
     }
-    let open = why(&daemon, "why-db why-web tcp 80")?;
+    let [web, db] = [names[0].reference()?, names[1].reference()?];
+    let open = why(&daemon, &format!("{db} {web} tcp 80"))?;
     assert!(open.reaches, "{open:?}");
-    let question = Query::Why(Why { to: "why-nobody".parse()?, ..question("why-db why-web")? });
+    let nobody = "why-nobody".parse()?;
+    let question = Query::Why(Why { to: nobody, ..question(&format!("{db} {web}"))? });
     match daemon.ask::<WhyInfo>(question) {
         Err(ClientError::Refused(error)) => {
             assert!(error.message.contains("no attached container is named why-nobody"));
@@ -133,7 +151,8 @@ fn why_follows_translations_there_and_back() -> TestResult {
     let daemon = Daemon::start()?;
     two_bridges(&daemon)?;
     let inner = container(&daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
-    let _world = container(&daemon, "world", "b", &["10.2.0.9/24"], &[])?;
+    let world = container(&daemon, "world", "b", &["10.2.0.9/24"], &[])?;
+    are_known(&[(&inner, "10.1.0.1"), (&world, "10.2.0.1")])?;
     let rule = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
     daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
 
@@ -186,8 +205,9 @@ fn why_names_what_was_really_lost_between_the_two_and_nothing_else() -> TestResu
     let daemon = Daemon::start()?;
     two_bridges(&daemon)?;
     let one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
-    let _two = container(&daemon, "two", "b", &["10.2.0.2/24"], &["10.2.0.1"])?;
-    let _three = container(&daemon, "three", "b", &["10.2.0.3/24"], &["10.2.0.1"])?;
+    let two = container(&daemon, "two", "b", &["10.2.0.2/24"], &["10.2.0.1"])?;
+    let three = container(&daemon, "three", "b", &["10.2.0.3/24"], &["10.2.0.1"])?;
+    are_known(&[(&one, "10.1.0.1"), (&two, "10.2.0.1"), (&three, "10.2.0.1")])?;
     assert_eq!(why(&daemon, "one two")?.lost, []);
     let silence = std::time::Duration::from_millis(100);
     assert!(ping::is_silent(&one, "10.2.0.2".parse()?, silence)?);
@@ -324,7 +344,8 @@ fn following_ends_when_nothing_comes_or_the_client_goes() -> TestResult {
 fn what_cannot_be_explained_is_refused_with_advice() -> TestResult {
     let daemon = Daemon::start()?;
     two_bridges(&daemon)?;
-    let _one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let one = container(&daemon, "one", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    are_known(&[(&one, "10.1.0.1")])?;
     let refusal = |query: Query| match daemon.ask::<serde_json::Value>(query) {
         Err(ClientError::Refused(error)) => Ok(error.message),
         other => Err(format!("{other:?}")),
