@@ -250,10 +250,11 @@ impl Bench {
         Ok(bench)
     }
 
+    /// Lets every flow be known: the first packet of each is decided about, and with the second it is found out where it leaves.
     fn fill(&mut self) {
         let Features { flows, bytes, is_new, .. } = self.case;
         let mut filling = Meter::counting();
-        while !is_new && filling.items() < flows {
+        while !is_new && filling.items() < 2 * flows {
             self.pass(BURST_FRAMES.min(BURST_BYTES / bytes), &mut filling, |at| at);
         }
         self.next = flows;
