@@ -4,51 +4,91 @@
 //! tunnels and rules shows and carries out these. [`settle`] makes them what the networks and the uplinks say, after
 //! every change; [`protect`] refuses changes of them that do not go through the network.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::check::is_unique_local;
+use crate::plan::touched;
 use crate::{
-    Bridge, BridgeName, Config, CtlError, ErrorCode, Masquerade, Mutation, NatRule, Network,
+    Bridge, BridgeName, Config, CtlError, End, ErrorCode, Masquerade, Mutation, NatRule, Network,
     PortName, Prefix, RuleName, Shape,
 };
 
-/// Makes what belongs to the networks what it should be.
-pub(crate) fn settle(config: &mut Config) {
-    let networks = config.networks.clone();
-    for (name, network) in &networks {
-        let present = config.bridges.get(name);
-        let wanted = bridge(network, present);
-        if present != Some(&wanted) {
-            config.bridges.insert(name.clone(), wanted);
-        }
-        let overlay = network.settings.vxlan.as_ref();
-        if let Some(vxlan) = overlay.and_then(|overlay| overlay.vxlan(name.clone())) {
-            config.vxlans.insert(name.clone().into(), vxlan);
-        }
+/// Makes what belongs to the networks what it should be, after a change of a configuration in which it was. That is looked at
+/// only of networks that differ themselves or in what belongs to them, unless the uplinks do.
+pub(crate) fn settle(before: &Config, config: &mut Config) {
+    let present = config.clone();
+    let ways_out = ways_out(&present);
+    let names = match ways_out == self::ways_out(before) {
+        true => disturbed(before, &present),
+        false => present.networks.keys().collect(),
+    };
+    let concerned = names.into_iter().filter_map(|name| present.networks.get_key_value(name));
+    let mut missing = Vec::new();
+    for (name, network) in concerned {
+        settle_link(config, name, network);
+        missing.extend(settle_rules(config, name, network, &ways_out));
     }
-    let ways_out: Vec<_> = uplinks(config).map(|way| WayOut::of(config, way)).collect();
-    let wanted = networks.iter().flat_map(|(name, network)| masquerades(&ways_out, name, network));
-    let mut wanted: BTreeMap<_, _> =
-        wanted.map(|rule| ((rule.from.clone(), rule.to.clone()), rule)).collect();
-    let mut gone = Vec::new();
-    for (name, rule) in &config.nat {
-        let NatRule::Masquerade(rule) = rule else { continue };
-        let ends = (rule.from.clone(), rule.to.clone());
-        let is_wanted = wanted.get(&ends) == Some(rule);
-        if is_wanted {
-            wanted.remove(&ends);
-        } else if is_networks(config, rule) {
-            gone.push(name.clone());
-        }
-    }
-    gone.iter().for_each(|name| drop(config.nat.remove(name)));
-    for rule in wanted.into_values().map(NatRule::Masquerade) {
+    for rule in missing.into_iter().map(NatRule::Masquerade) {
         if let Some(name) = free_name(config, &rule) {
             config.nat.insert(name, rule);
         }
     }
+}
+
+/// The bridges of which, or of whose networks, tunnels or rules, something differs.
+fn disturbed<'a>(before: &'a Config, config: &'a Config) -> BTreeSet<&'a BridgeName> {
+    let networks = touched(&before.networks, &config.networks).map(|(name, _)| name);
+    let bridges = touched(&before.bridges, &config.bridges).map(|(name, _)| name);
+    let vxlans = touched(&before.vxlans, &config.vxlans).flat_map(|(_, both)| both).flatten();
+    let rules = touched(&before.nat, &config.nat).flat_map(|(_, both)| both).flatten();
+    let rules = rules.flat_map(NatRule::bridges);
+    networks.chain(bridges).chain(vxlans.map(|vxlan| &vxlan.bridge)).chain(rules).collect()
+}
+
+/// Makes the bridge and the tunnel of a network what they should be.
+fn settle_link(config: &mut Config, name: &BridgeName, network: &Network) {
+    let present = config.bridges.get(name);
+    let wanted = bridge(network, present);
+    if present != Some(&wanted) {
+        config.bridges.insert(name.clone(), wanted);
+    }
+    let overlay = network.settings.vxlan.as_ref();
+    if let Some(vxlan) = overlay.and_then(|overlay| overlay.vxlan(name.clone())) {
+        config.vxlans.insert(name.clone().into(), vxlan);
+    }
+}
+
+/// Takes away the masquerades of a network that it should not have; returns those that it should have and has not.
+fn settle_rules(
+    config: &mut Config,
+    name: &BridgeName,
+    network: &Network,
+    ways_out: &[WayOut<'_>],
+) -> Vec<Masquerade> {
+    let mut wanted = masquerades(ways_out, name, network);
+    let mut gone = Vec::new();
+    for (name, rule) in masquerades_from(config, name) {
+        match wanted.iter().position(|wanted| wanted == rule) {
+            Some(found) => _ = wanted.remove(found),
+            None if network.masquerades() => gone.push(name.clone()),
+            None => {}
+        }
+    }
+    gone.iter().for_each(|name| drop(config.nat.remove(name)));
+    wanted
+}
+
+/// The rules by which a bridge is masqueraded.
+pub(crate) fn masquerades_from<'a>(
+    config: &'a Config,
+    bridge: &BridgeName,
+) -> impl Iterator<Item = (&'a RuleName, &'a Masquerade)> + 'a {
+    config.nat.with_end(End::From(bridge.clone())).filter_map(|(name, rule)| match rule {
+        NatRule::Masquerade(rule) => Some((name, rule)),
+        NatRule::Publish(_) | NatRule::Prefix(_) => None,
+    })
 }
 
 /// Takes away what belongs to a network that is about to go, or to become another one.
@@ -58,10 +98,7 @@ pub(crate) fn dismantle(config: &mut Config, name: &BridgeName, network: &Networ
         config.vxlans.remove(&PortName::from(name.clone()));
     }
     if network.masquerades() {
-        let is_its =
-            |rule: &NatRule| matches!(rule, NatRule::Masquerade(rule) if rule.from == *name);
-        let its = config.nat.iter().filter(|(_, rule)| is_its(rule));
-        let its: Vec<_> = its.map(|(name, _)| name.clone()).collect();
+        let its: Vec<_> = masquerades_from(config, name).map(|(name, _)| name.clone()).collect();
         its.iter().for_each(|name| drop(config.nat.remove(name)));
     }
 }
@@ -145,6 +182,7 @@ fn bridge(network: &Network, present: Option<&Bridge>) -> Bridge {
 }
 
 /// An uplink, as far as masquerading goes.
+#[derive(PartialEq, Eq)]
 struct WayOut<'a> {
     bridge: &'a BridgeName,
     /// The host shares its interface: answers to addresses of containers do not come to the switch there.
@@ -165,6 +203,10 @@ impl<'a> WayOut<'a> {
         let hidden_by = |own| is_unique_local(inside) || self.is_shared && !is_unique_local(own);
         inside.is_ipv6() && self.ipv6.is_some_and(hidden_by)
     }
+}
+
+fn ways_out(config: &Config) -> Vec<WayOut<'_>> {
+    uplinks(config).map(|way| WayOut::of(config, way)).collect()
 }
 
 /// One masquerade for each uplink.

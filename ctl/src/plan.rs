@@ -197,6 +197,18 @@ fn stays_open(before: &Port, after: &Port) -> bool {
         && before.place == after.place
 }
 
+/// What is another one than it was, comes or goes: its key, what it was and what it is.
+pub(crate) fn touched<'a, K: Ord, V: PartialEq>(
+    old: &'a Table<K, V>,
+    new: &'a Table<K, V>,
+) -> impl Iterator<Item = (&'a K, [Option<&'a V>; 2])> {
+    old.diff(new).map(|item| match item {
+        DiffItem::Add(key, value) => (key, [None, Some(value)]),
+        DiffItem::Remove(key, value) => (key, [Some(value), None]),
+        DiffItem::Update { old: (_, old), new: (key, new) } => (key, [Some(old), Some(new)]),
+    })
+}
+
 /// What is no more.
 fn gone<'a, K: Ord + Clone, V: PartialEq>(
     old: &'a Table<K, V>,

@@ -71,7 +71,7 @@ impl Config {
         } else {
             next.routes.insert(bridge.clone(), routes);
         }
-        settle(&mut next);
+        settle(self, &mut next);
         loopback::settle(self, &mut next);
         check_change(self, &next)?;
         Ok(next)
@@ -84,7 +84,6 @@ impl Config {
             present.gateway_mac = None;
         }
         self.routes.remove(bridge);
-        settle(self);
     }
 }
 

@@ -116,24 +116,9 @@ fn changed(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
             }
         }
     }
-    if concerns_networks(mutation) {
-        settle(&mut next);
-    }
+    settle(config, &mut next);
     loopback::settle(config, &mut next);
     Ok(next)
-}
-
-/// Whether what belongs to networks may be another after a change: they follow their settings and the uplinks.
-fn concerns_networks(mutation: &Mutation) -> bool {
-    matches!(
-        mutation,
-        Mutation::NetworkCreate(_)
-            | Mutation::NetworkRm(_)
-            | Mutation::NetworkSet(_)
-            | Mutation::BridgeSet(_)
-            | Mutation::RouteAdd(_)
-            | Mutation::RouteDel(_)
-    )
 }
 
 /// That something is there already, but otherwise.

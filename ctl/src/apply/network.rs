@@ -14,11 +14,11 @@ use super::port::remove_port;
 use crate::attach::{difference, list};
 use crate::check::{check_room, no_network, shown};
 use crate::ipam::{IpamError, Pool, Span};
-use crate::network::{dismantle, own_uplinks};
+use crate::network::{dismantle, masquerades_from, own_uplinks};
 use crate::{
-    BridgeName, Config, CtlError, Endpoint, ErrorCode, NatRule, Network, NetworkConnect,
-    NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port,
-    PortKind, PortName, Prefix, Shape, Tap, TapRoute,
+    BridgeName, Config, CtlError, Endpoint, ErrorCode, Network, NetworkConnect, NetworkCreate,
+    NetworkDisconnect, NetworkHandover, NetworkSet, NetworkSettings, Owner, Port, PortKind,
+    PortName, Prefix, Shape, Tap, TapRoute,
 };
 
 pub(super) use removal::rm;
@@ -200,9 +200,8 @@ pub(super) fn set(config: &mut Config, set: &NetworkSet) -> Result<(), CtlError>
     }
     let masquerades = network.masquerades();
     config.networks.insert(set.name.clone(), Arc::new(network));
-    let by_hand =
-        |rule: &NatRule| matches!(rule, NatRule::Masquerade(rule) if rule.from == set.name);
-    if let Some((rule, _)) = config.nat.iter().find(|(_, rule)| masquerades && by_hand(rule)) {
+    let by_hand = masquerades_from(config, &set.name).next();
+    if let Some((rule, _)) = by_hand.filter(|_| masquerades) {
         let message =
             format!("network {} is masqueraded by nat rule {rule}; `nat del` it first", set.name);
         return Err(CtlError::new(ErrorCode::InUse, message));

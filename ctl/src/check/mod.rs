@@ -88,7 +88,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     if !same_ports {
         nat::check_left_addressed(old, config)?;
     }
-    for (name, rule) in concerned(&old.nat, &config.nat, same_bridges) {
+    for (name, rule) in nat::concerned(old, config) {
         nat::check(config, rule).map_err(|error| error.within("nat rule", name))?;
     }
     if !same_nat {
@@ -106,15 +106,20 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     for (id, rule) in concerned(&old.flows, &config.flows, same_bridges) {
         flow::check(config, rule).map_err(|error| error.within("rule", id))?;
     }
-    let same_pools = old.pools == config.pools;
-    if !same_ports || !same_pools || old.networks != config.networks {
-        network::check(config)?;
+    for (name, network) in network::concerned(old, config) {
+        network::check(config, name, network).map_err(|error| error.within("network", name))?;
+    }
+    if !same_bridges || old.networks != config.networks {
+        network::check_resolvers(config)?;
+    }
+    for (subnet, pool) in differing(&old.pools, &config.pools) {
+        network::check_pool(subnet, pool)?;
     }
     // Last: what is wrong with one part alone is better told alone.
     if same_bridges && same_nat && same_services && same_reach {
         return Ok(());
     }
-    route::check_joined(config)
+    route::check_joined(old, config)
 }
 
 /// What has to be looked at: what differs, or everything, unless all that it refers to is the same.

@@ -1,6 +1,6 @@
 //! What rules of address translation, and timeouts, keep to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -8,9 +8,10 @@ use super::{
     bridge_of, check_host, check_number, check_range, no_port, overlapping, routed, shown,
 };
 use crate::loopback::check_elsewhere;
+use crate::plan::{differing, touched};
 use crate::{
-    AddressRanges, Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, Masquerade, NatRule,
-    Port, PortName, PrefixTranslation, Protocol, Publish, RuleName,
+    AddressRanges, Bridge, BridgeName, Config, CtlError, End, ErrorCode, Forward, Masquerade,
+    NatRule, Port, PortName, PrefixTranslation, Protocol, Publish, RuleName,
 };
 
 /// Anything from a second to more than a week.
@@ -21,15 +22,35 @@ const PREFIX_BITS: RangeInclusive<u8> = 1..=64;
 /// The most destinations that one masquerade leaves as they are.
 const MAX_EXCEPTIONS: usize = 256;
 
+/// Rules in the order of their names.
+type Rules<'a> = BTreeMap<&'a RuleName, &'a NatRule>;
+
+/// The rules that have to be looked at after a change: those that differ, and those that lead from or to a bridge that does.
+pub(super) fn concerned<'a>(old: &'a Config, config: &'a Config) -> Rules<'a> {
+    let bridges = touched(&old.bridges, &config.bridges).map(|(name, _)| name);
+    let ends: BTreeSet<_> = bridges
+        .flat_map(|name| [End::From(name.clone()), End::To(name.clone()), End::Unnamed])
+        .collect();
+    let about = ends.into_iter().flat_map(|end| config.nat.with_end(end));
+    about.chain(differing(&old.nat, &config.nat)).collect()
+}
+
+/// The rules that are for packets from where a rule that differs is.
+fn beside<'a>(old: &'a Config, config: &'a Config) -> Rules<'a> {
+    let froms: BTreeSet<_> =
+        differing(&old.nat, &config.nat).map(|(_, rule)| rule.from()).collect();
+    froms.into_iter().flat_map(|from| config.nat.with_end(End::From(from.clone()))).collect()
+}
+
 pub(super) fn check(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
-    check_elsewhere(rule.bridges().into_iter())?;
+    check_elsewhere(rule.bridges())?;
     match rule {
         NatRule::Masquerade(rule) => check_masquerade(config, rule)?,
         NatRule::Publish(rule) => check_publish(config, rule)?,
         NatRule::Prefix(rule) => check_prefix(config, rule)?,
     }
     // The host's addresses come and go: a rule waits for them.
-    if rule.bridges().into_iter().any(|name| config.shared_port(name).is_some()) {
+    if rule.bridges().any(|name| config.shared_port(name).is_some()) {
         return Ok(());
     }
     check_addressed(config, rule)
@@ -47,7 +68,7 @@ pub(super) fn check_left_addressed(old: &Config, config: &Config) -> Result<(), 
             NatRule::Masquerade(_) | NatRule::Prefix(_) => false,
         };
         let is_left = |(_, rule): &(&RuleName, &NatRule)| {
-            rule.bridges().contains(&&port.bridge)
+            rule.bridges().any(|name| *name == port.bridge)
                 && (check_addressed(config, rule).is_err() || is_nowhere(rule))
         };
         let left = config.nat.iter().filter(is_left).map(|(rule, _)| rule.to_string());
@@ -95,9 +116,15 @@ pub(crate) fn check_addressed(config: &Config, rule: &NatRule) -> Result<(), Ctl
 
 /// That no two rules are for the same packets.
 pub(super) fn check_apart(old: &Config, config: &Config) -> Result<(), CtlError> {
-    check_once(config)?;
-    check_published_once(old, config)?;
-    check_prefixes_once(config)
+    let beside = beside(old, config);
+    check_once(&beside)?;
+    check_published_once(old, &beside)?;
+    let is_prefix = |(_, rule): (_, &NatRule)| matches!(rule, NatRule::Prefix(_));
+    if differing(&old.nat, &config.nat).any(is_prefix) {
+        check_prefixes_once(config)
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn check_timeouts(config: &Config) -> Result<(), CtlError> {
@@ -270,9 +297,9 @@ fn clash(one: &RuleName, other: &RuleName, what: &str) -> CtlError {
 }
 
 /// What goes from one bridge to another is translated by one rule of each IP version.
-fn check_once(config: &Config) -> Result<(), CtlError> {
+fn check_once(rules: &Rules<'_>) -> Result<(), CtlError> {
     let mut owners = BTreeMap::new();
-    for (name, rule) in &config.nat {
+    for (&name, &rule) in rules {
         let (from, to, versions) = match rule {
             NatRule::Masquerade(rule) => {
                 (&rule.from, &rule.to, [true, false].map(|v| rule.covers(v)))
@@ -312,9 +339,9 @@ pub(crate) fn published_already((name, present): (&RuleName, &Publish)) -> CtlEr
 }
 
 /// A port outside leads to one container.
-fn check_published_once(old: &Config, config: &Config) -> Result<(), CtlError> {
+fn check_published_once(old: &Config, rules: &Rules<'_>) -> Result<(), CtlError> {
     let mut taken: BTreeMap<(&BridgeName, Protocol, bool), Taken<'_>> = BTreeMap::new();
-    for (name, rule) in &config.nat {
+    for (&name, &rule) in rules {
         let NatRule::Publish(publish) = rule else { continue };
         let Publish { on, forward, .. } = publish;
         let Forward { address, ports, container, protocol, .. } = forward;
@@ -342,7 +369,7 @@ fn check_published_once(old: &Config, config: &Config) -> Result<(), CtlError> {
 /// A prefix is translated to one other from one bridge, and on one bridge it is the translation of one other.
 fn check_prefixes_once(config: &Config) -> Result<(), CtlError> {
     let mut networks: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (name, rule) in &config.nat {
+    for (name, rule) in config.nat.iter() {
         let NatRule::Prefix(rule) = rule else { continue };
         networks.entry((&rule.from, "inside")).or_default().push((rule.inside, name));
         networks.entry((&rule.to, "outside")).or_default().push((rule.outside, name));

@@ -1,9 +1,11 @@
 //! What networks keep to: who has which address is said at one place only, and agreed upon everywhere.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::check_number;
 use crate::ipam::{Pool, Span};
+use crate::plan::touched;
 use crate::{
     BridgeName, Config, CtlError, ErrorCode, IpCidr, Network, NetworkSettings, PortKind, PortName,
     Prefix, Shape, Tap,
@@ -18,18 +20,23 @@ const MAX_RESOLVERS: usize = 3;
 /// The most labels of one network.
 const MAX_LABELS: usize = 256;
 
-pub(super) fn check(config: &Config) -> Result<(), CtlError> {
-    for (name, network) in &config.networks {
-        check_network(config, name, network).map_err(|error| error.within("network", name))?;
-    }
-    let mut kept = config.pools.iter();
-    kept.try_for_each(|(subnet, pool)| check_pool(subnet, pool))
+/// The networks that have to be looked at after a change: those that differ, or have a port that does.
+pub(super) fn concerned<'a>(
+    old: &'a Config,
+    config: &'a Config,
+) -> impl Iterator<Item = (&'a BridgeName, &'a Network)> {
+    let ports = touched(&old.ports, &config.ports).flat_map(|(_, both)| both).flatten();
+    let names: BTreeSet<_> = touched(&old.networks, &config.networks)
+        .map(|(name, _)| name)
+        .chain(ports.map(|port| &port.bridge))
+        .collect();
+    names.into_iter().filter_map(|name| Some((name, &**config.networks.get(name)?)))
 }
 
-fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Result<(), CtlError> {
+pub(super) fn check(config: &Config, name: &BridgeName, network: &Network) -> Result<(), CtlError> {
     check_number("subnets in one network", network.pools.len(), MAX_SUBNETS)?;
     check_number("labels on one network", network.settings.labels.len(), MAX_LABELS)?;
-    check_resolvers(config, network)?;
+    check_number("resolvers of one network", network.settings.resolvers.len(), MAX_RESOLVERS)?;
     check_overlay(network)?;
     network.pools.iter().try_for_each(|(subnet, pool)| check_pool(subnet, pool))?;
     check_shape(network)?;
@@ -58,20 +65,22 @@ fn check_network(config: &Config, name: &BridgeName, network: &Network) -> Resul
     ))
 }
 
-/// A network's resolvers are others than the switch, which would ask itself.
-fn check_resolvers(config: &Config, network: &Network) -> Result<(), CtlError> {
-    let resolvers = &network.settings.resolvers;
-    check_number("resolvers of one network", resolvers.len(), MAX_RESOLVERS)?;
-    if resolvers.is_empty() {
-        return Ok(());
-    }
-    let mut gateways = config.bridges.iter().flat_map(|(bridge, settings)| {
-        settings.gateways.iter().map(move |gateway| (bridge, gateway.addr))
+/// Networks' resolvers are others than the switch, which would ask itself.
+pub(super) fn check_resolvers(config: &Config) -> Result<(), CtlError> {
+    let all = config.networks.iter();
+    let asked = all.flat_map(|(name, it)| it.settings.resolvers.iter().map(move |ip| (ip, name)));
+    let asked: HashMap<_, _> = asked.collect();
+    let gateways = config.bridges.iter().flat_map(|(bridge, settings)| {
+        settings.gateways.iter().map(move |gateway| (bridge, &gateway.addr))
     });
-    match gateways.find(|(_, addr)| resolvers.contains(addr)) {
-        Some((bridge, addr)) => Err(CtlError::invalid(format!(
-            "resolver {addr} is the gateway of bridge {bridge}, so that the switch would ask itself; name another one"
-        ))),
+    let mut own = gateways.filter_map(|(bridge, addr)| Some((bridge, addr, asked.get(addr)?)));
+    match own.next() {
+        Some((bridge, addr, network)) => {
+            let message = format!(
+                "resolver {addr} is the gateway of bridge {bridge}, so that the switch would ask itself; name another one"
+            );
+            Err(CtlError::invalid(message).within("network", network))
+        }
         None => Ok(()),
     }
 }
@@ -156,7 +165,7 @@ pub(super) fn check_stranger(
     Ok(())
 }
 
-fn check_pool(subnet: &Prefix, pool: &Pool) -> Result<(), CtlError> {
+pub(super) fn check_pool(subnet: &Prefix, pool: &Pool) -> Result<(), CtlError> {
     check_own(subnet, pool).map_err(|error| error.within("subnet", subnet))
 }
 

@@ -101,7 +101,8 @@ fn concerns(config: &Config, rule: &NatRule, bridge: &BridgeName) -> bool {
         config.gateway_for(bridge, rule.forward.container).is_some()
             && config.container_bridge(rule) == Some(bridge)
     };
-    rule.bridges().contains(&bridge) || matches!(rule, NatRule::Publish(rule) if leads_there(rule))
+    rule.bridges().any(|name| name == bridge)
+        || matches!(rule, NatRule::Publish(rule) if leads_there(rule))
 }
 
 fn of_service(

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{check_host, check_number, is_link_local, overlapping, routed};
-use crate::{Bridge, BridgeName, Config, CtlError, NatRule, Prefix, Route, Shape};
+use crate::network::own_uplinks;
+use crate::plan::{self, touched};
+use crate::{Bridge, BridgeName, Config, CtlError, End, NatRule, Prefix, Route, Shape};
 
 /// The most next hops of one route.
 pub(crate) const MAX_NEXT_HOPS: usize = 16;
@@ -103,8 +105,15 @@ fn check_allowance(config: &Config, from: &BridgeName, to: &BridgeName) -> Resul
 }
 
 /// What a bridge reaches has to be told apart by its address.
-pub(super) fn check_joined(config: &Config) -> Result<(), CtlError> {
-    for (from, reached) in reachable(config) {
+pub(super) fn check_joined(old: &Config, config: &Config) -> Result<(), CtlError> {
+    let served = served(config);
+    let concerned: BTreeSet<_> =
+        concerned(old, config).into_iter().chain(served.keys().copied()).collect();
+    for from in concerned {
+        let mut reached: BTreeSet<_> = reached(config, from).collect();
+        reached.extend(served.get(from).into_iter().flatten());
+        // A port of the host's loopback may lead to a container of the very bridge.
+        reached.remove(from);
         let members = std::iter::once(from).chain(reached);
         let subnets = members
             .flat_map(|name| subnets(config, name).into_iter().map(move |subnet| (subnet, name)));
@@ -117,6 +126,27 @@ pub(super) fn check_joined(config: &Config) -> Result<(), CtlError> {
         )));
     }
     Ok(())
+}
+
+/// The bridges from which other subnets may be reached than before, as far as it is not by services.
+fn concerned<'a>(old: &'a Config, config: &'a Config) -> BTreeSet<&'a BridgeName> {
+    let bridges = touched(&old.bridges, &config.bridges).map(|(name, _)| name);
+    let networks = touched(&old.networks, &config.networks).map(|(name, _)| name);
+    let differing: BTreeSet<_> = bridges.chain(networks).collect();
+    // Who leaves by the uplinks is asked after where it matters only.
+    if own_uplinks(old).ne(own_uplinks(config))
+        || own_uplinks(config).any(|uplink| differing.contains(uplink))
+    {
+        return config.bridges.keys().collect();
+    }
+    let allowed = config.allowed.iter().filter(|(from, reached)| {
+        old.allowed.get(*from) != Some(reached) || reached.iter().any(|to| differing.contains(to))
+    });
+    let to = differing.iter().map(|name| End::To((*name).clone())).chain([End::Unnamed]);
+    let rules = to.flat_map(|end| config.nat.with_end(end));
+    let rules = rules.chain(plan::differing(&old.nat, &config.nat)).map(|(_, rule)| rule.from());
+    let froms = rules.chain(allowed.map(|(from, _)| from));
+    froms.chain(differing.iter().copied()).collect()
 }
 
 /// How two bridges get subnets that can be told apart. Where those of one are the host's, the other is to have another one.
@@ -148,34 +178,31 @@ fn subnets(config: &Config, name: &BridgeName) -> Vec<Prefix> {
     }
 }
 
-/// Which other bridges packets go to from a bridge, by any rule.
-fn reachable(config: &Config) -> BTreeMap<&BridgeName, BTreeSet<&BridgeName>> {
-    let mut joined: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for from in config.bridges.keys() {
-        let reached: BTreeSet<_> = config.reached_from(from).collect();
-        if !reached.is_empty() {
-            joined.entry(from).or_default().extend(reached);
-        }
-    }
-    for rule in config.nat.values() {
-        let (from, to) = match rule {
-            NatRule::Masquerade(rule) => (&rule.from, Some(&rule.to)),
-            // The daemon's own bridge, from which it leads, reaches nothing by routing.
-            NatRule::Publish(rule) if rule.is_on_loopback() => continue,
-            NatRule::Publish(rule) => (&rule.on, config.container_bridge(rule)),
-            NatRule::Prefix(rule) => (&rule.from, Some(&rule.to)),
-        };
-        // A port of the host's loopback may lead to a container of the very bridge.
-        joined.entry(from).or_default().extend(to.filter(|to| *to != from));
-    }
-    // Where a service is found by itself, nobody said that these bridges belong together.
+/// Where packets go to from a bridge by any rule, but for services.
+fn reached<'a>(
+    config: &'a Config,
+    from: &'a BridgeName,
+) -> impl Iterator<Item = &'a BridgeName> + 'a {
+    let rules = config.nat.with_end(End::From(from.clone()));
+    let translated = rules.filter_map(|(_, rule)| match rule {
+        NatRule::Masquerade(rule) => Some(&rule.to),
+        // The daemon's own bridge, from which it leads, reaches nothing by routing.
+        NatRule::Publish(rule) if rule.is_on_loopback() => None,
+        NatRule::Publish(rule) => config.container_bridge(rule),
+        NatRule::Prefix(rule) => Some(&rule.to),
+    });
+    config.reached_from(from).chain(translated)
+}
+
+/// The bridges of the backends of services, by the bridges that these are found on by name. Where a service is found by itself, nobody
+/// said that they belong together.
+fn served(config: &Config) -> BTreeMap<&BridgeName, BTreeSet<&BridgeName>> {
+    let mut served: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for service in config.services.values().filter(|service| !service.on.is_empty()) {
-        for backend in &service.backends {
-            let to = config.backend_bridges(service, backend.at.ip()).next();
-            for from in &service.on {
-                joined.entry(from).or_default().extend(to.filter(|to| *to != from));
-            }
+        let homes: BTreeSet<_> = config.homes_of(service).collect();
+        for from in &service.on {
+            served.entry(from).or_default().extend(&homes);
         }
     }
-    joined
+    served
 }

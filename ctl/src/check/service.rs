@@ -152,7 +152,7 @@ pub(super) fn check_apart(config: &Config) -> Result<(), CtlError> {
             }
         }
     }
-    for (rule, published) in &config.nat {
+    for (rule, published) in config.nat.iter() {
         let NatRule::Publish(published) = published else { continue };
         let forward = published.forward;
         let ports = forward.ports;

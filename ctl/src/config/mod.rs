@@ -4,6 +4,7 @@ mod bridge;
 mod flows;
 mod health;
 mod nat;
+mod nat_rules;
 mod network;
 mod port;
 mod service;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::check::check;
 use crate::ipam::Pool;
 use crate::network::settle;
-use crate::{BridgeName, CtlError, IpCidr, Mtu, PortName, Prefix, RuleName, ServiceName};
+use crate::{BridgeName, CtlError, IpCidr, Mtu, PortName, Prefix, ServiceName};
 
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor, VlanOf};
 pub use flows::Flows;
@@ -27,6 +28,7 @@ pub use health::{HealthCheck, Probe};
 pub use nat::{
     Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
 };
+pub use nat_rules::{End, NatRules};
 pub(crate) use network::short;
 pub use network::{Endpoint, Network, NetworkChange, NetworkSettings, Overlay, Shape};
 pub use port::{Egress, Ingress, NetdevMode, NetnsIdentity, Port, PortKind, Tap, TapRoute};
@@ -74,8 +76,8 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub pools: Table<Prefix, Pool>,
     /// Address translation.
-    #[serde(default, skip_serializing_if = "Table::is_empty")]
-    pub nat: Table<RuleName, NatRule>,
+    #[serde(default, skip_serializing_if = "are_none")]
+    pub nat: NatRules,
     /// Services.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub services: Table<ServiceName, Service>,
@@ -99,7 +101,7 @@ impl Default for Config {
             allowed: Table::new(),
             networks: Table::new(),
             pools: Table::new(),
-            nat: Table::new(),
+            nat: NatRules::default(),
             services: Table::new(),
             flows: Flows::default(),
             tracking: Tracking::default(),
@@ -110,6 +112,10 @@ impl Default for Config {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
 fn is_zero(revision: &u64) -> bool {
     *revision == 0
+}
+
+fn are_none(rules: &NatRules) -> bool {
+    rules.is_empty()
 }
 
 fn is_empty(flows: &Flows) -> bool {
@@ -158,7 +164,7 @@ impl Config {
             return Err(ConfigError::Version { found });
         }
         let mut config: Self = serde_json::from_slice(text)?;
-        settle(&mut config);
+        settle(&Self::default(), &mut config);
         config.check()?;
         Ok(config)
     }

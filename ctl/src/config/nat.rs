@@ -22,13 +22,27 @@ pub enum NatRule {
 }
 
 impl NatRule {
-    /// The bridges that it is about.
-    pub fn bridges(&self) -> Vec<&BridgeName> {
+    /// The bridge that packets come from which it is for; of a published port that is the outside.
+    pub fn from(&self) -> &BridgeName {
         match self {
-            Self::Masquerade(rule) => vec![&rule.from, &rule.to],
-            Self::Publish(rule) => std::iter::once(&rule.on).chain(&rule.to).collect(),
-            Self::Prefix(rule) => vec![&rule.from, &rule.to],
+            Self::Masquerade(rule) => &rule.from,
+            Self::Publish(rule) => &rule.on,
+            Self::Prefix(rule) => &rule.from,
         }
+    }
+
+    /// The bridge that they go to, if it names one.
+    pub fn to(&self) -> Option<&BridgeName> {
+        match self {
+            Self::Masquerade(rule) => Some(&rule.to),
+            Self::Publish(rule) => rule.to.as_ref(),
+            Self::Prefix(rule) => Some(&rule.to),
+        }
+    }
+
+    /// The bridges that it names.
+    pub fn bridges(&self) -> impl Iterator<Item = &BridgeName> {
+        std::iter::once(self.from()).chain(self.to())
     }
 
     /// The container's port with which it goes.

@@ -302,6 +302,7 @@ proptest! {
             if config == before {
                 continue;
             }
+            // Reading looks at everything anew, a change only at what it touches.
             prop_assert_eq!(Config::from_json(config.to_json().as_bytes()).unwrap(), config.clone());
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{BridgeName, Config, CtlError, ErrorCode, NatRule, Network, Prefix};
+use crate::{BridgeName, Config, CtlError, End, ErrorCode, NatRule, Network, Prefix};
 
 /// That it stays clear where rules lead to.
 ///
@@ -33,10 +33,10 @@ fn published<'a>(
     config: &'a Config,
     subnet_of: &impl Fn(&IpAddr) -> Option<Prefix>,
 ) -> Option<Claim<'a>> {
-    config.nat.iter().find_map(|(name, rule)| {
+    config.nat.with_end(End::Unnamed).find_map(|(name, rule)| {
         let NatRule::Publish(rule) = rule else { return None };
         let ip = rule.forward.container;
-        let subnet = subnet_of(&ip).filter(|_| rule.to.is_none())?;
+        let subnet = subnet_of(&ip)?;
         Some((format!("nat rule {name}"), ip, config.container_bridge(rule)?, subnet))
     })
 }

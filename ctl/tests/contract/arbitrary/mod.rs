@@ -340,7 +340,7 @@ pub fn request() -> impl Strategy<Value = Request> {
     prop_oneof![query().prop_map(Request::Query), mutation().prop_map(Request::Mutation)]
 }
 
-/// A configuration to begin with: the empty one, or one in which most requests make sense.
+/// A configuration to begin with: the empty one, one in which most requests make sense, or one with an uplink and a network.
 pub fn beginning() -> impl Strategy<Value = Config> {
     let routed = [
         r#"bridge.add {"name":"br0","gateways":["10.0.0.1/24","fd00::1/64"]}"#,
@@ -348,7 +348,16 @@ pub fn beginning() -> impl Strategy<Value = Config> {
         r#"bridge.add {"name":"9-lives","gateways":["10.2.0.1/24"]}"#,
         r#"port.add {"name":"p0","port":{"bridge":"br0","kind":{"tap":{"netns":"nobody"}}}}"#,
     ];
-    prop_oneof![1 => Just(Config::default()), 3 => Just(crate::apply::config_of(&routed))]
+    let networked = [
+        r#"bridge.add {"name":"br0","gateways":["10.0.0.1/24","2001:db8::1/64"]}"#,
+        r#"route.add {"to":"default","on":"br0","via":["10.0.0.254"]}"#,
+        r#"network.create {"name":"br1","subnets":["10.1.0.0/29","fd01::/64"]}"#,
+    ];
+    prop_oneof![
+        1 => Just(Config::default()),
+        3 => Just(crate::apply::config_of(&routed)),
+        2 => Just(crate::apply::config_of(&networked)),
+    ]
 }
 
 /// A configuration that requests made.

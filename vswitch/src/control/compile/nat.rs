@@ -27,7 +27,7 @@ pub(super) fn translation<'a>(
     // It is asked for every rule.
     let shared = config.shared_bridges();
     let (mut masquerades, mut prefixes) = (Vec::new(), Vec::new());
-    for (name, rule) in &config.nat {
+    for (name, rule) in config.nat.iter() {
         let usage = numbering.usage(name);
         match rule {
             NatRule::Masquerade(rule) => {
@@ -80,7 +80,7 @@ pub(super) fn translation<'a>(
 /// Published ports, and where their stations are.
 fn published(config: &Config, numbering: &Numbering) -> (Published, HashMap<Publish, Home>) {
     let mut homes = HashMap::new();
-    for (name, rule) in &config.nat {
+    for (name, rule) in config.nat.iter() {
         let NatRule::Publish(rule) = rule else { continue };
         if !rule.is_on_loopback() {
             homes.extend(publish(
