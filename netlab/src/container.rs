@@ -107,6 +107,14 @@ impl Container {
         Ok(self.namespace.run(|| ethtool::set_all(interface, on))?)
     }
 
+    /// Whether the kernel has such a setting of the container's network, as `net/bridge/bridge-nf-call-iptables`.
+    ///
+    /// # Errors
+    /// [`LabError::Host`], when the container cannot be entered.
+    pub(crate) fn has_sysctl(&self, name: &str) -> Result<bool, LabError> {
+        self.run(|| Ok(PathBuf::from("/proc/sys").join(name).exists()))
+    }
+
     /// Writes a setting of the container's network, as `net/ipv4/ip_forward` (sysctl(8)).
     ///
     /// # Errors

@@ -18,6 +18,21 @@ pub fn veth(a: &Container, a_name: &str, b: &Container, b_name: &str) -> Result<
     ends.iter().try_for_each(|(end, name)| end.await_ready(name).map(drop))
 }
 
+/// Lets frames pass a host's Linux bridges without the rules that its IP packets are under (`br_netfilter`): where the kernel has
+/// that built in, or somebody has loaded it, each namespace begins with it on, and every frame pays for it.
+///
+/// # Errors
+/// [`LabError::Socket`], when it may not be switched off.
+pub fn without_bridge_netfilter(host: &Container) -> Result<(), LabError> {
+    for protocol in ["ip", "ip6", "arp"] {
+        let setting = format!("net/bridge/bridge-nf-call-{protocol}tables");
+        if host.has_sysctl(&setting)? {
+            host.sysctl(&setting, "0")?;
+        }
+    }
+    Ok(())
+}
+
 /// A Linux bridge in a namespace of its own. It goes away with this value, and so do the interfaces
 /// of the containers that are connected to it.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use netlab::conntrack::Conntrack;
 use netlab::load::{IMIX, Load};
 use netlab::raw::RawSocket;
 use netlab::tcp::Direction;
-use netlab::topology::{LinuxBridge, veth};
+use netlab::topology::{LinuxBridge, veth, without_bridge_netfilter};
 use netlab::transfer::Datagrams;
 use netlab::{
     Container, LabError, Need, Path, TestResult, load, ping, rr, tcp, test, transfer, udp,
@@ -82,6 +82,22 @@ fn a_linux_bridge_carries_traffic() -> TestResult {
     for target in targets() {
         ping::ping(&a, target, &ping::Options::default())?;
         transfer::tcp(&Path::new(&a, &b, target), 3_000_000, 7)?;
+    }
+    Ok(())
+}
+
+fn a_linux_bridge_without_netfilter_is_under_no_rules_for_packets() -> TestResult {
+    const RULES: &str =
+        "table inet t { chain c { type filter hook forward priority 0; policy drop; }; }";
+    let bridge = LinuxBridge::new()?;
+    without_bridge_netfilter(bridge.host())?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    bridge.connect(&a, "eth0")?;
+    bridge.connect(&b, "eth0")?;
+    addressed(&a, &b)?;
+    assert!(nft(bridge.host(), RULES)?);
+    for target in targets() {
+        ping::ping(&a, target, &ping::Options::default())?;
     }
     Ok(())
 }
@@ -268,6 +284,12 @@ fn a_container_dies_with_its_last_inhabitant() -> TestResult {
     Ok(())
 }
 
+/// Whether a container's kernel takes these rules.
+fn nft(container: &Container, rules: &str) -> Result<bool, LabError> {
+    let is_taken = || Command::new("nft").arg(rules).status().is_ok_and(|status| status.success());
+    container.run(|| Ok(is_taken()))
+}
+
 /// Connections that the kernel of a container tracks.
 fn tracked(container: &Container) -> Result<u32, Box<dyn std::error::Error>> {
     let read = || -> Result<String, LabError> {
@@ -280,10 +302,7 @@ fn time_passes_for_the_kernels_connections() -> TestResult {
     const RULES: &str =
         "table ip t { chain c { type filter hook input priority 0; ct state new accept; }; }";
     let (a, b) = wired()?;
-    let nft = || -> Result<bool, LabError> {
-        Ok(Command::new("nft").arg(RULES).status().is_ok_and(|status| status.success()))
-    };
-    assert!(b.run(nft)?);
+    assert!(nft(&b, RULES)?);
     let connections = Conntrack::open(&b)?;
     // The kernel remembers an answered ping for thirty seconds.
     ping::ping(&a, targets()[0], &ping::Options::default())?;
@@ -304,6 +323,7 @@ fn main() -> ExitCode {
         test!(nobody_answers_for_an_absent_host),
         test!(a_wire_carries_tcp_streams),
         test!(a_linux_bridge_carries_traffic),
+        test!(a_linux_bridge_without_netfilter_is_under_no_rules_for_packets).needs(Need::Nft),
         test!(a_large_transfer_arrives_whole),
         test!(a_transfer_without_offloads_arrives_whole),
         test!(datagrams_of_all_sizes_arrive_whole),

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use netlab::Container;
-use netlab::topology::{LinuxBridge, veth};
+use netlab::topology::{LinuxBridge, veth, without_bridge_netfilter};
 
 use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, monitor};
 
@@ -20,7 +20,8 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject { name: "veth", about: "one veth pair from container to container", ..KERNEL },
     Subject {
         name: "bridge",
-        about: "Linux bridge in a namespace of its own, a veth pair to each container, no netfilter",
+        about: "Linux bridge in a namespace of its own, a veth pair to each container; bridge-nf-call-iptables, -ip6tables \
+                and -arptables off, no VLANs, no spanning tree",
         start: bridge,
         ..KERNEL
     },
@@ -42,6 +43,7 @@ fn direct(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
 fn bridge(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
     let ends = containers()?;
     let bridge = LinuxBridge::new()?;
+    without_bridge_netfilter(bridge.host())?;
     let host = bridge.host().netlink()?;
     let monitor = monitor(wish)?;
     for end in ends.iter().chain(&monitor) {

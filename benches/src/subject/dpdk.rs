@@ -24,12 +24,14 @@ const TESTPMD: Subject = Subject {
 pub(super) const SUBJECTS: &[Subject] = &[
     Subject {
         name: "testpmd-packet",
-        about: "testpmd in io mode, net_af_packet ports on veths, without huge pages, polling on the last core",
+        about: "testpmd in io mode, net_af_packet ports on veths, without huge pages, polling on the last core; \
+                otherwise defaults",
         ..TESTPMD
     },
     Subject {
         name: "testpmd-xdp",
-        about: "testpmd in io mode, net_af_xdp ports on veths (copy mode), without huge pages, polling on the last core",
+        about: "testpmd in io mode, net_af_xdp ports on veths (copy mode), without huge pages, polling on the last core; \
+                otherwise defaults",
         start: |wish| start(wish, "net_af_xdp"),
         ..TESTPMD
     },

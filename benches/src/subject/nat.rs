@@ -24,8 +24,8 @@ const NAT: Subject = Subject {
 pub(super) const SUBJECTS: &[Subject] = &[
     Subject {
         name: "nft-nat",
-        about: "the kernel as a router with one nftables rule: masquerade, without a flowtable; a veth pair to each \
-                container, no other rules",
+        about: "the kernel as a router with one nftables rule: masquerade, without a flowtable, which kernels built without \
+                CONFIG_NF_FLOW_TABLE refuse; a veth pair to each container, no other rules",
         needs: &["nft"],
         start: nftables,
         ..NAT

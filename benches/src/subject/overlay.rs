@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use ctl::{BridgeName, Mutation, NetdevMode, Port, PortAdd, PortKind, Vxlan, VxlanAdd};
 use hostnet::Interface;
 use netlab::Container;
-use netlab::topology::veth;
+use netlab::topology::{veth, without_bridge_netfilter};
 use vswitch::fleet::usable_cores;
 use vswitch::worker::PollMode;
 
@@ -29,8 +29,8 @@ const OVERLAY: Subject = Subject {
 pub(super) const SUBJECTS: &[Subject] = &[
     Subject {
         name: "linux-vxlan",
-        about: "on each host a Linux bridge with a vxlan device and a veth pair to the container; the MTU of the \
-                wire is 1500, the containers' 1450",
+        about: "on each host a Linux bridge (as bridge) with a vxlan device (nolearning, without outer checksums) and a \
+                veth pair to the container; the MTU of the wire is 1500, the containers' 1450",
         start: kernel,
         ..OVERLAY
     },
@@ -112,6 +112,7 @@ fn kernel(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
     let (ends, hosts) = (containers()?, hosts(wish)?);
     for ((host, end), number) in hosts.iter().zip(&ends).zip([1, 2]) {
         let netlink = host.netlink()?;
+        without_bridge_netfilter(host)?;
         netlink.create_bridge("br0")?;
         let local = SocketAddr::new(underlay(number), Vxlan::PORT);
         netlink.create_vxlan("vxlan0", VNI, local, underlay(3 - number))?;

@@ -73,14 +73,15 @@ pub(super) const SUBJECTS: &[Subject] = &[
     },
     Subject {
         name: "ovs-dpdk-packet",
-        about: "OVS-DPDK without huge pages, net_af_packet ports on veths, a polling thread on the last core",
+        about: "OVS-DPDK without huge pages, net_af_packet ports on veths, a polling thread on the last core; defaults",
         needs: &[WITH_DPDK, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"],
         start: |wish| start(wish, &DPDK_PACKET),
         ..OVS
     },
     Subject {
         name: "ovs-dpdk-xdp",
-        about: "OVS-DPDK without huge pages, net_af_xdp ports on veths (copy mode), a polling thread on the last core",
+        about: "OVS-DPDK without huge pages, net_af_xdp ports on veths (copy mode), a polling thread on the last core; \
+                defaults",
         needs: &[WITH_DPDK, "ovsdb-server", "ovsdb-tool", "ovs-vsctl"],
         start: |wish| start(wish, &DPDK_XDP),
         ..OVS
