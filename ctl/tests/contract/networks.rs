@@ -359,6 +359,17 @@ fn what_a_network_cannot_have_twice_or_for_nothing_is_refused() {
 }
 
 #[test]
+fn a_bridge_does_not_become_the_resolver_of_a_network() {
+    let asks = r#"network.create {"name":"a","subnets":["10.1.0.0/24"],"settings":{"resolvers":["192.0.2.53"]}}"#;
+    let config = config_of(&[asks, r#"bridge.add {"name":"b"}"#]);
+    let refused = "network a: resolver 192.0.2.53 is the gateway of bridge b";
+    refuses(
+        &config,
+        &[(r#"bridge.set {"name":"b","gateways":["192.0.2.53/24"]}"#, Invalid, refused)],
+    );
+}
+
+#[test]
 fn what_is_reserved_in_a_kept_subnet_adds_up_and_goes_with_it() {
     let reserve =
         |addr: &str| format!(r#"pool.add {{"subnet":"10.1.0.0/24","reserved":["{addr}"]}}"#);
