@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use netlab::Container;
 use netlab::topology::{LinuxBridge, veth, without_bridge_netfilter};
+use netlab::{Container, LabError};
 
 use super::{Family, INTERFACE, Labour, Rig, Subject, Wish, configure, containers, monitor};
 
@@ -22,7 +22,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "bridge",
         about: "Linux bridge in a namespace of its own, a veth pair to each container; bridge-nf-call-iptables, -ip6tables \
                 and -arptables off, no VLANs, no spanning tree",
-        start: bridge,
+        start: |wish| bridge(wish, Netfilter::Aside),
+        ..KERNEL
+    },
+    Subject {
+        name: "bridge-nf",
+        about: "the same, with bridge-nf-call-* as each namespace begins, on where the kernel has it, as Kubernetes asks of a host",
+        is_default: false,
+        start: |wish| bridge(wish, Netfilter::AsItBegins),
         ..KERNEL
     },
     Subject {
@@ -33,6 +40,25 @@ pub(super) const SUBJECTS: &[Subject] = &[
     },
 ];
 
+/// Whether IP packets that pass a Linux bridge are under the host's rules (`br_netfilter`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Netfilter {
+    /// They are not.
+    Aside,
+    /// As in a namespace that nobody has set anything in.
+    AsItBegins,
+}
+
+impl Netfilter {
+    /// Sets it on a host.
+    pub(super) fn set(self, host: &Container) -> Result<(), LabError> {
+        match self {
+            Self::Aside => without_bridge_netfilter(host),
+            Self::AsItBegins => Ok(()),
+        }
+    }
+}
+
 fn direct(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
     let ends = containers()?;
     veth(&ends[0], INTERFACE, &ends[1], INTERFACE)?;
@@ -40,10 +66,10 @@ fn direct(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
     Rig::bridged(ends, Labour::Kernel, ())
 }
 
-fn bridge(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
+fn bridge(wish: &Wish, netfilter: Netfilter) -> Result<Rig, Box<dyn Error>> {
     let ends = containers()?;
     let bridge = LinuxBridge::new()?;
-    without_bridge_netfilter(bridge.host())?;
+    netfilter.set(bridge.host())?;
     let host = bridge.host().netlink()?;
     let monitor = monitor(wish)?;
     for end in ends.iter().chain(&monitor) {

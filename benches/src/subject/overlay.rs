@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use ctl::{BridgeName, Mutation, NetdevMode, Port, PortAdd, PortKind, Vxlan, VxlanAdd};
 use hostnet::Interface;
 use netlab::Container;
-use netlab::topology::{veth, without_bridge_netfilter};
+use netlab::topology::veth;
 use vswitch::fleet::usable_cores;
 use vswitch::worker::PollMode;
 
+use super::bridging::Netfilter;
 use super::ovs::{self, OpenVswitch};
 use super::switch::WORKERS;
 use super::{
@@ -31,7 +32,14 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "linux-vxlan",
         about: "on each host a Linux bridge (as bridge) with a vxlan device (nolearning, without outer checksums) and a \
                 veth pair to the container; the MTU of the wire is 1500, the containers' 1450",
-        start: kernel,
+        start: |wish| kernel(wish, Netfilter::Aside),
+        ..OVERLAY
+    },
+    Subject {
+        name: "linux-vxlan-nf",
+        about: "the same, with the bridges as bridge-nf",
+        is_default: false,
+        start: |wish| kernel(wish, Netfilter::AsItBegins),
         ..OVERLAY
     },
     Subject {
@@ -108,11 +116,11 @@ fn inner(wish: &Wish) -> Wish {
     Wish { mtu: wish.mtu - OVERHEAD_BYTES, ..*wish }
 }
 
-fn kernel(wish: &Wish) -> Result<Rig, Box<dyn Error>> {
+fn kernel(wish: &Wish, netfilter: Netfilter) -> Result<Rig, Box<dyn Error>> {
     let (ends, hosts) = (containers()?, hosts(wish)?);
     for ((host, end), number) in hosts.iter().zip(&ends).zip([1, 2]) {
         let netlink = host.netlink()?;
-        without_bridge_netfilter(host)?;
+        netfilter.set(host)?;
         netlink.create_bridge("br0")?;
         let local = SocketAddr::new(underlay(number), Vxlan::PORT);
         netlink.create_vxlan("vxlan0", VNI, local, underlay(3 - number))?;
