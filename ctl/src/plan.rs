@@ -237,10 +237,5 @@ pub(crate) fn differing<'a, K: Ord, V: PartialEq>(
     old: &'a Table<K, V>,
     new: &'a Table<K, V>,
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
-    old.diff(new).filter_map(|item| match item {
-        DiffItem::Add(key, value) | DiffItem::Update { new: (key, value), .. } => {
-            Some((key, value))
-        }
-        DiffItem::Remove(..) => None,
-    })
+    touched(old, new).filter_map(|(key, [_, value])| Some((key, value?)))
 }

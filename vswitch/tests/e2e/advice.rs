@@ -7,7 +7,7 @@ use ctl::{Masquerade, Mutation, NatAdd, NatRule, NetworkConnect, NetworkCreate};
 use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
 use crate::daemon::{Daemon, eventually};
-use crate::explain::{trace, two_bridges, why};
+use crate::explain::{are_known, trace, two_bridges, why};
 use crate::routing::container;
 use crate::uplink::{HOST, Outcome, Site, WORLD, io};
 
@@ -77,8 +77,7 @@ fn why_advises_to_publish_where_nothing_else_is_reached_from_outside() -> TestRe
 
 fn why_advises_an_interface_of_the_host_to_who_asks_for_the_hosts_address() -> TestResult {
     let site = Site::new()?;
-    // From then on the container is known.
-    ping::ping(&site.inner, WORLD[0].parse()?, &ping::Options::default())?;
+    are_known(&[(&site.inner, WORLD[0])])?;
     let index = site.host.link("eth0")?.index;
     site.host.netlink()?.add_default_route(WORLD[0].parse()?, index)?;
     network(&site.daemon, "web", "10.3.0.0/24", false)?;

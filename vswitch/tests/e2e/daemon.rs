@@ -27,6 +27,11 @@ pub fn offload() {
     OFFLOADED.set(true);
 }
 
+/// Whether [`offload`] was called.
+pub fn is_offloaded() -> bool {
+    OFFLOADED.get()
+}
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A running `vswitchd` with one bridge, `br0`. It is ended when dropped.
@@ -147,7 +152,7 @@ impl Daemon {
 
     /// Adds a port.
     pub fn add(&self, name: &str, port: Port) -> Result<(), Box<dyn std::error::Error>> {
-        let port = if OFFLOADED.get() { self.with_veth(port)? } else { port };
+        let port = if is_offloaded() { self.with_veth(port)? } else { port };
         let add = PortAdd { name: name.parse()?, port };
         self.change(Mutation::PortAdd(Box::new(add)))?;
         Ok(())
@@ -248,7 +253,7 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
         .arg("--state")
         .arg(directory)
         .args(["--log", "error", "--buffers", "4096"])
-        .args(if OFFLOADED.get() { ["--offload", "ebpf"].as_slice() } else { &[] })
+        .args(if is_offloaded() { ["--offload", "ebpf"].as_slice() } else { &[] })
         .args(arguments);
     command
 }
