@@ -33,10 +33,11 @@ pub use apply::{apply, apply_all};
 pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp, usual_socket};
 pub use config::{
     Advertise, Affinity, Backend, Balance, Bridge, CONFIG_VERSION, Config, ConfigError, Egress,
-    End, Endpoint, Filtering, Flows, Forward, HealthCheck, Ingress, Listen, Masquerade, NatRule,
-    NatRules, NetdevMode, NetnsIdentity, Network, NetworkChange, NetworkSettings, Overlay, Port,
-    PortKind, PrefixTranslation, Probe, Publish, Route, Service, Shape, StaticMac, StaticNeighbor,
-    Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking, VlanOf, Vni, Vxlan,
+    End, Endpoint, Filtering, Flows, Forward, HealthCheck, Indexed, Ingress, Listen, Marked,
+    Masquerade, NatRule, NatRules, NetdevMode, NetnsIdentity, Network, NetworkChange,
+    NetworkSettings, Overlay, Port, PortKind, PrefixTranslation, Probe, Publish, Route, Service,
+    Shape, StaticMac, StaticNeighbor, Table, Tap, TapRoute, Target, Timeouts, Tos, Tracking,
+    VlanOf, Vni, Vxlan,
 };
 pub use error::{CtlError, ErrorCode};
 pub use imbl::ordmap::DiffItem;

@@ -114,11 +114,6 @@ name!(
     RuleName, "rule name", 96,
     "use 1 to 96 letters, digits, '_', '.' and '-', beginning with a letter or digit"
 );
-
-impl RuleName {
-    /// No name, but what is before every one, in order.
-    pub(crate) const BEFORE_ALL: Self = Self(String::new());
-}
 name!(
     /// The name of a service.
     ServiceName, "service name", 96,

@@ -85,7 +85,7 @@ pub(crate) fn masquerades_from<'a>(
     config: &'a Config,
     bridge: &BridgeName,
 ) -> impl Iterator<Item = (&'a RuleName, &'a Masquerade)> + 'a {
-    config.nat.with_end(End::From(bridge.clone())).filter_map(|(name, rule)| match rule {
+    config.nat.marked(End::From(bridge.clone())).filter_map(|(name, rule)| match rule {
         NatRule::Masquerade(rule) => Some((name, rule)),
         NatRule::Publish(_) | NatRule::Prefix(_) => None,
     })

@@ -31,7 +31,7 @@ pub(super) fn concerned<'a>(old: &'a Config, config: &'a Config) -> Rules<'a> {
     let ends: BTreeSet<_> = bridges
         .flat_map(|name| [End::From(name.clone()), End::To(name.clone()), End::Unnamed])
         .collect();
-    let about = ends.into_iter().flat_map(|end| config.nat.with_end(end));
+    let about = ends.into_iter().flat_map(|end| config.nat.marked(end));
     about.chain(differing(&old.nat, &config.nat)).collect()
 }
 
@@ -39,7 +39,7 @@ pub(super) fn concerned<'a>(old: &'a Config, config: &'a Config) -> Rules<'a> {
 fn beside<'a>(old: &'a Config, config: &'a Config) -> Rules<'a> {
     let froms: BTreeSet<_> =
         differing(&old.nat, &config.nat).map(|(_, rule)| rule.from()).collect();
-    froms.into_iter().flat_map(|from| config.nat.with_end(End::From(from.clone()))).collect()
+    froms.into_iter().flat_map(|from| config.nat.marked(End::From(from.clone()))).collect()
 }
 
 pub(super) fn check(config: &Config, rule: &NatRule) -> Result<(), CtlError> {

@@ -143,7 +143,7 @@ fn concerned<'a>(old: &'a Config, config: &'a Config) -> BTreeSet<&'a BridgeName
         old.allowed.get(*from) != Some(reached) || reached.iter().any(|to| differing.contains(to))
     });
     let to = differing.iter().map(|name| End::To((*name).clone())).chain([End::Unnamed]);
-    let rules = to.flat_map(|end| config.nat.with_end(end));
+    let rules = to.flat_map(|end| config.nat.marked(end));
     let rules = rules.chain(plan::differing(&old.nat, &config.nat)).map(|(_, rule)| rule.from());
     let froms = rules.chain(allowed.map(|(from, _)| from));
     froms.chain(differing.iter().copied()).collect()
@@ -183,7 +183,7 @@ fn reached<'a>(
     config: &'a Config,
     from: &'a BridgeName,
 ) -> impl Iterator<Item = &'a BridgeName> + 'a {
-    let rules = config.nat.with_end(End::From(from.clone()));
+    let rules = config.nat.marked(End::From(from.clone()));
     let translated = rules.filter_map(|(_, rule)| match rule {
         NatRule::Masquerade(rule) => Some(&rule.to),
         // The daemon's own bridge, from which it leads, reaches nothing by routing.

@@ -3,8 +3,8 @@
 mod bridge;
 mod flows;
 mod health;
+mod indexed;
 mod nat;
-mod nat_rules;
 mod network;
 mod port;
 mod service;
@@ -25,10 +25,11 @@ use crate::{BridgeName, CtlError, IpCidr, Mtu, PortName, Prefix, ServiceName};
 pub use bridge::{Advertise, Bridge, StaticMac, StaticNeighbor, VlanOf};
 pub use flows::Flows;
 pub use health::{HealthCheck, Probe};
+pub use indexed::{Indexed, Marked};
 pub use nat::{
-    Filtering, Forward, Masquerade, NatRule, PrefixTranslation, Publish, Timeouts, Tracking,
+    End, Filtering, Forward, Masquerade, NatRule, NatRules, PrefixTranslation, Publish, Timeouts,
+    Tracking,
 };
-pub use nat_rules::{End, NatRules};
 pub(crate) use network::short;
 pub use network::{Endpoint, Network, NetworkChange, NetworkSettings, Overlay, Shape};
 pub use port::{Egress, Ingress, NetdevMode, NetnsIdentity, Port, PortKind, Tap, TapRoute};

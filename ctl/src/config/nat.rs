@@ -6,8 +6,23 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::indexed::{Indexed, Marked};
 use crate::names::{BadName, as_string, bad, digits};
 use crate::{AddressRanges, Bridge, BridgeName, PortName, PortRange, Prefix, Protocol, RuleName};
+
+/// The rules, by their names and by their ends.
+pub type NatRules = Indexed<RuleName, NatRule>;
+
+/// An end of a rule: the bridge that packets come from, or the one that they go to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// Packets that come from this bridge are translated, or those that come to it, where a port is published.
+    From(BridgeName),
+    /// They go to this one then.
+    To(BridgeName),
+    /// They go wherever the container's address is: the rule does not name a bridge.
+    Unnamed,
+}
 
 /// A rule of address translation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +34,15 @@ pub enum NatRule {
     Publish(Publish),
     /// A prefix inside is another one outside, address by address.
     Prefix(PrefixTranslation),
+}
+
+impl Marked for NatRule {
+    type Mark = End;
+
+    fn marks(&self) -> impl Iterator<Item = End> {
+        let to = self.to().cloned().map_or(End::Unnamed, End::To);
+        [End::From(self.from().clone()), to].into_iter()
+    }
 }
 
 impl NatRule {

@@ -18,8 +18,6 @@ use crate::names::{BadName, bad, digits};
 pub struct FlowId(u32);
 
 impl FlowId {
-    /// The lowest number.
-    pub(crate) const FIRST: Self = Self(0);
     /// Numbers are below this, and so are rules.
     pub const LIMIT: u32 = 1 << 20;
     const RULE: &str = "use 0 to 1048575; `flow list` shows the numbers";

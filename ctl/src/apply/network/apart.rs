@@ -33,7 +33,7 @@ fn published<'a>(
     config: &'a Config,
     subnet_of: &impl Fn(&IpAddr) -> Option<Prefix>,
 ) -> Option<Claim<'a>> {
-    config.nat.with_end(End::Unnamed).find_map(|(name, rule)| {
+    config.nat.marked(End::Unnamed).find_map(|(name, rule)| {
         let NatRule::Publish(rule) = rule else { return None };
         let ip = rule.forward.container;
         let subnet = subnet_of(&ip)?;
