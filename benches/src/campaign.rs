@@ -3,9 +3,8 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::measure::Setting;
+use crate::progress::Progress;
 use crate::record::{Record, SubjectNote};
 use crate::subject::{Rig, Subject, Wish, catalogue};
 use crate::summary;
@@ -89,9 +88,9 @@ pub(crate) fn run_each(
 ) -> Result<(), Box<dyn Error>> {
     let mut record = plan.begin()?;
     let turns = plan.turns();
-    let bar = progress(turns.len() * steps);
+    let progress = Progress::of(turns.len() * steps);
     for (round, subject) in turns {
-        bar.set_message(subject.name);
+        progress.at(subject.name);
         for number in 0..steps {
             let wish = Wish { monitor: true, is_durable: true, ..Wish::USUAL };
             let taken = match subject.start(&wish) {
@@ -101,18 +100,11 @@ pub(crate) fn run_each(
             if let Err(error) = taken {
                 record.fail(subject.name, &format!("step {}", number + 1), &error.to_string());
             }
-            bar.inc(1);
+            progress.done(1);
         }
     }
-    bar.finish_and_clear();
+    drop(progress);
     plan.finish(&record)
-}
-
-/// Progress with the time left; nothing where nobody looks.
-pub(crate) fn progress(steps: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left: {msg}");
-    let bar = ProgressBar::new(u64::try_from(steps).unwrap_or(u64::MAX));
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Subjects by name, as people give them; the default ones if none are named.

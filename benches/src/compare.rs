@@ -4,10 +4,9 @@ use std::error::Error;
 use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
-
-use crate::campaign::{Plan, choose, progress};
+use crate::campaign::{Plan, choose};
 use crate::measure::{CATALOGUE, Measure, QUICK, Setting};
+use crate::progress::Progress;
 use crate::record::Record;
 use crate::subject::{Family, Subject, Wish, catalogue};
 
@@ -38,11 +37,11 @@ pub(crate) fn run(plan: &Plan, measures: &[String]) -> Result<Record, Box<dyn Er
     let mut record = plan.begin()?;
     let turns = plan.turns();
     let steps = turns.iter().map(|(_, subject)| applicable(&measures, subject.family).count());
-    let bar = progress(steps.sum());
+    let progress = Progress::of(steps.sum());
     for (round, subject) in turns {
-        turn(&mut record, &subject, &measures, round, plan.setting, &bar);
+        turn(&mut record, &subject, &measures, round, plan.setting, &progress);
     }
-    bar.finish_and_clear();
+    drop(progress);
     plan.finish(&record)?;
     Ok(record)
 }
@@ -75,7 +74,7 @@ fn turn(
     measures: &[Measure],
     round: usize,
     setting: Setting,
-    bar: &ProgressBar,
+    progress: &Progress,
 ) {
     let mut mtus: Vec<u32> =
         applicable(measures, subject.family).map(|measure| measure.mtu).collect();
@@ -84,17 +83,17 @@ fn turn(
     for mtu in mtus {
         let wanted: Vec<_> =
             applicable(measures, subject.family).filter(|measure| measure.mtu == mtu).collect();
-        bar.set_message(format!("{} starts", subject.name));
+        progress.at(format!("{} starts", subject.name));
         let rig = match subject.start(&Wish { mtu, ..Wish::USUAL }) {
             Ok(rig) => rig,
             Err(error) => {
                 record.fail(subject.name, "start", &error.to_string());
-                bar.inc(u64::try_from(wanted.len()).unwrap_or(0));
+                progress.done(wanted.len());
                 continue;
             }
         };
         for measure in wanted {
-            bar.set_message(format!("{}, {}", subject.name, measure.about));
+            progress.at(format!("{}, {}", subject.name, measure.about));
             match measure.take(&rig, setting) {
                 Err(error) => record.fail(subject.name, measure.name, &error.to_string()),
                 Ok(figures) => {
@@ -103,7 +102,7 @@ fn turn(
                     figures.into_iter().for_each(enter);
                 }
             }
-            bar.inc(1);
+            progress.done(1);
         }
     }
 }

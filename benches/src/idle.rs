@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use netlab::cpu;
 
-use crate::campaign::{Plan, choose, progress};
+use crate::campaign::{Plan, choose};
+use crate::progress::Progress;
 use crate::record::{Figure, Record};
 use crate::subject::{Labour, Rig, Subject, Wish, catalogue};
 
@@ -48,15 +49,15 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<Subject>, Box<dyn Error>> {
 pub(crate) fn run(plan: &Plan, ports: u16) -> Result<(), Box<dyn Error>> {
     let mut record = plan.begin()?;
     let turns = plan.turns();
-    let bar = progress(turns.len());
+    let progress = Progress::of(turns.len());
     for (round, subject) in turns {
-        bar.set_message(subject.name);
+        progress.at(subject.name);
         let wish = Wish { guests: ports.saturating_sub(ENDS), ..Wish::USUAL };
         let measured = subject.start(&wish).and_then(|rig| at_rest(&rig, plan.setting.duration));
         enter(&mut record, &subject, (round, ports), measured);
-        bar.inc(1);
+        progress.done(1);
     }
-    bar.finish_and_clear();
+    drop(progress);
     plan.finish(&record)
 }
 

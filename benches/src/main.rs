@@ -25,6 +25,7 @@ mod machine;
 mod measure;
 mod micro;
 mod null_ports;
+mod progress;
 mod record;
 mod rfc2544;
 mod rfc2889;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use netlab::cpu;
 use vswitch::sys::cycles;
 
-use crate::campaign::progress;
 use crate::micro::{Forwarder, Traffic, UPLINK};
+use crate::progress::Progress;
 use crate::record::{Figure, Record, SubjectNote};
 use crate::subject::{Replay, worker_core};
 
@@ -117,22 +117,21 @@ pub(crate) fn run(options: &Options) -> Result<Record, Box<dyn Error>> {
     hostnet::sandbox::enter()?;
     let mut record = Record::begin(notes());
     let is_installed = Replay::missing().is_none();
-    let bar = progress(rounds * 2);
+    let progress = Progress::of(rounds * 2);
     for round in 0..rounds {
         // Another one begins each round: what comes first finds the machine in another state.
         for turn in [round % 2, 1 - round % 2] {
             if turn == 0 {
-                bar.set_message(OURS);
+                progress.at(OURS);
                 our_turn(&mut record, round, &loads, duration);
             } else if is_installed {
-                bar.set_message(BEST);
+                progress.at(BEST);
                 let taken = their_turn(&mut record, round, &loads, duration);
                 taken.unwrap_or_else(|error| record.fail(BEST, "a turn", &error.to_string()));
             }
-            bar.inc(1);
+            progress.done(1);
         }
     }
-    bar.finish_and_clear();
     loads.iter().for_each(|load| enter_best(&mut record, load.name));
     Ok(record)
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use ctl::response::Stats;
 use ctl::{Client, Query, Request};
 
-use crate::campaign::progress;
 use crate::measure::{Measure, Setting, by_name};
+use crate::progress::Progress;
 use crate::record::{Figure, Record};
 use crate::subject::{Family, Rig, Subject, Wish};
 
@@ -70,17 +70,16 @@ pub(crate) fn run(
     }
     let connections = Some(CONNECTIONS).filter(|_| subject.family != Family::Nat);
     let mix: Vec<_> = MIX.into_iter().chain(connections).filter_map(by_name).collect();
-    let bar = progress(usize::try_from(time.as_secs())?);
+    let progress = Progress::of(usize::try_from(time.as_secs())?);
     let (begun, mut samples) = (Instant::now(), Vec::new());
     while begun.elapsed() < time || samples.len() < LEAST_SAMPLES {
         cycle(&rig, &mix, setting, &mut record)?;
         let sample = Sample::take()?;
         enter(&mut record, samples.len(), sample)?;
         samples.push(sample);
-        bar.set_position(begun.elapsed().as_secs());
-        bar.set_message(format!("{} KiB, {} descriptors", sample.memory_kib, sample.descriptors));
+        progress.reached(begun.elapsed().as_secs());
+        progress.at(format!("{} KiB, {} descriptors", sample.memory_kib, sample.descriptors));
     }
-    bar.finish_and_clear();
     let grown = growth(&samples).map(|what| format!("after {} cycles {what}", samples.len()));
     Ok((record, grown))
 }

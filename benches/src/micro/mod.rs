@@ -27,7 +27,7 @@ use meter::Meter;
 
 use pktio::buffer::BURST_FRAMES;
 
-use crate::campaign::progress;
+use crate::progress::Progress;
 use crate::record::{Figure, INSTRUCTIONS, Record, SubjectNote};
 
 /// Something that is done to some items at each call, by the meter.
@@ -158,15 +158,14 @@ pub(crate) fn run(kinds: &[Kind], options: &Options) -> Result<Record, Box<dyn E
     let all = kinds.iter().flat_map(|kind| kind.cases().into_iter().map(|case| (*kind, case)));
     let chosen = chosen(all.collect(), &options.only)?;
     let mut record = Record::begin(notes(&chosen));
-    let bar = progress(chosen.len());
+    let progress = Progress::of(chosen.len());
     for (_, case) in &chosen {
-        bar.set_message(case.name());
+        progress.at(case.name());
         if let Err(error) = measure(case, options, &mut record) {
             record.fail(case.stage, &case.name(), &error.to_string());
         }
-        bar.inc(1);
+        progress.done(1);
     }
-    bar.finish_and_clear();
     Ok(record)
 }
 
