@@ -19,7 +19,7 @@ pub(crate) use bridge::MAX_GATEWAYS;
 pub(crate) use nat::{address_nowhere, check_addressed, published_already};
 pub(crate) use network::check_room;
 pub(crate) use references::{Reference, references};
-pub(crate) use route::{Link, MAX_NEXT_HOPS};
+pub(crate) use route::{Link, MAX_NEXT_HOPS, subnets};
 
 use crate::loopback;
 use crate::plan::differing;
