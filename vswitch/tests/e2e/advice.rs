@@ -2,14 +2,16 @@
 
 use std::net::UdpSocket;
 
-use ctl::response::{Changed, EndpointInfo, WhyInfo};
+use ctl::response::{Changed, EndpointInfo, TraceOutcome, WhyInfo};
 use ctl::{Masquerade, Mutation, NatAdd, NatRule, NetworkConnect, NetworkCreate};
 use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
 use crate::daemon::{Daemon, eventually};
 use crate::explain::{are_known, trace, two_bridges, why};
+use crate::lifecycle::attach;
 use crate::routing::container;
 use crate::uplink::{HOST, Outcome, Site, WORLD, io};
+use crate::vxlan;
 
 pub fn tests() -> Vec<Test> {
     let beside_the_host = [
@@ -19,7 +21,9 @@ pub fn tests() -> Vec<Test> {
     let beside_the_host = beside_the_host.into_iter().map(|test| test.needs(Need::Bpf));
     let others = [
         test!(what_was_lost_of_another_protocol_or_the_other_way_is_no_such_packet),
+        test!(who_was_not_heard_of_is_asked_for_where_he_can_be),
         test!(a_container_is_explained_by_its_alias_and_a_network_is_none),
+        test!(what_the_resolver_takes_is_said_to_be_its),
     ];
     beside_the_host.chain(others).map(|test| test.needs(Need::Tun)).collect()
 }
@@ -97,6 +101,45 @@ fn why_advises_an_interface_of_the_host_to_who_asks_for_the_hosts_address() -> T
     assert!(why(&site.daemon, "web 10.3.0.3 tcp 22")?.reaches);
     assert!(why(&site.daemon, &format!("web {} tcp 8080", HOST[0]))?.reaches, "it is published");
     site.daemon.check_ledger()
+}
+
+fn who_was_not_heard_of_is_asked_for_where_he_can_be() -> TestResult {
+    let hosts = vxlan::hosts()?;
+    let (one, two) = (vxlan::switch(&hosts.0)?, vxlan::switch(&hosts.1)?);
+    vxlan::join(&one, vxlan::Outside::V4, 1, &[2])?;
+    vxlan::join(&two, vxlan::Outside::V4, 2, &[1])?;
+    let attached = |daemon: &Daemon, ip: &str| -> Outcome<(Container, String)> {
+        let container = Container::new()?;
+        let changed = daemon.change(Mutation::Attach(attach(&container, ip)?))?;
+        container.await_ready("eth0")?;
+        Ok((container, changed.port.ok_or("no port in the answer")?.to_string()))
+    };
+    let (near, port) = attached(&one, "10.0.0.1/24")?;
+    let (_known, _) = attached(&one, "10.0.0.3/24")?;
+    let (_far, _) = attached(&two, "10.0.0.2/24")?;
+    ping::ping(&near, "10.0.0.2".parse()?, &ping::Options::default())?;
+    let answer = why(&one, &format!("{port} 10.0.0.2"))?;
+    let told = format!(
+        "it is not known yet whether {port} reaches 10.0.0.2: it waits until 10.0.0.2 answers on bridge br0, which has no gateway, so that \
+         the switch does not hear who has which address; the question goes to port vx0 (1 station), of which it is not known what addresses \
+         are there"
+    );
+    assert_eq!((answer.reaches, answer.sentence), (false, told));
+    Ok(())
+}
+
+fn what_the_resolver_takes_is_said_to_be_its() -> TestResult {
+    let daemon = Daemon::start()?;
+    network(&daemon, "web", "10.1.0.0/24", false)?;
+    let (_shop, _) = joined(&daemon, "web", "shop")?;
+    let asked = why(&daemon, "shop 10.1.0.1 udp 53")?;
+    let told = "shop reaches the switch itself, which answers for 10.1.0.1";
+    assert_eq!((asked.reaches, &*asked.sentence), (true, told));
+    let TraceOutcome::Answered { packet } = &asked.forward.outcome else {
+        return Err(format!("{asked:?}").into());
+    };
+    assert_eq!(packet, "its resolver (DNS) takes it, and answers what is asked in it");
+    daemon.check_ledger()
 }
 
 fn sends(from: &Container, to: &str) -> TestResult {

@@ -124,6 +124,11 @@ impl Switch {
         ips.flat_map(|ip| self.heard_of(ip)).filter(|host| host.port == *port).collect()
     }
 
+    /// Whether it is known which addresses there are behind a port.
+    pub(super) fn has_addresses(&self, port: &PortName) -> bool {
+        !self.configured(port).is_empty()
+    }
+
     /// The addresses that a port's container was given.
     fn configured(&self, name: &PortName) -> Vec<Host> {
         let Some(port) = self.config().ports.get(name) else { return Vec::new() };

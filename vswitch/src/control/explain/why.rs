@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ctl::response::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
-use ctl::{BridgeName, CtlError, FiveTuple, Party, Protocol, Sketch, Why};
+use ctl::{CtlError, FiveTuple, Party, Protocol, Sketch, Why};
 use flows::{Fate, Finding, PortIndex, Trace, Tuple};
 use pktio::wire::{EthernetHeader, Layers, MacAddr};
 
@@ -32,10 +32,9 @@ impl Leg {
     }
 
     /// One whose sender first has to find whom to give it to.
-    pub(super) fn asking(packet: String, ip: IpAddr, bridge: &BridgeName) -> Self {
+    pub(super) fn asking(packet: String, ip: IpAddr, until: String) -> Self {
         let because = format!("its subnet, in which {ip} is");
         let stages = vec![container(format!("asks for {ip}"), because)];
-        let until = format!("{ip} answers on bridge {bridge}, where nobody is known to have it");
         Self {
             info: TraceInfo { packet, stages, outcome: TraceOutcome::Held { until } },
             trace: None,
