@@ -6,9 +6,10 @@ mod same;
 use std::fmt::Display;
 use std::net::IpAddr;
 
+use crate::check::is_link_local;
 use crate::{
-    Attach, Config, CtlError, Detach, ErrorCode, IfName, NetnsRef, NetworkConnect, Port, PortKind,
-    PortName, RawNetns, Tap,
+    Attach, BridgeName, Config, CtlError, Detach, ErrorCode, IfName, IpCidr, NetnsRef,
+    NetworkConnect, Port, PortKind, PortName, RawNetns, Tap,
 };
 pub(crate) use same::differences;
 
@@ -92,27 +93,52 @@ impl NetworkConnect {
 }
 
 impl Config {
-    /// What is to be said of a port's default gateways that are not those of its bridge: they may be routers on the wire. One that the
-    /// bridge's own routes lead to is.
+    /// What is to be said of a port's default gateways that are nobody's who is known on its bridge: they may be routers on the wire.
+    /// One that the bridge's own routes lead to is.
     pub fn other_routers(&self, port: &Port) -> Vec<String> {
         let name = self.domain_of(port);
         let (PortKind::Tap(tap), Some(bridge)) = (&port.kind, self.bridges.get(name)) else {
             return Vec::new();
         };
-        let routes = self.routes.get(name);
-        let routers = || routes.into_iter().flatten().flat_map(|(_, route)| &route.via);
         let note = |gateway: &IpAddr| {
             let own = bridge.gateways.iter().map(|own| own.addr);
             let own: Vec<_> = own.filter(|own| own.is_ipv4() == gateway.is_ipv4()).collect();
-            let is_known = own.contains(gateway) || routers().any(|router| router == gateway);
-            (!own.is_empty() && !is_known).then(|| {
+            let remedy = match (&own[..], is_link_local(*gateway)) {
+                // Each link has routers of these, which nobody gives.
+                ([], true) => return None,
+                ([], false) => self.as_gateway(port, *gateway),
+                _ => String::new(),
+            };
+            let is_known = own.contains(gateway) || self.is_somebodys(name, *gateway);
+            (!is_known).then(|| {
                 format!(
-                    "{gateway} is no gateway of bridge {name} ({}): unless a router on it has this address, the container reaches nothing beyond",
+                    "{gateway} is no gateway of bridge {name} ({}): unless a router on it has this address, the container reaches nothing \
+                     beyond{remedy}",
                     list(&own)
                 )
             })
         };
         tap.gateways.iter().filter_map(note).collect()
+    }
+
+    /// Whether an address is known to be another's than the switch's on a bridge: that of a router, or of a container that may be one.
+    fn is_somebodys(&self, name: &BridgeName, ip: IpAddr) -> bool {
+        let mut routes = self.routes.get(name).into_iter().flatten();
+        let has_it = |port: &Port| {
+            self.domain_of(port) == name && port.kind.addresses().iter().any(|own| own.addr == ip)
+        };
+        routes.any(|(_, route)| route.via.contains(&ip)) || self.ports.values().any(has_it)
+    }
+
+    /// How the switch itself becomes the gateway that a port is given, where its bridge can have one.
+    fn as_gateway(&self, port: &Port, gateway: IpAddr) -> String {
+        let subnet = port.kind.addresses().iter().find(|own| own.contains(gateway));
+        let is_plain = port.vlan.untagged().is_none() && !self.networks.contains_key(&port.bridge);
+        let cidr = subnet.filter(|_| is_plain).map(|own| IpCidr { addr: gateway, ..*own });
+        cidr.map_or_else(String::new, |cidr| {
+            let name = &port.bridge;
+            format!("; that the switch is it, run: vswitchctl bridge set {name} --gateway {cidr}")
+        })
     }
 }
 

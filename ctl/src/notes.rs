@@ -1,7 +1,9 @@
 //! What is to be said of a change that is made all the same: it may be otherwise than meant.
 
+use std::collections::BTreeMap;
+
 use crate::attach::attached;
-use crate::check::shown;
+use crate::check::{shown, subnets};
 use crate::{
     Allowance, BridgeName, Config, Detach, IfName, IpCidr, NatRule, NetnsRef, NetworkDisconnect,
     NetworkSet, Port, PortKind, PortName, Prefix, Publish, RuleName,
@@ -33,26 +35,37 @@ impl Config {
         port.kind.addresses().iter().filter_map(note).collect()
     }
 
-    /// What is to be said of a network whose subnets other networks have as well. They are apart, so that it works, as long as nobody
+    /// What is to be said of a bridge or network whose subnets others have as well. They are apart, so that it works, as long as nobody
     /// wants more.
     pub fn notes_on_subnets(&self, name: &BridgeName) -> Vec<String> {
-        let Some(own) = self.networks.get(name) else { return Vec::new() };
-        let note = |subnet: &Prefix| {
-            let others = self.networks.iter().filter(|(other, _)| *other != name);
-            let theirs =
-                others.flat_map(|(other, it)| it.pools.keys().map(move |its| (other, its)));
-            let theirs = theirs.filter(|(_, its)| subnet.overlaps(its));
-            let theirs: Vec<_> =
-                theirs.map(|(other, its)| format!("{its} of network {other}")).collect();
-            (!theirs.is_empty()).then(|| {
-                format!(
-                    "{subnet} overlaps {}: they are apart, no rule can join them (`route allow`), and a rule that leads to an address of \
-                     several has to say which network it means (`--to`)",
-                    shown(&theirs)
-                )
-            })
+        let mut common: BTreeMap<Prefix, Vec<String>> = BTreeMap::new();
+        for other in self.bridges.keys().filter(|other| *other != name) {
+            let kind = if self.networks.contains_key(other) { "network" } else { "bridge" };
+            let theirs = self.subnets_beside(other, name);
+            for subnet in self.subnets_beside(name, other) {
+                let its = theirs.iter().filter(|its| subnet.overlaps(its));
+                let its: Vec<_> = its.map(|its| format!("{its} of {kind} {other}")).collect();
+                if !its.is_empty() {
+                    common.entry(subnet).or_default().extend(its);
+                }
+            }
+        }
+        let note = |(subnet, theirs): (Prefix, Vec<String>)| {
+            format!(
+                "{subnet} overlaps {}: they are apart, no rule can join them (`route allow`), and a rule that leads to an address of \
+                 several has to say which of them it means (`--to`)",
+                shown(&theirs)
+            )
         };
-        own.pools.keys().filter_map(note).collect()
+        common.into_iter().map(note).collect()
+    }
+
+    /// The subnets of a bridge that it should not have in common with another one: of networks all that containers get addresses of.
+    fn subnets_beside(&self, name: &BridgeName, other: &BridgeName) -> Vec<Prefix> {
+        match (self.networks.get(name), self.networks.get(other)) {
+            (Some(network), Some(_)) => network.pools.keys().copied().collect(),
+            _ => subnets(self, name),
+        }
     }
 
     /// What is to be said of a port that is published of a container which does not answer, or is not there.

@@ -19,7 +19,7 @@ pub(crate) use bridge::MAX_GATEWAYS;
 pub(crate) use nat::{address_nowhere, check_addressed, published_already};
 pub(crate) use network::check_room;
 pub(crate) use references::{Reference, references};
-pub(crate) use route::{Link, MAX_NEXT_HOPS};
+pub(crate) use route::{Link, MAX_NEXT_HOPS, subnets};
 
 use crate::loopback;
 use crate::plan::differing;
@@ -146,7 +146,7 @@ fn check_numbers(config: &Config) -> Result<(), CtlError> {
 const SHOWN: usize = 10;
 
 /// Names of what a message is about, for people.
-pub(crate) fn shown(names: &[impl Display]) -> String {
+pub fn shown(names: &[impl Display]) -> String {
     let more = if names.len() > SHOWN { ", ..." } else { "" };
     let shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
     shown.join(", ") + more

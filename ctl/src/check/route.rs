@@ -168,7 +168,7 @@ fn parting(config: &Config, both: [&BridgeName; 2]) -> String {
 
 /// The subnets that a bridge's addresses are of. Those of a routed network are known one by one, and may be among those of an
 /// uplink.
-fn subnets(config: &Config, name: &BridgeName) -> Vec<Prefix> {
+pub(crate) fn subnets(config: &Config, name: &BridgeName) -> Vec<Prefix> {
     let gateways = config.bridges.get(name).into_iter().flat_map(Bridge::subnets);
     let global = gateways.filter(|(_, gateway)| !is_link_local(gateway.addr));
     match config.networks.get(name).map(|network| (network.settings.shape, network)) {

@@ -79,11 +79,29 @@ fn a_default_gateway_that_may_be_nobodys_is_told() {
         // The bridge's own routes lead to this router.
         ("br0", r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.254"]"#.to_owned()),
         ("br0", format!(r#"{vlan}:["10.0.20.1"]"#)),
-        ("plain", r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.9"]"#.to_owned()),
+        ("plain", r#""ips":["fd00::2/64"],"gateways":["fe80::9"]"#.to_owned()),
     ];
     for (bridge, rest) in fine {
         assert_eq!(notes(bridge, &rest), Vec::<String>::new(), "{rest}");
     }
+}
+
+#[test]
+fn a_default_gateway_on_a_bridge_without_any_is_told_unless_somebody_has_its_address() {
+    let router = r#"attach {"netns":"router","bridge":"routed","ips":["10.0.0.9/24"]}"#;
+    let bridges = ["plain", "routed"].map(|name| format!(r#"bridge.add {{"name":"{name}"}}"#));
+    let config = config_of(&[&bridges[0], &bridges[1], router]);
+    let notes = |bridge: &str, rest: &str| {
+        let text = format!(r#"attach {{"netns":"web","bridge":"{bridge}",{rest}}}"#);
+        config.other_routers(&attach(&text).port())
+    };
+    let given = r#""ips":["10.0.0.2/24"],"gateways":["10.0.0.9"]"#;
+    let told = "10.0.0.9 is no gateway of bridge plain (none): unless a router on it has this address, the container reaches nothing beyond";
+    let remedy = "; that the switch is it, run: vswitchctl bridge set plain --gateway 10.0.0.9/24";
+    assert_eq!(notes("plain", given), [format!("{told}{remedy}")]);
+    // Of one VLAN a bridge's gateway is none.
+    assert_eq!(notes("plain", &format!(r#"{given},"vlan":{{"access":20}}"#)), [told]);
+    assert_eq!(notes("routed", given), Vec::<String>::new());
 }
 
 #[test]

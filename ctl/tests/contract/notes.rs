@@ -92,6 +92,32 @@ fn networks_with_one_subnet_are_made_and_noted() {
     assert_eq!(config.notes_on_subnets(&name("db")), Vec::<String>::new());
 }
 
+#[test]
+fn bridges_with_one_subnet_are_made_and_noted() {
+    let staff = r#"bridge.add {"name":"staff","gateways":["10.0.0.1/24","fe80::1/64"],"vlan_of":{"bridge":"inside","vlan":20}}"#;
+    let config = config_of(&[
+        r#"bridge.add {"name":"inside","gateways":["10.0.0.1/24","fe80::1/64"]}"#,
+        r#"bridge.add {"name":"other","gateways":["10.3.0.1/24"]}"#,
+        r#"network.create {"name":"web","subnets":["10.3.0.0/16"]}"#,
+        staff,
+    ]);
+    for (bridge, start) in [
+        ("staff", "10.0.0.0/24 overlaps 10.0.0.0/24 of bridge inside: they are apart,"),
+        ("inside", "10.0.0.0/24 overlaps 10.0.0.0/24 of bridge staff:"),
+        ("other", "10.3.0.0/24 overlaps 10.3.0.0/16 of network web:"),
+        ("web", "10.3.0.0/16 overlaps 10.3.0.0/24 of bridge other:"),
+    ] {
+        let [note] = &config.notes_on_subnets(&name(bridge))[..] else { panic!("{bridge}") };
+        assert!(note.starts_with(start), "{note}");
+    }
+    // A routed network has addresses of its uplink's subnet.
+    let routed = r#"network.create {"name":"dmz","settings":{"shape":"routed"},"subnets":["192.0.2.128/25"]}"#;
+    let config = config_of(&[&UPLINK[..], &[routed]].concat());
+    for bridge in ["dmz", "up"] {
+        assert_eq!(config.notes_on_subnets(&name(bridge)), Vec::<String>::new(), "{bridge}");
+    }
+}
+
 fn notes_on(config: &Config, request: &str) -> Vec<String> {
     match change(request) {
         Mutation::NatAdd(add) => config.notes_on_publishing(&add.rule),

@@ -54,14 +54,26 @@ fn network(frame: &[u8]) -> Option<String> {
     })
 }
 
-/// What a message of ICMP is, as far as people send it by hand. Not of what is cut off, or a later fragment.
+/// What a message of ICMP is, as far as people send it by hand.
 fn icmp(frame: &[u8], layers: &Layers) -> &'static str {
-    let kind = frame.get(usize::from(layers.l4)).filter(|_| layers.fragment != Fragment::Later);
-    match (layers.protocol, kind) {
+    match (layers.protocol, type_of(frame, layers)) {
         (protocol::ICMP, Some(8)) | (protocol::ICMPV6, Some(128)) => ECHO_REQUEST,
         (protocol::ICMP, Some(0)) | (protocol::ICMPV6, Some(129)) => ECHO_REPLY,
         _ => "icmp",
     }
+}
+
+/// The type of a message of ICMP. Not of what is cut off, or a later fragment.
+fn type_of(frame: &[u8], layers: &Layers) -> Option<u8> {
+    let kind = frame.get(usize::from(layers.l4)).copied();
+    kind.filter(|_| layers.fragment != Fragment::Later)
+}
+
+/// The type of a frame that is a message of ICMP.
+pub fn icmp_type(frame: &[u8]) -> Option<u8> {
+    let layers = Layers::parse(&padded(frame)).ok()??;
+    let is_icmp = matches!(layers.protocol, protocol::ICMP | protocol::ICMPV6);
+    type_of(frame, &layers).filter(|_| is_icmp)
 }
 
 /// Between whom a conversation is. The numbers that stand for ports in one of ICMP tell people nothing.

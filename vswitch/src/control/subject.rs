@@ -36,6 +36,10 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
         Mutation::NetworkDisconnect(request) => {
             Changed { notes: old.not_connected(request).into_iter().collect(), ..none }
         }
+        Mutation::BridgeAdd(add) => Changed { notes: next.notes_on_subnets(&add.name), ..none },
+        Mutation::BridgeSet(set) if set.gateways.is_some() => {
+            Changed { notes: next.notes_on_subnets(&set.name), ..none }
+        }
         Mutation::VxlanAdd(add) => Changed { port: Some(add.name.clone()), ..none },
         Mutation::NatAdd(add) => {
             let name = add.rule_name().map_err(|error| CtlError::invalid(error.to_string()))?;

@@ -2,24 +2,34 @@
 
 use std::net::UdpSocket;
 
-use ctl::response::{Changed, EndpointInfo, WhyInfo};
-use ctl::{Masquerade, Mutation, NatAdd, NatRule, NetworkConnect, NetworkCreate};
+use ctl::response::{Changed, EndpointInfo, TraceOutcome, TraceStage, WhyInfo};
+use ctl::{
+    Destination, Masquerade, Mutation, NatAdd, NatRule, NetworkConnect, NetworkCreate, Publish,
+    RouteAdd,
+};
 use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
 use crate::daemon::{Daemon, eventually};
 use crate::explain::{are_known, trace, two_bridges, why};
+use crate::lifecycle::attach;
 use crate::routing::container;
 use crate::uplink::{HOST, Outcome, Site, WORLD, io};
+use crate::vxlan;
 
 pub fn tests() -> Vec<Test> {
     let beside_the_host = [
         test!(why_advises_to_publish_where_nothing_else_is_reached_from_outside),
         test!(why_advises_an_interface_of_the_host_to_who_asks_for_the_hosts_address),
+        test!(who_is_beyond_a_router_of_the_hosts_comes_in_by_the_uplink),
     ];
     let beside_the_host = beside_the_host.into_iter().map(|test| test.needs(Need::Bpf));
     let others = [
         test!(what_was_lost_of_another_protocol_or_the_other_way_is_no_such_packet),
+        test!(who_is_beyond_a_router_comes_in_by_the_routers_port),
+        test!(who_was_not_heard_of_is_asked_for_where_he_can_be),
         test!(a_container_is_explained_by_its_alias_and_a_network_is_none),
+        test!(of_several_containers_with_one_alias_each_is_explained),
+        test!(what_the_resolver_takes_is_said_to_be_its),
     ];
     beside_the_host.chain(others).map(|test| test.needs(Need::Tun)).collect()
 }
@@ -97,6 +107,145 @@ fn why_advises_an_interface_of_the_host_to_who_asks_for_the_hosts_address() -> T
     assert!(why(&site.daemon, "web 10.3.0.3 tcp 22")?.reaches);
     assert!(why(&site.daemon, &format!("web {} tcp 8080", HOST[0]))?.reaches, "it is published");
     site.daemon.check_ledger()
+}
+
+/// Somebody behind a router, whom nobody has heard of.
+const FAR: &str = "203.0.113.7";
+
+fn refusal(daemon: &Daemon, question: &str) -> Outcome<String> {
+    Ok(why(daemon, question).err().ok_or("somebody was meant")?.to_string())
+}
+
+fn who_is_beyond_a_router_of_the_hosts_comes_in_by_the_uplink() -> TestResult {
+    let site = Site::new()?;
+    let question = format!("{FAR} {} tcp 8080", HOST[0]);
+    let lost = refusal(&site.daemon, &question)?;
+    let like = "vswitchctl trace PORT --like 'tcp 203.0.113.7:49152 > 192.0.2.2:8080'";
+    assert!(lost.contains("no route leads to it by a router") && lost.contains(like), "{lost}");
+    let index = site.host.link("eth0")?.index;
+    site.host.netlink()?.add_default_route(WORLD[0].parse()?, index)?;
+    let beyond = site.world.netlink()?;
+    let lo = beyond.link("lo")?.index;
+    beyond.set_up(lo, true)?;
+    beyond.add_address(lo, format!("{FAR}/32").parse()?)?;
+    eventually("there is a way out", || why(&site.daemon, &question).is_ok())?;
+    // From then on the router is known.
+    ping::ping(&site.inner, FAR.parse()?, &ping::Options::default())?;
+    let answer = why(&site.daemon, &question)?;
+    let way = format!(
+        "{FAR} comes in by port up0, from router {}, to which the route to it leads",
+        WORLD[0]
+    );
+    let told =
+        format!("{FAR} reaches {} by tcp port 8080, and the answer comes back; {way}", HOST[0]);
+    assert_eq!((answer.reaches, answer.sentence), (true, told));
+    for (question, part) in [
+        (format!("{FAR} {} tcp 22", HOST[0]), "is the host's to answer"),
+        (format!("{FAR} inner tcp 81"), "nat publish add 81:10.1.0.2:81/tcp --on out"),
+    ] {
+        let answer = why(&site.daemon, &question)?;
+        let told = answer.sentence.contains(part) && answer.sentence.ends_with(&way);
+        assert!(!answer.reaches && told, "{question}: {}", answer.sentence);
+    }
+    site.daemon.check_ledger()
+}
+
+fn who_is_beyond_a_router_comes_in_by_the_routers_port() -> TestResult {
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
+    let inner = container(&daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let router = container(&daemon, "router", "b", &["10.2.0.9/24"], &[])?;
+    let _other = container(&daemon, "other", "b", &["10.2.0.8/24"], &[])?;
+    are_known(&[(&inner, "10.1.0.1"), (&router, "10.2.0.1")])?;
+    let (on, forward) = ("b".parse()?, "8080:10.1.0.2:80/tcp".parse()?);
+    let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    let (on, via) = ("b".parse()?, vec!["10.2.0.9".parse()?]);
+    daemon.change(Mutation::RouteAdd(RouteAdd { to: Destination::Default, on, via }))?;
+    let open = why(&daemon, &format!("{FAR} 10.2.0.1 tcp 8080"))?;
+    let way =
+        "203.0.113.7 comes in by port router, from router 10.2.0.9, to which the route to it leads";
+    assert!(open.reaches && open.sentence.ends_with(way), "{open:?}");
+    assert!(
+        open.forward.packet.contains("tcp 203.0.113.7 port 49152 > 10.2.0.1 port 8080"),
+        "{open:?}"
+    );
+    let stages = open.back.ok_or("no account of the answer")?.stages;
+    let leads =
+        |stage: &TraceStage| stage.stage == "route" && stage.decision.contains("to 10.2.0.9");
+    assert!(stages.iter().any(leads), "{stages:?}");
+    // Nobody in a subnet of a bridge is beyond a router of another one.
+    let near = refusal(&daemon, "10.1.0.77 10.2.0.1 tcp 8080")?;
+    assert!(near.contains("nothing is known of any address of 10.1.0.77"), "{near}");
+    daemon.check_ledger()
+}
+
+fn who_was_not_heard_of_is_asked_for_where_he_can_be() -> TestResult {
+    let hosts = vxlan::hosts()?;
+    let (one, two) = (vxlan::switch(&hosts.0)?, vxlan::switch(&hosts.1)?);
+    vxlan::join(&one, vxlan::Outside::V4, 1, &[2])?;
+    vxlan::join(&two, vxlan::Outside::V4, 2, &[1])?;
+    let attached = |daemon: &Daemon, ip: &str| -> Outcome<(Container, String)> {
+        let container = Container::new()?;
+        let changed = daemon.change(Mutation::Attach(attach(&container, ip)?))?;
+        container.await_ready("eth0")?;
+        Ok((container, changed.port.ok_or("no port in the answer")?.to_string()))
+    };
+    let (near, port) = attached(&one, "10.0.0.1/24")?;
+    let (_known, _) = attached(&one, "10.0.0.3/24")?;
+    let (_far, _) = attached(&two, "10.0.0.2/24")?;
+    ping::ping(&near, "10.0.0.2".parse()?, &ping::Options::default())?;
+    let answer = why(&one, &format!("{port} 10.0.0.2"))?;
+    let told = format!(
+        "it is not known yet whether {port} reaches 10.0.0.2: it waits until 10.0.0.2 answers on bridge br0, which has no gateway, so that \
+         the switch does not hear who has which address; the question goes to port vx0 (1 station), of which it is not known what addresses \
+         are there"
+    );
+    assert_eq!((answer.reaches, answer.sentence), (false, told));
+    Ok(())
+}
+
+fn of_several_containers_with_one_alias_each_is_explained() -> TestResult {
+    let daemon = Daemon::start()?;
+    network(&daemon, "web", "10.1.0.0/24", false)?;
+    network(&daemon, "other", "10.2.0.0/24", false)?;
+    let (_shop, _) = joined(&daemon, "web", "shop")?;
+    let (_one, one) = joined(&daemon, "web", "db")?;
+    let (_two, two) = joined(&daemon, "web", "db")?;
+    // Who is asked for the name here does not answer with this one.
+    let (_elsewhere, _) = joined(&daemon, "other", "db")?;
+    let mut both = [one, two];
+    both.sort_by(|one, two| one.port.cmp(&two.port));
+    let reached =
+        |to: &EndpointInfo| format!("shop reaches {}, and the answer comes back", to.port);
+    let first = format!("db is several containers: {}; ", reached(&both[0]));
+    let open = why(&daemon, "shop db")?;
+    assert_eq!((open.reaches, open.sentence), (true, first.clone() + &reached(&both[1])));
+    let lost = both[1].addresses[0].address.addr;
+    let rule = format!("100 icmp,dst={lost} drop").parse()?;
+    daemon.change(Mutation::FlowAdd(Box::new(rule)))?;
+    let closed = why(&daemon, "shop db")?;
+    let denied =
+        format!("shop cannot reach {}: rule 0 denies it; run: vswitchctl flow del 0", both[1].port);
+    assert_eq!((closed.reaches, &closed.sentence), (false, &(first + &denied)));
+    assert!(closed.forward.packet.contains(&lost.to_string()), "{closed:?}");
+    let back = why(&daemon, "db shop tcp 80")?;
+    assert!(back.reaches && back.sentence.starts_with("db is several containers: "), "{back:?}");
+    daemon.check_ledger()
+}
+
+fn what_the_resolver_takes_is_said_to_be_its() -> TestResult {
+    let daemon = Daemon::start()?;
+    network(&daemon, "web", "10.1.0.0/24", false)?;
+    let (_shop, _) = joined(&daemon, "web", "shop")?;
+    let asked = why(&daemon, "shop 10.1.0.1 udp 53")?;
+    let told = "shop reaches the switch itself, which answers for 10.1.0.1";
+    assert_eq!((asked.reaches, &*asked.sentence), (true, told));
+    let TraceOutcome::Answered { packet } = &asked.forward.outcome else {
+        return Err(format!("{asked:?}").into());
+    };
+    assert_eq!(packet, "its resolver (DNS) takes it, and answers what is asked in it");
+    daemon.check_ledger()
 }
 
 fn sends(from: &Container, to: &str) -> TestResult {

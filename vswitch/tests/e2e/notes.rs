@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ctl::response::{Changed, Status};
 use ctl::{
-    Allowance, Mutation, NatAdd, NatRule, NetdevMode, NetworkRm, NetworkSet, PortAdd, Publish,
-    Query,
+    Allowance, BridgeAdd, BridgeSet, Mutation, NatAdd, NatRule, NetdevMode, NetworkRm, NetworkSet,
+    PortAdd, Publish, Query,
 };
 use netlab::{Container, Need, Test, TestResult, ping, test};
 
@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Test> {
     let others = [
         test!(what_an_internal_network_does_not_answer_is_noted),
         test!(a_subnet_of_two_networks_is_noted),
+        test!(a_subnet_of_two_bridges_is_noted),
         test!(a_network_that_becomes_internal_takes_its_containers_way_out),
     ];
     others.into_iter().chain([shared]).map(|test| test.needs(Need::Tun)).collect()
@@ -83,6 +84,26 @@ fn a_subnet_of_two_networks_is_noted() -> TestResult {
     assert_eq!(network(&daemon, "one", "10.1.0.0/24", false)?.notes, Vec::<String>::new());
     let notes = network(&daemon, "two", "10.1.0.0/24", false)?.notes;
     assert!(matches!(&notes[..], [note] if note.contains("of network one")), "{notes:?}");
+    Ok(())
+}
+
+fn a_subnet_of_two_bridges_is_noted() -> TestResult {
+    let daemon = Daemon::start()?;
+    let add = |name: &str, gateway: &str| -> Result<_, Box<dyn std::error::Error>> {
+        let gateways = vec![gateway.parse()?];
+        let add = BridgeAdd { gateways, ..BridgeAdd::new(name.parse()?) };
+        Ok(daemon.change(Mutation::BridgeAdd(add))?.notes)
+    };
+    assert_eq!(add("one", "10.1.0.1/24")?, Vec::<String>::new());
+    assert_eq!(add("two", "10.2.0.1/24")?, Vec::<String>::new());
+    let set = |gateways| -> Result<_, Box<dyn std::error::Error>> {
+        let set = BridgeSet { gateways, ..BridgeSet::new("two".parse()?) };
+        Ok(daemon.change(Mutation::BridgeSet(set))?.notes)
+    };
+    for notes in [add("three", "10.1.0.1/16")?, set(Some(vec!["10.1.0.1/24".parse()?]))?] {
+        assert!(matches!(&notes[..], [note] if note.contains("of bridge one")), "{notes:?}");
+    }
+    assert_eq!(set(None)?, Vec::<String>::new(), "it was said when they were given");
     Ok(())
 }
 

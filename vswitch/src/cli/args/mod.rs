@@ -51,7 +51,7 @@ Examples:
   vswitchctl demo
   vswitchctl network create shop
   vswitchctl attach web --network shop
-  vswitchctl bridge add br0
+  vswitchctl bridge add br0 --gateway 10.0.0.1/24
   vswitchctl attach web --bridge br0 --ip 10.0.0.2/24 --gateway 10.0.0.1
   vswitchctl port add v0 --bridge br0 --netdev veth0
   vswitchctl nat masquerade add --from br0 --to up

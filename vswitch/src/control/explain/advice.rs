@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ctl::response::{NetworkInfo, TraceOutcome};
 use ctl::{
-    BridgeName, CtlError, Forward, NatRule, Party, PortKind, PortRange, Protocol, Publish,
+    BridgeName, CtlError, Forward, NatRule, Party, PortKind, PortRange, Protocol, Publish, Sketch,
     UPLINK_REMEDY, Why,
 };
 use flows::{DropReason, Fate, Finding};
@@ -26,6 +26,14 @@ impl Switch {
         }
         CtlError::not_found(format!(
             "nothing is known of any address of {party}; name an address that a port was given, or that somebody has used lately"
+        ))
+    }
+
+    /// That it is not known where packets from an address come in, and how to say it.
+    pub(super) fn unrouted(&self, ip: IpAddr, question: &Sketch) -> CtlError {
+        CtlError::not_found(format!(
+            "nothing is known of any address of {ip}, and no route leads to it by a router, from whom it would come; name an address that \
+             a port was given, or that somebody has used lately, or the port by which it comes: vswitchctl trace PORT --like '{question}'"
         ))
     }
 
@@ -129,7 +137,7 @@ impl Switch {
     }
 
     /// The bridge on which an address is the host's, by an interface that the host shares.
-    fn shared_with(&self, ip: IpAddr) -> Option<&BridgeName> {
+    pub(super) fn shared_with(&self, ip: IpAddr) -> Option<&BridgeName> {
         let mut shared = self.config().shared_bridges().into_iter();
         shared.find(|(_, own)| own.contains(&ip)).map(|(name, _)| name)
     }

@@ -28,10 +28,12 @@ impl<'a> Question<'a> {
         Self { why, ends, known_as }
     }
 
-    /// Which of them a packet is, if it is one.
-    fn turn_of(&self, packet: Tuple) -> Option<Turn> {
+    /// Which of them a frame is, if it is one.
+    fn turn_of(&self, frame: &[u8]) -> Option<Turn> {
+        let packet = describe::tuple(frame)?;
         let turns = [(Turn::Question, packet), (Turn::Answer, packet.reversed())];
-        turns.into_iter().find(|(_, asking)| self.asks(asking)).map(|(turn, _)| turn)
+        let is_it = |(turn, asking): &(Turn, Tuple)| self.asks(asking) && self.is_in(*turn, frame);
+        turns.into_iter().find(is_it).map(|(turn, _)| turn)
     }
 
     fn asks(&self, packet: &Tuple) -> bool {
@@ -39,15 +41,15 @@ impl<'a> Question<'a> {
         let is_from = source.ip == self.ends.from.ip || Some(source.ip) == self.known_as;
         let is_to = destination.ip == self.ends.to;
         let is_meant = Protocol::of(*protocol) == self.why.protocol;
-        is_from && is_to && is_meant && self.port().is_none_or(|port| destination.port == port)
+        let port = self.why.port.filter(|_| self.why.protocol.has_ports());
+        is_from && is_to && is_meant && port.is_none_or(|port| destination.port == port)
     }
 
-    /// The port at which it asks, if the protocol has any: of a ping what stands for it, see [`Tuple`].
-    fn port(&self) -> Option<u16> {
-        match self.why.protocol {
-            Protocol::Icmp => Some(echo(Turn::Question, self.ends.to.is_ipv4()).into()),
-            protocol => self.why.port.filter(|_| protocol.has_ports()),
-        }
+    /// Whether a packet goes in this direction, as far as its kind tells: the numbers of a ping may be the same in both.
+    fn is_in(&self, turn: Turn, frame: &[u8]) -> bool {
+        let is_ping = self.why.protocol == Protocol::Icmp;
+        let kind = echo(turn, self.ends.to.is_ipv4());
+        !is_ping || describe::icmp_type(frame) == Some(kind)
     }
 }
 
@@ -62,8 +64,8 @@ impl Switch {
         let now = self.fleet_ref().clock().now();
         let is_lately = |offender: &&Offender| now.since(offender.at) < LATELY;
         let meant = |offender: &'_ &Offender| {
-            let tuple = describe::tuple(offender.headers())?;
-            question.turn_of(tuple).filter(|_| self.is_near(question.ends, offender.port))
+            let turn = question.turn_of(offender.headers())?;
+            self.is_near(question.ends, offender.port).then_some(turn)
         };
         let offenders = ledger.offenders().iter().filter(is_lately);
         let mut lost: Vec<_> =
@@ -121,4 +123,47 @@ pub(super) fn remark(lost: &[LostPacket]) -> String {
     let way = if side == "in" { "coming in by" } else { "going out by" };
     let seconds = milliseconds_ago / 1000;
     format!(" (the last {what} that was really lost: {seconds} s ago, {way} {port}, {reason})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::explain::packet::frame;
+    use crate::control::explain::party::Host;
+    use pktio::wire::MacAddr;
+
+    #[test]
+    fn a_ping_of_the_other_end_is_no_answer_whatever_its_identifier() {
+        let (from, to): (IpAddr, IpAddr) =
+            ("10.1.0.2".parse().unwrap(), "10.2.0.9".parse().unwrap());
+        let why = Why {
+            from: from.to_string().parse().unwrap(),
+            to: to.to_string().parse().unwrap(),
+            protocol: Protocol::Icmp,
+            port: None,
+        };
+        let host = Host {
+            port: "inner".parse().unwrap(),
+            bridge: "a".parse().unwrap(),
+            mac: None,
+            ip: from,
+            on_link: Vec::new(),
+            gateways: Vec::new(),
+            router: None,
+        };
+        let ends = Ends { from: host, to, host: None };
+        let question = Question::new(&why, &ends, None);
+        // 8 is the type of a query, too.
+        for identifier in [8, 9] {
+            let turn_of = |(from, to), turn| {
+                let sketch = format!("icmp {from}:{identifier} > {to}:{identifier}");
+                let macs = (MacAddr([2; 6]), MacAddr([4; 6]));
+                question.turn_of(&frame(&sketch.parse().unwrap(), turn, macs))
+            };
+            assert_eq!(turn_of((from, to), Turn::Question), Some(Turn::Question));
+            assert_eq!(turn_of((to, from), Turn::Answer), Some(Turn::Answer));
+            assert_eq!(turn_of((to, from), Turn::Question), None);
+            assert_eq!(turn_of((from, to), Turn::Answer), None);
+        }
+    }
 }

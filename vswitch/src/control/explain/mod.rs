@@ -146,7 +146,7 @@ impl Switch {
                 let (info, trace) = self.follow(tracer, self.index_of(&host.port)?, &bytes)?;
                 Ok(why::Leg::sent(info, trace, (via, mac)))
             }
-            NextStation::Unknown(ip) => Ok(why::Leg::asking(text, ip, &host.bridge)),
+            NextStation::Unknown(ip) => Ok(why::Leg::asking(text, ip, self.asked_for(host, ip))),
             NextStation::None => Ok(why::Leg::unsent(text, self.no_gateway(host, to))),
         }
     }

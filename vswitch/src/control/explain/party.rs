@@ -9,6 +9,7 @@ use ctl::{BridgeName, CtlError, IpCidr, NetnsRef, Party, Port, PortKind, PortNam
 use flows::{PortIndex, Vid};
 use pktio::wire::MacAddr;
 
+use super::SOMEBODY;
 use crate::control::compile::{self, Ways};
 use crate::control::switch::Switch;
 
@@ -27,6 +28,8 @@ pub struct Host {
     pub on_link: Vec<IpCidr>,
     /// Its default gateways.
     pub gateways: Vec<IpAddr>,
+    /// The router beyond which it is, if it is not on its port's link.
+    pub router: Option<IpAddr>,
 }
 
 /// Whom a container gives a packet to.
@@ -47,6 +50,14 @@ impl Host {
             return Some(to);
         }
         self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == to.is_ipv4())
+    }
+
+    /// By which way its packets come, where that is only to be concluded.
+    pub(super) fn way_in(&self) -> String {
+        let Self { ip, port, router, .. } = self;
+        router.map_or_else(String::new, |router| {
+            format!("; {ip} comes in by port {port}, from router {router}, to which the route to it leads")
+        })
     }
 }
 
@@ -124,6 +135,11 @@ impl Switch {
         ips.flat_map(|ip| self.heard_of(ip)).filter(|host| host.port == *port).collect()
     }
 
+    /// Whether it is known which addresses there are behind a port.
+    pub(super) fn has_addresses(&self, port: &PortName) -> bool {
+        !self.configured(port).is_empty()
+    }
+
     /// The addresses that a port's container was given.
     fn configured(&self, name: &PortName) -> Vec<Host> {
         let Some(port) = self.config().ports.get(name) else { return Vec::new() };
@@ -142,6 +158,7 @@ impl Switch {
             ip: cidr.addr,
             on_link: tap.ips.clone(),
             gateways: gateways.clone(),
+            router: None,
         };
         tap.ips.iter().map(host).collect()
     }
@@ -150,10 +167,56 @@ impl Switch {
     fn heard_of(&self, ip: IpAddr) -> impl Iterator<Item = Host> + '_ {
         let entries = self.acquaintances().into_iter().filter(move |(_, known, _)| *known == ip);
         entries.filter_map(move |(bridge, ip, mac)| {
-            let slot = self.numbering().bridges.get(&bridge)?;
-            let port = slot.fdb.lookup(mac, self.vid_of(&bridge), self.now())?;
-            self.host_at(port, mac, ip)
+            self.host_at(self.port_towards(&bridge, mac)?, mac, ip)
         })
+    }
+
+    /// The port behind which a station is.
+    fn port_towards(&self, bridge: &BridgeName, mac: MacAddr) -> Option<PortIndex> {
+        let slot = self.numbering().bridges.get(bridge)?;
+        slot.fdb.lookup(mac, self.vid_of(bridge), self.now())
+    }
+
+    /// Whoever sends from an address that is in no subnet here: it comes from where answers to it go, by a router; and where several
+    /// lead there, on the bridge whose own address is asked.
+    pub(super) fn beyond_a_router(&self, ip: IpAddr, to: IpAddr) -> Option<Host> {
+        let config = self.config();
+        let is_near = |bridge: &BridgeName| config.gateway_for(bridge, ip).is_some();
+        let is_given = config.networks.values().any(|network| network.pool_of(ip).is_some());
+        if is_given || config.bridges.keys().any(is_near) {
+            return None;
+        }
+        let is_asked = |bridge: &BridgeName| {
+            let own = config.bridges.get(bridge).map(|bridge| &bridge.gateways);
+            own.into_iter().flatten().any(|own| own.addr == to)
+        };
+        let routes =
+            config.routes.iter().flat_map(|(bridge, its)| its.iter().map(move |it| (bridge, it)));
+        let leading = routes.filter(|(_, (prefix, _))| prefix.contains(ip));
+        let (bridge, (_, route)) =
+            leading.max_by_key(|(bridge, (prefix, _))| (is_asked(bridge), prefix.prefix_len()))?;
+        let routers = route.via.iter().map(|via| (*via, self.station(bridge, *via)));
+        let (router, mac) = routers.max_by_key(|(_, mac)| mac.is_some())?;
+        let behind = mac.and_then(|mac| self.port_towards(bridge, mac));
+        let port = behind.or_else(|| self.only_port(bridge))?;
+        let host = self.host_at(port, mac.unwrap_or(SOMEBODY), ip)?;
+        (host.bridge == *bridge).then_some(Host { router: Some(router), ..host })
+    }
+
+    /// The port of a bridge that has no other.
+    fn only_port(&self, bridge: &BridgeName) -> Option<PortIndex> {
+        let mut ports = self.config().ports_of(bridge).map(|(name, _)| name);
+        let only = ports.next().filter(|_| ports.next().is_none())?;
+        self.numbering().ports.get(only).map(|(index, _)| *index)
+    }
+
+    /// Whether two ports are those of one container: it may have several, in its namespace.
+    pub(super) fn is_one_container(&self, one: &PortName, other: &PortName) -> bool {
+        let netns = |name| match &self.config().ports.get(name)?.kind {
+            PortKind::Tap(tap) => tap.netns.as_ref(),
+            PortKind::Netdev { .. } => None,
+        };
+        one == other || netns(one).is_some_and(|own| netns(other) == Some(own))
     }
 
     /// The host with an address that is known to be behind a port.
@@ -171,6 +234,7 @@ impl Switch {
             on_link: gateways.clone(),
             gateways: gateways.iter().map(|cidr| cidr.addr).collect(),
             bridge,
+            router: None,
         })
     }
 

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ctl::response::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
-use ctl::{BridgeName, CtlError, FiveTuple, Party, Protocol, Sketch, Why};
-use flows::{Fate, Finding, PortIndex, Trace, Tuple};
+use ctl::{CtlError, FiveTuple, Party, Protocol, Sketch, Why};
+use flows::{Fate, Finding, Ledger, PortIndex, Trace, Tuple};
 use pktio::wire::{EthernetHeader, Layers, MacAddr};
 
 use super::lost::{Question, remark};
@@ -15,6 +15,8 @@ use crate::control::switch::Switch;
 
 /// The port from which a container would begin (RFC 6335 section 6), and the identifier of its query.
 const EPHEMERAL: u16 = 49_152;
+/// Of how many pairs of containers is told at once.
+const PAIRS_TOLD: usize = 8;
 
 /// The way in one direction.
 pub(super) struct Leg {
@@ -32,10 +34,9 @@ impl Leg {
     }
 
     /// One whose sender first has to find whom to give it to.
-    pub(super) fn asking(packet: String, ip: IpAddr, bridge: &BridgeName) -> Self {
+    pub(super) fn asking(packet: String, ip: IpAddr, until: String) -> Self {
         let because = format!("its subnet, in which {ip} is");
         let stages = vec![container(format!("asks for {ip}"), because)];
-        let until = format!("{ip} answers on bridge {bridge}, where nobody is known to have it");
         Self {
             info: TraceInfo { packet, stages, outcome: TraceOutcome::Held { until } },
             trace: None,
@@ -90,15 +91,30 @@ pub(super) struct Ends {
 }
 
 impl Switch {
-    /// Whether one container reaches another.
+    /// Whether one container reaches another. Where a name is several containers', each is told of, and the ways are those of the first
+    /// that is not reached.
     ///
     /// # Errors
     /// [`CtlError`], when it is not known who is meant.
     pub fn why(&mut self, why: &Why) -> Result<WhyInfo, CtlError> {
         let losses = self.losses()?;
-        let ends = self.ends(why)?;
+        let pairs = self.pairs(why)?;
+        let differing = pairs.windows(2).map(|two| self.differing(&two[0], &two[1]));
+        let several = differing.fold(Several::default(), Several::or);
+        let mut told = Vec::new();
+        for ends in pairs.iter().take(PAIRS_TOLD) {
+            told.push(self.between(&losses, &several.named(why, ends), ends)?);
+        }
+        let reaches = told.iter().all(|info| info.reaches);
+        let sentence = several.in_one(why, &told, pairs.len());
+        let shown = told.iter().position(|info| !info.reaches).unwrap_or(0);
+        Ok(WhyInfo { reaches, sentence, ..told.swap_remove(shown) })
+    }
+
+    /// Whether one end reaches the other.
+    fn between(&self, losses: &Ledger, why: &Why, ends: &Ends) -> Result<WhyInfo, CtlError> {
         let mut tracer = self.tracer()?;
-        let question = question(why, &ends)?;
+        let question = question(why, (ends.from.ip, ends.to))?;
         let there = self.send(&mut tracer, &ends.from, (&question, Turn::Question))?;
         let at = ends.host.as_ref().map(|host| self.index_of(&host.port)).transpose()?;
         let answerer = there.arrival(at).and_then(|(port, frame)| self.answer_by(port, frame));
@@ -116,10 +132,10 @@ impl Switch {
         let reaches = off.is_none() && (returns || there.fate() == Some(Fate::Answered));
         let sentence = match off {
             Some(why_down) => format!("{} cannot reach {}: {why_down}", why.from, why.to),
-            None => self.sentence(why, &ends, &there, (returns, back.as_ref(), answerer)),
+            None => self.sentence(why, ends, &there, (returns, back.as_ref(), answerer)),
         };
-        let lost = self.lost_lately(&losses, &Question::new(why, &ends, there.known_as()));
-        let sentence = sentence + &remark(&lost);
+        let lost = self.lost_lately(losses, &Question::new(why, ends, there.known_as()));
+        let sentence = sentence + &ends.from.way_in() + &remark(&lost);
         Ok(WhyInfo {
             reaches,
             sentence,
@@ -129,29 +145,68 @@ impl Switch {
         })
     }
 
-    /// Who is meant, by addresses of one IP version: IPv4 if there is a choice.
-    fn ends(&self, why: &Why) -> Result<Ends, CtlError> {
-        let (begins, meant) = (self.hosts_of(&why.from)?, self.hosts_of(&why.to)?);
-        if begins.is_empty() {
-            return Err(self.unknown(&why.from));
-        }
+    /// Who is meant, by addresses of one IP version, IPv4 if there is a choice: once for each two containers, and where some are on one
+    /// bridge, those.
+    fn pairs(&self, why: &Why) -> Result<Vec<Ends>, CtlError> {
+        let meant = self.hosts_of(&why.to)?;
         let targets: Vec<(IpAddr, Option<Host>)> = match &why.to {
             Party::Address(ip) => vec![(*ip, meant.into_iter().next())],
             Party::Name(_) if meant.is_empty() => return Err(self.unknown(&why.to)),
             Party::Name(_) => meant.into_iter().map(|host| (host.ip, Some(host))).collect(),
         };
+        let begins = self.senders(why, &targets)?;
         let pairs = begins.iter().flat_map(|from| targets.iter().map(move |to| (from, to)));
-        let mut fitting: Vec<_> =
-            pairs.filter(|(from, (to, _))| from.ip.is_ipv4() == to.is_ipv4()).collect();
-        fitting.sort_by_key(|(from, (to, host))| {
-            let is_elsewhere = host.as_ref().is_some_and(|host| host.bridge != from.bridge);
-            (!from.ip.is_ipv4(), is_local(from.ip) != is_local(*to), is_elsewhere)
+        let fitting = pairs.filter(|(from, (to, _))| from.ip.is_ipv4() == to.is_ipv4());
+        let mut fitting: Vec<_> = fitting
+            .map(|(from, (to, host))| Ends { from: from.clone(), to: *to, host: host.clone() })
+            .collect();
+        fitting.sort_by_key(|ends| {
+            (!ends.to.is_ipv4(), is_local(ends.from.ip) != is_local(ends.to), ends.is_apart())
         });
-        let (from, (to, host)) = fitting.into_iter().next().ok_or_else(|| {
+        let Some(is_apart) = fitting.first().map(Ends::is_apart) else {
             let (from, to) = (&why.from, &why.to);
-            CtlError::invalid(format!("{from} and {to} have no addresses of one IP version"))
-        })?;
-        Ok(Ends { from: from.clone(), to: *to, host: host.clone() })
+            let message = format!("{from} and {to} have no addresses of one IP version");
+            return Err(CtlError::invalid(message));
+        };
+        let mut pairs: Vec<Ends> = Vec::new();
+        for ends in fitting {
+            let is_same = |known| self.differing(known, &ends) == Several::default();
+            let is_known = pairs.iter().any(is_same);
+            if ends.is_apart() <= is_apart && !is_known {
+                pairs.push(ends);
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// Which ends of two pairs are not the same container.
+    fn differing(&self, one: &Ends, other: &Ends) -> Several {
+        let differs = |one: &Host, other: &Host| !self.is_one_container(&one.port, &other.port);
+        let ends = one.host.as_ref().zip(other.host.as_ref());
+        Several {
+            from: differs(&one.from, &other.from),
+            to: ends.is_some_and(|(one, other)| differs(one, other)),
+        }
+    }
+
+    /// Who begins: of whom nothing is known comes from where answers to him would go.
+    fn senders(
+        &self,
+        why: &Why,
+        targets: &[(IpAddr, Option<Host>)],
+    ) -> Result<Vec<Host>, CtlError> {
+        let known = self.hosts_of(&why.from)?;
+        let ip = match why.from {
+            _ if !known.is_empty() => return Ok(known),
+            Party::Address(ip) if self.shared_with(ip).is_none() => ip,
+            _ => return Err(self.unknown(&why.from)),
+        };
+        let to = targets.iter().map(|(to, _)| *to).find(|to| to.is_ipv4() == ip.is_ipv4());
+        let Some(to) = to else { return Ok(known) };
+        match self.beyond_a_router(ip, to) {
+            Some(host) => Ok(vec![host]),
+            None => Err(self.unrouted(ip, &question(why, (ip, to))?)),
+        }
     }
 
     /// Why what leaves by a port is lost there, if it is: somebody has switched its interface off.
@@ -237,12 +292,60 @@ impl Switch {
     }
 }
 
+impl Ends {
+    /// Whether they are on two bridges.
+    fn is_apart(&self) -> bool {
+        self.host.as_ref().is_some_and(|host| host.bridge != self.from.bridge)
+    }
+}
+
+/// Which of both names is that of several containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Several {
+    from: bool,
+    to: bool,
+}
+
+impl Several {
+    fn or(self, other: Self) -> Self {
+        Self { from: self.from || other.from, to: self.to || other.to }
+    }
+
+    /// The question about one of them, by the name of its port.
+    fn named(self, why: &Why, ends: &Ends) -> Why {
+        let mut why = why.clone();
+        if self.from {
+            why.from = Party::Name(ends.from.port.clone());
+        }
+        if let Some(host) = ends.host.as_ref().filter(|_| self.to) {
+            why.to = Party::Name(host.port.clone());
+        }
+        why
+    }
+
+    /// What was found of each, in one sentence.
+    fn in_one(self, why: &Why, told: &[WhyInfo], pairs: usize) -> String {
+        let mut sentences: Vec<_> = told.iter().map(|info| info.sentence.clone()).collect();
+        let untold = pairs - told.len();
+        sentences.extend((untold > 0).then(|| format!("of {untold} more nothing is said here")));
+        let sentences = sentences.join("; ");
+        match (self.from, self.to) {
+            (false, false) => sentences,
+            (true, false) => format!("{} is several containers: {sentences}", why.from),
+            (false, true) => format!("{} is several containers: {sentences}", why.to),
+            (true, true) => {
+                format!("{} and {} are several containers each: {sentences}", why.from, why.to)
+            }
+        }
+    }
+}
+
 fn is_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// The packet that begins the conversation.
-fn question(why: &Why, ends: &Ends) -> Result<Sketch, CtlError> {
+fn question(why: &Why, (begins, meant): (IpAddr, IpAddr)) -> Result<Sketch, CtlError> {
     let (from, to) = match (why.protocol, why.port) {
         (Protocol::Icmp, _) => (EPHEMERAL, EPHEMERAL),
         (protocol, Some(port)) if protocol.has_ports() => (EPHEMERAL, port),
@@ -255,7 +358,7 @@ fn question(why: &Why, ends: &Ends) -> Result<Sketch, CtlError> {
     };
     Ok(Sketch::first_of(FiveTuple {
         protocol: why.protocol,
-        source: SocketAddr::new(ends.from.ip, from),
-        destination: SocketAddr::new(ends.to, to),
+        source: SocketAddr::new(begins, from),
+        destination: SocketAddr::new(meant, to),
     }))
 }

@@ -1,5 +1,9 @@
 //! What a rehearsal found, for people.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ctl::PortName;
 use ctl::response::{TraceInfo, TraceOutcome, TraceStage};
 use flows::router::{NeighborState, NextHop, Outcome};
 use flows::rules::{RuleId, Verdict};
@@ -7,6 +11,7 @@ use flows::session::Direction;
 use flows::{Acquaintance, BridgeIndex, Endpoint, Fate, Finding, PortIndex, Trace, Vid, fdb};
 use pktio::wire::MacAddr;
 
+use super::party::Host;
 use crate::control::describe;
 use crate::control::switch::Switch;
 
@@ -16,11 +21,11 @@ impl Switch {
         TraceInfo {
             packet: describe::headers(frame),
             stages: trace.findings.iter().filter_map(|found| self.stage(found)).collect(),
-            outcome: self.outcome(trace),
+            outcome: self.outcome(frame, trace),
         }
     }
 
-    fn outcome(&self, trace: &Trace) -> TraceOutcome {
+    fn outcome(&self, frame: &[u8], trace: &Trace) -> TraceOutcome {
         let first = trace.sent.first().map(|(_, frame)| describe::headers(frame));
         match trace.fate {
             Fate::Forwarded => TraceOutcome::Sent {
@@ -32,7 +37,7 @@ impl Switch {
                 packet: first.unwrap_or_default(),
             },
             Fate::Answered => TraceOutcome::Answered {
-                packet: first.unwrap_or_else(|| "with nothing".to_owned()),
+                packet: first.unwrap_or_else(|| unseen(frame, trace).to_owned()),
             },
             Fate::Held => TraceOutcome::Held { until: self.awaited(trace) },
             Fate::Dropped(reason) => TraceOutcome::Dropped {
@@ -53,6 +58,52 @@ impl Switch {
             }
             _ => "the first fragment of its datagram comes".to_owned(),
         }
+    }
+
+    /// Until when a host waits that asks for an address of which nobody knows who has it: mostly somebody behind a port of which it is not
+    /// known what addresses are there.
+    pub(super) fn asked_for(&self, host: &Host, ip: IpAddr) -> String {
+        let name = &host.bridge;
+        let hears = self.config().bridges.get(name).is_some_and(|it| !it.gateways.is_empty());
+        let lack = match hears {
+            true => "where nobody is known to have it",
+            false => "which has no gateway, so that the switch does not hear who has which address",
+        };
+        let asked: Vec<_> = self.strangers_beside(host).into_iter().collect();
+        let asked = asked.iter().map(|(port, stations)| match stations {
+            1 => format!("port {port} (1 station)"),
+            stations => format!("port {port} ({stations} stations)"),
+        });
+        let asked: Vec<_> = asked.collect();
+        let place = match asked.is_empty() {
+            true => "the containers of all other ports there were given other addresses".to_owned(),
+            false => format!(
+                "the question goes to {}, of which it is not known what addresses are there",
+                ctl::shown(&asked)
+            ),
+        };
+        format!("{ip} answers on bridge {name}, {lack}; {place}")
+    }
+
+    /// The ports to which a question of a host goes, of which it is not known what addresses there are, and how many stations have been
+    /// heard behind each.
+    fn strangers_beside(&self, host: &Host) -> BTreeMap<&PortName, usize> {
+        let vlan = self.config().ports.get(&host.port).and_then(|port| port.vlan.untagged());
+        let vid = vlan.map_or(Vid::NONE, |vlan| Vid(vlan.number()));
+        let mut strangers = BTreeMap::new();
+        let Some(slot) = self.numbering().bridges.get(&host.bridge) else { return strangers };
+        let stations = slot.fdb.entries(self.now());
+        let members = self.snapshot().bridge(slot.index).map(|bridge| &bridge.members);
+        for member in members.into_iter().flatten() {
+            let carries = self.snapshot().port(*member).is_some_and(|port| port.vlan.carries(vid));
+            let name = self.numbering().port_name(*member).filter(|name| **name != host.port);
+            let Some(name) = name.filter(|name| carries && !self.has_addresses(name)) else {
+                continue;
+            };
+            let here = stations.iter().filter(|it| it.port == *member && it.vid == vid).count();
+            *strangers.entry(name).or_default() += here;
+        }
+        strangers
     }
 
     fn stage(&self, finding: &Finding) -> Option<TraceStage> {
@@ -208,6 +259,19 @@ impl Switch {
     fn bridge_named(&self, bridge: BridgeIndex) -> String {
         let name = self.numbering().bridge_name(bridge);
         name.map_or_else(|| "a bridge that is gone".to_owned(), |name| format!("bridge {name}"))
+    }
+}
+
+/// What becomes of a packet that the switch takes and answers with none of its own, or not at once.
+fn unseen(frame: &[u8], trace: &Trace) -> &'static str {
+    let is_served = |found: &Finding| matches!(found, Finding::Gateway(Outcome::Serve));
+    if !trace.findings.iter().any(is_served) {
+        return "it takes note, and owes no packet";
+    }
+    match describe::tuple(frame).map(|tuple| tuple.destination.port) {
+        Some(53) => "its resolver (DNS) takes it, and answers what is asked in it",
+        Some(67) => "its DHCP server takes it, and answers what is asked in it",
+        _ => "its check of a backend takes it",
     }
 }
 
