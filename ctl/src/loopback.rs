@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use imbl::ordmap::DiffItem;
 
 use crate::check::{is_link_local, references};
+use crate::uplink::shared_otherwise;
 use crate::{
     Bridge, BridgeName, Config, CtlError, ErrorCode, Forward, IfName, IpCidr, Listen, NatRule,
     Port, PortKind, PortName, PortRange, Protocol, Publish, RuleName, Service, ServiceName, Tap,
@@ -220,12 +221,7 @@ fn is_more(before: &Config, next: &Config) -> bool {
 
 /// Whether other interfaces are shared with the host than before, or on other bridges.
 fn shares_otherwise(before: &Config, next: &Config) -> bool {
-    let place = |port: &Port| port.shared.then(|| port.bridge.clone());
-    let is_shared = |item: DiffItem<'_, '_, PortName, Port>| match item {
-        DiffItem::Add(_, port) | DiffItem::Remove(_, port) => port.shared,
-        DiffItem::Update { old: (_, old), new: (_, new) } => place(old) != place(new),
-    };
-    before.ports.diff(&next.ports).any(is_shared)
+    shared_otherwise(before, next).next().is_some()
 }
 
 /// Whether services have other node ports than before, or have them elsewhere.

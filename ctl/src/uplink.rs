@@ -6,9 +6,21 @@ use std::net::IpAddr;
 use crate::check::{Link, MAX_GATEWAYS, MAX_NEXT_HOPS, check_change};
 use crate::loopback;
 use crate::network::settle;
+use crate::plan::touched;
 use crate::{
     BridgeName, Config, CtlError, ErrorCode, IpCidr, MacAddr, Port, PortName, Prefix, Route,
 };
+
+/// The bridges that have, or had, a port by which they share an interface with the host, and share another one or none than before.
+pub(crate) fn shared_otherwise<'a>(
+    before: &'a Config,
+    next: &'a Config,
+) -> impl Iterator<Item = &'a BridgeName> {
+    touched(&before.ports, &next.ports).flat_map(|(_, both)| {
+        let [old, new] = both.map(|port| port.filter(|port| port.shared).map(|port| &port.bridge));
+        [old, new].into_iter().flatten().filter(move |_| old != new)
+    })
+}
 
 /// What the host has on an interface that it shares.
 #[derive(Debug, Clone, PartialEq, Eq)]

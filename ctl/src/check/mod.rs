@@ -23,6 +23,7 @@ pub(crate) use route::{Link, MAX_NEXT_HOPS, subnets};
 
 use crate::loopback;
 use crate::plan::differing;
+use crate::uplink::shared_otherwise;
 use crate::{Bridge, BridgeName, Config, CtlError, PortName, Prefix, Table, VlanOf};
 
 /// More stations than this on one bridge are more than the switch has memory for.
@@ -59,6 +60,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     let same_ports = old.ports == config.ports;
     let same_vxlans = old.vxlans == config.vxlans;
     let same_nat = old.nat == config.nat;
+    let same_shares = shared_otherwise(old, config).next().is_none();
     let are_alone = || config.bridges.values().all(|bridge| bridge.vlan_of.is_none());
     let is_rest_same = same_ports && same_vxlans && (same_bridges || are_alone());
     let bridges = concerned(&old.bridges, &config.bridges, is_rest_same);
@@ -82,7 +84,7 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
         vxlan::check_endpoints(config)?;
     }
     let same_reach = (&old.routes, &old.allowed) == (&config.routes, &config.allowed);
-    if !same_bridges || !same_reach {
+    if !same_bridges || !same_shares || !same_reach {
         route::check(config)?;
     }
     if !same_ports {
@@ -97,7 +99,8 @@ pub(crate) fn check_change(old: &Config, config: &Config) -> Result<(), CtlError
     loopback::check_once(old, config)?;
     nat::check_timeouts(config)?;
     let same_services = old.services == config.services && old.networks == config.networks;
-    for (name, service) in concerned(&old.services, &config.services, same_bridges) {
+    let same_finders = same_bridges && same_shares && service::are_asked_as(old, config);
+    for (name, service) in concerned(&old.services, &config.services, same_finders) {
         service::check(config, service).map_err(|error| error.within("service", name))?;
     }
     if !same_bridges || !same_nat || !service::are_placed_as(old, config) {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::loopback::check_elsewhere;
 use crate::plan::{differing, touched};
+use crate::uplink::shared_otherwise;
 use crate::{
     AddressRanges, Bridge, BridgeName, Config, CtlError, End, ErrorCode, Forward, Masquerade,
     NatRule, Port, PortName, PrefixTranslation, Protocol, Publish, RuleName,
@@ -25,10 +26,12 @@ const MAX_EXCEPTIONS: usize = 256;
 /// Rules in the order of their names.
 type Rules<'a> = BTreeMap<&'a RuleName, &'a NatRule>;
 
-/// The rules that have to be looked at after a change: those that differ, and those that lead from or to a bridge that does.
+/// The rules that have to be looked at after a change: those that differ, and those that lead from or to a bridge that does, or that has
+/// the host's addresses now or had them.
 pub(super) fn concerned<'a>(old: &'a Config, config: &'a Config) -> Rules<'a> {
     let bridges = touched(&old.bridges, &config.bridges).map(|(name, _)| name);
     let ends: BTreeSet<_> = bridges
+        .chain(shared_otherwise(old, config))
         .flat_map(|name| [End::From(name.clone()), End::To(name.clone()), End::Unnamed])
         .collect();
     let about = ends.into_iter().flat_map(|end| config.nat.marked(end));

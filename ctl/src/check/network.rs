@@ -65,7 +65,8 @@ pub(super) fn check(config: &Config, name: &BridgeName, network: &Network) -> Re
     ))
 }
 
-/// Networks' resolvers are others than the switch, which would ask itself.
+/// Networks' resolvers are others than the switch, which would ask itself. What it has in common with the host is the host's, who may well
+/// answer.
 pub(super) fn check_resolvers(config: &Config) -> Result<(), CtlError> {
     let all = config.networks.iter();
     let asked = all.flat_map(|(name, it)| it.settings.resolvers.iter().map(move |ip| (ip, name)));
@@ -73,7 +74,8 @@ pub(super) fn check_resolvers(config: &Config) -> Result<(), CtlError> {
     let gateways = config.bridges.iter().flat_map(|(bridge, settings)| {
         settings.gateways.iter().map(move |gateway| (bridge, &gateway.addr))
     });
-    let mut own = gateways.filter_map(|(bridge, addr)| Some((bridge, addr, asked.get(addr)?)));
+    let own = gateways.filter_map(|(bridge, addr)| Some((bridge, addr, asked.get(addr)?)));
+    let mut own = own.filter(|(bridge, ..)| config.shared_port(bridge).is_none());
     match own.next() {
         Some((bridge, addr, network)) => {
             let message = format!(

@@ -9,6 +9,7 @@ use imbl::ordmap::DiffItem;
 
 use super::{check_host, check_number, check_range, is_link_local, routed};
 use crate::loopback::check_elsewhere;
+use crate::plan::touched;
 use crate::{
     Backend, BridgeName, Config, CtlError, ErrorCode, HealthCheck, Listen, NatRule, Network,
     Protocol, Service, ServiceName,
@@ -131,6 +132,15 @@ pub(super) fn are_placed_as(old: &Config, config: &Config) -> bool {
         DiffItem::Update { old: (_, old), new: (_, new) } => !new.is_found_as(old),
     };
     config.is_internal_as(old) && !old.services.diff(&config.services).any(is_elsewhere)
+}
+
+/// Whether the same networks are internal, and answer names, as before: services are found and may be found by them all the same.
+pub(super) fn are_asked_as(old: &Config, config: &Config) -> bool {
+    touched(&old.networks, &config.networks).all(|(_, both)| {
+        let says = |network: &Arc<Network>| (network.settings.internal, network.settings.dns);
+        let [old, new] = both.map(|network| network.map(says));
+        old == new
+    })
 }
 
 /// That no two services, and no service and published port, are for the same packets.

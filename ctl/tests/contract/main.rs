@@ -17,6 +17,7 @@ mod notes;
 mod packets;
 mod plan;
 mod protocol;
+mod reading;
 mod removal;
 mod repeated;
 mod routing;

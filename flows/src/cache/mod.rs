@@ -34,7 +34,7 @@ const WAYS: usize = 8;
 const NUMBER_BITS: u32 = 24;
 const NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 
-/// The entries of so many flows, and their sessions, are in the second cache or nearer.
+/// The entries of so many flows, and their sessions, are in the second cache or nearer, where that has two mebibytes.
 const NEAR_FLOWS: usize = 4096;
 
 /// A worker's flow cache. See the module's documentation.

@@ -41,6 +41,8 @@ pub(super) enum Step {
     Drop(DropReason),
 }
 
+const _: () = assert!(size_of::<Step>() == 8);
+
 /// Who puts a frame into a bridge.
 #[derive(Clone, Copy)]
 pub(super) enum Sender<'a> {

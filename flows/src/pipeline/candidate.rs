@@ -1,6 +1,6 @@
 //! Datagrams of a known flow that whoever takes [offers](Offer) could carry without the pipeline.
 //!
-//! What is decided about them is known, and so is the port by which they leave as they are ([`Desk::exit`]). What is left to ask is
+//! What is decided about them is known, and so is the port by which they leave as they are ([`Exit`](super::exit::Exit)). What is left to ask is
 //! whether anything looks at each of them.
 
 use pktio::PktBuf;

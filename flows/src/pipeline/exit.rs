@@ -26,7 +26,7 @@ pub(super) struct Exit {
     pub(super) port: PortIndex,
     /// The longest IP packet that may.
     mtu_bytes: NonZeroU32,
-    /// The revisions that say so: of the stations of the bridge that the packets leave, and of all neighbours.
+    /// The revisions that say so: of the stations of the bridge that the packets leave, and, if they are routed, of all neighbours.
     stations: u32,
     neighbors: u32,
     /// It holds up to and including this second.
@@ -50,11 +50,11 @@ impl<W: Witness> Memory<W> {
     pub(super) fn has_exit(&self, desk: &Desk, from: &Ingress, by: &Transform) -> bool {
         let Some(exit) = &by.exit else { return false };
         let bridge = match &by.way {
+            Way::Route(_) if self.tables.neighbors.revision() != exit.neighbors => None,
             Way::Route(hop) => desk.snapshot.bridge(hop.bridge),
             _ => Some(from.bridge),
         };
         bridge.is_some_and(|bridge| bridge.fdb.revision() == exit.stations)
-            && self.tables.neighbors.revision() == exit.neighbors
             && desk.seconds <= exit.until
     }
 

@@ -25,7 +25,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ctl::{BridgeName, Config, Network, PortName};
+use ctl::{Bridge, BridgeName, Config, Network, PortName};
 use flows::service::CHECK_PORTS;
 use flows::{PortIndex, Vid, Visitor};
 use gateway::dhcp;
@@ -208,15 +208,18 @@ impl Reception {
         &entry.1
     }
 
-    /// Who is asked about names that are not the network's: never the switch itself.
+    /// Who is asked about names that are not the network's: never the switch itself, though perhaps the host.
     fn servers(&mut self, switch: &Switch, network: &Network) -> Vec<SocketAddr> {
         let given = network.settings.resolvers.iter();
         let given: Vec<_> = given.map(|addr| SocketAddr::new(*addr, gateway::dns::PORT)).collect();
         let mut servers = if given.is_empty() { self.resolvers.current().to_vec() } else { given };
-        let bridges = switch.config().bridges.values();
-        let own: Vec<IpAddr> =
-            bridges.flat_map(|bridge| &bridge.gateways).map(|gateway| gateway.addr).collect();
-        servers.retain(|server| !own.contains(&server.ip()));
+        let config = switch.config();
+        let has = |bridge: &Bridge, ip| bridge.gateways.iter().any(|own| own.addr == ip);
+        let is_own = |ip: IpAddr| {
+            let mut holders = config.bridges.iter().filter(|(_, bridge)| has(bridge, ip));
+            holders.any(|(name, _)| config.shared_port(name).is_none())
+        };
+        servers.retain(|server| !is_own(server.ip()));
         servers
     }
 
