@@ -30,6 +30,7 @@ mod vlan;
 pub mod wire;
 
 pub use apply::{apply, apply_all};
+pub use check::shown;
 pub use client::{Client, ClientError, DEFAULT_SOCKET, HangUp, usual_socket};
 pub use config::{
     Advertise, Affinity, Backend, Balance, Bridge, CONFIG_VERSION, Config, ConfigError, Egress,

@@ -146,7 +146,7 @@ fn check_numbers(config: &Config) -> Result<(), CtlError> {
 const SHOWN: usize = 10;
 
 /// Names of what a message is about, for people.
-pub(crate) fn shown(names: &[impl Display]) -> String {
+pub fn shown(names: &[impl Display]) -> String {
     let more = if names.len() > SHOWN { ", ..." } else { "" };
     let shown: Vec<_> = names.iter().take(SHOWN).map(ToString::to_string).collect();
     shown.join(", ") + more
