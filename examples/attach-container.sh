@@ -9,7 +9,11 @@
 # network find the container by the name that was given here. The interface, its address and its port go with the container.
 set -euo pipefail
 
-network=${1:?which network?} container=${2:?which container?}
+[ $# -ge 2 ] || {
+    printf 'usage: %s NETWORK CONTAINER [OPTION...]\n' "${0##*/}" >&2
+    exit 2
+}
+network=$1 container=$2
 shift 2
 
 # No word splitting: ENGINE may have arguments, such as "podman --root /srv/containers".

@@ -7,7 +7,11 @@
 # `ip netns delete NAMESPACE` takes all of it away.
 set -euo pipefail
 
-network=${1:?which network?} namespace=${2:?which namespace?}
+[ $# -ge 2 ] || {
+    printf 'usage: %s NETWORK NAMESPACE [OPTION...]\n' "${0##*/}" >&2
+    exit 2
+}
+network=$1 namespace=$2
 shift 2
 vswitchctl=${VSWITCHCTL:-vswitchctl}
 

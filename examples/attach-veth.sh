@@ -8,6 +8,10 @@
 # The port is named after the interface, and goes with it. Give the host's end no address: the switch takes what comes in there.
 set -euo pipefail
 
-bridge=${1:?which bridge?} interface=${2:?which interface?}
+[ $# -ge 2 ] || {
+    printf 'usage: %s BRIDGE INTERFACE [OPTION...]\n' "${0##*/}" >&2
+    exit 2
+}
+bridge=$1 interface=$2
 shift 2
 exec "${VSWITCHCTL:-vswitchctl}" port add "$interface" --bridge "$bridge" --netdev "$interface" "$@"

@@ -8,7 +8,11 @@
 # USER is who runs the machine, if not root. The device stays when the machine ends; `ip link delete DEVICE` ends both.
 set -euo pipefail
 
-bridge=${1:?which bridge?} device=${2:?which device?}
+[ $# -ge 2 ] || {
+    printf 'usage: %s BRIDGE DEVICE [USER]\n' "${0##*/}" >&2
+    exit 2
+}
+bridge=$1 device=$2
 ip tuntap add dev "$device" mode tap vnet_hdr ${3:+user "$3"}
 # Whatever fails from here on leaves no device.
 trap 'ip link delete "$device"' ERR

@@ -9,7 +9,11 @@
 # CONFIGURATION is a CNI configuration of one plugin, by default pod.conf beside this script. CNI_PATH says where plugins are.
 set -euo pipefail
 
-verb=${1:?add, run or del?} name=${2:?which pod?}
+[ $# -ge 2 ] || {
+    printf 'usage: %s add|run|del NAME [CONFIGURATION|COMMAND...]\n' "${0##*/}" >&2
+    exit 2
+}
+verb=$1 name=$2
 shift 2
 namespace=pod-$name
 configuration=${1:-$(dirname "$0")/pod.conf}

@@ -9,7 +9,10 @@
 # SUBNET (10.77.0.0/24) and VNI (77) are the same on both.
 set -euo pipefail
 
-network=${1:?which network?} local=${2:?which address has this host?}
-remote=${3:?which address has the other host?} range=${4:?which addresses does this host give?}
+[ $# -ge 4 ] || {
+    printf 'usage: %s NETWORK LOCAL REMOTE RANGE\n' "${0##*/}" >&2
+    exit 2
+}
+network=$1 local=$2 remote=$3 range=$4
 exec "${VSWITCHCTL:-vswitchctl}" network create "$network" --subnet "${SUBNET:-10.77.0.0/24}" --ip-range "$range" \
     --vni "${VNI:-77}" --local "$local" --remote "$remote"

@@ -36,7 +36,7 @@ pub enum ClientError {
     /// Nobody listens.
     #[error(
         "cannot reach vswitchd at {path}: {source}; is it running? Start it with `vswitchd`, or name its \
-         socket with --socket",
+         socket (--socket; \"socket\" in a configuration of CNI)",
         path = .path.display()
     )]
     Unreachable {

@@ -48,7 +48,7 @@ pub enum ListenError {
         path: PathBuf,
     },
     /// The kernel refused an operation.
-    #[error("{path}: cannot {operation}: {source}", path = .path.display())]
+    #[error("{path}: cannot {operation}: {source}{}", may_not(.source), path = .path.display())]
     Io {
         /// What was attempted.
         operation: &'static str,
@@ -109,6 +109,16 @@ impl Drop for SocketFile {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// What to do where a file may not be made.
+fn may_not(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; run as root, or give --socket and --state of directories that you may write"
+        }
+        _ => "",
     }
 }
 

@@ -88,14 +88,17 @@ impl FromStr for Prefix {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        const RULE: &str = "write a network, such as 10.0.0.0/8, 10.0.0.2 or fd00::/64";
+        const RULE: &str =
+            "write a network with its prefix length, such as 10.0.0.0/8 or fd00::/64";
+        const BITS: &str = "a prefix length is at most 32 in IPv4, and 128 in IPv6";
         let no_prefix = || bad("network", text, RULE);
         let (addr, len) = match text.split_once('/') {
             Some((addr, len)) => (addr, Some(digits(len).ok_or_else(no_prefix)?)),
             None => (text, None),
         };
         let addr: IpAddr = addr.parse().map_err(|_| no_prefix())?;
-        let network = Self::of(addr, len.unwrap_or(longest(addr))).ok_or_else(no_prefix)?;
+        let network = Self::of(addr, len.unwrap_or(longest(addr)));
+        let network = network.ok_or_else(|| bad("network", text, BITS))?;
         if network.addr != addr {
             let rule = "the bits after the prefix must be zero, as in 10.0.0.0/8 and fd00::/64";
             return Err(bad("network", text, rule));

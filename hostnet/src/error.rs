@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum HostError {
     /// A namespace cannot be found or entered.
-    #[error("cannot {operation} network namespace {namespace}: {source}{}", netns_hint(.source))]
+    #[error("cannot {operation} network namespace {namespace}: {source}{advice}")]
     Netns {
         /// What was attempted.
         operation: &'static str,
@@ -16,6 +16,8 @@ pub enum HostError {
         namespace: String,
         /// The kernel's error.
         source: io::Error,
+        /// What to do.
+        advice: String,
     },
     /// The kernel refused a netlink request.
     #[error("cannot {operation} {subject}: {source}{}{}", said(.remark), netlink_hint(.source))]
@@ -82,7 +84,21 @@ pub enum HostError {
     },
 }
 
+/// What is attempted with a namespace that is there.
+pub(crate) const ENTER: &str = "enter";
+
 impl HostError {
+    /// What cannot be done with a namespace.
+    pub(crate) fn netns(operation: &'static str, namespace: &str, source: io::Error) -> Self {
+        let advice = netns_hint(&source).to_owned();
+        Self::Netns { operation, namespace: namespace.to_owned(), source, advice }
+    }
+
+    /// Whether it says that a file is there, and is no network namespace.
+    pub fn is_no_namespace(&self) -> bool {
+        matches!(self, Self::Netns { operation: ENTER, source, .. } if source.raw_os_error() == Some(libc::EINVAL))
+    }
+
     /// The kernel's error, if it was the kernel's.
     pub fn io(&self) -> Option<&io::Error> {
         match self {
@@ -136,11 +152,11 @@ fn hint(source: &io::Error) -> &'static str {
 }
 
 fn netns_hint(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::NotFound => {
-            "; give the name of one in /run/netns, an absolute path, or a process id"
+    match source.raw_os_error() {
+        Some(libc::EINVAL) => {
+            "; the file is no network namespace here: is its mount visible in vswitchd's mount namespace?"
         }
-        io::ErrorKind::PermissionDenied => "; it needs CAP_SYS_ADMIN",
+        Some(libc::EPERM | libc::EACCES) => "; it needs CAP_SYS_ADMIN",
         _ => "",
     }
 }

@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::Path;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use ctl::{NetnsIdentity, NetnsRef};
 
-use crate::{HostError, sys};
+use crate::error::ENTER;
+use crate::{HostError, names, sys};
 
 /// Changes with every boot (`random(4)`).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -38,7 +39,10 @@ impl Netns {
     /// # Errors
     /// [`HostError::Netns`].
     pub fn current() -> Result<Self, HostError> {
-        Self::open_path(PathBuf::from("/proc/thread-self/ns/net"), "of this thread".to_owned())
+        let label = "of this thread";
+        let file = open_file("/proc/thread-self/ns/net".as_ref());
+        let file = file.map_err(|source| HostError::netns("open", label, source))?;
+        Ok(Self { file, label: label.to_owned() })
     }
 
     /// The namespace that a person named.
@@ -46,14 +50,13 @@ impl Netns {
     /// # Errors
     /// [`HostError::Netns`], when there is none by that name.
     pub fn open(namespace: &NetnsRef) -> Result<Self, HostError> {
-        Self::open_path(namespace.path(), namespace.to_string())
-    }
-
-    fn open_path(path: PathBuf, label: String) -> Result<Self, HostError> {
-        // Whatever was named, such as a pipe without a writer, is not waited for.
-        match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
-            Ok(file) => Ok(Self { file: file.into(), label }),
-            Err(source) => Err(HostError::Netns { operation: "open", namespace: label, source }),
+        let label = namespace.to_string();
+        match open_file(&namespace.path()) {
+            Ok(file) => Ok(Self { file, label }),
+            Err(source) => {
+                let advice = names::advice(namespace, source.kind(), names::present);
+                Err(HostError::Netns { operation: "open", namespace: label, source, advice })
+            }
         }
     }
 
@@ -63,11 +66,7 @@ impl Netns {
     /// # Errors
     /// [`HostError::Netns`].
     pub fn create() -> Result<Self, HostError> {
-        let failed = |source| HostError::Netns {
-            operation: "create",
-            namespace: "(new)".to_owned(),
-            source,
-        };
+        let failed = |source| HostError::netns("create", "(new)", source);
         let file = on_a_scratch_thread(|| {
             sys::unshare(UnshareFlags::NEWNET)?;
             File::open("/proc/thread-self/ns/net")
@@ -133,12 +132,18 @@ impl Netns {
     /// [`HostError::Netns`].
     pub fn enter(&self) -> Result<(), HostError> {
         move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
-            .map_err(|errno| self.failed("enter", errno.into()))
+            .map_err(|errno| self.failed(ENTER, errno.into()))
     }
 
     pub(crate) fn failed(&self, operation: &'static str, source: io::Error) -> HostError {
-        HostError::Netns { operation, namespace: self.label.clone(), source }
+        HostError::netns(operation, &self.label, source)
     }
+}
+
+/// Whatever was named, such as a pipe without a writer, is not waited for.
+fn open_file(path: &Path) -> io::Result<OwnedFd> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    Ok(file.into())
 }
 
 /// Runs `work` on a thread of its own, which may then be in any namespace. A panic goes on in the caller.

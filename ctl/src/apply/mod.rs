@@ -33,13 +33,16 @@ pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
 /// The configurations after each of several changes. Only the last of them has to be one that can be carried out.
 ///
 /// # Errors
-/// [`CtlError`], when one of the changes cannot be made, which it names by its position, counted from 1, or when the
-/// outcome cannot be carried out.
+/// [`CtlError`], when one of the changes cannot be made, which it names by its position, counted from 1, if there are
+/// several; or when the outcome cannot be carried out.
 pub fn apply_all(config: &Config, batch: &Batch) -> Result<Vec<Config>, CtlError> {
     let mut steps: Vec<Config> = Vec::with_capacity(batch.changes.len());
     for (number, mutation) in (1usize..).zip(&batch.changes) {
         let before = steps.last().unwrap_or(config);
-        let next = one_of_many(before, mutation).map_err(|error| error.within("change", number))?;
+        let next = one_of_many(before, mutation).map_err(|error| match batch.changes.len() {
+            1 => error,
+            _ => error.within("change", number),
+        })?;
         steps.push(next);
     }
     check_change(config, steps.last().unwrap_or(config))?;

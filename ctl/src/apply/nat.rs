@@ -79,10 +79,25 @@ fn check_container(config: &Config, rule: &NatRule) -> Result<(), CtlError> {
 pub(super) fn del(config: &mut Config, named: &Named<RuleName>) -> Result<(), CtlError> {
     match config.nat.remove(&named.name) {
         None if !named.if_exists => Err(CtlError::not_found(format!(
-            "nat rule {} does not exist; `nat list` shows those that do",
-            named.name
+            "nat rule {} does not exist; {}",
+            named.name,
+            of_port(config, &named.name)
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Which rules publish the port that somebody took for a rule's name, or where names are.
+fn of_port(config: &Config, name: &RuleName) -> String {
+    let port = name.as_str().parse().ok();
+    let publishes = |rule: &NatRule| match rule {
+        NatRule::Publish(rule) => port.is_some_and(|port| rule.forward.ports.contains(port)),
+        NatRule::Masquerade(_) | NatRule::Prefix(_) => false,
+    };
+    let rules = config.nat.iter().filter(|(_, rule)| publishes(rule));
+    match rules.map(|(name, _)| name).collect::<Vec<_>>().as_slice() {
+        [] => "`nat list` shows those that do".to_owned(),
+        rules => format!("port {name} is published by {}", shown(rules)),
     }
 }
 

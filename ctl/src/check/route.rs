@@ -122,7 +122,7 @@ pub(super) fn check_joined(old: &Config, config: &Config) -> Result<(), CtlError
         };
         let remedy = parting(config, [first, second]);
         return Err(CtlError::invalid(format!(
-            "from bridge {from}, {one} on {first} and {other} on {second} cannot be told apart; {remedy}"
+            "{one} on {first} overlaps {other} on {second}, and what {from} sends there could go to either; {remedy}"
         )));
     }
     Ok(())
@@ -154,9 +154,9 @@ fn parting(config: &Config, both: [&BridgeName; 2]) -> String {
     let (hosts, others): (Vec<_>, Vec<_>) =
         both.into_iter().partition(|name| config.shared_port(name).is_some());
     match (&hosts[..], &others[..]) {
-        ([hosts], [other]) if config.networks.contains_key(*other) => format!(
-            "{hosts} has the host's, so make network {other} with another --subnet (`network rm` it first if it is there)"
-        ),
+        ([hosts], [other]) if config.networks.contains_key(*other) => {
+            format!("choose another --subnet for network {other}, because {hosts} has the host's")
+        }
         ([hosts], [other]) => {
             format!(
                 "{hosts} has the host's, so give {other} another one, with `bridge set {other} --gateway`"

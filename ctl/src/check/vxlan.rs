@@ -67,7 +67,9 @@ fn check_remote(vxlan: &Vxlan, remote: IpAddr) -> Result<(), CtlError> {
     }
     check_host("remote", remote)?;
     if remote == local {
-        return Err(CtlError::invalid(format!("{remote} cannot be both --local and --remote")));
+        return Err(CtlError::invalid(format!(
+            "{remote} cannot be both --local, an address of this host, and --remote, the other host's"
+        )));
     }
     if remote.is_ipv4() != local.is_ipv4() {
         return Err(CtlError::invalid(format!(

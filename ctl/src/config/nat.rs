@@ -290,24 +290,43 @@ impl Forward {
             && self.ports.overlaps(&other.ports)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// The parts of a text. Which of them is wrong is told, or by `whole` that it has not got them.
+    fn parse(text: &str, whole: impl Fn() -> BadName) -> Result<Self, BadName> {
         let (ends, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let protocol: Protocol = protocol.parse().ok().filter(|p: &Protocol| p.has_ports())?;
+        let known = protocol.parse().ok().filter(|p: &Protocol| p.has_ports());
+        let protocol =
+            known.ok_or_else(|| bad("protocol with ports", protocol, "use tcp, udp or sctp"))?;
         let (address, rest) = match leading_address(ends) {
             Some((addr, rest)) => (Some(addr), rest),
             None => (None, ends),
         };
-        let (ports, rest) = rest.split_once(':')?;
-        let ports: PortRange = ports.parse().ok()?;
+        let (ports, rest) = rest.split_once(':').ok_or_else(&whole)?;
+        let ports: PortRange = ports.parse()?;
         let (container, container_port) = match rest.parse().or_else(|_| bracketed(rest)) {
             Ok(addr) => (addr, ports.first()),
             Err(_) => {
-                let (addr, port) = leading_address(rest)?;
-                (addr, PortRange::one(digits(port)?)?.first())
+                let (addr, port) = leading_address(rest).ok_or_else(|| no_address(rest))?;
+                (addr, one_port(port)?)
             }
         };
-        Some(Self { address, ports, container, container_port, protocol })
+        Ok(Self { address, ports, container, container_port, protocol })
     }
+}
+
+/// That there is something else than a container's address before its port.
+fn no_address(end: &str) -> BadName {
+    let text = end.rsplit_once(':').map_or(end, |(container, _)| container);
+    bad(
+        "address of a container",
+        text,
+        "write its address, not its name, such as 10.0.0.2 or [fd00::2]",
+    )
+}
+
+fn one_port(text: &str) -> Result<u16, BadName> {
+    let port =
+        digits(text).and_then(PortRange::one).ok_or_else(|| bad("port", text, "use 1 to 65535"));
+    port.map(|port| port.first())
 }
 
 /// `[fd00::2]`.
@@ -330,7 +349,8 @@ impl FromStr for Forward {
         const WHAT: &str = "published port";
         const RULE: &str =
             "write [IP:]PORT[-END]:CONTAINER-IP[:PORT]/tcp|udp|sctp, such as 8080:10.0.0.2:80/tcp";
-        let forward = Self::parse(text).ok_or_else(|| bad(WHAT, text, RULE))?;
+        let whole = || bad(WHAT, text, RULE);
+        let forward = Self::parse(text, whole)?;
         let Self { address, ports, container, container_port, .. } = forward;
         if container_port.checked_add(ports.last() - ports.first()).is_none() {
             return Err(bad(WHAT, text, "the container has no ports beyond 65535"));

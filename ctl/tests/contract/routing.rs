@@ -160,7 +160,7 @@ fn bridges_reach_each_other_once_allowed_and_until_denied() {
 fn subnets_may_overlap_only_where_no_rule_joins_them() {
     let twin = r#"bridge.add {"name":"twin","gateways":["10.0.0.1/16"]}"#;
     let config = config_of(&[&ROUTED[..], &[twin]].concat());
-    let part = "10.0.0.0/16 on twin and 10.0.0.0/24 on br0 cannot be told apart";
+    let part = "10.0.0.0/16 on twin overlaps 10.0.0.0/24 on br0";
     refuses(
         &config,
         &[
@@ -181,7 +181,7 @@ fn subnets_may_overlap_only_where_no_rule_joins_them() {
             (
                 r#"nat.add {"rule":{"publish":{"on":"up","forward":"80:10.0.1.9/tcp"}}}"#,
                 Invalid,
-                "cannot be told apart",
+                "could go to either",
             ),
         ],
     );
@@ -357,7 +357,7 @@ fn a_vlan_that_the_router_takes_for_a_bridge_has_no_more_than_what_is_the_router
         (
             r#"bridge.set {"name":"z30","gateways":["10.0.20.1/24"]}"#.into(),
             Invalid,
-            "cannot be told apart",
+            "could go to either",
         ),
     ];
     let cases: Vec<_> =

@@ -93,7 +93,7 @@ fn an_address_that_several_bridges_may_have_needs_to_be_told_where() {
     refuses(&config, &[(&service(""), Invalid, "can be on each of br0, twin: say on which")]);
     apply(&config, &change(&service(r#","to":"twin""#))).unwrap();
     let joined = service(r#","to":"twin","on":["br0"]"#);
-    refuses(&config, &[(&joined, Invalid, "cannot be told apart")]);
+    refuses(&config, &[(&joined, Invalid, "could go to either")]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Address translation, and what sessions are kept by.
 
 use ctl::ErrorCode::{Exists, Invalid, NotFound};
-use ctl::{Config, Masquerade, Mutation, NatRule, PortRange, apply};
+use ctl::{Config, Forward, Masquerade, Mutation, NatRule, PortRange, apply};
 
 use crate::apply::{change, config_of, refuses};
 use crate::networks::{SHOP, UPLINK, WEB, after, rules};
@@ -323,6 +323,8 @@ fn a_port_that_is_published_already_is_named_with_where_it_leads() {
         "nat rule a: tcp port 8080 on up leads to 10.1.0.2:80 of port shop-eth0 already, by nat rule up-8080-tcp",
     ];
     refuses(&config, &[(same_name, Exists, leads), (&another, Exists, both)]);
+    let by_port = r#"nat.del {"name":"8080"}"#;
+    refuses(&config, &[(by_port, NotFound, "port 8080 is published by up-8080-tcp")]);
     // Another port by a name that is taken needs another name.
     let elsewhere = another.replace(r#""a""#, r#""up-8080-tcp""#).replace("8080:", "8081:");
     refuses(&config, &[(&elsewhere, Exists, "give this one another name")]);
@@ -370,4 +372,36 @@ fn masquerading_keeps_to_ports_that_the_host_does_not_give_away() {
     assert_eq!(rule.ports_outside(false), PortRange::UNPRIVILEGED);
     let chosen = Masquerade { ports: "50000-50999".parse().unwrap(), ..rule };
     assert_eq!(chosen.ports_outside(true), chosen.ports);
+}
+
+#[test]
+fn of_what_is_published_the_part_that_is_wrong_is_named() {
+    let cases = [
+        ("99999:10.0.0.2:80", "\"99999\" is no range of ports: use 1 to 65535"),
+        ("8080:10.0.0.2:0", "\"0\" is no port: use 1 to 65535"),
+        ("8080:10.0.0.2:80/tpc", "\"tpc\" is no protocol with ports: use tcp, udp or sctp"),
+        ("8080:10.0.0.2:80/icmp", "\"icmp\" is no protocol with ports"),
+        (
+            "8083:web:80/tcp",
+            "\"web\" is no address of a container: write its address, not its name",
+        ),
+        ("8083:web", "\"web\" is no address of a container"),
+        ("8080", "write [IP:]PORT"),
+    ];
+    for (text, told) in cases {
+        let error = text.parse::<Forward>().unwrap_err().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_network_is_told_without_what_is_refused_elsewhere() {
+    for (text, told) in [
+        ("10.5.0.0/33", "a prefix length is at most 32 in IPv4"),
+        ("fd00::/129", "and 128 in IPv6"),
+        ("10.5.0.300/16", "write a network with its prefix length"),
+    ] {
+        let error = text.parse::<ctl::Prefix>().unwrap_err().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+    }
 }

@@ -175,6 +175,8 @@ impl OpenError {
         let code = match self {
             Self::Taken { .. } | Self::Host(HostError::RouteTaken { .. }) => ErrorCode::Exists,
             Self::Unfit { .. } => ErrorCode::Invalid,
+            // What the daemon does not see may be one to the caller.
+            Self::Host(error) if error.is_no_namespace() => ErrorCode::Host,
             _ if self.is_absence() => ErrorCode::NotFound,
             _ => ErrorCode::Host,
         };

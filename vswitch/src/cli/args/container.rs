@@ -58,7 +58,14 @@ impl FromStr for TypedAddress {
     type Err = BadName;
 
     fn from_str(text: &str) -> Result<Self, BadName> {
-        text.parse().map(Self::Alone).or_else(|_| text.parse().map(Self::Interface))
+        const RULE: &str = "write 10.0.0.2 on a network, and 10.0.0.2/24 on a bridge";
+        let (addr, prefix_len) =
+            text.split_once('/').map_or((text, None), |(addr, len)| (addr, Some(len)));
+        match (addr.parse(), prefix_len) {
+            (Err(_), _) => Err(BadName { what: "address", text: text.to_owned(), rule: RULE }),
+            (Ok(addr), None) => Ok(Self::Alone(addr)),
+            (Ok::<IpAddr, _>(_), Some(_)) => text.parse().map(Self::Interface),
+        }
     }
 }
 
