@@ -26,9 +26,10 @@ use crate::sys::{self, Messages};
 use crate::vnet::{self, VNET_BYTES};
 use crate::wire::VLAN_BYTES;
 
-/// Receive buffer asked for: a super-frame is charged with twice its length, and a container may send
-/// a whole TCP window at once.
-const RECEIVE_BUFFER_BYTES: i32 = 32 * 1024 * 1024;
+/// Receive buffer asked for, of which the kernel grants twice as much: a whole TCP window may come at once, in super-frames that are charged
+/// with more than their length. What comes faster than it is taken waits here, 70 ms with the shortest frames (of which it holds some
+/// 20 000) where four times as much would make them wait for 0.3 s and lose them all the same (docs/PERFORMANCE.md, what was tried).
+const RECEIVE_BUFFER_BYTES: i32 = 8 * 1024 * 1024;
 /// Frames per system call when super-frames are about: as many as [`BURST_BYTES`] holds.
 const FEW: usize = 4;
 /// When the kernel drops so many frames in a row, it would drop those behind them too.

@@ -2,7 +2,9 @@
 
 use ctl::flow::diff;
 use ctl::response::{Changed, EndpointInfo, FlowChanges, LeaseInfo, NetworkInfo, SubnetInfo};
-use ctl::{Config, CtlError, DiffItem, IpamFilter, Mutation, Port, PortName, Prefix};
+use ctl::{
+    BridgeName, Config, CtlError, DiffItem, HostPort, IpamFilter, Mutation, Port, PortName, Prefix,
+};
 
 /// The answer to a change, as far as the configurations before and after it tell: the names and numbers that were
 /// chosen, and what was removed.
@@ -57,7 +59,14 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
             let notes = next.notes_on_subnets(&create.name);
             Changed { network, notes, ..none }
         }
-        Mutation::NetworkSet(set) => Changed { notes: next.notes_on_opening(set, old), ..none },
+        Mutation::NetworkSet(set) => {
+            let notes = next.notes_on_opening(set, old);
+            let host = match &set.host_port {
+                Some(Some(_)) => connected(port_of_host(&set.name)?),
+                _ => none,
+            };
+            Changed { notes, ..host }
+        }
         Mutation::NetworkRm(rm) if rm.force => {
             let gone = old.strangers_on(&rm.name).into_iter();
             let notes = gone.map(|what| format!("{what} went with network {}", rm.name)).collect();
@@ -105,6 +114,11 @@ pub fn of(mutation: &Mutation, old: &Config, next: &Config) -> Result<Changed, C
         }
         _ => none,
     })
+}
+
+/// The port by which the host is on a network.
+fn port_of_host(network: &BridgeName) -> Result<PortName, CtlError> {
+    HostPort::port_name(network).map_err(|error| CtlError::invalid(error.to_string()))
 }
 
 /// What is to be said of a port with the addresses and gateways that it is given.

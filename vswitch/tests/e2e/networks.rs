@@ -509,7 +509,9 @@ fn the_host_itself_is_on_a_network() -> TestResult {
     assert!(host.link("shop").is_err() && host.link("shop1").is_err());
     let host_port = Some(Some(HostPort { ifname: Some("shop2".parse()?), mac: None }));
     let set = NetworkSet { host_port, ..NetworkSet::new(name.clone()) };
-    daemon.change(Mutation::NetworkSet(Box::new(set)))?;
+    let changed = daemon.change(Mutation::NetworkSet(Box::new(set)))?;
+    let endpoint = changed.endpoint.ok_or("it is not told by what the host is there")?;
+    assert_eq!((endpoint.port.as_str(), endpoint.ifname.as_str()), ("shop-host", "shop2"));
     // Containers keep a network from being removed; the host does not.
     let rm = Mutation::NetworkRm(NetworkRm::new(name.clone()));
     let refused = daemon.change(rm.clone()).err().ok_or("a container is on it")?.to_string();
