@@ -119,7 +119,7 @@ fn enter(record: &mut Record, cycle: usize, sample: Sample) -> Result<(), Box<dy
 /// Every frame of every port is where it should be.
 fn reconcile(rig: &Rig) -> Result<(), Box<dyn Error>> {
     for socket in &rig.controls {
-        let stats: Stats = Client::connect(socket)?.ask(Request::Query(Query::Stats))?;
+        let stats: Stats = Client::connect(socket)?.ask(Request::Query(Query::stats()))?;
         if let Some(what) = stats.discrepancy {
             return Err(format!("frames are missing: {what}").into());
         }

@@ -61,7 +61,7 @@ pub use request::{
     NeighborAdd, NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect,
     NetworkHandover, NetworkRm, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet,
     Query, Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet,
-    TopBy, Trace, VxlanAdd, VxlanSet, Why,
+    TopBy, Trace, TrafficFilter, VxlanAdd, VxlanSet, Why,
 };
 pub use uplink::HostUplink;
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -203,7 +203,7 @@ impl Switch {
     /// # Errors
     /// What is missing.
     pub fn check_ledger(&self) -> Outcome<()> {
-        let stats: Stats = self.ask(Query::Stats)?;
+        let stats: Stats = self.ask(Query::stats())?;
         match stats.discrepancy {
             Some(discrepancy) => Err(format!("frames are missing: {discrepancy}").into()),
             None => Ok(()),

@@ -35,7 +35,7 @@ pub use network::{
     HostPort, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkRm,
     NetworkSet,
 };
-pub use port::{Attach, Detach, PortAdd, PortMove, PortSet};
+pub use port::{Attach, Detach, PortAdd, PortMove, PortSet, TrafficFilter};
 pub use route::{Allowance, RouteAdd, RouteDel};
 pub use service::{ServiceAdd, ServiceBackends, ServiceSet};
 pub use vxlan::{VxlanAdd, VxlanSet};
@@ -127,10 +127,10 @@ pub enum Query {
     Why(Why),
     /// Frames and bytes by port.
     #[serde(rename = "stats")]
-    Stats,
+    Stats(TrafficFilter),
     /// Lost frames by reason and port.
     #[serde(rename = "drops")]
-    Drops,
+    Drops(TrafficFilter),
     /// What the workers' time goes to.
     #[serde(rename = "perf")]
     Perf,
@@ -140,6 +140,18 @@ pub enum Query {
     /// The daemon's version.
     #[serde(rename = "version")]
     Version,
+}
+
+impl Query {
+    /// The traffic of all ports.
+    pub fn stats() -> Self {
+        Self::Stats(TrafficFilter::default())
+    }
+
+    /// What was lost, of all ports.
+    pub fn drops() -> Self {
+        Self::Drops(TrafficFilter::default())
+    }
 }
 
 /// A change.

@@ -19,6 +19,15 @@ pub struct PortAdd {
     pub port: Port,
 }
 
+/// Whose traffic is meant: of these ports and tunnels, or of all, if none is named.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrafficFilter {
+    /// Their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortName>,
+}
+
 /// A port to change; what is not given stays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -113,7 +113,7 @@ fn no_arguments_are_the_same_as_empty_ones() {
         ["stats", "fdb.show"].map(|op| parse_request(line(op).as_bytes()).unwrap().request)
     };
     let expected =
-        [Request::Query(Query::Stats), Request::Query(Query::FdbShow(ctl::FdbFilter::default()))];
+        [Request::Query(Query::stats()), Request::Query(Query::FdbShow(ctl::FdbFilter::default()))];
     for args in ["", r#","args":{}"#, r#","args":null"#] {
         assert_eq!(request(args), expected, "{args}");
     }

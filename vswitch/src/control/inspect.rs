@@ -7,7 +7,9 @@ use ctl::response::{
     BridgeInfo, Counters, DeviceInfo, DropInfo, FdbInfo, LastDrop, PortInfo, PortState, PortStats,
     QueueInfo, StageCost, Stats, TableInfo, Version, WorkerPerf,
 };
-use ctl::{BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, PortName, VlanId, wire};
+use ctl::{
+    BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, PortName, TrafficFilter, VlanId, wire,
+};
 use flows::fdb::{Entry, Events};
 use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex, Vid};
 
@@ -170,13 +172,13 @@ impl Switch {
         stations
     }
 
-    /// Frames and bytes.
+    /// Frames and bytes: those of the ports that are meant, and of all together.
     ///
     /// # Errors
     /// [`CtlError`], when a worker does not answer.
-    pub fn stats(&mut self) -> Result<Stats, CtlError> {
+    pub fn stats(&mut self, filter: &TrafficFilter) -> Result<Stats, CtlError> {
         let books = self.books()?;
-        let ports = self.books_by_name().into_iter();
+        let ports = self.books_by_name().into_iter().filter(|(name, _)| is_meant(filter, name));
         let ports = ports.map(|(port, own)| PortStats { port, counters: books.counters(&own) });
         Ok(Stats {
             ports: ports.collect(),
@@ -201,19 +203,22 @@ impl Switch {
     ///
     /// # Errors
     /// [`CtlError`], when a worker does not answer.
-    pub fn drops(&mut self) -> Result<Vec<DropInfo>, CtlError> {
+    pub fn drops(&mut self, filter: &TrafficFilter) -> Result<Vec<DropInfo>, CtlError> {
         let Books { ledger, missed, .. } = self.books()?;
         let now = self.fleet_ref().clock().now();
         let mut drops = Vec::new();
-        for (name, ports) in self.books_by_name() {
+        let all = self.books_by_name().into_iter();
+        for (name, ports) in all.filter(|(name, _)| is_meant(filter, name)) {
             let own = ledger.offenders().iter().filter(|offender| ports.contains(&offender.port));
             let own: Vec<_> = own.collect();
             drops.extend(drops_of(&name, &sum(&ledger, &ports), &own, now));
             let unseen = ports.iter().filter_map(|port| missed.get(port)).sum();
             drops.extend(missed_by(&name, unseen));
         }
-        let departed: Vec<_> = ledger.departed().iter().collect();
-        drops.extend(drops_of("(removed)", ledger.closed(), &departed, now));
+        if filter.ports.is_empty() {
+            let departed: Vec<_> = ledger.departed().iter().collect();
+            drops.extend(drops_of("(removed)", ledger.closed(), &departed, now));
+        }
         Ok(drops)
     }
 
@@ -280,6 +285,11 @@ fn counters(books: &PortBooks, missed: u64) -> Counters {
         dropped_out: books.egress_dropped(),
         missed,
     }
+}
+
+/// Whether the books of that name are of a port that is meant.
+fn is_meant(filter: &TrafficFilter, name: &str) -> bool {
+    filter.ports.is_empty() || filter.ports.iter().any(|port| port.as_str() == name)
 }
 
 /// The drops of one port, both sides, by reason, with the last of its offenders.

@@ -46,7 +46,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ctl::response::{NetworkInfo, Status};
-use ctl::{BridgeName, CtlError, ErrorCode, FiveTuple, Named, Query, Request, Trace};
+use ctl::{
+    BridgeName, CtlError, ErrorCode, FiveTuple, Named, PortName, Query, Request, Trace,
+    TrafficFilter,
+};
 use serde_json::Value;
 
 pub use background::{Background, BackgroundError};
@@ -239,13 +242,28 @@ impl Daemon {
                 return Ok(Outcome::Feed(Feed::Capture(Box::new(capture))));
             }
             Query::Why(why) => json(self.switch.why(&why)?),
-            Query::Stats => json(self.switch.stats()?),
-            Query::Drops => json(self.switch.drops()?),
+            Query::Stats(filter) => {
+                self.check_ports(&filter.ports)?;
+                json(self.switch.stats(&filter)?)
+            }
+            Query::Drops(filter) => {
+                self.check_ports(&filter.ports)?;
+                json(self.switch.drops(&filter)?)
+            }
             Query::Perf => json(self.switch.perf()?),
             Query::Status => json(self.status()?),
             Query::Version => json(inspect::version()),
         };
         answer.map(Outcome::Answer)
+    }
+
+    /// That the ports that a question is about are there.
+    fn check_ports(&self, names: &[PortName]) -> Result<(), CtlError> {
+        let config = self.switch.config();
+        match names.iter().find(|name| !config.has_port(name)) {
+            Some(name) => Err(no_such("port", name)),
+            None => Ok(()),
+        }
     }
 
     /// That a bridge that a question is about is there.
@@ -267,7 +285,7 @@ impl Daemon {
     }
 
     fn status(&mut self) -> Result<Status, CtlError> {
-        let discrepancy = self.switch.stats()?.discrepancy;
+        let discrepancy = self.switch.stats(&TrafficFilter::default())?.discrepancy;
         let config = self.switch.config();
         let waits = |name: &&ctl::PortName| self.switch.why_waiting(name).is_some();
         let ports_waiting = config.ports.keys().filter(waits).count();

@@ -65,8 +65,8 @@ impl Lab {
 
     pub(super) fn books(&self) -> Result<Books, DemoError> {
         let mut client = Client::connect(&self.socket)?;
-        let stats = client.ask(Request::Query(Query::Stats))?;
-        let drops = client.ask(Request::Query(Query::Drops))?;
+        let stats = client.ask(Request::Query(Query::stats()))?;
+        let drops = client.ask(Request::Query(Query::drops()))?;
         Ok(Books { stats, drops })
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use ctl::response::DropInfo;
-use ctl::{Mutation, Named, Query, Vlan};
+use ctl::response::{DropInfo, Stats};
+use ctl::{BadName, Mutation, Named, Query, TrafficFilter, Vlan};
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Test, TestResult, ping, test};
 
@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Test> {
         test!(malformed_frames_are_counted_and_survived),
         test!(frames_with_half_a_tag_are_counted_and_survived),
         test!(a_drop_is_shown_with_its_time_and_outlives_its_port),
+        test!(traffic_is_told_of_the_ports_that_are_named),
         test!(a_known_station_is_not_flooded),
         test!(however_many_veths_there_are_all_of_them_are_served),
     ]
@@ -53,7 +54,7 @@ fn is_cut_off(from: &Container, ip: &str) -> TestResult {
 }
 
 fn drops(daemon: &Daemon, reason: &str) -> Result<u64, ctl::ClientError> {
-    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let drops: Vec<DropInfo> = daemon.ask(Query::drops())?;
     Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
 }
 
@@ -241,7 +242,7 @@ fn a_drop_is_shown_with_its_time_and_outlives_its_port() -> TestResult {
     eventually("the frame is dropped", || {
         drops(&daemon, "invalid-source").is_ok_and(|count| count == 1)
     })?;
-    let all: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let all: Vec<DropInfo> = daemon.ask(Query::drops())?;
     let drop = all.into_iter().find(|drop| drop.reason == "invalid-source").ok_or("no drop")?;
     let last = drop.last.ok_or("it is not remembered")?;
     let at = humantime::parse_rfc3339(&last.at)?;
@@ -249,12 +250,35 @@ fn a_drop_is_shown_with_its_time_and_outlives_its_port() -> TestResult {
     assert!(at + Duration::from_millis(2) > begun && at <= SystemTime::now(), "{}", last.at);
     assert!(last.bytes.starts_with("ffffffffffff"), "{}", last.bytes);
     daemon.change(Mutation::PortDel(Named::new("a".parse()?)))?;
-    let all: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let all: Vec<DropInfo> = daemon.ask(Query::drops())?;
     let removed = all.iter().find(|drop| drop.reason == "invalid-source").ok_or("no drop")?;
     assert_eq!((removed.port.as_str(), removed.count), ("(removed)", 1));
     let still = removed.last.as_ref().ok_or("it is forgotten with its port")?;
     assert_eq!((&still.bytes, &still.summary), (&last.bytes, &last.summary));
     assert!(still.milliseconds_ago >= last.milliseconds_ago);
+    Ok(())
+}
+
+fn traffic_is_told_of_the_ports_that_are_named() -> TestResult {
+    let daemon = Daemon::start()?;
+    let (a, b) = (Container::new()?, Container::new()?);
+    daemon.add("a", port("br0", tap(&a, &["10.0.0.1/24"])?)?)?;
+    daemon.add("b", port("br0", tap(&b, &["10.0.0.2/24"])?)?)?;
+    RawSocket::open(&a, "eth0")?.send(&[0xff; 60])?;
+    eventually("the frame is dropped", || {
+        drops(&daemon, "invalid-source").is_ok_and(|count| count == 1)
+    })?;
+    let of = |port: &str| Ok::<_, BadName>(TrafficFilter { ports: vec![port.parse()?] });
+    let lost: Vec<DropInfo> = daemon.ask(Query::Drops(of("a")?))?;
+    assert!(lost.iter().any(|drop| drop.reason == "invalid-source"), "{lost:?}");
+    let lost: Vec<DropInfo> = daemon.ask(Query::Drops(of("b")?))?;
+    assert!(lost.iter().all(|drop| drop.port == "b"), "{lost:?}");
+    let stats: Stats = daemon.ask(Query::Stats(of("b")?))?;
+    let [b] = stats.ports.as_slice() else { return Err(format!("{:?}", stats.ports).into()) };
+    assert_eq!(b.port, "b");
+    assert!(stats.total.dropped_in >= 1, "it is of all ports");
+    let unknown = daemon.ask::<Stats>(Query::Stats(of("c")?)).err().ok_or("there is no c")?;
+    assert!(unknown.to_string().contains("port c does not exist"), "{unknown}");
     Ok(())
 }
 

@@ -196,7 +196,7 @@ impl Daemon {
     /// Checks that every frame is accounted for, and that nothing but this many frames were dropped for
     /// want of anything.
     pub fn check_ledger(&self) -> TestResult {
-        let stats: Stats = self.ask(Query::Stats)?;
+        let stats: Stats = self.ask(Query::stats())?;
         if let Some(discrepancy) = stats.discrepancy {
             return Err(format!("frames are missing: {discrepancy}").into());
         }

@@ -192,7 +192,7 @@ fn a_containers_interface_that_is_switched_off_and_on_carries_on() -> TestResult
     let index = netlink.link("eth0")?.index;
     netlink.set_up(index, false)?;
     assert!(ping::is_silent(&b, FAR.into(), Duration::from_millis(300))?);
-    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let drops: Vec<DropInfo> = daemon.ask(Query::drops())?;
     let refused = drops.iter().find(|drop| drop.reason == "tx-refused").ok_or("nothing refused")?;
     assert!(refused.last.is_some(), "it is said when");
     netlink.set_up(index, true)?;

@@ -301,7 +301,7 @@ fn what_is_for_another_network_leaves_by_no_uplink() -> TestResult {
     assert_eq!(ip, other);
     assert!(is_silent(&inside, other)?, "it is not the world's any more");
     reaches(&inside, "192.0.2.9")?;
-    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let drops: Vec<DropInfo> = daemon.ask(Query::drops())?;
     assert!(drops.iter().any(|drop| drop.reason == "not-allowed"), "{drops:?}");
     daemon.check_ledger()
 }

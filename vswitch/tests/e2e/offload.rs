@@ -73,7 +73,7 @@ fn a_stream_goes_by_the_kernel_both_ways() -> TestResult {
     connect(&daemon, "b", Kind::Gso, &b, (1500, &["10.0.0.2/24"]))?;
     transfer::tcp(&Path::new(&a, &b, [10, 0, 0, 2]), BYTES, 1)?;
     transfer::tcp(&Path::new(&b, &a, [10, 0, 0, 1]), BYTES, 2)?;
-    let stats: Stats = daemon.ask(Query::Stats)?;
+    let stats: Stats = daemon.ask(Query::stats())?;
     for port in &stats.ports {
         assert!(port.counters.received_bytes > BYTES, "{stats:?}");
         assert!(port.counters.transmitted_bytes > BYTES, "{stats:?}");
@@ -339,11 +339,11 @@ fn a_port_that_goes_leaves_its_books() -> TestResult {
     let lab = Laboratory::new()?;
     lab.talk()?;
     lab.burst()?;
-    let before: Stats = lab.daemon.ask(Query::Stats)?;
+    let before: Stats = lab.daemon.ask(Query::stats())?;
     let named = Named { name: "b".parse()?, if_exists: false };
     lab.daemon.change(Mutation::PortDel(named))?;
     assert!(lab.offloaded()?.is_empty());
-    let after: Stats = lab.daemon.ask(Query::Stats)?;
+    let after: Stats = lab.daemon.ask(Query::stats())?;
     assert_eq!(after.total.transmitted, before.total.transmitted);
     lab.wires[1].drain(|_| true)?;
     lab.burst()?;

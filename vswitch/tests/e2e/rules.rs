@@ -69,7 +69,7 @@ fn rules(daemon: &Daemon) -> Outcome<Vec<FlowInfo>> {
 }
 
 pub fn drops(daemon: &Daemon, reason: &str) -> Outcome<u64> {
-    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let drops: Vec<DropInfo> = daemon.ask(Query::drops())?;
     Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
 }
 

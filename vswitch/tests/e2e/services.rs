@@ -259,7 +259,7 @@ fn a_service_without_backends_refuses_and_says_why() -> TestResult {
         .serve(|service| service.backends.iter_mut().for_each(|backend| backend.draining = true))?;
     assert!(is_refused(&scene.client, VIP)?);
     assert!(is_refused(&scene.client, "10.96.0.10:81")?, "it does not listen there");
-    let drops: Vec<DropInfo> = scene.daemon.ask(Query::Drops)?;
+    let drops: Vec<DropInfo> = scene.daemon.ask(Query::drops())?;
     assert!(drops.iter().any(|drop| drop.reason == "no-backend" && drop.count == 1), "{drops:?}");
     let trace = r#"{"op":"trace","args":{"port":"client","packet":{"like":"tcp 192.0.2.9:4000 > 10.96.0.10:80"}}}"#;
     let traces: Vec<TraceInfo> = scene.daemon.ask(serde_json::from_str(trace)?)?;

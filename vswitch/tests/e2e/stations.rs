@@ -86,7 +86,7 @@ fn station(number: u8) -> [u8; 6] {
 }
 
 fn drops(daemon: &Daemon, reason: &str) -> Result<u64, ClientError> {
-    let drops: Vec<DropInfo> = daemon.ask(Query::Drops)?;
+    let drops: Vec<DropInfo> = daemon.ask(Query::drops())?;
     Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
 }
 

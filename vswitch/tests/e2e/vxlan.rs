@@ -144,7 +144,7 @@ pub fn exchange(near: &Container, far: &Container) -> TestResult {
 }
 
 pub fn dropped(daemon: &Daemon, port: &str, reason: &str) -> u64 {
-    let drops: Vec<DropInfo> = daemon.ask(Query::Drops).unwrap_or_default();
+    let drops: Vec<DropInfo> = daemon.ask(Query::drops()).unwrap_or_default();
     let is_it = |drop: &&DropInfo| drop.port == port && drop.reason == reason;
     drops.iter().filter(is_it).map(|drop| drop.count).sum()
 }

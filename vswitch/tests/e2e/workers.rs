@@ -169,7 +169,7 @@ fn frames_cross_to_the_worker_that_owns_the_port() -> TestResult {
 }
 
 fn received(daemon: &Daemon) -> Result<u64, ctl::ClientError> {
-    let stats: Stats = daemon.ask(Query::Stats)?;
+    let stats: Stats = daemon.ask(Query::stats())?;
     Ok(stats.total.received)
 }
 
@@ -223,7 +223,7 @@ fn the_books_add_up_while_frames_cross() -> TestResult {
         let mut looks = 0;
         while !traffic.is_finished() || looks == 0 {
             daemon.check_ledger()?;
-            let stats: Stats = daemon.ask(Query::Stats)?;
+            let stats: Stats = daemon.ask(Query::stats())?;
             let total = stats.total;
             assert_eq!(total.received, total.forwarded + total.dropped_in);
             assert_eq!(total.offered, total.transmitted + total.dropped_out);

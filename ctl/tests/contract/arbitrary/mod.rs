@@ -15,7 +15,7 @@ use ctl::{
     Attach, Batch, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey,
     FdbStatic, IfName, Ingress, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsIdentity,
     NetnsRef, Port, PortAdd, PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap,
-    TapRoute, Vlan, VlanId, VlanIds, VlanOf, apply,
+    TapRoute, TrafficFilter, Vlan, VlanId, VlanIds, VlanOf, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -169,6 +169,10 @@ fn egress() -> impl Strategy<Value = Egress> {
 
 fn named<T: std::fmt::Debug>(name: impl Strategy<Value = T>) -> impl Strategy<Value = Named<T>> {
     (name, any::<bool>()).prop_map(|(name, if_exists)| Named { name, if_exists })
+}
+
+fn traffic() -> impl Strategy<Value = TrafficFilter> {
+    vec(port_name(), 0..3).prop_map(|ports| TrafficFilter { ports })
 }
 
 fn filter() -> impl Strategy<Value = FdbFilter> {
@@ -327,8 +331,8 @@ fn query() -> impl Strategy<Value = Query> {
         session::query(),
         flow::query(),
         explain::query(),
-        Just(Query::Stats),
-        Just(Query::Drops),
+        traffic().prop_map(Query::Stats),
+        traffic().prop_map(Query::Drops),
         Just(Query::Perf),
         Just(Query::Status),
         Just(Query::Version),

@@ -20,7 +20,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use ctl::{BridgeName, IfName};
+use ctl::{BridgeName, IfName, PortName};
 
 pub use bridge::BridgeCommand;
 pub use capture::CaptureOptions;
@@ -214,13 +214,15 @@ Examples:
   vswitchctl why 10.0.0.2 192.0.2.7 udp 53")]
     Why(WhyOptions),
     /// Frames and bytes by port
-    #[command(after_help = "Examples:\n  vswitchctl stats\n  vswitchctl --json stats | jq .total")]
-    Stats,
+    #[command(
+        after_help = "Examples:\n  vswitchctl stats\n  vswitchctl stats web-eth0 db-eth0\n  vswitchctl --json stats | jq .total"
+    )]
+    Stats(TrafficOptions),
     /// Lost frames by port and reason, with the last offender of each
     #[command(
-        after_help = "Examples:\n  vswitchctl drops\n  vswitchctl --json drops | jq '.[] | select(.side == \"in\")'"
+        after_help = "Examples:\n  vswitchctl drops\n  vswitchctl drops web-eth0\n  vswitchctl --json drops | jq '.[] | select(.side == \"in\")'"
     )]
-    Drops,
+    Drops(TrafficOptions),
     /// What the workers' time goes to
     #[command(
         visible_alias = "pmd-perf-show",
@@ -245,6 +247,13 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Whose traffic.
+#[derive(Debug, Clone, Args)]
+pub struct TrafficOptions {
+    /// Ports and tunnels [default: all, those that were removed included]
+    pub ports: Vec<PortName>,
 }
 
 /// Options of the demonstration.

@@ -21,9 +21,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ctl::flow::{BadRules, FlowSyntax};
-use ctl::{BadName, IpCidr, Query, Request};
+use ctl::{BadName, IpCidr, Query, Request, TrafficFilter};
 
-use super::args::Command;
+use super::args::{Command, TrafficOptions};
 use batch::BadLines;
 
 /// Why no request comes of a command. Nobody was asked then.
@@ -104,8 +104,8 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
         Command::Capture(options) => Request::Query(explain::capture(options)),
         Command::Why(options) => Request::Query(explain::why(options)),
         Command::Batch { file } => batch::request(file)?,
-        Command::Stats => Request::Query(Query::Stats),
-        Command::Drops => Request::Query(Query::Drops),
+        Command::Stats(options) => Request::Query(Query::Stats(traffic(options))),
+        Command::Drops(options) => Request::Query(Query::Drops(traffic(options))),
         Command::Perf => Request::Query(Query::Perf),
         Command::Status => Request::Query(Query::Status),
         Command::Version => Request::Query(Query::Version),
@@ -113,6 +113,10 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
             return Err(NoRequest::NotOne);
         }
     })
+}
+
+fn traffic(options: &TrafficOptions) -> TrafficFilter {
+    TrafficFilter { ports: options.ports.clone() }
 }
 
 /// The text of a file, or of standard input.

@@ -117,13 +117,13 @@ impl Laboratory {
     }
 
     pub fn counters(&self, port: &str) -> Outcome<Counters> {
-        let stats: Stats = self.daemon.ask(Query::Stats)?;
+        let stats: Stats = self.daemon.ask(Query::stats())?;
         let port = stats.ports.into_iter().find(|own| own.port == port);
         Ok(port.ok_or("no such port")?.counters)
     }
 
     pub fn drops(&self, reason: &str) -> Outcome<u64> {
-        let drops: Vec<DropInfo> = self.daemon.ask(Query::Drops)?;
+        let drops: Vec<DropInfo> = self.daemon.ask(Query::drops())?;
         Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
     }
 

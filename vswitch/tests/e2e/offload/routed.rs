@@ -173,7 +173,7 @@ impl Crossing {
     }
 
     fn counters(&self, port: &str) -> Outcome<Counters> {
-        let stats: Stats = self.daemon.ask(Query::Stats)?;
+        let stats: Stats = self.daemon.ask(Query::stats())?;
         let port = stats.ports.into_iter().find(|own| own.port == port);
         Ok(port.ok_or("no such port")?.counters)
     }
@@ -184,7 +184,7 @@ impl Crossing {
     }
 
     fn drops(&self, reason: &str) -> Outcome<u64> {
-        let drops: Vec<DropInfo> = self.daemon.ask(Query::Drops)?;
+        let drops: Vec<DropInfo> = self.daemon.ask(Query::drops())?;
         Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
     }
 
