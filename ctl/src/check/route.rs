@@ -154,9 +154,9 @@ fn parting(config: &Config, both: [&BridgeName; 2]) -> String {
     let (hosts, others): (Vec<_>, Vec<_>) =
         both.into_iter().partition(|name| config.shared_port(name).is_some());
     match (&hosts[..], &others[..]) {
-        ([hosts], [other]) if config.networks.contains_key(*other) => {
-            format!("choose another --subnet for network {other}, because {hosts} has the host's")
-        }
+        ([hosts], [other]) if config.networks.contains_key(*other) => format!(
+            "{hosts} has the host's, so make network {other} with another --subnet (`network rm` it first if it is there)"
+        ),
         ([hosts], [other]) => {
             format!(
                 "{hosts} has the host's, so give {other} another one, with `bridge set {other} --gateway`"

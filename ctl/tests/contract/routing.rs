@@ -176,7 +176,7 @@ fn subnets_may_overlap_only_where_no_rule_joins_them() {
             (
                 r#"route.allow {"from":"up","to":"twin"}"#,
                 Invalid,
-                "from bridge up, 10.0.0.0/16 on twin",
+                "10.0.0.0/16 on twin overlaps 10.0.0.0/24 on br0, and what up sends there could go to either",
             ),
             (
                 r#"nat.add {"rule":{"publish":{"on":"up","forward":"80:10.0.1.9/tcp"}}}"#,

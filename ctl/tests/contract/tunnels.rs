@@ -32,7 +32,11 @@ fn a_tunnel_that_cannot_be_is_refused_with_a_reason() {
         (vxlan("").replace("192.0.2.1", "0.0.0.0"), Invalid, "--local 0.0.0.0 is not"),
         (vxlan("").replace("192.0.2.1", "239.0.0.1"), Invalid, "not the address of one host"),
         (vxlan(r#","remotes":["239.0.0.1"]"#), Invalid, "name each host with a --remote"),
-        (vxlan(r#","remotes":["192.0.2.1"]"#), Invalid, "both --local and --remote"),
+        (
+            vxlan(r#","remotes":["192.0.2.1"]"#),
+            Invalid,
+            "both --local, an address of this host, and --remote",
+        ),
         (vxlan(r#","remotes":["2001:db8::2"]"#), Invalid, "not of one IP version"),
         (vxlan(r#","remotes":["192.0.2.2","192.0.2.2"]"#), Invalid, "given twice"),
         (vxlan(r#","dstport":0"#), Invalid, "can be 0"),
