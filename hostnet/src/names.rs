@@ -77,7 +77,7 @@ pub(crate) fn advice(
         ),
         (RawNetns::Name(_), io::ErrorKind::NotFound) => match names().as_slice() {
             [] => usual.to_owned(),
-            names => format!("; there are: {}", shown(names)),
+            names => format!("; in {NAMES} there are: {}", shown(names)),
         },
         (RawNetns::Path(_), io::ErrorKind::NotFound) => usual.to_owned(),
         (_, io::ErrorKind::PermissionDenied) => "; vswitchd may not read that file".to_owned(),
@@ -95,7 +95,7 @@ mod tests {
         let cases = [
             ("999999", NotFound, "there is no process 999999, and a name of digits only"),
             ("1", PermissionDenied, "it needs ptrace access to the process"),
-            ("nu-wbe", NotFound, "there are: nu-db, nu-web"),
+            ("nu-wbe", NotFound, "in /run/netns there are: nu-db, nu-web"),
             ("/srv/none", NotFound, "give the name of one in /run/netns"),
             ("/srv/none", PermissionDenied, "may not read that file"),
         ];
