@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ctl::response::{
     BackendInfo, BackendState, Checks, NetworkInfo, PortState, ServiceInfo, Status,
@@ -107,8 +107,18 @@ pub fn io(source: std::io::Error) -> LabError {
     LabError::Socket { operation: "speak through a shared interface", source }
 }
 
+/// Listens, as soon as whoever listened there before has gone: what another test's thread forks has all sockets of this process for a
+/// moment, until it executes its program.
 pub fn listen(on: &Container, at: SocketAddr) -> Outcome<TcpListener> {
-    Ok(on.run(|| TcpListener::bind(at).map_err(io))?)
+    let begun = Instant::now();
+    loop {
+        match on.run(|| Ok::<_, LabError>(TcpListener::bind(at)))? {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < SOON => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            bound => return Ok(bound.map_err(io)?),
+        }
+    }
 }
 
 pub fn connect(from: &Container, to: SocketAddr) -> Outcome<std::io::Result<TcpStream>> {
