@@ -94,16 +94,7 @@ impl Docker {
     }
 
     fn import(&self) -> Outcome<()> {
-        let mut archive = image::archive(&self.directory.join("image"))?;
-        let input = archive.stdout.take().ok_or("no archive")?;
-        let mut import = client(&self.directory);
-        import.args(["import", "-c", "ENV PATH=/bin", "-", image::NAME]).stdin(input);
-        let output = import.output()?;
-        archive.wait()?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
-        }
+        image::import(&self.directory.join("image"), client(&self.directory))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::Outcome;
 
@@ -28,18 +28,33 @@ const APPLETS: [&str; 15] = [
     "wget",
 ];
 
-/// Makes its files in a directory, and starts a program that writes their archive to its output.
+/// Makes its files in a directory, and has a command of an engine make the image of their archive, which it reads.
 ///
 /// # Errors
-/// That they cannot be made.
-pub fn archive(root: &Path) -> Outcome<Child> {
+/// What the command says, or that the files cannot be made.
+pub fn import(root: &Path, mut command: Command) -> Outcome<()> {
+    make(root)?;
+    let mut tar = Command::new("tar");
+    let mut tar = tar.arg("-C").arg(root).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
+    let archive = tar.stdout.take().ok_or("no archive")?;
+    let imported =
+        command.args(["import", "-c", "ENV PATH=/bin", "-", NAME]).stdin(archive).output();
+    // Whoever failed did not read to the end. The archive ends when nobody is left who could.
+    drop(command);
+    tar.wait()?;
+    let imported = imported?;
+    match imported.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&imported.stderr).into_owned().into()),
+    }
+}
+
+fn make(root: &Path) -> Outcome<()> {
     fs::create_dir_all(root.join("bin"))?;
     fs::create_dir_all(root.join("tmp"))?;
     fs::copy("/bin/busybox", root.join("bin/busybox"))?;
     for applet in APPLETS {
         symlink("busybox", root.join("bin").join(applet))?;
     }
-    let mut tar = Command::new("tar");
-    tar.arg("-C").arg(root).args(["-c", "."]).stdout(Stdio::piped());
-    Ok(tar.spawn()?)
+    Ok(())
 }

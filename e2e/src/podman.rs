@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::process::{on, ours};
 use crate::{Host, Outcome, Switch, image};
@@ -28,17 +28,8 @@ impl<'a> Podman<'a> {
         symlink(ours("vswitch-cni")?, directory.join("bin/vswitch-cni"))?;
         fs::write(directory.join("containers.conf"), configuration(&directory))?;
         let podman = Self { host, directory };
-        let mut archive = image::archive(&podman.directory.join("image"))?;
-        let input = archive.stdout.take().ok_or("no archive")?;
-        let mut import = podman.command();
-        import.args(["import", "-c", "ENV PATH=/bin", "-", image::NAME]).stdin(input);
-        let output = import.stderr(Stdio::piped()).output()?;
-        archive.wait()?;
-        if output.status.success() {
-            Ok(podman)
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
-        }
+        image::import(&podman.directory.join("image"), podman.command())?;
+        Ok(podman)
     }
 
     /// Describes a network to it: a list with our plugin alone, with these keys beside the necessary ones.
@@ -111,7 +102,8 @@ impl Drop for Podman<'_> {
 }
 
 /// Limits cannot be raised everywhere, so none is asked for that is higher than what there is; runc takes cgroups of
-/// both versions side by side, which crun does not.
+/// both versions side by side, which crun does not. Locks in shared memory would be one set for all that are set up on this machine,
+/// and whoever makes it last fails.
 fn configuration(directory: &Path) -> String {
     format!(
         r#"[containers]
@@ -124,6 +116,7 @@ cni_plugin_dirs = [{:?}, "/usr/lib/cni"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+lock_type = "file"
 runtime = "runc"
 "#,
         directory.join("net.d"),
