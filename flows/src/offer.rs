@@ -1,5 +1,6 @@
-//! [`Offer`]: what the pipeline has decided about plain unicast frames, and about the datagrams of a session that it routes, for
-//! whoever can carry the next ones by it without the pipeline.
+//! [`Offer`]: what the pipeline has decided about plain unicast frames, and about the packets of a session that it routes, for
+//! whoever can carry the next ones by it without the pipeline. A TCP connection that is offered is
+//! [lent](crate::session::Sessions::lend): whoever carries its segments keeps its trails.
 //!
 //! The pipeline offers; it is the control thread's to see whether the offer still holds, and to withdraw what it makes
 //! of it before anything changes. Offers are bounded, and one that nobody took up is made again after a while.
@@ -36,11 +37,11 @@ pub struct Offer {
     pub src: MacAddr,
     /// Their destination.
     pub dst: MacAddr,
-    /// What becomes of them, if they are the datagrams of a session for the gateway.
+    /// What becomes of them, if they are the packets of a session for the gateway.
     pub routed: Option<Routed>,
 }
 
-/// The datagrams of one direction of a session, and what the router makes of them besides taking a hop. Everything
+/// The packets of one direction of a session of UDP or TCP, and what the router makes of them besides taking a hop. Everything
 /// that the plainest of them could need is decided; a fragment, options, one that is too long or has no hop left are not meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Routed {

@@ -21,10 +21,15 @@
 //! same interface, if its filter is an eBPF program that writes to `cb`, takes marks away; no program that we know of does.)
 //!
 //! # What becomes of a frame
-//! Frames between two stations go as they are. Datagrams of UDP that the switch routes take a shortcut too
-//! ([`Key::datagrams`]), and are [rewritten](Rewriting) on their way: stations, addresses, ports, checksums, one hop less.
+//! Frames between two stations go as they are. Packets of UDP and of TCP that the switch routes take a shortcut too
+//! ([`Key::flow`]), and are [rewritten](Rewriting) on their way: stations, addresses, ports, checksums, one hop less.
 //! A filter cannot change a frame, and the program at tcx does not look into the table, which may be another one by then.
 //! So the filter says in the mark by which [number](Number) the program finds what to do.
+//!
+//! # Connections
+//! Of an open TCP connection, data and acknowledgments go by that lie within the windows of both ends. How far these have come the
+//! filter and the switch keep in the same words ([`Trail`]), and move them on with each segment that they let go: so
+//! the switch judges whatever is left to it by all that went before, and the kernel by what the switch has let go meanwhile.
 //!
 //! # Tables
 //! Which shortcuts there are is in a [`Table`]. [`Shortcuts::replace`] puts another in its place, and returns
@@ -34,20 +39,24 @@
 //! # What is left to the switch
 //! All that is in no table, and of what is: frames whose packet is longer than what the far end takes, with a service tag or
 //! several tags, with a priority tag; super-frames other than TCP's. Of what would be rewritten also: any tag; fragments,
-//! options and extension headers; lengths and header checksums that are wrong; what has no hop left; super-frames.
+//! options and extension headers; lengths and header checksums that are wrong; what has no hop left; super-frames of UDP; segments
+//! by which a connection opens, closes or is reset, and those that fit no window.
 //!
 //! Everything goes with its descriptors, also by a crash. Used by the control thread; the kernel does the rest.
 
 mod programs;
 mod rewriting;
+mod trail;
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bpf::{BpfError, Hook, Link, Map, MapKind, Program, ProgramKind};
 use crate::wire::MacAddr;
 
-pub use rewriting::{Datagrams, Number, Rewriting};
+pub use rewriting::{Flow, Number, Rewriting};
+pub use trail::{Connection, Trail, Trails};
 
 /// Shortcuts that fit into a table.
 pub const TABLE_ENTRIES: u32 = 65_536;
@@ -63,8 +72,8 @@ pub struct Key {
     pub src: MacAddr,
     /// Their destination.
     pub dst: MacAddr,
-    /// Only these of them; all if not given, but for those that have a shortcut of their own.
-    pub datagrams: Option<Datagrams>,
+    /// Only those of a flow; all if not given, but for those that have a shortcut of their own.
+    pub flow: Option<Flow>,
 }
 
 /// Where a shortcut leads.
@@ -79,6 +88,8 @@ pub struct Route {
     pub until_ns: u64,
     /// What becomes of the frames on their way, if they do not stay as they are.
     pub rewriting: Option<Number>,
+    /// The TCP connection whose numbers they have to fit.
+    pub connection: Option<Connection>,
 }
 
 /// What went by a shortcut.
@@ -93,7 +104,7 @@ pub struct Tally {
 }
 
 const KEY_BYTES: u32 = 56;
-const ENTRY_BYTES: u32 = 48;
+const ENTRY_BYTES: u32 = 56;
 /// Where the parts of an entry are.
 const UNTIL: i16 = 0;
 const SEEN: i16 = 8;
@@ -102,20 +113,24 @@ const BYTES: i16 = 24;
 const INTERFACE: i16 = 32;
 const MTU: i16 = 36;
 const REWRITING: i16 = 40;
+const CONNECTION: i16 = 44;
+/// 0 where there is no connection.
+const MARK: i16 = 48;
+const DIRECTION: i16 = 52;
 
 impl Key {
     /// As the filter makes it of a frame: both addresses as they are there, and what follows instead of the type. Without
-    /// datagrams, their part is zero.
+    /// a flow, its part is zero.
     fn encode(&self) -> [u8; KEY_BYTES as usize] {
         let mut key = [0; KEY_BYTES as usize];
         key[..6].copy_from_slice(&self.dst.0);
         key[6..12].copy_from_slice(&self.src.0);
         key[12..14].copy_from_slice(&self.tag.to_ne_bytes());
         key[16..20].copy_from_slice(&self.gate.to_ne_bytes());
-        if let Some(datagrams) = &self.datagrams {
-            key[14..16].copy_from_slice(&datagrams.kind());
-            key[20..24].copy_from_slice(&datagrams.ports);
-            key[24..].copy_from_slice(&datagrams.addresses);
+        if let Some(flow) = &self.flow {
+            key[14..16].copy_from_slice(&flow.kind());
+            key[20..24].copy_from_slice(&flow.ports);
+            key[24..].copy_from_slice(&flow.addresses);
         }
         key
     }
@@ -129,6 +144,11 @@ impl Route {
         entry[36..40].copy_from_slice(&self.mtu_bytes.to_ne_bytes());
         let rewriting = self.rewriting.map_or(0, Number::get);
         entry[40..44].copy_from_slice(&rewriting.to_ne_bytes());
+        if let Some(connection) = &self.connection {
+            entry[44..48].copy_from_slice(&connection.position.to_ne_bytes());
+            entry[48..52].copy_from_slice(&connection.mark().to_ne_bytes());
+            entry[52..56].copy_from_slice(&connection.at().to_ne_bytes());
+        }
         entry
     }
 }
@@ -181,6 +201,9 @@ pub struct Shortcuts {
     gates: AtomicU32,
     /// By their numbers, what frames become.
     rewritings: Map,
+    /// By their positions, the trails of connections.
+    connections: Map,
+    trails: Arc<Trails>,
     /// At tcx of every gate.
     obey: Program,
 }
@@ -211,18 +234,21 @@ impl Gate {
 }
 
 impl Shortcuts {
-    /// With `table` in force. Nobody outside may know the `secret`.
+    /// With `table` in force, and room for the trails of so many TCP connections, 16 bytes each. Nobody outside may know the `secret`.
     ///
     /// # Errors
     /// [`BpfError`].
-    pub fn new(secret: u64, table: &Table) -> Result<Self, BpfError> {
+    pub fn new(secret: u64, table: &Table, connections: u32) -> Result<Self, BpfError> {
         let in_force = Map::of_maps(&table.map, 1)?;
         // Numbers in instructions have a sign, fields of frames have none.
         let half = |bits: u64| i32::try_from(bits & 0x7fff_ffff).unwrap_or(i32::MAX);
         let secret = [half(secret), half(secret >> 32)];
         let rewritings = Map::new(MapKind::Array, 4, rewriting::ENTRY_BYTES, TABLE_ENTRIES + 1)?;
+        let (connections, trails) = Map::of_words(connections, trail::WORDS)?;
+        let trails = Arc::new(Trails::new(trails));
         let obey = Program::load(ProgramKind::Classifier, &programs::obey(secret, &rewritings)?)?;
-        let shortcuts = Self { in_force, secret, gates: AtomicU32::new(0), rewritings, obey };
+        let gates = AtomicU32::new(0);
+        let shortcuts = Self { in_force, secret, gates, rewritings, connections, trails, obey };
         shortcuts.replace(table)?;
         Ok(shortcuts)
     }
@@ -233,6 +259,11 @@ impl Shortcuts {
     /// [`BpfError`]; the one before is in force still.
     pub fn replace(&self, table: &Table) -> Result<(), BpfError> {
         self.in_force.update(&[0; 4], &table.map.handle())
+    }
+
+    /// The words that say how far connections have come. Segments of one are carried while both of its trails are open.
+    pub fn trails(&self) -> Arc<Trails> {
+        Arc::clone(&self.trails)
     }
 
     /// Says what a number means, from 1 to [`TABLE_ENTRIES`]. No table may name it that is in force, or was until a moment
@@ -253,7 +284,7 @@ impl Shortcuts {
         let number = self.gates.fetch_add(1, Ordering::Relaxed);
         let filter = Program::load(
             ProgramKind::SocketFilter,
-            &programs::filter(&self.in_force, self.secret, number)?,
+            &programs::filter((&self.in_force, &self.connections), self.secret, number)?,
         )?;
         Ok(Gate { number, filter, link: self.obey.attach_tcx(interface, Hook::Ingress)? })
     }

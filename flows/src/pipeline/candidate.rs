@@ -1,7 +1,7 @@
-//! Datagrams of a known flow that whoever takes [offers](Offer) could carry without the pipeline.
+//! Packets of a known flow that whoever takes [offers](Offer) could carry without the pipeline.
 //!
 //! What is decided about them is known, and so is the port by which they leave as they are ([`Exit`](super::exit::Exit)). What is left to ask is
-//! whether anything looks at each of them.
+//! whether anything looks at each of them. TCP is looked at by its session, and [lent](crate::session::Sessions::lend) by it.
 
 use pktio::PktBuf;
 use pktio::wire::EthernetHeader;
@@ -14,7 +14,7 @@ use super::witness::Witness;
 use crate::{Offer, PortIndex, Routed, Tuple, Vid};
 
 impl Desk<'_> {
-    /// What can be offered of a datagram that is about to be routed to a port, as it is now: it is not known yet what it
+    /// What can be offered of a packet that is about to be routed to a port, as it is now: it is not known yet what it
     /// becomes.
     #[inline(never)]
     pub(super) fn candidate(
@@ -32,7 +32,13 @@ impl Desk<'_> {
         let is_looked_at = by.rule.is_some() || by.awaits_answer || self.snapshot.key_fields().dscp;
         let may_take_it = self.snapshot.port(to)?.takes_shortcuts && to != ingress;
         let is_untagged = case.from.port.vlan.untagged() == Some(vid);
-        if case.layers.protocol != protocol::UDP || is_looked_at || !may_take_it || !is_untagged {
+        let is_known_by_its_tuple = match case.layers.protocol {
+            protocol::UDP => true,
+            // Where its numbers are not checked, they are not lent either.
+            protocol::TCP => self.snapshot.translation().tcp.check_windows,
+            _ => false,
+        };
+        if !is_known_by_its_tuple || is_looked_at || !may_take_it || !is_untagged {
             return None;
         }
         let EthernetHeader { src, dst, .. } = EthernetHeader::read(frame.data())?;
@@ -45,11 +51,14 @@ impl Desk<'_> {
 }
 
 impl<W: Witness> Memory<W> {
-    /// Offers what became of a datagram.
+    /// Offers what became of a packet.
     #[inline(never)]
     pub(super) fn offer(&mut self, desk: &Desk, case: &Case, frame: &PktBuf, candidate: Offer) {
         let became = Tuple::of(frame.data(), case.layers);
-        if let (Some(routed), Some(to)) = (candidate.routed, became) {
+        let is_lent = |routed: &Routed| {
+            routed.from.protocol != protocol::TCP || self.tables.sessions.lend(routed.session)
+        };
+        if let (Some(routed), Some(to)) = (candidate.routed.filter(is_lent), became) {
             let routed = Some(Routed { to, ..routed });
             self.offers.make(Offer { routed, ..candidate }, desk.now);
         }

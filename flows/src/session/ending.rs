@@ -114,8 +114,9 @@ impl Sessions {
         Some(session)
     }
 
-    /// Takes an ended session out of the index.
+    /// Takes an ended session out of the index, and from whoever it is lent to.
     fn take_out(&self, slot: u32, record: Record<'_>) {
+        self.empty_trails(slot);
         for direction in Direction::BOTH {
             let hash = self.index.hash(&record.key(direction));
             self.index.remove(hash, Entry { slot, direction });

@@ -58,9 +58,7 @@ impl Sessions {
             let is_misplaced = packet.is_query_for_answer(from);
             return if is_misplaced { Verdict::Invalid(Invalid::Query) } else { Verdict::Valid };
         };
-        let sides = Direction::BOTH.map(|direction| record.side(direction, control.tag()));
-        let connection = Connection { state, is_assured: control.is_assured(), sides };
-        match connection.after(from, segment, policy) {
+        match self.connection(session, record, control, state).after(from, segment, policy) {
             Ok(_) => Verdict::Valid,
             Err(Refusal::Invalid(reason)) => Verdict::Invalid(reason),
             Err(Refusal::Superseding) => Verdict::Superseding,

@@ -110,6 +110,7 @@ impl Sessions {
         loop {
             let slot = self.allocate(now, &mut evicted).ok_or_else(|| self.full())?;
             let record = self.record(slot).ok_or_else(|| self.full())?;
+            self.empty_trails(slot);
             let version = Self::fill(record, new, &keys, connection, now);
             let newcomer = Newcomer { record, session: SessionRef { slot, version }, keys };
             let Err(obstacle) = self.enter_both(&newcomer) else { return self.welcome(&newcomer) };

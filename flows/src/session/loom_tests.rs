@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{Endpoint, PortIndex, Seconds, Tuple, Zone};
 
-const START: Seconds = Seconds(0);
-const PACKET: Packet = Packet { bytes: 100, segment: None, is_equivocal: false };
+pub(super) const START: Seconds = Seconds(0);
+pub(super) const PACKET: Packet = Packet { bytes: 100, segment: None, is_equivocal: false };
 
 /// Interleavings with more preemptions find nothing more in reasonable time.
-fn model(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
+pub(super) fn model(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 10_000;
@@ -35,7 +35,7 @@ fn sessions(capacity: u32) -> Arc<Sessions> {
 }
 
 /// The key of packets from host `a` to host `b`.
-fn key(a: u8, b: u8) -> Key {
+pub(super) fn key(a: u8, b: u8) -> Key {
     let endpoint = |host| Endpoint::new(Ipv4Addr::new(10, 0, 0, host), 1000);
     let tuple = Tuple { protocol: protocol::UDP, source: endpoint(a), destination: endpoint(b) };
     Key::new(Zone(0), tuple)
@@ -62,15 +62,15 @@ fn syn(scale: u8) -> Packet {
     Packet { segment: Some(segment), ..PACKET }
 }
 
-fn new(initiator: Key, responder: Key) -> NewSession {
+pub(super) fn new(initiator: Key, responder: Key) -> NewSession {
     NewSession { initiator, responder, entrance: None, packet: PACKET }
 }
 
-fn insert(sessions: &Sessions, new: NewSession) -> Result<Inserted, InsertError> {
+pub(super) fn insert(sessions: &Sessions, new: NewSession) -> Result<Inserted, InsertError> {
     sessions.insert(&new, START, TcpPolicy::default(), |_| ())
 }
 
-fn reference(inserted: Result<Inserted, InsertError>) -> SessionRef {
+pub(super) fn reference(inserted: Result<Inserted, InsertError>) -> SessionRef {
     match inserted.unwrap() {
         Inserted::New(session) => session,
         Inserted::Existing(found) => found.session,
@@ -78,7 +78,7 @@ fn reference(inserted: Result<Inserted, InsertError>) -> SessionRef {
 }
 
 /// Ends a session, and inserts one from 3 to 4 in the same record.
-fn replace(sessions: &Sessions, old: SessionRef) -> SessionRef {
+pub(super) fn replace(sessions: &Sessions, old: SessionRef) -> SessionRef {
     sessions.end(old, START).unwrap();
     reference(insert(sessions, new(key(3, 4), key(4, 3))))
 }

@@ -87,6 +87,8 @@
 //!   If both keys were entered, it takes them out of the index and frees the record; if not,
 //!   whoever inserts it does so, when it is through. As flags and state are one word, both know
 //!   who.
+//! * **Lending.** Of TCP connections that somebody else carries, the end of the sequence and the window are elsewhere; see
+//!   `lending.rs`.
 //! * Counters are relaxed: they order nothing.
 //!
 //! The order of insertions after the "helping" of M. Herlihy, "Wait-Free Synchronization", 1991;
@@ -100,12 +102,16 @@ mod free;
 mod index;
 mod inserting;
 mod key;
+mod lending;
 mod record;
 mod table;
 mod tcp;
 mod timeouts;
 mod traffic;
 
+#[cfg(loom)]
+#[cfg(test)]
+mod loom_lending;
 #[cfg(loom)]
 #[cfg(test)]
 mod loom_tests;
@@ -119,6 +125,7 @@ use crate::PortIndex;
 
 pub use inserting::{InsertError, Inserted, NewSession};
 pub use key::Key;
+pub use lending::Trails;
 pub use table::{DEFAULT_CAPACITY, Found, Sessions, Verdict};
 pub use tcp::{Invalid, Segment, TcpPolicy, TcpState};
 pub use timeouts::{MAX_TIMEOUT_SECONDS, Timeouts};
@@ -217,6 +224,11 @@ impl SessionRef {
     /// Where the session is in the table: sessions are listed in this order.
     pub fn position(self) -> u32 {
         self.slot
+    }
+
+    /// Which one it is of the sessions that were there.
+    pub fn version(self) -> u32 {
+        self.version
     }
 }
 

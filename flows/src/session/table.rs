@@ -9,11 +9,13 @@ use super::control::Control;
 use super::free::FreeList;
 use super::index::{Entry, Hash, Index, MAX_SLOTS};
 use super::key::Packed;
+use super::lending::Place;
 use super::record::{Record, WORDS};
 use super::tcp::{Connection, Refusal};
 use super::traffic::{Tag, Traffic};
 use super::{
     Direction, Gauges, Invalid, Key, Packet, Segment, Session, SessionRef, State, TcpPolicy,
+    TcpState,
 };
 use crate::lines::Lines;
 use crate::{PortIndex, Seconds};
@@ -77,6 +79,7 @@ pub struct Sessions {
     pub(super) hand: AtomicU32,
     pub(super) counters: Counters,
     pub(super) capacity: u32,
+    pub(super) trails: Place,
 }
 
 impl Sessions {
@@ -101,6 +104,7 @@ impl Sessions {
                 lost_races: zero(),
             },
             capacity,
+            trails: Place::new(),
         }
     }
 
@@ -166,15 +170,21 @@ impl Sessions {
         if Self::note_heard(record, control, from, now) { Verdict::Valid } else { Verdict::Ended }
     }
 
-    /// Takes note that packets passed which nobody tracked, the last of them then, in a session without states. False when it has
-    /// ended.
+    /// Takes note that packets passed which nobody tracked, the last of them then, in a session without states or an established
+    /// connection. False when it has ended; of a connection that is not established any more, its own segments say how it is doing.
     pub fn hear(&self, session: SessionRef, from: Direction, then: Seconds) -> bool {
         let Some(record) = self.record(session.slot) else { return false };
         let control = record.control();
-        control.is(session.version) && Self::note_heard(record, control, from, then)
+        match control.state() {
+            _ if !control.is(session.version) => false,
+            Some(State::Open | State::Tcp(TcpState::Established)) => {
+                Self::note_heard(record, control, from, then)
+            }
+            _ => true,
+        }
     }
 
-    /// Writes down that a packet of a session without states was seen. False when it has ended.
+    /// Writes down that a packet was seen by which no state changes. False when it has ended.
     #[inline(always)]
     fn note_heard(record: Record<'_>, control: Control, from: Direction, now: Seconds) -> bool {
         let seen = |control: Control| match from {
@@ -200,8 +210,7 @@ impl Sessions {
             else {
                 return Verdict::Ended;
             };
-            let sides = Direction::BOTH.map(|direction| record.side(direction, control.tag()));
-            let before = Connection { state, is_assured: control.is_assured(), sides };
+            let before = self.connection(session, record, control, state);
             let after = match before.after(from, segment, policy) {
                 Ok(after) => after,
                 Err(Refusal::Invalid(reason)) => return Verdict::Invalid(reason),
@@ -212,24 +221,48 @@ impl Sessions {
             if next != control && !record.replace(control, next) {
                 continue;
             }
-            Self::note_tcp(record, session.version, from, (&before, &after), bytes);
+            self.note_tcp(record, session, from, (&before, &after), bytes);
             return Verdict::Valid;
         }
+    }
+
+    /// The connection of a session that has this control word.
+    #[inline]
+    pub(super) fn connection(
+        &self,
+        session: SessionRef,
+        record: Record<'_>,
+        control: Control,
+        state: TcpState,
+    ) -> Connection {
+        let side = |direction| self.side(session, record, control, direction);
+        Connection { state, is_assured: control.is_assured(), sides: Direction::BOTH.map(side) }
     }
 
     /// Writes down what a segment changed of its connection's sides, and its volume.
     #[inline]
     fn note_tcp(
+        &self,
         record: Record<'_>,
-        version: u32,
+        session: SessionRef,
         from: Direction,
         (before, after): (&Connection, &Connection),
         bytes: u32,
     ) {
+        let SessionRef { version, .. } = session;
         let tag = Tag::of(version);
+        if self.note_trail(session, from, (before, after)) {
+            return record.count(from, tag, bytes);
+        }
         let traffic = record.traffic(from, tag).with_packet(bytes);
         let end = after.sides[from.index()].end;
         record.set_traffic(from, Traffic { end, ..traffic }, tag);
+        let other = from.reversed();
+        if after.sides[other.index()].end != before.sides[other.index()].end {
+            // It begins anew: what its other end had sent is of the connection before.
+            let end = after.sides[other.index()].end;
+            record.set_traffic(other, Traffic { end, ..record.traffic(other, tag) }, tag);
+        }
         for direction in Direction::BOTH {
             let side = after.sides[direction.index()];
             if side.pack() != before.sides[direction.index()].pack() {
@@ -263,7 +296,7 @@ impl Sessions {
     pub fn may_await(&self, session: SessionRef, from: Direction, sequence: u32) -> bool {
         let Some(record) = self.record(session.slot) else { return false };
         let control = record.control();
-        control.is(session.version) && record.side(from, control.tag()).may_await(sequence)
+        control.is(session.version) && self.side(session, record, control, from).may_await(sequence)
     }
 
     /// The sessions, each as it was when the iterator passed it.

@@ -228,7 +228,7 @@ impl Side {
 }
 
 /// How far `a` is ahead of `b` in the circle of sequence numbers.
-fn distance(a: u32, b: u32) -> i64 {
+pub(super) fn distance(a: u32, b: u32) -> i64 {
     i64::from(a.wrapping_sub(b).cast_signed())
 }
 
@@ -372,7 +372,10 @@ impl Connection {
         let [sender, receiver] = self.seen_from(from);
         if let Some(end) = sender.end {
             let window_bytes = receiver.window_bytes();
-            let fits = distance(segment.sequence, end) <= window_bytes
+            let ahead = distance(segment.sequence, end);
+            // Half the circle away is neither ahead nor behind.
+            let fits = ahead <= window_bytes
+                && ahead != i64::from(i32::MIN)
                 && distance(end, segment.end()) <= window_bytes;
             fits.then_some(()).ok_or(Invalid::Sequence)?;
         }

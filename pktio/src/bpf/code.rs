@@ -97,9 +97,11 @@ pub enum Alu {
     Mod = 0x90,
     Xor = 0xa0,
     Mov = 0xb0,
+    /// To the right, with copies of the sign.
+    ShiftSigned = 0xc0,
 }
 
-/// When a jump is taken; numbers are compared as unsigned ones of 64 bits.
+/// When a jump is taken; numbers are compared as unsigned ones of 64 bits, unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum If {
@@ -117,6 +119,10 @@ pub enum If {
     AtMost = 0xb0,
     /// They have a bit in common.
     AnyBit = 0x40,
+    /// Greater, as numbers with a sign.
+    Greater = 0x60,
+    /// Greater or equal, as numbers with a sign.
+    NotLess = 0x70,
 }
 
 /// A place to jump to. Made by [`Code::label`], put somewhere by [`Code::place`].
@@ -199,6 +205,12 @@ impl Code {
     /// `*(u64 *)(base + offset) += by`, atomically.
     pub fn count(&mut self, base: Reg, offset: i16, by: Reg) -> &mut Self {
         self.push(0xdb, (base as u8, by as u8), offset, 0)
+    }
+
+    /// If `*(u64 *)(base + offset)` is `r0`, it becomes `new`, atomically; `r0` = what it was.
+    pub fn compare_exchange(&mut self, base: Reg, offset: i16, new: Reg) -> &mut Self {
+        const COMPARE_EXCHANGE: i32 = 0xf1;
+        self.push(0xdb, (base as u8, new as u8), offset, COMPARE_EXCHANGE)
     }
 
     /// `to = map`, for the helpers that want one.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::BpfError;
-use super::sys::{Attributes, bpf, bpf_fd, fd_word};
+use super::sys::{Attributes, Words, bpf, bpf_fd, fd_word};
 
 // enum bpf_cmd
 const BPF_MAP_CREATE: u32 = 0;
@@ -14,6 +14,8 @@ const BPF_MAP_GET_NEXT_KEY: u32 = 4;
 
 /// `BPF_F_NO_PREALLOC`: entries take memory when they are made.
 const NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE`: a process can have its values in its own memory.
+const MAPPABLE: u32 = 1 << 10;
 
 /// What kind of map it is (`enum bpf_map_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,19 @@ impl Map {
         let fields = [(0, kind as u32), (4, 4), (8, 4), (12, entries), (20, inner)];
         let fd = bpf_fd("make a map of maps", BPF_MAP_CREATE, Attributes::new(&fields))?;
         Self::made(fd, kind, 4, 4)
+    }
+
+    /// A [`MapKind::Array`] of `entries` entries of so many 64-bit words each, and these words, one entry after the other.
+    ///
+    /// # Errors
+    /// [`BpfError`].
+    pub fn of_words(entries: u32, words: u32) -> Result<(Self, Words), BpfError> {
+        let (kind, value_bytes) = (MapKind::Array, words * 8);
+        let fields = [(0, kind as u32), (4, 4), (8, value_bytes), (12, entries), (16, MAPPABLE)];
+        let fd = bpf_fd("make a map of words", BPF_MAP_CREATE, Attributes::new(&fields))?;
+        let shared = Words::of_map(fd.as_fd(), entries as usize * words as usize)
+            .map_err(|source| BpfError::kernel("have the words of a map", source))?;
+        Ok((Self::made(fd, kind, 4, value_bytes)?, shared))
     }
 
     fn made(

@@ -4,7 +4,7 @@
 //! * [`Code`]: instructions, written one by one; [`Helper`]: what of the kernel they call.
 //! * [`Program`]: what the kernel's verifier made of them; attached at tcx ([`Program::attach_tcx`]), at XDP, or where sockets
 //!   are looked up.
-//! * [`Map`]: what programs and the switch share.
+//! * [`Map`]: what programs and the switch share; [`Words`]: what both change at any time.
 //! * [`XskMap`]: the program of AF_XDP ports; [`ingress_drop`]: that of packet ports; [`Steering`]: that of listeners.
 //!
 //! Any thread may call; attaching acts on the network namespace of the calling thread. `unsafe` lives in `sys.rs` only.
@@ -27,6 +27,7 @@ pub use kernel::{Helper, TCX_DROP, TCX_NEXT};
 pub use map::{Map, MapKind};
 pub use program::{Hook, Program, ProgramKind};
 pub use steering::Steering;
+pub use sys::Words;
 pub use xsk::XskMap;
 
 use code::{Code, CodeError, Reg};

@@ -3,6 +3,10 @@
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::BpfError;
 
@@ -81,4 +85,63 @@ pub(super) fn bpf_fd(
 /// A descriptor as attributes have it.
 pub(super) fn fd_word(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
+}
+
+/// 64-bit words that the switch shares with programs ([`Map::of_words`](super::Map::of_words)), or has to itself. Both sides access
+/// them atomically, in the order of their architecture's memory: a compare-exchange of a program's orders as one of sequential
+/// consistency does (`Documentation/bpf/standardization/instruction-set.rst`, atomic operations).
+#[derive(Debug)]
+pub struct Words {
+    base: NonNull<AtomicU64>,
+    count: usize,
+}
+
+// SAFETY: the mapping belongs to this value and not to a thread.
+unsafe impl Send for Words {}
+// SAFETY: through a reference there are only atomic words to be had.
+unsafe impl Sync for Words {}
+
+impl Words {
+    /// So many words of nobody else's, all 0, which take memory as they are written.
+    ///
+    /// # Errors
+    /// The kernel's, when there is no memory for them.
+    pub fn own(count: usize) -> io::Result<Self> {
+        let (bytes, access) = (Self::bytes(count), ProtFlags::READ | ProtFlags::WRITE);
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
+        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, access, flags)? };
+        Self::at(base, count)
+    }
+
+    /// The words of a map that was made to be mapped, and has as many.
+    pub(super) fn of_map(map: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+        let (bytes, access) = (Self::bytes(count), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: a fresh mapping at an address of the kernel's choice; the kernel refuses one that is longer than the map.
+        let base = unsafe { mmap(std::ptr::null_mut(), bytes, access, MapFlags::SHARED, map, 0)? };
+        Self::at(base, count)
+    }
+
+    fn bytes(count: usize) -> usize {
+        count.saturating_mul(size_of::<AtomicU64>()).max(1)
+    }
+
+    fn at(base: *mut std::ffi::c_void, count: usize) -> io::Result<Self> {
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, count })
+    }
+
+    /// One of them.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&AtomicU64> {
+        // SAFETY: the mapping begins at a page, lives as long as this value, and is of `count` words, whose bits are all values.
+        (index < self.count).then(|| unsafe { self.base.add(index).as_ref() })
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by this value, and nobody borrows from it any more.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), Self::bytes(self.count)) };
+    }
 }

@@ -1,6 +1,7 @@
 //! The programs: what a gate's filter decides, and what the program at tcx does about it.
 
-mod datagrams;
+mod routed;
+mod segments;
 
 use super::{BYTES, FRAMES, INTERFACE, MTU, REWRITING, SEEN, UNTIL};
 use crate::bpf::code::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
@@ -31,6 +32,11 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const TCP: i32 = 6;
 
+/// A position within a header.
+fn at(position: usize) -> i16 {
+    i16::try_from(position).unwrap_or(i16::MAX)
+}
+
 /// A field of a frame as a program of this machine loads it.
 fn from_wire(field: u16) -> i32 {
     i32::from(u16::from_ne_bytes(field.to_be_bytes()))
@@ -38,20 +44,21 @@ fn from_wire(field: u16) -> i32 {
 
 /// The filter of a gate's socket. Returns how much of the frame the socket is to have: all or nothing.
 pub(super) fn filter(
-    in_force: &Map,
+    (in_force, connections): (&Map, &Map),
     secret: [i32; 2],
     gate: u32,
 ) -> Result<Vec<Instruction>, CodeError> {
     let mut code = Code::new();
     let (leave, found) = (code.label(), code.label());
     code.mov(R6, R1);
+    segments::clear(&mut code);
     read_tag(&mut code, leave); // R7 = tag
     read_key(&mut code, gate, leave); // R8 = type
     code.store(Size::Word, R10, INDEX, 0).map(R1, in_force);
     address(&mut code, R2, INDEX).call(Helper::MapLookup);
     code.jump_if(If::Equal, R0, 0, leave).mov(R9, R0); // R9 = table
     find(&mut code).jump_if(If::NotEqual, R0, 0, found);
-    datagrams::read(&mut code, leave);
+    routed::read(&mut code, leave);
     find(&mut code).jump_if(If::Equal, R0, 0, leave);
     code.place(found).mov(R9, R0); // R9 = entry
     measure(&mut code, leave); // R2 = bytes of the longest packet
@@ -59,6 +66,7 @@ pub(super) fn filter(
     code.call(Helper::KtimeGetCoarseNs);
     code.load(Size::Double, R1, R9, UNTIL).jump_if(If::Above, R0, R1, leave);
     code.store(Size::Double, R9, SEEN, R0);
+    segments::check(&mut code, connections, leave);
     count(&mut code);
     for (from, to) in [(INTERFACE, CB), (REWRITING, NUMBER)] {
         code.load(Size::Word, R1, R9, from).store(Size::Word, R6, to, R1);
@@ -89,7 +97,7 @@ pub(super) fn obey(secret: [i32; 2], rewritings: &Map) -> Result<Vec<Instruction
     code.store(Size::Word, R10, INDEX, R7).map(R1, rewritings);
     address(&mut code, R2, INDEX).call(Helper::MapLookup);
     code.jump_if(If::Equal, R0, 0, end).mov(R8, R0);
-    datagrams::rewrite(&mut code, end);
+    routed::rewrite(&mut code, end);
     // Wherever it comes next, it is a frame like any other.
     code.place(as_it_is).mov(R1, 0).store(Size::Word, R6, MARK[0], R1);
     // Here it is for another station than the host end. Kernels before 6.16 leave it so, and the container's stack would not
@@ -131,7 +139,7 @@ fn read_key(code: &mut Code, gate: u32, leave: Label) {
     (24..56).step_by(8).for_each(|at| _ = code.store(Size::Double, R10, KEY + at, 0));
 }
 
-/// `R2` = the bytes of the longest packet that the frame becomes on the wire.
+/// `R2` = the bytes of the longest packet that the frame becomes on the wire. Super-frames of others than TCP are left.
 fn measure(code: &mut Code, leave: Label) {
     let (plain, done, ipv6, transport) = (code.label(), code.label(), code.label(), code.label());
     code.load(Size::Word, R3, R6, GSO_SIZE).jump_if(If::Equal, R3, 0, plain);

@@ -1,4 +1,4 @@
-//! [`Rewriting`]: what the kernel makes of datagrams on their way.
+//! [`Rewriting`]: what the kernel makes of the packets of a [`Flow`] on their way.
 //!
 //! Checksums change by what the headers change by, in one's complement arithmetic (RFC 1624), so a right one
 //! stays right, and a wrong one wrong for its receiver to see. Everything here is in the order in which a program loads it.
@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 
 use crate::wire::MacAddr;
 use crate::wire::checksum::{fold, sum};
+use crate::wire::field::protocol;
 
 /// Bytes of an entry: stations, ports and addresses as they lie in a frame, by how much sums change, the kind.
 pub(super) const ENTRY_BYTES: u32 = 64;
@@ -22,6 +23,7 @@ pub(super) const PSEUDO: i16 = 52;
 /// The sum of the ports; 0 where they stay.
 pub(super) const OWN: i16 = 56;
 pub(super) const IS_IPV6: i16 = 60;
+pub(super) const IS_TCP: i16 = 62;
 
 /// What a rewriting is known by to the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,9 +40,10 @@ impl Number {
     }
 }
 
-/// Between whom a datagram of UDP is, as it says so itself.
+/// Which packets are of a flow: of TCP or UDP, and between whom, as they say so themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Datagrams {
+pub struct Flow {
+    pub(super) is_tcp: bool,
     pub(super) is_ipv6: bool,
     /// Source and destination; of IPv4 the first 8 bytes.
     pub(super) addresses: [u8; 32],
@@ -48,9 +51,15 @@ pub struct Datagrams {
     pub(super) ports: [u8; 4],
 }
 
-impl Datagrams {
-    /// Those from one end to the other. `None` when the two are of two IP versions.
-    pub fn between(source: SocketAddr, destination: SocketAddr) -> Option<Self> {
+impl Flow {
+    /// The datagrams of UDP from one end to the other. `None` when the two are of two IP versions.
+    pub fn udp(source: SocketAddr, destination: SocketAddr) -> Option<Self> {
+        Self::between(protocol::UDP, source, destination)
+    }
+
+    /// The packets of that protocol from one end to the other. `None` when that is neither TCP nor UDP, and when the two are of two
+    /// IP versions.
+    pub fn between(of: u8, source: SocketAddr, destination: SocketAddr) -> Option<Self> {
         let mut addresses = [0; 32];
         let is_ipv6 = match (source, destination) {
             (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
@@ -65,22 +74,23 @@ impl Datagrams {
             }
             _ => return None,
         };
+        let is_tcp = match of {
+            protocol::TCP => true,
+            protocol::UDP => false,
+            _ => return None,
+        };
         let ([a, b], [c, d]) = (source.port().to_be_bytes(), destination.port().to_be_bytes());
-        Some(Self { is_ipv6, addresses, ports: [a, b, c, d] })
+        Some(Self { is_tcp, is_ipv6, addresses, ports: [a, b, c, d] })
     }
 
-    /// Protocol and IP version.
+    /// Protocol and IP version, as they are in a key.
     pub(super) fn kind(&self) -> [u8; 2] {
-        kind(self.is_ipv6)
+        let protocol = if self.is_tcp { protocol::TCP } else { protocol::UDP };
+        [protocol, if self.is_ipv6 { 6 } else { 4 }]
     }
 }
 
-/// Protocol and IP version, as they are in a key.
-pub(super) fn kind(is_ipv6: bool) -> [u8; 2] {
-    [crate::wire::field::protocol::UDP, if is_ipv6 { 6 } else { 4 }]
-}
-
-/// What becomes of datagrams that are routed.
+/// What becomes of the packets of a flow that is routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewriting {
     /// The gateway by which they leave.
@@ -88,9 +98,9 @@ pub struct Rewriting {
     /// The station that they go to.
     pub dst: MacAddr,
     /// Between whom they are as they come in.
-    pub from: Datagrams,
-    /// Between whom they are when they leave, in the same IP version.
-    pub to: Datagrams,
+    pub from: Flow,
+    /// Between whom they are when they leave, in the same protocol and IP version.
+    pub to: Flow,
 }
 
 impl Rewriting {
@@ -108,7 +118,8 @@ impl Rewriting {
             // One's complement sums are the same in any order of bytes, if all are in the same (RFC 1071, section 2B).
             place.copy_from_slice(&u32::from(sum.to_be()).to_ne_bytes());
         }
-        entry[60..64].copy_from_slice(&u32::from(to.is_ipv6).to_ne_bytes());
+        entry[60..62].copy_from_slice(&u16::from(to.is_ipv6).to_ne_bytes());
+        entry[62..64].copy_from_slice(&u16::from(to.is_tcp).to_ne_bytes());
         entry
     }
 }
@@ -132,12 +143,16 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_are_of_one_ip_version() {
-        assert!(Datagrams::between(at("10.0.0.1:1"), at("[fd00::1]:2")).is_none());
-        assert!(Datagrams::between(at("[fd00::1]:2"), at("10.0.0.1:1")).is_none());
-        let datagrams = Datagrams::between(at("10.0.0.1:1"), at("10.0.0.2:515")).unwrap();
-        assert_eq!(datagrams.ports, [0, 1, 2, 3]);
-        assert_eq!(datagrams.addresses[..9], [10, 0, 0, 1, 10, 0, 0, 2, 0]);
+    fn a_flow_is_of_one_ip_version_and_of_tcp_or_udp() {
+        let (tcp, udp, sctp) = (6, 17, 132);
+        for of in [tcp, udp] {
+            assert!(Flow::between(of, at("10.0.0.1:1"), at("[fd00::1]:2")).is_none());
+            assert!(Flow::between(of, at("[fd00::1]:2"), at("10.0.0.1:1")).is_none());
+            let flow = Flow::between(of, at("10.0.0.1:1"), at("10.0.0.2:515")).unwrap();
+            assert_eq!((flow.ports, flow.kind()), ([0, 1, 2, 3], [of, 4]));
+            assert_eq!(flow.addresses[..9], [10, 0, 0, 1, 10, 0, 0, 2, 0]);
+        }
+        assert!(Flow::between(sctp, at("10.0.0.1:1"), at("10.0.0.2:515")).is_none());
     }
 
     #[test]

@@ -42,13 +42,13 @@ impl Rig for Kernel {
 pub fn veth() -> Outcome<(Container, Container)> {
     let (host, container) = (Container::new()?, Container::new()?);
     host.netlink()?.create_veth("port", "eth0", Some(container.namespace().as_fd()))?;
-    quiet(&container)?;
+    [&host, &container].into_iter().try_for_each(quiet)?;
     container.address("eth0", &[])?;
     host.address("port", &[])?;
     Ok((host, container))
 }
 
-/// Keeps a container's own chatter off its interface.
+/// Keeps a container's own chatter off its interfaces.
 fn quiet(container: &Container) -> Outcome {
     container.run(|| -> Result<(), hostnet::HostError> {
         // Without IPv6 there is none of it; a kernel without IPv6 has none either.

@@ -45,7 +45,18 @@ fn main() -> ExitCode {
         test!(a_datagram_without_a_checksum_stays_without).needs(Need::Bpf),
         test!(a_checksum_is_right_whatever_it_was).needs(Need::Bpf),
         test!(what_is_not_the_plainest_datagram_goes_to_the_port).needs(Need::Bpf),
+        test!(super_frames_of_datagrams_go_to_the_port).needs(Need::Bpf),
         test!(datagrams_of_nobody_go_as_all_frames_do).needs(Need::Bpf),
+        test!(a_segment_that_fits_is_rewritten_and_moves_its_senders_trail_on).needs(Need::Bpf),
+        test!(what_was_sent_before_goes_by_and_moves_nothing).needs(Need::Bpf),
+        test!(options_and_padding_are_no_data).needs(Need::Bpf),
+        test!(a_segments_checksum_may_be_zero).needs(Need::Bpf),
+        test!(what_fits_no_window_goes_to_the_port_and_moves_nothing).needs(Need::Bpf),
+        test!(only_data_and_acknowledgments_take_the_shortcut).needs(Need::Bpf),
+        test!(what_is_not_the_plainest_segment_goes_to_the_port).needs(Need::Bpf),
+        test!(segments_go_by_only_while_both_trails_are_open).needs(Need::Bpf),
+        test!(each_direction_moves_a_word_of_its_own).needs(Need::Bpf),
+        test!(a_super_frame_moves_the_trail_by_all_that_is_in_it).needs(Need::Bpf),
         test!(datagrams_arrive_whole_in_order_and_with_their_marks),
         test!(frames_that_share_a_message_arrive_as_if_they_did_not),
         test!(a_super_frame_is_cut_at_the_wire_and_nowhere_else),
@@ -80,7 +91,16 @@ use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_con
 use shortcut::datagrams::{
     a_checksum_is_right_whatever_it_was, a_datagram_is_rewritten_on_its_shortcut,
     a_datagram_without_a_checksum_stays_without, datagrams_of_nobody_go_as_all_frames_do,
-    what_is_not_the_plainest_datagram_goes_to_the_port,
+    super_frames_of_datagrams_go_to_the_port, what_is_not_the_plainest_datagram_goes_to_the_port,
+};
+use shortcut::segments::{
+    a_segment_that_fits_is_rewritten_and_moves_its_senders_trail_on,
+    a_segments_checksum_may_be_zero, a_super_frame_moves_the_trail_by_all_that_is_in_it,
+    each_direction_moves_a_word_of_its_own, only_data_and_acknowledgments_take_the_shortcut,
+    options_and_padding_are_no_data, segments_go_by_only_while_both_trails_are_open,
+    what_fits_no_window_goes_to_the_port_and_moves_nothing,
+    what_is_not_the_plainest_segment_goes_to_the_port,
+    what_was_sent_before_goes_by_and_moves_nothing,
 };
 use shortcut::{
     a_frame_takes_its_shortcut_or_goes_to_the_port_and_never_both_ways,

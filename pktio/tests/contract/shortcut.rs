@@ -1,6 +1,7 @@
 //! Shortcuts: what the kernel carries from container to container, and what it leaves to the port.
 
 pub mod datagrams;
+pub mod segments;
 
 use std::os::fd::AsFd;
 use std::sync::mpsc;
@@ -14,13 +15,16 @@ use pktio::bpf::{BpfError, Hook, Link, Program, ProgramKind, TCX_NEXT};
 use pktio::packet::PacketPort;
 use pktio::shortcut::{Key, Route, Shortcuts, Table, Tally};
 use pktio::wire::MacAddr;
-use pktio::{Burst, Pool, Port};
+use pktio::{Burst, Gso, Pool, Port};
 
 use crate::kernel::Outcome2;
 use crate::suite::{MEMORY, Outcome};
+use crate::underlay::unfinished;
 
 const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
+/// Connections that there is room for.
+const CONNECTIONS: u32 = 4;
 const SOON: Duration = Duration::from_secs(5);
 
 /// Two containers on a host, each with a port that has a gate.
@@ -39,7 +43,7 @@ impl Pair {
     fn new() -> Outcome<Self> {
         let (host, a, b) = (Container::new()?, Container::new()?, Container::new()?);
         let table = Table::new()?;
-        let shortcuts = Shortcuts::new(0x8765_4321_fedc_ba98, &table)?;
+        let shortcuts = Shortcuts::new(0x8765_4321_fedc_ba98, &table, CONNECTIONS)?;
         let mut ports = Vec::new();
         for (name, container) in [("a", &a), ("b", &b)] {
             container.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
@@ -63,28 +67,68 @@ impl Pair {
 
     fn key(&self, tag: u16) -> Outcome<Key> {
         let gate = self.ports[0].gate().ok_or("no gate")?.map_err(|error| error.to_string())?;
-        Ok(Key { gate, tag, src: A, dst: B, datagrams: None })
+        Ok(Key { gate, tag, src: A, dst: B, flow: None })
     }
 
     fn route(&self) -> Route {
-        Route { interface: self.interface, mtu_bytes: 1500, until_ns: u64::MAX, rewriting: None }
+        Route {
+            interface: self.interface,
+            mtu_bytes: 1500,
+            until_ns: u64::MAX,
+            rewriting: None,
+            connection: None,
+        }
     }
 
     /// A frame from container A arrives in container B, and the port does not see it.
     fn goes_by_itself(&mut self, frame: &[u8]) -> TestResult {
         self.wires[0].send(frame)?;
-        let arrived = self.wires[1].receive(SOON, |bytes| bytes == frame)?;
-        assert!(arrived.is_some(), "the frame did not arrive");
-        assert_eq!(self.port_has()?, Vec::<Vec<u8>>::new());
-        Ok(())
+        self.arrives(frame)
+    }
+
+    /// A frame from container A arrives in container B as another, and the port does not see it.
+    fn becomes(&mut self, frame: &[u8], other: &[u8]) -> TestResult {
+        self.wires[0].send(frame)?;
+        self.arrives(other)
     }
 
     /// A frame from container A is received by the port, and does not arrive in container B.
     fn goes_to_the_port(&mut self, frame: &[u8]) -> TestResult {
         self.wires[0].send(frame)?;
-        assert_eq!(self.port_has()?, [frame.to_vec()]);
-        assert_eq!(self.wires[1].drain(|bytes| bytes[..12] == frame[..12])?.len(), 0);
+        self.is_at_the_port(frame)
+    }
+
+    fn arrives(&mut self, frame: &[u8]) -> TestResult {
+        let arrived = self.wires[1].receive(SOON, |bytes| bytes[..12] == frame[..12])?;
+        assert_eq!(arrived.map(|frame| frame.bytes).as_deref(), Some(frame));
+        assert_eq!(self.port_has()?, Vec::<Vec<u8>>::new());
         Ok(())
+    }
+
+    fn is_at_the_port(&mut self, frame: &[u8]) -> TestResult {
+        assert_eq!(self.port_has()?, [frame.to_vec()]);
+        let same = |bytes: &[u8]| bytes[..12] == frame[..12] || bytes[..6] == B.0;
+        assert_eq!(self.wires[1].drain(same)?.len(), 0);
+        Ok(())
+    }
+
+    /// A port of container A's end, which sends what its kernel would: frames whose checksum is left to a device, and
+    /// those that are to be cut.
+    fn kernel(&self) -> Outcome<PacketPort> {
+        let open =
+            || -> Outcome2<_> { Ok(PacketPort::open(Netlink::open()?.link("eth0")?.index)?) };
+        Ok(self.places[1].run(open)?)
+    }
+
+    /// Sends a frame so, and returns its bytes as they are then.
+    fn send_uncut(&mut self, kernel: &mut PacketPort, frame: &[u8], gso: Gso) -> Outcome<Vec<u8>> {
+        let mut frame = unfinished(&mut self.pool, frame.to_vec());
+        frame.offload.gso = gso;
+        let bytes = frame.data().to_vec();
+        let mut burst = Burst::new();
+        burst.push(frame);
+        assert_eq!(kernel.tx_burst(&mut self.pool, &mut burst)?.frames, 1);
+        Ok(bytes)
     }
 
     /// Frames that container B's interface has received.
@@ -177,7 +221,7 @@ fn pass(interface: u32) -> Result<Link, BpfError> {
 pub fn a_port_at_which_the_kernel_refuses_shortcuts_says_why_and_is_one_without() -> TestResult {
     let (host, far) = (Container::new()?, Container::new()?);
     host.netlink()?.create_veth("a", "eth0", Some(far.namespace().as_fd()))?;
-    let shortcuts = Shortcuts::new(1, &Table::new()?)?;
+    let shortcuts = Shortcuts::new(1, &Table::new()?, CONNECTIONS)?;
     host.run(|| -> Outcome2<_> {
         let index = Netlink::open()?.link("a")?.index;
         let full: Vec<_> = std::iter::repeat_with(|| pass(index)).map_while(Result::ok).collect();

@@ -102,8 +102,8 @@ impl Facts {
     /// Whether the kernel carries frames of the port by itself, and why not.
     fn offload_note(&self) -> String {
         match &self.gate {
-            Ok(_) => "offloaded: the kernel carries plain unicast, and UDP that is routed, between this port and others \
-                      like it whose host ends are in the same namespace"
+            Ok(_) => "offloaded: the kernel carries plain unicast, and UDP and TCP that are routed, between this port and \
+                      others like it whose host ends are in the same namespace"
                 .to_owned(),
             Err(why) => format!("not offloaded: {why}"),
         }

@@ -140,7 +140,8 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let kept = store.as_ref().map(Store::load).transpose()?.unwrap_or_default();
     let fleet = Fleet::start(&options.fleet)?;
     let clock = fleet.clock();
-    let carrier = options.offload.map(|Offload::Ebpf| Carrier::new(clock)).transpose();
+    let carrier = || Carrier::new(clock, &fleet.tables().sessions);
+    let carrier = options.offload.map(|Offload::Ebpf| carrier()).transpose();
     let (carrier, refusal) = carrier.map_or_else(|error| (None, Some(error)), |made| (made, None));
     let mut switch = Switch::new(fleet, store, carrier);
     if let Some(error) = refusal {

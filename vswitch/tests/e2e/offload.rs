@@ -1,7 +1,9 @@
 //! What the kernel carries by what the switch has decided (`vswitchd --offload ebpf`), and that it carries nothing else.
 
+mod crossing;
 mod laboratory;
 mod routed;
+mod segments;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub fn tests() -> Vec<Test> {
     .into_iter()
     .map(|test| test.needs(Need::Bpf).needs(Need::Tun))
     .chain(routed::tests())
+    .chain(segments::tests())
     .collect()
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use pktio::bpf::Words;
 use pktio::wire::MacAddr;
 
 use super::network::{INSIDE, Network, OUTSIDE, Plan, end, gateway_mac, ip, station};
 use super::packets::{Kind, Packet};
 use crate::router::Claim;
 use crate::rules::{Rule, RuleAction, RuleId, RuleMatch, Timeouts, Verdict};
-use crate::session::Direction;
+use crate::session::{Direction, Trails};
 use crate::{BridgeIndex, Offer, PortIndex, Routed, Tuple, Vid};
 
 const A: &str = "10.0.0.2:5000";
@@ -77,17 +78,56 @@ fn the_datagrams_of_a_session_are_offered_as_they_come_in_and_as_they_leave() {
 }
 
 #[test]
-fn only_datagrams_are_offered_and_only_between_ports_that_take_shortcuts() {
+fn only_flows_are_offered_and_only_between_ports_that_take_shortcuts() {
     let mut network = Network::new(&offering(Plan::routed()));
     assert_eq!(offers(&mut network, &udp(A, P)).len(), 1);
     assert_eq!(offers(&mut network, &Packet::new(Kind::Ping, A, P)), []);
-    let tcp = Packet::new(Kind::Tcp("S", 1, 0), A, P);
-    assert_eq!(offers(&mut network, &tcp), []);
     for port in [0, 2] {
         let mut plan = offering(Plan::routed());
         plan.offering.retain(|own| *own != port);
         assert_eq!(offers(&mut Network::new(&plan), &udp(A, P)), []);
     }
+}
+
+fn tcp(flags: &'static str, from: &str, to: &str, (seq, ack): (u32, u32)) -> Packet {
+    Packet { payload: Vec::new(), ..Packet::new(Kind::Tcp(flags, seq, ack), from, to) }
+}
+
+/// A network that can lend connections, where one has begun between A and P.
+fn connected(plan: Plan) -> Network {
+    let mut network = Network::new(&offering(plan));
+    let trails = Trails::new(Words::own(2 * 256).unwrap());
+    network.tables.sessions.set_trails(Arc::new(trails));
+    assert_eq!(offers(&mut network, &tcp("S", A, P, (1, 0))), []);
+    assert_eq!(offers(&mut network, &tcp("SA", P, E, (8, 2))), []);
+    network
+}
+
+#[test]
+fn the_segments_of_a_connection_are_offered_while_it_is_established() {
+    let mut network = connected(Plan::masqueraded());
+    let [there] = offers(&mut network, &tcp("A", A, P, (2, 9)))[..] else { panic!("one offer") };
+    let [back] = offers(&mut network, &tcp("A", P, E, (9, 2)))[..] else { panic!("one offer") };
+    let [there, back] = [there, back].map(|offer| offer.routed.unwrap());
+    assert_eq!((there.session, there.direction), (back.session, Direction::Original));
+    assert_eq!((there.from.protocol, there.from.source), (6, end(A)));
+    assert_eq!((there.to.source, back.to.destination), (end(E), end(A)));
+    assert!(network.tables.sessions.lend(there.session));
+    // Whatever one end says when it is closed, the session has to see.
+    network.now = network.now.after(std::time::Duration::from_secs(1));
+    assert_eq!(offers(&mut network, &tcp("FA", A, P, (2, 9))), []);
+    assert_eq!(offers(&mut network, &tcp("A", P, E, (9, 3))), []);
+}
+
+#[test]
+fn a_connection_whose_numbers_nobody_keeps_is_not_offered() {
+    // Where there is nobody to lend it to, and where its numbers are not checked.
+    let mut alone = Network::new(&offering(Plan::masqueraded()));
+    for packet in [tcp("S", A, P, (1, 0)), tcp("SA", P, E, (8, 2)), tcp("A", A, P, (2, 9))] {
+        assert_eq!(offers(&mut alone, &packet), []);
+    }
+    let mut unchecked = connected(Plan { unchecked: true, ..Plan::masqueraded() });
+    assert_eq!(offers(&mut unchecked, &tcp("A", A, P, (2, 9))), []);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::nat::{Mappings, Nptv6, Pool as Addresses, Publish, Published, Quota};
 use crate::router::{Gateway, GatewayAddress, NextHop, Prefix, Routes, Target};
 use crate::rules::{Rule, RuleSet};
 use crate::service::{Service, Services};
-use crate::session::Timeouts;
+use crate::session::{TcpPolicy, Timeouts};
 use crate::{
     BridgeDomain, BridgeIndex, DropReason, Endpoint, Fdb, Filtering, Generation, Home, Ledger,
     Masquerade, Nanos, Outboxes, Pipeline, PortConfig, PortIndex, PrefixRule, RouterPort, Snapshot,
@@ -79,6 +79,8 @@ pub struct Plan {
     pub inspected: Vec<u16>,
     /// Ports that take shortcuts.
     pub offering: Vec<u16>,
+    /// Whether segments may have any numbers.
+    pub unchecked: bool,
 }
 
 /// A masquerading rule to the bridge outside.
@@ -128,6 +130,7 @@ impl Plan {
             sessions: 256,
             inspected: Vec::new(),
             offering: Vec::new(),
+            unchecked: false,
         }
     }
 
@@ -241,7 +244,7 @@ impl Plan {
             services: Services::new(self.services.clone()).into(),
             timeouts: self.timeouts,
             owners: owners.into_iter().collect(),
-            ..Translation::default()
+            tcp: TcpPolicy { check_windows: !self.unchecked, ..TcpPolicy::default() },
         }
     }
 }

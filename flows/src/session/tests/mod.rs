@@ -1,5 +1,6 @@
 //! The table: its rules one by one. See the other files for the model, the stress and TCP.
 
+mod lending;
 mod model;
 mod packets;
 mod rules;

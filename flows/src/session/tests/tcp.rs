@@ -237,6 +237,9 @@ fn segments_outside_of_the_window_are_invalid() {
         (segment(O, ACK, 102 + 0x1_0000, 101, 100), Some(Invalid::Sequence)),
         (segment(O, ACK, 101 - 0x1_0000, 101, 0), None),
         (segment(O, ACK, 100 - 0x1_0000, 101, 0), Some(Invalid::Sequence)),
+        // Half the circle away, which is as far ahead as behind.
+        (segment(O, ACK, 101 + (1 << 31), 101, 0), Some(Invalid::Sequence)),
+        (segment(O, ACK, 101 + (1 << 31), 101, 100), Some(Invalid::Sequence)),
         (segment(O, ACK, 101, 101 + 0x1_0000, 0), None),
         (segment(O, ACK, 101, 102 + 0x1_0000, 0), Some(Invalid::Acknowledgment)),
         (segment(O, ACK, 101, 100 - 0x1_0000, 0), Some(Invalid::Acknowledgment)),

@@ -1,13 +1,13 @@
-//! Datagrams of UDP that are routed: which of them the filter lets go, and how they are rewritten.
+//! Packets of flows that are routed: which of them the filter lets go, and how they are rewritten.
 //!
 //! The filter reads what [`crate::wire::Layers`] would, and leaves everything to the switch that is not the plainest
 //! form: a whole packet that is not to be fragmented, without options, with a hop left and a sound header. So the program at
 //! tcx knows where the fields are. What may be fragmented would need an identification among those of its new source (RFC 6864
 //! section 5.3.1), which the switch has; Linux lets nothing of its own be fragmented by default.
 
-use super::super::rewriting::{ADDRESSES, HEADER, IS_IPV6, OWN, PORTS, PSEUDO, kind};
+use super::super::rewriting::{ADDRESSES, HEADER, IS_IPV6, IS_TCP, OWN, PORTS, PSEUDO};
 use super::*;
-use crate::wire::field::{ipv4, ipv6, udp};
+use crate::wire::field::{ipv4, ipv6, tcp, udp};
 
 /// `BPF_F_INVALIDATE_HASH`: the flow is another one.
 const INVALIDATE_HASH: i32 = 1 << 1;
@@ -22,22 +22,20 @@ const IPV6_BYTES: i16 = 40;
 const UDP_BYTES: i16 = 8;
 const PORTS_BYTES: i16 = 4;
 
+/// Of the key, the kind of flow.
+const PROTOCOL_IN_KEY: i16 = KEY + 14;
+const VERSION_IN_KEY: i16 = KEY + 15;
 /// On the filter's stack, from the IP header to the ports.
 const PACKET: i16 = -112;
 /// On the other program's stack, from the destination to the ports, so that the IP header is aligned.
 const FRAME: i16 = -78;
 const IP: i16 = FRAME + 14;
 
-/// A position within a header.
-fn at(position: usize) -> i16 {
-    i16::try_from(position).unwrap_or(i16::MAX)
-}
-
-/// Completes the key by between whom the datagram in the frame is. `R8` is the frame's type, `R7` its tag.
+/// Completes the key by the flow of the packet in the frame, and reads its numbers if that is TCP. `R8` is the frame's type, `R7`
+/// its tag.
 pub(super) fn read(code: &mut Code, leave: Label) {
     let (v6, done) = (code.label(), code.label());
     code.jump_if(If::NotEqual, R7, 0, leave);
-    code.load(Size::Word, R1, R6, GSO_SIZE).jump_if(If::NotEqual, R1, 0, leave);
     code.jump_if(If::Equal, R8, from_wire(IPV6), v6);
     code.jump_if(If::NotEqual, R8, from_wire(IPV4), leave);
     read_v4(code, leave);
@@ -51,16 +49,17 @@ fn read_v4(code: &mut Code, leave: Label) {
     load_packet(code, IPV4_BYTES, leave);
     code.load(Size::Byte, R1, R10, PACKET);
     code.jump_if(If::NotEqual, R1, VERSION_AND_BYTES, leave);
-    is_datagram_with_a_hop_left(code, (ipv4::PROTOCOL, ipv4::TTL), leave);
+    is_of_a_flow_with_a_hop_left(code, (ipv4::PROTOCOL, ipv4::TTL), leave);
     code.load(Size::Half, R1, R10, PACKET + at(ipv4::FRAGMENT));
     code.jump_if(If::AnyBit, R1, from_wire(ipv4::FRAGMENTED), leave);
     code.alu(Alu::And, R1, from_wire(ipv4::DONT_FRAGMENT)).jump_if(If::Equal, R1, 0, leave);
     code.load(Size::Half, R1, R10, PACKET + at(ipv4::TOTAL_LENGTH)).swap(R1, 16);
-    fits(code, IPV4_BYTES + UDP_BYTES, leave);
+    fits(code, IPV4_BYTES, leave);
     check_header(code, leave);
-    code.store(Size::Half, R10, KEY + 14, i32::from(u16::from_ne_bytes(kind(false))));
+    code.store(Size::Byte, R10, VERSION_IN_KEY, 4);
     copy(code, Size::Word, (PACKET + at(ipv4::ADDRESSES.start), KEY + 24), 8);
     copy(code, Size::Word, (PACKET + IPV4_BYTES, KEY + 20), PORTS_BYTES);
+    read_segment(code, IPV4_BYTES, leave);
 }
 
 fn read_v6(code: &mut Code, leave: Label) {
@@ -68,13 +67,14 @@ fn read_v6(code: &mut Code, leave: Label) {
     load_packet(code, IPV6_BYTES, leave);
     code.load(Size::Byte, R1, R10, PACKET).alu(Alu::And, R1, 0xf0);
     code.jump_if(If::NotEqual, R1, VERSION, leave);
-    is_datagram_with_a_hop_left(code, (ipv6::NEXT_HEADER, ipv6::HOP_LIMIT), leave);
+    is_of_a_flow_with_a_hop_left(code, (ipv6::NEXT_HEADER, ipv6::HOP_LIMIT), leave);
     code.load(Size::Half, R1, R10, PACKET + at(ipv6::PAYLOAD_LENGTH)).swap(R1, 16);
     code.alu(Alu::Add, R1, i32::from(IPV6_BYTES));
-    fits(code, IPV6_BYTES + UDP_BYTES, leave);
-    code.store(Size::Half, R10, KEY + 14, i32::from(u16::from_ne_bytes(kind(true))));
+    fits(code, IPV6_BYTES, leave);
+    code.store(Size::Byte, R10, VERSION_IN_KEY, 6);
     copy(code, Size::Double, (PACKET + at(ipv6::ADDRESSES.start), KEY + 24), 32);
     copy(code, Size::Word, (PACKET + IPV6_BYTES, KEY + 20), PORTS_BYTES);
+    read_segment(code, IPV6_BYTES, leave);
 }
 
 /// The IP header and the ports, on the stack.
@@ -85,16 +85,31 @@ fn load_packet(code: &mut Code, header_bytes: i16, leave: Label) {
     code.jump_if(If::NotEqual, R0, 0, leave);
 }
 
-fn is_datagram_with_a_hop_left(code: &mut Code, (protocol, hops): (usize, usize), leave: Label) {
-    code.load(Size::Byte, R1, R10, PACKET + at(protocol)).jump_if(If::NotEqual, R1, UDP, leave);
+/// That it is TCP or UDP, and may be passed on. Its protocol is part of the key.
+fn is_of_a_flow_with_a_hop_left(code: &mut Code, (protocol, hops): (usize, usize), leave: Label) {
+    let is_one = code.label();
+    code.load(Size::Byte, R1, R10, PACKET + at(protocol));
+    code.store(Size::Byte, R10, PROTOCOL_IN_KEY, R1).jump_if(If::Equal, R1, TCP, is_one);
+    code.jump_if(If::NotEqual, R1, UDP, leave).place(is_one);
     code.load(Size::Byte, R1, R10, PACKET + at(hops)).jump_if(If::AtMost, R1, 1, leave);
 }
 
-/// That a packet which says that it is of `R1` bytes has at least so many, and is all in the frame.
-fn fits(code: &mut Code, least: i16, leave: Label) {
-    code.jump_if(If::Below, R1, i32::from(least), leave);
+/// That a packet which says that it is of `R1` bytes has at least those of UDP's header behind its own, and is all in the
+/// frame. How many are behind its own is noted.
+fn fits(code: &mut Code, header_bytes: i16, leave: Label) {
+    code.jump_if(If::Below, R1, i32::from(header_bytes + UDP_BYTES), leave);
     code.load(Size::Word, R2, R6, LEN).alu(Alu::Sub, R2, ETHERNET_BYTES);
     code.jump_if(If::Above, R1, R2, leave);
+    code.alu(Alu::Sub, R1, i32::from(header_bytes)).store(Size::Word, R10, PEEK, R1);
+}
+
+/// Reads what is to be known of a segment, if it is one.
+fn read_segment(code: &mut Code, header_bytes: i16, leave: Label) {
+    let is_none = code.label();
+    code.load(Size::Byte, R1, R10, PROTOCOL_IN_KEY).jump_if(If::NotEqual, R1, TCP, is_none);
+    code.load(Size::Word, R1, R10, PEEK);
+    segments::read(code, header_bytes, leave);
+    code.place(is_none);
 }
 
 /// That the checksum of an IPv4 header is right (RFC 1071).
@@ -122,10 +137,11 @@ fn copy(code: &mut Code, size: Size, (from, to): (i16, i16), bytes: i16) {
     }
 }
 
-/// Rewrites the datagram in the frame `R6` as the entry `R8` says.
+/// Rewrites the packet in the frame `R6` as the entry `R8` says.
 pub(super) fn rewrite(code: &mut Code, end: Label) {
     let (v6, done) = (code.label(), code.label());
-    code.load(Size::Word, R7, R8, IS_IPV6).jump_if(If::NotEqual, R7, 0, v6);
+    code.load(Size::Half, R7, R8, IS_TCP);
+    code.load(Size::Half, R1, R8, IS_IPV6).jump_if(If::NotEqual, R1, 0, v6);
     rewrite_v4(code, end);
     code.jump(done).place(v6);
     rewrite_v6(code, end);
@@ -155,10 +171,20 @@ fn rewrite_v6(code: &mut Code, end: Label) {
     code.mov(R1, R6).load(Size::Word, R2, R8, HEADER).call(Helper::CsumUpdate);
 }
 
-/// Changes the checksum of UDP by what the addresses and the ports change it by.
+/// Changes the checksum by what the addresses and the ports change it by. `R7` says whether it is that of TCP.
 fn update_checksum(code: &mut Code, header_bytes: i16, end: Label) {
-    let checksum = ETHERNET_BYTES + i32::from(header_bytes + at(udp::CHECKSUM));
-    for (change, flags) in [(PSEUDO, PSEUDO_HEADER | UDP_CHECKSUM), (OWN, UDP_CHECKSUM)] {
+    let (tcp, done) = (code.label(), code.label());
+    code.jump_if(If::NotEqual, R7, 0, tcp);
+    change_checksum(code, header_bytes + at(udp::CHECKSUM), UDP_CHECKSUM, end);
+    code.jump(done).place(tcp);
+    change_checksum(code, header_bytes + at(tcp::CHECKSUM), 0, end);
+    code.place(done);
+}
+
+/// The same of the checksum there behind the Ethernet header, which is of that kind.
+fn change_checksum(code: &mut Code, checksum: i16, kind: i32, end: Label) {
+    let checksum = ETHERNET_BYTES + i32::from(checksum);
+    for (change, flags) in [(PSEUDO, PSEUDO_HEADER | kind), (OWN, kind)] {
         let same = code.label();
         code.load(Size::Word, R4, R8, change).jump_if(If::Equal, R4, 0, same);
         code.mov(R1, R6).mov(R2, checksum).mov(R3, 0).mov(R5, flags).call(Helper::L4CsumReplace);

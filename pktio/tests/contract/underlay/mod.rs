@@ -102,6 +102,17 @@ fn pattern(bytes: usize) -> Vec<u8> {
     (0..=250u8).cycle().take(bytes).collect()
 }
 
+/// A frame whose checksum is half done.
+pub fn unfinished(pool: &mut Pool, mut bytes: Vec<u8>) -> PktBuf {
+    let layers = Layers::parse(&bytes).expect("well-formed").expect("IP");
+    let (start, offset) = (layers.l4, layers.checksum_offset().expect("has a checksum"));
+    let pseudo = pseudo_header(&bytes, &layers, bytes.len() - usize::from(start)).expect("IP");
+    put_be16(&mut bytes, usize::from(start + offset), fold(pseudo));
+    let mut frame = pool.frame_from(&bytes).expect("a buffer is free");
+    frame.offload.csum = Csum::Partial { start, offset };
+    frame
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Tcp4,
@@ -132,12 +143,7 @@ fn from_container(pool: &mut Pool, kind: Kind, payload: &[u8], segment: Option<u
         }
     }
     .expect("etherparse writes to a vector");
-    let layers = Layers::parse(&bytes).expect("well-formed").expect("IP");
-    let (start, offset) = (layers.l4, layers.checksum_offset().expect("has a checksum"));
-    let pseudo = pseudo_header(&bytes, &layers, bytes.len() - usize::from(start)).expect("IP");
-    put_be16(&mut bytes, usize::from(start + offset), fold(pseudo));
-    let mut frame = pool.frame_from(&bytes).expect("a buffer is free");
-    frame.offload.csum = Csum::Partial { start, offset };
+    let mut frame = unfinished(pool, bytes);
     frame.offload.gso = match (kind, segment) {
         (_, None) => Gso::None,
         (Kind::Tcp4, Some(mss)) => Gso::Tcp4 { mss },

@@ -1,6 +1,6 @@
 //! Shortcuts: what the kernel carries by what the workers have decided (`vswitchd --offload ebpf`).
 //!
-//! Workers offer what they decided about plain unicast between two ports with a gate, and about the datagrams of sessions that
+//! Workers offer what they decided about plain unicast between two ports with a gate, and about the packets of sessions that
 //! they route there ([`flows::Offer`]). The control thread looks whether it still holds and enters it into the kernel's table
 //! ([`pktio::shortcut`], [`Carrier`]). What it must keep exact:
 //!
@@ -14,6 +14,9 @@
 //! * **Sessions and neighbours** are kept likewise: a session is heard by what goes by its shortcuts, which end in the kernel
 //!   when it would time out; a neighbour that only the kernel still sends to is asked after before it is stale, and what goes to
 //!   it ends when it is.
+//! * **Connections.** An established TCP connection is lent by the worker that offers it
+//!   ([`flows::session::Sessions::lend`]): the kernel's program and the workers keep its numbers in the same words from then on. What
+//!   ends it comes to a worker, and what is carried of it ends with that.
 //! * **Books.** What went by a shortcut is counted as received, forwarded, offered and transmitted in a ledger
 //!   of its own, so the books of all add up as if a worker had carried it.
 //! * **Whoever watches** (captures, live traces) sees every frame: there are no shortcuts meanwhile.
@@ -27,10 +30,11 @@ use std::time::Duration;
 
 use ctl::{CtlError, ErrorCode};
 use flows::router::NextHop;
-use flows::session::{Session, SessionRef};
+use flows::session::{Direction, Session, SessionRef, State, TcpState};
 use flows::{Fdb, Ledger, Nanos, Offer, PortIndex, Routed, Tuple, Vid};
-use pktio::shortcut::{Datagrams, Key, Route, Shortcuts, TABLE_ENTRIES};
+use pktio::shortcut::{Connection, Flow, Key, Route, Shortcuts, TABLE_ENTRIES};
 use pktio::wire::MacAddr;
+use pktio::wire::field::protocol;
 
 use super::Switch;
 use carrier::Heard;
@@ -84,7 +88,7 @@ impl Switch {
         self.offers_taken().map(|offer| self.station_of(offer)).collect()
     }
 
-    /// The sessions of which the kernel carries datagrams.
+    /// The sessions of which the kernel carries packets.
     pub(in crate::control) fn carried_sessions(&self) -> HashSet<SessionRef> {
         self.offers_taken().filter_map(|offer| Some(offer.routed?.session)).collect()
     }
@@ -193,12 +197,14 @@ impl Switch {
         let exit = gates.get(&egress).filter(|exit| exit.place == entry.place)?;
         let (end, mtu_bytes) = (self.end_of(offer)?, self.snapshot.port(egress)?.mtu_bytes);
         let until_ns = carrier.kernel_ns(end) - 1;
-        let datagrams = match &routed {
+        let flow = match &routed {
             None => None,
-            Some(routed) => Some(datagrams(&routed.from)?),
+            Some(routed) => Some(flow(&routed.from)?),
         };
-        let route = Route { interface: exit.interface, mtu_bytes, until_ns, rewriting: None };
-        let key = Key { gate: entry.number, tag: tag.0, src, dst, datagrams };
+        let connection = routed.as_ref().and_then(connection);
+        let interface = exit.interface;
+        let route = Route { interface, mtu_bytes, until_ns, rewriting: None, connection };
+        let key = Key { gate: entry.number, tag: tag.0, src, dst, flow };
         (end > self.soon()).then_some((key, route))
     }
 
@@ -216,6 +222,9 @@ impl Switch {
         let (now, tables) = (self.fleet.clock().now(), self.fleet.tables());
         let (_, neighbor) = tables.neighbors.lasts(routed.neighbor, now)?;
         let session = tables.sessions.get(routed.session, now.seconds())?;
+        if !matches!(session.state, State::Open | State::Tcp(TcpState::Established)) {
+            return None;
+        }
         let left = self.snapshot.translation().timeouts.left_to(&session);
         let session = Nanos::from_secs(u64::from(now.seconds().0) + u64::from(left) + 1);
         Some(ends.min(neighbor).min(session))
@@ -314,8 +323,16 @@ impl Switch {
     }
 }
 
-/// The datagrams of a tuple.
-fn datagrams(tuple: &Tuple) -> Option<Datagrams> {
+/// The packets of a tuple.
+fn flow(tuple: &Tuple) -> Option<Flow> {
     let socket = |end: flows::Endpoint| SocketAddr::new(end.ip, end.port);
-    Datagrams::between(socket(tuple.source), socket(tuple.destination))
+    Flow::between(tuple.protocol, socket(tuple.source), socket(tuple.destination))
+}
+
+/// The direction of the connection of which packets are carried, if they are TCP's.
+fn connection(routed: &Routed) -> Option<Connection> {
+    let Routed { session, direction, from, .. } = routed;
+    let is_second = *direction == Direction::Reply;
+    let (position, version) = (session.position(), session.version());
+    (from.protocol == protocol::TCP).then_some(Connection { position, version, is_second })
 }

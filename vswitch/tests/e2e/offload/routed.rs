@@ -3,19 +3,19 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use ctl::response::{ConnInfo, Counters, DropInfo, FdbInfo, Stats, Status, WorkerPerf};
+use ctl::response::FdbInfo;
 use ctl::{
-    Allowance, Backend, ConnFilter, FdbFilter, Masquerade, Mutation, Named, NatAdd, NatRule,
-    NatSet, PortSet, Publish, Query, Service, ServiceAdd, ServiceBackends, TimeoutsSet,
+    Backend, ConnFilter, FdbFilter, Mutation, Named, NatRule, NatSet, PortSet, Protocol, Publish,
+    Query, Service, ServiceAdd, ServiceBackends, TimeoutsSet,
 };
 use netlab::raw::RawSocket;
 use netlab::{Container, Need, Test, TestResult, test};
 use pktio::wire::checksum::{fold, sum};
 
+use super::crossing::Crossing;
 use super::laboratory::{Outcome, SOON};
-use crate::daemon::{Daemon, eventually, offload};
-use crate::routing::{container, io, routed_bridge};
-use crate::sessions::sessions;
+use crate::daemon::eventually;
+use crate::routing::io;
 
 /// Datagrams of a burst, fewer than a socket's receive buffer holds.
 const BURST: u64 = 100;
@@ -41,13 +41,6 @@ pub fn tests() -> Vec<Test> {
     .into_iter()
     .map(|test| test.needs(Need::Bpf).needs(Need::Tun))
     .collect()
-}
-
-/// Two bridges with a container each, 10.1.0.2 and 192.0.2.9, and the kernel to carry what goes on between them.
-struct Crossing {
-    daemon: Daemon,
-    inner: Container,
-    world: Container,
 }
 
 /// A client and whom it talks to.
@@ -109,39 +102,6 @@ impl Talk {
 }
 
 impl Crossing {
-    fn new() -> Outcome<Self> {
-        offload();
-        let daemon = Daemon::start()?;
-        routed_bridge(&daemon, "inside", &["10.1.0.1/24", "fd01::1/64"])?;
-        routed_bridge(&daemon, "outside", &["192.0.2.1/24", "fd02::1/64"])?;
-        let of = |name, bridge, [a, b]: [&str; 2], gateways: [&str; 2]| {
-            container(&daemon, name, bridge, &[a, b], &gateways)
-        };
-        let inner = of("inner", "inside", ["10.1.0.2/24", "fd01::2/64"], ["10.1.0.1", "fd01::1"])?;
-        let world =
-            of("world", "outside", ["192.0.2.9/24", "fd02::9/64"], ["192.0.2.1", "fd02::1"])?;
-        Ok(Self { daemon, inner, world })
-    }
-
-    fn routed() -> Outcome<Self> {
-        let crossing = Self::new()?;
-        let allowance = Allowance { from: "inside".parse()?, to: "outside".parse()? };
-        crossing.daemon.change(Mutation::RouteAllow(allowance))?;
-        Ok(crossing)
-    }
-
-    fn masqueraded() -> Outcome<Self> {
-        let crossing = Self::new()?;
-        let rule = Masquerade::new("inside".parse()?, "outside".parse()?);
-        crossing.add(NatRule::Masquerade(rule))?;
-        Ok(crossing)
-    }
-
-    fn add(&self, rule: NatRule) -> Outcome<()> {
-        self.daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
-        Ok(())
-    }
-
     /// A talk from inside to outside.
     fn talk(&self) -> Outcome<Talk> {
         let (client, server) =
@@ -157,44 +117,13 @@ impl Crossing {
         Ok(())
     }
 
-    /// Shortcuts that there are.
-    fn carried(&self) -> Outcome<u64> {
-        let status: Status = self.daemon.ask(Query::Status)?;
-        let table = status.tables.iter().find(|table| table.name == "shortcuts");
-        Ok(table.ok_or("no shortcuts")?.used)
-    }
-
-    fn session(&self) -> Outcome<ConnInfo> {
-        let protocol = Some(ctl::Protocol::Udp);
-        let filter = ConnFilter { protocol, ..ConnFilter::default() };
-        let mut all = sessions(&self.daemon, filter)?;
-        assert_eq!(all.len(), 1, "{all:?}");
-        Ok(all.remove(0))
-    }
-
-    fn counters(&self, port: &str) -> Outcome<Counters> {
-        let stats: Stats = self.daemon.ask(Query::stats())?;
-        let port = stats.ports.into_iter().find(|own| own.port == port);
-        Ok(port.ok_or("no such port")?.counters)
-    }
-
-    fn by_workers(&self) -> Outcome<u64> {
-        let perf: Vec<WorkerPerf> = self.daemon.ask(Query::Perf)?;
-        Ok(perf.iter().map(|worker| worker.frames).sum())
-    }
-
-    fn drops(&self, reason: &str) -> Outcome<u64> {
-        let drops: Vec<DropInfo> = self.daemon.ask(Query::drops())?;
-        Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
-    }
-
     /// The kernel carries a burst both ways: it is in the books, in the session and nearly not at the workers.
     fn carries(&self, talk: &Talk) -> TestResult {
         self.settle(talk)?;
-        let (before, workers) = (self.session()?, self.by_workers()?);
+        let (before, workers) = (self.session(Protocol::Udp)?, self.by_workers()?);
         let [inner, world] = [self.counters("inner")?, self.counters("world")?];
         (0..BURST).try_for_each(|_| talk.exchange())?;
-        let after = self.session()?;
+        let after = self.session(Protocol::Udp)?;
         assert!(after.is_offloaded && after.idle_seconds <= 1, "{after:?}");
         let (packets, bytes) = (BURST, BURST * (HEADERS + HELLO.len() as u64));
         for (now, then) in [(after.sent, before.sent), (after.received, before.received)] {
@@ -231,7 +160,7 @@ fn masqueraded_datagrams_are_carried_both_ways_and_counted() -> TestResult {
     let talk = crossing.talk()?;
     assert_eq!(talk.known_as.ip().to_string(), "192.0.2.1");
     crossing.carries(&talk)?;
-    assert!(crossing.session()?.rule.is_some());
+    assert!(crossing.session(Protocol::Udp)?.rule.is_some());
     // What the sender left to a device is half done still: the sum of the pseudo-header, as it is now.
     let wire = RawSocket::open(&crossing.world, "eth0")?;
     talk.say()?;
@@ -277,7 +206,7 @@ fn datagrams_to_a_service_are_carried_until_its_backend_goes() -> TestResult {
         (bound(&crossing.inner, "10.1.0.2:4000")?, bound(&crossing.world, "192.0.2.9:5353")?);
     let talk = Talk::begin(client, "10.96.0.10:53", server)?;
     crossing.carries(&talk)?;
-    assert!(crossing.session()?.service.is_some());
+    assert!(crossing.session(Protocol::Udp)?.service.is_some());
     let (name, add, drain) = ("dns".parse()?, Vec::new(), Vec::new());
     let gone = ServiceBackends { name, add, drain, del: vec![at.to_string().parse()?] };
     crossing.daemon.change(Mutation::ServiceBackends(gone))?;
@@ -307,7 +236,7 @@ fn an_unanswered_stream_outlives_the_timeouts_of_its_session_and_its_neighbour()
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    let session = crossing.session()?;
+    let session = crossing.session(Protocol::Udp)?;
     assert!(session.age_seconds >= 30 && session.expires_seconds >= TIMEOUT - 1, "{session:?}");
     assert_eq!(session.sent.packets, sent);
     assert!(session.is_offloaded);
@@ -319,12 +248,12 @@ fn a_session_that_is_flushed_is_not_carried_on() -> TestResult {
     let crossing = Crossing::masqueraded()?;
     let talk = crossing.talk()?;
     crossing.carries(&talk)?;
-    let before = crossing.session()?.sent.packets;
+    let before = crossing.session(Protocol::Udp)?.sent.packets;
     crossing.daemon.change(Mutation::ConnFlush(ConnFilter::default()))?;
     assert_eq!(crossing.carried()?, 0);
     talk.client.send(HELLO)?;
     talk.server.recv_from(&mut [0; 64])?;
-    let session = crossing.session()?;
+    let session = crossing.session(Protocol::Udp)?;
     assert_eq!((session.sent.packets, session.age_seconds), (1, 0), "{before} before");
     crossing.daemon.check_ledger()
 }
@@ -367,7 +296,7 @@ fn a_neighbour_with_another_address_on_the_link_gets_what_is_for_it() -> TestRes
     eventually("it is sent there", || arrives().is_ok_and(|is_there| is_there))?;
     eventually("the kernel sends it there", || {
         arrives().is_ok_and(|is_there| is_there)
-            && crossing.session().is_ok_and(|session| session.is_offloaded)
+            && crossing.session(Protocol::Udp).is_ok_and(|session| session.is_offloaded)
     })?;
     let workers = crossing.by_workers()?;
     for _ in 0..BURST {
@@ -406,11 +335,11 @@ fn a_session_goes_on_when_the_kernel_carries_it_no_more() -> TestResult {
     let crossing = Crossing::masqueraded()?;
     let talk = crossing.talk()?;
     crossing.carries(&talk)?;
-    let before = crossing.session()?;
+    let before = crossing.session(Protocol::Udp)?;
     let set = PortSet { mtu: Some(Some(1400.try_into()?)), ..PortSet::new("world".parse()?) };
     crossing.daemon.change(Mutation::PortSet(set))?;
     (0..BURST).try_for_each(|_| talk.exchange())?;
-    let after = crossing.session()?;
+    let after = crossing.session(Protocol::Udp)?;
     assert_eq!(after.sent.packets - before.sent.packets, BURST);
     assert_eq!(after.received.packets - before.received.packets, BURST);
     crossing.daemon.check_ledger()

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use flows::session::{Direction, Session, SessionRef, Volume};
+use flows::session::{Direction, Session, SessionRef, Sessions, Volume};
 use flows::{Ledger, Nanos, Offer, PortIndex, Routed, Seconds};
 use pktio::bpf::BpfError;
 use pktio::shortcut::{Key, Number, Rewriting, Route, Shortcuts, TABLE_ENTRIES, Table, Tally};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::datagrams;
+use super::flow;
 use crate::random::random;
 use crate::worker::Clock;
 
@@ -113,13 +113,15 @@ fn add(volume: &mut Volume, packets: u64, bytes: u64) {
 }
 
 impl Carrier {
-    /// One that carries nothing yet.
+    /// One that carries nothing yet. It is lent the connections among these sessions.
     ///
     /// # Errors
     /// [`BpfError`].
-    pub fn new(clock: Clock) -> Result<Self, BpfError> {
+    pub fn new(clock: Clock, sessions: &Sessions) -> Result<Self, BpfError> {
         let table = Table::new()?;
-        let shortcuts = Arc::new(Shortcuts::new(u64::from_ne_bytes(random()), &table)?);
+        let (secret, connections) = (u64::from_ne_bytes(random()), sessions.gauges().capacity);
+        let shortcuts = Arc::new(Shortcuts::new(secret, &table, connections)?);
+        sessions.set_trails(shortcuts.trails());
         let time = clock_gettime(ClockId::Monotonic);
         let part = |value: i64| u64::try_from(value).unwrap_or(0);
         let kernel_ns = part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec);
@@ -238,10 +240,10 @@ impl Carrier {
         }
     }
 
-    /// Gives what becomes of datagrams a number.
+    /// Gives what becomes of a flow's packets a number.
     fn define(&mut self, routed: &Routed) -> Option<Number> {
         let Routed { src, dst, .. } = *routed;
-        let (from, to) = (datagrams(&routed.from)?, datagrams(&routed.to)?);
+        let (from, to) = (flow(&routed.from)?, flow(&routed.to)?);
         let number = self.numbers.take()?;
         match self.shortcuts.define(number, &Rewriting { src, dst, from, to }) {
             Ok(()) => Some(number),
