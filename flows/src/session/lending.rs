@@ -10,8 +10,8 @@
 //! * **Into the trails.** Whoever lends copies what the record says. A worker that has a segment of one of the ends in hand
 //!   meanwhile may write that into the record and not into the trail: the trail is behind by that one segment, whose
 //!   successor lies no further ahead than 64 KiB, the least of windows.
-//! * **Back out.** Only a connection that is established is lent. Whoever changes its state first exchanges the control
-//!   word and then closes the trails; who lends opens the trails and then looks at the control word once more, and closes
+//! * **Back out.** Only a connection that is established is lent. Whoever changes its state or ends it first exchanges the
+//!   control word and then closes the trails; who lends opens the trails and then looks at the control word once more, and closes
 //!   them if it is not as it was. Between the two steps of both is a fence of sequential consistency, so that one of them sees what
 //!   the other did: a connection that is not established does not stay lent. A worker closes the trails before it passes
 //!   the segment on that changed the state, so whatever answers that segment finds them closed.
@@ -43,6 +43,10 @@ pub struct Trails(pub(super) Box<[AtomicU64]>);
 
 #[cfg(loom)]
 impl Trails {
+    pub(crate) fn own(connections: u32) -> std::io::Result<Self> {
+        Ok(Self((0..2 * connections).map(|_| AtomicU64::new(0)).collect()))
+    }
+
     fn word(&self, position: u32, is_second: bool) -> Option<&AtomicU64> {
         self.0.get(position as usize * 2 + usize::from(is_second))
     }
@@ -79,11 +83,12 @@ impl Sessions {
                 && control.is_assured()
         };
         let control = record.control();
-        if !is_established(control) || !self.open(session, record, control) {
+        if !is_established(control) {
             return false;
         }
+        let is_open = self.open(session, record, control);
         fence(Ordering::SeqCst);
-        let is_lent = is_established(record.control());
+        let is_lent = is_open && is_established(record.control());
         if !is_lent {
             self.close(session);
         }
@@ -102,15 +107,20 @@ impl Sessions {
         })
     }
 
-    /// Closes both trails of a session.
+    /// Closes both trails of a session, after what says why.
     fn close(&self, session: SessionRef) {
+        fence(Ordering::SeqCst);
         for word in self.words(session.slot) {
             change(word, |word| Some(Trail::in_word(word, session.version)?.closed().word()));
         }
     }
 
-    /// Empties both trails of a record's sessions.
+    /// Empties both trails of a record's sessions, after what says why.
     pub(super) fn empty_trails(&self, slot: u32) {
+        if self.trails.get().is_none() {
+            return;
+        }
+        fence(Ordering::SeqCst);
         self.words(slot).for_each(|word| change(word, |_| Some(0)));
     }
 
@@ -157,10 +167,7 @@ impl Sessions {
         match (before.state, after.state) {
             (_, TcpState::SynSent) => self.empty_trails(session.slot),
             (TcpState::Established, TcpState::Established) => {}
-            (TcpState::Established, _) => {
-                fence(Ordering::SeqCst);
-                self.close(session);
-            }
+            (TcpState::Established, _) => self.close(session),
             _ => {}
         }
         let side = after.sides[from.index()];

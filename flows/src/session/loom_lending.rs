@@ -3,7 +3,7 @@
 use std::sync::Arc as Shared;
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU64, Ordering};
+use loom::sync::atomic::Ordering;
 use loom::thread;
 use pktio::shortcut::Trail;
 use pktio::wire::field::tcp;
@@ -23,7 +23,7 @@ fn segment(flags: u8, sequence: u32, acknowledgment: u32, length: u32) -> Packet
 
 /// A table with a connection that is established; both ends have sent as far as 1.
 fn established() -> (Arc<Sessions>, Shared<Trails>, SessionRef) {
-    let trails = Shared::new(Trails([0, 0].map(AtomicU64::new).into()));
+    let trails = Shared::new(Trails::own(1).unwrap());
     let sessions = Arc::new(Sessions::new(1, 7));
     sessions.set_trails(Shared::clone(&trails));
     let packet = segment(tcp::SYN, 0, 0, 0);
@@ -129,6 +129,8 @@ fn loom_a_session_has_no_trails_of_the_one_before_it() {
         lender.join().unwrap();
         for direction in 0..2 {
             assert_eq!(trail(&trails, next, direction), None);
+            let old = trail(&trails, session, direction);
+            assert!(old.is_none_or(|old| old == old.closed()));
         }
         assert!(!sessions.lend(next));
     });

@@ -6,6 +6,9 @@
 //! seen, or its exchange fails. A trail that is *open* is the kernel's leave to carry segments; whoever closes it knows that no
 //! segment is carried by it afterwards but those that the kernel has in hand.
 
+use std::io;
+use std::sync::atomic::AtomicU64;
+
 use crate::bpf::Words;
 
 /// `open 1 | held 1 | version 22 | 0 | window 7 | end of the sequence 32`; 0 is no trail.
@@ -114,13 +117,21 @@ pub struct Trails(Words);
 
 impl Trails {
     /// In those words, two for each connection.
-    pub fn new(words: Words) -> Self {
+    pub(super) fn new(words: Words) -> Self {
         Self(words)
+    }
+
+    /// Of so many connections, in words that no program shares.
+    ///
+    /// # Errors
+    /// The kernel's, when there is no memory for them.
+    pub fn own(connections: u32) -> io::Result<Self> {
+        Words::own(connections as usize * WORDS as usize).map(Self)
     }
 
     /// The word of a direction. `None` where there is no room for a connection of that position.
     #[inline]
-    pub fn word(&self, position: u32, is_second: bool) -> Option<&std::sync::atomic::AtomicU64> {
+    pub fn word(&self, position: u32, is_second: bool) -> Option<&AtomicU64> {
         self.0.get(position as usize * WORDS as usize + usize::from(is_second))
     }
 }

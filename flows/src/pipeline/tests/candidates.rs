@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use pktio::bpf::Words;
 use pktio::wire::MacAddr;
 
 use super::network::{INSIDE, Network, OUTSIDE, Plan, end, gateway_mac, ip, station};
@@ -96,7 +95,7 @@ fn tcp(flags: &'static str, from: &str, to: &str, (seq, ack): (u32, u32)) -> Pac
 /// A network that can lend connections, where one has begun between A and P.
 fn connected(plan: Plan) -> Network {
     let mut network = Network::new(&offering(plan));
-    let trails = Trails::new(Words::own(2 * 256).unwrap());
+    let trails = Trails::own(256).unwrap();
     network.tables.sessions.set_trails(Arc::new(trails));
     assert_eq!(offers(&mut network, &tcp("S", A, P, (1, 0))), []);
     assert_eq!(offers(&mut network, &tcp("SA", P, E, (8, 2))), []);

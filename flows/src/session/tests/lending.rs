@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pktio::bpf::Words;
 use pktio::shortcut::Trail;
 use pktio::wire::field::tcp::{ACK_FLAG as ACK, FIN, RST, SYN};
 use proptest::prelude::*;
@@ -25,8 +24,7 @@ struct Lender {
 
 fn lender_of(capacity: u32) -> (Sessions, Arc<Trails>) {
     let sessions = Sessions::new(capacity, 1);
-    let words = Words::own(2 * capacity as usize).unwrap();
-    let trails = Arc::new(Trails::new(words));
+    let trails = Arc::new(Trails::own(capacity).unwrap());
     sessions.set_trails(Arc::clone(&trails));
     (sessions, trails)
 }
@@ -138,7 +136,7 @@ fn only_a_connection_that_is_established_is_lent() {
 fn where_there_are_no_trails_nothing_is_lent() {
     let sessions = Sessions::new(4, 1);
     assert!(!sessions.lend(opened(&sessions)));
-    let trails = Trails::new(Words::own(1).unwrap());
+    let trails = Trails::own(0).unwrap();
     let sessions = Sessions::new(4, 1);
     sessions.set_trails(Arc::new(trails));
     assert!(!sessions.lend(opened(&sessions)));
