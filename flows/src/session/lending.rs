@@ -124,6 +124,13 @@ impl Sessions {
         self.words(slot).for_each(|word| change(word, |_| Some(0)));
     }
 
+    /// Empties the trails of a session that begins anew, if they are its own.
+    fn take_trails(&self, session: SessionRef) {
+        for word in self.words(session.slot) {
+            change(word, |word| Trail::in_word(word, session.version).map(|_| 0));
+        }
+    }
+
     fn word(&self, slot: u32, direction: Direction) -> Option<&AtomicU64> {
         self.trails.get()?.word(slot, direction == Direction::Reply)
     }
@@ -165,7 +172,7 @@ impl Sessions {
             return false;
         }
         match (before.state, after.state) {
-            (_, TcpState::SynSent) => self.empty_trails(session.slot),
+            (_, TcpState::SynSent) => self.take_trails(session),
             (TcpState::Established, TcpState::Established) => {}
             (TcpState::Established, _) => self.close(session),
             _ => {}
