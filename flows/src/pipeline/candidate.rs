@@ -13,6 +13,10 @@ use super::transform::{Hop, Transform, Way};
 use super::witness::Witness;
 use crate::{Offer, PortIndex, Routed, Tuple, Vid};
 
+/// So many packets of a direction of a TCP connection pass before it is offered: most connections that are short are over then, and
+/// are not worth what it takes to enter and withdraw them.
+const WORTH: u64 = 8;
+
 impl Desk<'_> {
     /// What can be offered of a packet that is about to be routed to a port, as it is now: it is not known yet what it
     /// becomes.
@@ -55,8 +59,11 @@ impl<W: Witness> Memory<W> {
     #[inline(never)]
     pub(super) fn offer(&mut self, desk: &Desk, case: &Case, frame: &PktBuf, candidate: Offer) {
         let became = Tuple::of(frame.data(), case.layers);
+        let sessions = &self.tables.sessions;
         let is_lent = |routed: &Routed| {
-            routed.from.protocol != protocol::TCP || self.tables.sessions.lend(routed.session)
+            let Routed { session, direction, .. } = *routed;
+            routed.from.protocol != protocol::TCP
+                || sessions.has_counted(session, direction, WORTH) && sessions.lend(session)
         };
         if let (Some(routed), Some(to)) = (candidate.routed.filter(is_lent), became) {
             let routed = Some(Routed { to, ..routed });

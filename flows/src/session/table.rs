@@ -292,6 +292,14 @@ impl Sessions {
         self.read(session.slot, now).filter(|found| found.reference == session)
     }
 
+    /// Whether so many packets of a direction were counted.
+    pub fn has_counted(&self, session: SessionRef, from: Direction, packets: u64) -> bool {
+        let Some(record) = self.record(session.slot) else { return false };
+        let control = record.control();
+        let volume = record.traffic(from, control.tag()).volume;
+        control.is(session.version) && volume.packets >= packets
+    }
+
     /// Whether the sender of a direction of a TCP connection may wait for the acknowledgment of a segment of that number.
     pub fn may_await(&self, session: SessionRef, from: Direction, sequence: u32) -> bool {
         let Some(record) = self.record(session.slot) else { return false };

@@ -105,6 +105,13 @@ fn connected(plan: Plan) -> Network {
 #[test]
 fn the_segments_of_a_connection_are_offered_while_it_is_established() {
     let mut network = connected(Plan::masqueraded());
+    // Three packets of each direction there were.
+    for packet in [tcp("A", A, P, (2, 9)), tcp("A", P, E, (9, 2))] {
+        for _ in 0..4 {
+            assert_eq!(network.send(&packet).len(), 1);
+            assert_eq!(network.pipeline.next_offer(), None);
+        }
+    }
     let [there] = offers(&mut network, &tcp("A", A, P, (2, 9)))[..] else { panic!("one offer") };
     let [back] = offers(&mut network, &tcp("A", P, E, (9, 2)))[..] else { panic!("one offer") };
     let [there, back] = [there, back].map(|offer| offer.routed.unwrap());
