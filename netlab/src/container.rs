@@ -9,7 +9,7 @@ use ctl::{IpCidr, NetnsRef};
 use hostnet::{Interface, Link, Netlink, Netns, ethtool};
 
 use crate::error::socket;
-use crate::{LabError, PATIENCE};
+use crate::{LabError, PATIENCE, eventually};
 
 /// A network namespace of its own, with a loopback interface that is on. It goes away with this value,
 /// and so do the interfaces in it.
@@ -152,7 +152,7 @@ impl Container {
 }
 
 /// A task inside a container. Dropping it ends the task, and its container unless something else is
-/// in there.
+/// in there; [`Self::path`] is gone with it.
 #[derive(Debug)]
 pub struct Inhabitant {
     task: i32,
@@ -179,5 +179,9 @@ impl Drop for Inhabitant {
             // It only waits; there is nothing in it that could fail.
             let _ = thread.join();
         }
+        // Whoever joins a thread is woken before the kernel takes the task out of /proc. One that
+        // stays for longer has had its number taken by somebody else.
+        let path = self.path();
+        let _ = eventually("the task is gone", || !path.exists());
     }
 }
