@@ -42,9 +42,8 @@ pub(crate) fn run(is_quick: bool) -> Result<Record, Box<dyn Error>> {
     parts.iter().zip(&files).try_for_each(|(part, file)| one(part, file))?;
     let all = merged(files.iter().filter(|file| file.exists()));
     std::fs::remove_dir_all(&directory)?;
-    // What its parts were asked is no business of those who ask for all of it.
     let mut all = all?;
-    all.command = command_line();
+    all.command = format!("{}: {}", command_line(), all.command);
     Ok(all)
 }
 

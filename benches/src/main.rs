@@ -150,7 +150,8 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
-    /// The whole report, in one go: all that is installed, side by side, and this switch under pressure
+    /// The whole report, in one go: all that is installed, side by side, and this switch under pressure (20 to 30 minutes, most
+    /// measurements a fifth of a second, five rounds)
     Full {
         /// The HTML file to write
         #[arg(short, long)]
@@ -162,7 +163,7 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
-    /// Two runs, figure by figure
+    /// Two runs, figure by figure: ratios to the baseline where there is one, and what is better or worse than chance makes
     Diff {
         /// The earlier run
         before: PathBuf,

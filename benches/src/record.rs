@@ -246,9 +246,19 @@ impl Record {
 
     /// A series compared with the baseline's, pair by pair.
     pub(crate) fn ratio(&self, series: &Series) -> Option<Spread> {
-        let note = self.subjects.iter().find(|note| note.name == series.subject)?;
-        let baseline = self.find(&note.baseline, &series.measure, &series.metric.name)?;
-        ratios(&series.values, &baseline.values)
+        Spread::of(self.ratios(series)?)
+    }
+
+    /// The same, each ratio. `None` without a baseline.
+    pub(crate) fn ratios(&self, series: &Series) -> Option<Vec<f64>> {
+        let baseline = self.find(self.baseline(series), &series.measure, &series.metric.name)?;
+        Some(ratios(&series.values, &baseline.values))
+    }
+
+    /// The subject that a series is compared with; empty if with none.
+    pub(crate) fn baseline(&self, series: &Series) -> &str {
+        let note = self.subjects.iter().find(|note| note.name == series.subject);
+        note.map_or("", |note| &note.baseline)
     }
 
     /// The measures of the subjects of a family, in the order in which they were taken, with what they are.
@@ -281,8 +291,8 @@ impl Record {
     pub(crate) fn read(file: &Path) -> Result<Self, Box<dyn Error>> {
         let failed = |why: String| format!("cannot read the run {}: {why}", file.display());
         let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-        let record: Self =
-            serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        let record: Self = serde_json::from_str(&text)
+            .map_err(|error| failed(format!("it is no run that `--json` has written ({error})")))?;
         if record.form == FORM {
             return Ok(record);
         }
@@ -298,10 +308,25 @@ impl Record {
     }
 }
 
-/// How this process was asked for what it does.
+/// How this process was asked for what it does: what becomes of the figures is left out.
 pub(crate) fn command_line() -> String {
-    let command: Vec<_> = std::env::args().skip(1).collect();
-    format!("benches {}", command.join(" "))
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    ["benches"].into_iter().chain(without_files(&words)).collect::<Vec<_>>().join(" ")
+}
+
+/// The words of a command line without the files that it writes.
+fn without_files(words: &[String]) -> Vec<&str> {
+    const FILES: [&str; 3] = ["--json", "--output", "-o"];
+    let mut kept = Vec::new();
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        if FILES.contains(&word) {
+            words.next();
+        } else if !FILES.iter().any(|file| word.split('=').next() == Some(file)) {
+            kept.push(word);
+        }
+    }
+    kept
 }
 
 /// What was measured, how it was built if that was said (`tools/pgo-build`), and whether as it is used.
@@ -344,6 +369,13 @@ pub(crate) mod tests {
         let record = example([5.0, 20.0, 80.0]);
         let ratio = record.ratio(record.find("tap", "tcp", "throughput").unwrap()).unwrap();
         assert_eq!((ratio.min, ratio.median, ratio.max), (0.5, 1.0, 2.0));
+    }
+
+    #[test]
+    fn a_run_says_what_was_asked_and_not_where_it_was_written() {
+        let asked = "full --quick --json /tmp/run.json -o page.html --output=x --only tap";
+        let words: Vec<_> = asked.split(' ').map(str::to_owned).collect();
+        assert_eq!(without_files(&words), ["full", "--quick", "--only", "tap"]);
     }
 
     #[test]

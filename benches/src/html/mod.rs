@@ -12,6 +12,11 @@ use plot::{Bar, Curve};
 
 const STYLE: &str = include_str!("style.css");
 
+/// What the figures are.
+const HOW_TO_READ: &str = "<p>Figures are the medians of the rounds, whiskers and what appears under the pointer the least and the most. \
+× is the median of the ratios to the baseline (the subject at ×1.00) <em>of the same round</em>, and no ratio of two medians: where the machine's pace or the scheduler's \
+placement of the ends changes from round to round, as that of TCP and of request/response does, the two differ.</p>\n";
+
 /// The page.
 pub(crate) fn page(record: &Record) -> String {
     let mut out = String::new();
@@ -25,6 +30,7 @@ pub(crate) fn page(record: &Record) -> String {
         escape(&record.version)
     );
     out += &facts(record);
+    out += HOW_TO_READ;
     for family in record.families() {
         let _ = write!(out, "<h2>{}</h2>\n{}", escape(family), subjects(record, family));
         out += &drawings(record, family);
@@ -132,10 +138,12 @@ fn section(record: &Record, family: &str, measure: &str, about: &str) -> String 
     let bars: String = drawn.map(|series| bars(record, family, series)).collect();
     // What is compared with nothing is in the curves, and its table for those who ask.
     let is_compared = in_family(record, family).any(|(_, note)| !note.baseline.is_empty());
+    let rounds = metrics.iter().map(|series| series.values.len()).max().unwrap_or(0);
     format!(
-        "<details{}><summary>{}</summary>{bars}{}</details>\n",
+        "<details{}><summary>{} <small>{rounds} {}</small></summary>{bars}{}</details>\n",
         if is_compared { " open" } else { "" },
         escape(about),
+        if rounds == 1 { "round" } else { "rounds" },
         table(record, family, measure, &metrics)
     )
 }
@@ -210,7 +218,7 @@ mod tests {
         for outside in ["src=", "href=", "http:", "https:", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }
-        assert!(page.contains("×1.00") && page.contains("<svg"));
+        assert!(page.contains("×1.00") && page.contains("<svg") && page.contains("3 rounds"));
     }
 
     #[test]
