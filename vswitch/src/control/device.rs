@@ -99,13 +99,14 @@ impl Facts {
         Some(format!("handed over to an engine, and called {name} now"))
     }
 
-    /// Whether the kernel carries frames of the port by itself, and why not.
-    fn offload_note(&self) -> String {
-        match &self.gate {
-            Ok(_) => "offloaded: the kernel carries plain unicast, and UDP and TCP that are routed, between this port and \
-                      others like it whose host ends are in the same namespace"
+    /// Whether the kernel carries frames of the port by itself, and why not: maybe for what has to see them all.
+    pub fn offload_note(&self, onlooker: Option<&str>) -> String {
+        match (&self.gate, onlooker) {
+            (Ok(_), None) => "offloaded: the kernel carries plain unicast, and UDP and TCP that are routed, between this port and \
+                              others like it whose host ends are in the same namespace"
                 .to_owned(),
-            Err(why) => format!("not offloaded: {why}"),
+            (Ok(_), Some(why)) => format!("not offloaded: {why}"),
+            (Err(why), _) => format!("not offloaded: {why}"),
         }
     }
 
@@ -226,20 +227,6 @@ impl Terms {
 /// # Errors
 /// [`OpenError`]; nothing is left behind.
 pub fn open(
-    port: &Port,
-    terms: Terms,
-    home: Home,
-    questions: &Arc<Questions>,
-) -> Result<OpenDevice, OpenError> {
-    let is_offloaded = home.shortcuts.is_some();
-    let mut opened = open_kind(port, terms, home, questions)?;
-    if is_offloaded {
-        opened.facts.notes.push(opened.facts.offload_note());
-    }
-    Ok(opened)
-}
-
-fn open_kind(
     port: &Port,
     terms: Terms,
     home: Home,

@@ -8,12 +8,13 @@ use ctl::response::{
     QueueInfo, StageCost, Stats, TableInfo, Version, WorkerPerf,
 };
 use ctl::{
-    BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, PortName, TrafficFilter, VlanId, wire,
+    BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, Port, PortName, TrafficFilter, VlanId,
+    wire,
 };
 use flows::fdb::{Entry, Events};
 use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex, Vid};
 
-use super::compile::Numbering;
+use super::compile::{Numbering, onlooker};
 use super::describe;
 use super::switch::Switch;
 use crate::worker::{Perf, Report, Stage};
@@ -113,7 +114,7 @@ impl Switch {
             None if facts.is_some_and(|facts| facts.down_since.is_some()) => PortState::Down,
             None => PortState::Up,
         };
-        let device = self.device(name);
+        let device = self.device(name, &settings);
         let configured = self.config().mtu_of(&settings).bytes();
         let mtu = facts.map_or(configured, |facts| facts.mtu);
         let network = self.config().network_of(name).cloned();
@@ -122,9 +123,13 @@ impl Switch {
         Some(PortInfo { name: name.clone(), settings, network, aliases, state, mtu, device })
     }
 
-    fn device(&self, name: &PortName) -> Option<DeviceInfo> {
+    fn device(&self, name: &PortName, settings: &Port) -> Option<DeviceInfo> {
         let facts = self.facts(name)?;
         let (index, _) = self.numbering().ports.get(name)?;
+        let offload = self.shortcut_count().map(|_| {
+            let is_inspected = self.snapshot().port(*index).is_some_and(|port| port.is_inspected);
+            facts.offload_note(onlooker(settings, is_inspected))
+        });
         let fleet = self.fleet_ref();
         let core = |worker| fleet.workers().find(|(id, _)| *id == worker).map_or(0, |(_, c)| c);
         let queues = fleet.placement().iter().filter(|(queue, _)| queue.port == *index);
@@ -140,7 +145,7 @@ impl Switch {
                     core: core(*worker),
                 })
                 .collect(),
-            notes: facts.notes.iter().cloned().chain(facts.present_name()).collect(),
+            notes: facts.notes.iter().cloned().chain(offload).chain(facts.present_name()).collect(),
         })
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ctl::response::{FdbInfo, PortInfo, Stats, Status, WorkerPerf};
 use ctl::{
-    BridgeSet, Egress, FdbFilter, Ingress, Mutation, Named, PortKind, PortMove, PortSet, Query,
-    Vlan,
+    BridgeSet, Egress, FdbFilter, FlowKey, Ingress, Mutation, Named, PortKind, PortMove, PortSet,
+    Query, Vlan,
 };
 use hostnet::Netlink;
 use netlab::raw::RawSocket;
@@ -19,7 +19,7 @@ use netlab::{Container, Need, Path, Test, TestResult, test, topology, transfer};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::capture::{captured, request};
-use crate::daemon::{Daemon, Kind, connect, eventually, port, tap, unique};
+use crate::daemon::{Daemon, Kind, bridge, connect, eventually, port, tap, unique};
 use laboratory::{FRAMES, GSO, Laboratory, SOON, frame, number_of, station, stream};
 
 pub fn tests() -> Vec<Test> {
@@ -43,6 +43,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_port_that_goes_leaves_its_books),
         test!(a_killed_daemon_leaves_no_program_behind),
         test!(a_port_says_whether_it_is_offloaded),
+        test!(a_port_says_what_has_to_see_its_frames),
         test!(a_daemon_to_which_the_kernel_lends_nothing_says_so_and_carries_on),
     ]
     .into_iter()
@@ -379,6 +380,27 @@ fn a_port_says_whether_it_is_offloaded() -> TestResult {
         assert_eq!([says("offloaded: "), says("not offloaded: ")], [is_offloaded, !is_offloaded]);
     }
     Ok(())
+}
+
+fn a_port_says_what_has_to_see_its_frames() -> TestResult {
+    let lab = Laboratory::new()?;
+    let says = |part: &str| -> TestResult {
+        let port: PortInfo = lab.daemon.ask(Query::PortShow(Named::new("a".parse()?)))?;
+        let notes = port.device.ok_or("no device")?.notes;
+        let is_said = notes.iter().any(|note| note.contains("offloaded: ") && note.contains(part));
+        if is_said { Ok(()) } else { Err(format!("{part}: {notes:?}").into()) }
+    };
+    says("the kernel carries")?;
+    lab.daemon.change(Mutation::FlowAdd(Box::new("10 dst=192.0.2.1 drop".parse()?)))?;
+    says("rules that may match")?;
+    lab.daemon.change(Mutation::FlowDel(FlowKey::Match("dst=192.0.2.1".parse()?)))?;
+    says("the kernel carries")?;
+    bridge(&lab.daemon, "br7")?;
+    lab.daemon.change(Mutation::FlowAdd(Box::new("10 bridge=br7,dst=192.0.2.1 drop".parse()?)))?;
+    says("the kernel carries")?;
+    let slow = Ingress { rate: "1mbit".parse()?, burst_bytes: None };
+    lab.set(PortSet { ingress: Some(Some(slow)), ..PortSet::new("a".parse()?) })?;
+    says("its rate is limited")
 }
 
 fn a_daemon_to_which_the_kernel_lends_nothing_says_so_and_carries_on() -> TestResult {

@@ -177,6 +177,21 @@ fn limit(ingress: Ingress) -> LimitSpec {
     }
 }
 
+/// What has to see every frame of a port, so that nobody else can carry them; nothing, if it may go by a shortcut.
+pub fn onlooker(port: &Port, is_inspected: bool) -> Option<&'static str> {
+    if is_inspected {
+        Some(
+            "rules that may match frames of its bridge see them all; `bridge=` or `in_port=` binds a rule to another bridge",
+        )
+    } else if port.guard {
+        Some("its guard sees every frame")
+    } else if port.egress.is_some() || port.ingress.is_some() {
+        Some("its rate is limited, for which every frame is seen")
+    } else {
+        None
+    }
+}
+
 /// Compiles a configuration. Ports without an open device are left out; `has_gate` says by which of the others the kernel
 /// can carry frames.
 ///
@@ -216,8 +231,7 @@ pub fn snapshot(
         let Some(slot) = numbering.bridges.get(&port.bridge) else { continue };
         let limit = config.bridges.get(&port.bridge).map_or(0, |bridge| bridge.mac_limit);
         let is_inspected = inspected.contains(&slot.index);
-        let is_limited = port.egress.is_some() || port.ingress.is_some();
-        let takes_shortcuts = !is_inspected && !is_limited && !port.guard && has_gate(name);
+        let takes_shortcuts = onlooker(port, is_inspected).is_none() && has_gate(name);
         let port = port_config(port, slot.index, *mtu, limit);
         let meter = numbering.meters.get(name).cloned();
         put(&mut ports, index.slot(), PortConfig { is_inspected, meter, takes_shortcuts, ..port });
