@@ -12,7 +12,7 @@ use ctl::{
 };
 use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
-use crate::daemon::{Daemon, eventually, is_offloaded};
+use crate::daemon::{Daemon, Kind, connect, eventually, is_offloaded};
 use crate::lifecycle::attach;
 use crate::places::Name;
 use crate::routing::{container, reaches, routed_bridge};
@@ -361,5 +361,11 @@ fn what_cannot_be_explained_is_refused_with_advice() -> TestResult {
     assert!(refusal(Query::Why(stranger))?.contains("10.8.8.8"));
     let portless = Why { from: "one".parse()?, to, protocol: Protocol::Tcp, port: None };
     assert!(refusal(Query::Why(portless))?.contains("give the tcp port"));
+    let other = Container::new()?;
+    connect(&daemon, "other", Kind::Gso, &other, (1500, &["10.3.0.2/24"]))?;
+    let packet = Packet::Like("tcp 10.3.0.2:4000 > 10.3.0.3:80".parse()?);
+    let unknown = Trace { port: "other".parse()?, packet, live: None, patience: None };
+    let said = refusal(Query::Trace(unknown))?;
+    assert!(said.contains("addresses are not known") && said.contains("--live"), "{said}");
     Ok(())
 }

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ctl::response::TraceInfo;
-use ctl::{CtlError, ErrorCode, Packet, PortName, Sketch, Trace};
+use ctl::{CtlError, ErrorCode, Packet, PortKind, PortName, Sketch, Trace};
 use flows::{PortIndex, Tracer};
 use pktio::wire::MacAddr;
 
@@ -25,6 +25,10 @@ use super::switch::Switch;
 pub use live::Live;
 use packet::{Turn, frame, summary};
 use party::{Host, NextStation};
+
+/// How else to ask.
+const OTHERWISE: &str =
+    "follow real packets by `--live`, or give the whole frame in hexadecimal digits";
 
 /// Who sends when nothing is known of who would.
 const SOMEBODY: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -64,11 +68,11 @@ impl Switch {
             }
             NextStation::Unknown(ip) => Err(CtlError::not_found(format!(
                 "nobody on bridge {} is known to have {ip}, so it is not known what the packet would \
-                 look like; give the whole frame in hexadecimal digits",
+                 look like; {OTHERWISE}",
                 host.bridge
             ))),
             NextStation::None => Err(CtlError::invalid(format!(
-                "nothing would come by port {name}: {}; or give the whole frame in hexadecimal digits",
+                "it cannot be said how such a packet would come by port {name}: {}; {OTHERWISE}",
                 self.no_gateway(&host, to)
             ))),
         }
@@ -90,7 +94,19 @@ impl Switch {
                 host.bridge
             );
         }
+        if self.is_of_others(&host.port) {
+            return format!(
+                "its addresses are not known, as the switch did not make its interface, and bridge `{}` has no gateway that it would speak to",
+                host.bridge
+            );
+        }
         format!("it has no gateway for {to}; attach it with --gateway")
+    }
+
+    /// Whether the switch has not made a port's interface.
+    fn is_of_others(&self, name: &PortName) -> bool {
+        let port = self.config().ports.get(name);
+        port.is_some_and(|port| matches!(port.kind, PortKind::Netdev { .. }))
     }
 
     /// Follows a frame, and tells its way.
