@@ -1,11 +1,13 @@
 //! What `why` advises, beside an interface that the host keeps and elsewhere, and what it does not speak of.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket;
+use std::process::Command;
 
 use ctl::response::{Changed, EndpointInfo, TraceOutcome, TraceStage, WhyInfo};
 use ctl::{
-    Destination, Masquerade, Mutation, NatAdd, NatRule, NetworkConnect, NetworkCreate, Publish,
-    RouteAdd,
+    Attach, Destination, Masquerade, Mutation, NatAdd, NatRule, NetworkConnect, NetworkCreate,
+    Publish, RouteAdd,
 };
 use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
@@ -13,6 +15,7 @@ use crate::daemon::{Daemon, eventually};
 use crate::explain::{are_known, trace, two_bridges, why};
 use crate::lifecycle::attach;
 use crate::routing::container;
+use crate::rules::{SOON, WHILE, connect, listen};
 use crate::uplink::{HOST, Outcome, Site, WORLD, io};
 use crate::vxlan;
 
@@ -30,6 +33,9 @@ pub fn tests() -> Vec<Test> {
         test!(a_container_is_explained_by_its_alias_and_a_network_is_none),
         test!(of_several_containers_with_one_alias_each_is_explained),
         test!(what_the_resolver_takes_is_said_to_be_its),
+        test!(what_rules_deny_is_allowed_by_the_command_that_why_advises),
+        test!(who_is_meant_by_a_published_port_is_allowed_by_the_advised_command),
+        test!(where_no_rule_can_go_before_it_the_one_that_denies_is_named),
     ];
     beside_the_host.chain(others).map(|test| test.needs(Need::Tun)).collect()
 }
@@ -209,7 +215,7 @@ fn of_several_containers_with_one_alias_each_is_explained() -> TestResult {
     let daemon = Daemon::start()?;
     network(&daemon, "web", "10.1.0.0/24", false)?;
     network(&daemon, "other", "10.2.0.0/24", false)?;
-    let (_shop, _) = joined(&daemon, "web", "shop")?;
+    let (_shop, shop) = joined(&daemon, "web", "shop")?;
     let (_one, one) = joined(&daemon, "web", "db")?;
     let (_two, two) = joined(&daemon, "web", "db")?;
     // Who is asked for the name here does not answer with this one.
@@ -225,13 +231,103 @@ fn of_several_containers_with_one_alias_each_is_explained() -> TestResult {
     let rule = format!("100 icmp,dst={lost} drop").parse()?;
     daemon.change(Mutation::FlowAdd(Box::new(rule)))?;
     let closed = why(&daemon, "shop db")?;
-    let denied =
-        format!("shop cannot reach {}: rule 0 denies it; run: vswitchctl flow del 0", both[1].port);
+    let shop = shop.addresses[0].address.addr;
+    let denied = format!(
+        "shop cannot reach {}: rule 0 denies it; to allow just this before it, run: vswitchctl flow add 101 'icmp,src={shop},dst={lost}' allow",
+        both[1].port
+    );
     assert_eq!((closed.reaches, &closed.sentence), (false, &(first + &denied)));
     assert!(closed.forward.packet.contains(&lost.to_string()), "{closed:?}");
     let back = why(&daemon, "db shop tcp 80")?;
     assert!(back.reaches && back.sentence.starts_with("db is several containers: "), "{back:?}");
     daemon.check_ledger()
+}
+
+/// Has a shell do what `why` says is to be run.
+fn obey(daemon: &Daemon, question: &str) -> Outcome<String> {
+    let denied = why(daemon, question)?;
+    assert!(!denied.reaches, "{question}: {}", denied.sentence);
+    let run = denied.sentence.split_once(", run: ").ok_or("nothing is to be run")?.1;
+    // What was lost lately is told of behind it.
+    let run = run.split(" (").next().unwrap_or_default().to_owned();
+    let program = env!("CARGO_BIN_EXE_vswitchctl");
+    let script = format!("vswitchctl() {{ '{program}' \"$@\"; }}\n{run}");
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &script]).env("VSWITCH_SOCKET", daemon.socket()).output()?;
+    assert!(output.status.success(), "{run}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(run)
+}
+
+fn deny(daemon: &Daemon, rule: &str) -> TestResult {
+    daemon.change(Mutation::FlowAdd(Box::new(rule.parse()?)))?;
+    Ok(())
+}
+
+fn what_rules_deny_is_allowed_by_the_command_that_why_advises() -> TestResult {
+    let daemon = Daemon::start()?;
+    let attached = |ips: [&str; 2]| -> Outcome<(Container, String)> {
+        let container = Container::new()?;
+        let ips = ips.iter().map(|ip| ip.parse()).collect::<Result<Vec<_>, _>>()?;
+        let attach = Attach { ips, ..attach(&container, "10.0.0.9/24")? };
+        let port = daemon.change(Mutation::Attach(attach))?.port.ok_or("no port")?;
+        container.await_ready("eth0")?;
+        Ok((container, port.to_string()))
+    };
+    let (app, from) = attached(["10.0.0.2/24", "fd00::2/64"])?;
+    let (db, to) = attached(["10.0.0.3/24", "fd00::3/64"])?;
+    let at = ["10.0.0.3:81", "10.0.0.3:82", "[fd00::3]:81"];
+    let _listeners = at.iter().map(|at| listen(&db, at)).collect::<Outcome<Vec<_>>>()?;
+    deny(&daemon, "100 any drop")?;
+    assert_eq!(connect(&app, at[0], WHILE)?.err(), Some(ErrorKind::TimedOut));
+    let run = obey(&daemon, &format!("{from} {to} tcp 81"))?;
+    // Nobody would find anybody either.
+    let asked = "vswitchctl flow add 101 'tcp,src=10.0.0.2,dst=10.0.0.3,dport=81' allow";
+    assert_eq!(run, format!("{asked} && vswitchctl flow add 101 arp allow"));
+    connect(&app, at[0], SOON)?.map_err(|kind| kind.to_string())?;
+    assert_eq!(connect(&app, at[1], WHILE)?.err(), Some(ErrorKind::TimedOut), "that is denied");
+    obey(&daemon, &format!("{from} fd00::3 tcp 81"))?;
+    connect(&app, at[2], SOON)?.map_err(|kind| kind.to_string())?;
+    assert!(why(&daemon, &format!("{from} {to} tcp 81"))?.reaches);
+    daemon.check_ledger()
+}
+
+fn who_is_meant_by_a_published_port_is_allowed_by_the_advised_command() -> TestResult {
+    let daemon = Daemon::start()?;
+    two_bridges(&daemon)?;
+    let inner = container(&daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let world = container(&daemon, "world", "b", &["10.2.0.9/24"], &[])?;
+    are_known(&[(&inner, "10.1.0.1"), (&world, "10.2.0.1")])?;
+    let rule = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    let (on, forward) = ("b".parse()?, "8080:10.1.0.2:80/tcp".parse()?);
+    let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    let _listeners = [listen(&inner, "10.1.0.2:80")?, listen(&world, "10.2.0.9:81")?];
+    // Answers are denied as well.
+    deny(&daemon, "7 ip,state={new,established} reject")?;
+    let run = obey(&daemon, "world 10.2.0.1 tcp 8080")?;
+    let there = "vswitchctl flow add 8 'tcp,src=10.2.0.9,dst=10.1.0.2,dport=80' allow";
+    let back = "vswitchctl flow add 8 'tcp,src=10.1.0.2,dst=10.2.0.9,sport=80' allow";
+    assert_eq!(run, format!("{there} && {back}"));
+    connect(&world, "10.2.0.1:8080", SOON)?.map_err(|kind| kind.to_string())?;
+    // Rules see who it is, and not as whom he is masqueraded.
+    let run = obey(&daemon, "inner world tcp 81")?;
+    assert!(run.contains("'tcp,src=10.1.0.2,dst=10.2.0.9,dport=81'"), "{run}");
+    connect(&inner, "10.2.0.9:81", SOON)?.map_err(|kind| kind.to_string())?;
+    daemon.check_ledger()
+}
+
+fn where_no_rule_can_go_before_it_the_one_that_denies_is_named() -> TestResult {
+    let daemon = Daemon::start()?;
+    network(&daemon, "web", "10.1.0.0/24", false)?;
+    let (_shop, _) = joined(&daemon, "web", "shop")?;
+    let (_db, _) = joined(&daemon, "web", "db")?;
+    deny(&daemon, &format!("{} tcp,dport=81 drop", u32::MAX))?;
+    let denied = why(&daemon, "shop db tcp 81")?;
+    let told = "shop cannot reach db by tcp port 81: rule 0 denies it, and no rule for this alone can go before it; `vswitchctl flow \
+                list` shows the rules";
+    assert_eq!((denied.reaches, &*denied.sentence), (false, told));
+    Ok(())
 }
 
 fn what_the_resolver_takes_is_said_to_be_its() -> TestResult {

@@ -14,9 +14,9 @@ use netlab::{Container, LabError, Need, Path, Test, TestResult, ping, test, tran
 use crate::daemon::{Daemon, eventually, port, tap};
 
 /// Longer than anything takes that comes about.
-const SOON: Duration = Duration::from_secs(5);
+pub const SOON: Duration = Duration::from_secs(5);
 /// Long enough for what would come.
-const WHILE: Duration = Duration::from_millis(300);
+pub const WHILE: Duration = Duration::from_millis(300);
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -73,13 +73,13 @@ pub fn drops(daemon: &Daemon, reason: &str) -> Outcome<u64> {
     Ok(drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.count).sum())
 }
 
-fn listen(container: &Container, at: &str) -> Outcome<TcpListener> {
+pub fn listen(container: &Container, at: &str) -> Outcome<TcpListener> {
     let at: SocketAddr = at.parse()?;
     Ok(container.run(|| TcpListener::bind(at).map_err(io("listen")))?)
 }
 
 /// What comes of an attempt to connect.
-fn connect(
+pub fn connect(
     from: &Container,
     to: &str,
     patience: Duration,

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ctl::response::{NetworkInfo, TraceOutcome};
 use ctl::{
-    BridgeName, CtlError, Forward, NatRule, Party, PortKind, PortRange, Protocol, Publish, Sketch,
-    UPLINK_REMEDY, Why,
+    BridgeName, CtlError, FiveTuple, Forward, NatRule, Party, PortKind, PortRange, Protocol,
+    Publish, Sketch, UPLINK_REMEDY, Why,
 };
 use flows::{DropReason, Fate, Finding};
 
@@ -37,8 +37,13 @@ impl Switch {
         ))
     }
 
-    /// Why a packet of a host goes no further, and what to do.
-    pub(super) fn reason(&self, why: &Why, (host, to): (&Host, IpAddr), leg: &Leg) -> String {
+    /// Why a packet of a host goes no further, and what to do. `asked` is the conversation as rules see it.
+    pub(super) fn reason(
+        &self,
+        why: &Why,
+        (host, to): (&Host, IpAddr),
+        (leg, asked): (&Leg, FiveTuple),
+    ) -> String {
         let rule = leg.findings().find_map(|found| match found {
             Finding::Rule { decided: Some((id, _)) } => Some(id.0),
             _ => None,
@@ -48,7 +53,7 @@ impl Switch {
                 self.no_route(why, &host.bridge, to)
             }
             (Some(Fate::Dropped(DropReason::RuleDenied)), Some(rule), _) => {
-                format!("rule {rule} denies it; run: vswitchctl flow del {rule}")
+                self.denied(rule, (host, to), asked)
             }
             (_, _, TraceOutcome::Dropped { reason, explanation }) if reason == "no-gateway" => {
                 format!("{} sends nothing, because {explanation}", host.port)

@@ -2,10 +2,11 @@
 //!
 //! Both rehearse packets: on the control thread, by the workers' own code and on their tables, without
 //! consequences ([`Tracer`]). `party`: who is meant, and how he would send; `packet`: what he would send; `words`:
-//! what was found, for people; `why`: there and back, in one sentence; `advice`: why not, and what to do; `lost`: and
-//! what was really lost of that; `live`: real packets instead, and what becomes of them.
+//! what was found, for people; `why`: there and back, in one sentence; `advice`: why not, and what to do, `denied` where a rule
+//! says so; `lost`: and what was really lost of that; `live`: real packets instead, and what becomes of them.
 
 mod advice;
+mod denied;
 mod live;
 mod lost;
 mod packet;

@@ -45,7 +45,7 @@ pub enum NextStation {
 
 impl Host {
     /// The address that it asks for on its link to send to another one.
-    fn next_hop(&self, to: IpAddr) -> Option<IpAddr> {
+    pub(super) fn next_hop(&self, to: IpAddr) -> Option<IpAddr> {
         if self.on_link.iter().any(|subnet| subnet.contains(to)) {
             return Some(to);
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ctl::response::{TraceInfo, TraceOutcome, TraceStage, WhyInfo};
 use ctl::{CtlError, FiveTuple, Party, Protocol, Sketch, Why};
-use flows::{Fate, Finding, Ledger, PortIndex, Trace, Tuple};
+use flows::{Endpoint, Fate, Finding, Ledger, PortIndex, Trace, Tuple};
 use pktio::wire::{EthernetHeader, Layers, MacAddr};
 
 use super::lost::{Question, remark};
@@ -62,6 +62,15 @@ impl Leg {
     fn known_as(&self) -> Option<IpAddr> {
         self.findings().find_map(|found| match found {
             Finding::Masquerade { external: Ok(external), .. } => Some(external.ip),
+            _ => None,
+        })
+    }
+
+    /// Whom it is really for, if it was sent to the switch.
+    fn meant(&self) -> Option<Endpoint> {
+        self.findings().find_map(|found| match found {
+            Finding::Inward { internal, .. } => Some(*internal),
+            Finding::Service { backend, .. } => *backend,
             _ => None,
         })
     }
@@ -250,6 +259,7 @@ impl Switch {
             None => String::new(),
         };
         let known_as = there.known_as().map(|ip| format!(" as {ip}")).unwrap_or_default();
+        let asked = ends.asked(why, there);
         match (back, answerer) {
             (Some(_), _) if returns => {
                 format!("{from} reaches {to}{by}{known_as}, and the answer comes back")
@@ -263,7 +273,7 @@ impl Switch {
                 )
             }
             (Some(back), Some(host)) => {
-                let reason = self.reason(why, (&host, ends.from.ip), back);
+                let reason = self.reason(why, (&host, ends.from.ip), (back, asked));
                 format!("{from} reaches {to}{by}{known_as}, but the answer is lost: {reason}")
             }
             _ if there.fate() == Some(Fate::Answered) => {
@@ -284,7 +294,7 @@ impl Switch {
                     "it is not known yet whether {from} reaches {to}{by}: it waits until {until}"
                 ),
                 _ => {
-                    let reason = self.reason(why, (&ends.from, ends.to), there);
+                    let reason = self.reason(why, (&ends.from, ends.to), (there, asked));
                     format!("{from} cannot reach {to}{by}: {reason}")
                 }
             },
@@ -296,6 +306,17 @@ impl Ends {
     /// Whether they are on two bridges.
     fn is_apart(&self) -> bool {
         self.host.as_ref().is_some_and(|host| host.bridge != self.from.bridge)
+    }
+
+    /// Between whom the conversation truly is: who is meant, and not by which address he was asked for.
+    fn asked(&self, why: &Why, there: &Leg) -> FiveTuple {
+        let asked = SocketAddr::new(self.to, why.port.unwrap_or(0));
+        let meant = there.meant().map(|meant| SocketAddr::new(meant.ip, meant.port));
+        FiveTuple {
+            protocol: why.protocol,
+            source: SocketAddr::new(self.from.ip, 0),
+            destination: meant.unwrap_or(asked),
+        }
     }
 }
 
