@@ -57,6 +57,9 @@ pub struct CtlError {
 }
 
 impl CtlError {
+    /// What the changes of a batch are called.
+    const CHANGE: &str = "change";
+
     /// An error.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
@@ -65,6 +68,23 @@ impl CtlError {
     /// The same error, told of a part of the whole.
     pub(crate) fn within(self, what: &str, name: impl std::fmt::Display) -> Self {
         Self { message: format!("{what} {name}: {}", self.message), ..self }
+    }
+
+    /// The same error, told of one of so many changes, which are counted from 1.
+    #[must_use]
+    pub fn of_change(self, number: usize, many: usize) -> Self {
+        if many > 1 { self.within(Self::CHANGE, number) } else { self }
+    }
+
+    /// Which of so many changes it is told of, and what is wrong with that.
+    pub fn change(&self, many: usize) -> Option<(usize, &str)> {
+        if many == 1 {
+            return Some((1, &self.message));
+        }
+        let told = self.message.strip_prefix(Self::CHANGE)?.strip_prefix(' ')?;
+        let (number, wrong) = told.split_once(": ")?;
+        let number = number.parse().ok().filter(|number| (1..=many).contains(number))?;
+        Some((number, wrong))
     }
 
     /// [`ErrorCode::Invalid`].

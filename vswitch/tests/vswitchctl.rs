@@ -84,6 +84,30 @@ fn a_refusal_is_told_on_standard_error_and_by_the_exit_code() {
 }
 
 #[test]
+fn a_refused_file_of_commands_is_told_by_its_line() {
+    let directory = Directory::new("commands");
+    let path = directory.0.join("network");
+    let path = path.to_str().unwrap();
+    let refused = |text: &str, message: &str| {
+        std::fs::write(path, text).unwrap();
+        let error = CtlError::not_found(message);
+        let output = answered("refused", &["batch", path], Err(error));
+        assert_eq!((text_of(&output.stdout), output.status.code()), (String::new(), Some(3)));
+        text_of(&output.stderr)
+    };
+    let head = format!("vswitchctl: the commands of {path} are refused, and none is carried out: ");
+    let text = "# two\nbridge add br9\n\nport add zz --bridge br9 --netdev nope\n";
+    let wrong = "port zz: there is no interface \"nope\"";
+    assert_eq!(refused(text, &format!("change 2: {wrong}")), format!("{head}line 4: {wrong}\n"));
+    assert_eq!(refused(text, wrong), format!("{head}{wrong}\n"), "of none alone");
+    assert_eq!(refused("\nbridge del br9\n", "no br9"), format!("{head}line 2: no br9\n"));
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    text(bytes).to_owned()
+}
+
+#[test]
 fn without_a_daemon_the_exit_code_says_so() {
     let directory = Directory::new("nobody");
     let output = vswitchctl(&directory.socket(), &["status"]).output().unwrap();

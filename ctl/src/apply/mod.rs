@@ -36,16 +36,23 @@ pub fn apply(config: &Config, mutation: &Mutation) -> Result<Config, CtlError> {
 /// [`CtlError`], when one of the changes cannot be made, which it names by its position, counted from 1, if there are
 /// several; or when the outcome cannot be carried out.
 pub fn apply_all(config: &Config, batch: &Batch) -> Result<Vec<Config>, CtlError> {
-    let mut steps: Vec<Config> = Vec::with_capacity(batch.changes.len());
+    let many = batch.changes.len();
+    let mut steps: Vec<Config> = Vec::with_capacity(many);
     for (number, mutation) in (1usize..).zip(&batch.changes) {
         let before = steps.last().unwrap_or(config);
-        let next = one_of_many(before, mutation).map_err(|error| match batch.changes.len() {
-            1 => error,
-            _ => error.within("change", number),
-        })?;
+        let next = one_of_many(before, mutation).map_err(|error| error.of_change(number, many))?;
         steps.push(next);
     }
-    check_change(config, steps.last().unwrap_or(config))?;
+    check_change(config, steps.last().unwrap_or(config)).map_err(|error| {
+        // What is wrong in the end is so from one of the changes on; the advice may have changed since.
+        let problem = |error: &CtlError| error.message.split(';').next().map(str::to_owned);
+        let is_fine = |step: &Config| match check_change(config, step) {
+            Ok(()) => true,
+            Err(other) => problem(&other) != problem(&error),
+        };
+        let number = 1 + steps.partition_point(is_fine);
+        error.of_change(number, many)
+    })?;
     Ok(steps)
 }
 

@@ -343,6 +343,13 @@ fn a_batch_is_made_whole_or_not_at_all() {
     let error = batch(&[bridge, port, bridge]).unwrap_err();
     assert!(error.message.starts_with("change 3: "), "{error}");
     assert!(batch(&[port]).unwrap_err().message.contains("new"));
+    // What does not fit together is told of the change that brings it.
+    let other = r#"bridge.add {"name":"other"}"#;
+    let error = batch(&[other, port, r#"bridge.add {"name":"another"}"#]).unwrap_err();
+    assert!(error.message.starts_with("change 2: port n0: "), "{error}");
+    assert_eq!(error.change(3).map(|(number, _)| number), Some(2));
+    assert_eq!(error.change(1), Some((1, &*error.message)));
+    assert_eq!(CtlError::invalid("change 4: of three").change(3), None);
     for fleeting in [
         r#"port.move {"name":"p0","worker":0}"#,
         r#"fdb.flush {}"#,

@@ -48,6 +48,8 @@ enum Failure {
     #[error(transparent)]
     Request(#[from] requests::NoRequest),
     #[error(transparent)]
+    Batch(#[from] requests::Refused),
+    #[error(transparent)]
     File(#[from] feed::NoFile),
     #[error("demo: {0}")]
     Demo(#[from] crate::demo::DemoError),
@@ -59,6 +61,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Client(error) => error.exit_code(),
+            Self::Batch(refused) => refused.code.exit_code(),
             Self::Request(_) | Self::File(feed::NoFile::Terminal) => ErrorCode::Invalid.exit_code(),
             Self::File(_) | Self::Demo(_) | Self::Output(_) => 1,
         }
@@ -94,7 +97,13 @@ fn completions(shell: clap_complete::Shell) -> Vec<u8> {
 
 /// Asks the daemon, and puts its answer into words.
 fn ask(arguments: &Arguments, command: &Command) -> Result<Vec<u8>, Failure> {
-    let request = requests::of(command)?;
+    let (request, lines) = match command {
+        Command::Batch { file } => {
+            let script = requests::Script::read(file)?;
+            (script.request, Some(script.lines))
+        }
+        command => (requests::of(command)?, None),
+    };
     let mut client = Client::connect(&arguments.socket)?;
     let no_color = std::env::var_os("NO_COLOR");
     let color = arguments.color.applies(io::stdout().is_terminal(), no_color.as_deref());
@@ -110,7 +119,10 @@ fn ask(arguments: &Arguments, command: &Command) -> Result<Vec<u8>, Failure> {
         }
         _ => {}
     }
-    let answer = client.call(request)?;
+    let answer = client.call(request).map_err(|error| match (error, lines) {
+        (ClientError::Refused(error), Some(lines)) => Failure::Batch(lines.refused(&error)),
+        (error, _) => Failure::Client(error),
+    })?;
     for note in show::notes(&answer) {
         let _ = writeln!(io::stderr(), "vswitchctl: note: {note}");
     }

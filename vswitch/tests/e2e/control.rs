@@ -367,7 +367,9 @@ fn many_changes_are_made_at_once_or_not_at_all() -> TestResult {
         PortKind::Netdev { device: absent.parse()?, netns: None, mode: NetdevMode::default() };
     changes.push(add("c", port("br0", netdev)?)?);
     let refused = daemon.change(Mutation::Batch(Batch { changes: changes.clone() }));
-    assert!(refused.is_err_and(|error| error.to_string().contains(absent)));
+    let refused = refused.err().ok_or("it was made")?.to_string();
+    let which = format!("change {}: port c: ", changes.len());
+    assert!(refused.starts_with(&which) && refused.contains(absent), "{refused}");
     assert!(daemon.ports()?.is_empty());
     assert_eq!(a.netlink()?.links()?.len(), 1, "its interface is gone again");
     changes.pop();

@@ -1,10 +1,10 @@
 //! Several commands, one a line, as one request.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches};
-use ctl::{Batch, Mutation, Request};
+use ctl::{Batch, CtlError, ErrorCode, Mutation, Request};
 
 use super::{NoRequest, text_of};
 use crate::cli::aliases;
@@ -21,14 +21,63 @@ impl fmt::Display for BadLines {
     }
 }
 
-pub(super) fn request(path: &Path) -> Result<Request, NoRequest> {
-    let changes = changes(&text_of(path)?)
-        .map_err(|wrong| NoRequest::Commands { path: path.to_owned(), wrong })?;
-    Ok(Request::Mutation(Mutation::Batch(Batch { changes })))
+/// A file of commands as one request, and the line of each.
+#[derive(Debug)]
+pub struct Script {
+    /// The request.
+    pub request: Request,
+    /// What its changes are of.
+    pub lines: Lines,
 }
 
-/// The changes that the lines of a text ask for.
-pub(in crate::cli) fn changes(text: &str) -> Result<Vec<Mutation>, BadLines> {
+/// The lines of a file that ask for changes.
+#[derive(Debug)]
+pub struct Lines {
+    path: PathBuf,
+    numbers: Vec<usize>,
+}
+
+/// The daemon refuses a file of commands.
+#[derive(Debug, thiserror::Error)]
+#[error("the commands of {path} are refused, and none is carried out: {line}{wrong}", path = .path.display())]
+pub struct Refused {
+    path: PathBuf,
+    /// The line that is to blame, if one is.
+    line: String,
+    wrong: String,
+    /// What kind of thing went wrong.
+    pub code: ErrorCode,
+}
+
+impl Script {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`NoRequest`].
+    pub fn read(path: &Path) -> Result<Self, NoRequest> {
+        let changes = changes(&text_of(path)?)
+            .map_err(|wrong| NoRequest::Commands { path: path.to_owned(), wrong })?;
+        let (numbers, changes) = changes.into_iter().unzip();
+        let request = Request::Mutation(Mutation::Batch(Batch { changes }));
+        Ok(Self { request, lines: Lines { path: path.to_owned(), numbers } })
+    }
+}
+
+impl Lines {
+    /// What the daemon's refusal means, in lines of the file.
+    pub fn refused(self, error: &CtlError) -> Refused {
+        let told = error.change(self.numbers.len());
+        let told = told.and_then(|(at, wrong)| Some((self.numbers.get(at - 1)?, wrong)));
+        let (line, wrong) = match told {
+            Some((line, wrong)) => (format!("line {line}: "), wrong),
+            None => (String::new(), &*error.message),
+        };
+        Refused { path: self.path, line, wrong: wrong.to_owned(), code: error.code }
+    }
+}
+
+/// The changes that the lines of a text ask for, each with its line.
+pub(in crate::cli) fn changes(text: &str) -> Result<Vec<(usize, Mutation)>, BadLines> {
     // Made once: it is a large tree.
     let mut parser = Arguments::command();
     let (mut changes, mut wrong) = (Vec::new(), Vec::new());
@@ -36,7 +85,7 @@ pub(in crate::cli) fn changes(text: &str) -> Result<Vec<Mutation>, BadLines> {
         match words(line) {
             Ok(words) if words.is_empty() => {}
             Ok(words) => match change(&mut parser, words) {
-                Ok(mutation) => changes.push(mutation),
+                Ok(mutation) => changes.push((number, mutation)),
                 Err(why) => wrong.push((number, why)),
             },
             Err(why) => wrong.push((number, why.to_owned())),
@@ -120,10 +169,12 @@ mod tests {
         let text =
             "bridge add br0\n\n# a container\naddbr br1\nflow add 100 'tcp,dport={80,443}' allow\n";
         let changes = changes(text).unwrap();
-        let json: Vec<_> = changes.iter().map(|one| serde_json::to_string(one).unwrap()).collect();
+        let json: Vec<_> =
+            changes.iter().map(|(_, one)| serde_json::to_string(one).unwrap()).collect();
         assert!(json[1].contains(r#""name":"br1""#), "{json:?}");
         assert!(json[2].contains("{80,443}"), "{json:?}");
-        assert_eq!(changes.len(), 3);
+        let lines: Vec<_> = changes.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [1, 4, 5]);
     }
 
     #[test]

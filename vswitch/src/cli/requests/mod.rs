@@ -25,6 +25,7 @@ use ctl::{BadName, IpCidr, Query, Request, TrafficFilter};
 
 use super::args::{Command, TrafficOptions};
 use batch::BadLines;
+pub use batch::{Refused, Script};
 
 /// Why no request comes of a command. Nobody was asked then.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +104,7 @@ pub fn of(command: &Command) -> Result<Request, NoRequest> {
         Command::Trace(options) => Request::Query(explain::trace(options)?),
         Command::Capture(options) => Request::Query(explain::capture(options)),
         Command::Why(options) => Request::Query(explain::why(options)),
-        Command::Batch { file } => batch::request(file)?,
+        Command::Batch { file } => Script::read(file)?.request,
         Command::Stats(options) => Request::Query(Query::Stats(traffic(options))),
         Command::Drops(options) => Request::Query(Query::Drops(traffic(options))),
         Command::Perf => Request::Query(Query::Perf),

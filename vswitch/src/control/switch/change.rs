@@ -109,7 +109,7 @@ impl Switch {
         let kept = each.iter().filter(|subject| !subject.changed);
         kept.map(|subject| subject.port.as_ref()).try_for_each(|port| self.check_in_place(port))?;
         let changed = match steps.into_iter().next_back() {
-            Some(last) => self.advance(last)?,
+            Some(last) => self.advance(last).map_err(|error| placed(error, &each))?,
             None => false,
         };
         self.follow_new_hosts();
@@ -154,5 +154,15 @@ impl Switch {
                 slot.fdb.flush(now, |entry| !entry.is_static && self.matches(filter, entry))
             })
             .sum()
+    }
+}
+
+/// An error about a port that one of several changes makes, told of that.
+fn placed(error: CtlError, each: &[Changed]) -> CtlError {
+    let is_about = |port: &PortName| error.message.starts_with(&format!("port {port}: "));
+    let makes = |one: &Changed| one.changed && one.port.as_ref().is_some_and(is_about);
+    match each.iter().position(makes) {
+        Some(at) => error.of_change(at + 1, each.len()),
+        None => error,
     }
 }
