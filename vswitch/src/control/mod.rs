@@ -9,7 +9,7 @@
 //! * `station`: the namespace in which the daemon itself is a station, that relays from the host's loopback.
 //! * `reception`: what containers ask their gateways for: names and addresses; `checks`: what gateways ask the backends of
 //!   services for; `stack`: one TCP connection of a gateway, for both.
-//! * `choices`: what a request leaves to the daemon.
+//! * `choices`: what a request leaves to the daemon; `rights`: what the daemon may not do.
 //! * `background`: a daemon on a thread of this process, for the demonstration and the benchmarks.
 //! * `store`, `socket`, `lock`: the state on disk, the control socket, one daemon at a time.
 
@@ -28,6 +28,7 @@ mod inspect;
 mod place;
 mod problems;
 mod reception;
+mod rights;
 mod rules;
 mod server;
 mod socket;
@@ -144,6 +145,9 @@ pub fn run(options: Options, ready: impl FnOnce()) -> Result<(), DaemonError> {
     let carrier = options.offload.map(|Offload::Ebpf| carrier()).transpose();
     let (carrier, refusal) = carrier.map_or_else(|error| (None, Some(error)), |made| (made, None));
     let mut switch = Switch::new(fleet, store, carrier);
+    if let Some(problem) = rights::missing() {
+        switch.note_problem(problem);
+    }
     if let Some(error) = refusal {
         switch.note_problem(format!("the kernel carries nothing (--offload ebpf): {error}"));
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ctl::response::BridgeInfo;
+use ctl::response::{BridgeInfo, Status};
 use ctl::{
     Batch, BridgeAdd, BridgeName, ClientError, ErrorCode, Mutation, Named, NetdevMode, Port,
     PortAdd, PortKind, PortName, Query, Tap,
@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Test> {
         test!(other_users_may_not_give_orders).needs(Need::OtherUsers),
         test!(members_of_the_sockets_group_may_give_orders_and_others_may_not)
             .needs(Need::OtherUsers),
+        test!(a_daemon_that_lacks_rights_says_at_once_what_it_cannot_do),
         test!(a_file_at_the_sockets_path_that_is_no_socket_stays_as_it_is),
         test!(a_client_that_could_not_be_let_in_is_let_in_as_soon_as_it_can),
         test!(unfinished_requests_of_all_clients_together_are_bounded),
@@ -45,6 +46,18 @@ fn the_socket_is_for_its_owner_only() -> TestResult {
     let daemon = Daemon::start()?;
     let mode = std::fs::metadata(daemon.socket())?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    Ok(())
+}
+
+fn a_daemon_that_lacks_rights_says_at_once_what_it_cannot_do() -> TestResult {
+    let with_all: Status = Daemon::start()?.ask(Query::Status)?;
+    assert_eq!(with_all.problems, []);
+    let daemon = Daemon::start_by(&["setpriv", "--bounding-set", "-net_admin"], &[])?;
+    let status: Status = daemon.ask(Query::Status)?;
+    let [problem] = &status.problems[..] else { return Err(format!("{status:?}").into()) };
+    let without =
+        "CAP_NET_ADMIN (without it no interface is made or changed); start vswitchd as root";
+    assert!(problem.text.contains(without), "{problem:?}");
     Ok(())
 }
 
