@@ -10,6 +10,9 @@ pub enum ConnCommand {
     #[command(
         visible_alias = "ls",
         after_help = "\
+What is bridged belongs to a session only where rules or the router need it: without rules, what stays on its bridge passes
+with no session.
+
 Examples:
   vswitchctl conn list
   vswitchctl conn list --from 10.0.0.2 --proto tcp --port 443 --state established

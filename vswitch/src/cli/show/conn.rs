@@ -5,7 +5,13 @@ use ctl::response::{ConnInfo, ConnPage, TopInfo, Volume};
 
 use crate::cli::table::{aligned, bytes, count, duration, facts};
 
+/// Why there may be none where there is traffic.
+const NONE: &str = "there is no such session: what is bridged belongs to one only where rules or the router need it\n";
+
 pub(super) fn page(page: &ConnPage) -> String {
+    if page.sessions.is_empty() && page.next.is_none() {
+        return NONE.to_owned();
+    }
     let mut headings =
         vec!["bridge", "session", "state", "as", "age s", "expires s", "sent", "received"];
     if page.sessions.iter().any(|session| session.is_offloaded) {

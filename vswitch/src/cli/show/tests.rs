@@ -226,6 +226,13 @@ there are more: --after 77, or a higher --limit
 }
 
 #[test]
+fn no_sessions() {
+    let none = shown("vswitchctl conn list", json!({ "sessions": [] }));
+    let expected = "there is no such session: what is bridged belongs to one only where rules or the router need it\n";
+    assert_eq!(none, expected);
+}
+
+#[test]
 fn one_session() {
     let expected = "\
 session     tcp 10.0.0.2:4000 > 192.0.2.80:80 on br0
