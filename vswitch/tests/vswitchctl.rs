@@ -75,6 +75,21 @@ fn json_is_the_answer_itself() {
 }
 
 #[test]
+fn of_the_rules_of_translation_those_are_listed_that_were_asked_for() {
+    let rule = |name: &str, rule: Value| json!({ "name": name, "rule": rule, "sessions": 0, "mappings": 0, "begun": 0, "exhausted": 0 });
+    let masquerade = rule("out", json!({ "masquerade": { "from": "br0", "to": "up" } }));
+    let publish =
+        rule("web", json!({ "publish": { "on": "up", "forward": "8080:10.0.0.2:80/tcp" } }));
+    for (kind, expected) in [("masquerade", &masquerade), ("publish", &publish)] {
+        let answer = || Ok(json!([masquerade, publish]));
+        let output = answered(kind, &["--json", "nat", kind, "list"], answer());
+        assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), json!([expected]));
+        let output = answered(kind, &["nat", kind, "ls"], answer());
+        assert_eq!(text(&output.stdout).lines().count(), 2, "{}", text(&output.stdout));
+    }
+}
+
+#[test]
 fn a_refusal_is_told_on_standard_error_and_by_the_exit_code() {
     let error = CtlError::new(ErrorCode::InUse, "bridge br0 has ports: p0\u{1b}[2J");
     let output = answered("refusal", &["bridge", "del", "br0"], Err(error));

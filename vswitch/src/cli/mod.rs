@@ -123,6 +123,7 @@ fn ask(arguments: &Arguments, command: &Command) -> Result<Vec<u8>, Failure> {
         (ClientError::Refused(error), Some(lines)) => Failure::Batch(lines.refused(&error)),
         (error, _) => Failure::Client(error),
     })?;
+    let answer = show::narrowed(command, answer);
     for note in show::notes(&answer) {
         let _ = writeln!(io::stderr(), "vswitchctl: note: {note}");
     }

@@ -61,6 +61,9 @@ Examples:
   vswitchctl nat masquerade add --from br0 --to up --except 10.0.0.0/8 --except 192.168.0.0/16
   vswitchctl nat masquerade add --from br0 --to up --ipv6 --filtering endpoint-independent --port-quota 1000")]
     Add(Box<MasqueradeOptions>),
+    /// List these rules, of what `nat list` shows
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl nat masquerade list")]
+    List,
     /// Remove a rule, like `nat del`
     #[command(
         visible_alias = "rm",
@@ -131,6 +134,9 @@ Examples:
         #[arg(long)]
         name: Option<RuleName>,
     },
+    /// List these rules, of what `nat list` shows
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl nat publish list")]
+    List,
     /// Remove a rule, like `nat del`
     #[command(
         visible_alias = "rm",
@@ -162,6 +168,9 @@ Examples:
         #[arg(long)]
         name: Option<RuleName>,
     },
+    /// List these rules, of what `nat list` shows
+    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl nat prefix list")]
+    List,
     /// Remove a rule, like `nat del`
     #[command(
         visible_alias = "rm",

@@ -25,7 +25,10 @@ pub(super) fn request(command: &NatCommand) -> Request {
             let prefix = PrefixTranslation { from, to, inside: *inside, outside: *outside };
             add(name, NatRule::Prefix(prefix))
         }
-        NatCommand::List => Request::Query(Query::NatList),
+        NatCommand::List
+        | NatCommand::Masquerade(MasqueradeCommand::List)
+        | NatCommand::Publish(PublishCommand::List)
+        | NatCommand::Prefix(PrefixCommand::List) => Request::Query(Query::NatList),
         NatCommand::Del(removal)
         | NatCommand::Masquerade(MasqueradeCommand::Del(removal))
         | NatCommand::Publish(PublishCommand::Del(removal))

@@ -24,13 +24,27 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::{
-    BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, IpamCommand, NatCommand,
-    NeighborCommand, NetworkCommand, PortCommand, RouteCommand, ServiceCommand, TimeoutsCommand,
-    VxlanCommand,
+    BridgeCommand, Command, ConnCommand, FdbCommand, FlowCommand, IpamCommand, MasqueradeCommand,
+    NatCommand, NeighborCommand, NetworkCommand, PortCommand, PrefixCommand, PublishCommand,
+    RouteCommand, ServiceCommand, TimeoutsCommand, VxlanCommand,
 };
 pub use explain::{captured, follow_ended, followed};
 
 use super::table::{Style, count, duration, facts, printable};
+
+/// What a command is about, of an answer that tells of more: the rules of one kind.
+pub fn narrowed(command: &Command, mut answer: Value) -> Value {
+    let kind = match command {
+        Command::Nat(NatCommand::Masquerade(MasqueradeCommand::List)) => "masquerade",
+        Command::Nat(NatCommand::Publish(PublishCommand::List)) => "publish",
+        Command::Nat(NatCommand::Prefix(PrefixCommand::List)) => "prefix",
+        _ => return answer,
+    };
+    if let Value::Array(rules) = &mut answer {
+        rules.retain(|info| info["rule"].get(kind).is_some());
+    }
+    answer
+}
 
 /// The text of an answer.
 ///
@@ -53,7 +67,12 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
         Command::Network(NetworkCommand::Inspect { .. }) => network::one(&read(answer)?, style),
         Command::Ipam(IpamCommand::List(_)) => network::leases(&read::<Vec<LeaseInfo>>(answer)?),
         Command::Ipam(IpamCommand::Audit { free: false, .. }) => network::unused(&read(answer)?),
-        Command::Nat(NatCommand::List) => nat::rules(&read::<Vec<NatInfo>>(answer)?),
+        Command::Nat(
+            NatCommand::List
+            | NatCommand::Masquerade(MasqueradeCommand::List)
+            | NatCommand::Publish(PublishCommand::List)
+            | NatCommand::Prefix(PrefixCommand::List),
+        ) => nat::rules(&read::<Vec<NatInfo>>(answer)?),
         Command::Nat(NatCommand::Timeouts(TimeoutsCommand::Show)) => nat::tracking(&read(answer)?),
         Command::Service(ServiceCommand::List) => service::all(&read::<Vec<ServiceInfo>>(answer)?),
         Command::Service(ServiceCommand::Show { .. }) => service::one(&read(answer)?, style),
