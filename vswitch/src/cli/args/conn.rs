@@ -77,10 +77,10 @@ pub struct ConnFilterOptions {
     /// Begun by this address or network only
     #[arg(long, value_name = "IP")]
     pub from: Option<Prefix>,
-    /// To this address or network only
+    /// To this address or network only, as the one who began knows it or as it is behind translation
     #[arg(long, value_name = "IP")]
     pub to: Option<Prefix>,
-    /// To this port only
+    /// To this port only, as the one who began knows it or as it is behind translation
     #[arg(long)]
     pub port: Option<u16>,
     /// Of this protocol only: tcp, udp, sctp, icmp or proto-NUMBER
