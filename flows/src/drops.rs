@@ -135,7 +135,7 @@ drop_reasons! {
     /// For an external address, and no session or published port takes it; or from behind one, and of no session or of a
     /// protocol without ports to tell sessions apart.
     NotTranslated = 31, "not-translated",
-        "to or from behind an external address, and of no session, published port or protocol with ports; normal";
+        "nothing takes it where addresses are translated: no port is published there (see `nat list`), it is of no session, or of a protocol without ports; normal";
     /// For the gateway itself, which serves nothing there.
     Unserved = 32, "unserved",
         "sent to the gateway itself, where nothing listens; the sender was told";

@@ -85,20 +85,6 @@ fn every_command_and_option_is_explained() {
 }
 
 #[test]
-fn the_help_of_a_filter_says_which_port_is_meant_where_ports_are_translated() {
-    let all = commands("", &Arguments::command());
-    for place in [" conn list", " conn flush", " conn top"] {
-        let (_, command) = all.iter().find(|(name, _)| name == place).unwrap();
-        let help = command.clone().render_help().to_string();
-        assert_eq!(
-            help.matches("as the one who began knows it or as it is behind translation").count(),
-            2,
-            "{help}"
-        );
-    }
-}
-
-#[test]
 fn the_help_lists_the_exit_code_of_every_error() {
     let help = Arguments::command().render_help().to_string();
     let listed = [

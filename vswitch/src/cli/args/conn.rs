@@ -10,8 +10,7 @@ pub enum ConnCommand {
     #[command(
         visible_alias = "ls",
         after_help = "\
-What is bridged belongs to a session only where rules or the router need it: without rules, what stays on its bridge passes
-with no session.
+What is bridged belongs to a session only where rules or the router need it.
 
 Examples:
   vswitchctl conn list
@@ -77,10 +76,10 @@ pub struct ConnFilterOptions {
     /// Begun by this address or network only
     #[arg(long, value_name = "IP")]
     pub from: Option<Prefix>,
-    /// To this address or network only, as the one who began knows it or as it is behind translation
+    /// To this address or network only, before it is translated or after
     #[arg(long, value_name = "IP")]
     pub to: Option<Prefix>,
-    /// To this port only, as the one who began knows it or as it is behind translation
+    /// To this port only, before it is translated or after
     #[arg(long)]
     pub port: Option<u16>,
     /// Of this protocol only: tcp, udp, sctp, icmp or proto-NUMBER
