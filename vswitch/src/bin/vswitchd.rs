@@ -19,7 +19,8 @@ use vswitch::worker::{PollMode, doorbell, ring};
 
 /// A userspace packet switch for containers.
 ///
-/// Runs in the foreground, logs to standard error, and is given orders with `vswitchctl`.
+/// Runs in the foreground, logs to standard error, and is given orders with `vswitchctl`. It needs CAP_NET_ADMIN, CAP_SYS_ADMIN and
+/// CAP_NET_RAW, as root has them.
 #[derive(Parser)]
 #[command(
     name = "vswitchd",

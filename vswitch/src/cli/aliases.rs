@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 /// The names, from Open vSwitch and brctl. (`pmd-perf-show` and the like, of one word here too, are aliases in
 /// `args`.)
-pub const ALIASES: [(&str, &[&str]); 18] = [
+pub const ALIASES: [(&str, &[&str]); 19] = [
     ("fdb/show", &["fdb", "show"]),
     ("fdb/add", &["fdb", "add"]),
     ("fdb/del", &["fdb", "del"]),
@@ -16,6 +16,7 @@ pub const ALIASES: [(&str, &[&str]); 18] = [
     ("list-br", &["bridge", "list"]),
     ("del-port", &["port", "del"]),
     ("list-ports", &["port", "list"]),
+    ("dump-flows", &["flow", "list"]),
     ("dpif-netdev/pmd-perf-show", &["perf"]),
     ("dpif-netdev/pmd-stats-show", &["perf"]),
     ("coverage/show", &["drops"]),

@@ -134,6 +134,7 @@ fn each_command_asks_for_what_it_says() {
         ("bridge set br0 --mtu 1400", "bridge.set", json!({ "name": "br0", "mtu": 1400 })),
         ("bridge del br0 --if-exists", "bridge.del", json!({ "name": "br0", "if_exists": true })),
         ("port list", "port.list", Value::Null),
+        ("dump-flows", "flow.list", json!({ "limit": 1000 })),
         ("port show p0", "port.show", json!({ "name": "p0" })),
         ("port del p0", "port.del", json!({ "name": "p0" })),
         (
