@@ -59,9 +59,9 @@ pub use request::{
     ConnState, ConnTop, Detach, FdbFilter, FdbKey, FdbStatic, FlowKey, FlowList, FlowReplace,
     Frame, HostPort, IpamFilter, IpamRelease, IpamRequest, Limit, Mutation, Named, NatAdd, NatSet,
     NeighborAdd, NeighborFilter, NeighborKey, NetworkConnect, NetworkCreate, NetworkDisconnect,
-    NetworkHandover, NetworkRm, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortMove, PortSet,
-    Query, Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet, TimeoutsSet,
-    TopBy, Trace, TrafficFilter, VxlanAdd, VxlanSet, Why,
+    NetworkHandover, NetworkRm, NetworkSet, Packet, Party, PoolAdd, PortAdd, PortFilter, PortMove,
+    PortSet, Query, Request, RouteAdd, RouteDel, ServiceAdd, ServiceBackends, ServiceSet,
+    TimeoutsSet, TopBy, Trace, TrafficFilter, VxlanAdd, VxlanSet, Why,
 };
 pub use uplink::HostUplink;
 pub use vlan::{Vlan, VlanId, VlanIds};

@@ -134,7 +134,7 @@ impl Switch {
     /// # Errors
     /// [`ClientError`].
     pub fn containers(&self) -> Result<Vec<PortInfo>, ClientError> {
-        let mut ports: Vec<PortInfo> = self.ask(Query::PortList)?;
+        let mut ports: Vec<PortInfo> = self.ask(Query::ports())?;
         ports.retain(|port| matches!(port.settings.kind, PortKind::Tap(_)));
         Ok(ports)
     }

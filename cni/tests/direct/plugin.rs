@@ -84,7 +84,7 @@ impl Host {
     }
 
     pub fn ports(&self) -> Fallible<Vec<PortInfo>> {
-        self.ask(Query::PortList)
+        self.ask(Query::ports())
     }
 
     /// That nothing of any container is left in the daemon; somebody outside is none.

@@ -35,7 +35,7 @@ pub use network::{
     HostPort, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkHandover, NetworkRm,
     NetworkSet,
 };
-pub use port::{Attach, Detach, PortAdd, PortMove, PortSet, TrafficFilter};
+pub use port::{Attach, Detach, PortAdd, PortFilter, PortMove, PortSet, TrafficFilter};
 pub use route::{Allowance, RouteAdd, RouteDel};
 pub use service::{ServiceAdd, ServiceBackends, ServiceSet};
 pub use vxlan::{VxlanAdd, VxlanSet};
@@ -59,9 +59,9 @@ pub enum Query {
     /// One bridge.
     #[serde(rename = "bridge.show")]
     BridgeShow(Named<BridgeName>),
-    /// All ports.
+    /// Ports.
     #[serde(rename = "port.list")]
-    PortList,
+    PortList(PortFilter),
     /// One port.
     #[serde(rename = "port.show")]
     PortShow(Named<PortName>),
@@ -143,6 +143,11 @@ pub enum Query {
 }
 
 impl Query {
+    /// All ports.
+    pub fn ports() -> Self {
+        Self::PortList(PortFilter::default())
+    }
+
     /// The traffic of all ports.
     pub fn stats() -> Self {
         Self::Stats(TrafficFilter::default())

@@ -19,6 +19,15 @@ pub struct PortAdd {
     pub port: Port,
 }
 
+/// Which ports are meant; what is not given matches all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortFilter {
+    /// Of this bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<BridgeName>,
+}
+
 /// Whose traffic is meant: of these ports and tunnels, or of all, if none is named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -102,7 +102,7 @@ fn check_answer(request: &Request, answer: &Value) {
         Request::Mutation(_) => is_a::<Changed>(answer),
         Request::Query(Query::BridgeList) => is_a::<Vec<BridgeInfo>>(answer),
         Request::Query(Query::BridgeShow(_)) => is_a::<BridgeInfo>(answer),
-        Request::Query(Query::PortList) => is_a::<Vec<PortInfo>>(answer),
+        Request::Query(Query::PortList(_)) => is_a::<Vec<PortInfo>>(answer),
         Request::Query(Query::PortShow(_)) => is_a::<PortInfo>(answer),
         Request::Query(Query::FdbShow(_)) => is_a::<Vec<FdbInfo>>(answer),
         Request::Query(Query::RouteList) => is_a::<Routes>(answer),

@@ -266,7 +266,7 @@ fn a_wire_that_was_put_on_a_network_by_hand_goes_with_it_and_a_container_keeps_b
     let add = PortAdd { name: "lan0".parse()?, port: Port::new("lan".parse()?, kind) };
     wire.switch.change(Mutation::PortAdd(Box::new(add)))?;
     let names = || -> Outcome<Vec<String>> {
-        let ports: Vec<PortInfo> = wire.switch.ask(Query::PortList)?;
+        let ports: Vec<PortInfo> = wire.switch.ask(Query::ports())?;
         let on_it = ports.iter().filter(|port| port.settings.bridge.as_str() == "lan");
         Ok(on_it.map(|port| port.name.to_string()).collect())
     };

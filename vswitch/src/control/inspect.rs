@@ -8,8 +8,8 @@ use ctl::response::{
     QueueInfo, StageCost, Stats, TableInfo, Version, WorkerPerf,
 };
 use ctl::{
-    BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, Port, PortName, TrafficFilter, VlanId,
-    wire,
+    BridgeName, CtlError, ErrorCode, FdbFilter, MacAddr, Port, PortFilter, PortName, TrafficFilter,
+    VlanId, wire,
 };
 use flows::fdb::{Entry, Events};
 use flows::{DropReason, DropSide, Ledger, Offender, PortBooks, PortIndex, Vid};
@@ -101,8 +101,11 @@ impl Switch {
     }
 
     /// All ports.
-    pub fn ports(&self) -> Vec<PortInfo> {
-        self.config().ports.keys().filter_map(|name| self.port(name)).collect()
+    pub fn ports(&self, filter: &PortFilter) -> Vec<PortInfo> {
+        let is_meant =
+            |port: &Port| filter.bridge.as_ref().is_none_or(|bridge| *bridge == port.bridge);
+        let meant = self.config().ports.iter().filter(|(_, port)| is_meant(port));
+        meant.filter_map(|(name, _)| self.port(name)).collect()
     }
 
     /// One port.

@@ -198,7 +198,7 @@ impl Daemon {
             Query::BridgeShow(Named { name, .. }) => {
                 json(found("bridge", &name, self.switch.bridge(&name))?)
             }
-            Query::PortList => json(self.switch.ports()),
+            Query::PortList(filter) => json(self.ports(&filter)?),
             Query::PortShow(Named { name, .. }) => {
                 json(found("port", &name, self.switch.port(&name))?)
             }
@@ -279,6 +279,11 @@ impl Daemon {
             }
             _ => Ok(()),
         }
+    }
+
+    fn ports(&self, filter: &ctl::PortFilter) -> Result<Vec<ctl::response::PortInfo>, CtlError> {
+        self.check_bridge(filter.bridge.as_ref())?;
+        Ok(self.switch.ports(filter))
     }
 
     fn stations(&self, filter: &ctl::FdbFilter) -> Result<Vec<ctl::response::FdbInfo>, CtlError> {

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ctl::response::{BridgeInfo, Status};
+use ctl::response::{BridgeInfo, PortInfo, Status};
 use ctl::{
     Batch, BridgeAdd, BridgeName, ClientError, ErrorCode, Mutation, Named, NetdevMode, Port,
-    PortAdd, PortKind, PortName, Query, Tap,
+    PortAdd, PortFilter, PortKind, PortName, Query, Tap,
 };
 use netlab::{Container, Need, Path, Test, TestResult, test, transfer};
 use rustix::mount::{MountFlags, mount};
@@ -36,6 +36,7 @@ pub fn tests() -> Vec<Test> {
         test!(garbage_is_answered_with_an_error_and_changes_nothing),
         test!(a_request_without_end_is_refused_and_the_connection_closed),
         test!(a_bridge_with_ports_is_not_removed).needs(Need::Tun),
+        test!(ports_are_listed_by_bridge).needs(Need::Tun),
         test!(a_change_that_cannot_be_kept_is_not_made).needs(Need::Tun),
         test!(many_changes_are_made_at_once_or_not_at_all).needs(Need::Tun),
         test!(a_port_that_cannot_be_opened_leaves_nothing_behind).needs(Need::Tun),
@@ -317,6 +318,25 @@ fn a_bridge_with_ports_is_not_removed() -> TestResult {
         }
         other => Err(format!("{other:?}").into()),
     }
+}
+
+fn ports_are_listed_by_bridge() -> TestResult {
+    let daemon = Daemon::start()?;
+    let a = Container::new()?;
+    daemon.change(Mutation::BridgeAdd(BridgeAdd::new("br1".parse()?)))?;
+    daemon.add("a", port("br0", tap(&a, &[])?)?)?;
+    let of = |bridge: Option<&str>| -> Result<Vec<PortInfo>, ClientError> {
+        let bridge = bridge.map(|name| name.parse().expect("a name"));
+        daemon.ask(Query::PortList(PortFilter { bridge }))
+    };
+    for (bridge, count) in [(None, 1), (Some("br0"), 1), (Some("br1"), 0)] {
+        assert_eq!(of(bridge)?.len(), count, "{bridge:?}");
+    }
+    match of(Some("br2")) {
+        Err(ClientError::Refused(error)) => assert_eq!(error.code, ErrorCode::NotFound),
+        other => return Err(format!("{other:?}").into()),
+    }
+    Ok(())
 }
 
 fn a_port_that_cannot_be_opened_leaves_nothing_behind() -> TestResult {

@@ -190,7 +190,7 @@ impl Daemon {
 
     /// The ports that it has.
     pub fn ports(&self) -> Result<Vec<PortInfo>, ClientError> {
-        self.ask(Query::PortList)
+        self.ask(Query::ports())
     }
 
     /// Checks that every frame is accounted for, and that nothing but this many frames were dropped for

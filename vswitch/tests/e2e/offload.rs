@@ -372,7 +372,7 @@ fn a_port_says_whether_it_is_offloaded() -> TestResult {
     Netlink::open()?.create_veth(&near, &far, None)?;
     let device = near.parse()?;
     lab.daemon.add("n", port("br0", PortKind::Netdev { device, netns: None, mode: GSO })?)?;
-    let ports: Vec<PortInfo> = lab.daemon.ask(Query::PortList)?;
+    let ports: Vec<PortInfo> = lab.daemon.ask(Query::ports())?;
     for (name, is_offloaded) in [("a", true), ("t", false), ("n", false)] {
         let port = ports.iter().find(|port| port.name.as_str() == name).ok_or("no such port")?;
         let notes = &port.device.as_ref().ok_or("no device")?.notes;

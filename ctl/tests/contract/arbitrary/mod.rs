@@ -14,8 +14,8 @@ use std::net::IpAddr;
 use ctl::{
     Attach, Batch, BridgeAdd, BridgeName, BridgeSet, Config, Detach, Egress, FdbFilter, FdbKey,
     FdbStatic, IfName, Ingress, IpCidr, MacAddr, Mtu, Mutation, Named, NetdevMode, NetnsIdentity,
-    NetnsRef, Port, PortAdd, PortKind, PortMove, PortName, PortSet, Query, Request, StaticMac, Tap,
-    TapRoute, TrafficFilter, Vlan, VlanId, VlanIds, VlanOf, apply,
+    NetnsRef, Port, PortAdd, PortFilter, PortKind, PortMove, PortName, PortSet, Query, Request,
+    StaticMac, Tap, TapRoute, TrafficFilter, Vlan, VlanId, VlanIds, VlanOf, apply,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -320,7 +320,7 @@ fn query() -> impl Strategy<Value = Query> {
     prop_oneof![
         Just(Query::BridgeList),
         named(bridge_name()).prop_map(Query::BridgeShow),
-        Just(Query::PortList),
+        option::of(bridge_name()).prop_map(|bridge| Query::PortList(PortFilter { bridge })),
         named(port_name()).prop_map(Query::PortShow),
         filter().prop_map(Query::FdbShow),
         route::query(),

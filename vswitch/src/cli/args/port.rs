@@ -37,9 +37,15 @@ Examples:
         #[arg(long)]
         if_exists: bool,
     },
-    /// List all ports
-    #[command(visible_alias = "ls", after_help = "Examples:\n  vswitchctl port list")]
-    List,
+    /// List ports: all, or those of a bridge
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  vswitchctl port list\n  vswitchctl port list br0"
+    )]
+    List {
+        /// Of this bridge
+        bridge: Option<BridgeName>,
+    },
     /// Show one port: its device, offloads and workers
     #[command(after_help = "Examples:\n  vswitchctl port show web0")]
     Show {

@@ -1,8 +1,8 @@
 //! Ports.
 
 use ctl::{
-    BridgeName, Egress, IfName, Ingress, Mutation, Named, NetdevMode, Port, PortAdd, PortKind,
-    PortMove, PortSet, Query, Rate, Request, Tap, Vlan,
+    BridgeName, Egress, IfName, Ingress, Mutation, Named, NetdevMode, Port, PortAdd, PortFilter,
+    PortKind, PortMove, PortSet, Query, Rate, Request, Tap, Vlan,
 };
 
 use super::{NoRequest, instead};
@@ -18,7 +18,9 @@ pub(super) fn request(command: &PortCommand) -> Result<Request, NoRequest> {
             let named = Named { name: name.clone(), if_exists: *if_exists };
             Request::Mutation(Mutation::PortDel(named))
         }
-        PortCommand::List => Request::Query(Query::PortList),
+        PortCommand::List { bridge } => {
+            Request::Query(Query::PortList(PortFilter { bridge: bridge.clone() }))
+        }
         PortCommand::Show { name } => Request::Query(Query::PortShow(Named::new(name.clone()))),
         PortCommand::Move { name, worker } => {
             let (name, worker) = (name.clone(), *worker);

@@ -54,7 +54,7 @@ pub fn text(command: &Command, answer: Value, style: Style) -> Result<String, Cl
     Ok(match command {
         Command::Bridge(BridgeCommand::List) => bridge::all(&read::<Vec<BridgeInfo>>(answer)?),
         Command::Bridge(BridgeCommand::Show { .. }) => bridge::one(&read(answer)?),
-        Command::Port(PortCommand::List) => port::all(&read::<Vec<PortInfo>>(answer)?),
+        Command::Port(PortCommand::List { .. }) => port::all(&read::<Vec<PortInfo>>(answer)?),
         Command::Port(PortCommand::Show { .. }) => port::one(&read(answer)?, style),
         Command::Fdb(FdbCommand::Show(_)) => bridge::stations(&read::<Vec<FdbInfo>>(answer)?),
         Command::Route(RouteCommand::List) => route::routes(&read(answer)?),
