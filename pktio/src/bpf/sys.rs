@@ -30,13 +30,13 @@ impl<'a> Attributes<'a> {
 
     /// Sets the 64-bit pointer at byte `at` to what the kernel reads.
     pub(super) fn input<T>(self, at: usize, from: &'a [T]) -> Self {
-        self.pointer(at, from.as_ptr().addr())
+        self.pointer(at, from.as_ptr().expose_provenance())
     }
 
     /// Sets the 64-bit pointer at byte `at` to what the kernel writes. It has to be as long as the kernel takes it to be:
     /// the length is another attribute, or that of a map's keys and values.
     pub(super) fn output(self, at: usize, to: &'a mut [u8]) -> Self {
-        self.pointer(at, to.as_mut_ptr().addr())
+        self.pointer(at, to.as_mut_ptr().expose_provenance())
     }
 
     fn pointer(mut self, at: usize, address: usize) -> Self {

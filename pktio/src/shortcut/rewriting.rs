@@ -11,7 +11,7 @@ use crate::wire::checksum::{fold, sum};
 use crate::wire::field::protocol;
 
 /// Bytes of an entry: stations, ports and addresses as they lie in a frame, by how much sums change, the kind.
-pub(super) const ENTRY_BYTES: u32 = 64;
+pub(super) const ENTRY_BYTES: u32 = 68;
 /// Where the parts of an entry are.
 pub(super) const PORTS: i16 = 12;
 pub(super) const ADDRESSES: i16 = 16;
@@ -22,8 +22,10 @@ pub(super) const HEADER: i16 = 48;
 pub(super) const PSEUDO: i16 = 52;
 /// The sum of the ports; 0 where they stay.
 pub(super) const OWN: i16 = 56;
-pub(super) const IS_IPV6: i16 = 60;
-pub(super) const IS_TCP: i16 = 62;
+/// The sum of the pseudo-header that a packet comes with, but for the length of what it carries.
+pub(super) const BEFORE: i16 = 60;
+pub(super) const IS_IPV6: i16 = 64;
+pub(super) const IS_TCP: i16 = 66;
 
 /// What a rewriting is known by to the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,19 +109,23 @@ impl Rewriting {
     pub(super) fn encode(&self) -> [u8; ENTRY_BYTES as usize] {
         let Self { src, dst, from, to } = self;
         let pseudo = difference(&from.addresses, &to.addresses);
-        let hop = difference(&[1, 0], &[0, 0]);
+        // In IPv6's header it is the latter byte of its word.
+        let hop = if to.is_ipv6 { [0, 1] } else { [1, 0] };
+        let header = both(pseudo, difference(&hop, &[0, 0]));
+        let [protocol, _] = from.kind();
+        let before = both(fold(sum(&from.addresses)), u16::from(protocol));
         let mut entry = [0; ENTRY_BYTES as usize];
-        let words = [both(pseudo, hop), pseudo, difference(&from.ports, &to.ports)];
+        let words = [header, pseudo, difference(&from.ports, &to.ports), before];
         entry[..6].copy_from_slice(&dst.0);
         entry[6..12].copy_from_slice(&src.0);
         entry[12..16].copy_from_slice(&to.ports);
         entry[16..48].copy_from_slice(&to.addresses);
-        for (place, sum) in entry[48..60].chunks_exact_mut(4).zip(words) {
+        for (place, sum) in entry[48..64].chunks_exact_mut(4).zip(words) {
             // One's complement sums are the same in any order of bytes, if all are in the same (RFC 1071, section 2B).
             place.copy_from_slice(&u32::from(sum.to_be()).to_ne_bytes());
         }
-        entry[60..62].copy_from_slice(&u16::from(to.is_ipv6).to_ne_bytes());
-        entry[62..64].copy_from_slice(&u16::from(to.is_tcp).to_ne_bytes());
+        entry[64..66].copy_from_slice(&u16::from(to.is_ipv6).to_ne_bytes());
+        entry[66..68].copy_from_slice(&u16::from(to.is_tcp).to_ne_bytes());
         entry
     }
 }
@@ -153,6 +159,24 @@ mod tests {
             assert_eq!(flow.addresses[..9], [10, 0, 0, 1, 10, 0, 0, 2, 0]);
         }
         assert!(Flow::between(sctp, at("10.0.0.1:1"), at("10.0.0.2:515")).is_none());
+    }
+
+    /// Of IPv6 nothing in the header makes up for it.
+    #[test]
+    fn the_sum_of_an_ipv6_header_changes_by_its_hop_and_its_addresses() {
+        let flow = |source, destination| Flow::udp(at(source), at(destination)).unwrap();
+        let from = flow("[fd00::2]:4000", "[fd00::100]:53");
+        let to = flow("[fd01::1]:61000", "[fd01::3]:5353");
+        let header = |flow: &Flow, hops| {
+            let mut header = [0x60, 0, 0, 0, 0, 8, protocol::UDP, hops].to_vec();
+            header.extend(flow.addresses);
+            header
+        };
+        let station = MacAddr([2, 0, 0, 0, 0, 1]);
+        let entry = Rewriting { src: station, dst: station, from, to }.encode();
+        let [a, b, ..] = entry[usize::try_from(HEADER).unwrap()..] else { panic!("short") };
+        let changed = fold(sum(&header(&from, 64)) + u64::from(u16::from_be_bytes([a, b])));
+        assert_eq!(changed, fold(sum(&header(&to, 63))));
     }
 
     #[test]

@@ -44,6 +44,8 @@ fn main() -> ExitCode {
         test!(a_datagram_is_rewritten_on_its_shortcut).needs(Need::Bpf),
         test!(a_datagram_without_a_checksum_stays_without).needs(Need::Bpf),
         test!(a_checksum_is_right_whatever_it_was).needs(Need::Bpf),
+        test!(a_checksum_that_is_half_done_stays_so).needs(Need::Bpf),
+        test!(a_checksum_that_is_half_done_inside_leaves_the_outer_one_finished).needs(Need::Bpf),
         test!(what_is_not_the_plainest_datagram_goes_to_the_port).needs(Need::Bpf),
         test!(super_frames_of_datagrams_go_to_the_port).needs(Need::Bpf),
         test!(datagrams_of_nobody_go_as_all_frames_do).needs(Need::Bpf),
@@ -89,7 +91,9 @@ use kernel::{
 };
 use memory::{mem_keeps_the_contract, null_keeps_the_contract, pcap_keeps_the_contract};
 use shortcut::datagrams::{
-    a_checksum_is_right_whatever_it_was, a_datagram_is_rewritten_on_its_shortcut,
+    a_checksum_is_right_whatever_it_was,
+    a_checksum_that_is_half_done_inside_leaves_the_outer_one_finished,
+    a_checksum_that_is_half_done_stays_so, a_datagram_is_rewritten_on_its_shortcut,
     a_datagram_without_a_checksum_stays_without, datagrams_of_nobody_go_as_all_frames_do,
     super_frames_of_datagrams_go_to_the_port, what_is_not_the_plainest_datagram_goes_to_the_port,
 };

@@ -15,7 +15,7 @@ use pktio::bpf::{BpfError, Hook, Link, Program, ProgramKind, TCX_NEXT};
 use pktio::packet::PacketPort;
 use pktio::shortcut::{Key, Route, Shortcuts, Table, Tally};
 use pktio::wire::MacAddr;
-use pktio::{Burst, Gso, Pool, Port};
+use pktio::{Burst, Gso, PktBuf, Pool, Port};
 
 use crate::kernel::Outcome2;
 use crate::suite::{MEMORY, Outcome};
@@ -125,10 +125,15 @@ impl Pair {
         let mut frame = unfinished(&mut self.pool, frame.to_vec());
         frame.offload.gso = gso;
         let bytes = frame.data().to_vec();
+        self.send_by(kernel, frame)?;
+        Ok(bytes)
+    }
+
+    fn send_by(&mut self, kernel: &mut PacketPort, frame: PktBuf) -> Outcome<()> {
         let mut burst = Burst::new();
         burst.push(frame);
         assert_eq!(kernel.tx_burst(&mut self.pool, &mut burst)?.frames, 1);
-        Ok(bytes)
+        Ok(())
     }
 
     /// Frames that container B's interface has received.

@@ -5,7 +5,7 @@
 //! tcx knows where the fields are. What may be fragmented would need an identification among those of its new source (RFC 6864
 //! section 5.3.1), which the switch has; Linux lets nothing of its own be fragmented by default.
 
-use super::super::rewriting::{ADDRESSES, HEADER, IS_IPV6, IS_TCP, OWN, PORTS, PSEUDO};
+use super::super::rewriting::{ADDRESSES, BEFORE, HEADER, IS_IPV6, IS_TCP, OWN, PORTS, PSEUDO};
 use super::*;
 use crate::wire::field::{ipv4, ipv6, tcp, udp};
 
@@ -175,10 +175,50 @@ fn rewrite_v6(code: &mut Code, end: Label) {
 fn update_checksum(code: &mut Code, header_bytes: i16, end: Label) {
     let (tcp, done) = (code.label(), code.label());
     code.jump_if(If::NotEqual, R7, 0, tcp);
-    change_checksum(code, header_bytes + at(udp::CHECKSUM), UDP_CHECKSUM, end);
+    update_datagram(code, header_bytes, (done, end));
     code.jump(done).place(tcp);
     change_checksum(code, header_bytes + at(tcp::CHECKSUM), 0, end);
     code.place(done);
+}
+
+/// The same of a datagram. The kernel's function goes by whether a checksum of the frame is half done. That may be one of a packet
+/// inside a tunnel, and the tunnel's own is finished then (`Documentation/networking/checksum-offloads.rst`, LCO). So the
+/// function is left those that look half done: the sum of the pseudo-header, and nothing else.
+fn update_datagram(code: &mut Code, header_bytes: i16, (done, end): (Label, Label)) {
+    const SUM: i16 = PEEK + 2;
+    let half_done = code.label();
+    code.load(Size::Word, R1, R8, PSEUDO).load(Size::Word, R2, R8, OWN).alu(Alu::Or, R1, R2);
+    code.jump_if(If::Equal, R1, 0, done);
+    code.mov(R1, R6).mov(R2, ETHERNET_BYTES + i32::from(header_bytes + at(udp::LENGTH)));
+    address(code, R3, PEEK).mov(R4, 4).call(Helper::SkbLoadBytes);
+    code.jump_if(If::NotEqual, R0, 0, end);
+    code.load(Size::Half, R9, R10, SUM).jump_if(If::Equal, R9, 0, done);
+    code.load(Size::Half, R1, R10, PEEK).load(Size::Word, R2, R8, BEFORE).alu(Alu::Add, R1, R2);
+    fold(code);
+    code.jump_if(If::Equal, R1, R9, half_done);
+    change_finished(code, header_bytes + at(udp::CHECKSUM), end);
+    code.jump(done).place(half_done);
+    change_checksum(code, header_bytes + at(udp::CHECKSUM), UDP_CHECKSUM, end);
+}
+
+/// Changes the finished checksum `R9` that is there behind the Ethernet header (RFC 1624).
+fn change_finished(code: &mut Code, checksum: i16, end: Label) {
+    let stays = code.label();
+    code.mov(R1, R9).alu(Alu::Xor, R1, 0xffff);
+    for change in [PSEUDO, OWN] {
+        code.load(Size::Word, R2, R8, change).alu(Alu::Add, R1, R2);
+    }
+    fold(code);
+    fold(code);
+    // 0 is no checksum (RFC 768).
+    code.jump_if(If::Equal, R1, 0xffff, stays).alu(Alu::Xor, R1, 0xffff).place(stays);
+    code.store(Size::Half, R10, PEEK, R1).mov(R1, R6);
+    code.mov(R2, ETHERNET_BYTES + i32::from(checksum));
+    address(code, R3, PEEK).mov(R4, 2).mov(R5, 0).call(Helper::SkbStoreBytes);
+    code.jump_if(If::NotEqual, R0, 0, end);
+    // What a device has summed up changes by what only the pseudo-header does not make up for.
+    code.mov(R1, R6).load(Size::Word, R2, R8, PSEUDO).alu(Alu::Xor, R2, 0xffff);
+    code.call(Helper::CsumUpdate);
 }
 
 /// The same of the checksum there behind the Ethernet header, which is of that kind.

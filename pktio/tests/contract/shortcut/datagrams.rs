@@ -2,16 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 use netlab::TestResult;
-use pktio::Gso;
 use pktio::shortcut::{Connection, Flow, Key, Number, Rewriting, Route};
 use pktio::wire::MacAddr;
+use pktio::wire::checksum::{finish, sum};
 use pktio::wire::field::protocol;
+use pktio::{Csum, Gso};
 
 use super::{A, B, Pair};
 use crate::suite::Outcome;
+use crate::underlay::unfinished;
 
 /// The stations of the gateways that A and B have.
 const NEAR: MacAddr = MacAddr([2, 0, 0, 0, 1, 0xa]);
@@ -204,6 +207,46 @@ pub fn a_checksum_is_right_whatever_it_was() -> TestResult {
         let (payload, at) = ([high, low], 14 + ends.header_bytes() + UDP_CHECKSUM);
         assert_eq!(ends.sent(&payload)?[at..at + 2], [0xff; 2]);
         pair.becomes(&ends.sent(&payload)?, &ends.arrived(&payload)?)?;
+    }
+    Ok(())
+}
+
+/// A tunnel's own checksum is finished where that of the packet inside is half done.
+pub fn a_checksum_that_is_half_done_inside_leaves_the_outer_one_finished() -> TestResult {
+    const INSIDE: Range<usize> = 20..60;
+    let mut pair = Pair::new()?;
+    let mut kernel = pair.kernel()?;
+    for (ends, number) in [(Ends::v4()?, 1), (Ends::v6()?, 2)] {
+        pair.route_datagrams(&ends, number)?;
+        let headers = 14 + ends.header_bytes() + 8;
+        let mut half_done = [0x5a; INSIDE.end];
+        half_done[INSIDE.start..INSIDE.start + 2].copy_from_slice(&[0x12, 0x34]);
+        let mut finished = half_done;
+        let checksum = finish(sum(&half_done[INSIDE]));
+        finished[INSIDE.start..INSIDE.start + 2].copy_from_slice(&checksum.to_be_bytes());
+        let carrying = |mut frame: Vec<u8>| {
+            frame[headers..].copy_from_slice(&half_done);
+            frame
+        };
+        let (sent, arrived) = (carrying(ends.sent(&finished)?), carrying(ends.arrived(&finished)?));
+        let mut frame = pair.pool.frame_from(&sent).ok_or("no buffer")?;
+        let start = u16::try_from(headers + INSIDE.start)?;
+        frame.offload.csum = Csum::Partial { start, offset: 0 };
+        pair.send_by(&mut kernel, frame)?;
+        pair.arrives(&arrived)?;
+    }
+    Ok(())
+}
+
+/// As the kernel's own senders leave it to the device.
+pub fn a_checksum_that_is_half_done_stays_so() -> TestResult {
+    let mut pair = Pair::new()?;
+    let mut kernel = pair.kernel()?;
+    for (ends, number) in [(Ends::v4()?, 1), (Ends::v6()?, 2)] {
+        pair.route_datagrams(&ends, number)?;
+        pair.send_uncut(&mut kernel, &ends.sent(b"datagram")?, Gso::None)?;
+        let arrived = unfinished(&mut pair.pool, ends.arrived(b"datagram")?);
+        pair.arrives(arrived.data())?;
     }
     Ok(())
 }
