@@ -41,6 +41,7 @@ mod standing;
 mod tables;
 mod translation;
 mod tuple;
+mod turn;
 pub mod vxlan;
 
 pub use drops::DropReason;

@@ -12,8 +12,10 @@
 //! the threads that move the traffic never enter one.
 //!
 //! Programs call [`test_main`] (tests) or [`hostnet::sandbox::enter`] (everything else) first, so
-//! that they need no root and touch nothing outside. `unsafe` lives only in `sys.rs`.
+//! that they need no root and touch nothing outside. `unsafe` lives only in `sys.rs` and
+//! `allocations.rs`.
 
+pub mod allocations;
 pub mod conntrack;
 mod container;
 pub mod cpu;

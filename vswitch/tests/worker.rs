@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use flows::{BridgeDomain, BridgeIndex, Fdb, Generation, Ledger, PortConfig, PortIndex, Snapshot};
+use netlab::allocations::{self, Counting};
 use pktio::mem::{self, MemPort};
 use pktio::{Accepts, Burst, Pool, PoolConfig, Port, PortFault, Sent};
 use vswitch::worker::{
@@ -15,34 +14,8 @@ use vswitch::worker::{
     Worker, WorkerId, WorkerOptions, doorbell,
 };
 
-/// Counts the allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged; counting touches a constant-
-// initialised thread-local without a destructor, which allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-fn allocations() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
 
 /// Workers that the test turns by hand, and the far ends of their ports.
 struct Rig {
@@ -165,11 +138,8 @@ fn a_worker_allocates_nothing_per_frame() {
         assert_eq!((rig.left_by(0, &mut burst), rig.left_by(1, &mut burst)), (64, 64));
     };
     exchange(&mut rig);
-    let before = allocations();
-    for _ in 0..1000 {
-        exchange(&mut rig);
-    }
-    assert_eq!(allocations() - before, 0, "128 000 frames were carried");
+    let ((), made) = allocations::of(|| (0..1000).for_each(|_| exchange(&mut rig)));
+    assert_eq!(made, 0, "128 000 frames were carried");
     assert_eq!(rig.books().total().received, 128_128);
 }
 
@@ -185,18 +155,15 @@ fn a_worker_allocates_nothing_for_frames_that_it_floods_or_drops() {
         assert_eq!([0, 1, 2].map(|port| rig.left_by(port, &mut burst)), [0, 32, 32]);
     };
     exchange(&mut rig);
-    let before = allocations();
-    (0..1000).for_each(|_| exchange(&mut rig));
-    assert_eq!(allocations() - before, 0);
+    let ((), made) = allocations::of(|| (0..1000).for_each(|_| exchange(&mut rig)));
+    assert_eq!(made, 0);
     let total = rig.books().total();
     assert_eq!((total.copies, total.dropped()), (32_032, 32_032));
 }
 
 #[test]
 fn the_counting_allocator_counts() {
-    let before = allocations();
-    drop(Vec::<u8>::with_capacity(1));
-    assert_eq!(allocations() - before, 1);
+    assert_eq!(allocations::of(|| drop(Vec::<u8>::with_capacity(1))), ((), 1));
 }
 
 #[test]

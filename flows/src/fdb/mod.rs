@@ -20,7 +20,7 @@
 //!
 //! # Threads and memory order
 //! Any number of workers look up, refresh and move stations without waiting. Inserting and removing is
-//! for whoever holds `writer`: a worker that finds it taken does not wait but leaves learning to the
+//! for whoever has the `Turn`: a worker that finds it taken does not wait but leaves learning to the
 //! station's next frame; control calls wait for it, and hold it for one entry at a time.
 //!
 //! * A slot lives through incarnations, each with its version: vacant, then filled, perhaps moved to

@@ -2,15 +2,16 @@
 //! order argument is in the parent module.
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pktio::hint::prefetch;
 
 use super::{Events, Value};
 use crate::PortIndex;
 use crate::lines::zeroed;
+use crate::turn::{Taken, Turn};
 
 /// Slots per bucket: two cache lines.
 const BUCKET: usize = 8;
@@ -29,7 +30,7 @@ pub(super) struct Table {
     /// Key and value of each slot.
     slots: Box<[[AtomicU64; 2]]>,
     seed: u64,
-    writer: AtomicBool,
+    writer: Turn,
     stations: AtomicU32,
     revision: AtomicU32,
     on_port: Box<[AtomicU32]>,
@@ -46,7 +47,7 @@ impl Table {
         Self {
             slots: zeroed(buckets * BUCKET),
             seed,
-            writer: AtomicBool::new(false),
+            writer: Turn::new(),
             stations: AtomicU32::new(0),
             revision: AtomicU32::new(0),
             on_port: zeroed(PORTS),
@@ -132,21 +133,12 @@ impl Table {
 
     /// The right to insert and remove, if nobody has it.
     pub(super) fn try_write(&self) -> Option<Writer<'_>> {
-        let taken = self.writer.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        taken.is_ok().then_some(Writer { table: self })
+        Some(Writer { table: self, _turn: self.writer.try_take()? })
     }
 
     /// The right to insert and remove, waited for. Not for workers.
     pub(super) fn write(&self) -> Writer<'_> {
-        loop {
-            match self.try_write() {
-                Some(writer) => return writer,
-                #[cfg(loom)]
-                None => loom::thread::yield_now(),
-                #[cfg(not(loom))]
-                None => std::thread::yield_now(),
-            }
-        }
+        Writer { table: self, _turn: self.writer.take() }
     }
 
     /// Every entry, as it was when the iterator passed it.
@@ -229,6 +221,7 @@ impl Table {
 /// The right to insert and remove; given back on drop.
 pub(super) struct Writer<'a> {
     table: &'a Table,
+    _turn: Taken<'a>,
 }
 
 impl Writer<'_> {
@@ -274,12 +267,6 @@ impl Writer<'_> {
         self.table.slots[slot.0][0].store(0, Ordering::Relaxed);
         self.table.revise();
         self.table.count_entry(value, LESS);
-    }
-}
-
-impl Drop for Writer<'_> {
-    fn drop(&mut self) {
-        self.table.writer.store(false, Ordering::Release);
     }
 }
 

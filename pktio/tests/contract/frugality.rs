@@ -1,45 +1,14 @@
 //! No port of the kernel's allocates per frame.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use netlab::TestResult;
+use netlab::allocations::{self, Counting};
 use pktio::{Burst, Pool};
 
 use crate::kernel::{packet_rig, tap_rig, xdp_rig};
 use crate::suite::{MEMORY, Outcome, Rig, frames};
 
-/// Counts the allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged; counting touches a constant-
-// initialised thread-local without a destructor, which allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Allocations that `work` made.
-fn counted<T>(work: impl FnOnce() -> T) -> (T, u64) {
-    let before = ALLOCATIONS.with(Cell::get);
-    let result = work();
-    (result, ALLOCATIONS.with(Cell::get) - before)
-}
 
 pub fn tap_allocates_nothing_per_frame() -> TestResult {
     let mut pool = Pool::new(MEMORY)?;
@@ -75,7 +44,7 @@ fn send(rig: &mut impl Rig, pool: &mut Pool, burst: &mut Burst) -> Outcome<u64> 
         assert!(slab.fill_from(&bytes));
         burst.push(slab);
     }
-    let (sent, allocations) = counted(|| rig.port().tx_burst(pool, burst));
+    let (sent, allocations) = allocations::of(|| rig.port().tx_burst(pool, burst));
     assert_eq!(sent?.frames, 6);
     (0..6).try_for_each(|_| rig.sent().map(drop))?;
     Ok(allocations)
@@ -85,7 +54,7 @@ fn receive(rig: &mut impl Rig, pool: &mut Pool, burst: &mut Burst) -> Outcome<u6
     assert!(rig.inject(&frames(&[60; 16]))?);
     let (mut received, mut allocations) = (0, 0);
     while received < 16 {
-        let (got, more) = counted(|| rig.port().rx_burst(pool, burst));
+        let (got, more) = allocations::of(|| rig.port().rx_burst(pool, burst));
         (received, allocations) = (received + got?, allocations + more);
         pool.recycle_all(burst);
     }

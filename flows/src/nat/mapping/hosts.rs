@@ -5,15 +5,16 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv6Addr};
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use loom::sync::atomic::{AtomicU32, Ordering};
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Unclaimed;
 use super::word::{Host, QUARANTINE_SECONDS};
 use crate::lines::zeroed;
 use crate::nat::pool::Quota;
 use crate::nat::seeded::Seeded;
+use crate::turn::Turn;
 use crate::{Seconds, Zone};
 
 /// Slots in which a host may be. With half of all slots taken, one of 10^9 new hosts finds none.
@@ -41,14 +42,14 @@ type Name = [u32; 5];
 #[derive(Debug)]
 pub(super) struct Hosts {
     slots: Box<[[AtomicU32; SLOT_WORDS]]>,
-    writer: AtomicBool,
+    writer: Turn,
     hasher: Seeded,
 }
 
 impl Hosts {
     pub(super) fn new(hosts: u32, hasher: Seeded) -> Self {
         let count = (hosts.clamp(1, MAX_HOSTS) as usize * 2).next_power_of_two();
-        Self { slots: zeroed(count), writer: AtomicBool::new(false), hasher }
+        Self { slots: zeroed(count), writer: Turn::new(), hasher }
     }
 
     /// A keyed hash of an address, the same for all that the host does.
@@ -157,12 +158,8 @@ impl Hosts {
     /// Enters a host, unless another worker is entering one.
     #[cold]
     fn enter(&self, name: &Name, now: Seconds) -> Result<usize, Unclaimed> {
-        let taken = self.writer.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_err() {
-            return Err(Unclaimed::Busy);
-        }
+        let Some(_turn) = self.writer.try_take() else { return Err(Unclaimed::Busy) };
         let slot = self.search(name).or_else(|| self.enter_new(name, now));
-        self.writer.store(false, Ordering::Release);
         slot.ok_or(Unclaimed::Hosts { limit: self.slots.len() })
     }
 

@@ -31,7 +31,7 @@
 //!
 //! # Threads and memory order
 //! Any number of workers look up, confirm and change entries without waiting. Inserting and removing is
-//! for whoever holds `writer`: a worker that finds it taken does not wait but leaves the entry to the
+//! for whoever has the `Turn`: a worker that finds it taken does not wait but leaves the entry to the
 //! next packet; control calls wait for it.
 //!
 //! * The binding is all that forwarding needs, and one word: whoever reads it sees a MAC, its state and

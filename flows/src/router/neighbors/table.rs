@@ -4,9 +4,9 @@
 use std::net::IpAddr;
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pktio::wire::MacAddr;
 
@@ -15,6 +15,7 @@ use super::NeighborState;
 use super::binding::{Binding, Times};
 use crate::BridgeIndex;
 use crate::lines::zeroed;
+use crate::turn::{Taken, Turn};
 
 /// Slots per bucket.
 const BUCKET: usize = if cfg!(loom) { 2 } else { 8 };
@@ -64,7 +65,7 @@ pub(super) struct Slot(u32);
 pub(super) struct Table {
     slots: Box<[[AtomicU64; WORDS]]>,
     seed: u64,
-    writer: AtomicBool,
+    writer: Turn,
     entries: AtomicU32,
     revision: AtomicU32,
     losses: AtomicU64,
@@ -78,7 +79,7 @@ impl Table {
         Self {
             slots: zeroed(buckets * BUCKET),
             seed,
-            writer: AtomicBool::new(false),
+            writer: Turn::new(),
             entries: AtomicU32::new(0),
             revision: AtomicU32::new(0),
             losses: AtomicU64::new(0),
@@ -183,21 +184,12 @@ impl Table {
 
     /// The right to insert and remove, if nobody has it.
     pub(super) fn try_write(&self) -> Option<Writer<'_>> {
-        let taken = self.writer.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
-        taken.is_ok().then_some(Writer { table: self })
+        Some(Writer { table: self, _turn: self.writer.try_take()? })
     }
 
     /// The right to insert and remove, waited for. Not for workers.
     pub(super) fn write(&self) -> Writer<'_> {
-        loop {
-            match self.try_write() {
-                Some(writer) => return writer,
-                #[cfg(loom)]
-                None => loom::thread::yield_now(),
-                #[cfg(not(loom))]
-                None => std::thread::yield_now(),
-            }
-        }
+        Writer { table: self, _turn: self.writer.take() }
     }
 
     /// Every entry of some buckets, as it was when the iterator passed it.
@@ -217,6 +209,7 @@ impl Table {
 /// The right to insert and remove; given back on drop.
 pub(super) struct Writer<'a> {
     table: &'a Table,
+    _turn: Taken<'a>,
 }
 
 impl Writer<'_> {
@@ -275,12 +268,6 @@ impl Writer<'_> {
             binding = self.table.binding(slot);
         }
         self.table.entries.fetch_add(LESS, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Writer<'_> {
-    fn drop(&mut self) {
-        self.table.writer.store(false, Ordering::Release);
     }
 }
 
