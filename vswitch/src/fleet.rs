@@ -101,7 +101,6 @@ pub struct Fleet {
     detached: Vec<DetachedQueue>,
     strangers: Vec<Stranger>,
     offers: Vec<Offer>,
-    has_moved: bool,
     /// Who watches.
     watch: Watch,
 }
@@ -147,7 +146,6 @@ impl Fleet {
             detached: Vec::new(),
             strangers: Vec::new(),
             offers: Vec::new(),
-            has_moved: false,
             watch: Watch::default(),
         };
         let plane = Arc::new(Dataplane::default());
@@ -388,9 +386,9 @@ impl Fleet {
         std::mem::take(&mut self.offers)
     }
 
-    /// Whether a station has moved since the last call, likewise.
+    /// Whether something has moved since the last call, likewise.
     pub fn take_move(&mut self) -> bool {
-        std::mem::take(&mut self.has_moved)
+        self.lanes.iter().filter(|lane| lane.take_move()).count() > 0
     }
 
     fn workers_of(&self, port: PortIndex) -> Vec<WorkerId> {
@@ -443,7 +441,6 @@ impl Fleet {
                     Event::Report(report) => self.reports.push(*report),
                     Event::Stranger(stranger) => self.strangers.push(stranger),
                     Event::Offer(offer) => self.offers.push(offer),
-                    Event::Moved => self.has_moved = true,
                     Event::Observed(_) => self.watch.note_begun(),
                     Event::Dismissed(observer) => self.watch.note_dismissed(observer),
                 }

@@ -260,7 +260,9 @@ impl Pipeline {
     /// is behind an address, or that a session lives.
     #[inline]
     pub fn take_move(&mut self) -> bool {
-        self.memory.offers.take_move()
+        let Memory { offers, tables, .. } = &mut self.memory;
+        offers.note_losses(tables.neighbors.losses());
+        offers.take_move()
     }
 
     /// Whether nothing waits for time to pass.
@@ -287,8 +289,8 @@ impl<W: Witness> Memory<W> {
         let mut sights = std::mem::take(&mut self.sights);
         sights.resize(sights.len().max(burst.len()), Sight::NONE);
         self.look(desk, flows, &from, burst, &mut steps, &mut sights);
-        if from.bridge.takes_shortcuts {
-            self.note_moves(&from);
+        if from.has_moved.get() {
+            self.offers.note_move();
         }
         let mut frames = burst.drain(..);
         for (step, sight) in steps.iter().zip(&sights) {
@@ -325,14 +327,6 @@ impl<W: Witness> Memory<W> {
         steps.clear();
         self.steps = steps;
         self.sights = sights;
-    }
-
-    /// Notes what makes offers void: the move of a station in the burst at hand, and what became of neighbours before.
-    fn note_moves(&mut self, from: &Ingress) {
-        if from.has_moved.get() {
-            self.offers.note_move();
-        }
-        self.offers.note_losses(self.tables.neighbors.losses());
     }
 
     /// Looks at every frame of a burst.

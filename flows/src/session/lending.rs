@@ -7,17 +7,20 @@
 //! # Threads and memory order
 //! * **Trails** change by compare-exchange only, whoever changes them, and each says by itself what is known of an end. So no segment
 //!   that was let go is forgotten, and an end is never taken for less far than it has come.
-//! * **Into the trails.** Whoever lends copies what the record says. A worker that has a segment of one of the ends in hand
-//!   meanwhile may write that into the record and not into the trail: the trail is behind by that one segment, whose
-//!   successor lies no further ahead than 64 KiB, the least of windows.
+//! * **Into the trails.** Whoever lends copies what the record says, into words that are empty. What a worker tracks meanwhile it may write into
+//!   the record and not into the trail, which is behind by that then. Who lends has a segment in hand by which one end goes on: its
+//!   own trail is behind by nothing but what it passed itself, and the other end, whose segments another worker may have, comes no
+//!   further than the window that it was last offered until this worker lets the next acknowledgment go. So its trail is behind by a
+//!   window at most, which is what a segment may be ahead.
 //! * **Back out.** Only a connection that is established is lent. Whoever changes its state or ends it first exchanges the
 //!   control word and then closes the trails; who lends opens the trails and then looks at the control word once more, and closes
 //!   them if it is not as it was. Between the two steps of both is a fence of sequential consistency, so that one of them sees what
 //!   the other did: a connection that is not established does not stay lent. A worker closes the trails before it passes
 //!   the segment on that changed the state, so whatever answers that segment finds them closed.
 //! * **Whose they are** they say themselves: the lower bits of the session's version. They are emptied when the session ends, and once
-//!   more before the record is filled anew, of what somebody left there who lent a session that was about to end: so these
-//!   bits never come around.
+//!   more before the record is filled anew. Who lends a session that ends meanwhile may come later still. It makes a trail where there
+//!   is none only, so it takes none from the next session; and after the fence it either sees that its session is over, and
+//!   empties its words itself, or whoever ends it empties them after. So these bits never come around.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering, fence};
@@ -86,25 +89,43 @@ impl Sessions {
         if !is_established(control) {
             return false;
         }
-        let is_open = self.open(session, record, control);
+        let made = Direction::BOTH.map(|direction| {
+            let known = record.side(direction, control.tag());
+            known.end.map(|end| Trail::of(session.version, end, known.pack()).opened())
+        });
+        let is_open = self.open(session, made);
         fence(Ordering::SeqCst);
-        let is_lent = is_open && is_established(record.control());
+        let now = record.control();
+        let is_lent = is_open && is_established(now);
         if !is_lent {
-            self.close(session);
+            self.take_back(session, made, now.is(session.version));
         }
         is_lent
     }
 
-    /// Opens both trails of a session, and makes those that are not there. False when that cannot be.
-    fn open(&self, session: SessionRef, record: Record<'_>, control: Control) -> bool {
-        Direction::BOTH.into_iter().all(|direction| {
+    /// Opens both trails of a session, and makes those where there are none. False when that cannot be.
+    fn open(&self, session: SessionRef, made: [Option<Trail>; 2]) -> bool {
+        Direction::BOTH.into_iter().zip(made).all(|(direction, made)| {
             let Some(word) = self.word(session.slot, direction) else { return false };
-            let known = record.side(direction, control.tag());
-            let made = known.end.map(|end| Trail::of(session.version, end, known.pack()));
-            let trail = |word| Trail::in_word(word, session.version).or(made);
-            change(word, |word| Some(trail(word)?.opened().word()));
+            let trail = |word| match word {
+                0 => made,
+                _ => Trail::in_word(word, session.version).map(Trail::opened),
+            };
+            change(word, |word| trail(word).map(Trail::word));
             self.trail(session, direction).is_some()
         })
+    }
+
+    /// Takes back what [`Self::open`] did: trails that nobody has moved since they were made go, and all of a session that
+    /// is over; others are closed.
+    fn take_back(&self, session: SessionRef, made: [Option<Trail>; 2], is_there: bool) {
+        for (word, made) in self.words(session.slot).zip(made) {
+            change(word, |word| {
+                let trail = Trail::in_word(word, session.version)?;
+                let goes = made == Some(trail) || !is_there;
+                Some(if goes { 0 } else { trail.closed().word() })
+            });
+        }
     }
 
     /// Closes both trails of a session, after what says why.

@@ -26,6 +26,8 @@ const PACKET_HOST: i32 = 0;
 const KEY: i16 = -56;
 const INDEX: i16 = -60;
 const PEEK: i16 = -64;
+/// The time, where the key was.
+const NOW: i16 = KEY;
 
 const ETHERNET_BYTES: i32 = 14;
 const IPV4: u16 = 0x0800;
@@ -65,8 +67,9 @@ pub(super) fn filter(
     code.load(Size::Word, R3, R9, MTU).jump_if(If::Above, R2, R3, leave);
     code.call(Helper::KtimeGetCoarseNs);
     code.load(Size::Double, R1, R9, UNTIL).jump_if(If::Above, R0, R1, leave);
-    code.store(Size::Double, R9, SEEN, R0);
+    code.store(Size::Double, R10, NOW, R0);
     segments::check(&mut code, connections, leave);
+    code.load(Size::Double, R0, R10, NOW).store(Size::Double, R9, SEEN, R0);
     count(&mut code);
     for (from, to) in [(INTERFACE, CB), (REWRITING, NUMBER)] {
         code.load(Size::Word, R1, R9, from).store(Size::Word, R6, to, R1);

@@ -12,6 +12,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use pktio::wake::Sleeper;
@@ -91,8 +92,6 @@ pub enum Event {
     Stranger(Stranger),
     /// What the kernel could carry by itself.
     Offer(Offer),
-    /// Something on which offers depend has changed: where a station is, who has an address, which sessions there are.
-    Moved,
     /// The report that was asked for.
     Report(Box<Report>),
     /// Somebody watches now.
@@ -123,6 +122,7 @@ pub struct Lane {
     events: ArrayQueue<Event>,
     handoff: ArrayQueue<Parcel>,
     visitors: Outbound<Visitor>,
+    has_moved: AtomicBool,
     worker: Sleeper,
     doorbell: OwnedFd,
     /// Rung when an event waits for the control thread.
@@ -140,6 +140,7 @@ impl Lane {
             events: ArrayQueue::new(LANE_SLOTS),
             handoff: ArrayQueue::new(HANDOFF_SLOTS),
             visitors: Outbound::new(VISITORS),
+            has_moved: AtomicBool::new(false),
             worker: Sleeper::default(),
             doorbell: doorbell()?,
             control_doorbell,
@@ -162,8 +163,9 @@ impl Lane {
         if self.commands.is_empty() { None } else { self.commands.pop() }
     }
 
-    /// Worker: sends an event up. With a full lane the control thread is long stuck; the event is then
-    /// dropped, which closes the port or frees the configuration here and now.
+    /// Worker: sends an event up. What may come often asks for [room](Self::has_room) first, so that a full lane means that the
+    /// control thread is long stuck; the event is then dropped, which closes the port or frees the configuration
+    /// here and now.
     pub fn report(&self, event: Event) {
         if self.events.push(event).is_ok() {
             ring(&self.control_doorbell);
@@ -174,6 +176,21 @@ impl Lane {
     #[inline]
     pub fn has_room(&self) -> bool {
         self.events.len() < LANE_SLOTS / 2
+    }
+
+    /// Worker: tells that something has changed on which offers depend: where a station is, who has an address, which
+    /// sessions there are. It takes no room, however often that happens. What changed was written before this, as a
+    /// release, and is seen by whoever takes it.
+    pub fn tell_move(&self) {
+        if !self.has_moved.swap(true, Ordering::AcqRel) {
+            self.call();
+        }
+    }
+
+    /// Control thread: whether something has changed since the last call. The doorbell is silenced before, so
+    /// that what is told after this rings it.
+    pub fn take_move(&self) -> bool {
+        self.has_moved.swap(false, Ordering::AcqRel)
     }
 
     /// Worker: leaves a packet for a service of a gateway.
@@ -265,4 +282,18 @@ pub fn ring(doorbell: &OwnedFd) {
 /// Silences a doorbell. One that was not rung is silent already.
 pub fn silence(doorbell: &OwnedFd) {
     let _ = rustix::io::read(doorbell, &mut [0u8; 8]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_often_something_moves_it_is_told_once_and_takes_no_room() {
+        let lane = Lane::new(Arc::new(doorbell().unwrap())).unwrap();
+        assert!(!lane.take_move());
+        (0..2 * LANE_SLOTS).for_each(|_| lane.tell_move());
+        assert!(lane.has_room() && lane.event().is_none());
+        assert_eq!([lane.take_move(), lane.take_move()], [true, false]);
+    }
 }

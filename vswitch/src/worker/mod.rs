@@ -264,6 +264,7 @@ impl Worker {
         self.pipeline.housekeep(now, &mut self.pool, &mut self.outboxes, &mut self.ledger);
         self.usher(now);
         self.unwrap_native(now);
+        self.tell_of_moves();
         self.retry_native(now);
         self.release_all(now);
         self.flush_due(now);
@@ -513,7 +514,7 @@ impl Worker {
         self.pass_offers_on();
     }
 
-    /// Tells the control thread what the kernel could carry from now on, and that it must not any more.
+    /// Tells the control thread what the kernel could carry from now on.
     #[inline]
     fn pass_offers_on(&mut self) {
         while self.lane().has_room()
@@ -521,8 +522,13 @@ impl Worker {
         {
             self.lane().report(Event::Offer(offer));
         }
+    }
+
+    /// Tells the control thread that the kernel may have to carry something no more.
+    #[inline]
+    fn tell_of_moves(&mut self) {
         if self.pipeline.take_move() {
-            self.lane().report(Event::Moved);
+            self.lane().tell_move();
         }
     }
 

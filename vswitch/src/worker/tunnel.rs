@@ -233,7 +233,7 @@ impl Worker {
 
     #[cold]
     fn tell_of(&mut self, stranger: Stranger, now: Nanos) {
-        if self.tunnelling.is_news(stranger, now) {
+        if self.lane().has_room() && self.tunnelling.is_news(stranger, now) {
             self.lane().report(Event::Stranger(stranger));
         }
     }

@@ -176,7 +176,6 @@ fn a_neighbour_that_is_another_is_told_of() {
             &claim,
             network.now,
         );
-        network.send(&udp(A, P));
         [(); 2].map(|()| network.pipeline.take_move())
     });
     assert_eq!(told, [[false; 2], [false; 2], [true, false]]);

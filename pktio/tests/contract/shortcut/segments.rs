@@ -175,9 +175,9 @@ impl Lane {
     }
 
     fn leaves(&mut self, frame: &[u8]) -> TestResult {
-        let before = self.get()?;
+        let before = (self.get()?, self.pair.table.tally(&self.key)?);
         self.pair.goes_to_the_port(frame)?;
-        assert_eq!(self.get()?, before);
+        assert_eq!((self.get()?, self.pair.table.tally(&self.key)?), before);
         Ok(())
     }
 
