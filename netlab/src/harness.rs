@@ -25,8 +25,8 @@ use std::process::{Command, ExitCode};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use rustix::process::geteuid;
 
-/// What a test returns: any error that can be printed fails it.
-pub type TestResult = Result<(), Failed>;
+/// What a test returns, or what makes the scene of several: any error that can be printed fails it.
+pub type TestResult<T = ()> = Result<T, Failed>;
 
 /// Something that a test cannot do without, and that not every system has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

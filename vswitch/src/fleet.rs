@@ -388,6 +388,7 @@ impl Fleet {
 
     /// Whether something has moved since the last call, likewise.
     pub fn take_move(&mut self) -> bool {
+        // Of each, also behind the first that has.
         self.lanes.iter().filter(|lane| lane.take_move()).count() > 0
     }
 

@@ -100,7 +100,7 @@ impl Switch {
         })
     }
 
-    /// All ports.
+    /// The ports that are meant.
     pub fn ports(&self, filter: &PortFilter) -> Vec<PortInfo> {
         let is_meant =
             |port: &Port| filter.bridge.as_ref().is_none_or(|bridge| *bridge == port.bridge);

@@ -12,7 +12,7 @@ use ctl::{
 use netlab::{Container, LabError, Need, Test, TestResult, ping, test};
 
 use crate::daemon::{Daemon, eventually};
-use crate::explain::{are_known, trace, two_bridges, why};
+use crate::explain::{are_known, masqueraded, trace, two_bridges, why};
 use crate::lifecycle::attach;
 use crate::routing::container;
 use crate::rules::{SOON, WHILE, connect, listen};
@@ -228,8 +228,7 @@ fn of_several_containers_with_one_alias_each_is_explained() -> TestResult {
     let open = why(&daemon, "shop db")?;
     assert_eq!((open.reaches, open.sentence), (true, first.clone() + &reached(&both[1])));
     let lost = both[1].addresses[0].address.addr;
-    let rule = format!("100 icmp,dst={lost} drop").parse()?;
-    daemon.change(Mutation::FlowAdd(Box::new(rule)))?;
+    deny(&daemon, &format!("100 icmp,dst={lost} drop"))?;
     let closed = why(&daemon, "shop db")?;
     let shop = shop.addresses[0].address.addr;
     let denied = format!(
@@ -293,12 +292,7 @@ fn what_rules_deny_is_allowed_by_the_command_that_why_advises() -> TestResult {
 
 fn who_is_meant_by_a_published_port_is_allowed_by_the_advised_command() -> TestResult {
     let daemon = Daemon::start()?;
-    two_bridges(&daemon)?;
-    let inner = container(&daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
-    let world = container(&daemon, "world", "b", &["10.2.0.9/24"], &[])?;
-    are_known(&[(&inner, "10.1.0.1"), (&world, "10.2.0.1")])?;
-    let rule = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
-    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    let (inner, world) = masqueraded(&daemon)?;
     let (on, forward) = ("b".parse()?, "8080:10.1.0.2:80/tcp".parse()?);
     let rule = NatRule::Publish(Publish { on, forward, to: None, port: None });
     daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
@@ -380,8 +374,7 @@ fn what_was_lost_of_another_protocol_or_the_other_way_is_no_such_packet() -> Tes
     for question in ["inner world", "inner world tcp 80", "world inner tcp 80"] {
         assert_eq!(lost(question)?, [], "{question}");
     }
-    let rule = "100 icmp,src=10.2.0.9,state=established drop".parse()?;
-    daemon.change(Mutation::FlowAdd(Box::new(rule)))?;
+    deny(&daemon, "100 icmp,src=10.2.0.9,state=established drop")?;
     assert!(ping::is_silent(&inner, "10.2.0.9".parse()?, silence)?);
     let closed = why(&daemon, "inner world")?;
     assert!(matches!(&closed.lost[..], [lost] if lost.is_answer), "{closed:?}");

@@ -41,6 +41,17 @@ pub fn two_bridges(daemon: &Daemon) -> TestResult {
     Ok(())
 }
 
+/// A container on the one, and one on the other to which the first is masqueraded.
+pub fn masqueraded(daemon: &Daemon) -> TestResult<(Container, Container)> {
+    two_bridges(daemon)?;
+    let inner = container(daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
+    let world = container(daemon, "world", "b", &["10.2.0.9/24"], &[])?;
+    are_known(&[(&inner, "10.1.0.1"), (&world, "10.2.0.1")])?;
+    let rule = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
+    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    Ok((inner, world))
+}
+
 fn question(text: &str) -> Result<Why, Box<dyn std::error::Error>> {
     let words: Vec<_> = text.split(' ').collect();
     let protocol = words.get(2).copied().unwrap_or("icmp").parse::<Protocol>()?;
@@ -151,12 +162,7 @@ fn why_knows_a_container_by_its_own_name() -> TestResult {
 
 fn why_follows_translations_there_and_back() -> TestResult {
     let daemon = Daemon::start()?;
-    two_bridges(&daemon)?;
-    let inner = container(&daemon, "inner", "a", &["10.1.0.2/24"], &["10.1.0.1"])?;
-    let world = container(&daemon, "world", "b", &["10.2.0.9/24"], &[])?;
-    are_known(&[(&inner, "10.1.0.1"), (&world, "10.2.0.1")])?;
-    let rule = NatRule::Masquerade(Masquerade::new("a".parse()?, "b".parse()?));
-    daemon.change(Mutation::NatAdd(NatAdd { name: None, rule }))?;
+    let (inner, _world) = masqueraded(&daemon)?;
 
     let out = why(&daemon, "inner world tcp 80")?;
     let told = "inner reaches world by tcp port 80 as 10.2.0.1, and the answer comes back";
